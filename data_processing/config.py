@@ -1,0 +1,129 @@
+"""YAML into typed, frozen dataclasses: `yaml.safe_load`, nothing unknown accepted, `a.b=value` overrides.
+
+Holds no section of its own: each package keeps its sections beside the code that uses them.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+
+T = TypeVar("T")
+MAX_BYTES = 1 << 20
+
+
+def read_config(path: Path | str, schema: type[T], *, overrides: Sequence[str] = ()) -> T:
+    """Read a YAML file into `schema` (a dataclass), after applying overrides such as `training.steps=100`.
+
+    Raises FileNotFoundError, or ValueError that names file, key, what was expected and the nearest known key.
+    """
+    return build(schema, read_yaml(path, overrides=overrides), where=str(path))
+
+
+def read_yaml(path: Path | str, *, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The mapping in a YAML file, with overrides applied; values are plain data only."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"config {path} does not exist; {_neighbours(path)}")
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path}: {path.stat().st_size} bytes is no config (limit {MAX_BYTES})")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a YAML file: {error}") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: expected a mapping of keys to values, got {type(data).__name__}")
+    for override in overrides:
+        _override(data, override)
+    return data
+
+
+def build(schema: type[T], data: Mapping[str, Any], *, where: str) -> T:
+    """Check plain data against a dataclass and build it. `where` names the file in errors."""
+    _refuse_unknown(schema, data, where, "")
+    try:
+        return pydantic.TypeAdapter(schema).validate_python(data)
+    except pydantic.ValidationError as error:
+        lines = [f"{where}: {_key(item['loc'])}: {_reason(item)}" for item in error.errors()]
+        raise ValueError("\n".join(dict.fromkeys(lines))) from error
+
+
+def to_plain(config: Any) -> Any:
+    """A config as plain data (dict, list, str, int, float, bool, None), ready for YAML, JSON or a checkpoint."""
+    if dataclasses.is_dataclass(config):
+        return {field.name: to_plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {str(key): to_plain(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [to_plain(value) for value in config]
+    return str(config) if isinstance(config, Path) else config
+
+
+def to_yaml(config: Any) -> str:
+    """A config as YAML text, keys in the order of the dataclass."""
+    return yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True)
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise ValueError(f"--set {override}: expected KEY=VALUE, such as training.batch_shapes=8")
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = data.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ValueError(f"--set {override}: {parent} is a value, not a section")
+        data = child
+    try:
+        data[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ValueError(f"--set {override}: {value!r} is not a YAML value") from error
+
+
+def _refuse_unknown(schema: Any, data: Any, where: str, prefix: str) -> None:
+    for section in _sections(schema):
+        if not isinstance(data, Mapping):
+            return
+        known = {field.name: field for field in dataclasses.fields(section)}
+        hints = typing.get_type_hints(section)
+        for key, value in data.items():
+            if key not in known:
+                close = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+                hint = f"did you mean '{prefix}{close[0]}'?" if close else "known keys: " + ", ".join(known)
+                raise ValueError(f"{where}: unknown key '{prefix}{key}'; {hint}")
+            for item in value if isinstance(value, list) else [value]:
+                _refuse_unknown(hints[key], item, where, f"{prefix}{key}.")
+
+
+def _sections(annotation: Any) -> list[Any]:
+    """The dataclass inside an annotation such as `Section`, `Section | None` or `list[Section]`, if just one."""
+    if dataclasses.is_dataclass(annotation):
+        return [annotation]
+    if typing.get_origin(annotation) in (list, tuple, typing.Union, types.UnionType):
+        found = [section for argument in typing.get_args(annotation) for section in _sections(argument)]
+        return found if len(found) == 1 else []
+    return []
+
+
+def _key(location: Sequence[int | str]) -> str:
+    return ".".join(str(part) for part in location) or "config"
+
+
+def _reason(item: Any) -> str:
+    if item["type"] == "missing":
+        return "missing, and has no default"
+    got = item.get("input")
+    return item["msg"].removeprefix("Value error, ") + ("" if isinstance(got, dict) else f", got {got!r}")
+
+
+def _neighbours(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"nor does its folder {path.parent}"
+    names = sorted(p.name for p in path.parent.glob("*.yaml"))
+    return "the folder has " + (", ".join(names) if names else "no .yaml file")

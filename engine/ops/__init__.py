@@ -1,0 +1,1 @@
+"""Fast device operators, torch only, each beside its plain reference."""
