@@ -1,0 +1,22 @@
+"""Fixtures shared by all tests: where real data lies."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with golden numbers and real data beside the checkout; tests that need it skip without it."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent: golden numbers and real data are not shipped with the project")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def examples() -> Path:
+    """The real meshes shipped with the project."""
+    return ROOT / "examples"
