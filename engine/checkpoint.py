@@ -1,0 +1,58 @@
+"""Checkpoints: tensors and plain data, replaced atomically, read with `weights_only=True`."""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_processing.files import replacing
+
+FORMAT = 1
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Write tensors and plain data; a kill at any moment leaves the old file or the new one."""
+    with replacing(path) as temporary:
+        torch.save({"format": FORMAT, **content}, temporary)
+
+
+def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint of ours. ValueError for anything else; no code in the file is ever executed."""
+    content = load_tensors(path, device=device)
+    if not isinstance(content, dict) or content.get("format") != FORMAT or "model" not in content:
+        raise ValueError(
+            f"{path} is no checkpoint of a run (format {FORMAT}); published weights come in through "
+            "`python -m imnet.published`"
+        )
+    return content
+
+
+def load_tensors(path: Path, *, device: torch.device | str = "cpu") -> Any:
+    """Any torch file of tensors and plain data. ValueError when it is cut short, corrupt, or holds anything else."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever a hostile or broken file makes the reader raise
+        kind = "cut short or corrupt" if not zipfile.is_zipfile(path) else "not only tensors and plain data"
+        raise ValueError(
+            f"{path}: cannot be read as a torch checkpoint ({kind}; {path.stat().st_size} bytes): "
+            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
+
+
+def hash_of(state: Mapping[str, torch.Tensor]) -> str:
+    """A short hash of names and values of weights: tells which model made a result."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name in sorted(state):
+        digest.update(name.encode())
+        buffer = io.BytesIO(state[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(buffer.getbuffer())
+    return digest.hexdigest()

@@ -1,0 +1,102 @@
+"""The files of a run: the only place that knows how they are called.
+
+    runs/NAME/
+      config.yaml            resolved config
+      preparation.json       how the data set was made: read back for the user's own files
+      checkpoints/           last.pt, best.pt, step-00001000.pt
+      logs/                  TensorBoard
+      meshes/SPLIT/NAME.ply  generated meshes, manifest.json
+      evaluation/            SPLIT-PROTOCOL.{json,csv}, report.html
+"""
+
+import re
+from pathlib import Path
+
+
+class RunDir:
+    """Paths inside one run. Creates nothing but the folders it is asked to write to."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def preparation_file(self) -> Path:
+        return self.path / "preparation.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation"
+
+    @property
+    def report_file(self) -> Path:
+        return self.evaluation / "report.html"
+
+    def existing(self) -> "RunDir":
+        """Itself, when it is a run; FileNotFoundError that names the runs beside it when not."""
+        if not self.config_file.is_file():
+            runs = sorted(p.parent.name for p in self.path.parent.glob("*/config.yaml"))
+            beside = ", ".join(runs) if runs else "none"
+            raise FileNotFoundError(f"{self.path} is not a run (it has no config.yaml); runs beside it: {beside}")
+        return self
+
+    def checkpoint_file(self, which: str | int) -> Path:
+        """`last`, `best`, or a step number."""
+        if isinstance(which, int) or which.isdigit():
+            return self.checkpoints / f"step-{int(which):08d}.pt"
+        if which not in ("last", "best"):
+            raise ValueError(f"checkpoint '{which}': expected last, best or a step number")
+        return self.checkpoints / f"{which}.pt"
+
+    def saved_steps(self) -> list[int]:
+        """Steps of the numbered checkpoints, ascending."""
+        found = (re.fullmatch(r"step-(\d+)\.pt", p.name) for p in self.checkpoints.glob("step-*.pt"))
+        return sorted(int(match[1]) for match in found if match)
+
+    def existing_checkpoint(self, which: str | int) -> Path:
+        """The file of a checkpoint that is there; FileNotFoundError that names the ones that are."""
+        file = self.checkpoint_file(which)
+        if not file.is_file():
+            there = [name for name in ("last", "best") if self.checkpoint_file(name).is_file()]
+            there += [str(step) for step in self.saved_steps()]
+            names = ", ".join(there) if there else "none: train it first"
+            raise FileNotFoundError(f"{self.path} has no checkpoint '{which}'; it has: {names}")
+        return file
+
+    def meshes(self, split: str) -> Path:
+        return self.path / "meshes" / split
+
+    def mesh_file(self, split: str, name: str, suffix: str = ".ply") -> Path:
+        """Where the mesh of a shape of the data set goes; the name may hold a category folder."""
+        return mesh_in(self.meshes(split), name, suffix)
+
+    def evaluation_file(self, split: str, protocol: str, suffix: str) -> Path:
+        return self.evaluation / f"{split}-{protocol}{suffix}"
+
+
+def mesh_in(folder: Path, name: str, suffix: str) -> Path:
+    """`folder/name` + suffix, refusing names that would leave the folder."""
+    parts = name.split("/")
+    if not name or any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
+        raise ValueError(f"shape name {name!r} does not make a file name inside {folder}")
+    return folder.joinpath(*parts[:-1], parts[-1] + suffix)
+
+
+def manifest_file(folder: Path) -> Path:
+    """What was generated into a folder of meshes."""
+    return folder / "manifest.json"

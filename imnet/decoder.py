@@ -1,0 +1,58 @@
+"""IM-NET's implicit decoder (Chen and Zhang 2019, section 3.1; sizes of the improved version).
+
+Z latent width, N points, B shapes.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+LEAK = 0.02
+
+
+class Decoder(nn.Module):
+    """Field value of points given codes: 259 > 1024 > 1024 > 1024 > 512 > 256 > 128 > 1 as published.
+
+    The first layer takes cat(point, code). It is computed as a product with the point (3 columns, every point) plus a
+    product with the code (Z columns, once per shape): exact, and 256 of 259 columns a point are saved.
+    """
+
+    def __init__(self, *, latent: int, widths: tuple[int, ...], output_clip: str) -> None:
+        super().__init__()
+        sizes = [3 + latent, *widths, 1]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.output_clip = output_clip
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Weights N(0, 0.02), the last layer N(1e-5, 0.02), biases 0 (SPEC of the published code)."""
+        for layer in self.layers:
+            assert isinstance(layer, nn.Linear)
+            nn.init.normal_(layer.weight, mean=1e-5 if layer is self.layers[-1] else 0.0, std=0.02)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, points_BN3: torch.Tensor, code_BZ: torch.Tensor) -> torch.Tensor:
+        """(B, N, 3) cube coordinates and (B, Z) codes to (B, N) field values, inside above 0.5."""
+        first = self.layers[0]
+        assert isinstance(first, nn.Linear)
+        of_shape = F.linear(code_BZ, first.weight[:, 3:], first.bias)
+        h = F.linear(points_BN3, first.weight[:, :3]) + of_shape[:, None]
+        for layer in self.layers[1:]:
+            h = layer(F.leaky_relu_(h, LEAK))
+        return clip(h.squeeze(-1), self.output_clip)
+
+
+def clip(h: torch.Tensor, kind: str) -> torch.Tensor:
+    """`leaky`: max(min(h, 0.01 h + 0.99), 0.01 h), as published in PyTorch. `hard`: clamp to [0, 1] (TensorFlow)."""
+    if kind == "hard":
+        return h.clamp(0, 1)
+    return torch.maximum(torch.minimum(h, h * 0.01 + 0.99), h * 0.01)
+
+
+def plain_forward(decoder: Decoder, points_BN3: torch.Tensor, code_BZ: torch.Tensor) -> torch.Tensor:
+    """What the published code does: the code repeated and concatenated to every point. Reference for tests and benchmarks."""
+    repeated = code_BZ[:, None].expand(-1, points_BN3.shape[1], -1)
+    h = torch.cat([points_BN3, repeated], dim=2)
+    for layer in decoder.layers[:-1]:
+        h = F.leaky_relu(layer(h), LEAK)
+    return clip(decoder.layers[-1](h).squeeze(-1), decoder.output_clip)
