@@ -99,10 +99,8 @@ LINUX = Path("/proc/meminfo").exists()
 class ResidentShapes:
     """All packed rows of one level as three tensors on the device; a batch is three gathers."""
 
-    def __init__(
-        self, shapes: ShapeSet, indices: NDArray[np.int64], *, level: int, device: torch.device
-    ) -> None:
-        rows = stack_rows([shapes.packed(int(index)) for index in indices], level)
+    def __init__(self, shapes: ShapeSet, indices: NDArray[np.int64], *, level: int, device: torch.device) -> None:
+        rows = stack_rows([shapes.packed(int(index), keys_of(level)) for index in indices], level)
         self.voxels, self.points, self.values = (tensor.to(device) for tensor in rows)
         self.resolution = shapes.voxel_resolution
         self.row_of = {int(index): row for row, index in enumerate(indices)}
@@ -134,7 +132,7 @@ class StreamedShapes:
                 reader.shutdown(cancel_futures=True)
 
     def _read(self, draw: Draw) -> list[torch.Tensor]:
-        rows = stack_rows([self.shapes.packed(int(index)) for index in draw.shapes], self.level)
+        rows = stack_rows([self.shapes.packed(int(index), keys_of(self.level)) for index in draw.shapes], self.level)
         return [row.pin_memory() for row in rows] if self.device.type == "cuda" else rows
 
     def _to_device(self, draw: Draw, read: Future[list[torch.Tensor]]) -> Batch:
@@ -142,10 +140,14 @@ class StreamedShapes:
         return assemble((voxels, points, values), draw, resolution=self.shapes.voxel_resolution)
 
 
+def keys_of(level: int) -> tuple[str, str, str]:
+    """The fields of a packed row that a batch of a level is made of."""
+    return "voxels", f"points_{level}", f"values_{level}"
+
+
 def stack_rows(rows: Sequence[dict[str, NDArray[np.uint8]]], level: int) -> list[torch.Tensor]:
     """Packed rows of shapes as (S, ...) uint8 tensors: voxel bits, points, value bits."""
-    keys = "voxels", f"points_{level}", f"values_{level}"
-    return [torch.from_numpy(np.stack([row[key] for row in rows])) for key in keys]
+    return [torch.from_numpy(np.stack([row[key] for row in rows])) for key in keys_of(level)]
 
 
 def assemble(packed: tuple[torch.Tensor, ...], draw: Draw, *, resolution: int) -> Batch:

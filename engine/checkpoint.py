@@ -40,7 +40,7 @@ def load_tensors(path: Path, *, device: torch.device | str = "cpu") -> Any:
         return torch.load(path, map_location=device, weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # noqa: BLE001  whatever a hostile or broken file makes the reader raise
+    except Exception as error:
         kind = "cut short or corrupt" if not zipfile.is_zipfile(path) else "not only tensors and plain data"
         raise ValueError(
             f"{path}: cannot be read as a torch checkpoint ({kind}; {path.stat().st_size} bytes): "

@@ -1,7 +1,7 @@
 """Optimisers, learning-rate schedule, gradient clipping and weight averaging. All configuration; off as published."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,16 +61,16 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 class Average:
     """Exponential moving average of a model's weights; its early steps weigh less, so that it starts unbiased."""
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, weights: Mapping[str, torch.Tensor], decay: float) -> None:
         self.decay = decay
         self.steps = 0
-        self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        self.weights = {name: value.detach().clone() for name, value in weights.items()}
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
+    def update(self, weights: Mapping[str, torch.Tensor]) -> None:
         self.steps += 1
         decay = min(self.decay, self.steps / (self.steps + 9))
-        for name, value in model.state_dict().items():
+        for name, value in weights.items():
             if value.is_floating_point():
                 self.weights[name].lerp_(value, 1 - decay)
             else:

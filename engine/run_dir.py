@@ -1,16 +1,21 @@
 """The files of a run: the only place that knows how they are called.
 
-    runs/NAME/
-      config.yaml            resolved config
-      preparation.json       how the data set was made: read back for the user's own files
-      checkpoints/           last.pt, best.pt, step-00001000.pt
-      logs/                  TensorBoard
-      meshes/SPLIT/NAME.ply  generated meshes, manifest.json
-      evaluation/            SPLIT-PROTOCOL.{json,csv}, report.html
+runs/NAME/
+  config.yaml            resolved config
+  preparation.json       how the data set was made: read back for the user's own files
+  checkpoints/           last.pt, best.pt, step-00001000.pt
+  logs/                  TensorBoard
+  meshes/SPLIT/NAME.ply  generated meshes, manifest.json
+  evaluation/            SPLIT-PROTOCOL.{json,csv}, report.html
 """
 
+import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from data_processing.files import write_text
 
 
 class RunDir:
@@ -100,3 +105,14 @@ def mesh_in(folder: Path, name: str, suffix: str) -> Path:
 def manifest_file(folder: Path) -> Path:
     """What was generated into a folder of meshes."""
     return folder / "manifest.json"
+
+
+def claim(run: RunDir, *, config: str, preparation: Mapping[str, Any], resume: bool) -> None:
+    """Make the folder of a run and write what it starts from: its config (YAML text) and how its data were prepared.
+
+    Raises ValueError when the run holds checkpoints already and `resume` is not set: nothing is overwritten.
+    """
+    if not resume and any(run.checkpoints.glob("*.pt")):
+        raise ValueError(f"{run.path} holds checkpoints already: add --resume to go on, or choose another name")
+    write_text(run.config_file, config)
+    write_text(run.preparation_file, json.dumps(dict(preparation), indent=1, sort_keys=True) + "\n")

@@ -3,6 +3,7 @@
 As published 10,003,713 parameters: encoder 6,949,120, decoder 3,054,593.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -28,7 +29,9 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.latent < 1 or self.shapes_per_chunk < 0 or min(self.encoder_channels + self.decoder_widths) < 1:
-            raise ValueError("latent, encoder_channels and decoder_widths must be at least 1, shapes_per_chunk at least 0")
+            raise ValueError(
+                "latent, encoder_channels and decoder_widths must be at least 1, shapes_per_chunk at least 0"
+            )
         if len(self.encoder_channels) != 4:
             raise ValueError(
                 f"encoder_channels: expected 4 widths (64^3 halved four times to 4^3), got {len(self.encoder_channels)}"
@@ -42,7 +45,7 @@ class Encoder(nn.Module):
         super().__init__()
         sizes = [1, *channels]
         self.convolutions = nn.ModuleList(
-            nn.Conv3d(a, b, 4, stride=2, padding=1, bias=False) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+            nn.Conv3d(a, b, 4, stride=2, padding=1, bias=False) for a, b in itertools.pairwise(sizes)
         )
         self.last = nn.Conv3d(sizes[-1], latent, 4)
         for layer in [*self.convolutions, self.last]:
@@ -68,9 +71,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(latent=config.latent, channels=config.encoder_channels)
-        self.decoder = Decoder(
-            latent=config.latent, widths=config.decoder_widths, output_clip=config.output_clip
-        )
+        self.decoder = Decoder(latent=config.latent, widths=config.decoder_widths, output_clip=config.output_clip)
 
     def players(self) -> dict[str, list[nn.Parameter]]:
         """Who is trained by which optimiser: here one."""
@@ -94,4 +95,7 @@ class Autoencoder(nn.Module):
         code_BZ = self.encode(batch.inputs)
         shapes_per_chunk = self.config.shapes_per_chunk or (16 if code_BZ.is_cuda else 1)
         parameters = list(self.decoder.parameters())
-        yield "autoencoder", {"loss": mean_over_shapes(error_of, code_BZ, parameters, shapes_per_chunk=shapes_per_chunk)}
+        yield (
+            "autoencoder",
+            {"loss": mean_over_shapes(error_of, code_BZ, parameters, shapes_per_chunk=shapes_per_chunk)},
+        )

@@ -3,6 +3,8 @@
 Z latent width, N points, B shapes.
 """
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -20,7 +22,7 @@ class Decoder(nn.Module):
     def __init__(self, *, latent: int, widths: tuple[int, ...], output_clip: str) -> None:
         super().__init__()
         sizes = [3 + latent, *widths, 1]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.output_clip = output_clip
         self.reset_parameters()
 
@@ -50,7 +52,7 @@ def clip(h: torch.Tensor, kind: str) -> torch.Tensor:
 
 
 def plain_forward(decoder: Decoder, points_BN3: torch.Tensor, code_BZ: torch.Tensor) -> torch.Tensor:
-    """What the published code does: the code repeated and concatenated to every point. Reference for tests and benchmarks."""
+    """What the published code does: the code concatenated to every point. Reference for tests and benchmarks."""
     repeated = code_BZ[:, None].expand(-1, points_BN3.shape[1], -1)
     h = torch.cat([points_BN3, repeated], dim=2)
     for layer in decoder.layers[:-1]:

@@ -1,0 +1,106 @@
+"""All that changes during a run, and its way into a checkpoint and back."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from data_processing.config import to_plain
+from engine import checkpoint
+from engine.config import RunConfig
+from engine.contract import Model
+from engine.distributed import Group
+from engine.optim import Average, build_optimiser
+from engine.run_dir import RunDir
+
+
+@dataclass
+class State:
+    """What a checkpoint holds, beside the config and the random number generators."""
+
+    model: Model
+    optimisers: dict[str, torch.optim.Optimizer]
+    average: Average | None
+    step: int = 0
+    best: float | None = None  # smallest validation loss so far
+    seconds: float = 0.0  # spent in training, over all resumes
+
+
+def fresh(model: Model, config: RunConfig) -> State:
+    """Step 0."""
+    decay = config.training.optim.ema_decay
+    return State(model, new_optimisers(model, config), Average(model.state_dict(), decay) if decay else None)
+
+
+def new_optimisers(model: Model, config: RunConfig) -> dict[str, torch.optim.Optimizer]:
+    """One per player."""
+    return {who: build_optimiser(owned, config.training.optim) for who, owned in model.players().items()}
+
+
+def save(state: State, config: RunConfig, run: RunDir, *, which: str | int, group: Group) -> None:
+    """Write one checkpoint (first rank only; the ranks' states are equal)."""
+    if group.is_first:
+        checkpoint.save(run.checkpoint_file(which), _content(state, config, group))
+
+
+def restore(state: State, run: RunDir, *, device: torch.device) -> None:
+    """Go on from the run's last checkpoint: weights, optimisers, generators, counters."""
+    file = run.existing_checkpoint("last")
+    content = checkpoint.load(file, device=device)
+    try:
+        state.model.load_state_dict(content["model"])
+        for who, optimiser in state.optimisers.items():
+            optimiser.load_state_dict(content["optimisers"][who])
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{file} does not fit this config's model; change the config back or the name: {error}"
+        ) from error
+    if state.average and content["average"]:
+        state.average.steps = content["average"]["steps"]
+        state.average.weights = content["average"]["weights"]
+    state.step, state.best, state.seconds = content["step"], content["best"], content["seconds"]
+    torch.set_rng_state(content["generators"]["cpu"].cpu())
+    if device.type == "cuda" and content["generators"]["cuda"] is not None:
+        torch.cuda.set_rng_state(content["generators"]["cuda"].cpu(), device)
+
+
+def prune(run: RunDir, *, keep: int) -> None:
+    """Remove the oldest numbered checkpoints, but for `keep`."""
+    steps = run.saved_steps()
+    for step in steps[: len(steps) - keep]:
+        run.checkpoint_file(step).unlink()
+
+
+@contextlib.contextmanager
+def averaged(state: State) -> Iterator[Model]:
+    """The model in evaluation mode with the averaged weights where there are any; put back afterwards."""
+    own = None
+    if state.average:
+        own = {name: value.clone() for name, value in state.model.state_dict().items()}
+        state.model.load_state_dict(state.average.weights)
+    state.model.eval()
+    try:
+        yield state.model
+    finally:
+        state.model.train()
+        if own is not None:
+            state.model.load_state_dict(own)
+
+
+def _content(state: State, config: RunConfig, group: Group) -> dict[str, object]:
+    average = state.average
+    on_gpu = group.device.type == "cuda"
+    return {
+        "config": to_plain(config),
+        "model": state.model.state_dict(),
+        "average": {"steps": average.steps, "weights": average.weights} if average else None,
+        "optimisers": {who: optimiser.state_dict() for who, optimiser in state.optimisers.items()},
+        "generators": {
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(group.device) if on_gpu else None,
+        },
+        "step": state.step,
+        "best": state.best,
+        "seconds": state.seconds,
+    }

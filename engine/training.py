@@ -1,0 +1,279 @@
+"""The one training loop, for any model that keeps the contract: plain functions in running order."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from data_processing.batch import Batch
+from data_processing.commandline import say
+from data_processing.dataset import Draw, open_source, selected
+from data_processing.seeds import seed_of
+from data_processing.storage import ShapeSet
+from engine.config import RunConfig
+from engine.contract import Model
+from engine.distributed import Group
+from engine.optim import learning_rate, set_learning_rate
+from engine.run_dir import RunDir
+from engine.schedule import StagePlan, draw_of_step, local_part, plan
+from engine.state import State, fresh, new_optimisers, prune, restore, save
+from engine.validation import Validator
+
+CHECK_EVERY = 10  # steps between looks at the loss on a GPU: each look waits for the device
+
+Logs = dict[str, torch.Tensor]
+
+
+@dataclass
+class Job:
+    """What stays the same during a run."""
+
+    config: RunConfig
+    shapes: ShapeSet
+    indices: NDArray[np.int64]  # of the training shapes
+    stages: list[StagePlan]
+    run: RunDir
+    group: Group
+    validator: Validator
+    writer: SummaryWriter | None
+    bar: tqdm
+    stopped: list[int] = field(default_factory=list)  # signals that asked us to stop
+    unchecked: list[tuple[int, Draw, Logs]] = field(default_factory=list)  # losses nobody looked at yet
+    reported: tuple[int, float] = (0, 0.0)  # step and seconds at the last report
+
+    def tell(self, line: str) -> None:
+        """A line above the progress bar, once for all ranks."""
+        if self.group.is_first:
+            self.bar.write(line)
+
+    @property
+    def last_step(self) -> int:
+        return min(self.stages[-1].end, self.config.training.max_steps or self.stages[-1].end)
+
+
+def train(model: Model, shapes: ShapeSet, config: RunConfig, run: RunDir, group: Group, *, resume: bool) -> State:
+    """Train from the start, or go on from `last`; ends with a checkpoint.
+
+    Raises ValueError on a non-finite loss (naming step and shapes), KeyboardInterrupt after SIGINT or SIGTERM: in both
+    cases the checkpoints on disk are sound.
+    """
+    indices = selected(shapes, "train", config.data.categories)
+    if len(indices) == 0:
+        raise ValueError(f"{shapes.path}: no shape to train on in the split 'train'")
+    state = start(model, config, run, group, resume=resume)
+    stages = plan(config.training, shapes=len(indices))
+    validator = Validator(shapes, config, group, fallback=indices)
+    with (
+        _writer(run, group, step=state.step) as writer,
+        tqdm(total=stages[-1].end, initial=state.step, unit="step", disable=not group.is_first) as bar,
+    ):
+        job = Job(config, shapes, indices, stages, run, group, validator, writer, bar)
+        job.reported = (state.step, state.seconds)
+        with _stop_on_signal(job.stopped):
+            for stage in stages:
+                if state.step < min(stage.end, job.last_step) and not _should_stop(state, job):
+                    run_stage(state, job, stage)
+        finish(state, job)
+    return state
+
+
+def start(model: Model, config: RunConfig, run: RunDir, group: Group, *, resume: bool) -> State:
+    """A fresh state, or the one in the run's last checkpoint."""
+    model.to(group.device)
+    model.train()
+    state = fresh(model, config)
+    torch.manual_seed(seed_of(config.training.seed, "training"))
+    if resume and run.checkpoint_file("last").is_file():
+        restore(state, run, device=group.device)
+    group.broadcast(model.state_dict().values())
+    if config.training.compile:
+        for part in model.children():
+            part.compile()
+    return state
+
+
+def run_stage(state: State, job: Job, stage: StagePlan) -> None:
+    """The steps of one stage, from wherever the state stands."""
+    section, level = job.config.training, stage.stage.level
+    source, line = open_source(job.shapes, job.indices, level=level, device=job.group.device, section=job.config.data)
+    job.tell(line)
+    if state.step == stage.first and stage.number > 0 and section.optim.restart_at_stage:
+        state.optimisers = new_optimisers(state.model, job.config)
+    steps = range(state.step, min(stage.end, job.last_step))
+    batches = source.batches(local_part(_draw(job, stage, step), job.group)[0] for step in steps)
+    began = time.perf_counter()
+    for step, batch in zip(steps, batches, strict=True):
+        draw = _draw(job, stage, step)
+        rate = learning_rate(section.optim, step=step, steps=job.stages[-1].end)
+        logs = train_step(state, batch, job, weight=local_part(draw, job.group)[1], rate=rate)
+        state.step += 1
+        state.seconds += time.perf_counter() - began
+        began = time.perf_counter()
+        job.unchecked.append((step, draw, logs))
+        if job.group.device.type == "cpu" or len(job.unchecked) >= CHECK_EVERY:
+            check_finite(job)
+        job.bar.update()
+        if state.step % section.log_every == 0:
+            report(state, job, stage, logs, rate=rate)
+        after_step(state, job)
+        if _should_stop(state, job):
+            break
+
+
+def train_step(state: State, batch: Batch, job: Job, *, weight: float, rate: float) -> Logs:
+    """One step of every player on this rank's part of the batch. Returns this rank's share of the means, on the device.
+
+    Losses are weighted by the share of the batch and summed over ranks: the gradient is that of one process.
+    """
+    section = job.config.training
+    logs: Logs = {}
+    precision = torch.autocast(job.group.device.type, torch.bfloat16, enabled=section.precision == "bfloat16")
+    losses = state.model.losses(batch)
+    while True:
+        with precision:
+            turn = next(losses, None)
+        if turn is None:
+            return logs
+        player, values = turn
+        optimiser, owned = state.optimisers[player], state.model.players()[player]
+        optimiser.zero_grad(set_to_none=True)
+        (values["loss"] * weight).backward()
+        job.group.add_gradients(owned)
+        if section.optim.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(owned, section.optim.clip_norm)
+        set_learning_rate(optimiser, rate)
+        optimiser.step()
+        if state.average:
+            state.average.update(state.model.state_dict())
+        logs |= {f"{player}/{name}": value.detach() * weight for name, value in values.items()}
+
+
+def check_finite(job: Job) -> None:
+    """Stop at the first non-finite loss, naming its step and the shapes of its batch."""
+    for step, draw, logs in job.unchecked:
+        for name, value in logs.items():
+            total = float(job.group.total(value))
+            if not np.isfinite(total):
+                names = ", ".join(job.shapes.names[int(index)] for index in draw.shapes)
+                raise ValueError(
+                    f"step {step}: {name} is {total}; shapes of the batch: {names}. The checkpoints on disk are sound: "
+                    "lower the learning rate or set training.optim.clip_norm, and --resume"
+                )
+    job.unchecked.clear()
+
+
+def report(state: State, job: Job, stage: StagePlan, logs: Logs, *, rate: float) -> None:
+    """Losses, learning rate and throughput to the bar and TensorBoard."""
+    means = {name: float(job.group.total(value)) for name, value in logs.items()}
+    steps, seconds = state.step - job.reported[0], state.seconds - job.reported[1]
+    job.reported = (state.step, state.seconds)
+    if job.writer is None:
+        return
+    shown = {name.split("/")[-1]: f"{value:.4g}" for name, value in means.items()}
+    batch_points = min(job.config.training.batch_shapes, len(job.indices)) * stage.stage.points
+    points = batch_points * steps / max(seconds, 1e-9)
+    job.bar.set_postfix({"level": stage.stage.level, **shown, "points/s": f"{points:.3g}"})
+    for name, value in means.items():
+        job.writer.add_scalar(name, value, state.step)
+    job.writer.add_scalar("learning_rate", rate, state.step)
+    job.writer.add_scalar("points_per_second", points, state.step)
+
+
+def after_step(state: State, job: Job) -> None:
+    """Validation and checkpoints, when their turn has come."""
+    section = job.config.training
+    judged = section.validation.every and state.step % section.validation.every == 0
+    if judged:
+        judge(state, job)
+    if state.step % section.checkpoint_every == 0:
+        check_finite(job)
+        save(state, job.config, job.run, which="last", group=job.group)
+        if section.keep_checkpoints and job.group.is_first:
+            save(state, job.config, job.run, which=state.step, group=job.group)
+            prune(job.run, keep=section.keep_checkpoints)
+
+
+def judge(state: State, job: Job) -> None:
+    """Validate; keep the checkpoint as `best` when it is."""
+    check_finite(job)
+    loss = job.validator.loss(state)
+    job.validator.show(state, job.writer, loss=loss)
+    job.tell(f"step {state.step}: validation loss {loss:.6f}" + (" (best)" if _better(loss, state) else ""))
+    if _better(loss, state):
+        state.best = loss
+        save(state, job.config, job.run, which="best", group=job.group)
+
+
+def finish(state: State, job: Job) -> None:
+    """The last validation and checkpoint; after a signal only the checkpoint."""
+    check_finite(job)
+    every = job.config.training.validation.every
+    if not job.stopped and not (every and state.step % every == 0 and state.best is not None):
+        judge(state, job)
+    save(state, job.config, job.run, which="last", group=job.group)
+    if job.stopped:
+        raise KeyboardInterrupt
+    if job.group.is_first:
+        best = "" if state.best is None else f", best validation loss {state.best:.6f}"
+        say(f"{job.run.path}: step {state.step} of {job.stages[-1].end}{best}")
+
+
+def _draw(job: Job, stage: StagePlan, step: int) -> Draw:
+    points = job.shapes.level_points[stage.stage.level]
+    return draw_of_step(stage, step, indices=job.indices, level_points=points, section=job.config.training)
+
+
+def _better(loss: float, state: State) -> bool:
+    return state.best is None or loss < state.best
+
+
+def _should_stop(state: State, job: Job) -> bool:
+    """A signal, or the time is up; all ranks decide the same, at the same step."""
+    minutes = job.config.training.max_minutes
+    late = minutes is not None and state.seconds > minutes * 60
+    if job.group.size > 1:
+        if state.step % CHECK_EVERY:
+            return False
+        wants = torch.tensor([float(bool(job.stopped)), float(late)], device=job.group.device)
+        anywhere = job.group.total(wants) > 0
+        late = bool(anywhere[1])
+        if anywhere[0] and not job.stopped:
+            job.stopped.append(signal.SIGTERM)  # another rank was asked to
+    return bool(job.stopped) or late
+
+
+@contextlib.contextmanager
+def _stop_on_signal(stopped: list[int]) -> Iterator[None]:
+    """SIGINT and SIGTERM end the step under way, then write a checkpoint; a second one ends at once."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stopped.append(number)
+        signal.signal(number, before[number])
+
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in before:
+            signal.signal(number, note)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _writer(run: RunDir, group: Group, *, step: int) -> Iterator[SummaryWriter | None]:
+    """TensorBoard, first rank only; events after `step` are dropped when resuming."""
+    if not group.is_first:
+        yield None
+        return
+    with SummaryWriter(str(run.logs), purge_step=step) as writer:
+        yield writer
