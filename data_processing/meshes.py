@@ -1,0 +1,218 @@
+"""Triangle meshes: reading, writing, closedness, surface samples.
+
+Reading trusts nothing: parser errors of every kind come out as ValueError, materials and textures are not resolved,
+and only a .gltf may open other files (its buffers, in its own folder). What is inside a mesh: see occupancy.py.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+from trimesh.exchange.load import mesh_formats
+from trimesh.resolvers import Resolver
+
+from data_processing.coordinates import transform_points
+from data_processing.files import replacing
+
+NOT_TRIANGLES = {"xyz", "stl_ascii", "dict", "dict64", "json", "binvox"}
+MESH_SUFFIXES: frozenset[str] = frozenset(f".{name}" for name in mesh_formats() if name not in NOT_TRIANGLES)
+WRITE_SUFFIXES: frozenset[str] = frozenset({".ply", ".obj", ".stl", ".off", ".glb"})
+MAX_SIZE = 1e30  # larger coordinates overflow areas and volumes
+
+
+@dataclass(frozen=True)
+class TriangleMesh:
+    """Vertices (V, 3) float64 in any frame, faces (F, 3) int64 counter-clockwise seen from outside."""
+
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+
+    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper corner, (3,) each, of the vertices that faces use."""
+        used = self.vertices[self.faces.reshape(-1)]
+        return used.min(axis=0), used.max(axis=0)
+
+    def triangles(self) -> NDArray[np.float64]:
+        """Corners of all faces: (F, 3, 3)."""
+        return self.vertices[self.faces]
+
+    def transformed(self, matrix_44: NDArray[np.floating]) -> "TriangleMesh":
+        """The mesh under an affine; a mirroring one flips the faces, so that outside stays outside."""
+        faces = self.faces[:, ::-1] if np.linalg.det(np.asarray(matrix_44)[:3, :3]) < 0 else self.faces
+        return TriangleMesh(transform_points(self.vertices, matrix_44), np.ascontiguousarray(faces))
+
+
+class FolderResolver(Resolver):
+    """Opens files beside the mesh file and nowhere else (buffers of a .gltf); no network, no writing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+
+    def get(self, name: str) -> bytes:
+        path = (self.folder / name).resolve()
+        if not path.is_relative_to(self.folder):
+            raise ValueError(f"refers to {name!r} outside its own folder")
+        return path.read_bytes()
+
+    def keys(self) -> list[str]:
+        return []
+
+    def namespaced(self, namespace: str) -> "FolderResolver":
+        return self
+
+    def write(self, name: str, data: Any) -> None:
+        raise ValueError("reading a mesh writes nothing")
+
+
+def read_mesh(path: Path) -> TriangleMesh:
+    """Read any mesh file that trimesh reads; the parts of a scene are merged in the scene's frame.
+
+    Degenerate faces are dropped. Raises FileNotFoundError, or ValueError for a suffix that is no mesh, and for files
+    that are corrupt, hold no triangles (points only), only degenerate ones (zero size), or NaN or infinite vertices.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"mesh {path} does not exist")
+    suffix = path.suffix.lower()
+    if suffix not in MESH_SUFFIXES:
+        raise ValueError(f"{path}: expected a mesh ({' '.join(sorted(MESH_SUFFIXES))}), got {suffix or 'no suffix'}")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path}: the file is empty, expected a mesh; export it again")
+    try:
+        parts = list(_parts(_parse(path, suffix)))
+    except OSError:
+        raise
+    except Exception as error:  # parsers raise every kind on a corrupt file; all of them become one
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise ValueError(f"{path}: corrupt or truncated {suffix} file ({reason}); export it again") from error
+    return _checked(path, _merged_parts(path, parts))
+
+
+def write_mesh(path: Path, mesh: TriangleMesh) -> None:
+    """Write a mesh as binary PLY, OBJ, binary STL, OFF or GLB by its suffix, atomically.
+
+    Raises ValueError on another suffix.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in WRITE_SUFFIXES:
+        raise ValueError(f"{path}: cannot write {suffix or 'no suffix'}; choose {' '.join(sorted(WRITE_SUFFIXES))}")
+    plain = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, validate=False)
+    options: dict[str, Any] = {".ply": {"vertex_normal": False}, ".obj": {"include_normals": False}}.get(suffix, {})
+    data = plain.export(file_type=suffix[1:], **options)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def merged_faces(mesh: TriangleMesh) -> NDArray[np.int64]:
+    """Faces (F, 3) over merged vertices: corners at exactly equal positions get one number."""
+    positions = mesh.vertices + 0.0  # -0.0 becomes 0.0
+    order = np.lexsort(positions.T)
+    ordered = positions[order]
+    number = np.empty(len(order), dtype=np.int64)
+    number[order] = np.cumsum(np.r_[False, (ordered[1:] != ordered[:-1]).any(axis=1)])[: len(order)]
+    return number[mesh.faces]
+
+
+def unbalanced_edges(faces: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows (E, 2) of directed edges that faces walk more often one way than the other: holes and flipped faces.
+
+    None at all means that the winding number is an integer everywhere off the surface.
+    """
+    keys, count = np.unique(_edge_keys(faces), return_counts=True)
+    width = int(faces.max(initial=0)) + 1
+    reverse = keys % width * width + keys // width
+    at = np.searchsorted(keys, reverse).clip(max=max(len(keys) - 1, 0))
+    found = keys[at] == reverse
+    keys = keys[~(found & (count[at] == count))]
+    return np.stack([keys // width, keys % width], axis=1)
+
+
+def is_watertight(mesh: TriangleMesh) -> bool:
+    """After merging equal vertices: every edge has exactly two faces, which walk it in opposite directions."""
+    faces = merged_faces(mesh)
+    keys = np.sort(_edge_keys(faces))
+    unique = bool((keys[1:] != keys[:-1]).all())
+    return len(faces) > 0 and unique and len(unbalanced_edges(faces)) == 0
+
+
+def sample_surface(
+    mesh: TriangleMesh, count: int, generator: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points (N, 3) uniform over the area, and the unit normals (N, 3) of their faces."""
+    corners = mesh.triangles()
+    normals, area = _normals(corners)
+    if not area.sum() > 0:
+        raise ValueError("cannot sample a surface without area")
+    cumulative = np.cumsum(area)
+    face = np.searchsorted(cumulative, generator.random(count) * cumulative[-1], side="right").clip(max=len(area) - 1)
+    root, along = np.sqrt(generator.random((count, 1))), generator.random((count, 1))
+    a, b, c = corners[face].transpose(1, 0, 2)
+    return a * (1 - root) + b * root * (1 - along) + c * root * along, normals[face]
+
+
+def _parse(path: Path, suffix: str) -> trimesh.Scene:
+    resolver = FolderResolver(path.parent) if suffix == ".gltf" else None
+    handle = io.BytesIO(path.read_bytes())  # no name that a loader could follow
+    return trimesh.load_scene(handle, file_type=suffix[1:], resolver=resolver, process=False, skip_materials=True)
+
+
+def _parts(scene: trimesh.Scene) -> Iterator[TriangleMesh]:
+    for node in scene.graph.nodes_geometry:
+        matrix, name = scene.graph[node]
+        geometry = scene.geometry[name]
+        if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
+            vertices = np.array(geometry.vertices, dtype=np.float64)
+            faces = np.array(geometry.faces, dtype=np.int64)
+            if faces.min() < 0 or faces.max() >= len(vertices):
+                raise ValueError(f"a face refers to vertex {faces.max()} of {len(vertices)}")
+            yield TriangleMesh(vertices, faces).transformed(np.asarray(matrix, dtype=np.float64))
+
+
+def _merged_parts(path: Path, parts: list[TriangleMesh]) -> TriangleMesh:
+    if not parts:
+        raise ValueError(f"{path}: no triangles in it (points, lines or an empty scene); expected a surface mesh")
+    offsets = np.cumsum([0] + [len(part.vertices) for part in parts[:-1]])
+    faces = np.concatenate([part.faces + offset for part, offset in zip(parts, offsets, strict=True)])
+    return TriangleMesh(np.concatenate([part.vertices for part in parts]), faces)
+
+
+def _checked(path: Path, mesh: TriangleMesh) -> TriangleMesh:
+    used = mesh.triangles()
+    if not np.isfinite(used).all():
+        bad = int((~np.isfinite(used).all(axis=(1, 2))).sum())
+        raise ValueError(f"{path}: {bad} of {len(used)} faces have NaN or infinite vertices; repair the mesh")
+    if np.abs(used).max() > MAX_SIZE:
+        raise ValueError(f"{path}: coordinates up to {np.abs(used).max():.3g}, expected at most {MAX_SIZE:g}")
+    mesh = _without_degenerate(mesh)
+    if len(mesh.faces) == 0:
+        raise ValueError(f"{path}: zero size: none of its {len(used)} triangles has an area")
+    return mesh
+
+
+def _without_degenerate(mesh: TriangleMesh) -> TriangleMesh:
+    """Drop faces without area; but keep slivers between three distinct corners where they close a T-junction."""
+    faces = merged_faces(mesh)
+    distinct = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+    with_area = distinct & (_normals(mesh.triangles())[1] > 0)
+    slivers_close = with_area.any() and (with_area != distinct).any() and len(unbalanced_edges(faces[distinct])) == 0
+    return TriangleMesh(mesh.vertices, mesh.faces[distinct if slivers_close else with_area])
+
+
+def _normals(corners_F33: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Unit normals (F, 3) (0 where there is none) and areas (F,), in units that do not under- or overflow."""
+    edges = corners_F33[:, 1:] - corners_F33[:, :1]
+    scale = max(float(np.abs(edges).max(initial=0)), np.finfo(np.float64).tiny)
+    cross = np.cross(edges[:, 0] / scale, edges[:, 1] / scale)
+    doubled = np.linalg.norm(cross, axis=1)
+    return cross / np.where(doubled > 0, doubled, 1)[:, None], doubled / 2
+
+
+def _edge_keys(faces: NDArray[np.int64]) -> NDArray[np.int64]:
+    width = int(faces.max(initial=0)) + 1
+    return (faces * width + np.roll(faces, -1, axis=1)).reshape(-1)
