@@ -39,8 +39,8 @@ def read_yaml(path: Path | str, *, overrides: Sequence[str] = ()) -> dict[str, A
         raise ValueError(f"{path}: not a YAML file: {error}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path}: expected a mapping of keys to values, got {type(data).__name__}")
-    for override in overrides:
-        _override(data, override)
+    for text in overrides:
+        override(data, text)
     return data
 
 
@@ -70,20 +70,21 @@ def to_yaml(config: Any) -> str:
     return yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True)
 
 
-def _override(data: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
+def override(data: dict[str, Any], text: str) -> None:
+    """Set one key, given as `a.b=value` with a YAML value, in nested plain data. ValueError when it cannot be."""
+    key, separator, value = text.partition("=")
     if not separator or not key:
-        raise ValueError(f"--set {override}: expected KEY=VALUE, such as training.batch_shapes=8")
+        raise ValueError(f"--set {text}: expected KEY=VALUE, such as training.batch_shapes=8")
     *parents, last = key.split(".")
     for parent in parents:
         child = data.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise ValueError(f"--set {override}: {parent} is a value, not a section")
+            raise ValueError(f"--set {text}: {parent} is a value, not a section")
         data = child
     try:
         data[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ValueError(f"--set {override}: {value!r} is not a YAML value") from error
+        raise ValueError(f"--set {text}: {value!r} is not a YAML value") from error
 
 
 def _refuse_unknown(schema: Any, data: Any, where: str, prefix: str) -> None:

@@ -116,3 +116,13 @@ def claim(run: RunDir, *, config: str, preparation: Mapping[str, Any], resume: b
         raise ValueError(f"{run.path} holds checkpoints already: add --resume to go on, or choose another name")
     write_text(run.config_file, config)
     write_text(run.preparation_file, json.dumps(dict(preparation), indent=1, sort_keys=True) + "\n")
+
+
+def journal_file(folder: Path, rank: int) -> Path:
+    """Where one rank notes each mesh as soon as it is written."""
+    return folder / f".journal-{rank}.jsonl"
+
+
+def journal_files(folder: Path) -> list[Path]:
+    """Journals of all ranks that ever wrote into a folder of meshes."""
+    return sorted(folder.glob(".journal-*.jsonl"))

@@ -13,6 +13,7 @@ from engine.config import RunConfig
 from engine.contract import Model
 from engine.distributed import Group
 from engine.extraction import extract
+from engine.generation import field_of
 from engine.schedule import local_part
 from engine.state import State, averaged
 
@@ -72,7 +73,7 @@ class Validator:
         voxels = torch.from_numpy(self.shapes.voxels(index)).to(self.group.device).float()
         code = model.encode(voxels[None, None])
         return extract(
-            lambda points: model.decode(points[None], code)[0],
+            field_of(model, code),
             iso_level=model.iso_level,
             resolution=self.section.resolution,
             batch_points=BATCH_POINTS,

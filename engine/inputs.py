@@ -1,0 +1,65 @@
+"""What to generate: shapes of a split of a data set, or the user's own files prepared as the run's data were."""
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data_processing.config import override
+from data_processing.dataset import selected
+from data_processing.prepare import SHAPE_ERRORS, DataConfig, config_of, cube_voxels, read_shape
+from data_processing.storage import ShapeSet
+from engine.generation import Item
+from engine.run_dir import RunDir
+
+Loaded = tuple[NDArray[np.uint8], NDArray[np.float64]]
+
+
+def items_of_split(shapes: ShapeSet, split: str, categories: Sequence[str] = ()) -> list[Item]:
+    """Every shape of a split; ValueError when there is no such split or category."""
+
+    def load(index: int) -> Loaded:
+        return shapes.voxels(index), shapes.to_world(index)
+
+    indices = selected(shapes, split, categories)
+    return [Item(shapes.names[int(index)], functools.partial(load, int(index))) for index in indices]
+
+
+def items_of_files(
+    files: Sequence[Path], run: RunDir, *, overrides: Sequence[str] = (), device: torch.device
+) -> list[Item]:
+    """The user's own files, named by their stems; ValueError when two would have one name."""
+    config = preparation_of(run, overrides=overrides)
+    by_name: dict[str, Path] = {}
+    for file in files:
+        other = by_name.setdefault(_stem(file), file)
+        if other is not file:
+            raise ValueError(
+                f"{other} and {file} would both be written as {_stem(file)}: generate one of them with --out"
+            )
+    return [Item(name, functools.partial(_load_file, file, config, device)) for name, file in by_name.items()]
+
+
+def preparation_of(run: RunDir, *, overrides: Sequence[str] = ()) -> DataConfig:
+    """How the run's data were prepared, read back from the run, with `--set` overrides."""
+    settings = json.loads(run.preparation_file.read_text(encoding="utf-8"))
+    for text in overrides:
+        override(settings, text)
+    return config_of(settings)
+
+
+def _load_file(file: Path, config: DataConfig, device: torch.device) -> Loaded:
+    try:
+        shape = read_shape(file, config, device=device)
+    except SHAPE_ERRORS as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+    return cube_voxels(shape), shape.to_world
+
+
+def _stem(file: Path) -> str:
+    name = file.name.removesuffix(".gz")
+    return name.rpartition(".")[0] or name
