@@ -22,9 +22,7 @@ def arguments_of(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder for the meshes [RUN/meshes/SPLIT, or RUN/meshes/input]")
     parser.add_argument("--checkpoint", default="best", help="best, last or a step [best]")
     parser.add_argument("--resolution", type=int, default=256, help="samples along each edge of the cube [256]")
-    parser.add_argument(
-        "--frame", type=int, default=32, help="coarse grid; parts thinner than 1/FRAME may be lost [32]"
-    )
+    parser.add_argument("--frame", type=int, default=32, help="coarse grid: finds parts thicker than 1/FRAME [32]")
     parser.add_argument("--refine", type=int, default=0, metavar="STEPS", help="move vertices onto the level [0]")
     parser.add_argument("--format", default="ply", choices=("ply", "obj", "stl", "off", "glb"), help="[ply]")
     parser.add_argument("--data", type=Path, help="another data set than the run's own")
@@ -55,15 +53,8 @@ def main() -> int:
         )
         folder = arguments.out or run_dir.meshes(arguments.split or "input")
         header = {"run": str(run_dir.path), "checkpoint": arguments.checkpoint, "step": loaded.step}
-        rows = generate(
-            loaded.model,
-            mine,
-            folder,
-            settings=settings,
-            batch_points=arguments.batch_points,
-            group=group,
-            header=header,
-        )
+        points = arguments.batch_points
+        rows = generate(loaded.model, mine, folder, settings=settings, batch_points=points, group=group, header=header)
         failed = [row for row in rows if row["status"] == "failed"]
         for row in failed:
             say(f"failed: {row['name']}: {row['reason']}")

@@ -20,13 +20,22 @@ Loaded = tuple[NDArray[np.uint8], NDArray[np.float64]]
 
 
 def items_of_split(shapes: ShapeSet, split: str, categories: Sequence[str] = ()) -> list[Item]:
-    """Every shape of a split; ValueError when there is no such split or category."""
+    """Every shape of a split, those too whose preparation failed: their loading says why.
+
+    ValueError when there is no such split or category.
+    """
 
     def load(index: int) -> Loaded:
         return shapes.voxels(index), shapes.to_world(index)
 
+    def refuse(reason: str) -> Loaded:
+        raise ValueError(f"preparation failed: {reason}")
+
     indices = selected(shapes, split, categories)
-    return [Item(shapes.names[int(index)], functools.partial(load, int(index))) for index in indices]
+    items = [Item(shapes.names[int(index)], functools.partial(load, int(index))) for index in indices]
+    missing = [shape for shape in shapes.failed if shape.split == split]
+    missing = [shape for shape in missing if not categories or shape.category in categories]
+    return items + [Item(shape.name, functools.partial(refuse, shape.reason)) for shape in missing]
 
 
 def items_of_files(
@@ -38,9 +47,7 @@ def items_of_files(
     for file in files:
         other = by_name.setdefault(_stem(file), file)
         if other is not file:
-            raise ValueError(
-                f"{other} and {file} would both be written as {_stem(file)}: generate one of them with --out"
-            )
+            raise ValueError(f"{other} and {file} would both be written as {_stem(file)}: run twice, with --out")
     return [Item(name, functools.partial(_load_file, file, config, device)) for name, file in by_name.items()]
 
 
