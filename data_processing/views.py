@@ -1,0 +1,166 @@
+"""Shaded grey pictures of a mesh by casting rays on the CPU: no display, no system library.
+
+Cameras stand on a ring (or anywhere) around a frame, look at its middle in perspective, and see either facing of a
+triangle: real meshes have flipped faces. White is "nothing there". Decides nothing about networks or reports.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from embreex import rtcore_scene
+from embreex.mesh_construction import TriangleMesh as EmbreeMesh
+from numpy.typing import NDArray
+
+from data_processing.meshes import TriangleMesh
+
+Up = Literal["y", "z"]
+Shading = Literal["normal", "depth"]
+BACKGROUND = 255
+MARGIN = 0.03  # between the frame and the border of the picture
+DARKEST, BRIGHTEST = 38.0, 236.0  # of a lit surface: never the background's white
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Degrees. Azimuth 0 stands in front (+z where y is up, -y where z is up), 90 at +x; elevation lifts the camera.
+
+    The distance follows from the field of view: the frame just fits, with a small margin.
+    """
+
+    azimuth: float
+    elevation: float
+    field_of_view: float = 30.0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The ball that a picture shows: two meshes rendered in one frame can be compared by eye."""
+
+    centre_3: NDArray[np.float64]
+    radius: float
+
+
+THREE_QUARTER = Camera(azimuth=35.0, elevation=22.0)  # the fixed view of reports
+
+
+def camera_ring(count: int, *, elevation: float = 25.0, start: float = 0.0) -> list[Camera]:
+    """`count` cameras evenly around the shape."""
+    return [Camera(azimuth=start + 360.0 * index / count, elevation=elevation) for index in range(count)]
+
+
+def frame_around(lower: NDArray[np.floating], upper: NDArray[np.floating]) -> Frame:
+    """The ball around a box given by its corners (3,), (3,)."""
+    lower, upper = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
+    return Frame((lower + upper) / 2, max(float(np.linalg.norm(upper - lower)) / 2, 1e-12))
+
+
+def render(
+    mesh: TriangleMesh,
+    cameras: Sequence[Camera],
+    *,
+    size: int,
+    frame: Frame | None = None,
+    shading: Shading = "normal",
+    up: Up = "y",
+    supersampling: int = 1,
+) -> NDArray[np.uint8]:
+    """Pictures (V, size, size) uint8, one per camera; row 0 is the top. The ray structure is built once for all.
+
+    `frame` defaults to the mesh's own box. `supersampling` n casts n*n rays a pixel.
+    """
+    frame = frame_around(*mesh.bounds()) if frame is None else frame
+    scene = _scene(mesh, frame)
+    pictures = [_picture(scene, camera, size * supersampling, shading, up) for camera in cameras]
+    fine = np.stack(pictures).reshape(len(pictures), size, supersampling, size, supersampling)
+    return np.rint(fine.mean(axis=(2, 4))).astype(np.uint8)
+
+
+def splats(
+    points_N3: NDArray[np.floating], normals_N3: NDArray[np.floating] | None, *, most: int = 20_000
+) -> TriangleMesh:
+    """A cloud as a mesh for pictures: a small square across the normal at each point (at most `most` of them).
+
+    Without normals each point is three squares across the axes.
+    """
+    step = -(-len(points_N3) // most)
+    centres_N3 = np.asarray(points_N3[::step], dtype=np.float64)
+    half = float(0.7 * np.linalg.norm(np.ptp(centres_N3, axis=0)) / np.sqrt(len(centres_N3)))
+    if normals_N3 is None:
+        axes = np.repeat(np.eye(3), len(centres_N3), axis=0)
+        return _squares(np.tile(centres_N3, (3, 1)), axes, half)
+    return _squares(centres_N3, np.asarray(normals_N3[::step], dtype=np.float64), half)
+
+
+def _squares(centres_N3: NDArray[np.float64], normals_N3: NDArray[np.float64], half: float) -> TriangleMesh:
+    # Crossing with the axis that the normal leans on least is never degenerate.
+    least_N3 = np.eye(3)[np.abs(normals_N3).argmin(axis=1)]
+    first_N3 = np.cross(normals_N3, least_N3)
+    first_N3 *= half / np.maximum(np.linalg.norm(first_N3, axis=1, keepdims=True), 1e-12)
+    second_N3 = np.cross(normals_N3, first_N3)
+    second_N3 *= half / np.maximum(np.linalg.norm(second_N3, axis=1, keepdims=True), 1e-12)
+    corners = [centres_N3 + a * first_N3 + b * second_N3 for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    base_N1 = 4 * np.arange(len(centres_N3))[:, None]
+    faces_F3 = np.concatenate([base_N1 + np.array([0, 1, 2]), base_N1 + np.array([0, 2, 3])])
+    return TriangleMesh(np.stack(corners, axis=1).reshape(-1, 3), faces_F3)
+
+
+def _scene(mesh: TriangleMesh, frame: Frame) -> rtcore_scene.EmbreeScene:
+    """The mesh moved so that the frame is the unit ball: single precision is enough there."""
+    vertices_V3 = ((mesh.vertices - frame.centre_3) / frame.radius).astype(np.float32)
+    scene = rtcore_scene.EmbreeScene()
+    EmbreeMesh(scene, vertices_V3, mesh.faces.astype(np.int32))
+    return scene
+
+
+def _picture(
+    scene: rtcore_scene.EmbreeScene, camera: Camera, size: int, shading: Shading, up: Up
+) -> NDArray[np.float32]:
+    """One picture (size, size) of grey values before averaging."""
+    right_3, up_3, forward_3 = _axes(camera, up)
+    half = np.radians(camera.field_of_view) / 2
+    distance = (1 + MARGIN) / np.sin(half)
+    ticks = ((np.arange(size) + 0.5) / size * 2 - 1) * np.tan(half)
+    directions_HW3 = forward_3 + ticks[None, :, None] * right_3 - ticks[:, None, None] * up_3
+    directions_N3 = directions_HW3.reshape(-1, 3)
+    directions_N3 /= np.linalg.norm(directions_N3, axis=1, keepdims=True)
+    origins_N3 = np.broadcast_to(-distance * forward_3, directions_N3.shape).astype(np.float32)
+    hits = scene.run(origins_N3, directions_N3.astype(np.float32), output=True)
+    grey_N = np.full(size * size, BACKGROUND, dtype=np.float32)
+    seen_N = hits["geomID"] >= 0
+    if shading == "depth":
+        value_N = np.clip((hits["tfar"][seen_N] - (distance - 1)) / 2, 0, 1)
+    else:
+        value_N = _lit(hits["Ng"][seen_N], directions_N3[seen_N], right_3, up_3, forward_3)
+    grey_N[seen_N] = DARKEST + (BRIGHTEST - DARKEST) * value_N
+    return grey_N.reshape(size, size)
+
+
+def _lit(
+    normals_N3: NDArray[np.float32],
+    directions_N3: NDArray[np.float64],
+    right_3: NDArray[np.float64],
+    up_3: NDArray[np.float64],
+    forward_3: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Brightness 0 to 1: a key light from the upper left that moves with the camera, and a weaker light at the eye."""
+    normals_N3 = normals_N3 / np.maximum(np.linalg.norm(normals_N3, axis=1, keepdims=True), 1e-30)
+    facing_N = -np.einsum("nc,nc->n", normals_N3, directions_N3)
+    normals_N3 = np.where(facing_N[:, None] < 0, -normals_N3, normals_N3)
+    key_3 = -0.45 * right_3 + 0.9 * up_3 - 0.35 * forward_3
+    key_N = np.clip(normals_N3 @ (key_3 / np.linalg.norm(key_3)), 0, None)
+    return 0.6 * key_N + 0.4 * np.abs(facing_N)
+
+
+def _axes(camera: Camera, up: Up) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Right, up and forward of the camera in the frame of the file."""
+    azimuth, elevation = np.radians(camera.azimuth), np.radians(camera.elevation)
+    # With y up, then turned into the file's frame.
+    forward_3 = -np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
+    right_3 = np.array([np.cos(azimuth), 0.0, -np.sin(azimuth)])
+    up_3 = np.cross(right_3, forward_3)
+    if up == "y":
+        return right_3, up_3, forward_3
+    turn = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # x, y up, z front -> x, z up, -y front
+    return turn @ right_3, turn @ up_3, turn @ forward_3
