@@ -1,8 +1,11 @@
 """Fixtures shared by all tests: where real data lies."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars would fill the output of a failing test
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,0 +1,185 @@
+"""The training loop: exact resume, partial batches, several processes, signals, non-finite losses, best and last."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from data_processing.config import to_yaml
+from data_processing.dataset import DataSection
+from data_processing.seeds import seed_of
+from data_processing.storage import open_shapes
+from engine import checkpoint
+from engine.config import RunConfig, Stage, ValidationSection
+from engine.distributed import Group
+from engine.optim import OptimSection
+from engine.registry import build_model, load_run
+from engine.run_dir import RunDir, claim
+from engine.state import State
+from engine.training import train
+from tests.conftest import ROOT
+from tests.engine.conftest import tiny_config
+
+ALONE = Group(0, 1, torch.device("cpu"))
+
+
+def run_training(config: RunConfig, *, resume: bool = False) -> State:
+    """What train.py does, in this process."""
+    run = RunDir(config.run_path)
+    claim(run, config=to_yaml(config), preparation={}, resume=resume)
+    torch.manual_seed(seed_of(config.training.seed, "weights"))
+    model = build_model(config.model, where="test")
+    return train(model, open_shapes(config.data.path), config, run, ALONE, resume=resume)
+
+
+def with_training(config: RunConfig, **changes: object) -> RunConfig:
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, **changes))
+
+
+def same(a: State, b: State) -> bool:
+    """Bitwise equal weights and optimiser moments."""
+    weights = all(torch.equal(x, y) for x, y in zip(a.model.parameters(), b.model.parameters(), strict=True))
+    moments = [
+        [value for entry in state.optimisers["autoencoder"].state_dict()["state"].values() for value in entry.values()]
+        for state in (a, b)
+    ]
+    return weights and a.step == b.step and all(torch.equal(x, y) for x, y in zip(*moments, strict=True))
+
+
+@pytest.mark.parametrize("stop", [2, 9, 12])  # within an epoch, at the border of stages, within the second stage
+def test_n_steps_and_the_rest_equal_all_steps_bitwise(boxes: Path, tmp_path: Path, stop: int):
+    optim = OptimSection(learning_rate=1e-3, schedule="cosine", warmup_steps=3, ema_decay=0.9, clip_norm=1.0)
+    config = tiny_config(boxes, tmp_path / "whole", optim=optim)
+    whole = run_training(config)
+    halves = dataclasses.replace(config, runs=tmp_path / "halves")
+    assert run_training(with_training(halves, max_steps=stop)).step == stop
+    resumed = run_training(halves, resume=True)
+    assert same(whole, resumed)
+    assert all(torch.equal(whole.average.weights[k], resumed.average.weights[k]) for k in whole.average.weights)
+    other = run_training(with_training(dataclasses.replace(config, runs=tmp_path / "other"), seed=1))
+    assert not same(whole, other)
+
+
+def test_streamed_equals_resident_bitwise(boxes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    config = tiny_config(boxes, tmp_path / "a")
+    resident = run_training(config)
+    assert "resident on cpu" in capsys.readouterr().out
+    streamed = dataclasses.replace(config, runs=tmp_path / "b", data=DataSection(path=boxes, resident="no"))
+    assert same(resident, run_training(streamed))
+    assert "streamed" in capsys.readouterr().out
+
+
+def test_fewer_shapes_than_a_batch(boxes: Path, tmp_path: Path):
+    state = run_training(tiny_config(boxes, tmp_path, batch_shapes=32))
+    assert state.step == 5
+
+
+def test_one_shape(tmp_path: Path):
+    from tests.small_sets import write_published
+
+    state = run_training(tiny_config(write_published(tmp_path, train=1, test=1), tmp_path / "runs", batch_shapes=4))
+    assert state.step == 5
+
+
+def test_training_lowers_the_loss(boxes: Path, tmp_path: Path):
+    validation = ValidationSection(every=40, split="train", shapes=5, pictures=0)
+    optim = OptimSection(learning_rate=5e-3)
+    config = tiny_config(
+        boxes,
+        tmp_path,
+        stages=(Stage(level=64, epochs=40, points=512),),
+        batch_shapes=5,
+        validation=validation,
+        optim=optim,
+    )
+    first = run_training(with_training(config, max_steps=1))
+    assert run_training(config, resume=True).best < 0.7 * first.best
+
+
+def test_best_only_improves_and_survives_a_restart(boxes: Path, tmp_path: Path):
+    config = tiny_config(boxes, tmp_path, validation=ValidationSection(every=5, shapes=3, pictures=0))
+    first = run_training(with_training(config, max_steps=5))
+    run = RunDir(config.run_path)
+    before = run.checkpoint_file("best").read_bytes()
+    ruined = with_training(config, optim=OptimSection(learning_rate=10.0))
+    second = run_training(ruined, resume=True)
+    assert second.best == first.best
+    assert run.checkpoint_file("best").read_bytes() == before
+    assert load_run(run, which="last").step == 15 and load_run(run, which="best").step == 5
+
+
+def test_a_non_finite_loss_names_step_and_shapes(boxes: Path, tmp_path: Path):
+    config = tiny_config(boxes, tmp_path, checkpoint_every=1)
+    run_training(with_training(config, max_steps=3))
+    run = RunDir(config.run_path)
+    content = checkpoint.load(run.checkpoint_file("last"))
+    content["model"]["decoder.layers.0.weight"][0, 0] = float("nan")
+    checkpoint.save(run.checkpoint_file("last"), content)
+    with pytest.raises(ValueError, match=r"step 3: autoencoder/loss is nan; shapes of the batch: boxes/train0\d"):
+        run_training(config, resume=True)
+    assert checkpoint.load(run.checkpoint_file("last"))["step"] == 3  # the poisoned step was not saved
+
+
+def test_sigterm_writes_a_checkpoint_and_resume_is_exact(boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    config = tiny_config(boxes, tmp_path / "whole", stages=(Stage(level=16, epochs=10, points=64),))
+    whole = run_training(config)
+    halves = dataclasses.replace(config, runs=tmp_path / "halves")
+
+    def report_and_signal(state: State, *arguments: object, **settings: object) -> None:
+        if state.step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("engine.training.report", report_and_signal)
+        run_training(halves)
+    assert checkpoint.load(RunDir(halves.run_path).checkpoint_file("last"))["step"] == 7
+    assert same(whole, run_training(halves, resume=True))
+
+
+def test_bfloat16_and_validation_pictures(boxes: Path, tmp_path: Path):
+    validation = ValidationSection(every=5, shapes=3, pictures=1, resolution=16)
+    config = tiny_config(boxes, tmp_path, precision="bfloat16", validation=validation)
+    state = run_training(config)
+    assert all(parameter.dtype == torch.float32 for parameter in state.model.parameters())
+    assert state.best is not None and any(RunDir(config.run_path).logs.iterdir())
+
+
+def test_numbered_checkpoints_are_pruned(boxes: Path, tmp_path: Path):
+    config = tiny_config(boxes, tmp_path, checkpoint_every=4, keep_checkpoints=2)
+    run_training(config)
+    assert RunDir(config.run_path).saved_steps() == [8, 12]
+
+
+def test_an_existing_run_is_not_overwritten(boxes: Path, tmp_path: Path):
+    config = tiny_config(boxes, tmp_path)
+    run_training(with_training(config, max_steps=1))
+    with pytest.raises(ValueError, match="--resume"):
+        run_training(config)
+
+
+def test_another_model_is_not_resumed(boxes: Path, tmp_path: Path):
+    config = tiny_config(boxes, tmp_path)
+    run_training(with_training(config, max_steps=1))
+    with pytest.raises(ValueError, match="does not fit this config"):
+        run_training(dataclasses.replace(config, model={**config.model, "latent": 9}), resume=True)
+
+
+def test_two_processes_give_the_losses_of_one(boxes: Path, tmp_path: Path):
+    """A real torchrun over gloo. 5 shapes in batches of 4: the last batch of 1 leaves a rank without a shape."""
+    config = tiny_config(boxes, tmp_path / "one", batch_shapes=4)
+    one = run_training(config)
+    file = tmp_path / "config.yaml"
+    file.write_text(to_yaml(dataclasses.replace(config, runs=tmp_path / "two")))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517"]
+    command += [str(ROOT / "train.py"), "--config", str(file)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    two = checkpoint.load(tmp_path / "two" / "tiny" / "checkpoints" / "last.pt")
+    assert two["best"] == pytest.approx(one.best, rel=1e-4)
+    for name, value in one.model.state_dict().items():
+        assert torch.allclose(value, two["model"][name], atol=2e-4), name
