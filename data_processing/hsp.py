@@ -67,7 +67,8 @@ def _read_hdf5(path: Path) -> tuple[NDArray, NDArray]:
 def _check_shapes(shapes: Mapping[str, Sequence[int]], path: Path) -> None:
     for name in ("b", "bi"):
         if name not in shapes:
-            raise RefusedFileError(f"{path}: expected the arrays 'b' and 'bi' of HSP, got {sorted(shapes) or 'none'}")
+            got = f"{sorted(shapes) or 'none'}: the file is cut off, or of another kind"
+            raise RefusedFileError(f"{path}: expected the arrays 'b' and 'bi' of HSP, got {got}")
     blocks, index = tuple(shapes["b"]), tuple(shapes["bi"])
     if index != INDEX_SHAPE:
         raise RefusedFileError(f"{path}: expected 'bi' of shape {INDEX_SHAPE}, got {index}")

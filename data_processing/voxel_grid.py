@@ -48,8 +48,9 @@ def reading(path: Path, kind: str, *library_errors: type[Exception]) -> Iterator
     except RefusedFileError:
         raise
     except (*UNREADABLE, *library_errors) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise RefusedFileError(
-            f"{path}: cannot be read as {kind}, it is cut off, damaged or of another kind ({error}): restore the file"
+            f"{path}: cannot be read as {kind}, it is cut off, damaged or of another kind ({reason}): restore the file"
         ) from error
 
 

@@ -4,6 +4,7 @@ Every reader refuses what it cannot mean: errors are ValueError with the path, w
 """
 
 import math
+import tokenize
 import zipfile
 from pathlib import Path
 from typing import IO, Any
@@ -135,7 +136,7 @@ def _is_grid(shape: tuple[int, ...]) -> bool:
 def _npy_header(handle: IO[bytes], where: str) -> tuple[tuple[int, ...], np.dtype]:
     try:
         shape, _, dtype = NPY_HEADERS[np.lib.format.read_magic(handle)](handle)
-    except (ValueError, KeyError) as error:
+    except (ValueError, LookupError, SyntaxError, tokenize.TokenError) as error:
         raise RefusedFileError(f"{where}: expected a .npy array of plain numbers, got {error}") from error
     return shape, dtype
 
