@@ -1,0 +1,180 @@
+"""Predictions against ground truths under named protocols: a row for every shape.
+
+A shape without a usable mesh is a row with its reason; means are taken in summary.py. The same numbers come out
+whatever the number of processes: every draw is keyed by seed, shape and purpose.
+"""
+
+import concurrent.futures
+import math
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from data_processing import seeds
+from data_processing.coordinates import transform_points
+from data_processing.meshes import TriangleMesh, is_watertight, read_mesh, sample_surface
+from data_processing.occupancy import inside_points
+from engine import metrics
+from engine.ground_truth import GroundTruth
+from engine.metrics import SurfaceSamples
+from engine.pairs import Pair
+from engine.protocols import Protocol
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How many points, and which. None: as many as the protocol says."""
+
+    seed: int = 0
+    points: int | None = None
+    iou_points: int | None = None
+
+    def __post_init__(self) -> None:
+        for what, count in (("points", self.points), ("iou points", self.iou_points)):
+            if count is not None and count < 1:
+                raise ValueError(f"{what}: expected at least 1, got {count}")
+
+    def surface_count(self, protocol: Protocol) -> int:
+        return self.points or protocol.points
+
+    def iou_count(self, protocol: Protocol) -> int:
+        return self.iou_points or protocol.iou_points
+
+
+def evaluate_pairs(
+    pairs: Sequence[Pair], protocols: Sequence[Protocol], draws: Draws, *, workers: int = 1, progress: bool = True
+) -> dict[str, list[Row]]:
+    """Rows of all shapes for each protocol, in the order of the pairs."""
+    rows = tqdm(
+        _rows(pairs, protocols, draws, workers), total=len(pairs), desc="evaluate", unit="shape", disable=not progress
+    )
+    rows_of_shapes = list(rows)
+    return {protocol.name: [shape[number] for shape in rows_of_shapes] for number, protocol in enumerate(protocols)}
+
+
+def evaluate_pair(pair: Pair, protocols: Sequence[Protocol], draws: Draws) -> list[Row]:
+    """One row for each protocol. What is wrong with this shape becomes the reason of its rows, not an error."""
+    try:
+        prediction, truth = load_pair(pair)
+        watertight = is_watertight(prediction)
+    except (ValueError, OSError) as error:
+        return [failed_row(pair, str(error))] * len(protocols)
+    rows = []
+    for protocol in protocols:
+        try:
+            values = compare(prediction, truth, protocol, draws, name=pair.name)
+            rows.append(
+                {"name": pair.name, "category": pair.category, "status": "done", "reason": ""}
+                | {key: None if math.isnan(value) else value for key, value in values.items()}
+                | {"watertight": watertight, "ground_truth": truth.kind}
+            )
+        except (ValueError, OSError) as error:
+            rows.append(failed_row(pair, str(error)))
+    return rows
+
+
+def load_pair(pair: Pair) -> tuple[TriangleMesh, GroundTruth]:
+    """Both sides of a pair. ValueError or FileNotFoundError that says which side is at fault."""
+    if pair.reason or pair.prediction is None or pair.truth is None:
+        raise ValueError(pair.reason or "no prediction")
+    try:
+        prediction = read_mesh(pair.prediction)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"prediction: {error}") from error
+    try:
+        return prediction, pair.truth.load()
+    except (ValueError, OSError) as error:
+        raise ValueError(f"ground truth: {error}") from error
+
+
+def compare(
+    prediction: TriangleMesh, truth: GroundTruth, protocol: Protocol, draws: Draws, *, name: str
+) -> dict[str, float]:
+    """All metrics of one shape, both sides in one frame of their files; NaN where a metric cannot be told."""
+    matrix = protocol.normalising(*truth.bounds())
+    count = draws.surface_count(protocol)
+    predicted = SurfaceSamples(*sample_surface(prediction, count, _generator(draws, name, "prediction")))
+    true = truth.surface(count, _generator(draws, name, "ground truth"))
+    distances = metrics.compare(_moved(predicted, matrix), _moved(true, matrix))
+    values = {
+        "chamfer": protocol.factor * metrics.chamfer(distances, power=protocol.power, combine=protocol.combine),
+        "chamfer_l1": metrics.chamfer(distances, power=1, combine=protocol.combine),
+        "chamfer_l2": metrics.chamfer(distances, power=2, combine=protocol.combine),
+        "normal_consistency": metrics.normal_consistency(distances),
+        "signed_normal_agreement": metrics.signed_normal_agreement(distances),
+        "f_score": metrics.f_score(distances, threshold=protocol.f_threshold),
+        "iou": _iou(prediction, truth, protocol, draws, matrix, name),
+    }
+    if not all(math.isfinite(values[key]) for key in ("chamfer", "chamfer_l1", "chamfer_l2")):
+        raise ValueError(f"the Chamfer distance is {values['chamfer']}: coordinates are too large to compare")
+    return values
+
+
+def iou_points(
+    prediction: TriangleMesh, truth: GroundTruth, protocol: Protocol, draws: Draws, *, name: str
+) -> NDArray[np.float64]:
+    """The points at which inside and outside are compared, in the frame of the files: (N, 3)."""
+    return _iou_points(prediction, truth, protocol, draws, protocol.normalising(*truth.bounds()), name)
+
+
+def failed_row(pair: Pair, reason: str) -> Row:
+    """The row of a shape that has no numbers."""
+    return {"name": pair.name, "category": pair.category, "status": "failed", "reason": reason}
+
+
+def _rows(pairs: Sequence[Pair], protocols: Sequence[Protocol], draws: Draws, workers: int) -> Iterator[list[Row]]:
+    if workers <= 1 or len(pairs) <= 1:
+        yield from (evaluate_pair(pair, protocols, draws) for pair in pairs)
+        return
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    # Spawned, not forked: a fork of a process with running threads of torch may hang.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        min(workers, len(pairs)), multiprocessing.get_context("spawn"), torch.set_num_threads, (threads,)
+    )
+    with pool:
+        results = [pool.submit(evaluate_pair, pair, protocols, draws) for pair in pairs]
+        for pair, result in zip(pairs, results, strict=True):
+            try:
+                yield result.result()
+            except BrokenProcessPool as error:
+                reason = f"an evaluation process died at or before {pair.name} (out of memory?): use fewer --workers"
+                raise OSError(reason) from error
+
+
+def _iou(
+    prediction: TriangleMesh, truth: GroundTruth, protocol: Protocol, draws: Draws, matrix: NDArray, name: str
+) -> float:
+    points_N3 = _iou_points(prediction, truth, protocol, draws, matrix, name)
+    true_N = truth.inside(points_N3)
+    return float("nan") if true_N is None else metrics.iou(inside_points(prediction, points_N3), true_N)
+
+
+def _iou_points(
+    prediction: TriangleMesh, truth: GroundTruth, protocol: Protocol, draws: Draws, matrix: NDArray, name: str
+) -> NDArray[np.float64]:
+    if protocol.iou_domain == "cube":
+        lower_3, upper_3 = np.full(3, -protocol.iou_side / 2), np.full(3, protocol.iou_side / 2)
+    else:
+        corners_43 = transform_points(np.stack([*truth.bounds(), *prediction.bounds()]), matrix)
+        lower_3, upper_3 = corners_43.min(axis=0), corners_43.max(axis=0)
+    drawn_N3 = _generator(draws, name, "iou").random((draws.iou_count(protocol), 3))
+    return transform_points(lower_3 + drawn_N3 * (upper_3 - lower_3), np.linalg.inv(matrix))
+
+
+def _generator(draws: Draws, name: str, purpose: str) -> np.random.Generator:
+    return seeds.numpy_generator(draws.seed, name, "evaluate", purpose)
+
+
+def _moved(samples: SurfaceSamples, matrix: NDArray) -> SurfaceSamples:
+    """Samples in the protocol's frame; it only scales and shifts, so normals stay."""
+    return SurfaceSamples(transform_points(samples.points_N3, matrix), samples.normals_N3)

@@ -1,0 +1,206 @@
+"""Which prediction belongs to which ground truth: of a run and its data set, or of two folders.
+
+Nothing is dropped here: a shape with one side missing is a pair that says why.
+"""
+
+import functools
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from data_processing.config import build
+from data_processing.dataset import selected
+from data_processing.files import is_temporary
+from data_processing.meshes import MESH_SUFFIXES
+from data_processing.occupancy import InsideSettings
+from data_processing.storage import ShapeSet, open_shapes
+from data_processing.voxels import voxel_suffix
+from engine.config import read_run_config
+from engine.ground_truth import TRUTH_SUFFIXES, GroundTruth, read_ground_truth, truth_of_shape
+from engine.run_dir import RunDir, manifest_file
+
+AGAINST = ("source", "voxels")
+
+
+@dataclass(frozen=True)
+class StoredTruth:
+    """A ground truth by its place in a data set: small enough to send to another process."""
+
+    shapes: Path
+    index: int
+    against: str = "source"
+
+    def load(self) -> GroundTruth:
+        shapes = _opened(self.shapes)
+        return truth_of_shape(shapes, self.index, against=self.against, settings=inside_settings(shapes))
+
+
+@dataclass(frozen=True)
+class FileTruth:
+    """A ground truth in a file."""
+
+    path: Path
+
+    def load(self) -> GroundTruth:
+        return read_ground_truth(self.path)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One shape to evaluate. `reason`: why a side is missing; empty when both are there."""
+
+    name: str
+    category: str
+    prediction: Path | None
+    truth: StoredTruth | FileTruth | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What one call of evaluate.py judges. `about`: where both sides came from, for the settings of the results."""
+
+    pairs: list[Pair]
+    title: str
+    out: Path
+    about: dict[str, Any]
+    split: str | None = None
+
+    def result_file(self, out: Path, protocol: str, suffix: str) -> Path:
+        """SPLIT-PROTOCOL.SUFFIX of a run, PROTOCOL.SUFFIX of two folders."""
+        return out / (
+            f"{protocol}{suffix}"
+            if self.split is None
+            else RunDir(out).evaluation_file(self.split, protocol, suffix).name
+        )
+
+
+def run_to_compare(path: Path, split: str, *, against: str = "source", truth_folder: Path | None = None) -> Comparison:
+    """The generated meshes of a run's split, with the data set's ground truth or that of a folder."""
+    run = RunDir(path)
+    pairs = pairs_of_run(run, split, against=against, truth_folder=truth_folder)
+    manifest = _read_manifest(run, split)
+    about: dict[str, Any] = {"run": str(path)}
+    about |= {"ground_truth": str(truth_folder) if truth_folder else f"{against} of the data set"}
+    about |= {key: value for key, value in manifest.items() if isinstance(value, str | int | float)}
+    return Comparison(pairs, f"{run.path.resolve().name}: {split} split", run.evaluation, about, split)
+
+
+def folders_to_compare(predictions: Path, truths: Path) -> Comparison:
+    """Two folders; results go beside the predictions, into a folder of their own."""
+    pairs = pairs_of_folders(predictions, truths)
+    out = predictions.resolve().with_name(predictions.resolve().name + "-evaluation")
+    about = {"predictions": str(predictions), "ground_truth": str(truths)}
+    return Comparison(pairs, f"{predictions} against {truths}", out, about)
+
+
+def pairs_of_run(run: RunDir, split: str, *, against: str = "source", truth_folder: Path | None = None) -> list[Pair]:
+    """Every shape of a split of the run's data set, with the mesh that generate.py made for it, if it did.
+
+    `truth_folder`: ground truth files named like the shapes, instead of those of the data set.
+    Raises FileNotFoundError when nothing was generated for the split, ValueError for an unknown split.
+    """
+    config = read_run_config(run.existing().config_file).data
+    shapes = open_shapes(config.path)
+    made = {str(entry["name"]): entry for entry in _read_manifest(run, split)["shapes"]}
+    truths = None if truth_folder is None else files_by_name(truth_folder, TRUTH_SUFFIXES)
+    pairs = []
+    for index in selected(shapes, split, config.categories):
+        name, category = shapes.names[index], shapes.categories[index]
+        pair = Pair(name, category, None, StoredTruth(config.path, int(index), against))
+        if truths is not None:
+            pair = _with_truth(pair, truths, truth_folder)
+        pairs.append(_with_prediction(pair, made.get(name), run.meshes(split)))
+    return pairs
+
+
+def pairs_of_folders(predictions: Path, truths: Path) -> list[Pair]:
+    """Files of two folders with the same path below them, suffix aside; the first folder of that path is the category.
+
+    What only one side has is a pair with a reason. Raises FileNotFoundError when a folder is missing or holds nothing
+    to evaluate, ValueError when two files of a folder have one name or the folders have no name in common.
+    """
+    predicted, true = files_by_name(predictions, MESH_SUFFIXES), files_by_name(truths, TRUTH_SUFFIXES)
+    if not predicted.keys() & true.keys():
+        raise ValueError(
+            f"no file below {predictions} is named like one below {truths}: for example "
+            f"{next(iter(predicted))} and {next(iter(true))}; names have to match, suffixes need not"
+        )
+    pairs = []
+    for name in sorted(predicted.keys() | true.keys()):
+        category = name.split("/")[0] if "/" in name else "all"
+        truth = FileTruth(true[name]) if name in true else None
+        reason = "" if name in predicted else f"no prediction: {predictions} has no {name}"
+        reason = reason if truth else f"no ground truth: {truths} has no {name}"
+        pairs.append(Pair(name, category, predicted.get(name), truth, reason))
+    return pairs
+
+
+def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+    """Files below a folder with one of the suffixes, by their path below it without the suffix; sorted."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"folder {folder} does not exist")
+    known, found = set(suffixes), dict[str, Path]()
+    for path in sorted(folder.rglob("*")):
+        below, suffix = path.relative_to(folder), voxel_suffix(path)
+        hidden = is_temporary(path) or any(part.startswith(".") for part in below.parts)
+        if hidden or suffix not in known or below.name == manifest_file(folder).name or not path.is_file():
+            continue
+        name = below.as_posix()[: -len(suffix)]
+        if name in found:
+            raise ValueError(f"{found[name]} and {path} have one name: keep one of them in {folder}")
+        found[name] = path
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no file to evaluate; known suffixes: {', '.join(sorted(known))}")
+    return found
+
+
+def inside_settings(shapes: ShapeSet) -> InsideSettings:
+    """How the data set told inside from outside; our defaults for published files."""
+    settings = shapes.settings.get("inside") or {}
+    return build(InsideSettings, settings, where=f"{shapes.path}: settings of the preparation: inside")
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(path: Path) -> ShapeSet:
+    """A data set, opened once in each process."""
+    return open_shapes(path)
+
+
+def _with_truth(pair: Pair, truths: dict[str, Path], folder: Path | None) -> Pair:
+    """The file of that name, or of its last part alone (published surface files are named without the category)."""
+    path = truths.get(pair.name) or truths.get(pair.name.rpartition("/")[2])
+    if path is None:
+        return replace(pair, truth=None, reason=f"no ground truth: {folder} has no {pair.name}")
+    return replace(pair, truth=FileTruth(path))
+
+
+def _with_prediction(pair: Pair, entry: dict[str, Any] | None, folder: Path) -> Pair:
+    if pair.reason:
+        return pair
+    if entry is None:
+        return replace(pair, reason=f"no prediction: not in {manifest_file(folder)}; run generate.py again")
+    if entry.get("status") != "done":
+        return replace(pair, reason=f"no prediction: {entry.get('reason') or 'generation failed'}")
+    return replace(pair, prediction=folder / str(entry.get("file")))
+
+
+def _read_manifest(run: RunDir, split: str) -> dict[str, Any]:
+    """What generate.py says that it made: with what, and `shapes`, a list of entries that have a name."""
+    file = manifest_file(run.meshes(split))
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{file} does not exist: nothing was generated for split '{split}'; "
+            f"run: python generate.py --run {run.path} --split {split}"
+        )
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        if not all(entry["name"] for entry in manifest["shapes"]):
+            raise ValueError("a shape without a name")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file}: not a manifest of generate.py ({error}); delete it and run generate.py again"
+        ) from error
+    return manifest

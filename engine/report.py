@@ -1,0 +1,273 @@
+"""The evaluation as one self-contained HTML page: summary, tables, failed shapes, pictures side by side, settings.
+
+Nothing is fetched from anywhere when the page is opened, and every name is escaped. Numbers come from evaluation.py;
+here they are only shown.
+"""
+
+import base64
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_processing import views
+from data_processing.files import write_text
+from data_processing.meshes import TriangleMesh, read_mesh
+from engine.pairs import Pair
+from engine.protocols import LOWER_IS_BETTER, METRICS
+from engine.report_style import SCRIPT, STYLE
+
+LABELS = {
+    "chamfer": "Chamfer",
+    "chamfer_l1": "Chamfer L1",
+    "chamfer_l2": "Chamfer L2",
+    "normal_consistency": "Normals",
+    "signed_normal_agreement": "Normals, signed",
+    "f_score": "F-score",
+    "iou": "IoU",
+    "watertight": "Watertight",
+}
+PICTURE_SIZE = 240
+Evaluation = dict[str, Any]
+
+
+def write_report(
+    path: Path,
+    evaluations: Sequence[Evaluation],
+    pairs: Sequence[Pair],
+    *,
+    title: str,
+    up: views.Up = "y",
+    pictures: int = 60,
+) -> None:
+    """Replace the report, atomically.
+
+    `evaluations`: one for each protocol, over the same shapes; the first decides what is worst. `pictures`: the most
+    shapes to show; of more, a third are the worst, a third the best, the rest evenly between.
+    """
+    cards = "".join(
+        card(pair, [_row(evaluation, pair.name) for evaluation in evaluations], evaluations, up=up)
+        for pair in chosen_pairs(pairs, evaluations[0], most=pictures)
+    )
+    shown = f"{min(pictures, len(pairs))} of {len(pairs)}" if pictures < len(pairs) else f"all {len(pairs)}"
+    body = [
+        f"<header><h1>{html.escape(title)}</h1>{''.join(_summary(evaluation) for evaluation in evaluations)}</header>",
+        _failures(evaluations),
+        "".join(_category_table(evaluation) for evaluation in evaluations),
+        f"<section><h2>Ground truth (left) and reconstruction (right)</h2><p>{shown} shapes, worst first by "
+        f"{LABELS['chamfer']} ({html.escape(evaluations[0]['protocol'])}). {_sort_buttons()}</p>"
+        f'<div class="cards">{cards}</div></section>'
+        if pictures
+        else "",
+        "".join(_shape_table(evaluation) for evaluation in evaluations),
+        "".join(_settings(evaluation) for evaluation in evaluations),
+    ]
+    write_text(
+        path,
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
+        + "\n".join(body)
+        + f"\n<script>{SCRIPT}</script></body></html>\n",
+    )
+
+
+def chosen_pairs(pairs: Sequence[Pair], evaluation: Evaluation, *, most: int) -> list[Pair]:
+    """At most `most` pairs, worst first; failed shapes are the worst of all."""
+    chamfer = {row["name"]: row.get("chamfer", float("inf")) for row in evaluation["per_shape"]}
+    ordered = sorted(pairs, key=lambda pair: (-chamfer[pair.name], pair.name))
+    if len(ordered) <= most:
+        return ordered
+    third = most // 3
+    middle = ordered[third : len(ordered) - third]
+    between = np.linspace(0, len(middle) - 1, most - 2 * third).round().astype(int)
+    return ordered[:third] + [middle[i] for i in between] + ordered[len(ordered) - third :]
+
+
+def card(pair: Pair, rows: Sequence[Evaluation], evaluations: Sequence[Evaluation], *, up: views.Up) -> str:
+    """Both sides of one shape and its numbers under every protocol."""
+    truth, reconstruction = pictures_of(pair, up=up)
+    failed = rows[0]["status"] != "done"
+    key = f"{rows[0]['chamfer']:.9g}" if not failed else "Infinity"
+    numbers = "".join(_numbers(row, evaluation) for row, evaluation in zip(rows, evaluations, strict=True))
+    return (
+        f'<figure data-chamfer="{key}" data-name="{html.escape(pair.name, quote=True)}"'
+        f"{' class=bad' if failed else ''}>"
+        f'<div class="pair">{_image(truth, "ground truth")}{_image(reconstruction, "reconstruction")}</div>'
+        f"<figcaption><b>{html.escape(pair.name)}</b>"
+        + (f'<p class="reason">failed: {html.escape(rows[0]["reason"])}</p>' if failed else f"<dl>{numbers}</dl>")
+        + ('<p class="reason">not watertight</p>' if rows[0].get("watertight") is False else "")
+        + "</figcaption></figure>"
+    )
+
+
+def pictures_of(pair: Pair, *, up: views.Up) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
+    """Ground truth and reconstruction in the same frame, that of the ground truth; None for what cannot be shown."""
+    truth = _loaded(lambda: pair.truth.load().shown() if pair.truth else None)
+    reconstruction = _loaded(lambda: read_mesh(pair.prediction) if pair.prediction else None)
+    first = truth if truth is not None else reconstruction
+    if first is None:
+        return None, None
+    frame = views.frame_around(*first.bounds())
+    return _picture(truth, frame, up), _picture(reconstruction, frame, up)
+
+
+def _loaded(load: Any) -> TriangleMesh | None:
+    try:
+        return load()
+    except (ValueError, OSError):  # the reason is in the row of the shape
+        return None
+
+
+def _picture(mesh: TriangleMesh | None, frame: views.Frame, up: views.Up) -> NDArray[np.uint8] | None:
+    if mesh is None:
+        return None
+    return views.render(mesh, [views.THREE_QUARTER], size=PICTURE_SIZE, frame=frame, up=up, supersampling=2)[0]
+
+
+def _image(picture: NDArray[np.uint8] | None, what: str) -> str:
+    if picture is None:
+        return f'<div class="none">no {what}</div>'
+    done, data = cv2.imencode(".png", picture)
+    assert done
+    source = base64.b64encode(data.tobytes()).decode()
+    return f'<img alt="{what}" width="{PICTURE_SIZE}" height="{PICTURE_SIZE}" src="data:image/png;base64,{source}">'
+
+
+def _row(evaluation: Evaluation, name: str) -> Evaluation:
+    return next(row for row in evaluation["per_shape"] if row["name"] == name)
+
+
+def _numbers(row: Evaluation, evaluation: Evaluation) -> str:
+    """The published metrics of a shape under one protocol, as a line of a list."""
+    if row["status"] != "done":
+        return f"<dt>{html.escape(evaluation['protocol'])}</dt><dd>failed: {html.escape(row['reason'])}</dd>"
+    values = " ".join(
+        f"<span>{LABELS[key]} {_number(key, row[key])}</span>"
+        for key in METRICS
+        if key in evaluation["settings"]["published_metrics"]
+    )
+    return f"<dt>{html.escape(evaluation['protocol'])}</dt><dd>{values}</dd>"
+
+
+def _number(key: str, value: float | bool | None) -> str:
+    """Four digits of a distance, three decimals of a share; a dash where there is no number."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:#.4g}" if key in LOWER_IS_BETTER else f"{value:.3f}"
+
+
+def _summary(evaluation: Evaluation) -> str:
+    settings = evaluation["settings"]
+    tiles = "".join(
+        f"<div><span>{_number(key, evaluation['mean'][key])}</span>mean {LABELS[key]}"
+        f"<small>{html.escape(settings['units'][key])}</small></div>"
+        for key in settings["published_metrics"]
+    )
+    failed = evaluation["failed_count"]
+    return (
+        f'<div class="summary"><div class="what"><span>{html.escape(evaluation["protocol"])}</span>'
+        f"{evaluation['n']} of {evaluation['n'] + failed} shapes"
+        f'<small class="{"bad" if failed else ""}">{failed} failed, not in the means</small>'
+        f"<small>{settings['points']:,} points, seed {settings['seed']}</small></div>{tiles}</div>"
+    )
+
+
+def _failures(evaluations: Sequence[Evaluation]) -> str:
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for evaluation in evaluations:
+        for failure in evaluation["failed"]:
+            reasons.setdefault((failure["name"], failure["reason"]), []).append(evaluation["protocol"])
+    if not reasons:
+        return ""
+    items = "".join(
+        f"<li><b>{html.escape(name)}</b>: {html.escape(reason)}"
+        + (f" ({', '.join(protocols)})" if len(protocols) < len(evaluations) else "")
+        + "</li>"
+        for (name, reason), protocols in reasons.items()
+    )
+    return f'<section class="failures"><h2>Failed shapes</h2><ul>{items}</ul></section>'
+
+
+def _category_table(evaluation: Evaluation) -> str:
+    """Means for each category, over the categories and over the shapes."""
+    total = {"n": evaluation["n"], "failed_count": evaluation["failed_count"]}
+    lines = [(html.escape(name), values, "") for name, values in evaluation["per_category"].items()]
+    lines.append(("mean over categories", evaluation["mean_per_category"] | total, "total"))
+    lines.append(("mean over shapes", evaluation["mean"] | total, "total"))
+    lines.append(("median over shapes", evaluation["median"] | total, "total"))
+    rows = "".join(
+        f'<tr class="{kind}"><th>{name}</th><td>{values["n"]}</td><td>{values["failed_count"]}</td>'
+        + _cells(values, evaluation)
+        + "</tr>"
+        for name, values, kind in lines
+    )
+    return (
+        f"<section><h2>Means, protocol {html.escape(evaluation['protocol'])}</h2><table><thead><tr><th>category</th>"
+        f"<th>n</th><th>failed</th>{_heads(evaluation)}</tr></thead><tbody>{rows}</tbody></table></section>"
+    )
+
+
+def _shape_table(evaluation: Evaluation) -> str:
+    rows = "".join(
+        f"<tr><th>{html.escape(row['name'])}</th><td>{html.escape(row['category'])}</td>"
+        + (
+            _cells(row, evaluation)
+            if row["status"] == "done"
+            else f'<td class="reason" colspan="{len(LABELS)}">failed: {html.escape(row["reason"])}</td>'
+        )
+        + "</tr>"
+        for row in evaluation["per_shape"]
+    )
+    return (
+        f"<details><summary>Every shape, protocol {html.escape(evaluation['protocol'])}</summary>"
+        f'<table class="sortable"><thead><tr><th>name</th><th>category</th>{_heads(evaluation)}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></details>"
+    )
+
+
+def _heads(evaluation: Evaluation) -> str:
+    settings = evaluation["settings"]
+    heads = []
+    for key, label in LABELS.items():
+        arrow = "" if key == "watertight" else " ↓" if key in LOWER_IS_BETTER else " ↑"
+        unit = settings["units"].get(key, "closed, consistently oriented")
+        published = ' class="published"' if key in settings["published_metrics"] else ""
+        heads.append(f'<th{published} title="{html.escape(unit, quote=True)}">{label}{arrow}</th>')
+    return "".join(heads)
+
+
+def _cells(values: Evaluation, evaluation: Evaluation) -> str:
+    published = evaluation["settings"]["published_metrics"]
+    return "".join(
+        f"<td{' class=published' if key in published else ''}>{_number(key, values.get(key))}</td>" for key in LABELS
+    )
+
+
+def _settings(evaluation: Evaluation) -> str:
+    settings = dict(evaluation["settings"])
+    units = {f"unit of {LABELS[key]}": unit for key, unit in settings.pop("units").items()}
+    undefined = {f"{LABELS[key]}: shapes without it": count for key, count in evaluation["undefined"].items()}
+    rows = "".join(
+        f"<tr><th>{html.escape(str(key)).replace('_', ' ')}</th><td>{html.escape(_plain(value))}</td></tr>"
+        for key, value in (settings | units | undefined).items()
+    )
+    return (
+        f"<details><summary>Settings and units, protocol {html.escape(evaluation['protocol'])}</summary>"
+        f'<table class="settings"><tbody>{rows}</tbody></table></details>'
+    )
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _sort_buttons() -> str:
+    names = {"worst": "worst first", "best": "best first", "name": "by name"}
+    return "".join(f'<button type="button" data-sort="{key}">{text}</button>' for key, text in names.items())

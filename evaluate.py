@@ -1,0 +1,67 @@
+"""Compare meshes with their ground truth: `python evaluate.py --run runs/NAME --split test [--protocol imnet ...]`.
+
+Or any two folders: `python evaluate.py --pred DIR --gt DIR`. Writes JSON and CSV for each protocol, and report.html.
+"""
+
+from pathlib import Path
+
+from data_processing.commandline import DONE, SOME_FAILED, Parser, run, say
+from engine.evaluation import Draws, evaluate_pairs
+from engine.pairs import AGAINST, Comparison, folders_to_compare, run_to_compare
+from engine.protocols import PROTOCOLS, find_protocols
+from engine.report import write_report
+from engine.run_dir import RunDir
+from engine.summary import summarise, table, write_csv, write_json
+
+
+def main() -> int:
+    parser = Parser(description=__doc__)
+    parser.add_argument("--run", type=Path, help="run whose generated meshes are judged; give --split too")
+    parser.add_argument("--split", help="train, val or test of the run's data set")
+    parser.add_argument("--pred", type=Path, help="folder of meshes to judge, instead of a run")
+    parser.add_argument("--gt", type=Path, help="folder of ground truth of the same names: meshes, voxels or clouds")
+    parser.add_argument("--against", choices=AGAINST, default="source", help="of a run: source meshes or stored voxels")
+    parser.add_argument(
+        "--protocol", nargs="+", default=["imnet", "onet"], metavar="NAME", help=f"of {', '.join(PROTOCOLS)}"
+    )
+    parser.add_argument("--points", type=int, help="surface points, instead of the protocol's number")
+    parser.add_argument("--iou-points", type=int, help="points for IoU, instead of the protocol's number")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="processes; the numbers do not depend on it")
+    parser.add_argument("--pictures", type=int, default=60, help="most shapes shown in the report; 0: none")
+    parser.add_argument("--up", choices=["y", "z"], default="y", help="the axis that points up in the pictures")
+    parser.add_argument("--out", type=Path, help="folder of the results; default: beside the meshes")
+    arguments = parser.parse_args()
+    if (arguments.run is None) == (arguments.pred is None):
+        parser.error("give either --run (with --split) or --pred (with --gt)")
+    if (arguments.run and not arguments.split) or (arguments.pred and not arguments.gt):
+        parser.error("--run needs --split, --pred needs --gt")
+
+    protocols = find_protocols(arguments.protocol)
+    draws = Draws(seed=arguments.seed, points=arguments.points, iou_points=arguments.iou_points)
+    what = compared(arguments.run, arguments.split, arguments.pred, arguments.gt, arguments.against)
+    out = arguments.out or what.out
+    rows = evaluate_pairs(what.pairs, protocols, draws, workers=arguments.workers)
+    evaluations = []
+    for protocol in protocols:
+        evaluation = summarise(rows[protocol.name], protocol, draws, split=what.split, about=what.about)
+        write_json(what.result_file(out, protocol.name, ".json"), evaluation)
+        write_csv(what.result_file(out, protocol.name, ".csv"), evaluation)
+        say(table(evaluation))
+        evaluations.append(evaluation)
+    report = out / RunDir(out).report_file.name
+    write_report(report, evaluations, what.pairs, title=what.title, up=arguments.up, pictures=arguments.pictures)
+    say(f"report: {report}")
+    return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
+
+
+def compared(run_path: Path | None, split: str, pred: Path, gt: Path | None, against: str) -> Comparison:
+    """The pairs of a run's split, or of two folders."""
+    if run_path is not None:
+        return run_to_compare(run_path, split, against=against, truth_folder=gt)
+    assert gt is not None
+    return folders_to_compare(pred, gt)
+
+
+if __name__ == "__main__":
+    run(main)
