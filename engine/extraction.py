@@ -70,7 +70,8 @@ def extract(
 
     `field` maps (N, 3) float32 cube coordinates on `device` to (N,) values; N <= batch_points. It runs in inference
     mode. With `refine_steps` > 0 it is also differentiated by its points: what it holds (a code, say) must then have
-    been made outside inference mode (no_grad is fine). Raises ValueError on a bad setting and on values that are not finite.
+    been made outside inference mode (no_grad is fine). Raises ValueError on a bad setting and on values that are not
+    finite.
     """
     shape = _checked(resolution, frame=frame, stride=stride, batch_points=batch_points)
     with torch.inference_mode():
@@ -109,8 +110,13 @@ def extract_dense(
 def mesh_of_grid(values_XYZ: torch.Tensor, *, iso_level: float) -> TriangleMesh:
     """The closed surface of a grid of values at voxel centres (0/1 occupancy, say), in cube coordinates.
 
-    Raises ValueError when values at the surface are not finite.
+    Raises ValueError when values are not finite.
     """
+    bad = int((~torch.isfinite(values_XYZ)).sum())
+    if bad:
+        raise ValueError(
+            f"{bad} of {values_XYZ.numel()} values of the grid are NaN or infinite: no surface can be drawn"
+        )
     index_V3, faces_F3 = marching_cubes(pad_outside(values_XYZ.float()), iso_level=iso_level)
     x, y, z = values_XYZ.shape
     return _mesh(index_V3, faces_F3, (x, y, z))

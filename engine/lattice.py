@@ -55,8 +55,11 @@ class Samples:
 
     def __init__(self, field: Field, resolution: Resolution, *, batch_points: int, device: torch.device | str) -> None:
         self.shape = tuple(length + 2 for length in resolution)
-        inner = torch.full(resolution, torch.nan, device=device)
-        self.values = torch.nn.functional.pad(inner, (1,) * 6, value=OUTSIDE).reshape(-1)
+        values_XYZ = torch.full(self.shape, torch.nan, device=device)
+        for axis in range(3):
+            values_XYZ.select(axis, 0).fill_(OUTSIDE)
+            values_XYZ.select(axis, -1).fill_(OUTSIDE)
+        self.values = values_XYZ.view(-1)
         self.evaluations = 0
         self._field, self._batch_points = field, batch_points
         self._centres = [torch.nn.functional.pad(axis_centres(resolution, a, device), (1, 1)) for a in range(3)]

@@ -169,8 +169,10 @@ def marching_cubes(
     `values_XYZ`: float, finite or OUTSIDE; at most 2^31 samples or so. `cells`: sorted flat indices of the low corners
     of all cells that cross the level (values elsewhere are not looked at); None finds them. Vertices are in the order
     of their edges (low end, then axis), triangles in the order of their cells: the same mesh whoever found the cells.
-    Raises ValueError when a corner that matters is not finite and not OUTSIDE.
+    Raises ValueError when an inside sample lies on the border of the array (see `pad_outside`), and when a corner that
+    matters is not finite and not OUTSIDE.
     """
+    _refuse_open_border(values_XYZ, iso_level)
     shape, values = tuple(values_XYZ.shape), values_XYZ.reshape(-1)
     cells = crossing_cells(values_XYZ, iso_level=iso_level) if cells is None else cells
     corners = [cells + offset for offset in corner_offsets(shape)]
@@ -178,6 +180,13 @@ def marching_cubes(
     cases = cell_cases(values, corners, iso_level)
     edge_keys, vertices_V3 = _vertices(values, shape, cells, cases, iso_level)
     return vertices_V3, _faces(shape, cells, cases, edge_keys)
+
+
+def _refuse_open_border(values_XYZ: torch.Tensor, iso_level: float) -> None:
+    layers = [values_XYZ.select(axis, end) > iso_level for axis in range(3) for end in (0, -1)]
+    inside = int(torch.stack([layer.sum() for layer in layers]).sum())
+    if inside:
+        raise ValueError(f"{inside} samples on the border are inside, so the surface would be open: pad_outside first")
 
 
 def _refuse_non_finite(values: torch.Tensor, corners: list[torch.Tensor]) -> None:

@@ -1,0 +1,201 @@
+"""Extraction: points evaluated against the floor, and CPU-seconds against the published arrangement.
+
+python -m tests.benchmarks.bench_extraction [--resolution 256] [--width 1024] [--repeats 3] [--memory]
+
+Counts: points evaluated on the chair-like field at four shifts, with and without a thin rung, over the floor: distinct
+samples that are corners of cells crossing the level. Time: the chair carries the cost of an IM-NET decoder (random
+weights, times zero, added to it), once in the published arrangement (frame of a quarter, refined blocks of 4^3 with a
+queue, the code repeated and concatenated for every point, PyMCubes on the padded dense grid) and once in ours (code
+folded into the first layer once). `--width` scales the decoder for a quick run. `--memory` measures the peak of 512^3.
+"""
+
+import argparse
+import itertools
+import resource
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from data_processing.commandline import say
+from engine.extraction import extract, mesh_of_grid
+from engine.lattice import Field, Resolution, axis_centres, evaluate_field
+from engine.marching_cubes import corner_offsets, crossing_cells, marching_cubes, pad_outside
+from tests.benchmarks import fields
+
+ISO = fields.ISO_LEVEL
+OURS_BATCH, PUBLISHED_BATCH = 1 << 14, 16**3 * 4
+
+
+def dense_values(field: Field, resolution: int | Resolution) -> torch.Tensor:
+    shape = (resolution,) * 3 if isinstance(resolution, int) else resolution
+    axes = [axis_centres(shape, axis, "cpu") for axis in range(3)]
+    slabs = [evaluate_field(field, torch.cartesian_prod(x[None], *axes[1:]), batch_points=1 << 16) for x in axes[0]]
+    return torch.stack(slabs).view(shape)
+
+
+def floor_points(values_XYZ: torch.Tensor, *, iso_level: float) -> int:
+    """Distinct samples of the grid that are corners of cells crossing the level: no method can do with fewer."""
+    padded = pad_outside(values_XYZ)
+    cells, flat = crossing_cells(padded, iso_level=iso_level), padded.view(-1)
+    corner = torch.zeros(len(flat), dtype=torch.bool)
+    for offset in corner_offsets(tuple(padded.shape)):
+        corner[cells + offset] = True
+    return int((corner & torch.isfinite(flat)).sum())
+
+
+class Decoder:
+    """An IM-NET sized decoder of random weights; `width` 1024 is the published size (3.05 M multiply-adds a point)."""
+
+    def __init__(self, width: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        sizes = [259, width, width, width, width // 2, width // 4, width // 8, 1]
+        self.weights = [torch.randn(o, i, generator=generator) * 0.02 for i, o in itertools.pairwise(sizes)]
+        self.code_Z = torch.rand(256, generator=generator)
+        self.folded = self.weights[0][:, 3:] @ self.code_Z
+
+    def published(self, points_N3: torch.Tensor) -> torch.Tensor:
+        """The code repeated and concatenated to every point."""
+        code_NZ = self.code_Z.expand(len(points_N3), -1)
+        return self._rest(torch.nn.functional.linear(torch.cat([points_N3, code_NZ], 1), self.weights[0]))
+
+    def split(self, points_N3: torch.Tensor) -> torch.Tensor:
+        """The code's share of the first layer computed once."""
+        return self._rest(torch.nn.functional.linear(points_N3, self.weights[0][:, :3], self.folded))
+
+    def _rest(self, hidden: torch.Tensor) -> torch.Tensor:
+        for weight in self.weights[1:]:
+            hidden = torch.nn.functional.linear(torch.nn.functional.leaky_relu_(hidden, 0.02), weight)
+        return hidden[:, 0]
+
+
+def costly(field: Field, decoder: Callable[[torch.Tensor], torch.Tensor]) -> Field:
+    return lambda points_N3: field(points_N3) + 0 * decoder(points_N3)
+
+
+@torch.inference_mode()
+def published_values(field: Field, resolution: int) -> tuple[np.ndarray, int]:
+    """The published frame and queue (SPEC, extraction): the padded grid, and the evaluations, duplicates included.
+
+    A block is evaluated when its 3^3 neighbourhood in the frame is mixed or a neighbour that was evaluated holds a
+    value above the level; one block of 4^3 a time in the queue, here all of a round at once, which is kind to it.
+    """
+    coarse = resolution // 4
+    frame = dense_values(field, coarse)
+    evaluations = coarse**3
+    inside = torch.nn.functional.pad((frame > ISO).float(), (1,) * 6)[None]
+    mixed = torch.nn.functional.max_pool3d(inside, 3, 1) != -torch.nn.functional.max_pool3d(-inside, 3, 1)
+    grid = torch.nn.functional.interpolate((frame > ISO).float()[None, None], scale_factor=4)[0, 0]
+    centres = axis_centres((resolution,) * 3, 0, "cpu")
+    offsets = torch.cartesian_prod(*[torch.arange(4)] * 3)
+    done = torch.zeros(coarse, coarse, coarse, dtype=torch.bool)
+    queue = mixed[0]
+    while queue.any():
+        blocks_C3 = queue.nonzero()
+        index_N3 = (4 * blocks_C3[:, None] + offsets).view(-1, 3)
+        values = evaluate_field(field, centres[index_N3], batch_points=PUBLISHED_BATCH)
+        evaluations += len(values)
+        grid[index_N3.unbind(1)] = values
+        done |= queue
+        push = torch.zeros(coarse, coarse, coarse)
+        push[blocks_C3.unbind(1)] = (values.view(-1, 64) > ISO).any(1).float()
+        queue = (torch.nn.functional.max_pool3d(push[None], 3, 1, 1)[0] > 0) & ~done
+    return np.pad(grid.numpy(), 1), evaluations
+
+
+def timed(work: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Median wall and CPU seconds."""
+    walls, cpus = [], []
+    for _ in range(repeats):
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    return statistics.median(walls), statistics.median(cpus)
+
+
+def report_counts(resolution: int) -> None:
+    say(f"points evaluated at {resolution}^3, chair-like field")
+    say(f"{'field':34s} {'floor':>9s} {'ours':>9s} {'ratio':>6s}  mesh against dense")
+    for rung in (False, True):
+        for shift in fields.SHIFTS:
+            field = fields.chair(shift, rung=rung)
+            values_XYZ = dense_values(field, resolution)
+            floor, dense = floor_points(values_XYZ, iso_level=ISO), mesh_of_grid(values_XYZ, iso_level=ISO)
+            ours = extract(field, iso_level=ISO, resolution=resolution, batch_points=1 << 16, device="cpu")
+            same = all(np.array_equal(getattr(ours.mesh, k), getattr(dense, k)) for k in ("vertices", "faces"))
+            name = f"{shift}{' with rung' if rung else ''}"
+            ratio = ours.evaluations / floor
+            say(f"{name:34s} {floor:9d} {ours.evaluations:9d} {ratio:6.2f}  {'equal' if same else 'NOT EQUAL'}")
+
+
+def report_times(resolution: int, width: int, repeats: int) -> None:
+    import mcubes
+
+    decoder, field = Decoder(width), fields.chair(fields.SHIFTS[2])
+    plain, ours = costly(field, decoder.published), costly(field, decoder.split)
+    counts = {}
+
+    def published() -> None:
+        grid, counts["published"] = published_values(plain, resolution)
+        mcubes.marching_cubes(grid, ISO)
+
+    def coarse_to_fine() -> None:
+        result = extract(ours, iso_level=ISO, resolution=resolution, batch_points=OURS_BATCH, device="cpu")
+        counts["ours"] = result.evaluations
+
+    coarse_to_fine()
+    rows = {"published": timed(published, repeats), "ours": timed(coarse_to_fine, repeats)}
+    say(f"\n{resolution}^3 with a decoder {width} wide\n{'':12s} {'points':>9s} {'wall s':>8s} {'CPU s':>8s}")
+    for name, (wall, cpu) in rows.items():
+        say(f"{name:12s} {counts[name]:9d} {wall:8.2f} {cpu:8.2f}")
+    wall, cpu = (rows["published"][k] / rows["ours"][k] for k in range(2))
+    say(f"{'ratio':12s} {counts['published'] / counts['ours']:9.2f} {wall:8.2f} {cpu:8.2f}")
+
+
+def report_marching_cubes(resolution: int, repeats: int) -> None:
+    import mcubes
+
+    padded = pad_outside(dense_values(fields.chair(fields.SHIFTS[2]), resolution))
+    cells, finite = crossing_cells(padded, iso_level=ISO), padded.clamp_min(0).numpy()
+    rows = {
+        "PyMCubes": timed(lambda: mcubes.marching_cubes(finite, ISO), repeats),
+        "ours, dense": timed(lambda: marching_cubes(padded, iso_level=ISO), repeats),
+        "ours, active cells": timed(lambda: marching_cubes(padded, iso_level=ISO, cells=cells), repeats),
+    }
+    say(f"\nmarching cubes at {resolution}^3, {len(cells)} crossing cells\n{'':20s} {'wall s':>8s} {'CPU s':>8s}")
+    for name, (wall, cpu) in rows.items():
+        say(f"{name:20s} {wall:8.3f} {cpu:8.3f}")
+
+
+def report_memory() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    field = fields.chair(fields.SHIFTS[2])
+    wall = time.perf_counter()
+    result = extract(field, iso_level=ISO, resolution=512, batch_points=1 << 16, device="cpu")
+    wall = time.perf_counter() - wall
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    say(f"512^3: {result.evaluations} points, {len(result.mesh.faces)} faces, {wall:.2f} s")
+    say(f"peak memory {peak / 2**20:.2f} GiB")
+    say(f"of which {before / 2**20:.2f} GiB before the extraction")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resolution", type=int, default=256)
+    parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--memory", action="store_true", help="only the peak memory of an analytic field at 512^3")
+    arguments = parser.parse_args()
+    if arguments.memory:
+        report_memory()
+        return
+    report_counts(arguments.resolution)
+    report_marching_cubes(arguments.resolution, max(arguments.repeats, 5))
+    report_times(arguments.resolution, arguments.width, arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()
