@@ -33,7 +33,8 @@ def read_hsp(path: Path, *, threshold: float = 0.5) -> VoxelGrid:
 
     Raises ValueError for a file that is no such .mat file, is damaged, or points to blocks that it does not hold.
     """
-    with reading(path, "a MATLAB file", scipy.io.matlab.MatReadError):
+    # On some overwritten headers scipy's own parser runs into UnboundLocalError.
+    with reading(path, "a MATLAB file", scipy.io.matlab.MatReadError, UnboundLocalError):
         blocks, index = _read_hdf5(path) if _is_hdf5(path) else _read_matlab5(path)
     voxels = _assemble(binary(blocks, threshold=threshold, path=path), _checked_index(index, len(blocks), path))
     if not voxels.any():
