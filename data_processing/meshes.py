@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from trimesh.exchange.load import mesh_formats
 from trimesh.resolvers import Resolver
 
@@ -139,6 +141,18 @@ def is_watertight(mesh: TriangleMesh) -> bool:
     keys = np.sort(_edge_keys(faces))
     unique = bool((keys[1:] != keys[:-1]).all())
     return len(faces) > 0 and unique and len(unbalanced_edges(faces)) == 0
+
+
+def closed_faces(mesh: TriangleMesh) -> NDArray[np.bool_]:
+    """Which faces (F,) belong to closed parts: pieces joined at vertices all of whose edges are balanced."""
+    faces = merged_faces(mesh)
+    count = int(faces.max(initial=-1)) + 1
+    links = coo_array((np.ones(2 * len(faces), dtype=np.int8), (faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel())))
+    links.resize((count, count))
+    _, part = connected_components(links, directed=False)
+    closed = np.ones(count, dtype=bool)
+    closed[part[unbalanced_edges(faces)[:, 0]]] = False
+    return closed[part[faces[:, 0]]]
 
 
 def sample_surface(
