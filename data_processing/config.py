@@ -5,6 +5,7 @@ Holds no section of its own: each package keeps its sections beside the code tha
 
 import dataclasses
 import difflib
+import reprlib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,9 @@ import yaml
 
 T = TypeVar("T")
 MAX_BYTES = 1 << 20
+NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)  # ValueError: no UTF-8, or a date such as 2001-99-99
+SHORT = reprlib.Repr()  # of values in errors: aliases can make a small file a huge value
+SHORT.maxlevel, SHORT.maxstring = 2, 200
 
 
 def read_config(path: Path | str, schema: type[T], *, overrides: Sequence[str] = ()) -> T:
@@ -35,7 +39,7 @@ def read_yaml(path: Path | str, *, overrides: Sequence[str] = ()) -> dict[str, A
         raise ValueError(f"{path}: {path.stat().st_size} bytes is no config (limit {MAX_BYTES})")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except NOT_YAML as error:
         raise ValueError(f"{path}: not a YAML file: {error}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path}: expected a mapping of keys to values, got {type(data).__name__}")
@@ -83,7 +87,7 @@ def override(data: dict[str, Any], text: str) -> None:
         data = child
     try:
         data[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except NOT_YAML as error:
         raise ValueError(f"--set {text}: {value!r} is not a YAML value") from error
 
 
@@ -120,7 +124,7 @@ def _reason(item: Any) -> str:
     if item["type"] == "missing":
         return "missing, and has no default"
     got = item.get("input")
-    return item["msg"].removeprefix("Value error, ") + ("" if isinstance(got, dict) else f", got {got!r}")
+    return item["msg"].removeprefix("Value error, ") + ("" if isinstance(got, dict) else f", got {SHORT.repr(got)}")
 
 
 def _neighbours(path: Path) -> str:

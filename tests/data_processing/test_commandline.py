@@ -1,0 +1,81 @@
+"""How commands end: status and one line on the error stream."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from data_processing.commandline import DONE, ERROR, INTERRUPTED, SOME_FAILED, Parser, run, say
+from tests.conftest import ROOT
+
+
+def ending(main, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    return caught.value.code, capsys.readouterr().err
+
+
+def raising(error: BaseException):
+    def main() -> int:
+        raise error
+
+    return main
+
+
+def test_the_contract_of_statuses():
+    assert (DONE, ERROR, SOME_FAILED, INTERRUPTED) == (0, 1, 2, 130)
+
+
+@pytest.mark.parametrize("status", [DONE, SOME_FAILED])
+def test_what_main_returns_is_the_status(status: int, capsys: pytest.CaptureFixture[str]):
+    assert ending(lambda: status, capsys) == (status, "")
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), FileNotFoundError("bad"), OSError("bad")])
+def test_the_users_errors_are_one_line(error: Exception, capsys: pytest.CaptureFixture[str]):
+    assert ending(raising(error), capsys) == (ERROR, "error: bad\n")
+
+
+def test_an_error_of_ours_keeps_its_traceback():
+    with pytest.raises(AssertionError):
+        run(raising(AssertionError()))
+
+
+def test_the_traceback_on_demand(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ISOFIELD_TRACEBACK", "1")
+    status, text = ending(raising(ValueError("bad")), capsys)
+    assert status == ERROR and "Traceback" in text and text.endswith("error: bad\n")
+
+
+def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str]):
+    status, text = ending(raising(KeyboardInterrupt()), capsys)
+    assert status == INTERRUPTED and "run the same command again" in text
+
+
+def test_wrong_usage_is_an_error_not_failed_shapes(capsys: pytest.CaptureFixture[str]):
+    parser = Parser(prog="thing")
+    parser.add_argument("--run", required=True)
+    for arguments in ([], ["--run", "a", "--rnu", "b"]):
+        with pytest.raises(SystemExit) as caught:
+            parser.parse_args(arguments)
+        text = capsys.readouterr().err
+        assert caught.value.code == ERROR and "usage: thing" in text and "--r" in text
+
+
+def test_help_is_no_error(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as caught:
+        Parser(prog="thing").parse_args(["--help"])
+    assert caught.value.code == DONE and "usage: thing" in capsys.readouterr().out
+
+
+def test_a_line_is_out_at_once_even_into_a_pipe():
+    command = "import os; from data_processing.commandline import say; say('now'); os._exit(0)"  # nothing is flushed
+    done = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "now" + os.linesep
+
+
+def test_say_ends_the_line(capsys: pytest.CaptureFixture[str]):
+    say("one")
+    say("two")
+    assert capsys.readouterr().out == "one\ntwo\n"

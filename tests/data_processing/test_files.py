@@ -1,0 +1,89 @@
+"""A file is replaced whole or not at all."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from data_processing.files import is_temporary, replacing, write_text
+from tests.conftest import ROOT
+
+WRITE_AND_HANG = """
+import sys, time
+from pathlib import Path
+from data_processing.files import replacing
+with replacing(Path(sys.argv[1])) as temporary:
+    with open(temporary, "w") as handle:
+        handle.write("half of the new")
+        handle.flush()
+        sys.stdout.write("writing\\n")
+        sys.stdout.flush()
+        time.sleep(60)
+"""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_new_file_appears_at_the_end_in_folders_made_for_it(tmp_path: Path):
+    path = tmp_path / "a" / "b" / "x.txt"
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert temporary.parent == path.parent and temporary.suffix == ".txt" and is_temporary(temporary)
+        assert not path.exists()
+    assert path.read_text() == "new" and names(path.parent) == ["x.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException):
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+    with pytest.raises(error if isinstance(error, type) else OSError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old" and names(tmp_path) == ["x.txt"]
+
+
+def test_a_kill_leaves_the_old_file(tmp_path: Path):
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+    command = [sys.executable, "-c", WRITE_AND_HANG, str(path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout.readline() == "writing\n"
+        os.kill(writer.pid, signal.SIGKILL)
+    left = [name for name in names(tmp_path) if name != "x.txt"]
+    assert path.read_text() == "old"
+    assert len(left) == 1 and is_temporary(tmp_path / left[0])
+    write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_a_reader_sees_the_old_or_the_new_never_a_part(tmp_path: Path):
+    path, size = tmp_path / "x.txt", 1 << 20
+    write_text(path, "0" * size)
+    command = "import sys\nfrom pathlib import Path\nfrom data_processing.files import write_text\n"
+    command += f"for i in range(1, 9): write_text(Path(sys.argv[1]), str(i) * {size})"
+    seen, end = set(), time.monotonic() + 30
+    with subprocess.Popen([sys.executable, "-c", command, str(path)], cwd=ROOT) as writer:
+        while writer.poll() is None and time.monotonic() < end:
+            text = path.read_text()
+            assert len(text) == size and len(set(text)) == 1
+            seen.add(text[0])
+    assert writer.returncode == 0 and path.read_text()[0] == "8" and "0" in seen
+
+
+def test_text_is_utf8_whatever_the_locale(tmp_path: Path):
+    write_text(tmp_path / "x", "größer")
+    assert (tmp_path / "x").read_bytes() == "größer".encode()
+
+
+def test_a_folder_in_the_way_is_an_error_and_stays(tmp_path: Path):
+    (tmp_path / "x").mkdir()
+    with pytest.raises(OSError):
+        write_text(tmp_path / "x", "new")
+    assert names(tmp_path) == ["x"]
