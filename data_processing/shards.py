@@ -58,7 +58,7 @@ class ShapeRecord:
     source_bytes: int
     status: Literal["done", "failed"]
     reason: str = ""
-    source_digest: str = ""  # of failed shapes, to see that the file changed; "" is tried again every time
+    source_digest: str = ""  # of the file's content; "" when the failure was not the file's fault
     method: str = ""
     quality: str = ""
     inside_fraction: float = 0.0

@@ -1,0 +1,262 @@
+"""One shape: read, normalise, tell inside from outside at 256^3, pool to 64^3, sample the three levels.
+
+The job over a whole folder (workers, parts, shards, report) is in job.py; what it does to a shape is all here, and is
+used again for a user's own file at generation.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data_processing.config import build
+from data_processing.coordinates import Normalisation, normalising_to_world
+from data_processing.meshes import read_mesh
+from data_processing.occupancy import InsideSettings, occupancy_grid
+from data_processing.sampling import LEVELS, carve_from_top, max_pool, sample_levels
+from data_processing.shards import Layout, Row, ShapeRecord, pack_bits
+from data_processing.sources import Source, kind_of
+from data_processing.splits import SplitSettings
+from data_processing.voxels import read_voxels, to_cube
+
+RESOLUTION = 256  # of the published levels: their points are uint8 indices
+LAYOUT = Layout(voxel_resolution=64, level_points=LEVELS)
+BORDER = 1e-6  # cube units by which rounding may carry a vertex outside
+MAX_REASON = 500
+
+# What a broken file, or a library that chokes on it, can raise. Not a full disk: writing happens elsewhere.
+SHAPE_ERRORS = (ValueError, OSError, MemoryError, RuntimeError, ArithmeticError, LookupError, TypeError, AttributeError)
+# Not the file's fault: such a shape is tried again at the next run.
+PASSING_ERRORS = (OSError, MemoryError, torch.OutOfMemoryError)
+
+
+@dataclass(frozen=True)
+class NormalisationSettings:
+    """Centre of the bounding box to the middle of the cube; its longest edge, or its diagonal, to `length`."""
+
+    by: Normalisation = "longest_edge"
+    length: float = 0.9
+
+    def __post_init__(self) -> None:
+        limit = 1.0 if self.by == "longest_edge" else 3**0.5
+        if self.by != "none" and not 0 < self.length <= limit:
+            raise ValueError(f"length by {self.by} must be in (0, {limit:.3f}], got {self.length}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A file in configs/data/: what to prepare, how, and where it goes."""
+
+    name: str
+    input: Path  # folder, relative to the current directory
+    output: Path | None = None  # none: datasets/<name>
+    kind: Literal["auto", "mesh", "voxels"] = "auto"  # auto: by suffix
+    categories: tuple[str, ...] | None = None  # none: every folder of the input
+    exclude: tuple[str, ...] = ()
+    licences: Path | None = None  # CSV with the columns file, licence, author
+    normalisation: NormalisationSettings = field(default_factory=NormalisationSettings)
+    inside: InsideSettings = field(default_factory=InsideSettings)
+    carve: bool = False  # fill what is covered from above and between its own sides (SPEC section 1)
+    threshold: float = 0.5  # of voxel files: occupied above
+    voxel_key: str | None = None  # which array of a .npz
+    resolution: int = RESOLUTION
+    seed: int = 0
+    splits: SplitSettings = field(default_factory=SplitSettings)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = 0  # 0: one per CPU core; on a GPU one
+    shard_size: int = 32
+    retry_failed: bool = False  # try shapes again that failed before though their file did not change
+
+    def __post_init__(self) -> None:
+        if self.resolution != RESOLUTION:
+            raise ValueError(f"resolution must be {RESOLUTION} (points of the levels are bytes), got {self.resolution}")
+        if not self.name or "/" in self.name or self.name.startswith("."):
+            raise ValueError(f"name must be a plain folder name, got {self.name!r}")
+        if self.workers < 0 or not 1 <= self.shard_size <= 4096:
+            raise ValueError(f"expected workers >= 0 and shard_size 1..4096, got {self.workers} and {self.shard_size}")
+
+    @property
+    def folder(self) -> Path:
+        """Where the data set goes."""
+        return self.output or Path("datasets") / self.name
+
+
+@dataclass(frozen=True)
+class CubeShape:
+    """A shape in the cube: occupancy at voxel centres (256, 256, 256) uint8 0/1 on the device, and how it was found."""
+
+    grid_RRR: torch.Tensor
+    to_world: NDArray[np.float64]  # 4x4, cube -> frame of the file
+    method: str
+    quality: str
+
+
+class Stages:
+    """Seconds of each stage, wall and CPU."""
+
+    def __init__(self) -> None:
+        self.wall: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
+        self._last = time.perf_counter(), time.process_time()
+
+    def end(self, stage: str) -> None:
+        """Book the time since the last end to `stage`."""
+        now = time.perf_counter(), time.process_time()
+        self.wall[stage] = self.wall.get(stage, 0.0) + now[0] - self._last[0]
+        self.cpu[stage] = self.cpu.get(stage, 0.0) + now[1] - self._last[1]
+        self._last = now
+
+
+def config_of(settings: dict[str, Any]) -> DataConfig:
+    """The config that made a data set, from `ShapeSet.settings`."""
+    return build(DataConfig, settings, where="settings of the data set")
+
+
+def read_shape(
+    file: Path, config: DataConfig, *, device: torch.device | str = "cpu", stages: Stages | None = None
+) -> CubeShape:
+    """A mesh or voxel file as a shape in the cube, as the config says.
+
+    FileNotFoundError; ValueError for a file that holds no shape (the reason names it).
+    """
+    kind = kind_of(file) if config.kind == "auto" else config.kind
+    if kind is None:
+        raise ValueError(f"{file}: neither a mesh nor a voxel file by its suffix")
+    stages = stages or Stages()
+    read: Callable[..., CubeShape] = _read_mesh if kind == "mesh" else _read_voxels
+    shape = read(file, config, device, stages)
+    if config.carve:
+        shape = CubeShape(carve_from_top(shape.grid_RRR), shape.to_world, f"{shape.method}+carved", shape.quality)
+        stages.end("carve")
+    if not shape.grid_RRR.any():
+        raise ValueError(f"{file}: nothing is inside at {RESOLUTION}^3 ({shape.method}): too thin, or no solid shape")
+    return shape
+
+
+def cube_voxels(shape: CubeShape) -> NDArray[np.uint8]:
+    """The input of the voxel encoder: (64, 64, 64) uint8, 1 where any of the 4^3 voxels is inside."""
+    return max_pool(shape.grid_RRR, LAYOUT.voxel_resolution).cpu().numpy()
+
+
+def prepare_shape(
+    source: Source, config: DataConfig, *, device: torch.device | str = "cpu", stages: Stages | None = None
+) -> tuple[Row, ShapeRecord]:
+    """The row and the record of one shape. Depends on the file, the content settings and the shape's name alone.
+
+    Raises what reading raises; see `attempt` for the version that records it.
+    """
+    stages = stages or Stages()
+    shape = read_shape(config.input / source.file, config, device=device, stages=stages)
+    row: Row = {"voxels": pack_bits(cube_voxels(shape)), "to_world": shape.to_world}
+    stages.end("pool")
+    levels = sample_levels(shape.grid_RRR, seed=config.seed, name=source.name)
+    for resolution, level in levels.items():
+        row[f"points_{resolution}"] = level.points_P3.cpu().numpy()
+        row[f"values_{resolution}"] = pack_bits(level.values_P.cpu().numpy())
+    stages.end("levels")
+    record = ShapeRecord(
+        name=source.name,
+        category=source.category,
+        source=source.file,
+        source_bytes=size_of(config.input / source.file),
+        source_digest=digest_of(config.input / source.file),
+        status="done",
+        method=shape.method,
+        quality=shape.quality,
+        inside_fraction=round(int(shape.grid_RRR.sum(dtype=torch.int64)) / RESOLUTION**3, 8),
+        mixed_cells={resolution: int(level.mixed_cells) for resolution, level in levels.items()},
+        dropped_cells={resolution: int(level.dropped_cells) for resolution, level in levels.items()},
+    )
+    return row, record
+
+
+def attempt(
+    source: Source, config: DataConfig, *, device: torch.device | str = "cpu", stages: Stages | None = None
+) -> tuple[list[Row], ShapeRecord]:
+    """`prepare_shape`, with a failure as a record that says why; no row then."""
+    try:
+        row, record = prepare_shape(source, config, device=device, stages=stages)
+    except SHAPE_ERRORS as error:
+        return [], failure(source, config, error)
+    return [row], record
+
+
+def failure(source: Source, config: DataConfig, error: Exception) -> ShapeRecord:
+    """The record of a shape that failed; with a digest of its file where the file is to blame."""
+    file = config.input / source.file
+    text = " ".join(str(error).split()).replace(str(file), source.file) or "no message"
+    known = isinstance(error, ValueError | OSError)
+    passing = isinstance(error, PASSING_ERRORS)
+    return ShapeRecord(
+        name=source.name,
+        category=source.category,
+        source=source.file,
+        source_bytes=size_of(file),
+        status="failed",
+        reason=(text if known else f"{type(error).__name__}: {text}")[:MAX_REASON],
+        source_digest="" if passing else digest_of(file),
+    )
+
+
+def digest_of(file: Path) -> str:
+    """Of a file's content; "" when it cannot be read."""
+    try:
+        with open(file, "rb") as handle:
+            return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except OSError:
+        return ""
+
+
+def size_of(file: Path) -> int:
+    """Bytes of a file; -1 when it cannot be looked at."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return -1
+
+
+def _read_mesh(file: Path, config: DataConfig, device: torch.device | str, stages: Stages) -> CubeShape:
+    mesh = read_mesh(file)
+    stages.end("read")
+    lower, upper = mesh.bounds()
+    by = config.normalisation.by
+    if by == "none" and max(-lower.min(), upper.max()) > 0.5 + BORDER:
+        raise ValueError(
+            f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: normalise it"
+        )
+    to_world = normalising_to_world(lower, upper, by=by, length=config.normalisation.length)
+    inside = occupancy_grid(mesh.transformed(np.linalg.inv(to_world)), RESOLUTION, config.inside, device=device)
+    stages.end("occupancy")
+    return CubeShape(inside.grid_RRR, to_world, inside.method, inside.quality)
+
+
+def _read_voxels(file: Path, config: DataConfig, device: torch.device | str, stages: Stages) -> CubeShape:
+    grid = read_voxels(file, threshold=config.threshold, key=config.voxel_key)
+    stages.end("read")
+    by, length = config.normalisation.by, config.normalisation.length
+    voxels_RRR, to_world = to_cube(grid, RESOLUTION, by=by, length=length)
+    stages.end("occupancy")
+    return CubeShape(torch.from_numpy(voxels_RRR).to(device), to_world, "voxels", "ok")
+
+
+def content_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The part of the settings that decides what is in a row."""
+    return {key: value for key, value in settings.items() if key in CONTENT_KEYS}
+
+
+CONTENT_KEYS: Sequence[str] = (
+    "kind",
+    "normalisation",
+    "inside",
+    "carve",
+    "threshold",
+    "voxel_key",
+    "resolution",
+    "seed",
+)

@@ -1,0 +1,171 @@
+"""The real command: killed in the middle and run again, stopped by Ctrl-C, on a full disk, with wrong configs."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import yaml
+
+from data_processing import commandline
+from data_processing.__main__ import main
+from data_processing.storage import open_shapes
+from tests.data_processing.box_folders import contents, write_boxes
+from tests.data_processing.test_job import timed
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write_config(folder, **options):
+    plain = {"name": "boxes", "input": "raw", "workers": 1, "shard_size": 2} | options
+    (folder / "boxes.yaml").write_text(yaml.safe_dump(plain))
+
+
+def start(folder, *arguments, preexec=None, **environment):
+    """The command in `folder`, with output as text."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "data_processing", "--config", "boxes.yaml", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=preexec,
+    )
+
+
+def run(folder, *arguments, **options):
+    process = start(folder, *arguments, **options)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Ten boxes, prepared in one go."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    write_boxes(folder / "raw", chairs=6, tables=4)
+    write_config(folder)
+    status, out, err = run(folder)
+    assert status == 0, err
+    assert "10 prepared (scan 10; 0 suspect), 0 failed; train 7, test 3" in out
+    return folder
+
+
+def wait_for_work(output, process):
+    """Until one shard is packed and another shape is finished."""
+    deadline = time.monotonic() + 60
+    while not ((output / "shards/00000.h5").exists() and any((output / "parts").glob("[0-9]*.h5"))):
+        assert process.poll() is None and time.monotonic() < deadline, "the job ended before it could be stopped"
+        time.sleep(0.002)
+
+
+def alive(mark):
+    """Processes with this mark in their environment (Linux)."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in file.read_bytes():
+                found.append(file.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for left-over workers in /proc")
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_in_the_middle_and_run_again(undisturbed, tmp_path, stop):
+    (tmp_path / "raw").symlink_to(undisturbed / "raw")
+    write_config(tmp_path)
+    output, mark = tmp_path / "datasets/boxes", uuid.uuid4().hex
+    process = start(tmp_path, MARK=mark)
+    wait_for_work(output, process)
+    process.send_signal(stop)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == (130 if stop == signal.SIGINT else -signal.SIGKILL)
+    if stop == signal.SIGINT:
+        assert "of 10 shapes are finished and kept" in out and "run the same command again" in err
+    deadline = time.monotonic() + 30
+    while alive(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert alive(mark) == []
+    with pytest.raises(ValueError, match=r"not finished: \d of 10 shapes are done\. Run the same command again"):
+        open_shapes(output)
+    finished = {file.name for folder in ("shards", "parts") for file in (output / folder).glob("[0-9]*.h5")}
+    shard = (output / "shards/00000.h5").stat()
+    before = timed(output)
+    status, out, err = run(tmp_path)
+    assert status == 0, err
+    assert contents(output) == contents(undisturbed / "datasets/boxes")
+    again = (output / "shards/00000.h5").stat()
+    assert (again.st_ino, again.st_mtime_ns) == (shard.st_ino, shard.st_mtime_ns)
+    shapes = 2 * sum(len(name) == 8 for name in finished) + sum(len(name) > 8 for name in finished)
+    assert len(timed(output)) - len(before) == 10 - shapes and len(set(timed(output))) == len(timed(output))
+    assert not (output / "parts").exists() and not list(output.rglob(".partial-*"))
+
+
+def test_a_full_disk_is_one_clear_error_and_loses_nothing(undisturbed, tmp_path):
+    (tmp_path / "raw").symlink_to(undisturbed / "raw")
+    write_config(tmp_path)
+    limit = 150_000  # bytes a file: enough for a part, too little for a shard
+    status, _, err = run(tmp_path, preexec=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    assert status == 1 and "Traceback" not in err
+    assert "Stopped: 2 of 10 shapes are finished and kept" in err and "run the same command again" in err
+    status, _, err = run(tmp_path)
+    assert status == 0 and contents(tmp_path / "datasets/boxes") == contents(undisturbed / "datasets/boxes")
+    names = timed(tmp_path / "datasets/boxes")
+    assert len(names) == len(set(names))
+
+
+def test_voxel_folders_work_end_to_end_and_failures_exit_2(tmp_path, monkeypatch, capsys):
+    grid = np.zeros((20, 30, 40), np.uint8)
+    grid[3:15, 5:20, 10:35] = 1
+    (tmp_path / "raw/a").mkdir(parents=True)
+    np.save(tmp_path / "raw/a/one.npy", grid)
+    np.save(tmp_path / "raw/a/none.npy", np.zeros_like(grid))
+    nibabel.save(nibabel.Nifti1Image(grid, np.diag([2.0, 2.0, 2.0, 1.0])), tmp_path / "raw/a/two.nii.gz")
+    write_config(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["data_processing", "--config", "boxes.yaml", "--set", "splits.rule=ratios"])
+    assert main() == 2
+    assert "2 prepared (voxels 2; 0 suspect), 1 failed" in capsys.readouterr().out
+    shapes = open_shapes(tmp_path / "datasets/boxes")
+    assert shapes.names == ["a/one", "a/two"] and [shape.name for shape in shapes.failed] == ["a/none"]
+    np.testing.assert_array_equal(shapes.voxels(0), shapes.voxels(1))
+    assert np.isclose(shapes.to_world(1)[0, 0], 25 * 2 / 0.9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"normalization": {"length": 0.9}}, "unknown key 'normalization'; did you mean 'normalisation'?"),
+        ({"splits": {"rule": "publish"}}, "splits.rule"),
+        ({"input": "nowhere"}, "input folder nowhere does not exist"),
+        ({"input": "empty"}, "empty holds no meshes or voxel files"),
+        ({"licences": "no.csv"}, "licences: no.csv does not exist"),
+    ],
+)
+def test_wrong_configs_are_one_line_and_exit_1(tmp_path, monkeypatch, capsys, change, message):
+    write_boxes(tmp_path / "raw", chairs=1, tables=0)
+    (tmp_path / "empty").mkdir()
+    write_config(tmp_path, **change)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["data_processing", "--config", "boxes.yaml"])
+    with pytest.raises(SystemExit) as end:
+        commandline.run(main)
+    err = capsys.readouterr().err
+    assert end.value.code == 1 and message in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "datasets").exists()
+
+
+def test_shipped_configs_resolve(monkeypatch, capsys):
+    for file in sorted((ROOT / "configs/data").glob("*.yaml")):
+        monkeypatch.setattr("sys.argv", ["data_processing", "--config", str(file), "--dry-run"])
+        assert main() == 0 and "normalisation:" in capsys.readouterr().out
