@@ -106,7 +106,7 @@ def write_mesh(path: Path, mesh: TriangleMesh) -> None:
         raise ValueError(f"{path}: cannot write {suffix or 'no suffix'}; choose {' '.join(sorted(WRITE_SUFFIXES))}")
     plain = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, validate=False)
     options: dict[str, Any] = {".ply": {"vertex_normal": False}, ".obj": {"include_normals": False}}.get(suffix, {})
-    data = plain.export(file_type=suffix[1:], **options)
+    data: Any = plain.export(file_type=suffix[1:], **options)
     with replacing(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 

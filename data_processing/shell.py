@@ -61,7 +61,7 @@ def thin_parts(occupied_RRR: torch.Tensor, triangles_F33: torch.Tensor) -> torch
     for axis in range(3):
         _add_sheets(added, occupied_RRR, triangles_F33, axis)
     added &= ~near_core
-    added |= touched_cells(triangles_F33, size) & ~near_core & ~_dilated(occupied_RRR | added)
+    added |= touched_cells(triangles_F33, size) & ~near_core & ~dilated(occupied_RRR | added)
     return added
 
 
@@ -107,7 +107,7 @@ def _leaves(near_core: torch.Tensor, triangles: torch.Tensor) -> torch.Tensor:
     return ~(small & inside)
 
 
-def _dilated(grid: torch.Tensor) -> torch.Tensor:
+def dilated(grid: torch.Tensor) -> torch.Tensor:
     """Voxels with any of their 3x3x3 neighbourhood set."""
     for axis in range(3):
         size = grid.shape[axis] - 1

@@ -20,7 +20,7 @@ FEW_POINTS = 100_000  # fewer are evaluated directly
 CHUNK = 1 << 21  # points at once: bounds the memory; each chunk builds the tree again
 
 
-def winding_numbers(triangles_F33: NDArray[np.float64], points_N3: NDArray[np.float64]) -> NDArray[np.float64]:
+def winding_numbers(triangles_F33: NDArray[np.float64], points_N3: NDArray[np.floating]) -> NDArray[np.float64]:
     """Fast winding number (N,) of triangles (F, 3, 3) at points (N, 3). One call builds one tree: pass all points."""
     vertices, faces = _indexed(triangles_F33)
     points = np.ascontiguousarray(points_N3, dtype=np.float64)

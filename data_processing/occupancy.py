@@ -1,0 +1,213 @@
+"""Inside or outside, for any triangle mesh: which method, on a grid or at points. The methods: scan, winding, shell.
+
+A place is inside where the winding number, rounded, is not 0: flipped meshes (-1) and overlapping parts (2) count.
+Closed parts are scan converted, exactly; open parts add the fast winding number. The method "auto" takes
+
+- scan         when every part is closed, and winding when some are open, if that number explains the surface:
+               at least half of the area has the inside on a side, or the flood fill does not find much more;
+- shell-flood  what the surface encloses, plus the above, when the number explains less and finds less than a quarter
+               of it (doubled sheets, faces of mixed orientation);
+- shell-thick  nothing but surface voxels, one voxel thick, when there is no interior by either.
+
+On a grid, parts thinner than a voxel keep their surface voxels (shell.thin_parts): a sheet does not vanish. At points,
+scan and winding are exact and a sheet has no volume; the shell methods look points up in a grid of voxels.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data_processing.meshes import TriangleMesh, closed_faces, is_watertight, sample_surface
+from data_processing.scan import PointFrame, scan_grid, scan_points
+from data_processing.seeds import numpy_generator
+from data_processing.shell import dilated, enclosed, filled, thin_parts
+from data_processing.winding import winding_grid, winding_points
+
+METHODS = ("auto", "scan", "winding", "shell", "shell-flood", "shell-thick")
+SURFACE_SAMPLES = 4096
+SURFACE_STEP = 2e-4  # of the longest edge: walls thicker than this have an inside
+CUBE = 0.5 + 1e-6
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """A grid (R, R, R) uint8 0/1, the method that made it, and "ok" or "suspect: reason"."""
+
+    grid_RRR: torch.Tensor
+    method: str
+    quality: str
+
+
+@dataclass(frozen=True)
+class InsideSettings:
+    """The section `inside:` of a data config. Resolutions are voxels along an edge of the cube."""
+
+    method: Literal["auto", "scan", "winding", "shell"] = "auto"
+    cavities: Literal["keep", "fill"] = "keep"  # voids in a solid: hollow as modelled, or solid (ShapeNet practice)
+    thin: Literal["keep", "drop"] = "keep"  # surface voxels of parts thinner than a voxel
+    closing_resolution: int = 128  # the flood fill does not leak through gaps narrower than a cell of this grid
+    decision_resolution: int = 96  # where winding number and flood fill are compared
+    lookup_resolution: int = 256  # the grid in which points are looked up
+    fallback_explained: float = 0.5  # share of the area that the winding number must explain
+    fallback_volume: float = 0.25  # share of the flood's volume that it must find otherwise
+    suspect_agreement: float = 0.5  # intersection over union of the two, below which a shape is suspect
+
+    def __post_init__(self) -> None:
+        for name in ("closing_resolution", "decision_resolution", "lookup_resolution"):
+            if not 8 <= getattr(self, name) <= 1024:
+                raise ValueError(f"{name}: expected 8 to 1024, got {getattr(self, name)}")
+        for name in ("fallback_explained", "fallback_volume", "suspect_agreement"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a share from 0 to 1, got {getattr(self, name)}")
+
+
+def occupancy_grid(
+    mesh: TriangleMesh, resolution: int, settings: InsideSettings, *, device: torch.device | str
+) -> Occupancy:
+    """Occupancy at the voxel centres of a mesh in cube coordinates.
+
+    Raises ValueError when the mesh leaves the cube, or when the method "scan" is asked for a mesh with open parts.
+    """
+    lower, upper = mesh.bounds()
+    if lower.min() < -CUBE or upper.max() > CUBE:
+        raise ValueError(
+            f"mesh from {lower.round(3)} to {upper.round(3)} leaves the cube -0.5..0.5: normalise it first"
+        )
+    parts = _Parts(mesh)
+    method, quality = _choose(parts, settings, settings.method, device)
+    triangles = torch.as_tensor(parts.all, device=device)
+    grid = _solid(parts, resolution, method, settings, device)
+    if settings.thin == "keep" or method == "shell-thick":
+        added = thin_parts(grid, triangles)
+        if added is not None:
+            share = float(added.sum() / (grid | added).sum().clamp(min=1))
+            grid |= added
+            if quality == "ok" and share > 0.5:
+                quality = f"suspect: {share:.0%} of the voxels are parts thinner than a voxel"
+    return Occupancy(grid.to(torch.uint8), method, quality)
+
+
+def inside_points(
+    mesh: TriangleMesh,
+    points_N3: NDArray[np.floating],
+    settings: InsideSettings = InsideSettings(),
+    *,
+    method: str = "auto",
+    device: torch.device | str = "cpu",
+) -> NDArray[np.bool_]:
+    """Which points (N, 3) are inside, (N,) bool, in any one frame of mesh and points. Pass all points in one call.
+
+    `method`: as `Occupancy.method` recorded it, to skip the choice. Parts thinner than a voxel of the lookup grid are
+    kept by the shell methods only. Raises ValueError on an unknown method, and "scan" of a mesh with open parts.
+    """
+    if method not in METHODS:
+        raise ValueError(f"inside method {method!r}: expected one of {', '.join(METHODS)}")
+    parts = _Parts(mesh)
+    asked = settings.method if method == "auto" else method
+    method, _ = _choose(parts, settings, asked, device)
+    exact = method in ("scan", "winding")
+    inside = parts.number_at(points_N3, device) != 0 if exact else np.zeros(len(points_N3), dtype=bool)
+    if exact and settings.cavities == "keep":
+        return inside
+    frame = PointFrame(parts.all, settings.lookup_resolution)
+    boxed = parts.placed(frame)
+    grid = _solid(boxed, frame.resolution, method, settings, device)
+    if exact:  # what filling adds, and the voxels around it that the cavity shares with the wall
+        own = boxed.number_grid(frame.resolution, device) != 0
+        grid &= ~own | dilated(grid & ~own)
+    else:
+        added = thin_parts(grid, torch.as_tensor(boxed.all, device=device))
+        grid = grid if added is None else grid | added
+    return inside | frame.look_up(grid, points_N3)
+
+
+class _Parts:
+    """Triangles (F, 3, 3) of a mesh, those of closed parts apart from the others."""
+
+    def __init__(self, mesh: TriangleMesh) -> None:
+        closed = closed_faces(mesh)
+        self.mesh = mesh
+        self.all = mesh.triangles()
+        self.closed, self.open = self.all[closed], self.all[~closed]
+
+    def placed(self, frame: PointFrame) -> "_Parts":
+        """The same parts in cube coordinates of a frame."""
+        other = object.__new__(_Parts)
+        other.mesh = replace(self.mesh, vertices=frame.to_cube(self.mesh.vertices))
+        other.all, other.closed, other.open = (frame.to_cube(item) for item in (self.all, self.closed, self.open))
+        return other
+
+    def number_grid(self, resolution: int, device: torch.device | str) -> torch.Tensor:
+        """Rounded winding number (R, R, R) int16; the parts must be in cube coordinates."""
+        number = scan_grid(torch.as_tensor(self.closed, device=device), resolution)
+        if len(self.open):
+            number += torch.from_numpy(winding_grid(self.open, resolution)).to(device)
+        return number
+
+    def number_at(self, points_N3: NDArray[np.floating], device: torch.device | str) -> NDArray[np.int16]:
+        """Rounded winding number (N,) at points."""
+        number = np.zeros(len(points_N3), dtype=np.int16)
+        if len(self.closed):
+            number += scan_points(self.closed, points_N3, device=device)
+        if len(self.open):
+            number += winding_points(self.open, points_N3)
+        return number
+
+
+def _choose(parts: _Parts, settings: InsideSettings, asked: str, device: torch.device | str) -> tuple[str, str]:
+    """Method and quality; does not depend on the frame, nor on the resolution that is wanted."""
+    if asked == "scan" and len(parts.open):
+        raise ValueError(f"inside method scan: {len(parts.open)} of {len(parts.all)} faces are in open parts; use auto")
+    number = "winding" if len(parts.open) else "scan"
+    if asked in ("scan", "winding"):
+        return number, "ok"
+    if asked in ("shell-flood", "shell-thick"):
+        return asked, "ok"
+    if asked == "auto" and is_watertight(parts.mesh):
+        return "scan", "ok"
+    frame = PointFrame(parts.all, settings.decision_resolution)
+    boxed = parts.placed(frame)
+    flood = enclosed(torch.as_tensor(boxed.all, device=device), frame.resolution, closing=settings.closing_resolution)
+    if asked == "shell":
+        return ("shell-flood", "ok") if flood.any() else ("shell-thick", "suspect: the flood fill finds no interior")
+    return _compared(boxed, flood, number, settings, device)
+
+
+def _compared(
+    parts: _Parts, flood: torch.Tensor, number: str, settings: InsideSettings, device: torch.device | str
+) -> tuple[str, str]:
+    own = filled(parts.number_grid(len(flood), device) != 0)
+    found, flooded, both, either = (int(item.sum()) for item in (own, flood, own & flood, own | flood))
+    explained = _explained(parts, device)
+    if explained >= settings.fallback_explained or (found and found >= settings.fallback_volume * flooded):
+        if either and both < settings.suspect_agreement * either:
+            return number, f"suspect: winding number and flood fill agree on {both / either:.0%} of their volume"
+        return number, "ok"
+    if flooded:
+        return "shell-flood", f"suspect: the winding number explains {explained:.0%} of the surface"
+    return "shell-thick", "suspect: neither winding number nor flood fill finds an interior"
+
+
+def _explained(parts: _Parts, device: torch.device | str) -> float:
+    """Share of the area with an inside on at least one side."""
+    points, normals = sample_surface(parts.mesh, SURFACE_SAMPLES, numpy_generator("inside", "explained"))
+    sides = np.concatenate([points - SURFACE_STEP * normals, points + SURFACE_STEP * normals])
+    inside = parts.number_at(sides, device) != 0
+    return float((inside[: len(points)] | inside[len(points) :]).mean())
+
+
+def _solid(
+    parts: _Parts, resolution: int, method: str, settings: InsideSettings, device: torch.device | str
+) -> torch.Tensor:
+    """The solid (R, R, R) bool by one method, parts in cube coordinates, without the surface voxels of thin parts."""
+    if method == "shell-thick":
+        return torch.zeros((resolution,) * 3, dtype=torch.bool, device=device)
+    solid = parts.number_grid(resolution, device) != 0
+    fill = settings.cavities == "fill"
+    if method == "shell-flood" or (fill and method == "winding"):
+        triangles = torch.as_tensor(parts.all, device=device)
+        solid |= enclosed(triangles, resolution, closing=settings.closing_resolution)
+    return filled(solid) if fill else solid
