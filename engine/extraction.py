@@ -3,7 +3,7 @@
 1. A frame: about `frame` samples along the longest axis, spread evenly.
 2. Octree: cells of the frame that cross the level are halved, and again, until their side is about `stride` samples;
    on each level the crossing cells grow across faces that cross the level, until the surface closes.
-3. Every coarse edge that crosses the level is bisected to a fine edge; its four fine cells are the seeds.
+3. Every coarse edge that crosses the level is bisected to a fine edge; the fine cell at its low end is a seed.
 4. Tracking: fine cells grow across crossing faces until the surface closes. Every cell reached this way crosses the
    level, so this step costs the corners of crossing cells and nothing else.
 
@@ -192,40 +192,18 @@ def _track(samples: Samples, lattice: Lattice, seeds: torch.Tensor, iso_level: f
 
 
 def _seeds(samples: Samples, lattice: Lattice, cells: torch.Tensor, iso_level: float) -> torch.Tensor:
-    """Fine cells around the fine edges that bisection of the crossing edges of coarse `cells` ends at, each once."""
-    step = strides(samples.shape)
-    low, axis, length = _crossing_edges(samples, lattice, cells, iso_level)
-    low = _bisected(samples, low, low.new_tensor(step)[axis], length, iso_level)
-    seen = torch.zeros(math.prod(samples.shape), dtype=torch.bool, device=low.device)
-    seeds = [low[:0]]
-    for a in range(3):
-        b, c = step[(a + 1) % 3], step[(a + 2) % 3]
-        for back in (0, b, c, b + c):
-            around = low[axis == a] - back
-            seeds.append(around[~seen[around]])
-            seen[seeds[-1]] = True
-    return torch.cat(seeds)
+    """Distinct fine cells, each at a fine edge that bisection of a crossing edge of the coarse `cells` ends at.
 
-
-def _crossing_edges(
-    samples: Samples, lattice: Lattice, cells: torch.Tensor, iso_level: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Distinct coarse edges of `cells` that cross the level: fine id of the low end, axis, length in fine samples."""
-    step = strides(lattice.shape)
-    fine_step = strides(samples.shape)
-    low, axes, lengths = [], [], []
-    for a in range(3):
-        seen = torch.zeros(math.prod(lattice.shape), dtype=torch.bool, device=cells.device)
-        b, c = step[(a + 1) % 3], step[(a + 2) % 3]
-        for offset in (0, b, c, b + c):
-            seen[cells + offset] = True
-        coarse = seen.nonzero()[:, 0]
-        ends = lattice.fine(coarse), lattice.fine(coarse + step[a])
+    A crossing edge is looked at from the cell at its low end only: that cell crosses too, and growth has found it.
+    """
+    low, step, length = [], [], []
+    for axis in range(3):
+        ends = lattice.fine(cells), lattice.fine(cells + strides(lattice.shape)[axis])
         crosses = (samples.values[ends[0]] > iso_level) != (samples.values[ends[1]] > iso_level)
         low.append(ends[0][crosses])
-        lengths.append((ends[1] - ends[0])[crosses] // fine_step[a])
-        axes.append(torch.full_like(low[-1], a))
-    return torch.cat(low), torch.cat(axes), torch.cat(lengths)
+        step.append(torch.full_like(low[-1], strides(samples.shape)[axis]))
+        length.append((ends[1] - ends[0])[crosses] // strides(samples.shape)[axis])
+    return _bisected(samples, torch.cat(low), torch.cat(step), torch.cat(length), iso_level).unique()
 
 
 def _bisected(

@@ -67,14 +67,25 @@ def test_any_frame_and_stride_that_see_the_shape_give_the_same_mesh(frame, strid
     assert equal(sparse(field, 80, frame=frame, stride=stride), dense(field, 80))
 
 
-def test_every_sample_is_evaluated_once_and_none_off_the_grid():
+@pytest.mark.parametrize(("resolution", "frame", "stride"), [((100, 64, 90), 32, 4), ((96, 70, 96), 8, 1), (40, 40, 4)])
+def test_every_sample_is_evaluated_once_and_none_off_the_grid(resolution, frame, stride):
     field = fields.Counting(CASES["sphere cut by three faces"])
-    result = sparse(field, (100, 64, 90))
+    result = sparse(field, resolution, frame=frame, stride=stride)
     points = field.points_N3
     assert len(points) == result.evaluations == len(points.unique(dim=0))
     assert max(len(batch) for batch in field.batches) <= BATCH
     for axis in range(3):
-        assert torch.isin(points[:, axis], axis_centres((100, 64, 90), axis, "cpu")).all()
+        assert torch.isin(points[:, axis], axis_centres(result.resolution, axis, "cpu")).all()
+
+
+@pytest.mark.parametrize(("middle", "radius"), [(51, 0.5), (51, 2.5), (52, 1.9)])
+def test_a_ball_that_holds_one_sample_of_the_frame_is_found(middle, radius):
+    """At 100^3 a frame of 32 has samples 48, 51, 54 in its middle: intervals that do not halve evenly."""
+    centre = (middle + 0.5) / 100 - 0.5
+    field = fields.sphere((centre, centre, centre), radius / 100)
+    result = sparse(field, 100)
+    assert equal(result, dense(field, 100))
+    assert len(result.mesh.faces) > 0
 
 
 def test_the_mesh_does_not_depend_on_the_batches():
