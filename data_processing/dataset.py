@@ -32,7 +32,7 @@ class DataSection:
     memory_gb: float | None = None  # budget of `auto`; none: half of what is free on the device
 
     def __post_init__(self) -> None:
-        if self.memory_gb is not None and self.memory_gb <= 0:
+        if self.memory_gb is not None and not self.memory_gb > 0:
             raise ValueError(f"data.memory_gb must be positive, got {self.memory_gb}")
 
 

@@ -62,6 +62,10 @@ class TrainingSection:
             raise ValueError(
                 "batch_shapes, checkpoint_every and log_every must be at least 1, keep_checkpoints at least 0"
             )
+        if (self.max_steps is not None and self.max_steps < 1) or (
+            self.max_minutes is not None and not self.max_minutes > 0
+        ):
+            raise ValueError("max_steps must be at least 1 and max_minutes positive (or null: no limit)")
 
 
 @dataclass(frozen=True)

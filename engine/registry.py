@@ -50,20 +50,21 @@ def load_run(run: RunDir, *, which: str = "best", device: torch.device | str = "
     config = read_run_config(run.existing().config_file)
     file = run.existing_checkpoint(which)
     content = checkpoint.load(file, device=device)
-    weights = content["average"]["weights"] if content.get("average") else content["model"]
     model = build_model(config.model, where=str(run.config_file))
     try:
+        weights = content["average"]["weights"] if content.get("average") else content["model"]
         model.load_state_dict(weights)
-    except RuntimeError as error:
+        step = int(content["step"])
+    except (RuntimeError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{file} does not fit the model of {run.config_file}: {error}") from error
     model.to(torch.device(device))
     model.eval()
-    return LoadedRun(model, config, int(content["step"]), checkpoint.hash_of(weights))
+    return LoadedRun(model, config, step, checkpoint.hash_of(weights))
 
 
 def _section_of(model: Mapping[str, Any], *, where: str) -> Any:
     kind = model.get("type")
-    if kind not in MODELS:
+    if not isinstance(kind, str) or kind not in MODELS:
         close = difflib.get_close_matches(str(kind), MODELS, n=1)
         hint = f"did you mean '{close[0]}'? " if close else ""
         raise ValueError(f"{where}: model.type: unknown model {kind!r}; {hint}known: {', '.join(MODELS)}")
