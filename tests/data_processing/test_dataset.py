@@ -90,7 +90,7 @@ def test_streamed_equals_resident(shapes: ShapeSet):
 def test_a_stream_that_is_left_early_ends(shapes: ShapeSet):
     batches = StreamedShapes(shapes, level=16, device=CPU).batches(iter(DRAWS))
     assert next(batches).shapes == (0, 3)
-    batches.close()
+    batches.close()  # type: ignore[attr-defined]
 
 
 def test_an_error_while_streaming_is_raised(shapes: ShapeSet):

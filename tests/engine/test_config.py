@@ -67,7 +67,7 @@ def test_a_minimal_config_is_the_published_model(tmp_path: Path):
 
 def test_a_config_is_frozen(tmp_path: Path):
     with pytest.raises(dataclasses.FrozenInstanceError):
-        read(tmp_path).training.seed = 3
+        read(tmp_path).training.seed = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
