@@ -125,7 +125,7 @@ def read_shape(
 
     FileNotFoundError; ValueError for a file that holds no shape (the reason names it).
     """
-    kind = kind_of(file) if config.kind == "auto" else config.kind
+    kind = kind_of(file)  # `config.kind` chooses files of a folder; a single file is what it is
     if kind is None:
         raise ValueError(f"{file}: neither a mesh nor a voxel file by its suffix")
     stages = stages or Stages()
@@ -169,7 +169,7 @@ def prepare_shape(
         status="done",
         method=shape.method,
         quality=shape.quality,
-        inside_fraction=round(int(shape.grid_RRR.sum(dtype=torch.int64)) / RESOLUTION**3, 8),
+        inside_fraction=round(int(shape.grid_RRR.count_nonzero()) / RESOLUTION**3, 8),
         mixed_cells={resolution: int(level.mixed_cells) for resolution, level in levels.items()},
         dropped_cells={resolution: int(level.dropped_cells) for resolution, level in levels.items()},
     )
