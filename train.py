@@ -9,7 +9,7 @@ from data_processing.storage import open_shapes
 from engine import distributed
 from engine.config import read_run_config
 from engine.registry import build_model, resolve
-from engine.run_dir import RunDir, claim
+from engine.run_dir import RunDir
 from engine.training import train
 
 
@@ -32,8 +32,6 @@ def main() -> int:
         run_dir = RunDir(config.run_path)
         if group.is_first:
             say(to_yaml(config))
-            claim(run_dir, config=to_yaml(config), preparation=shapes.settings, resume=arguments.resume)
-        group.wait()
         torch.manual_seed(seed_of(config.training.seed, "weights"))
         model = build_model(config.model, where=arguments.config)
         train(model, shapes, config, run_dir, group, resume=arguments.resume)

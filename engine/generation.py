@@ -32,13 +32,25 @@ class Settings:
     suffix: str
     iso_level: float
 
+    def __post_init__(self) -> None:
+        if self.resolution < 2 or self.frame < 1 or self.refine_steps < 0:
+            raise ValueError(
+                f"expected a resolution of at least 2, a frame of at least 1, no negative refinement; got "
+                f"{self.resolution}, {self.frame}, {self.refine_steps}"
+            )
+
 
 @dataclass(frozen=True)
 class Item:
-    """One shape to generate: its name, and how to get at its voxels (R, R, R) 0/1 and `to_world` (4, 4)."""
+    """One shape to generate.
+
+    `load` gets at its voxels (R, R, R) 0/1 and `to_world` (4, 4). `origin` tells what it is made from: a mesh made from
+    something else under the same name is made again. Both raise ValueError when the shape cannot be had.
+    """
 
     name: str
     load: Callable[[], tuple[NDArray[np.uint8], NDArray[np.float64]]]
+    origin: Callable[[], str]
 
 
 def generate(
@@ -53,15 +65,19 @@ def generate(
 ) -> list[dict[str, Any]]:
     """Write a mesh for each item into `folder` and the manifest beside them; returns this rank's rows.
 
-    Shapes that are there with the same settings are not made again. A shape that fails is a row with its reason.
+    Shapes that are there, of the same origin and with the same settings, are not made again. A shape that fails is a
+    row with its reason.
     """
+    if batch_points < 1:
+        raise ValueError(f"expected at least one point in a batch, got {batch_points}")
     folder.mkdir(parents=True, exist_ok=True)
     done = _done_before(folder, settings)
     rows = []
     with open(journal_file(folder, group.rank), "a", encoding="utf-8") as journal:
+        journal.write("\n")  # a kill may have cut the last line
         for item in tqdm(items, unit="shape", disable=not group.is_first):
             row = done.get(item.name)
-            if row is None:
+            if row is None or row.get("origin") != _origin_of(item):
                 row = _attempt(model, item, folder, settings, batch_points, group.device)
                 journal.write(json.dumps({**row, "settings": asdict(settings)}) + "\n")
                 journal.flush()
@@ -120,6 +136,7 @@ def _make(
     write_mesh(file, mesh.transformed(to_world))
     return {
         "name": item.name,
+        "origin": item.origin(),
         "file": file.relative_to(folder).as_posix(),
         "status": "done",
         "reason": "",
@@ -148,6 +165,14 @@ def _journal(folder: Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
             made_with = row.pop("settings")
             found[row["name"]] = (row, made_with)
     return found
+
+
+def _origin_of(item: Item) -> str | None:
+    """None when the shape cannot be had: making it then says why."""
+    try:
+        return item.origin()
+    except ValueError:
+        return None
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """What to generate: shapes of a split of a data set, or the user's own files prepared as the run's data were."""
 
 import functools
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_processing.config import override
+from data_processing.config import override, to_plain
 from data_processing.dataset import selected
-from data_processing.prepare import SHAPE_ERRORS, DataConfig, config_of, cube_voxels, read_shape
+from data_processing.prepare import (
+    SHAPE_ERRORS,
+    DataConfig,
+    config_of,
+    content_settings,
+    cube_voxels,
+    digest_of,
+    read_shape,
+)
 from data_processing.storage import ShapeSet
 from engine.generation import Item
 from engine.run_dir import RunDir
@@ -28,14 +37,17 @@ def items_of_split(shapes: ShapeSet, split: str, categories: Sequence[str] = ())
     def load(index: int) -> Loaded:
         return shapes.voxels(index), shapes.to_world(index)
 
+    def origin(index: int) -> str:
+        return hashlib.blake2b(b"".join(array.tobytes() for array in load(index)), digest_size=16).hexdigest()
+
     def refuse(reason: str) -> Loaded:
         raise ValueError(f"preparation failed: {reason}")
 
-    indices = selected(shapes, split, categories)
-    items = [Item(shapes.names[int(index)], functools.partial(load, int(index))) for index in indices]
+    indices = [int(index) for index in selected(shapes, split, categories)]
+    items = [Item(shapes.names[i], functools.partial(load, i), functools.partial(origin, i)) for i in indices]
     missing = [shape for shape in shapes.failed if shape.split == split]
     missing = [shape for shape in missing if not categories or shape.category in categories]
-    return items + [Item(shape.name, functools.partial(refuse, shape.reason)) for shape in missing]
+    return items + [Item(shape.name, functools.partial(refuse, shape.reason), str) for shape in missing]
 
 
 def items_of_files(
@@ -48,7 +60,11 @@ def items_of_files(
         other = by_name.setdefault(_stem(file), file)
         if other is not file:
             raise ValueError(f"{other} and {file} would both be written as {_stem(file)}: run twice, with --out")
-    return [Item(name, functools.partial(_load_file, file, config, device)) for name, file in by_name.items()]
+    load = functools.partial(_load_file, config=config, device=device)
+    return [
+        Item(name, functools.partial(load, file), functools.partial(_origin_of_file, file, config))
+        for name, file in by_name.items()
+    ]
 
 
 def preparation_of(run: RunDir, *, overrides: Sequence[str] = ()) -> DataConfig:
@@ -65,6 +81,12 @@ def _load_file(file: Path, config: DataConfig, device: torch.device) -> Loaded:
     except SHAPE_ERRORS as error:
         raise ValueError(str(error) or type(error).__name__) from error
     return cube_voxels(shape), shape.to_world
+
+
+def _origin_of_file(file: Path, config: DataConfig) -> str:
+    """The file's content and how it was prepared."""
+    settings = json.dumps(content_settings(to_plain(config)), sort_keys=True)
+    return hashlib.blake2b(f"{digest_of(file)} {settings}".encode(), digest_size=16).hexdigest()
 
 
 def _stem(file: Path) -> str:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from data_processing.batch import Batch
 from data_processing.commandline import say
+from data_processing.config import to_yaml
 from data_processing.dataset import Draw, open_source, selected
 from data_processing.seeds import seed_of
 from data_processing.storage import ShapeSet
@@ -23,7 +24,7 @@ from engine.config import RunConfig
 from engine.contract import Model
 from engine.distributed import Group
 from engine.optim import learning_rate, set_learning_rate
-from engine.run_dir import RunDir
+from engine.run_dir import RunDir, claim
 from engine.schedule import StagePlan, draw_of_step, local_part, plan
 from engine.state import State, fresh, new_optimisers, prune, restore, save
 from engine.validation import Validator
@@ -70,6 +71,8 @@ def train(model: Model, shapes: ShapeSet, config: RunConfig, run: RunDir, group:
     if len(indices) == 0:
         raise ValueError(f"{shapes.path}: no shape to train on in the split 'train'")
     state = start(model, config, run, group, resume=resume)
+    if group.is_first:  # not before: a config that the checkpoint does not fit replaces nothing
+        claim(run, config=to_yaml(config), preparation=shapes.settings, resume=resume)
     stages = plan(config.training, shapes=len(indices))
     validator = Validator(shapes, config, group, fallback=indices)
     with (

@@ -29,7 +29,7 @@ STAGES = (Stage(level=16, epochs=100), Stage(level=32, epochs=100), Stage(level=
 def convert(state: Mapping[str, Any], *, where: str) -> tuple[Config, dict[str, torch.Tensor]]:
     """Sizes and weights of our autoencoder out of a published state_dict. ValueError naming what is missing or odd."""
     names = renamed()
-    missing, unknown = sorted(set(names) - set(state)), sorted(set(state) - set(names))
+    missing, unknown = sorted(set(names) - set(state)), sorted(map(str, set(state) - set(names)))
     if missing or unknown:
         raise ValueError(
             f"{where}: not a published IM-NET autoencoder: expected the {len(names)} keys encoder.conv_* and "
@@ -37,7 +37,8 @@ def convert(state: Mapping[str, Any], *, where: str) -> tuple[Config, dict[str, 
         )
     weights = {ours: _tensor(state[published], published, where) for published, ours in names.items()}
     config = _sizes(weights, where)
-    expected = {name: value.shape for name, value in Autoencoder(config).state_dict().items()}
+    with torch.device("meta"):  # sizes only: what a file declares is not allocated
+        expected = {name: value.shape for name, value in Autoencoder(config).state_dict().items()}
     for name, value in weights.items():
         if value.shape != expected[name]:
             raise ValueError(f"{where}: {name} is {tuple(value.shape)}, expected {tuple(expected[name])}")
@@ -58,6 +59,8 @@ def renamed() -> dict[str, str]:
 def _tensor(value: Any, name: str, where: str) -> torch.Tensor:
     if not isinstance(value, torch.Tensor) or not value.is_floating_point():
         raise ValueError(f"{where}: {name} is {type(value).__name__}, expected a tensor of floats")
+    if value.layout is not torch.strided or value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        raise ValueError(f"{where}: {name} declares {tuple(value.shape)} but does not hold as many numbers")
     if not torch.isfinite(value).all():
         raise ValueError(f"{where}: {name} holds NaN or infinite weights")
     return value.float()

@@ -19,7 +19,7 @@ from engine.config import RunConfig, Stage, ValidationSection
 from engine.distributed import Group
 from engine.optim import OptimSection
 from engine.registry import build_model, load_run
-from engine.run_dir import RunDir, claim
+from engine.run_dir import RunDir
 from engine.state import State
 from engine.training import train
 from tests.conftest import ROOT
@@ -30,11 +30,9 @@ ALONE = Group(0, 1, torch.device("cpu"))
 
 def run_training(config: RunConfig, *, resume: bool = False) -> State:
     """What train.py does, in this process."""
-    run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation={}, resume=resume)
     torch.manual_seed(seed_of(config.training.seed, "weights"))
     model = build_model(config.model, where="test")
-    return train(model, open_shapes(config.data.path), config, run, ALONE, resume=resume)
+    return train(model, open_shapes(config.data.path), config, RunDir(config.run_path), ALONE, resume=resume)
 
 
 def with_training(config: RunConfig, **changes: object) -> RunConfig:
@@ -167,6 +165,7 @@ def test_another_model_is_not_resumed(boxes: Path, tmp_path: Path):
     run_training(with_training(config, max_steps=1))
     with pytest.raises(ValueError, match="does not fit this config"):
         run_training(dataclasses.replace(config, model={**config.model, "latent": 9}), resume=True)
+    assert load_run(RunDir(config.run_path), which="last").step == 1  # the run is as it was
 
 
 def test_two_processes_give_the_losses_of_one(boxes: Path, tmp_path: Path):
