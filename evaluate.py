@@ -5,6 +5,8 @@ Or any two folders: `python evaluate.py --pred DIR --gt DIR`. Writes JSON and CS
 
 from pathlib import Path
 
+import torch
+
 from data_processing.commandline import DONE, SOME_FAILED, Parser, run, say
 from engine.evaluation import Draws, evaluate_pairs
 from engine.pairs import AGAINST, Comparison, folders_to_compare, run_to_compare
@@ -27,7 +29,7 @@ def main() -> int:
     parser.add_argument("--points", type=int, help="surface points, instead of the protocol's number")
     parser.add_argument("--iou-points", type=int, help="points for IoU, instead of the protocol's number")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1, help="processes; the numbers do not depend on it")
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0: by cores and shapes; same numbers")
     parser.add_argument("--pictures", type=int, default=60, help="most shapes shown in the report; 0: none")
     parser.add_argument("--up", choices=["y", "z"], default="y", help="the axis that points up in the pictures")
     parser.add_argument("--out", type=Path, help="folder of the results; default: beside the meshes")
@@ -41,6 +43,8 @@ def main() -> int:
     draws = Draws(seed=arguments.seed, points=arguments.points, iou_points=arguments.iou_points)
     what = compared(arguments.run, arguments.split, arguments.pred, arguments.gt, arguments.against)
     out = arguments.out or what.out
+    out.mkdir(parents=True, exist_ok=True)  # fails now rather than after the work
+    torch.set_num_threads(1)  # the operators are small: more processes pay, more threads do not
     rows = evaluate_pairs(what.pairs, protocols, draws, workers=arguments.workers)
     evaluations = []
     for protocol in protocols:

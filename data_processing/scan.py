@@ -109,7 +109,8 @@ class PointFrame:
     """A cube around a mesh whose outermost cells of `resolution` stay empty, so that far points clamp into them."""
 
     def __init__(self, triangles_F33: NDArray[np.float64], resolution: int) -> None:
-        lower, upper = triangles_F33.reshape(-1, 3).min(0), triangles_F33.reshape(-1, 3).max(0)
+        corners_3C = np.ascontiguousarray(triangles_F33.reshape(-1, 3).T)  # rows are reduced faster than columns
+        lower, upper = corners_3C.min(axis=1), corners_3C.max(axis=1)
         self.middle = (lower + upper) / 2
         self.side = float((upper - lower).max()) * resolution / (resolution - 3)
         self.resolution = resolution

@@ -29,6 +29,7 @@ from engine.pairs import Pair
 from engine.protocols import Protocol
 
 Row = dict[str, Any]
+SHAPES_OF_A_WORKER = 16  # a process pays for its start when it has more to do than this
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,13 @@ class Draws:
 
 
 def evaluate_pairs(
-    pairs: Sequence[Pair], protocols: Sequence[Protocol], draws: Draws, *, workers: int = 1, progress: bool = True
+    pairs: Sequence[Pair], protocols: Sequence[Protocol], draws: Draws, *, workers: int = 0, progress: bool = True
 ) -> dict[str, list[Row]]:
-    """Rows of all shapes for each protocol, in the order of the pairs."""
+    """Rows of all shapes for each protocol, in the order of the pairs.
+
+    `workers`: processes; 0 takes as many as there are cores, but none for a few shapes.
+    """
+    workers = workers or min(os.cpu_count() or 1, len(pairs) // SHAPES_OF_A_WORKER)
     rows = tqdm(
         _rows(pairs, protocols, draws, workers), total=len(pairs), desc="evaluate", unit="shape", disable=not progress
     )
@@ -72,7 +77,7 @@ def evaluate_pair(pair: Pair, protocols: Sequence[Protocol], draws: Draws) -> li
     rows = []
     for protocol in protocols:
         try:
-            values = compare(prediction, truth, protocol, draws, name=pair.name)
+            values = compare(prediction, truth, protocol, draws, name=pair.name, watertight=watertight)
             rows.append(
                 {"name": pair.name, "category": pair.category, "status": "done", "reason": ""}
                 | {key: None if math.isnan(value) else value for key, value in values.items()}
@@ -98,10 +103,14 @@ def load_pair(pair: Pair) -> tuple[TriangleMesh, GroundTruth]:
 
 
 def compare(
-    prediction: TriangleMesh, truth: GroundTruth, protocol: Protocol, draws: Draws, *, name: str
+    prediction: TriangleMesh, truth: GroundTruth, protocol: Protocol, draws: Draws, *, name: str, watertight: bool
 ) -> dict[str, float]:
-    """All metrics of one shape, both sides in one frame of their files; NaN where a metric cannot be told."""
-    matrix = protocol.normalising(*truth.bounds())
+    """All metrics of one shape, both sides in one frame of their files; NaN where a metric cannot be told.
+
+    `watertight`: whether the prediction is; then nobody has to ask how its inside is told.
+    """
+    box = truth.bounds()
+    matrix = protocol.normalising(*box)
     count = draws.surface_count(protocol)
     predicted = SurfaceSamples(*sample_surface(prediction, count, _generator(draws, name, "prediction")))
     true = truth.surface(count, _generator(draws, name, "ground truth"))
@@ -113,18 +122,11 @@ def compare(
         "normal_consistency": metrics.normal_consistency(distances),
         "signed_normal_agreement": metrics.signed_normal_agreement(distances),
         "f_score": metrics.f_score(distances, threshold=protocol.f_threshold),
-        "iou": _iou(prediction, truth, protocol, draws, matrix, name),
+        "iou": _iou(prediction, truth, _iou_points(prediction, box, protocol, draws, matrix, name), watertight),
     }
     if not all(math.isfinite(values[key]) for key in ("chamfer", "chamfer_l1", "chamfer_l2")):
         raise ValueError(f"the Chamfer distance is {values['chamfer']}: coordinates are too large to compare")
     return values
-
-
-def iou_points(
-    prediction: TriangleMesh, truth: GroundTruth, protocol: Protocol, draws: Draws, *, name: str
-) -> NDArray[np.float64]:
-    """The points at which inside and outside are compared, in the frame of the files: (N, 3)."""
-    return _iou_points(prediction, truth, protocol, draws, protocol.normalising(*truth.bounds()), name)
 
 
 def failed_row(pair: Pair, reason: str) -> Row:
@@ -136,10 +138,9 @@ def _rows(pairs: Sequence[Pair], protocols: Sequence[Protocol], draws: Draws, wo
     if workers <= 1 or len(pairs) <= 1:
         yield from (evaluate_pair(pair, protocols, draws) for pair in pairs)
         return
-    threads = max(1, (os.cpu_count() or 1) // workers)
     # Spawned, not forked: a fork of a process with running threads of torch may hang.
     pool = concurrent.futures.ProcessPoolExecutor(
-        min(workers, len(pairs)), multiprocessing.get_context("spawn"), torch.set_num_threads, (threads,)
+        min(workers, len(pairs)), multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)
     )
     with pool:
         results = [pool.submit(evaluate_pair, pair, protocols, draws) for pair in pairs]
@@ -151,24 +152,27 @@ def _rows(pairs: Sequence[Pair], protocols: Sequence[Protocol], draws: Draws, wo
                 raise OSError(reason) from error
 
 
-def _iou(
-    prediction: TriangleMesh, truth: GroundTruth, protocol: Protocol, draws: Draws, matrix: NDArray, name: str
-) -> float:
-    points_N3 = _iou_points(prediction, truth, protocol, draws, matrix, name)
+def _iou(prediction: TriangleMesh, truth: GroundTruth, points_N3: NDArray[np.float64], watertight: bool) -> float:
     true_N = truth.inside(points_N3)
-    return float("nan") if true_N is None else metrics.iou(inside_points(prediction, points_N3), true_N)
+    if true_N is None:
+        return float("nan")
+    return metrics.iou(inside_points(prediction, points_N3, method="scan" if watertight else "auto"), true_N)
 
 
 def _iou_points(
-    prediction: TriangleMesh, truth: GroundTruth, protocol: Protocol, draws: Draws, matrix: NDArray, name: str
+    prediction: TriangleMesh, box: tuple[NDArray, NDArray], protocol: Protocol, draws: Draws, matrix: NDArray, name: str
 ) -> NDArray[np.float64]:
+    """Uniform points (N, 3) of the protocol's domain, in the frame of the files; `box` of the ground truth."""
     if protocol.iou_domain == "cube":
-        lower_3, upper_3 = np.full(3, -protocol.iou_side / 2), np.full(3, protocol.iou_side / 2)
+        half = protocol.iou_side / 2
+        corners = transform_points(np.array([[-half] * 3, [half] * 3]), np.linalg.inv(matrix))
     else:
-        corners_43 = transform_points(np.stack([*truth.bounds(), *prediction.bounds()]), matrix)
-        lower_3, upper_3 = corners_43.min(axis=0), corners_43.max(axis=0)
-    drawn_N3 = _generator(draws, name, "iou").random((draws.iou_count(protocol), 3))
-    return transform_points(lower_3 + drawn_N3 * (upper_3 - lower_3), np.linalg.inv(matrix))
+        corners = np.stack([*box, *prediction.bounds()])
+    lower_3 = corners.min(axis=0)
+    points_N3 = _generator(draws, name, "iou").random((draws.iou_count(protocol), 3))
+    points_N3 *= corners.max(axis=0) - lower_3
+    points_N3 += lower_3
+    return points_N3
 
 
 def _generator(draws: Draws, name: str, purpose: str) -> np.random.Generator:

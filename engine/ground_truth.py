@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from data_processing.coordinates import transform_points
 from data_processing.meshes import MESH_SUFFIXES, TriangleMesh, read_mesh, sample_surface
-from data_processing.occupancy import InsideSettings, inside_points
+from data_processing.occupancy import METHODS, InsideSettings, inside_points
 from data_processing.point_clouds import PointCloud, read_cloud
 from data_processing.storage import ShapeSet
 from data_processing.views import splats
@@ -150,7 +150,8 @@ def truth_of_shape(
     """
     source = shapes.source(index) if against == "source" else None
     if source is not None and source.suffix.lower() in MESH_SUFFIXES:
-        return read_ground_truth(source, settings=settings)
+        method = shapes.inside_method(index)  # chosen in the preparation: not chosen again
+        return read_ground_truth(source, settings=settings, method=method if method in METHODS else "auto")
     return VoxelTruth(stored_grid(shapes, index))
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from data_processing.config import to_yaml
+from data_processing.dataset import DataSection
 from data_processing.meshes import TriangleMesh, read_mesh, write_mesh
 from data_processing.storage import open_shapes
 from engine.config import RunConfig, Stage, TrainingSection
-from data_processing.dataset import DataSection
 from engine.ground_truth import truth_of_shape
 from engine.run_dir import RunDir, manifest_file
 from tests.small_sets import write_published

@@ -5,9 +5,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 
-from data_processing.meshes import TriangleMesh, write_mesh
+from data_processing.meshes import TriangleMesh, is_watertight, write_mesh
 from engine.evaluation import Draws, compare, evaluate_pair, evaluate_pairs
 from engine.ground_truth import MeshTruth
 from engine.pairs import Pair, pairs_of_folders
@@ -16,6 +17,15 @@ from engine.summary import summarise, table, write_csv, write_json
 
 FEW = Draws(seed=3, points=4000, iou_points=20_000)
 EDGES = np.array([1.0, 0.6, 0.3])
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As evaluate.py does: threads of torch only wait for each other here."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def box(shift=(0.0, 0.0, 0.0), *, scale=1.0, flipped=False) -> TriangleMesh:
@@ -32,7 +42,9 @@ def sphere(radius: float) -> TriangleMesh:
 
 
 def measured(prediction: TriangleMesh, truth: TriangleMesh, protocol: str, draws: Draws = FEW) -> dict[str, float]:
-    return compare(prediction, MeshTruth(truth), find_protocol(protocol), draws, name="shape")
+    return compare(
+        prediction, MeshTruth(truth), find_protocol(protocol), draws, name="shape", watertight=is_watertight(prediction)
+    )
 
 
 @pytest.mark.parametrize(

@@ -69,15 +69,15 @@ def test_normals_of_any_length_count_by_direction():
 def test_nearest_neighbours_agree_with_all_pairs():
     generator = seeds.numpy_generator(3, "pairs")
     points, target = generator.normal(size=(200, 3)) + 100, generator.normal(size=(150, 3)) + 100
-    distance, index = metrics.nearest(points, target)
+    distance, index = metrics.Neighbours(points).nearest_in(metrics.Neighbours(target))
     pairs = np.linalg.norm(points[:, None] - target[None], axis=2)
     np.testing.assert_allclose(distance, pairs.min(axis=1), rtol=1e-12)
     np.testing.assert_array_equal(index, pairs.argmin(axis=1))
 
 
 def test_nearest_refuses_an_empty_side():
-    with pytest.raises(ValueError, match="both sides, got 0 and 5"):
-        metrics.nearest(np.zeros((0, 3)), np.zeros((5, 3)))
+    with pytest.raises(ValueError, match="points on both sides"):
+        metrics.compare(SurfaceSamples(np.zeros((0, 3))), SurfaceSamples(np.zeros((5, 3))))
 
 
 def test_shifted_boxes_have_the_iou_of_their_volumes():
