@@ -11,7 +11,6 @@ or the published IM-NET HDF5 pair (published_hdf5.py). Both look the same to eve
 """
 
 import json
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -173,11 +172,11 @@ class StoredShapes:
 
 
 class OpenShards:
-    """The shards read last, kept open; safe to share between threads and with forked processes."""
+    """The shards read last, kept open; safe to share between threads. A copy (for another process) starts closed."""
 
     def __init__(self) -> None:
         self._open: OrderedDict[Path, Shard] = OrderedDict()
-        self._lock, self._process = threading.Lock(), os.getpid()
+        self._lock = threading.Lock()
 
     def row(self, file: Path, layout: Layout, row: int, keys: Sequence[str], name: str) -> Row:
         """Fields of one row, which must be the shape `name`."""
@@ -188,8 +187,6 @@ class OpenShards:
             return shard.row(row, keys)
 
     def _shard(self, file: Path, layout: Layout) -> Shard:
-        if self._process != os.getpid():  # forked: the handles belong to the parent
-            self._open, self._process = OrderedDict(), os.getpid()
         if file not in self._open:
             try:
                 self._open[file] = Shard(file, layout)

@@ -12,6 +12,7 @@ import pytest
 
 from data_processing.commandline import DONE, SOME_FAILED
 from data_processing.job import prepare_folder
+from data_processing.meshes import read_mesh
 from data_processing.prepare import DataConfig, NormalisationSettings
 from data_processing.splits import SplitLists, SplitSettings
 from data_processing.storage import StoredShapes, open_shapes
@@ -68,6 +69,8 @@ def test_a_prepared_folder_opens(reference, raw):
         packed, grid = shapes.packed(index), shapes.voxels(index)
         values = np.unpackbits(packed["values_64"])
         np.testing.assert_array_equal(grid[tuple((packed["points_64"] // 4).T)], values)
+        centre = np.mean(read_mesh(raw / f"{shapes.names[index]}.ply").bounds(), axis=0)
+        np.testing.assert_allclose(shapes.to_world(index)[:3, 3], centre)
         assert shapes.source(index) == raw / f"{shapes.names[index]}.ply" and shapes.inside_method(index) == "scan"
     assert sorted(p.name for p in reference.iterdir() if not p.name.startswith(".")) == [
         "dataset.json",
@@ -107,6 +110,11 @@ def test_running_again_does_nothing_and_damage_is_repaired(reference, raw, tmp_p
     same_as(reference, output)
     assert [name for name, mark in marks(output).items() if mark != before[name]] == ["00001.h5"]
     assert timed(output)[5:] == ["chair/02", "table/00"]
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    assert prepare_folder(config_for(raw, output)) == DONE
+    same_as(reference, output)
 
 
 def test_a_file_that_changed_is_done_again(tmp_path):

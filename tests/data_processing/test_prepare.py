@@ -66,9 +66,11 @@ def test_a_box_is_centred_scaled_and_found_again_in_its_own_frame(tmp_path, norm
 def test_the_row_agrees_with_the_grid(tmp_path):
     write_box(tmp_path / "box/one.ply")
     config, source = config_for(tmp_path), only_source(tmp_path)
-    grid = read_shape(tmp_path / source.file, config).grid_RRR.numpy()
+    shape = read_shape(tmp_path / source.file, config)
+    grid = shape.grid_RRR.numpy()
     row, record = prepare_shape(source, config)
     assert record.status == "done" and record.method == "scan" and record.inside_fraction == round(grid.mean(), 8)
+    np.testing.assert_array_equal(row["to_world"], shape.to_world)
     pooled = grid.reshape(64, 4, 64, 4, 64, 4).max(axis=(1, 3, 5))
     np.testing.assert_array_equal(unpack_bits(row["voxels"], (64, 64, 64)), pooled)
     for level in (16, 32, 64):

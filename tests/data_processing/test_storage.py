@@ -2,7 +2,6 @@
 
 import copy
 import json
-import multiprocessing
 from dataclasses import replace
 
 import numpy as np
@@ -91,12 +90,10 @@ def test_unknown_split_and_index(folder):
             shapes.packed(index)
 
 
-def test_open_sets_travel_to_processes(folder):
+def test_an_open_set_can_be_copied(folder):
     shapes = open_shapes(folder)
     first = shapes.voxels(0)
     np.testing.assert_array_equal(copy.deepcopy(shapes).voxels(0), first)
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        np.testing.assert_array_equal(pool.apply(shapes.voxels, (0,)), first)
 
 
 def test_few_shards_stay_open(folder, monkeypatch):
