@@ -75,6 +75,14 @@ def test_inside_is_the_box_or_unknown(truth):
     assert inside is None if truth.kind == "points" else inside.tolist() == INSIDE
 
 
+def test_inside_is_exact_to_the_faces_of_the_box(truth):
+    """The faces lie between voxels, so voxels know the box exactly: half a voxel off would show."""
+    points = seeds.numpy_generator(0, "probes").random((3000, 3)) - 0.5
+    inside = truth.inside(points)
+    if inside is not None:
+        np.testing.assert_array_equal(inside, ((points > LOWER) & (points < UPPER)).all(axis=1))
+
+
 def test_every_kind_can_be_shown(truth):
     lower, upper = truth.shown().bounds()
     np.testing.assert_allclose([lower, upper], [LOWER, UPPER], atol=0.02)
