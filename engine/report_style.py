@@ -20,13 +20,14 @@ h2 { font-size: 18px; margin: 34px 0 10px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; width: 100%; }
 th, td { padding: 5px 10px; text-align: right; border-bottom: 1px solid var(--line); font-weight: 400; }
 th:first-child, .settings td { text-align: left; overflow-wrap: anywhere; }
-thead th { color: var(--soft); font-size: 13px; border-bottom: 2px solid var(--line); }
+thead th { white-space: nowrap; color: var(--soft); font-size: 13px; border-bottom: 2px solid var(--line); }
 .published { font-weight: 650; color: var(--ink); }
 tr.total th, tr.total td { background: var(--panel); }
 td.reason { text-align: left; overflow-wrap: anywhere; }
 .sortable thead th { cursor: pointer; }
 .settings th { color: var(--soft); text-align: left; white-space: nowrap; vertical-align: top; width: 1%; }
-details { margin-top: 22px; overflow-x: auto; }
+details, section { overflow-x: auto; }
+details { margin-top: 22px; }
 summary { cursor: pointer; font-weight: 600; font-size: 16px; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 16px; }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
@@ -38,10 +39,10 @@ figure.bad { border-color: var(--bad); }
 figcaption { padding: 8px 12px 10px; border-top: 1px solid var(--line); font-size: 13px; overflow-wrap: anywhere; }
 figure.bad figcaption b { color: var(--ink); }
 figcaption p { margin: 4px 0 0; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 10px; margin: 4px 0 0; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 8px; margin: 4px 0 0; font-size: 12px; }
 dt { color: var(--mark); }
 dd { margin: 0; font-variant-numeric: tabular-nums; }
-dd span { white-space: nowrap; margin-right: 8px; }
+dd span { white-space: nowrap; margin-right: 5px; }
 button { font: inherit; font-size: 13px; margin-right: 6px; padding: 2px 10px; border: 1px solid var(--line);
   border-radius: 12px; background: var(--panel); color: var(--ink); cursor: pointer; }
 @media print { details { display: block; } button { display: none; } figure { break-inside: avoid; } }
