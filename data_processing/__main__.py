@@ -1,7 +1,7 @@
 """python -m data_processing --config configs/data/NAME.yaml [--set k=v ...]: a folder of raw files to a data set.
 
 Run it again after an interruption, however it came: it does only what is missing. Under `torchrun` each rank takes its
-share of the shards.
+share of the shards (and torchrun itself ends with 1, not 2, when some shapes failed).
 """
 
 import os

@@ -67,6 +67,17 @@ class ShapeRecord:
 
 
 @dataclass(frozen=True)
+class Header:
+    """The JSON inside a shard."""
+
+    schema: int
+    settings: dict[str, Any]
+    layout: Layout
+    digest: str
+    records: list[ShapeRecord]
+
+
+@dataclass(frozen=True)
 class FailedShape:
     """An input that could not be prepared."""
 
@@ -95,14 +106,8 @@ def write_shard(
         key: np.stack([row[key] for row in rows]).astype(dtype, copy=False) if rows else np.empty((0, *shape), dtype)
         for key, (shape, dtype) in layout.fields().items()
     }
-    header = {
-        "schema": SCHEMA,
-        "settings": settings,
-        "layout": to_plain(layout),
-        "digest": _digest(arrays),
-        "records": [to_plain(record) for record in records],
-    }
-    text = json.dumps(header, sort_keys=True, ensure_ascii=True).encode()
+    header = Header(SCHEMA, dict(settings), layout, _digest(arrays), list(records))
+    text = json.dumps(to_plain(header), sort_keys=True, ensure_ascii=True).encode()
     # Composed in memory: a full disk is then an ordinary OSError of one write, not an error inside HDF5.
     with h5py.File("shard", "w", driver="core", backing_store=False) as file:
         for key, values in {"header": np.frombuffer(text, np.uint8), **arrays}.items():
@@ -122,9 +127,7 @@ class Shard:
         self._file = open_file(path)
         try:
             header = _header(self._file, path)
-            self.settings: dict[str, Any] = header["settings"]
-            self.records: list[ShapeRecord] = header["records"]
-            self._saved_digest: str = header["digest"]
+            self.settings, self.records, self._saved_digest = header.settings, header.records, header.digest
             count = sum(record.status == "done" for record in self.records)
             self._data = {
                 key: dataset(self._file, key, shape=(count, *shape), dtype=dtype, contiguous=True)
@@ -157,7 +160,7 @@ class Shard:
         self.close()
 
 
-def _header(file: h5py.File, path: Path) -> dict[str, Any]:
+def _header(file: h5py.File, path: Path) -> Header:
     data = dataset(file, "header", shape=(None,), dtype="u1", contiguous=True)
     if data.size > MAX_HEADER_BYTES:
         raise ValueError(f"{path}: a header of {data.size} bytes (limit {MAX_HEADER_BYTES})")
@@ -168,8 +171,7 @@ def _header(file: h5py.File, path: Path) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
         found = header.get("schema") if isinstance(header, dict) else None
         raise ValueError(f"{path}: expected schema {SCHEMA}, got {found}: made by another version")
-    records = [build(ShapeRecord, record, where=str(path)) for record in header.get("records", [])]
-    return {"settings": header.get("settings", {}), "digest": header.get("digest"), "records": records}
+    return build(Header, header, where=str(path))
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from data_processing.commandline import DONE, SOME_FAILED
-from data_processing.job import prepare_folder
+from data_processing.config import to_plain
+from data_processing.job import Job, prepare_folder
 from data_processing.meshes import read_mesh
-from data_processing.prepare import DataConfig, NormalisationSettings
+from data_processing.prepare import LAYOUT, DataConfig, NormalisationSettings, content_settings
+from data_processing.shards import Shard, write_shard
+from data_processing.sources import list_sources
 from data_processing.splits import SplitLists, SplitSettings
 from data_processing.storage import StoredShapes, open_shapes
 from data_processing.workers import DIED
@@ -115,6 +118,17 @@ def test_running_again_does_nothing_and_damage_is_repaired(reference, raw, tmp_p
     shard.write_bytes(data)
     assert prepare_folder(config_for(raw, output)) == DONE
     same_as(reference, output)
+
+
+def test_stopped_between_packing_and_tidying_up(raw, tmp_path):
+    config = config_for(raw, tmp_path / "boxes")
+    prepare_folder(config)
+    before = marks(tmp_path / "boxes")
+    job = Job(config, list_sources(raw).sources, content_settings(to_plain(config)))
+    with Shard(job.shard_file(1), LAYOUT) as shard:
+        write_shard(job.part_file(3), [shard.row(1)], [shard.records[1]], layout=LAYOUT, settings=job.settings)
+    assert prepare_folder(config) == DONE
+    assert marks(tmp_path / "boxes") == before and not job.part_file(3).exists() and len(timed(tmp_path / "boxes")) == 5
 
 
 def test_a_file_that_changed_is_done_again(tmp_path):
