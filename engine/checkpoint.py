@@ -37,9 +37,11 @@ def load_tensors(path: Path, *, device: torch.device | str = "cpu") -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     try:
+        path.open("rb").close()
+    except OSError as error:
+        raise OSError(f"{path} cannot be opened: {error}") from error
+    try:
         return torch.load(path, map_location=device, weights_only=True)
-    except OSError:
-        raise
     except Exception as error:
         kind = "cut short or corrupt" if not zipfile.is_zipfile(path) else "not only tensors and plain data"
         raise ValueError(

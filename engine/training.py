@@ -70,6 +70,9 @@ def train(model: Model, shapes: ShapeSet, config: RunConfig, run: RunDir, group:
     indices = selected(shapes, "train", config.data.categories)
     if len(indices) == 0:
         raise ValueError(f"{shapes.path}: no shape to train on in the split 'train'")
+    absent = sorted({stage.level for stage in config.training.stages} - set(shapes.level_points))
+    if absent:
+        raise ValueError(f"{shapes.path}: no points of level {absent[0]}; it has {sorted(shapes.level_points)}")
     state = start(model, config, run, group, resume=resume)
     if group.is_first:  # not before: a config that the checkpoint does not fit replaces nothing
         claim(run, config=to_yaml(config), preparation=shapes.settings, resume=resume)

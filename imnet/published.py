@@ -74,7 +74,10 @@ def _sizes(weights: Mapping[str, torch.Tensor], where: str) -> Config:
     channels = [weights[f"encoder.convolutions.{i}.weight"].shape[0] for i in range(CONVOLUTIONS - 1)]
     widths = [weights[f"decoder.layers.{i}.weight"].shape[0] for i in range(LAYERS - 1)]
     latent = weights["encoder.last.weight"].shape[0]
-    return Config(latent=latent, encoder_channels=tuple(channels), decoder_widths=tuple(widths))
+    try:
+        return Config(latent=latent, encoder_channels=tuple(channels), decoder_widths=tuple(widths))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _some(names: list[str]) -> str:

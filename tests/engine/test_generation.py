@@ -281,7 +281,7 @@ def test_every_format_reads_back_the_same(octahedra: RunDir, run_command, tmp_pa
     folder = octahedra.meshes("test")
     row = rows(folder)["boxes/test00"]
     assert row["file"] == f"boxes/test00.{suffix}"
-    mesh = trimesh.load(folder / row["file"], force="mesh")
+    mesh = trimesh.load_mesh(folder / row["file"])
     assert len(mesh.faces) == row["faces"] and mesh.is_watertight and mesh.volume > 0
     assert np.argsort(mesh.extents).tolist() == [2, 0, 1]
 
