@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from engine.ops.linear_leaky import linear_leaky
+
 LEAK = 0.02
 
 
@@ -38,9 +40,11 @@ class Decoder(nn.Module):
         first = self.layers[0]
         assert isinstance(first, nn.Linear)
         of_shape = F.linear(code_BZ, first.weight[:, 3:], first.bias)
-        h = F.linear(points_BN3, first.weight[:, :3]) + of_shape[:, None]
-        for layer in self.layers[1:]:
-            h = layer(F.leaky_relu_(h, LEAK))
+        h = F.leaky_relu_(F.linear(points_BN3, first.weight[:, :3]) + of_shape[:, None], LEAK)
+        for layer in self.layers[1:-1]:
+            assert isinstance(layer, nn.Linear)
+            h = linear_leaky(h, layer.weight, layer.bias, slope=LEAK)
+        h = self.layers[-1](h)
         return clip(h.squeeze(-1), self.output_clip)
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from data_processing.batch import Batch
+from engine.ops import linear_leaky
 from imnet.autoencoder import Autoencoder, Config
 from imnet.decoder import Decoder, clip, plain_forward
 from imnet.published import convert
@@ -108,8 +109,15 @@ def golden(shared):
     return config, weights, batch, numbers
 
 
-def test_golden_codes_values_loss_gradients(golden):
-    """1e-5, but where the golden float32 numbers themselves lie farther from the exact (float64) ones: 2.3e-5."""
+# The fused layers round differently: at one of 270,000 hidden units the exact value is -2e-9 and they land on the other
+# side of the rectifier's kink. That alone moves gradients by 3e-3 to 5e-3; values agree as well as the plain layers'.
+@pytest.mark.parametrize(("fused", "norms_within", "step_within"), [(False, 3e-4, 1e-4), (True, 5e-3, 1e-3)])
+def test_golden_codes_values_loss_gradients_and_step(
+    golden, monkeypatch: pytest.MonkeyPatch, fused: bool, norms_within: float, step_within: float
+):
+    """1e-5, but where the golden float32 numbers themselves lie farther from float64: 2.3e-5, after the step 6e-5."""
+    if not fused:
+        monkeypatch.setattr(linear_leaky, "HAS_ONEDNN", False)
     config, weights, batch, numbers = golden
     model = Autoencoder(config)
     model.load_state_dict(weights)
@@ -117,11 +125,18 @@ def test_golden_codes_values_loss_gradients(golden):
     assert np.abs(code.detach().numpy() - numbers["z"]).max() < 1e-5
     error = np.abs(model.decode(batch.points_BN3, code).detach().numpy() - numbers["out"][..., 0])
     assert error.mean() < 1e-5 and error.max() < 3e-5
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-5, betas=(0.5, 0.999))
     loss = next(iter(model.losses(batch)))[1]["loss"]
     assert abs(float(loss.detach()) - float(numbers["train_loss"])) < 1e-5
     loss.backward()
     norms = np.array([float(parameter.grad.norm()) for parameter in model.parameters()])
-    assert np.allclose(norms, numbers["grad_norms"], rtol=3e-4, atol=1e-5)
+    assert np.allclose(norms, numbers["grad_norms"], rtol=norms_within, atol=1e-5)
+    optimiser.step()
+    with torch.no_grad():
+        out = model.decode(batch.points_BN3, model.encode(batch.inputs))
+        loss = next(iter(model.losses(batch)))[1]["loss"]
+    assert np.abs(out.numpy() - numbers["out_after_1_adam_step"][..., 0]).max() < step_within
+    assert abs(float(loss) - float(numbers["loss_after_1_adam_step"])) < step_within
 
 
 def test_we_are_as_close_to_exact_arithmetic_as_the_golden_numbers(golden):
@@ -133,19 +148,3 @@ def test_we_are_as_close_to_exact_arithmetic_as_the_golden_numbers(golden):
         exact = double.decode(batch.points_BN3.double(), double.encode(batch.inputs.double())).numpy()
         ours = single.decode(batch.points_BN3, single.encode(batch.inputs)).numpy()
     assert np.abs(ours - exact).max() <= 1.5 * np.abs(numbers["out"][..., 0] - exact).max()
-
-
-def test_golden_step_after_adam(golden):
-    config, weights, batch, numbers = golden
-    model = Autoencoder(config)
-    model.load_state_dict(weights)
-    optimiser = torch.optim.Adam(model.parameters(), lr=5e-5, betas=(0.5, 0.999))
-    next(iter(model.losses(batch)))[1]["loss"].backward()
-    optimiser.step()
-    with torch.no_grad():
-        out = model.decode(batch.points_BN3, model.encode(batch.inputs))
-        loss = next(iter(model.losses(batch)))[1]["loss"]
-    # Adam's first step is nearly the sign of the gradient and magnifies rounding: the golden float32 numbers lie 6e-5
-    # (loss 5e-5) from the same step in float64, farther than ours.
-    assert np.abs(out.numpy() - numbers["out_after_1_adam_step"][..., 0]).max() < 1e-4
-    assert abs(float(loss) - float(numbers["loss_after_1_adam_step"])) < 1e-4
