@@ -43,9 +43,10 @@ def items_of_split(shapes: ShapeSet, split: str, categories: Sequence[str] = ())
     def refuse(reason: str) -> Loaded:
         raise ValueError(f"preparation failed: {reason}")
 
-    indices = [int(index) for index in selected(shapes, split, categories)]
-    items = [Item(shapes.names[i], functools.partial(load, i), functools.partial(origin, i)) for i in indices]
     missing = [shape for shape in shapes.failed if shape.split == split]
+    lost = split not in shapes.splits and missing  # not one shape of it could be prepared
+    indices = [] if lost else [int(index) for index in selected(shapes, split, categories)]
+    items = [Item(shapes.names[i], functools.partial(load, i), functools.partial(origin, i)) for i in indices]
     missing = [shape for shape in missing if not categories or shape.category in categories]
     return items + [Item(shape.name, functools.partial(refuse, shape.reason), str) for shape in missing]
 

@@ -71,7 +71,10 @@ def test_help_is_no_error(capsys: pytest.CaptureFixture[str]):
 
 def test_a_line_is_out_at_once_even_into_a_pipe():
     command = "import os; from data_processing.commandline import say; say('now'); os._exit(0)"  # nothing is flushed
-    done = subprocess.run([sys.executable, "-c", command], cwd=ROOT, capture_output=True, text=True, check=True)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "now" + os.linesep
 
 

@@ -216,10 +216,12 @@ def test_meshes_of_a_data_set_come_out_in_the_frames_of_its_files(
     folder.mkdir(parents=True)
     write_box(folder / "a.ply")
     write_box(folder / "b.ply", np.array([-3.0, 0.0, 0.0]), np.array([-2.0, 5.0, 2.0]))
-    (folder / "c.ply").write_bytes(b"ply\n")
-    lists = {"rule": "lists", "lists": {"test": str(tmp_path / "test.txt"), "train": str(tmp_path / "train.txt")}}
-    (tmp_path / "test.txt").write_text("box/a\nbox/c\n")
-    (tmp_path / "train.txt").write_text("box/b\n")
+    for name in ("c", "d"):
+        (folder / f"{name}.ply").write_bytes(b"ply\n")
+    members = {"train": "box/b\n", "val": "box/d\n", "test": "box/a\nbox/c\n"}
+    for split, names in members.items():
+        (tmp_path / f"{split}.txt").write_text(names)
+    lists = {"rule": "lists", "lists": {split: str(tmp_path / f"{split}.txt") for split in members}}
     settings = {"name": "raw", "input": tmp_path / "raw", "output": tmp_path / "set", "workers": 1, "splits": lists}
     assert prepare_folder(registry.build(DataConfig, settings, where="test")) == 2
     monkeypatch.setitem(registry.MODELS, "echo", (EchoConfig, Echo))
@@ -229,6 +231,8 @@ def test_meshes_of_a_data_set_come_out_in_the_frames_of_its_files(
     assert np.abs(lower - LOWER).max() < 1.1 * VOXEL and np.abs(upper - UPPER).max() < 1.1 * VOXEL
     row = rows(run.meshes("test"))["box/c"]
     assert row["status"] == "failed" and row["reason"].startswith("preparation failed: ")
+    assert run_command(run, "--split", "val", "--resolution", "64") == 2  # a split of which nothing could be prepared
+    assert list(rows(run.meshes("val"))) == ["box/d"]
 
 
 def test_another_file_of_the_same_name_is_not_taken_for_done(echo: RunDir, tmp_path: Path, run_command):

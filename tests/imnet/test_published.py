@@ -133,7 +133,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         edited(lambda w: w.update({"discriminator.w": w["encoder.conv_5.bias"]})),
         "unknown discriminator.w",
     ),
-    "keys of two kinds": (edited(lambda w: {**w, 1: 2, "z": 3}), "unknown 1, z"),
+    "keys of two kinds": (edited(lambda w: {**dict[Any, Any](w), 1: 2, "z": 3}), "unknown 1, z"),
     "another network": (lambda folder: torch.nn.Linear(2, 2).state_dict(), "not a published IM-NET autoencoder"),
     "wrapped": (lambda folder: {"model_state_dict": published_weights()[1]}, "unknown model_state_dict"),
     "a list": (lambda folder: [torch.ones(1)], "expected a state_dict, got list"),
