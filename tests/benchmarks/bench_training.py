@@ -8,6 +8,7 @@ forward and twice that backward, at the rate of a bare matrix product of the sam
 """
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -61,12 +62,11 @@ def product_rate(dtype: torch.dtype) -> float:
 
 def multiply_adds(model: Autoencoder, *, shapes: int, points: int) -> float:
     """Of one step: forward, and twice as much backward. The first decoder layer counts 3 columns a point."""
-    layers = [layer.weight.numel() for layer in model.decoder.layers]  # type: ignore[operator]
-    first = model.decoder.layers[0].weight.shape[0] * 3  # type: ignore[index]
-    decoder = (sum(layers[1:]) + first) * points
-    sizes = [32, 16, 8, 4]
-    encoder = sum(conv.weight.numel() * r**3 for conv, r in zip(model.encoder.convolutions, sizes, strict=True))  # type: ignore[operator]
-    return 3.0 * float(shapes * (decoder + encoder + model.encoder.last.weight.numel()))
+    widths = model.config.decoder_widths
+    decoder = 3 * widths[0] + sum(a * b for a, b in itertools.pairwise([*widths, 1]))
+    channels, sides = [1, *model.config.encoder_channels, model.config.latent], (32, 16, 8, 4, 1)
+    encoder = sum(64 * a * b * r**3 for (a, b), r in zip(itertools.pairwise(channels), sides, strict=True))
+    return 3.0 * shapes * (decoder * points + encoder)
 
 
 def random_batch(shapes: int, points: int) -> Batch:
@@ -102,9 +102,8 @@ def main() -> None:
     floors = {"float32": work / product_rate(torch.float32), "bfloat16": work / product_rate(torch.bfloat16)}
     count = arguments.shapes * arguments.points
     plain_wall, plain_cpu = (statistics.median(t[i] for t in times["plain, float32"]) for i in (0, 1))
-    say(
-        f"{arguments.shapes} shapes x {arguments.points} points, torch {torch.__version__}, {torch.get_num_threads()} threads"
-    )
+    threads = torch.get_num_threads()
+    say(f"{arguments.shapes} shapes x {arguments.points} points, torch {torch.__version__}, {threads} threads")
     columns = ("wall s", 8), ("CPU s", 8), ("points/CPU-s", 14), ("ratio wall", 12), ("ratio CPU", 11), ("of floor", 10)
     say(f"{'variant':28}" + "".join(f"{title:>{width}}" for title, width in columns))
     for name, measured in times.items():

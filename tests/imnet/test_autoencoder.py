@@ -34,8 +34,8 @@ def test_initialisation_as_published():
     assert all(abs(float(layer.weight.detach().std()) - 0.02) < 0.002 for layer in layers)
     assert all(float(layer.bias.detach().abs().max()) == 0 for layer in layers)
     bound = np.sqrt(6 / (32 * 64 + 64 * 64))  # Xavier uniform of 32>64, kernel 4
-    weight = model.encoder.convolutions[1].weight
-    assert 0.99 * bound < float(weight.detach().abs().max()) <= bound
+    weight = model.state_dict()["encoder.convolutions.1.weight"]
+    assert 0.99 * bound < float(weight.abs().max()) <= bound
 
 
 def test_clips():
