@@ -57,7 +57,7 @@ def test_plain_python_is_one_process(monkeypatch: pytest.MonkeyPatch):
 def test_two_processes_sum_and_share(tmp_path: Path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29531"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run(
         [*command, str(script), str(tmp_path)],
         cwd=ROOT,

@@ -83,11 +83,9 @@ def test_half_precision_and_the_hard_clip_of_tensorflow(tmp_path: Path, monkeypa
     loaded = load_run(RunDir(tmp_path / "runs" / "hard"))
     assert loaded.config.model["output_clip"] == "hard"
     assert all(parameter.dtype == torch.float32 for parameter in loaded.model.parameters())
-    scaled = {name: value * 100 if "linear_7" in name else value for name, value in weights.items()}
-    config, converted = convert(scaled, where="test")
-    assert config.output_clip == "leaky" and torch.equal(
-        converted["decoder.layers.6.weight"], scaled["generator.linear_7.weight"]
-    )
+    config, converted = convert({name: value.half() for name, value in weights.items()}, where="test")
+    assert config == SMALL and all(value.dtype == torch.float32 for value in converted.values())
+    assert torch.equal(converted["decoder.layers.6.weight"], weights["generator.linear_7.weight"].half().float())
 
 
 def test_an_existing_run_is_not_overwritten(
