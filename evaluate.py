@@ -3,6 +3,7 @@
 Or any two folders: `python evaluate.py --pred DIR --gt DIR`. Writes JSON and CSV for each protocol, and report.html.
 """
 
+import argparse
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ def main() -> int:
     parser.add_argument("--split", help="train, val or test of the run's data set")
     parser.add_argument("--pred", type=Path, help="folder of meshes to judge, instead of a run")
     parser.add_argument("--gt", type=Path, help="folder of ground truth of the same names: meshes, voxels or clouds")
+    parser.add_argument("--data", type=Path, help="another data set than the run's own")
     parser.add_argument("--against", choices=AGAINST, default="source", help="of a run: source meshes or stored voxels")
     parser.add_argument(
         "--protocol", nargs="+", default=["imnet", "onet"], metavar="NAME", help=f"of {', '.join(PROTOCOLS)}"
@@ -41,7 +43,7 @@ def main() -> int:
 
     protocols = find_protocols(arguments.protocol)
     draws = Draws(seed=arguments.seed, points=arguments.points, iou_points=arguments.iou_points)
-    what = compared(arguments.run, arguments.split, arguments.pred, arguments.gt, arguments.against)
+    what = compared(arguments)
     out = arguments.out or what.out
     out.mkdir(parents=True, exist_ok=True)  # fails now rather than after the work
     torch.set_num_threads(1)  # the operators are small: more processes pay, more threads do not
@@ -59,12 +61,12 @@ def main() -> int:
     return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
 
 
-def compared(run_path: Path | None, split: str, pred: Path, gt: Path | None, against: str) -> Comparison:
+def compared(arguments: argparse.Namespace) -> Comparison:
     """The pairs of a run's split, or of two folders."""
-    if run_path is not None:
-        return run_to_compare(run_path, split, against=against, truth_folder=gt)
-    assert gt is not None
-    return folders_to_compare(pred, gt)
+    if arguments.run is None:
+        return folders_to_compare(arguments.pred, arguments.gt)
+    against, truth, data = arguments.against, arguments.gt, arguments.data
+    return run_to_compare(arguments.run, arguments.split, against=against, truth_folder=truth, data=data)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from data_processing.batch import Batch
 from data_processing.coordinates import voxel_centres
+from data_processing.shards import FailedShape
 from data_processing.storage import ShapeSet
 
 POINT_GRID = 256  # level points are indices into a grid of this resolution
@@ -61,6 +62,17 @@ def selected(shapes: ShapeSet, split: str, categories: Sequence[str] = ()) -> ND
             raise ValueError(f"{shapes.path}: no category {', '.join(unknown)}; it has: {there}")
         indices = np.array([i for i in indices if shapes.categories[i] in categories], dtype=np.int64)
     return indices
+
+
+def all_members(shapes: ShapeSet, split: str, categories: Sequence[str] = ()) -> tuple[list[int], list[FailedShape]]:
+    """Indices of a split, and the shapes of it that could not be prepared: every input ends in some table.
+
+    ValueError when there is no such split or category.
+    """
+    failed = [shape for shape in shapes.failed if shape.split == split]
+    nothing_left = split not in shapes.splits and failed  # not one shape of it could be prepared
+    indices = [] if nothing_left else [int(index) for index in selected(shapes, split, categories)]
+    return indices, [shape for shape in failed if not categories or shape.category in categories]
 
 
 def open_source(

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from data_processing.config import override, to_plain
-from data_processing.dataset import selected
+from data_processing.dataset import all_members
 from data_processing.prepare import (
     SHAPE_ERRORS,
     DataConfig,
@@ -43,12 +43,9 @@ def items_of_split(shapes: ShapeSet, split: str, categories: Sequence[str] = ())
     def refuse(reason: str) -> Loaded:
         raise ValueError(f"preparation failed: {reason}")
 
-    missing = [shape for shape in shapes.failed if shape.split == split]
-    lost = split not in shapes.splits and missing  # not one shape of it could be prepared
-    indices = [] if lost else [int(index) for index in selected(shapes, split, categories)]
+    indices, failed = all_members(shapes, split, categories)
     items = [Item(shapes.names[i], functools.partial(load, i), functools.partial(origin, i)) for i in indices]
-    missing = [shape for shape in missing if not categories or shape.category in categories]
-    return items + [Item(shape.name, functools.partial(refuse, shape.reason), str) for shape in missing]
+    return items + [Item(shape.name, functools.partial(refuse, shape.reason), str) for shape in failed]
 
 
 def items_of_files(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_processing.config import build
-from data_processing.dataset import selected
+from data_processing.dataset import all_members
 from data_processing.files import is_temporary
 from data_processing.meshes import MESH_SUFFIXES
 from data_processing.occupancy import InsideSettings
@@ -77,10 +77,15 @@ class Comparison:
         )
 
 
-def run_to_compare(path: Path, split: str, *, against: str = "source", truth_folder: Path | None = None) -> Comparison:
-    """The generated meshes of a run's split, with the data set's ground truth or that of a folder."""
+def run_to_compare(
+    path: Path, split: str, *, against: str = "source", truth_folder: Path | None = None, data: Path | None = None
+) -> Comparison:
+    """The generated meshes of a run's split, with the data set's ground truth or that of a folder.
+
+    `data`: another data set than the run's own.
+    """
     run = RunDir(path)
-    pairs = pairs_of_run(run, split, against=against, truth_folder=truth_folder)
+    pairs = pairs_of_run(run, split, against=against, truth_folder=truth_folder, data=data)
     manifest = _read_manifest(run, split)
     about: dict[str, Any] = {"run": str(path)}
     about |= {"ground_truth": str(truth_folder) if truth_folder else f"{against} of the data set"}
@@ -96,23 +101,30 @@ def folders_to_compare(predictions: Path, truths: Path) -> Comparison:
     return Comparison(pairs, f"{predictions} against {truths}", out, about)
 
 
-def pairs_of_run(run: RunDir, split: str, *, against: str = "source", truth_folder: Path | None = None) -> list[Pair]:
+def pairs_of_run(
+    run: RunDir, split: str, *, against: str = "source", truth_folder: Path | None = None, data: Path | None = None
+) -> list[Pair]:
     """Every shape of a split of the run's data set, with the mesh that generate.py made for it, if it did.
 
+    Shapes whose preparation failed are pairs too: nothing leaves the table.
     `truth_folder`: ground truth files named like the shapes, instead of those of the data set.
     Raises FileNotFoundError when nothing was generated for the split, ValueError for an unknown split.
     """
     config = read_run_config(run.existing().config_file).data
-    shapes = open_shapes(config.path)
+    path = data or config.path
+    shapes = open_shapes(path)
     made = {str(entry["name"]): entry for entry in _read_manifest(run, split)["shapes"]}
     truths = None if truth_folder is None else files_by_name(truth_folder, TRUTH_SUFFIXES)
     pairs = []
-    for index in selected(shapes, split, config.categories):
+    indices, failed = all_members(shapes, split, config.categories)
+    for index in indices:
         name, category = shapes.names[index], shapes.categories[index]
-        pair = Pair(name, category, None, StoredTruth(config.path, int(index), against))
+        pair = Pair(name, category, None, StoredTruth(path, index, against))
         if truths is not None:
             pair = _with_truth(pair, truths, truth_folder)
         pairs.append(_with_prediction(pair, made.get(name), run.meshes(split)))
+    for shape in failed:
+        pairs.append(Pair(shape.name, shape.category, None, None, f"preparation failed: {shape.reason}"))
     return pairs
 
 

@@ -25,6 +25,7 @@ class Config:
     encoder_channels: tuple[int, ...] = (32, 64, 128, 256)
     decoder_widths: tuple[int, ...] = (1024, 1024, 1024, 512, 256, 128)
     output_clip: Literal["leaky", "hard"] = "leaky"
+    initialisation: Literal["published", "kaiming"] = "published"  # of the decoder; kaiming where it is narrower
     shapes_per_chunk: int = 0  # decoded at once; 0: one on a CPU (activations stay in cache), 16 on a GPU
 
     def __post_init__(self) -> None:
@@ -71,7 +72,12 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(latent=config.latent, channels=config.encoder_channels)
-        self.decoder = Decoder(latent=config.latent, widths=config.decoder_widths, output_clip=config.output_clip)
+        self.decoder = Decoder(
+            latent=config.latent,
+            widths=config.decoder_widths,
+            output_clip=config.output_clip,
+            initialisation=config.initialisation,
+        )
 
     def players(self) -> dict[str, list[nn.Parameter]]:
         """Who is trained by which optimiser: here one."""

@@ -12,6 +12,7 @@ from torch import nn
 from engine.ops.linear_leaky import linear_leaky
 
 LEAK = 0.02
+POINT_STD = 2.0  # of the points' columns in `kaiming`: makes features of unit variance out of the cube
 
 
 class Decoder(nn.Module):
@@ -21,19 +22,32 @@ class Decoder(nn.Module):
     product with the code (Z columns, once per shape): exact, and 256 of 259 columns a point are saved.
     """
 
-    def __init__(self, *, latent: int, widths: tuple[int, ...], output_clip: str) -> None:
+    def __init__(self, *, latent: int, widths: tuple[int, ...], output_clip: str, initialisation: str) -> None:
         super().__init__()
         sizes = [3 + latent, *widths, 1]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.output_clip = output_clip
-        self.reset_parameters()
+        self.reset_parameters(initialisation)
 
-    def reset_parameters(self) -> None:
-        """Weights N(0, 0.02), the last layer N(1e-5, 0.02), biases 0 (SPEC of the published code)."""
+    def reset_parameters(self, kind: str) -> None:
+        """`published`: weights N(0, 0.02), the last layer N(1e-5, 0.02), biases 0.
+
+        `kaiming`: He et al. 2015 for the leaky rectifier, and fields that start in the middle, at 0.5. The published
+        numbers fit a width of 1024; in narrower layers the signal fades and training sticks to "all outside".
+        """
         for layer in self.layers:
             assert isinstance(layer, nn.Linear)
-            nn.init.normal_(layer.weight, mean=1e-5 if layer is self.layers[-1] else 0.0, std=0.02)
-            nn.init.zeros_(layer.bias)
+            last = layer is self.layers[-1]
+            if kind == "published" or last:
+                nn.init.normal_(layer.weight, mean=1e-5 if last else 0.0, std=0.02)
+            else:
+                nn.init.kaiming_normal_(layer.weight, a=LEAK, nonlinearity="leaky_relu")
+            nn.init.constant_(layer.bias, 0.5 if last and kind == "kaiming" else 0.0)
+        if kind == "kaiming":  # three coordinates would drown in a code: give them as much weight as all of it
+            first = self.layers[0]
+            assert isinstance(first, nn.Linear)
+            with torch.no_grad():
+                first.weight[:, :3].normal_(std=POINT_STD)
 
     def forward(self, points_BN3: torch.Tensor, code_BZ: torch.Tensor) -> torch.Tensor:
         """(B, N, 3) cube coordinates and (B, Z) codes to (B, N) field values, inside above 0.5."""

@@ -94,7 +94,7 @@ def published_values(field: Field, resolution: int) -> tuple[np.ndarray, int]:
     queue = mixed[0]
     while queue.any():
         blocks_C3 = queue.nonzero()
-        index_N3 = (4 * blocks_C3[:, None] + offsets).view(-1, 3)
+        index_N3 = (4 * blocks_C3[:, None] + offsets).reshape(-1, 3)
         values = evaluate_field(field, centres[index_N3], batch_points=PUBLISHED_BATCH)
         evaluations += len(values)
         grid[index_N3.unbind(1)] = values

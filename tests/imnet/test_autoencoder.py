@@ -45,7 +45,7 @@ def test_clips():
 
 
 def test_split_first_layer_is_the_plain_formulation_in_double():
-    decoder = Decoder(latent=8, widths=(16, 12, 8), output_clip="leaky").double()
+    decoder = Decoder(latent=8, widths=(16, 12, 8), output_clip="leaky", initialisation="published").double()
     points, code = torch.rand(3, 20, 3, dtype=torch.float64) - 0.5, torch.rand(3, 8, dtype=torch.float64)
     assert torch.allclose(decoder(points, code), plain_forward(decoder, points, code), rtol=0, atol=1e-14)
 
