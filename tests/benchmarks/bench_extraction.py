@@ -77,10 +77,11 @@ def costly(field: Field, decoder: Callable[[torch.Tensor], torch.Tensor]) -> Fie
 
 @torch.inference_mode()
 def published_values(field: Field, resolution: int) -> tuple[np.ndarray, int]:
-    """The published frame and queue (SPEC, extraction): the padded grid, and the evaluations, duplicates included.
+    """The published frame and queue: the padded grid, and the evaluations.
 
-    A block is evaluated when its 3^3 neighbourhood in the frame is mixed or a neighbour that was evaluated holds a
-    value above the level; one block of 4^3 a time in the queue, here all of a round at once, which is kind to it.
+    A block of 4^3 is evaluated when its 3^3 neighbourhood in the frame is mixed, or a neighbour that was evaluated
+    holds a value above the level. All blocks of a round go together and none is evaluated twice, which is kind to it:
+    the published queue evaluates about a third of its blocks again.
     """
     coarse = resolution // 4
     frame = dense_values(field, coarse)
