@@ -3,10 +3,9 @@
 A place is inside where the winding number, rounded, is not 0: flipped meshes (-1) and overlapping parts (2) count.
 Closed parts are scan converted, exactly; open parts add the fast winding number. The method "auto" takes
 
-- scan         when every part is closed, and winding when some are open, if that number explains the surface:
-               at least half of the area has the inside on a side, or the flood fill does not find much more;
-- shell-flood  what the surface encloses, plus the above, when the number explains less and finds less than a quarter
-               of it (doubled sheets, faces of mixed orientation);
+- scan         when every part is closed, and winding when some are open, if that number can be trusted: on half of
+               the area or more it is clearly 1 (beyond 0.75) on a side, or it finds half of what a flood fill encloses;
+- shell-flood  else what the surface encloses by flood fill (doubled sheets, faces of mixed orientation);
 - shell-thick  nothing but surface voxels, one voxel thick, when there is no interior by either.
 
 On a grid, parts thinner than a voxel keep their surface voxels (shell.thin_parts): a sheet does not vanish. At points,
@@ -24,11 +23,12 @@ from data_processing.meshes import TriangleMesh, closed_faces, is_watertight, sa
 from data_processing.scan import PointFrame, scan_grid, scan_points
 from data_processing.seeds import numpy_generator
 from data_processing.shell import dilated, enclosed, filled, thin_parts
-from data_processing.winding import winding_grid, winding_points
+from data_processing.winding import winding_grid, winding_numbers, winding_points
 
 METHODS = ("auto", "scan", "winding", "shell", "shell-flood", "shell-thick")
 SURFACE_SAMPLES = 4096
 SURFACE_STEP = 2e-4  # of the longest edge: walls thicker than this have an inside
+CLEARLY_INSIDE = 0.75  # one sheet of mixed orientation makes 0.5 on either side, and noise
 CUBE = 0.5 + 1e-6
 
 
@@ -52,7 +52,7 @@ class InsideSettings:
     decision_resolution: int = 96  # where winding number and flood fill are compared
     lookup_resolution: int = 256  # the grid in which points are looked up
     fallback_explained: float = 0.5  # share of the area that the winding number must explain
-    fallback_volume: float = 0.25  # share of the flood's volume that it must find otherwise
+    fallback_volume: float = 0.5  # share of the flood's volume that it must find otherwise
     suspect_agreement: float = 0.5  # intersection over union of the two, below which a shape is suspect
 
     def __post_init__(self) -> None:
@@ -147,6 +147,13 @@ class _Parts:
             number += torch.from_numpy(winding_grid(self.open, resolution)).to(device)
         return number
 
+    def fraction_at(self, points_N3: NDArray[np.floating], device: torch.device | str) -> NDArray[np.float64]:
+        """Winding number (N,) at points, not rounded where parts are open."""
+        number = winding_numbers(self.open, points_N3)
+        if len(self.closed):
+            number = number + scan_points(self.closed, points_N3, device=device)
+        return number
+
     def number_at(self, points_N3: NDArray[np.floating], device: torch.device | str) -> NDArray[np.int16]:
         """Rounded winding number (N,) at points."""
         number = np.zeros(len(points_N3), dtype=np.int16)
@@ -182,7 +189,7 @@ def _compared(
     own = filled(parts.number_grid(len(flood), device) != 0)
     found, flooded, both, either = (int(item.sum()) for item in (own, flood, own & flood, own | flood))
     explained = _explained(parts, device)
-    if explained >= settings.fallback_explained or (found and found >= settings.fallback_volume * flooded):
+    if explained >= settings.fallback_explained or (found and both >= settings.fallback_volume * flooded):
         if either and both < settings.suspect_agreement * either:
             return number, f"suspect: winding number and flood fill agree on {both / either:.0%} of their volume"
         return number, "ok"
@@ -192,11 +199,11 @@ def _compared(
 
 
 def _explained(parts: _Parts, device: torch.device | str) -> float:
-    """Share of the area with an inside on at least one side."""
+    """Share of the area with a clear inside on at least one side."""
     points, normals = sample_surface(parts.mesh, SURFACE_SAMPLES, numpy_generator("inside", "explained"))
     sides = np.concatenate([points - SURFACE_STEP * normals, points + SURFACE_STEP * normals])
-    inside = parts.number_at(sides, device) != 0
-    return float((inside[: len(points)] | inside[len(points) :]).mean())
+    clear = np.abs(parts.fraction_at(sides, device)) > CLEARLY_INSIDE
+    return float((clear[: len(points)] | clear[len(points) :]).mean())
 
 
 def _solid(
@@ -205,8 +212,10 @@ def _solid(
     """The solid (R, R, R) bool by one method, parts in cube coordinates, without the surface voxels of thin parts."""
     if method == "shell-thick":
         return torch.zeros((resolution,) * 3, dtype=torch.bool, device=device)
-    solid = parts.number_grid(resolution, device) != 0
     fill = settings.cavities == "fill"
+    solid = torch.zeros((resolution,) * 3, dtype=torch.bool, device=device)
+    if method != "shell-flood":
+        solid = parts.number_grid(resolution, device) != 0
     if method == "shell-flood" or (fill and method == "winding"):
         triangles = torch.as_tensor(parts.all, device=device)
         solid |= enclosed(triangles, resolution, closing=settings.closing_resolution)
