@@ -7,6 +7,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +56,12 @@ def grids(paths: list[Path], resolution: int, *, full: bool) -> None:
     by_method: dict[str, list[tuple[float, float]]] = {}
     for path in paths:
         mesh = in_cube(read_mesh(path))
-        wall, cpu, result = timed(lambda mesh=mesh: occupancy_grid(mesh, resolution, settings, device="cpu"), 1)
+        wall, cpu, result = timed(partial(occupancy_grid, mesh, resolution, settings, device="cpu"), 1)
         by_method.setdefault(result.method, []).append((wall, cpu))
         note = f"{result.method}, {len(mesh.faces)} faces, {result.quality[:40]}"
         row(path.stem[:45], wall, cpu, note)
         if full and not closed_faces(mesh).all():
-            plain_wall, plain_cpu, number = timed(lambda m=mesh: winding_numbers(m.triangles(), centres(resolution)), 1)
+            plain_wall, plain_cpu, number = timed(partial(winding_numbers, mesh.triangles(), centres(resolution)), 1)
             bare = occupancy_grid(mesh, resolution, InsideSettings(thin="drop"), device="cpu").grid_RRR.numpy()
             differ = int(((np.abs(number) > 0.5) != bare.reshape(-1).astype(bool)).sum())
             row("  full winding number", plain_wall, plain_cpu, f"{differ} voxels differ")
