@@ -19,7 +19,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m data_processing --config configs/data/demo.yaml
 	$(BIN)/python train.py --config configs/demo.yaml --resume
 	$(BIN)/python generate.py --run runs/demo --split test
-	$(BIN)/python evaluate.py --run runs/demo --split test --protocol onet
+	$(BIN)/python evaluate.py --run runs/demo --split test --protocol imnet onet
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

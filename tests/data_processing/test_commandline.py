@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 def ending(main, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     with pytest.raises(SystemExit) as caught:
         run(main)
+    assert isinstance(caught.value.code, int)
     return caught.value.code, capsys.readouterr().err
 
 

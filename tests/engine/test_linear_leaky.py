@@ -51,7 +51,7 @@ def test_autocast_computes_in_bfloat16_and_keeps_float32_gradients():
     y.float().sum().backward()
     expected.float().sum().backward()
     for a, b in zip(ours, plain, strict=True):
-        assert a.grad.dtype == torch.float32
+        assert a.grad is not None and b.grad is not None and a.grad.dtype == torch.float32
         assert torch.linalg.vector_norm(a.grad - b.grad) < 1e-2 * torch.linalg.vector_norm(b.grad)
 
 

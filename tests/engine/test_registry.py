@@ -41,7 +41,8 @@ def test_every_model_keeps_the_contract():
 
 def test_resolving_fills_in_every_default_and_is_stable():
     config = resolve(tiny_config(Path("x"), Path("runs")), where="test")
-    assert config.model == {**TINY_MODEL, "output_clip": "leaky", "shapes_per_chunk": 0}
+    defaults = {"output_clip": "leaky", "initialisation": "published", "shapes_per_chunk": 0}
+    assert config.model == {**TINY_MODEL, **defaults}
     assert resolve(config, where="test") == config
 
 

@@ -148,3 +148,14 @@ def test_we_are_as_close_to_exact_arithmetic_as_the_golden_numbers(golden):
         exact = double.decode(batch.points_BN3.double(), double.encode(batch.inputs.double())).numpy()
         ours = single.decode(batch.points_BN3, single.encode(batch.inputs)).numpy()
     assert np.abs(ours - exact).max() <= 1.5 * np.abs(numbers["out"][..., 0] - exact).max()
+
+
+def test_kaiming_keeps_the_signal_alive_in_narrow_layers():
+    points, codes = torch.rand(4, 500, 3) - 0.5, torch.rand(4, 128)
+    spread = {}
+    for initialisation in ("published", "kaiming"):
+        torch.manual_seed(0)
+        decoder = Decoder(latent=128, widths=(256, 256, 256, 128), output_clip="leaky", initialisation=initialisation)
+        with torch.no_grad():
+            spread[initialisation] = float(decoder(points, codes).std(1).mean())  # over the points of a shape
+    assert spread["published"] < 1e-4 and spread["kaiming"] > 0.05
