@@ -17,7 +17,7 @@ from data_processing.prepare import DataConfig
 def main() -> int:
     parser = Parser(prog="python -m data_processing", description=__doc__)
     parser.add_argument("--config", required=True, help="a file of configs/data/")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override, such as seed=1")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="K=V", help="override: seed=1")
     parser.add_argument("--dry-run", action="store_true", help="show the resolved config and stop")
     arguments = parser.parse_args()
     config = read_config(arguments.config, DataConfig, overrides=arguments.set)

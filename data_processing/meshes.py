@@ -4,6 +4,7 @@ Reading trusts nothing: parser errors of every kind come out as ValueError, mate
 and only a .gltf may open other files (its buffers, in its own folder). What is inside a mesh: see occupancy.py.
 """
 
+import functools
 import io
 import logging
 import re
@@ -45,6 +46,21 @@ class TriangleMesh:
         used[self.faces] = True
         corners_3V = np.ascontiguousarray(self.vertices[used].T)  # rows are reduced ten times faster than columns
         return corners_3V.min(axis=1), corners_3V.max(axis=1)
+
+    @functools.cached_property
+    def merged_faces(self) -> NDArray[np.int64]:
+        """Faces (F, 3) over merged vertices: corners at exactly equal positions get one number."""
+        positions = self.vertices + 0.0  # -0.0 becomes 0.0
+        order = np.lexsort(positions.T)
+        ordered = positions[order]
+        number = np.empty(len(order), dtype=np.int64)
+        number[order] = np.cumsum(np.r_[False, (ordered[1:] != ordered[:-1]).any(axis=1)])[: len(order)]
+        return number[self.faces]
+
+    @functools.cached_property
+    def unbalanced_edges(self) -> NDArray[np.int64]:
+        """Directed edges (E, 2) of the merged faces that are walked more often one way than the other: holes, flips."""
+        return unbalanced_edges(self.merged_faces)
 
     def triangles(self) -> NDArray[np.float64]:
         """Corners of all faces: (F, 3, 3)."""
@@ -119,16 +135,6 @@ def write_mesh(path: Path, mesh: TriangleMesh) -> None:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
-def merged_faces(mesh: TriangleMesh) -> NDArray[np.int64]:
-    """Faces (F, 3) over merged vertices: corners at exactly equal positions get one number."""
-    positions = mesh.vertices + 0.0  # -0.0 becomes 0.0
-    order = np.lexsort(positions.T)
-    ordered = positions[order]
-    number = np.empty(len(order), dtype=np.int64)
-    number[order] = np.cumsum(np.r_[False, (ordered[1:] != ordered[:-1]).any(axis=1)])[: len(order)]
-    return number[mesh.faces]
-
-
 def unbalanced_edges(faces: NDArray[np.int64]) -> NDArray[np.int64]:
     """Rows (E, 2) of directed edges that faces walk more often one way than the other: holes and flipped faces.
 
@@ -147,16 +153,14 @@ def unbalanced_edges(faces: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def is_watertight(mesh: TriangleMesh) -> bool:
     """After merging equal vertices: every edge has exactly two faces, which walk it in opposite directions."""
-    faces = merged_faces(mesh)
-    keys = np.sort(_edge_keys(faces))
+    keys = np.sort(_edge_keys(mesh.merged_faces))
     unique = bool((keys[1:] != keys[:-1]).all())
-    return len(faces) > 0 and unique and len(unbalanced_edges(faces)) == 0
+    return len(mesh.faces) > 0 and unique and len(mesh.unbalanced_edges) == 0
 
 
 def closed_faces(mesh: TriangleMesh) -> NDArray[np.bool_]:
     """Which faces (F,) belong to closed parts: pieces joined at vertices all of whose edges are balanced."""
-    faces = merged_faces(mesh)
-    unbalanced = unbalanced_edges(faces)
+    faces, unbalanced = mesh.merged_faces, mesh.unbalanced_edges
     if len(unbalanced) == 0:
         return np.ones(len(faces), dtype=bool)
     count = int(faces.max(initial=-1)) + 1
@@ -236,11 +240,12 @@ def _checked(path: Path, mesh: TriangleMesh) -> TriangleMesh:
 
 def _without_degenerate(mesh: TriangleMesh) -> TriangleMesh:
     """Drop faces without area; but keep slivers between three distinct corners where they close a T-junction."""
-    faces = merged_faces(mesh)
+    faces = mesh.merged_faces
     distinct = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
     with_area = distinct & (_normals(mesh.triangles())[1] > 0)
     slivers_close = with_area.any() and (with_area != distinct).any() and len(unbalanced_edges(faces[distinct])) == 0
-    return TriangleMesh(mesh.vertices, mesh.faces[distinct if slivers_close else with_area])
+    kept = distinct if slivers_close else with_area
+    return mesh if kept.all() else TriangleMesh(mesh.vertices, mesh.faces[kept])
 
 
 def _normals(corners_F33: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

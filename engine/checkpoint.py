@@ -16,8 +16,10 @@ FORMAT = 1
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write tensors and plain data; a kill at any moment leaves the old file or the new one."""
+    image = io.BytesIO()  # composed in memory: a full disk is then an ordinary OSError of one write
+    torch.save({"format": FORMAT, **content}, image)
     with replacing(path) as temporary:
-        torch.save({"format": FORMAT, **content}, temporary)
+        temporary.write_bytes(image.getbuffer())
 
 
 def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:

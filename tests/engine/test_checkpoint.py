@@ -2,12 +2,15 @@
 
 import os
 import pickle  # noqa: TID251 - to make the hostile file
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from engine import checkpoint
+from tests.conftest import ROOT
 
 CONTENT = {"model": {"w": torch.arange(6.0).view(2, 3)}, "step": 3, "best": None, "config": {"a": [1, "x"]}}
 
@@ -92,3 +95,21 @@ def test_a_hash_tells_names_values_and_nothing_else():
     assert checkpoint.hash_of(weights) == checkpoint.hash_of(same)
     others = [{"a": weights["a"]}, {**weights, "a": weights["a"] + 1e-6}, {"a": weights["a"], "c": torch.tensor(3)}]
     assert len({checkpoint.hash_of(other) for other in [weights, *others]}) == 4
+
+
+def test_a_full_disk_is_an_oserror_and_keeps_the_old_file(tmp_path: Path):
+    """A process that may write 100 kB a file stands in for a full disk."""
+    file = tmp_path / "last.pt"
+    checkpoint.save(file, {"model": {"w": torch.ones(3)}})
+    program = (
+        "import resource, sys, torch; from pathlib import Path; from engine import checkpoint\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "try: checkpoint.save(Path(sys.argv[1]), {'model': {'w': torch.zeros(100_000)}})\n"
+        "except OSError: sys.exit(7)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(file)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 7, done.stderr
+    assert torch.equal(checkpoint.load(file)["model"]["w"], torch.ones(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
