@@ -13,6 +13,7 @@ import torch
 from data_processing.commandline import DONE, Parser, run, say
 from data_processing.config import to_plain, to_yaml
 from data_processing.dataset import DataSection
+from data_processing.published_hdf5 import PUBLISHED_PREPARATION
 from engine import checkpoint
 from engine.config import RunConfig, Stage, TrainingSection
 from engine.distributed import Group
@@ -21,8 +22,6 @@ from engine.state import fresh, save
 from imnet.autoencoder import Autoencoder, Config
 
 CONVOLUTIONS, LAYERS = 5, 7
-# The published shapes: HSP's voxels, which fill their grid as they are; a mesh is scaled to a diagonal of 1.
-PREPARATION = {"name": "published", "input": ".", "normalisation": {"by": "diagonal", "length": 1.0}}
 STAGES = (Stage(level=16, epochs=100), Stage(level=32, epochs=100), Stage(level=64, epochs=200))
 
 
@@ -107,7 +106,7 @@ def main() -> int:
         training=TrainingSection(stages=STAGES),
     )
     out = RunDir(arguments.out)
-    claim(out, config=to_yaml(config), preparation=PREPARATION, resume=False)
+    claim(out, config=to_yaml(config), preparation=PUBLISHED_PREPARATION, resume=False)
     for which in ("last", "best"):
         save(fresh(model, config), config, out, which=which, group=Group(0, 1, torch.device("cpu")))
     count = sum(parameter.numel() for parameter in model.parameters())

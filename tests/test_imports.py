@@ -43,7 +43,8 @@ def allowed(file: Path) -> tuple[str, ...]:
         return ("engine", "data_processing", "imnet", "ifnet")
     # Commands that turn published weights into a run: they write what the engine reads.
     if file.name == "published.py" and top in ("imnet", "ifnet"):
-        return (top, "engine", "data_processing.commandline", "data_processing.config", "data_processing.dataset")
+        doors = "commandline", "config", "dataset", "published_hdf5"
+        return (top, "engine", *(f"data_processing.{name}" for name in doors))
     return {
         "data_processing": ("data_processing",),
         "engine": ("engine", "data_processing"),

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
+from data_processing.prepare import config_of
 from data_processing.shards import unpack_bits
 from data_processing.storage import open_shapes
 
@@ -118,3 +119,13 @@ def test_damaged_chunks_are_an_error(pair):
     file.write_bytes(bytes(data))
     with pytest.raises(ValueError, match="'voxels' cannot be read, the file is damaged"):
         open_shapes(pair).packed(0)
+
+
+def test_a_users_own_mesh_is_scaled_as_the_published_shapes_are(pair, shared):
+    """Their diagonal is 1: the real published chair measures a little more in voxels, which round up."""
+    normalisation = config_of(open_shapes(pair).settings).normalisation
+    assert (normalisation.by, normalisation.length) == ("diagonal", 1.0)
+    packed = np.load(shared / "golden" / "imnet_gather_chair2.npz")["carved"]
+    occupied = np.argwhere(np.unpackbits(packed).reshape(256, 256, 256))
+    diagonal = np.linalg.norm((np.ptp(occupied, axis=0) + 1) / 256)
+    assert 1.0 <= diagonal < 1.0 + 2 * np.sqrt(3) * 4 / 256  # pooled to 64^3 somewhere on its way
