@@ -183,3 +183,12 @@ def test_two_processes_give_the_losses_of_one(boxes: Path, tmp_path: Path):
     assert two["best"] == pytest.approx(one.best, rel=1e-4)
     for name, value in one.model.state_dict().items():
         assert torch.allclose(value, two["model"][name], atol=2e-4), name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("ISOFIELD_SLOW" not in os.environ, reason="compiles for a minute; set ISOFIELD_SLOW=1 to run it")
+def test_compiled_training_gives_the_weights_of_eager_training(boxes: Path, tmp_path: Path):
+    eager = run_training(tiny_config(boxes, tmp_path / "eager"))
+    compiled = run_training(tiny_config(boxes, tmp_path / "compiled", compile=True))
+    for name, value in eager.model.state_dict().items():
+        assert torch.allclose(value, compiled.model.state_dict()[name], atol=1e-5), name
