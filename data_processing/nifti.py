@@ -3,6 +3,7 @@
 Not here: choosing labels, and writing masks back onto the scan's own grid.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from data_processing.voxel_grid import (
 
 # Volume of a voxel over the product of its edges: 1 where the axes stand at right angles, 0 where they lie in a plane.
 MIN_VOLUME_SHARE = 1e-3
+
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it says of damaged headers is our ValueError
 
 
 def read_mask(path: Path, *, threshold: float = 0.5) -> VoxelGrid:
