@@ -115,11 +115,12 @@ class ResidentShapes:
         rows = stack_rows([shapes.packed(int(index), keys_of(level)) for index in indices], level)
         self.voxels, self.points, self.values = (tensor.to(device) for tensor in rows)
         self.resolution = shapes.voxel_resolution
-        self.row_of = {int(index): row for row, index in enumerate(indices)}
+        self.rows = np.argsort(indices)  # rows in the order of their shapes' indices
+        self.indices = indices[self.rows]
 
     def batches(self, draws: Iterable[Draw]) -> Iterator[Batch]:
         for draw in draws:
-            rows = torch.tensor([self.row_of[int(i)] for i in draw.shapes], device=self.voxels.device)
+            rows = torch.from_numpy(self.rows[np.searchsorted(self.indices, draw.shapes)]).to(self.voxels.device)
             packed = self.voxels[rows], self.points[rows], self.values[rows]
             yield assemble(packed, draw, resolution=self.resolution)
 
@@ -172,7 +173,7 @@ def assemble(packed: tuple[torch.Tensor, ...], draw: Draw, *, resolution: int) -
         inputs=inputs.float(),
         points_BN3=voxel_centres(points[:, take], POINT_GRID),
         values_BN=unpack_bits(value_bits)[:, take].float(),
-        shapes=tuple(int(index) for index in draw.shapes),
+        shapes=tuple(draw.shapes.tolist()),
     )
 
 
