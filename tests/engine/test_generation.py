@@ -25,6 +25,7 @@ from tests.engine.ready_runs import RADII, Echo, EchoConfig, make_run
 
 LOWER, UPPER = np.array([1000.0, -70.0, 5.0]), np.array([1010.0, -30.0, 25.0])  # sides 10, 40, 20 far from the origin
 VOXEL = 40 / 0.9 / 64  # of the encoder's grid, in the frame of that box
+DIAGONAL = float(np.linalg.norm(UPPER - LOWER))  # to which the published data set, and so its runs, scale a shape
 QUICK = ("--resolution", "24")
 
 
@@ -196,7 +197,7 @@ def test_the_users_mesh_comes_out_in_its_own_frame(echo: RunDir, tmp_path: Path,
     lower, upper = read_mesh(folder / "my.box.ply").bounds()
     assert np.abs(lower - LOWER).max() < 1.1 * VOXEL and np.abs(upper - UPPER).max() < 1.1 * VOXEL
     matrix = np.array(rows(folder)["my.box"]["to_world"])
-    assert np.allclose(matrix[:3, 3], (LOWER + UPPER) / 2) and np.allclose(np.diag(matrix)[:3], 40 / 0.9)
+    assert np.allclose(matrix[:3, 3], (LOWER + UPPER) / 2) and np.allclose(np.diag(matrix)[:3], DIAGONAL)
 
 
 def test_the_users_voxels_come_out_in_the_frame_of_their_file(echo: RunDir, tmp_path: Path, run_command):
@@ -245,7 +246,7 @@ def test_another_file_of_the_same_name_is_not_taken_for_done(echo: RunDir, tmp_p
     assert times(folder) == first
     run_command(echo, "--input", file, *QUICK, "--set", "normalisation.length=0.5")  # prepared otherwise
     second = times(folder)
-    assert second != first and np.isclose(rows(folder)["x"]["to_world"][0][0], 80)
+    assert second != first and np.isclose(rows(folder)["x"]["to_world"][0][0], 2 * DIAGONAL)
     write_box(file, LOWER + 500, UPPER + 500)
     run_command(echo, "--input", file, *QUICK, "--set", "normalisation.length=0.5")
     assert times(folder) != second and read_mesh(folder / "x.ply").bounds()[0][0] > 1400
