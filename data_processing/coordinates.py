@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 Normalisation = Literal["longest_edge", "diagonal", "none"]
+FIXED_POINT = 1 << 15  # steps of a cube unit in stored points
 
 
 def voxel_centres(index: torch.Tensor, resolution: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -28,6 +29,18 @@ def grid_centres(resolution: int, device: torch.device | str = "cpu") -> torch.T
 def voxel_index(points: torch.Tensor, resolution: int) -> torch.Tensor:
     """Index of the voxel that holds each cube point, clamped into the grid: same shape, int64."""
     return ((points + 0.5) * resolution).floor().long().clamp_(0, resolution - 1)
+
+
+def to_fixed(points: NDArray[np.floating]) -> NDArray[np.int16]:
+    """Cube coordinates in [-1, 1] as signed fixed point of 16 bits; what lies beyond is moved to the border."""
+    return np.clip(np.floor(np.asarray(points, np.float64) * FIXED_POINT), -FIXED_POINT, FIXED_POINT - 1).astype(
+        np.int16
+    )
+
+
+def from_fixed(fixed: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """The inverse of `to_fixed`, within 1/65536 (1.53e-5): the middle of the step, exact in float32."""
+    return (fixed.to(dtype) + 0.5) / FIXED_POINT
 
 
 def transform_points(points_N3: NDArray[np.floating], matrix: NDArray[np.floating]) -> NDArray[np.float64]:

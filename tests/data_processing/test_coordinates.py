@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from data_processing.coordinates import (
+    from_fixed,
     grid_centres,
     normalising_to_world,
     scaling_about,
+    to_fixed,
     transform_points,
     voxel_centres,
     voxel_index,
@@ -73,3 +75,12 @@ def test_an_affine_turns_scales_and_shifts_in_this_order():
     assert np.array_equal(transform_points(np.array([[1, 0, 0], [0, 1, 3]]), matrix), [[5, 8, 7], [3, 6, 13]])
     assert transform_points(np.zeros((0, 3), np.float32), matrix).shape == (0, 3)
     assert np.array_equal(transform_points(np.ones((1, 3)) / 2, scaling_about(np.arange(3.0), 4)), [[2, 3, 4]])
+
+
+def test_fixed_point_is_within_half_a_step_and_stays_fixed():
+    points = np.random.default_rng(0).uniform(-1, 1, (10000, 3))
+    fixed = to_fixed(points)
+    back = from_fixed(torch.from_numpy(fixed))
+    assert np.abs(back.numpy() - points).max() <= 1 / 65536
+    assert np.array_equal(to_fixed(back.numpy()), fixed)
+    assert to_fixed(np.array([-7.0, 7.0, 0.0])).tolist() == [-32768, 32767, 0]
