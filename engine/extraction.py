@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from data_processing.marching_cubes import case_table, cell_cases, marching_cubes, pad_outside, strides
 from data_processing.meshes import TriangleMesh
 from engine.lattice import (
     Field,
@@ -37,7 +38,6 @@ from engine.lattice import (
     frame_lattice,
     halved,
 )
-from engine.marching_cubes import case_table, cell_cases, marching_cubes, pad_outside, strides
 from engine.refinement import refine_vertices
 
 BLOCK_CELLS = 1 << 20  # cells looked at in one go: bounds the memory of a dense frame

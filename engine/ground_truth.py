@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from data_processing.coordinates import transform_points
+from data_processing.marching_cubes import marching_cubes, pad_outside
 from data_processing.meshes import MESH_SUFFIXES, TriangleMesh, read_mesh, sample_surface
 from data_processing.occupancy import METHODS, InsideSettings, inside_points
 from data_processing.point_clouds import PointCloud, read_cloud
 from data_processing.storage import ShapeSet
 from data_processing.views import splats
 from data_processing.voxels import VOXEL_SUFFIXES, VoxelGrid, read_voxels, voxel_suffix
-from engine.marching_cubes import marching_cubes, pad_outside
 from engine.metrics import SurfaceSamples
 
 TRUTH_SUFFIXES = MESH_SUFFIXES | VOXEL_SUFFIXES

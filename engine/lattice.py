@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from data_processing.coordinates import voxel_centres
-from engine.marching_cubes import OUTSIDE, corner_offsets, strides
+from data_processing.marching_cubes import OUTSIDE, corner_offsets, strides
 
 Field = Callable[[torch.Tensor], torch.Tensor]  # (N, 3) float32 cube coordinates -> (N,) values
 Resolution = tuple[int, int, int]

@@ -20,12 +20,12 @@ from scipy.spatial import cKDTree
 from data_processing import views
 from data_processing.commandline import say
 from data_processing.coordinates import normalising_to_world, voxel_centres
+from data_processing.marching_cubes import marching_cubes, pad_outside
 from data_processing.meshes import TriangleMesh, is_watertight, read_mesh, sample_surface
 from data_processing.occupancy import inside_points
 from engine import metrics
 from engine.evaluation import Draws, compare
 from engine.ground_truth import MeshTruth
-from engine.marching_cubes import marching_cubes, pad_outside
 from engine.metrics import SurfaceSamples
 from engine.protocols import find_protocol
 

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from data_processing.commandline import say
+from data_processing.marching_cubes import corner_offsets, crossing_cells, marching_cubes, pad_outside
 from engine.extraction import extract, mesh_of_grid
 from engine.lattice import Field, Resolution, axis_centres, evaluate_field
-from engine.marching_cubes import corner_offsets, crossing_cells, marching_cubes, pad_outside
 from tests.benchmarks import fields
 
 ISO = fields.ISO_LEVEL

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.spatial import KDTree
 
+from data_processing import marching_cubes
 from data_processing.meshes import is_watertight
-from engine import marching_cubes
 from engine.extraction import mesh_of_grid
 from tests.benchmarks import fields
 
