@@ -13,10 +13,12 @@ from engine import checkpoint
 from engine.config import RunConfig, read_run_config
 from engine.contract import Model
 from engine.run_dir import RunDir
+from ifnet import model as ifnet
 from imnet import autoencoder
 
 MODELS: dict[str, tuple[type, type]] = {
     "imnet_autoencoder": (autoencoder.Config, autoencoder.Autoencoder),
+    "ifnet": (ifnet.Config, ifnet.IFNet),
 }
 
 

@@ -1,14 +1,16 @@
-"""A loss that is a mean over shapes, computed and differentiated a few shapes at a time.
+"""A loss over shapes and points, computed and differentiated a few shapes, or a few points of a shape, at a time.
 
-Decoding all shapes of a batch at once writes and reads back every activation through memory. One shape at a time they
-stay in cache, and only one chunk's activations exist at any moment. Exact but for the order of float32 sums.
+Decoding all shapes of a batch at once writes and reads back every activation through memory. In chunks they stay in
+cache, and only one chunk's activations exist at any moment. Exact but for the order of float32 sums.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 Errors = Callable[[slice, torch.Tensor], torch.Tensor]
+PointErrors = Callable[[slice, slice, Sequence[torch.Tensor]], torch.Tensor]
 
 
 def mean_over_shapes(
@@ -64,3 +66,74 @@ class _ChunkedMean(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[no-untyped-def]
         return None, None, *(saved * gradient for saved in ctx.saved_tensors)
+
+
+def sum_over_points(
+    error_of: PointErrors,
+    code: Sequence[torch.Tensor],
+    parameters: Sequence[torch.Tensor],
+    *,
+    points: int,
+    points_per_chunk: int,
+) -> torch.Tensor:
+    """Sum of the errors of all B shapes and their N points, for codes of several tensors (B, ...) each.
+
+    `error_of(shape, chunk, parts)` returns the summed errors of the points in the slice `chunk` of the one shape in the
+    slice `shape` of the batch, from that shape's part of each tensor of the code. Otherwise as `mean_over_shapes`.
+    """
+    wanted = [parameter for parameter in parameters if parameter.requires_grad]
+    if not torch.is_grad_enabled() or not (wanted or any(tensor.requires_grad for tensor in code)):
+        return plain_sum_over_points(error_of, code, points=points, points_per_chunk=points_per_chunk)
+    return _ChunkedSum.apply(error_of, points, points_per_chunk, len(code), *code, *wanted)
+
+
+def plain_sum_over_points(
+    error_of: PointErrors, code: Sequence[torch.Tensor], *, points: int, points_per_chunk: int
+) -> torch.Tensor:
+    """The plain twin: ordinary autograd through all chunks."""
+    return torch.stack(
+        [
+            error_of(shape, chunk, [tensor[shape] for tensor in code])
+            for shape in _chunks(len(code[0]), 1)
+            for chunk in _chunks(points, points_per_chunk)
+        ]
+    ).sum()
+
+
+class _ChunkedSum(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        error_of: PointErrors,
+        points: int,
+        points_per_chunk: int,
+        tensors: int,
+        *code_and_parameters: torch.Tensor,
+    ) -> torch.Tensor:
+        code, parameters = code_and_parameters[:tensors], code_and_parameters[tensors:]
+        total = torch.zeros((), device=code[0].device)
+        of_code = [torch.zeros_like(tensor) if tensor.requires_grad else None for tensor in code]
+        of_parameters = [torch.zeros_like(parameter) for parameter in parameters]
+        for shape in _chunks(len(code[0]), 1):
+            parts = [tensor[shape].detach().requires_grad_(tensor.requires_grad) for tensor in code]
+            wanted = [part for part in parts if part.requires_grad]
+            sums = [*(gradient[shape] for gradient in of_code if gradient is not None), *of_parameters]
+            for chunk in _chunks(points, points_per_chunk):
+                with torch.enable_grad():
+                    error = error_of(shape, chunk, parts)
+                torch._foreach_add_(sums, torch.autograd.grad(error, [*wanted, *parameters]))
+                total += error.detach()
+        ctx.gradients = [
+            *of_code,
+            *of_parameters,
+        ]  # not saved for backward: they are ours, and may be scaled where they lie
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        if ctx.gradients is None:
+            raise RuntimeError("a sum over points can be differentiated once: its gradients were handed out")
+        gradients, ctx.gradients = ctx.gradients, None
+        torch._foreach_mul_([own for own in gradients if own is not None], gradient)
+        return None, None, None, None, *gradients
