@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-Normalisation = Literal["longest_edge", "diagonal", "none"]
+Normalisation = Literal["longest_edge", "diagonal", "fixed", "none"]
 FIXED_POINT = 1 << 15  # steps of a cube unit in stored points
 
 
@@ -63,8 +63,9 @@ def normalising_to_world(
     """`to_world` that puts a bounding box into the middle of the cube with its longest edge (or diagonal) at `length`.
 
     `lower`, `upper`: (3,) corners in the frame of the file. `length`: in cube units, in (0, 1] for the longest edge;
-    up to sqrt(3) for the diagonal of a box that still fits. Raises ValueError when the box is empty or not finite, or
-    when the result would leave the cube.
+    up to sqrt(3) for the diagonal of a box that still fits; for "fixed" the side of the cube in units of the file, one
+    scale for all shapes. Raises ValueError when the box is empty or not finite, or when the result would leave the
+    cube.
     """
     lower, upper = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
     if by == "none":
@@ -73,6 +74,13 @@ def normalising_to_world(
     size = float(edges.max() if by == "longest_edge" else np.linalg.norm(edges))
     if not np.isfinite(size) or size <= 0:
         raise ValueError(f"bounding box {lower.tolist()} to {upper.tolist()} has no size: nothing to normalise")
+    if by == "fixed":
+        if edges.max() > length * (1 + 1e-9):
+            raise ValueError(
+                f"bounding box {lower.tolist()} to {upper.tolist()} has an edge of {edges.max():g}, the fixed cube one "
+                f"of {length:g}: choose a larger length"
+            )
+        return scaling_about((lower + upper) / 2, length)
     if edges.max() * length / size > 1 + 1e-9:
         raise ValueError(
             f"normalising {by} to {length} puts an edge of {edges.max() * length / size:.3f} into the unit cube: "

@@ -25,8 +25,8 @@ from data_processing import preparation_report as report
 from data_processing.commandline import DONE, SOME_FAILED, say
 from data_processing.config import to_plain
 from data_processing.files import TEMPORARY_PREFIX, write_text
-from data_processing.prepare import LAYOUT, DataConfig, content_settings, digest_of, size_of
-from data_processing.shards import SCHEMA, Row, ShapeRecord, Shard, write_shard
+from data_processing.prepare import DataConfig, content_settings, digest_of, layout_of, size_of
+from data_processing.shards import SCHEMA, Layout, Row, ShapeRecord, Shard, write_shard
 from data_processing.sources import Listing, Source, list_sources
 from data_processing.splits import split_names
 from data_processing.storage import INDEX_FILE, JOB_FILE, PARTS, SHARDS, read_json
@@ -46,6 +46,10 @@ class Job:
     @property
     def folder(self) -> Path:
         return self.config.folder
+
+    @property
+    def layout(self) -> Layout:
+        return layout_of(self.config)
 
     @property
     def shard_count(self) -> int:
@@ -186,7 +190,7 @@ def _checked_records(job: Job, file: Path, members: list[int]) -> dict[int, Shap
     if not file.exists():
         return None
     try:
-        with Shard(file, LAYOUT) as shard:
+        with Shard(file, job.layout) as shard:
             shard.verify()
             if shard.settings != job.settings:
                 raise ValueError(f"{file}: made with other settings")
@@ -279,19 +283,19 @@ def _pack(job: Job, state: ShardState) -> None:
     rows: list[Row] = []
     records: list[ShapeRecord] = []
     with contextlib.ExitStack() as stack:
-        old = stack.enter_context(Shard(file, LAYOUT)) if file.exists() else None
+        old = stack.enter_context(Shard(file, job.layout)) if file.exists() else None
         for number in job.members(state.shard):
             record = state.finished[number]
             records.append(record)
             if record.status == "failed":
                 continue
             if job.part_file(number).exists():
-                with Shard(job.part_file(number), LAYOUT) as part:
+                with Shard(job.part_file(number), job.layout) as part:
                     rows.append(part.row(0))
             else:
                 assert old is not None, f"{job.sources[number].name} is finished but neither a part nor in its shard"
                 rows.append(old.row(old.done_names.index(record.name)))
-    write_shard(file, rows, records, layout=LAYOUT, settings=job.settings)
+    write_shard(file, rows, records, layout=job.layout, settings=job.settings)
     for number in job.members(state.shard):
         job.part_file(number).unlink(missing_ok=True)
 
@@ -305,7 +309,7 @@ def _finish(job: Job, rank: int) -> int:
         (job.folder / PARTS).rmdir()
     records: list[ShapeRecord] = []
     for shard in range(job.shard_count):
-        with Shard(job.shard_file(shard), LAYOUT) as opened:
+        with Shard(job.shard_file(shard), job.layout) as opened:
             records += opened.records
     summary = report.write_all(job.config, records, members=[len(job.members(s)) for s in range(job.shard_count)])
     say(summary)

@@ -39,6 +39,7 @@ class Occupancy:
     grid_RRR: torch.Tensor
     method: str
     quality: str
+    thin_RRR: torch.Tensor | None = None  # bool: voxels of the grid that are there only as parts thinner than a voxel
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,16 @@ def occupancy_grid(
     method, quality = _choose(parts, settings, settings.method, device)
     triangles = torch.as_tensor(parts.all, device=device)
     grid = _solid(parts, resolution, method, settings, device)
+    added = None
     if settings.thin == "keep" or method == "shell-thick":
         added = thin_parts(grid, triangles)
         if added is not None:
             share = float(added.sum() / (grid | added).sum().clamp(min=1))
+            added &= ~grid
             grid |= added
             if quality == "ok" and share > 0.5:
                 quality = f"suspect: {share:.0%} of the voxels are parts thinner than a voxel"
-    return Occupancy(grid.to(torch.uint8), method, quality)
+    return Occupancy(grid.to(torch.uint8), method, quality, added)
 
 
 def inside_points(

@@ -8,14 +8,14 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from data_processing.config import to_plain
 from data_processing.files import write_text
-from data_processing.prepare import LAYOUT, DataConfig
+from data_processing.prepare import DataConfig, layout_of
 from data_processing.shards import SCHEMA, FailedShape, ShapeRecord
 from data_processing.splits import split_names
 from data_processing.storage import INDEX_FILE, DatasetIndex, ShardEntry
@@ -35,7 +35,7 @@ def write_all(config: DataConfig, records: Sequence[ShapeRecord], *, members: Se
     split_of = {int(index): split for split, indices in splits.items() for index in indices}
     licences = read_licences(config.licences)
     rows = [
-        _report_row(record, split_of.get(index, ""), licences.get(record.source, {}))
+        _report_row(record, split_of.get(index, ""), licences.get(record.source, {}), layout_of(config).level_points)
         for index, record in enumerate(records)
     ]
     _write_reports(config, rows, records)
@@ -92,7 +92,7 @@ class Timings:
         self._handle.close()
 
 
-def _report_row(record: ShapeRecord, split: str, licence: dict[str, str]) -> dict[str, Any]:
+def _report_row(record: ShapeRecord, split: str, licence: dict[str, str], levels: Iterable[int]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": record.name,
         "category": record.category,
@@ -103,7 +103,7 @@ def _report_row(record: ShapeRecord, split: str, licence: dict[str, str]) -> dic
         "quality": record.quality,
         "inside_fraction": record.inside_fraction if record.status == "done" else "",
     }
-    for level in LAYOUT.level_points:
+    for level in levels:
         row[f"mixed_cells_{level}"] = record.mixed_cells.get(level, "")
         row[f"dropped_cells_{level}"] = record.dropped_cells.get(level, "")
     return row | {
@@ -153,7 +153,7 @@ def _index(
         name=config.name,
         settings=to_plain(config),
         input_folder=str(config.input.resolve()),
-        layout=LAYOUT,
+        layout=layout_of(config),
         shards=_shard_entries(records, members),
         names=[records[i].name for i in done],
         categories=[records[i].category for i in done],

@@ -1,9 +1,10 @@
-"""One shape: read, normalise, tell inside from outside at 256^3, pool to 64^3, sample the three levels.
+"""One shape: read, normalise, tell inside from outside at 256^3, make the row that the data config asks for.
 
 The job over a whole folder (workers, parts, shards, report) is in job.py; what it does to a shape is all here, and is
 used again for a user's own file at generation.
 """
 
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Sequence
@@ -15,18 +16,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_processing.config import build
+from data_processing.config import build, to_plain
+from data_processing.contents import Contents
 from data_processing.coordinates import Normalisation, normalising_to_world
-from data_processing.meshes import read_mesh
-from data_processing.occupancy import InsideSettings, occupancy_grid
-from data_processing.sampling import LEVELS, carve_from_top, max_pool, sample_levels
+from data_processing.cube_shape import CubeShape, surface_of_grid, voxels_at
+from data_processing.meshes import TriangleMesh, read_mesh
+from data_processing.occupancy import InsideSettings, Occupancy, inside_points, occupancy_grid
+from data_processing.sampling import Level, carve_from_top, max_pool, sample_levels
 from data_processing.shards import Layout, Row, ShapeRecord, pack_bits
 from data_processing.sources import Source, kind_of
 from data_processing.splits import SplitSettings
 from data_processing.voxels import read_voxels, to_cube
 
 RESOLUTION = 256  # of the published levels: their points are uint8 indices
-LAYOUT = Layout(voxel_resolution=64, level_points=LEVELS)
+ENCODER_RESOLUTION = 64  # of IM-NET's input
 BORDER = 1e-6  # cube units by which rounding may carry a vertex outside
 MAX_REASON = 500
 
@@ -38,13 +41,16 @@ PASSING_ERRORS = (OSError, MemoryError, torch.OutOfMemoryError)
 
 @dataclass(frozen=True)
 class NormalisationSettings:
-    """Centre of the bounding box to the middle of the cube; its longest edge, or its diagonal, to `length`."""
+    """Centre of the bounding box to the middle of the cube; its longest edge, or its diagonal, to `length`.
+
+    "fixed": the cube's side is `length` units of the file (millimetres of a scan) for every shape: sizes are kept.
+    """
 
     by: Normalisation = "longest_edge"
     length: float = 0.9
 
     def __post_init__(self) -> None:
-        limit = 1.0 if self.by == "longest_edge" else 3**0.5
+        limit = {"longest_edge": 1.0, "diagonal": 3**0.5}.get(self.by, float("inf"))
         if self.by != "none" and not 0 < self.length <= limit:
             raise ValueError(f"length by {self.by} must be in (0, {limit:.3f}], got {self.length}")
 
@@ -66,6 +72,7 @@ class DataConfig:
     threshold: float = 0.5  # of voxel files: occupied above
     voxel_key: str | None = None  # which array of a .npz
     resolution: int = RESOLUTION
+    contents: Contents = field(default_factory=Contents)
     seed: int = 0
     splits: SplitSettings = field(default_factory=SplitSettings)
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -85,16 +92,6 @@ class DataConfig:
     def folder(self) -> Path:
         """Where the data set goes."""
         return self.output or Path("datasets") / self.name
-
-
-@dataclass(frozen=True)
-class CubeShape:
-    """A shape in the cube: occupancy at voxel centres (256, 256, 256) uint8 0/1 on the device, and how it was found."""
-
-    grid_RRR: torch.Tensor
-    to_world: NDArray[np.float64]  # 4x4, cube -> frame of the file
-    method: str
-    quality: str
 
 
 class Stages:
@@ -118,10 +115,20 @@ def config_of(settings: dict[str, Any]) -> DataConfig:
     return build(DataConfig, settings, where="settings of the data set")
 
 
+def layout_of(config: DataConfig) -> Layout:
+    """The fields of the rows that a config makes."""
+    return config.contents.layout()
+
+
 def read_shape(
-    file: Path, config: DataConfig, *, device: torch.device | str = "cpu", stages: Stages | None = None
+    file: Path,
+    config: DataConfig,
+    *,
+    part: str = "",
+    device: torch.device | str = "cpu",
+    stages: Stages | None = None,
 ) -> CubeShape:
-    """A mesh or voxel file as a shape in the cube, as the config says.
+    """A mesh or voxel file, or a `part` of a labelled scan (Source.part), as a shape in the cube, as the config says.
 
     FileNotFoundError; ValueError for a file that holds no shape (the reason names it).
     """
@@ -132,7 +139,7 @@ def read_shape(
     read: Callable[..., CubeShape] = _read_mesh if kind == "mesh" else _read_voxels
     shape = read(file, config, device, stages)
     if config.carve:
-        shape = CubeShape(carve_from_top(shape.grid_RRR), shape.to_world, f"{shape.method}+carved", shape.quality)
+        shape = _voxel_shape(carve_from_top(shape.grid_RRR), shape.to_world, f"{shape.method}+carved", shape.quality)
         stages.end("carve")
     if not shape.grid_RRR.any():
         raise ValueError(f"{file}: nothing is inside at {RESOLUTION}^3 ({shape.method}): too thin, or no solid shape")
@@ -141,7 +148,7 @@ def read_shape(
 
 def cube_voxels(shape: CubeShape) -> NDArray[np.uint8]:
     """The input of the voxel encoder: (64, 64, 64) uint8, 1 where any of the 4^3 voxels is inside."""
-    return max_pool(shape.grid_RRR, LAYOUT.voxel_resolution).cpu().numpy()
+    return max_pool(shape.grid_RRR, ENCODER_RESOLUTION).cpu().numpy()
 
 
 def prepare_shape(
@@ -153,13 +160,7 @@ def prepare_shape(
     """
     stages = stages or Stages()
     shape = read_shape(config.input / source.file, config, device=device, stages=stages)
-    row: Row = {"voxels": pack_bits(cube_voxels(shape)), "to_world": shape.to_world}
-    stages.end("pool")
-    levels = sample_levels(shape.grid_RRR, seed=config.seed, name=source.name)
-    for resolution, level in levels.items():
-        row[f"points_{resolution}"] = level.points_P3.cpu().numpy()
-        row[f"values_{resolution}"] = pack_bits(level.values_P.cpu().numpy())
-    stages.end("levels")
+    row, levels = row_of(shape, config.contents, seed=config.seed, name=source.name, stages=stages)
     record = ShapeRecord(
         name=source.name,
         category=source.category,
@@ -174,6 +175,22 @@ def prepare_shape(
         dropped_cells={resolution: int(level.dropped_cells) for resolution, level in levels.items()},
     )
     return row, record
+
+
+def row_of(
+    shape: CubeShape, contents: Contents, *, seed: int, name: str, stages: Stages
+) -> tuple[Row, dict[int, Level]]:
+    """The fields that are asked for, and the levels among them. `seed` and `name` key the draws."""
+    row: Row = {"to_world": shape.to_world}
+    if contents.voxels:
+        row["voxels"] = pack_bits(cube_voxels(shape))
+        stages.end("pool")
+    levels = sample_levels(shape.grid_RRR, seed=seed, name=name) if contents.levels else {}
+    for resolution, level in levels.items():
+        row[f"points_{resolution}"] = level.points_P3.cpu().numpy()
+        row[f"values_{resolution}"] = pack_bits(level.values_P.cpu().numpy())
+    stages.end("levels")
+    return row, levels
 
 
 def attempt(
@@ -231,9 +248,24 @@ def _read_mesh(file: Path, config: DataConfig, device: torch.device | str, stage
             f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: normalise it"
         )
     to_world = normalising_to_world(lower, upper, by=by, length=config.normalisation.length)
-    inside = occupancy_grid(mesh.transformed(np.linalg.inv(to_world)), RESOLUTION, config.inside, device=device)
+    mesh = mesh.transformed(np.linalg.inv(to_world))
+    found = occupancy_grid(mesh, RESOLUTION, config.inside, device=device)
     stages.end("occupancy")
-    return CubeShape(inside.grid_RRR, to_world, inside.method, inside.quality)
+    inside = functools.partial(_inside_mesh, mesh=mesh, found=found, settings=config.inside, device=device)
+    return CubeShape(found.grid_RRR, to_world, found.method, found.quality, lambda: mesh, inside)
+
+
+def _inside_mesh(
+    points_N3: NDArray[np.floating],
+    *,
+    mesh: TriangleMesh,
+    found: Occupancy,
+    settings: InsideSettings,
+    device: torch.device | str,
+) -> NDArray[np.bool_]:
+    """As in the grid: by the method that made it, and in the voxels that thin parts were given."""
+    inside = inside_points(mesh, points_N3, settings, method=found.method, device=device)
+    return inside if found.thin_RRR is None else inside | voxels_at(found.thin_RRR, points_N3)
 
 
 def _read_voxels(file: Path, config: DataConfig, device: torch.device | str, stages: Stages) -> CubeShape:
@@ -242,12 +274,22 @@ def _read_voxels(file: Path, config: DataConfig, device: torch.device | str, sta
     by, length = config.normalisation.by, config.normalisation.length
     voxels_RRR, to_world = to_cube(grid, RESOLUTION, by=by, length=length)
     stages.end("occupancy")
-    return CubeShape(torch.from_numpy(voxels_RRR).to(device), to_world, "voxels", "ok")
+    return _voxel_shape(torch.from_numpy(voxels_RRR).to(device), to_world, "voxels", "ok")
+
+
+def _voxel_shape(grid_RRR: torch.Tensor, to_world: NDArray[np.float64], method: str, quality: str) -> CubeShape:
+    """What is inside a voxel is inside; the surface runs half-way between the centres."""
+    surface = functools.cache(functools.partial(surface_of_grid, grid_RRR))
+    return CubeShape(grid_RRR, to_world, method, quality, surface, functools.partial(voxels_at, grid_RRR))
 
 
 def content_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """The part of the settings that decides what is in a row."""
-    return {key: value for key, value in settings.items() if key in CONTENT_KEYS}
+    """The part of the settings that decides what is in a row.
+
+    Keys that came later are left out where they have their default: what was prepared before stays as it is.
+    """
+    chosen = {key: value for key, value in settings.items() if key in CONTENT_KEYS}
+    return {key: value for key, value in chosen.items() if value != LATER_KEYS.get(key, ...)}
 
 
 CONTENT_KEYS: Sequence[str] = (
@@ -258,5 +300,7 @@ CONTENT_KEYS: Sequence[str] = (
     "threshold",
     "voxel_key",
     "resolution",
+    "contents",
     "seed",
 )
+LATER_KEYS: dict[str, Any] = {"contents": to_plain(Contents())}

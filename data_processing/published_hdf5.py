@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing import hdf5
-from data_processing.shards import FailedShape, Layout, unpack_bits
+from data_processing.shards import FailedShape, Layout, Row, refuse_absent, unpack_bits
 from data_processing.splits import members_of, read_names
 
 LAYOUT = Layout()
@@ -53,6 +53,7 @@ class PublishedShapes:
 
     def __init__(self, path: Path, files: Mapping[str, Path]) -> None:
         self.path = Path(path)
+        self.layout = LAYOUT
         self.voxel_resolution = LAYOUT.voxel_resolution
         self.level_points = dict(LAYOUT.level_points)
         self.settings: dict[str, Any] = {**PUBLISHED_PREPARATION, "name": self.path.name, "input": str(self.path)}
@@ -72,7 +73,8 @@ class PublishedShapes:
     def indices(self, split: str) -> NDArray[np.int64]:
         return members_of(self.splits, split, where=self.path)
 
-    def packed(self, index: int, keys: Sequence[str] | None = None) -> dict[str, NDArray[np.uint8]]:
+    def packed(self, index: int, keys: Sequence[str] | None = None) -> Row:
+        refuse_absent(self.path, LAYOUT, keys or ())
         file, row = self._locate(index)
         return {key: file.packed(key, row) for key in keys or [k for k in LAYOUT.fields() if k != "to_world"]}
 

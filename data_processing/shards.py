@@ -4,10 +4,15 @@
     voxels           (S, R^3/8) uint8: bits in C order of (x, y, z), the first voxel in the highest bit
     points_L         (S, P, 3) uint8: indices into the 256^3 grid
     values_L         (S, P/8) uint8: bits, as above
+    grid_R           (S, R^3/8) uint8: bits, solid occupancy of R^3 cells
+    boundary_points  (S, K*N, 3) int16: near the surface, N for each of K sigmas; coordinates.from_fixed
+    boundary_values  (S, K*N/8) uint8: bits, which of those (as stored) are inside
+    surface_points   (S, P, 3) int16: uniform on the surface, fixed point too
+    surface_visible  (S, P, V/8) uint8: bits, from which of V cameras the point is seen
     to_world         (S, 4, 4) float64: cube -> frame of the input file
 
-S counts the members that were done, in their order. A shape on its own (a part) is a shard with one member. The same
-rows make the same bytes: no time stamps.
+A data set has those that its `contents:` ask for; `to_world` always. S counts the members that were done, in their
+order. A shape on its own (a part) is a shard with one member. The same rows make the same bytes: no time stamps.
 """
 
 import hashlib
@@ -33,17 +38,33 @@ Row = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Layout:
-    """What a row holds: the resolution of the voxels, and the number of points of each level."""
+    """What a row holds. The default: voxels and levels of the published IM-NET data sets."""
 
-    voxel_resolution: int = 64
+    voxel_resolution: int = 64  # 0: no voxels
     level_points: Mapping[int, int] = field(default_factory=lambda: {16: 4096, 32: 4096, 64: 16384})
+    grids: tuple[int, ...] = ()  # resolutions of solid occupancy, ascending
+    boundary_sigmas: tuple[float, ...] = ()  # in cube units
+    boundary_points: int = 0  # for each sigma; a multiple of 8
+    surface_points: int = 0
+    views: int = 0  # a multiple of 8
 
     def fields(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Shape and type of each field of a row, in the order of the file."""
-        rows: dict[str, tuple[tuple[int, ...], str]] = {"voxels": ((self.voxel_resolution**3 // 8,), "u1")}
+        rows: dict[str, tuple[tuple[int, ...], str]] = {}
+        if self.voxel_resolution:
+            rows["voxels"] = ((self.voxel_resolution**3 // 8,), "u1")
         for level, points in sorted(self.level_points.items()):
             rows[f"points_{level}"] = ((points, 3), "u1")
             rows[f"values_{level}"] = ((points // 8,), "u1")
+        for resolution in self.grids:
+            rows[f"grid_{resolution}"] = ((resolution**3 // 8,), "u1")
+        boundary = len(self.boundary_sigmas) * self.boundary_points
+        if boundary:
+            rows |= {"boundary_points": ((boundary, 3), "<i2"), "boundary_values": ((boundary // 8,), "u1")}
+        if self.surface_points:
+            rows["surface_points"] = ((self.surface_points, 3), "<i2")
+        if self.surface_points and self.views:
+            rows["surface_visible"] = ((self.surface_points, self.views // 8), "u1")
         rows["to_world"] = ((4, 4), "<f8")
         return rows
 
@@ -97,6 +118,16 @@ def unpack_bits(packed: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np
     return np.unpackbits(packed, count=int(np.prod(shape))).reshape(shape)
 
 
+def refuse_absent(path: Path, layout: Layout, keys: Sequence[str]) -> None:
+    """ValueError when a data set does not have a field, naming those that it has."""
+    absent = [key for key in keys if key not in layout.fields()]
+    if absent:
+        raise ValueError(
+            f"{path} holds no {', '.join(absent)}; it has {', '.join(layout.fields())}. "
+            "Prepare it again with these switched on in the section contents: of the data config"
+        )
+
+
 def write_shard(
     path: Path, rows: Sequence[Row], records: Sequence[ShapeRecord], *, layout: Layout, settings: Mapping[str, Any]
 ) -> None:
@@ -120,9 +151,12 @@ def write_shard(
 
 
 class Shard:
-    """An opened shard, checked on opening. ValueError (naming the file) when it is cut, damaged or another format."""
+    """An opened shard, checked on opening. ValueError (naming the file) when it is cut, damaged or another format.
 
-    def __init__(self, path: Path, layout: Layout) -> None:
+    `layout`: what it must hold; none: what it says itself.
+    """
+
+    def __init__(self, path: Path, layout: Layout | None = None) -> None:
         self.path = path
         self._file = open_file(path)
         try:
@@ -131,7 +165,7 @@ class Shard:
             count = sum(record.status == "done" for record in self.records)
             self._data = {
                 key: dataset(self._file, key, shape=(count, *shape), dtype=dtype, contiguous=True)
-                for key, (shape, dtype) in layout.fields().items()
+                for key, (shape, dtype) in (layout or header.layout).fields().items()
             }
         except (ValueError, OSError, KeyError, RuntimeError):
             self.close()

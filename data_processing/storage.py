@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from data_processing.config import build
 from data_processing.published_hdf5 import PublishedShapes, published_files
-from data_processing.shards import SCHEMA, FailedShape, Layout, Row, Shard, unpack_bits
+from data_processing.shards import SCHEMA, FailedShape, Layout, Row, Shard, refuse_absent, unpack_bits
 from data_processing.splits import members_of
 
 INDEX_FILE, JOB_FILE, SHARDS, PARTS = "dataset.json", "job.json", "shards", "parts"
@@ -38,8 +38,9 @@ class ShapeSet(Protocol):
     names: list[str]  # "category/stem"
     categories: list[str]  # one per shape
     splits: dict[str, NDArray[np.int64]]
+    layout: Layout  # which fields a row has
     level_points: dict[int, int]  # points of each sampling level
-    voxel_resolution: int
+    voxel_resolution: int  # 0: there are no voxels
     settings: dict[str, Any]  # of the preparation, as `DataConfig` takes them
     failed: list[FailedShape]  # inputs that are not in the set, and why
 
@@ -49,10 +50,10 @@ class ShapeSet(Protocol):
         """Shapes of a split. ValueError that names the splits there are."""
         ...
 
-    def packed(self, index: int, keys: Sequence[str] | None = None) -> dict[str, NDArray[np.uint8]]:
-        """voxels (R^3/8,) and for each level points_L (P, 3), values_L (P/8,); bits most significant first.
+    def packed(self, index: int, keys: Sequence[str] | None = None) -> Row:
+        """Fields of a row as `layout.fields()` says, but for `to_world`; bits most significant first.
 
-        `keys` reads only some of them.
+        `keys` reads only some of them. ValueError for a field that the data set was not prepared with.
         """
         ...
 
@@ -143,11 +144,12 @@ class StoredShapes:
     def indices(self, split: str) -> NDArray[np.int64]:
         return members_of(self.splits, split, where=self.path)
 
-    def packed(self, index: int, keys: Sequence[str] | None = None) -> dict[str, NDArray[np.uint8]]:
+    def packed(self, index: int, keys: Sequence[str] | None = None) -> Row:
+        refuse_absent(self.path, self.layout, keys or ())
         return self._row(index, keys or [key for key in self.layout.fields() if key != "to_world"])
 
     def voxels(self, index: int) -> NDArray[np.uint8]:
-        return unpack_bits(self._row(index, ["voxels"])["voxels"], (self.voxel_resolution,) * 3)
+        return unpack_bits(self.packed(index, ["voxels"])["voxels"], (self.voxel_resolution,) * 3)
 
     def to_world(self, index: int) -> NDArray[np.float64]:
         return self._row(index, ["to_world"])["to_world"]
@@ -245,7 +247,7 @@ def _unfinished(path: Path) -> str:
     done = 0
     for file in [*(path / SHARDS).glob("[0-9]*.h5"), *(path / PARTS).glob("[0-9]*.h5")]:
         try:
-            with Shard(file, Layout()) as shard:
+            with Shard(file) as shard:
                 done += len(shard.records)
         except (ValueError, OSError):
             continue  # cut: the next run makes it again

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from data_processing.prepare import LAYOUT, DataConfig, Stages, attempt, failure
+from data_processing.prepare import DataConfig, Stages, attempt, failure, layout_of
 from data_processing.shards import ShapeRecord, write_shard
 from data_processing.sources import Source
 
@@ -80,7 +80,7 @@ def make_part(task: Task, config: DataConfig, settings: dict[str, Any], device: 
     """Prepare one shape and write its part, whether it was done or failed."""
     stages = Stages()
     rows, record = attempt(task.source, config, device=device, stages=stages)
-    write_shard(task.part, rows, [record], layout=LAYOUT, settings=settings)
+    write_shard(task.part, rows, [record], layout=layout_of(config), settings=settings)
     stages.end("write")
     return Outcome(task, record, stages.wall, stages.cpu)
 
@@ -113,7 +113,7 @@ def _run_alone(task: Task, config: DataConfig, settings: dict[str, Any], device:
         if not started:
             raise OSError("worker processes die as soon as they start: memory or process limits?") from error
     record = failure(task.source, config, RuntimeError(DIED))
-    write_shard(task.part, [], [record], layout=LAYOUT, settings=settings)
+    write_shard(task.part, [], [record], layout=layout_of(config), settings=settings)
     return Outcome(task, record, {}, {})
 
 

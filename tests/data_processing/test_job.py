@@ -14,7 +14,7 @@ from data_processing.commandline import DONE, SOME_FAILED
 from data_processing.config import to_plain
 from data_processing.job import Job, prepare_folder
 from data_processing.meshes import read_mesh
-from data_processing.prepare import LAYOUT, DataConfig, NormalisationSettings, content_settings
+from data_processing.prepare import DataConfig, NormalisationSettings, content_settings
 from data_processing.shards import Shard, write_shard
 from data_processing.sources import list_sources
 from data_processing.splits import SplitLists, SplitSettings
@@ -125,8 +125,8 @@ def test_stopped_between_packing_and_tidying_up(raw, tmp_path):
     prepare_folder(config)
     before = marks(tmp_path / "boxes")
     job = Job(config, list_sources(raw).sources, content_settings(to_plain(config)))
-    with Shard(job.shard_file(1), LAYOUT) as shard:
-        write_shard(job.part_file(3), [shard.row(1)], [shard.records[1]], layout=LAYOUT, settings=job.settings)
+    with Shard(job.shard_file(1)) as shard:
+        write_shard(job.part_file(3), [shard.row(1)], [shard.records[1]], layout=job.layout, settings=job.settings)
     assert prepare_folder(config) == DONE
     assert marks(tmp_path / "boxes") == before and not job.part_file(3).exists() and len(timed(tmp_path / "boxes")) == 5
 

@@ -16,7 +16,6 @@ import yaml
 
 from data_processing import commandline
 from data_processing.__main__ import main
-from data_processing.prepare import LAYOUT
 from data_processing.shards import Shard
 from data_processing.storage import open_shapes
 from tests.data_processing.box_folders import contents, write_boxes
@@ -72,7 +71,7 @@ def wait_for_work(output, process):
 def shapes_in(folder):
     """Names in the shards or parts of a folder."""
     for file in folder.glob("[0-9]*.h5"):
-        with Shard(file, LAYOUT) as shard:
+        with Shard(file) as shard:
             yield from shard.done_names
 
 
