@@ -11,14 +11,11 @@ from typing import Any
 import torch
 
 from data_processing.commandline import DONE, Parser, run, say
-from data_processing.config import to_plain, to_yaml
+from data_processing.config import to_plain
 from data_processing.dataset import DataSection
 from data_processing.published_hdf5 import PUBLISHED_PREPARATION
-from engine import checkpoint
 from engine.config import RunConfig, Stage, TrainingSection
-from engine.distributed import Group
-from engine.run_dir import RunDir, claim
-from engine.state import fresh, save
+from engine.foreign_weights import read_mapping, refuse_misfits, refuse_other_dimensions, renamed_weights, write_run
 from imnet.autoencoder import Autoencoder, Config
 
 CONVOLUTIONS, LAYERS = 5, 7
@@ -28,19 +25,10 @@ STAGES = (Stage(level=16, epochs=100), Stage(level=32, epochs=100), Stage(level=
 def convert(state: Mapping[str, Any], *, where: str) -> tuple[Config, dict[str, torch.Tensor]]:
     """Sizes and weights of our autoencoder out of a published state_dict. ValueError naming what is missing or odd."""
     names = renamed()
-    missing, unknown = sorted(set(names) - set(state)), sorted(map(str, set(state) - set(names)))
-    if missing or unknown:
-        raise ValueError(
-            f"{where}: not a published IM-NET autoencoder: expected the {len(names)} keys encoder.conv_* and "
-            f"generator.linear_*; missing {_some(missing)}; unknown {_some(unknown)}"
-        )
-    weights = {ours: _tensor(state[published], published, where) for published, ours in names.items()}
+    expected = f"a published IM-NET autoencoder: expected the {len(names)} keys encoder.conv_* and generator.linear_*"
+    weights = renamed_weights(state, names, expected=expected, where=where)
     config = _sizes(weights, where)
-    with torch.device("meta"):  # sizes only: what a file declares is not allocated
-        expected = {name: value.shape for name, value in Autoencoder(config).state_dict().items()}
-    for name, value in weights.items():
-        if value.shape != expected[name]:
-            raise ValueError(f"{where}: {name} is {tuple(value.shape)}, expected {tuple(expected[name])}")
+    refuse_misfits(weights, lambda: Autoencoder(config), where=where)
     return config, weights
 
 
@@ -55,21 +43,9 @@ def renamed() -> dict[str, str]:
     }
 
 
-def _tensor(value: Any, name: str, where: str) -> torch.Tensor:
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-        raise ValueError(f"{where}: {name} is {type(value).__name__}, expected a tensor of floats")
-    if value.layout is not torch.strided or value.untyped_storage().nbytes() < value.numel() * value.element_size():
-        raise ValueError(f"{where}: {name} declares {tuple(value.shape)} but does not hold as many numbers")
-    if not torch.isfinite(value).all():
-        raise ValueError(f"{where}: {name} holds NaN or infinite weights")
-    return value.float()
-
-
 def _sizes(weights: Mapping[str, torch.Tensor], where: str) -> Config:
     wanted = {name: 5 if "encoder" in name else 2 for name in weights if name.endswith("weight")}
-    for name, dimensions in wanted.items():
-        if weights[name].dim() != dimensions:
-            raise ValueError(f"{where}: {name} is {tuple(weights[name].shape)}, expected {dimensions} dimensions")
+    refuse_other_dimensions(weights, wanted, where=where)
     channels = [weights[f"encoder.convolutions.{i}.weight"].shape[0] for i in range(CONVOLUTIONS - 1)]
     widths = [weights[f"decoder.layers.{i}.weight"].shape[0] for i in range(LAYERS - 1)]
     latent = weights["encoder.last.weight"].shape[0]
@@ -77,10 +53,6 @@ def _sizes(weights: Mapping[str, torch.Tensor], where: str) -> Config:
         return Config(latent=latent, encoder_channels=tuple(channels), decoder_widths=tuple(widths))
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-
-
-def _some(names: list[str]) -> str:
-    return (", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")) or "none"
 
 
 def main() -> int:
@@ -91,9 +63,7 @@ def main() -> int:
     parser.add_argument("--output-clip", choices=("leaky", "hard"), default="leaky", help="hard: trained in TensorFlow")
     arguments = parser.parse_args()
 
-    state = checkpoint.load_tensors(arguments.file)
-    if not isinstance(state, Mapping):
-        raise ValueError(f"{arguments.file}: expected a state_dict, got {type(state).__name__}")
+    state = read_mapping(arguments.file, expected="a state_dict")
     sizes, weights = convert(state, where=str(arguments.file))
     section = {"type": "imnet_autoencoder", **to_plain(sizes), "output_clip": arguments.output_clip}
     model = Autoencoder(Config(**{**to_plain(sizes), "output_clip": arguments.output_clip}))
@@ -105,10 +75,7 @@ def main() -> int:
         data=DataSection(path=arguments.data),
         training=TrainingSection(stages=STAGES),
     )
-    out = RunDir(arguments.out)
-    claim(out, config=to_yaml(config), preparation=PUBLISHED_PREPARATION, resume=False)
-    for which in ("last", "best"):
-        save(fresh(model, config), config, out, which=which, group=Group(0, 1, torch.device("cpu")))
+    out = write_run(model, config, arguments.out, preparation=PUBLISHED_PREPARATION)
     count = sum(parameter.numel() for parameter in model.parameters())
     say(f"{out.path}: {count:,} parameters from {arguments.file}, latent {sizes.latent}; data set: {arguments.data}")
     return DONE

@@ -1,0 +1,184 @@
+"""Published IF-Net weights become a run: `python -m ifnet.published FILE.tar --setup voxels_128 --align-corners true
+--out runs/NAME`.
+
+A published checkpoint is {'epoch', 'model_state_dict', 'optimizer_state_dict'} (SPEC section 2). It does not say how
+points were sampled nor how convolutions were padded: both are asked for, and stored in the run's config. The published
+optimiser is left behind. `convert` is pure; only the command below it writes.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_processing.commandline import DONE, Parser, run, say
+from data_processing.config import to_plain
+from data_processing.dataset import DataSection
+from data_processing.published_hdf5 import PUBLISHED_PREPARATION
+from engine.config import RunConfig, Stage, TrainingSection
+from engine.foreign_weights import (
+    read_mapping,
+    refuse_misfits,
+    refuse_other_dimensions,
+    renamed_weights,
+    some,
+    write_run,
+)
+from engine.ops.feature_sampling import published_columns
+from engine.optim import OptimSection
+from ifnet.model import Config, IFNet
+
+SETUPS = {
+    "voxels_32": Config(
+        resolution=32,
+        stages=((32, 64), (128, 128), (128, 128)),
+        decoder_widths=(512, 256, 256),
+        displacement=0.035,
+    ),
+    "voxels_128": Config(),
+    "points_300": Config(sampling_padding="border"),
+    "points_3000": Config(sampling_padding="border"),
+    "single_view": Config(
+        resolution=256,
+        stages=(*Config.stages, (128, 128)),
+        decoder_widths=(512, 256, 256),
+        sampling_padding="border",
+        append_point=True,
+    ),
+    "organs": Config(convolution_padding="replicate"),
+}
+NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+def state_dict_of(file: Path) -> tuple[Mapping[str, Any], str]:
+    """The weights in a published checkpoint, and a phrase about how long they were trained. ValueError without any."""
+    content = read_mapping(file, expected="a published checkpoint (a mapping with model_state_dict)")
+    state, epoch = content.get("model_state_dict"), content.get("epoch")
+    if not isinstance(state, Mapping):
+        names = some(sorted(map(str, content)))
+        raise ValueError(f"{file}: expected a published checkpoint with a model_state_dict; it has {names}")
+    return state, f", trained for {epoch} epochs" if isinstance(epoch, int) and abs(epoch) < 1e9 else ""
+
+
+def convert(
+    state: Mapping[str, Any], choices: Config, *, setup: str, where: str
+) -> tuple[Config, dict[str, torch.Tensor]]:
+    """Config and weights of our model out of a published state_dict; `choices` is the set-up's with what was asked for.
+
+    Widths are those of the file. ValueError naming what is missing or odd.
+    """
+    names = renamed(choices)
+    expected = f"a published IF-Net of the set-up {setup}: expected the {len(names)} keys conv_*, *_bn and fc_*"
+    others = [name for name, other in SETUPS.items() if set(renamed(other)) == set(state)]
+    if others and setup not in others:
+        raise ValueError(f"{where}: not {expected}; these are the keys of --setup {' or '.join(others)}")
+    weights = renamed_weights(state, names, expected=expected, where=where)
+    config = _sizes(weights, choices, where)
+    for name in [name for name in weights if name.startswith("decoder") and name.endswith("weight")]:
+        weights[name] = weights[name].squeeze(-1)
+    refuse_misfits(weights, lambda: IFNet(config), where=where)
+    if any(bool((weights[name] < 0).any()) for name in weights if name.endswith("running_var")):
+        raise ValueError(f"{where}: a running variance is negative: these are no weights of a trained network")
+    first = weights["decoder.layers.0.weight"]
+    weights["decoder.layers.0.weight"] = first[:, _columns(config)].contiguous()
+    return config, weights
+
+
+def renamed(config: Config) -> dict[str, str]:
+    """Published key to ours."""
+    names = {}
+    leading = len(config.stages[0]) == 1  # conv_in, then conv_0; without it numbers start at 1
+    for stage, channels in enumerate(config.stages):
+        number = stage - 1 if leading else stage + 1
+        first, norm = ("conv_in", "conv_in_bn") if number < 0 else (f"conv_{number}", f"conv{number}_1_bn")
+        for place in range(len(channels)):
+            theirs = f"{first}_{place}" if place else first
+            for kind in ("weight", "bias"):
+                names[f"{theirs}.{kind}"] = f"encoder.stages.{stage}.convolutions.{place}.{kind}"
+        names |= {f"{norm}.{kind}": f"encoder.stages.{stage}.norm.{kind}" for kind in NORM}
+    layers = len(config.decoder_widths)
+    return names | {
+        f"fc_{layer if layer < layers else 'out'}.{kind}": f"decoder.layers.{layer}.{kind}"
+        for layer in range(layers + 1)
+        for kind in ("weight", "bias")
+    }
+
+
+def _sizes(weights: Mapping[str, torch.Tensor], choices: Config, where: str) -> Config:
+    """The choices with the widths of the weights."""
+    convolutions = [
+        [f"encoder.stages.{stage}.convolutions.{place}.weight" for place in range(len(channels))]
+        for stage, channels in enumerate(choices.stages)
+    ]
+    layers = [f"decoder.layers.{layer}.weight" for layer in range(len(choices.decoder_widths) + 1)]
+    wanted = {name: 5 for names in convolutions for name in names} | dict.fromkeys(layers, 3)
+    refuse_other_dimensions(weights, wanted, where=where)
+    for name in layers:
+        if weights[name].shape[2] != 1:
+            raise ValueError(f"{where}: {name} is {tuple(weights[name].shape)}, expected (out, in, 1)")
+    stages = tuple(tuple(weights[name].shape[0] for name in names) for names in convolutions)
+    widths = tuple(weights[name].shape[0] for name in layers[:-1])
+    try:
+        return dataclasses.replace(choices, stages=stages, decoder_widths=widths)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _columns(config: Config) -> torch.Tensor:
+    """The published column of each of ours in the first layer; an appended point is z, y, x there, as it is sampled."""
+    columns = published_columns(config.channels)
+    return torch.cat([columns, len(columns) + torch.tensor([2, 1, 0])]) if config.append_point else columns
+
+
+def run_config(config: Config, *, setup: str, out: Path, data: Path) -> RunConfig:
+    """The run an imported model lives in; to be trained further as published."""
+    return RunConfig(
+        name=out.name,
+        runs=out.parent,
+        model={"type": "ifnet", **to_plain(config)},
+        data=DataSection(path=data),
+        training=TrainingSection(
+            stages=(Stage(level=64, epochs=1500, points=50_000),),
+            batch_shapes=6,
+            optim=OptimSection(learning_rate=1e-4, betas=(0.9, 0.999)),
+        ),
+    )
+
+
+def main() -> int:
+    parser = Parser(prog="python -m ifnet.published", description="Make a run out of published IF-Net weights.")
+    parser.add_argument("file", type=Path, help="published checkpoint (.tar)")
+    parser.add_argument("--setup", choices=SETUPS, required=True, help="what the weights were trained for")
+    parser.add_argument(
+        "--align-corners", choices=("true", "false"), required=True, help="true: the original weights; false: organs"
+    )
+    parser.add_argument("--conv-padding", choices=("zeros", "replicate"), help="none: zeros, but replicate for organs")
+    parser.add_argument("--out", type=Path, required=True, help="the run to make: runs/NAME")
+    parser.add_argument("--data", type=Path, default=Path("datasets/published"), help="data set to evaluate on")
+    arguments = parser.parse_args()
+
+    choices = dataclasses.replace(SETUPS[arguments.setup], align_corners=arguments.align_corners == "true")
+    if arguments.conv_padding:
+        choices = dataclasses.replace(choices, convolution_padding=arguments.conv_padding)
+    state, trained = state_dict_of(arguments.file)
+    config, weights = convert(state, choices, setup=arguments.setup, where=str(arguments.file))
+    model = IFNet(config)
+    model.load_state_dict(weights)
+    out = write_run(
+        model,
+        run_config(config, setup=arguments.setup, out=arguments.out, data=arguments.data),
+        arguments.out,
+        preparation=PUBLISHED_PREPARATION,
+    )
+    count = sum(parameter.numel() for parameter in model.parameters())
+    say(
+        f"{out.path}: {count:,} parameters from {arguments.file}{trained}; {arguments.setup}, align_corners "
+        f"{config.align_corners}, convolution padding {config.convolution_padding}; data set: {arguments.data}"
+    )
+    return DONE
+
+
+if __name__ == "__main__":
+    run(main)
