@@ -47,7 +47,8 @@ def moments_over_ranks(x_BCRRR: torch.Tensor, *, real: bool) -> tuple[torch.Tens
     channels = x_BCRRR.shape[1]
     own = torch.zeros(1 + 2 * channels, dtype=torch.float64, device=x_BCRRR.device)
     if real:
-        var_C, mean_C = torch.var_mean(x_BCRRR.float(), dim=SPACE, correction=0)
+        wide = x_BCRRR.to(torch.promote_types(x_BCRRR.dtype, torch.float32))
+        var_C, mean_C = torch.var_mean(wide, dim=SPACE, correction=0)
         own[0] = x_BCRRR.numel() // channels
         own[1 : 1 + channels], own[1 + channels :] = mean_C, var_C
     ranks = [torch.empty_like(own) for _ in range(dist.get_world_size())]

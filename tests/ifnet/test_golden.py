@@ -46,6 +46,19 @@ def test_logits_loss_gradients_and_statistics(
     assert np.abs(mean - numbers["last_bn_running_mean_after"]).max() < 1e-6
 
 
+def test_one_step_of_adam(shared: Path):
+    """1e-3: its first step moves every weight by the learning rate, with the sign of a gradient that may round to 0."""
+    golden = read_golden(shared, "voxels_128", "zeros", True)
+    model, batch = golden.model.train(), golden.batch
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
+    next(iter(model.losses(batch)))[1]["loss"].backward()
+    optimiser.step()
+    model.eval()
+    with torch.no_grad():
+        logits = model.decode(batch.points_BN3, model.encode(batch.inputs)).numpy()
+    assert np.abs(logits - golden.numbers["logits_after_1_adam_step"]).max() < 1e-3
+
+
 def test_a_wrong_choice_shows(shared: Path):
     """What the numbers above are worth: the other alignment or padding moves logits by far more than 3e-4."""
     right = read_golden(shared, "voxels_32", "zeros", True)
