@@ -32,6 +32,12 @@ def plain_linear_leaky(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
     return F.leaky_relu(F.linear(x, weight, bias), slope)
 
 
+def product(a_NI: torch.Tensor, b_OI: torch.Tensor, bias_O: torch.Tensor | None = None) -> torch.Tensor:
+    """a b^T (+ bias), (N, O), by the faster library; any strides. Not differentiable: for use inside an operator."""
+    with torch.no_grad(), torch.autocast(a_NI.device.type, enabled=False):
+        return _product(a_NI, b_OI, bias_O, None) if _fused(a_NI) else F.linear(a_NI, b_OI, bias_O)
+
+
 def _fused(x: torch.Tensor) -> bool:
     known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and x.numel() > 0
     return known and HAS_ONEDNN and not torch.compiler.is_compiling()

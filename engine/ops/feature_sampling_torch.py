@@ -1,0 +1,90 @@
+"""Feature sampling of torch operators only: any device, any floating dtype, differentiable in the points as well.
+
+A sample is a weighted sum of eight channels-last rows: `embedding_bag`. On a GPU a Triton kernel takes its place where
+one is at hand.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+
+from engine.ops.feature_sampling_places import (
+    PLACES,
+    Sampling,
+    column_slices,
+    corners,
+    pays_to_fold,
+    rows_of,
+    working_dtype,
+)
+
+# (rows (V, C), coordinates (M, 3), resolution) to (M, C)
+Interpolation = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+
+
+def sample(
+    volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor, sampling: Sampling, interpolate: Interpolation
+) -> torch.Tensor:
+    """Features (B, N, 7 * sum of C)."""
+    dtype = working_dtype(volumes, points_BN3)
+    shapes = []
+    for shape, points_N3 in enumerate(points_BN3.to(dtype)):
+        scales = [points_N3.new_empty(len(points_N3), 0)]
+        for volume in volumes:
+            rows_VC, resolution = rows_of(volume[shape], dtype), volume.shape[-1]
+            coordinates_M3 = sampling.coordinates(points_N3[None], resolution)[0].flatten(0, 1)
+            scales.append(interpolate(rows_VC, coordinates_M3, resolution).view(len(points_N3), -1))
+        shapes.append(torch.cat(scales, dim=1))
+    return torch.stack(shapes)
+
+
+def sampled_linear(
+    volumes: Sequence[torch.Tensor],
+    points_BN3: torch.Tensor,
+    weight_OF: torch.Tensor,
+    bias_O: torch.Tensor,
+    sampling: Sampling,
+    interpolate: Interpolation,
+) -> torch.Tensor:
+    """linear(sample(...)): (B, N, O), coarse grids folded."""
+    outputs, points = len(weight_OF), points_BN3.shape[1]
+    columns = column_slices([volume.shape[1] for volume in volumes])
+    pays = [pays_to_fold(v.shape[1], v.shape[2], outputs=outputs, points=points) for v in volumes]
+    fine = [scale for scale, folds in enumerate(pays) if not folds]
+    features_BNG = sample([volumes[scale] for scale in fine], points_BN3, sampling, interpolate)
+    out_BNO = F.linear(
+        features_BNG, torch.cat([weight_OF[:, :0], *(weight_OF[:, columns[s]] for s in fine)], 1), bias_O
+    )
+    for scale, folds in enumerate(pays):
+        if folds:
+            weight_POC = weight_OF[:, columns[scale]].unflatten(1, (PLACES, -1)).transpose(0, 1)
+            out_BNO = out_BNO + _sample_products(volumes[scale], points_BN3, weight_POC, sampling, interpolate)
+    return out_BNO
+
+
+def _sample_products(
+    volume: torch.Tensor,
+    points_BN3: torch.Tensor,
+    weight_POC: torch.Tensor,
+    sampling: Sampling,
+    interpolate: Interpolation,
+) -> torch.Tensor:
+    """The sum over places of the volume times that place's columns, sampled there: (B, N, O)."""
+    dtype, resolution = working_dtype([volume], points_BN3), volume.shape[-1]
+    shapes = []
+    for shape, points_N3 in enumerate(points_BN3.to(dtype)):
+        coordinates_N73 = sampling.coordinates(points_N3[None], resolution)[0]
+        rows_VC = rows_of(volume[shape], dtype)
+        sampled = [
+            interpolate(F.linear(rows_VC, weight_OC).to(dtype), coordinates_N73[:, place], resolution)
+            for place, weight_OC in enumerate(weight_POC)
+        ]
+        shapes.append(torch.stack(sampled).sum(0))
+    return torch.stack(shapes)
+
+
+def interpolate(rows_VC: torch.Tensor, coordinates_M3: torch.Tensor, resolution: int) -> torch.Tensor:
+    """Trilinear values (M, C) of a volume (R^3 voxels in C order) at voxel coordinates, last array axis first."""
+    index_M8, weight_M8 = corners(coordinates_M3, resolution)
+    return F.embedding_bag(index_M8, rows_VC, mode="sum", per_sample_weights=weight_M8)
