@@ -1,9 +1,12 @@
-"""NIfTI masks in the simple case: one shape, already alone in its volume. Axes become RAS, units stay the file's (mm).
+"""NIfTI headers and volumes: what a file declares, checked before anything is allocated, and one-shape masks.
 
-Not here: choosing labels, and writing masks back onto the scan's own grid.
+Axes become RAS inside, units stay the file's (mm). `ScanGrid` is the grid as it is stored, for the way back.
+Not here: choosing labels (labels.py, label_volumes.py), the way into the cube and back (scan_masks.py).
 """
 
 import logging
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +27,55 @@ from data_processing.voxel_grid import (
     spatial_shape,
 )
 
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+NIFTI_ERRORS = (ImageFileError, HeaderDataError, WrapStructError)
 # Volume of a voxel over the product of its edges: 1 where the axes stand at right angles, 0 where they lie in a plane.
 MIN_VOLUME_SHARE = 1e-3
+MAX_DEFLATE_RATIO = 1032  # no gzip file unpacks to more than this many times its size
 
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it says of damaged headers is our ValueError
+
+
+@dataclass(frozen=True, eq=False)
+class ScanGrid:
+    """The voxel grid of a scan as its file stores it: any orientation, oblique, anisotropic, mirrored."""
+
+    shape: Shape3
+    affine: NDArray[np.float64]  # 4x4: stored index of a voxel's centre -> RAS mm
+    file: Path | None = None
+    header: bytes = b""  # of the file: form codes and units are copied from it; empty: a new header
+
+
+@dataclass(frozen=True)
+class OpenScan:
+    """A NIfTI file whose header was found sound; no voxel has been read yet."""
+
+    image: Any  # nibabel's
+    grid: ScanGrid
+
+
+def open_scan(path: Path) -> OpenScan:
+    """Open a .nii or .nii.gz file and check what it declares.
+
+    Raises FileNotFoundError, PermissionError (OSError), and ValueError for a damaged header, more than one volume, a
+    type that is no real number, an affine that is not invertible, or sizes that the file cannot hold.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"scan {path} does not exist")
+    if not path.name.lower().endswith(NIFTI_SUFFIXES):
+        raise RefusedFileError(f"{path}: expected a NIfTI file ({', '.join(NIFTI_SUFFIXES)}): convert it")
+    with open(path, "rb"):
+        pass  # a file that may not be read is that, not a damaged one
+    with reading(path, "a NIfTI image", *NIFTI_ERRORS):
+        image: Any = nibabel.load(path)
+        if not isinstance(image, nibabel.Nifti1Pair):
+            raise RefusedFileError(f"{path}: expected a NIfTI image, got {type(image).__name__}: convert it")
+        shape = _one_volume(image.shape, path)
+        affine = _checked_affine(image.affine, path)
+        check_dtype(image.get_data_dtype(), path)
+        _check_size(image, path)
+        return OpenScan(image, ScanGrid(shape, affine, path, image.header.binaryblock))
 
 
 def read_mask(path: Path, *, threshold: float = 0.5) -> VoxelGrid:
@@ -37,15 +85,13 @@ def read_mask(path: Path, *, threshold: float = 0.5) -> VoxelGrid:
     the affine is composed with that, so positions stay where they are. Raises ValueError for a damaged file, more than
     one volume, NaN, an affine that is not invertible, or an empty mask.
     """
-    with reading(path, "a NIfTI image", ImageFileError, HeaderDataError, WrapStructError):
-        image: Any = nibabel.load(path)
-        volume = _one_volume(image.shape, path)
-        affine = _checked_affine(image.affine, path)
-        check_dtype(image.get_data_dtype(), path)
-        values = np.asanyarray(image.dataobj).reshape(volume)
-    orientation = nibabel.io_orientation(affine)
+    scan = open_scan(path)
+    with reading(path, "a NIfTI image", *NIFTI_ERRORS):
+        values = np.asanyarray(scan.image.dataobj).reshape(scan.grid.shape)
+    orientation = nibabel.io_orientation(scan.grid.affine)
     occupancy = binary(nibabel.apply_orientation(values, orientation), threshold=threshold, path=path)
-    return VoxelGrid(occupancy, affine @ nibabel.orientations.inv_ornt_aff(orientation, volume))
+    back = nibabel.orientations.inv_ornt_aff(orientation, scan.grid.shape)
+    return VoxelGrid(occupancy, scan.grid.affine @ back)
 
 
 def _one_volume(shape: tuple[int, ...], path: Path) -> Shape3:
@@ -63,3 +109,16 @@ def _checked_affine(values: Any, path: Path) -> NDArray[np.float64]:
     if abs(np.linalg.det(affine[:3, :3])) <= MIN_VOLUME_SHARE * edges.prod():
         raise RefusedFileError(f"{path}: its affine is not invertible: {affine.tolist()}: repair the header")
     return affine
+
+
+def _check_size(image: Any, path: Path) -> None:
+    """Refuse a header that declares more than the file can hold, before memory is asked for it."""
+    declared = math.prod(image.shape) * image.get_data_dtype().itemsize + int(image.dataobj.offset)
+    data_file = Path(image.file_map["image"].filename or path)
+    size = data_file.stat().st_size
+    limit = size * MAX_DEFLATE_RATIO if data_file.name.lower().endswith(".gz") else size
+    if declared > limit:
+        raise RefusedFileError(
+            f"{path}: its header declares {declared:,} bytes {tuple(image.shape)}, but the file of {size:,} bytes can "
+            f"hold at most {limit:,}: it is cut off or its header is wrong, restore the file"
+        )

@@ -1,9 +1,11 @@
 """Which shapes train, which validate, which test. Names decide, never the order of work, and no shape is in two splits.
 
 The published rule (SPEC section 1): per category, names sorted, the first 80 % train, the rest test.
+Where shapes have a subject, subjects are divided instead of shapes, over all categories at once: one is in one split.
 """
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,8 @@ from numpy.typing import NDArray
 from data_processing.seeds import numpy_generator
 
 SPLITS = ("train", "val", "test")
+PARTIAL = "partial"  # shapes set aside: kept, but in none of the others
+BIDS_SUBJECT = r"(?:^|[/_])(sub-[A-Za-z0-9]+)"
 MAX_LIST_BYTES = 1 << 28
 
 Splits = dict[str, NDArray[np.int64]]
@@ -53,27 +57,54 @@ class SplitSettings:
     lists: SplitLists = field(default_factory=SplitLists)
     val_share: float = 0.0  # of train, taken by seed per category (rules published and lists)
     seed: int = 0
+    subject: str | None = None  # "bids": entity sub-; else a regular expression: its first group (or match) in the name
 
     def __post_init__(self) -> None:
         if not 0 <= self.val_share < 1:
             raise ValueError(f"val_share must be in [0, 1), got {self.val_share}")
+        try:
+            re.compile(self.subject or "")
+        except re.error as error:
+            raise ValueError(f"subject must be bids or a regular expression, got {self.subject!r}: {error}") from error
         if self.rule == "ratios" and self.val_share:
             raise ValueError("val_share takes from train; with rule ratios give ratios.val instead")
 
 
-def split_names(names: Sequence[str], categories: Sequence[str], settings: SplitSettings) -> Splits:
-    """Ascending indices into `names` for each split that is not empty. ValueError for lists that do not fit."""
+def split_names(
+    names: Sequence[str], categories: Sequence[str], settings: SplitSettings, *, set_aside: Sequence[int] = ()
+) -> Splits:
+    """Ascending indices into `names` for each split that is not empty. ValueError for lists that do not fit.
+
+    `set_aside`: indices that go into the split "partial" whatever the rule says; they change nothing for the others
+    (a shape is divided as if it were whole, so a subject keeps its split).
+    """
     if settings.rule == "lists":
         splits = _from_lists(names, settings.lists)
     else:
         splits = {split: [] for split in SPLITS}
-        for category, members in _by_category(names, categories).items():
-            for split, part in _divided(members, category, names, settings).items():
-                splits[split] += part
+        for group, members in _groups(names, categories, settings).items():
+            for split, part in _divided(list(members), group, settings).items():
+                splits[split] += [index for unit in part for index in members[unit]]
     if settings.val_share:
         _take_validation(splits, names, categories, settings)
     _refuse_overlap(splits, names)
+    if settings.subject:
+        _refuse_shared_subjects(splits, names, settings)
+    aside = set(set_aside)
+    splits = {split: [index for index in members if index not in aside] for split, members in splits.items()}
+    splits[PARTIAL] = list(aside)
     return {split: np.array(sorted(members), dtype=np.int64) for split, members in splits.items() if members}
+
+
+def subject_of(name: str, settings: SplitSettings) -> str:
+    """Whose shape it is, by `settings.subject`. ValueError when the name does not say."""
+    assert settings.subject
+    found = re.search(BIDS_SUBJECT if settings.subject == "bids" else settings.subject, name)
+    subject = (found[1] if found and found.re.groups else found and found[0]) or ""
+    if not subject:
+        rule = "sub-LABEL" if settings.subject == "bids" else settings.subject
+        raise ValueError(f"shape {name!r} has no subject by splits.subject ({rule}): correct the rule or the name")
+    return subject
 
 
 def members_of(splits: Mapping[str, NDArray[np.int64]], split: str, *, where: Path) -> NDArray[np.int64]:
@@ -89,23 +120,28 @@ def published_train_count(count: int) -> int:
     return max(1, count * 8 // 10) if count else 0
 
 
-def _divided(members: list[int], category: str, names: Sequence[str], settings: SplitSettings) -> dict[str, list[int]]:
-    """Members of one category, sorted by name, to splits."""
+def _divided(units: list[str], group: str, settings: SplitSettings) -> dict[str, list[str]]:
+    """Units of one group, sorted by name, to splits."""
     if settings.rule == "published":
-        train = published_train_count(len(members))
-        return {"train": members[:train], "test": members[train:]}
-    order = numpy_generator(settings.seed, category, "split ratios").permutation(len(members))
-    drawn = [members[i] for i in order]
+        train = published_train_count(len(units))
+        return {"train": units[:train], "test": units[train:]}
+    order = numpy_generator(settings.seed, group, "split ratios").permutation(len(units))
+    drawn = [units[i] for i in order]
     test, val = (round(len(drawn) * share) for share in (settings.ratios.test, settings.ratios.val))
     return {"test": drawn[:test], "val": drawn[test : test + val], "train": drawn[test + val :]}
 
 
-def _by_category(names: Sequence[str], categories: Sequence[str]) -> dict[str, list[int]]:
-    """Indices of each category, sorted by name."""
-    members: dict[str, list[int]] = {}
-    for index in sorted(range(len(names)), key=lambda i: names[i]):
-        members.setdefault(categories[index], []).append(index)
-    return members
+def _groups(
+    names: Sequence[str], categories: Sequence[str], settings: SplitSettings
+) -> dict[str, dict[str, list[int]]]:
+    """What is divided: group -> unit -> indices, sorted by unit. Shapes by category, or subjects all together."""
+    groups: dict[str, dict[str, list[int]]] = {}
+    by_subject = settings.subject is not None
+    units = [subject_of(name, settings) for name in names] if by_subject else list(names)
+    for index in sorted(range(len(names)), key=lambda i: units[i]):
+        group = "subjects" if by_subject else categories[index]
+        groups.setdefault(group, {}).setdefault(units[index], []).append(index)
+    return groups
 
 
 def _take_validation(
@@ -114,11 +150,11 @@ def _take_validation(
     if splits.get("val"):
         raise ValueError("val_share takes validation shapes from train, but a val list is given too: choose one")
     train = set(splits["train"])
-    for category, members in _by_category(names, categories).items():
-        candidates = [index for index in members if index in train]
-        generator = numpy_generator(settings.seed, category, "validation share")
+    for group, units in _groups(names, categories, settings).items():
+        candidates = [there for members in units.values() if (there := [i for i in members if i in train])]
+        generator = numpy_generator(settings.seed, group, "validation share")
         taken = generator.permutation(len(candidates))[: round(len(candidates) * settings.val_share)]
-        splits["val"] += [candidates[i] for i in taken]
+        splits["val"] += [index for i in taken for index in candidates[i]]
     splits["train"] = sorted(train - set(splits["val"]))
 
 
@@ -160,6 +196,19 @@ def _unknown_names(file: Path, unknown: list[str], names: Sequence[str]) -> str:
         f"{file}: {len(unknown)} names are not in the data set, first {unknown[0]!r}{hint}. "
         "Correct the list, or set splits.lists.allow_missing=true"
     )
+
+
+def _refuse_shared_subjects(splits: Mapping[str, list[int]], names: Sequence[str], settings: SplitSettings) -> None:
+    """Only lists can do this."""
+    owner: dict[str, str] = {}
+    for split, members in splits.items():
+        for index in members:
+            subject = subject_of(names[index], settings)
+            if owner.setdefault(subject, split) != split:
+                raise ValueError(
+                    f"subject {subject!r} is in {owner[subject]} and in {split} ({names[index]!r}): "
+                    "keep each subject in one list, or set splits.subject=null"
+                )
 
 
 def _refuse_overlap(splits: Mapping[str, list[int]], names: Sequence[str]) -> None:
