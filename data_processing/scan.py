@@ -7,9 +7,11 @@ moved by +e along the first axis and +e^2 along the second). So voxels are half 
 is inside, one exactly on an upper face is outside. Only closed meshes make sense here: meshes.unbalanced_edges.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -19,7 +21,8 @@ from data_processing.surface_cells import corner_bounds, expand_ranges, touched_
 
 LATTICE_BITS = 29  # |coordinate| < 2^29: differences < 2^30, edge functions < 2^62
 FRACTION_BITS = 20  # finest lattice: a millionth of a voxel
-POINT_CELLS = 128  # grid that decides the points which are far from the surface
+POINT_CELLS = 128  # grid that decides the points which are far from the surface; a power of two
+COLUMN_ENTRIES = 16  # of a face, on average, at most
 COLUMN_BINS = 1024
 UNKNOWN = 32767  # no winding number of a mesh
 LOOK_UP_CHUNK = 1 << 15  # points whose temporaries stay in cache
@@ -92,16 +95,50 @@ def scan_points(
     """Winding number (N,) of a closed mesh, triangles (F, 3, 3), at points (N, 3) of the same frame.
 
     Points in cells of a grid around the mesh that no triangle touches take the number of the cell's centre; the others
-    count the crossings above them, with the triangles sorted into columns.
+    count crossings, with the triangles sorted into columns. On a CPU by compiled kernels where numba is installed.
     """
+    if len(triangles_F33) == 0 or len(points_N3) == 0:
+        return np.zeros(len(points_N3), dtype=np.int16)
     frame = PointFrame(triangles_F33, POINT_CELLS)
-    faces = torch.as_tensor(frame.to_cube(triangles_F33), device=device)
+    kernels = compiled_kernels() if torch.device(device).type == "cpu" else None
+    if kernels is None:
+        return _scan_by_tensors(frame, triangles_F33, points_N3, device)
+    return _scan_by_kernels(kernels, frame, triangles_F33, points_N3)
+
+
+@functools.cache
+def compiled_kernels() -> ModuleType | None:
+    """The module scan_kernels, imported at the first need; None without numba."""
+    try:
+        from data_processing import scan_kernels
+    except ImportError:
+        return None
+    return scan_kernels
+
+
+def _scan_by_kernels(
+    kernels: ModuleType, frame: "PointFrame", triangles: NDArray[np.float64], points: NDArray[np.floating]
+) -> NDArray[np.int16]:
+    place = np.asarray(frame.middle, dtype=np.float64), frame.side
+    corners = kernels.to_lattice(np.ascontiguousarray(triangles, dtype=np.float64), *place)
+    bits = min(max(round(math.log2(len(corners)) / 2), 4), 10)
+    while bits and kernels.count_in_columns(corners, bits) > COLUMN_ENTRIES * len(corners):
+        bits -= 1  # large faces lie in many columns
+    known = kernels.known_cells(corners, POINT_CELLS.bit_length() - 1)
+    points = np.ascontiguousarray(points, dtype=np.float64)
+    return kernels.winding(corners, *kernels.columns(corners, bits), known, points, *place)
+
+
+def _scan_by_tensors(
+    frame: "PointFrame", triangles: NDArray[np.float64], points: NDArray[np.floating], device: torch.device | str
+) -> NDArray[np.int16]:
+    faces = torch.as_tensor(frame.to_cube(triangles), device=device)
     known = torch.where(touched_cells(faces, POINT_CELLS), UNKNOWN, scan_grid(faces, POINT_CELLS))
-    winding = frame.look_up(known, points_N3)
+    winding = frame.look_up(known, points)
     near = np.flatnonzero(winding == UNKNOWN)
     if len(near):
-        points = torch.as_tensor(frame.to_cube(points_N3[near]), device=device)
-        winding[near] = _Columns(faces).winding(points).to(torch.int16).cpu().numpy()
+        near_points = torch.as_tensor(frame.to_cube(points[near]), device=device)
+        winding[near] = _Columns(faces).winding(near_points).to(torch.int16).cpu().numpy()
     return winding
 
 
