@@ -1,12 +1,14 @@
 """From an opened data set to batches on the device: resident there when it fits, streamed when not.
 
-A step asks for some shapes and some of their points; bits are unpacked on the device, for all shapes at once.
+A step asks for some shapes and some of their points; bits are unpacked, points drawn and the network's input made on
+the device, for all shapes at once. What is drawn depends on seed, shape and epoch alone, not on ranks or residency.
 """
 
+import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -15,12 +17,19 @@ import torch
 from numpy.typing import NDArray
 
 from data_processing.batch import Batch
-from data_processing.coordinates import voxel_centres
-from data_processing.shards import FailedShape
+from data_processing.bits import bits_at, unpack_bits
+from data_processing.coordinates import from_fixed, voxel_centres
+from data_processing.draws import derived, integers, keys_of
+from data_processing.observations import InputSection, check_fields, fields_of, observe
+from data_processing.seeds import seed_of
+from data_processing.shards import FailedShape, Layout
 from data_processing.storage import ShapeSet
 
 POINT_GRID = 256  # level points are indices into a grid of this resolution
 STREAM_AHEAD = 3  # batches read in the background while one is used
+
+Level = int | Literal["boundary"]  # where query points come from: a sampling level, or samples near the surface
+Packed = Mapping[str, torch.Tensor]  # fields of the rows of B shapes: (B, ...)
 
 
 @dataclass(frozen=True)
@@ -31,19 +40,25 @@ class DataSection:
     categories: tuple[str, ...] = ()  # none: all
     resident: Literal["auto", "yes", "no"] = "auto"
     memory_gb: float | None = None  # budget of `auto`; none: half of what is free on the device
+    input: InputSection = field(default_factory=InputSection)
+    shares: tuple[float, ...] = ()  # of the points of a step near the surface, one for each sigma; none: equal ones
 
     def __post_init__(self) -> None:
+        if self.shares and not (min(self.shares) >= 0 and 0 < sum(self.shares) < float("inf")):
+            raise ValueError(f"data.shares must be numbers that are not negative, got {list(self.shares)}")
         if self.memory_gb is not None and not self.memory_gb > 0:
             raise ValueError(f"data.memory_gb must be positive, got {self.memory_gb}")
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Which shapes, and which of their level points, make one batch."""
+    """Which shapes, and which of their points, make one batch."""
 
     shapes: NDArray[np.int64]  # (B,) indices into the data set
-    first_point: int
-    points: int  # taken from `first_point` on, around the end
+    first_point: int  # of a level: points are taken from here on, around the end
+    points: int
+    epoch: int = 0  # of the whole run; keys what is drawn of a shape (boundary points, input). -1: validation
+    real: bool = True  # False: nothing of this batch counts
 
 
 class BatchSource(Protocol):
@@ -76,25 +91,65 @@ def all_members(shapes: ShapeSet, split: str, categories: Sequence[str] = ()) ->
 
 
 def open_source(
-    shapes: ShapeSet, indices: NDArray[np.int64], *, level: int, device: torch.device, section: DataSection
+    shapes: ShapeSet,
+    indices: NDArray[np.int64],
+    *,
+    level: Level,
+    device: torch.device,
+    section: DataSection,
+    seed: int = 0,
 ) -> tuple[BatchSource, str]:
-    """Resident or streamed batches of the shapes `indices` at a sampling level, and a line that says which."""
-    if level not in shapes.level_points:
-        raise ValueError(f"{shapes.path}: no points of level {level}; it has {sorted(shapes.level_points)}")
-    need = len(indices) * bytes_per_shape(shapes, level)
+    """Resident or streamed batches of the shapes `indices` with points of a level, and a line that says which.
+
+    `seed` keys what is drawn. ValueError when the data set does not hold what batches are made of.
+    """
+    check_contents(shapes, level, section)
+    need = len(indices) * bytes_per_shape(shapes, level, section.input)
     budget = section.memory_gb * 1e9 if section.memory_gb else free_memory(device) / 2
     if section.resident == "yes" or (section.resident == "auto" and need <= budget):
-        source: BatchSource = ResidentShapes(shapes, indices, level=level, device=device)
+        source: BatchSource = ResidentShapes(shapes, indices, level=level, device=device, section=section, seed=seed)
         how = f"resident on {device}"
     else:
-        source, how = StreamedShapes(shapes, level=level, device=device), "streamed"
+        source = StreamedShapes(shapes, level=level, device=device, section=section, seed=seed)
+        how = "streamed"
     return source, f"level {level}: {len(indices)} shapes, {need / 1e6:.1f} MB {how} (budget {budget / 1e9:.1f} GB)"
 
 
-def bytes_per_shape(shapes: ShapeSet, level: int) -> int:
-    """Packed voxels, points and values of one shape."""
-    points = shapes.level_points[level]
-    return shapes.voxel_resolution**3 // 8 + points * 3 + points // 8
+def check_contents(shapes: ShapeSet, level: Level, section: DataSection) -> None:
+    """ValueError, saying what there is, when batches of a level and their input cannot be made of a data set."""
+    check_fields(section.input, shapes.layout, shapes.path)
+    if level == "boundary":
+        sigmas = shapes.layout.boundary_sigmas
+        if not sigmas:
+            raise ValueError(
+                f"{shapes.path}: no boundary points; prepare it again with contents: {{boundary: {{sigmas: [...]}}}}, "
+                f"or train on a level: it has {sorted(shapes.level_points)}"
+            )
+        if section.shares and len(section.shares) != len(sigmas):
+            raise ValueError(f"data.shares: expected one for each sigma {list(sigmas)}, got {list(section.shares)}")
+    elif level not in shapes.level_points:
+        raise ValueError(f"{shapes.path}: no points of level {level}; it has {sorted(shapes.level_points)}")
+
+
+def points_of(shapes: ShapeSet, level: Level) -> int:
+    """How many points of a level a shape has; of those near the surface any number can be drawn, again and again."""
+    return UNLIMITED if level == "boundary" else shapes.level_points[level]
+
+
+UNLIMITED = 1 << 31
+
+
+def bytes_per_shape(shapes: ShapeSet, level: Level, section: InputSection | None = None) -> int:
+    """What batches are made of, packed, of one shape."""
+    fields = shapes.layout.fields()
+    keys = fields_of_batch(level, section or InputSection())
+    return sum(int(np.prod(fields[key][0])) * np.dtype(fields[key][1]).itemsize for key in keys)
+
+
+def fields_of_batch(level: Level, section: InputSection) -> tuple[str, ...]:
+    """The fields of a packed row that a batch is made of."""
+    points = "boundary_points", "boundary_values"
+    return (*fields_of(section), *(points if level == "boundary" else (f"points_{level}", f"values_{level}")))
 
 
 def free_memory(device: torch.device) -> int:
@@ -109,30 +164,47 @@ LINUX = Path("/proc/meminfo").exists()
 
 
 class ResidentShapes:
-    """All packed rows of one level as three tensors on the device; a batch is three gathers."""
+    """All packed rows as tensors on the device; a batch is a gather of each."""
 
-    def __init__(self, shapes: ShapeSet, indices: NDArray[np.int64], *, level: int, device: torch.device) -> None:
-        rows = stack_rows([shapes.packed(int(index), keys_of(level)) for index in indices], level)
-        self.voxels, self.points, self.values = (tensor.to(device) for tensor in rows)
-        self.resolution = shapes.voxel_resolution
+    def __init__(
+        self,
+        shapes: ShapeSet,
+        indices: NDArray[np.int64],
+        *,
+        level: Level,
+        device: torch.device,
+        section: DataSection | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.recipe = Recipe(shapes.names, shapes.layout, level, section or DataSection(shapes.path), seed)
+        self.packed = {key: rows.to(device) for key, rows in stack_rows(shapes, indices, self.recipe.fields).items()}
+        self.device = device
         self.rows = np.argsort(indices)  # rows in the order of their shapes' indices
         self.indices = indices[self.rows]
 
     def batches(self, draws: Iterable[Draw]) -> Iterator[Batch]:
         for draw in draws:
-            rows = torch.from_numpy(self.rows[np.searchsorted(self.indices, draw.shapes)]).to(self.voxels.device)
-            packed = self.voxels[rows], self.points[rows], self.values[rows]
-            yield assemble(packed, draw, resolution=self.resolution)
+            rows = torch.from_numpy(self.rows[np.searchsorted(self.indices, draw.shapes)]).to(self.device)
+            yield assemble({key: values[rows] for key, values in self.packed.items()}, draw, self.recipe)
 
 
 class StreamedShapes:
     """Rows read in the background, pinned, and sent to the device a few batches ahead."""
 
-    def __init__(self, shapes: ShapeSet, *, level: int, device: torch.device) -> None:
-        self.shapes, self.level, self.device = shapes, level, device
+    def __init__(
+        self,
+        shapes: ShapeSet,
+        *,
+        level: Level,
+        device: torch.device,
+        section: DataSection | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.recipe = Recipe(shapes.names, shapes.layout, level, section or DataSection(shapes.path), seed)
+        self.shapes, self.device = shapes, device
 
     def batches(self, draws: Iterable[Draw]) -> Iterator[Batch]:
-        waiting: deque[tuple[Draw, Future[list[torch.Tensor]]]] = deque()
+        waiting: deque[tuple[Draw, Future[Packed]]] = deque()
         with ThreadPoolExecutor(max_workers=1) as reader:  # one: HDF5 serialises its calls anyway
             try:
                 for draw in draws:
@@ -144,40 +216,69 @@ class StreamedShapes:
             finally:
                 reader.shutdown(cancel_futures=True)
 
-    def _read(self, draw: Draw) -> list[torch.Tensor]:
-        rows = stack_rows([self.shapes.packed(int(index), keys_of(self.level)) for index in draw.shapes], self.level)
-        return [row.pin_memory() for row in rows] if self.device.type == "cuda" else rows
+    def _read(self, draw: Draw) -> Packed:
+        rows = stack_rows(self.shapes, draw.shapes, self.recipe.fields)
+        return {key: row.pin_memory() for key, row in rows.items()} if self.device.type == "cuda" else rows
 
-    def _to_device(self, draw: Draw, read: Future[list[torch.Tensor]]) -> Batch:
-        voxels, points, values = (tensor.to(self.device, non_blocking=True) for tensor in read.result())
-        return assemble((voxels, points, values), draw, resolution=self.shapes.voxel_resolution)
-
-
-def keys_of(level: int) -> tuple[str, str, str]:
-    """The fields of a packed row that a batch of a level is made of."""
-    return "voxels", f"points_{level}", f"values_{level}"
+    def _to_device(self, draw: Draw, read: Future[Packed]) -> Batch:
+        packed = {key: rows.to(self.device, non_blocking=True) for key, rows in read.result().items()}
+        return assemble(packed, draw, self.recipe)
 
 
-def stack_rows(rows: Sequence[dict[str, NDArray[np.uint8]]], level: int) -> list[torch.Tensor]:
-    """Packed rows of shapes as (S, ...) uint8 tensors: voxel bits, points, value bits."""
-    return [torch.from_numpy(np.stack([row[key] for row in rows])) for key in keys_of(level)]
+@dataclass(frozen=True)
+class Recipe:
+    """What batches are made of, and what keys their draws."""
+
+    names: Sequence[str]  # of all shapes of the data set
+    layout: Layout
+    level: Level
+    section: DataSection
+    seed: int
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return fields_of_batch(self.level, self.section.input)
+
+    def keys(self, draw: Draw, purpose: str, device: torch.device) -> torch.Tensor:
+        """(B,) keys of the drawn shapes, for `draws`."""
+        return keys_of((seed_of(self.seed, self.names[i], purpose, draw.epoch) for i in draw.shapes.tolist()), device)
 
 
-def assemble(packed: tuple[torch.Tensor, ...], draw: Draw, *, resolution: int) -> Batch:
-    """Unpack the voxels and take the drawn points of B shapes, on whatever device the packed tensors are."""
-    voxel_bits, points, value_bits = packed
-    count = points.shape[1]
-    take = (draw.first_point + torch.arange(draw.points, device=points.device)) % count
-    inputs = unpack_bits(voxel_bits).view(len(points), 1, resolution, resolution, resolution)
-    return Batch(
-        inputs=inputs.float(),
-        points_BN3=voxel_centres(points[:, take], POINT_GRID),
-        values_BN=unpack_bits(value_bits)[:, take].float(),
-        shapes=tuple(draw.shapes.tolist()),
+def stack_rows(shapes: ShapeSet, indices: Iterable[int], keys: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Fields of packed rows of some shapes as (S, ...) tensors."""
+    rows = [shapes.packed(int(index), keys) for index in indices]
+    return {key: torch.from_numpy(np.stack([row[key] for row in rows])) for key in keys}
+
+
+def assemble(packed: Packed, draw: Draw, recipe: Recipe) -> Batch:
+    """The input and the drawn points of B shapes, on whatever device the packed tensors are."""
+    device = next(iter(packed.values())).device
+    inputs = observe(packed, recipe.section.input, recipe.keys(draw, "input", device))
+    take = _boundary_points if recipe.level == "boundary" else _level_points
+    points_BN3, values_BN = take(packed, draw, recipe)
+    return Batch(inputs, points_BN3, values_BN, tuple(draw.shapes.tolist()), real=draw.real)
+
+
+def _level_points(packed: Packed, draw: Draw, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+    """A block of the points of a level, around the end."""
+    points, value_bits = packed[f"points_{recipe.level}"], packed[f"values_{recipe.level}"]
+    take = (draw.first_point + torch.arange(draw.points, device=points.device)) % points.shape[1]
+    return voxel_centres(points[:, take], POINT_GRID), unpack_bits(value_bits)[:, take].float()
+
+
+def _boundary_points(packed: Packed, draw: Draw, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points near the surface, drawn with replacement, each sigma's share of them (SPEC section 2)."""
+    points, stored = packed["boundary_points"], recipe.layout.boundary_points
+    keys_B = recipe.keys(draw, "points", points.device)
+    counts = shared_out(draw.points, recipe.section.shares or (1.0,) * len(recipe.layout.boundary_sigmas))
+    index_BN = torch.cat(
+        [n * stored + integers(derived(keys_B, f"sigma {n}"), count, stored) for n, count in enumerate(counts)], 1
     )
+    points_BN3 = from_fixed(points.gather(1, index_BN[..., None].expand(-1, -1, 3)))
+    return points_BN3, bits_at(packed["boundary_values"], index_BN).float()
 
 
-def unpack_bits(packed: torch.Tensor) -> torch.Tensor:
-    """np.unpackbits along the last axis (most significant bit first), on the device: (..., n) to (..., 8n) uint8."""
-    shifts = torch.arange(7, -1, -1, device=packed.device, dtype=torch.uint8)
-    return ((packed[..., None] >> shifts) & 1).flatten(-2)
+def shared_out(total: int, shares: Sequence[float]) -> list[int]:
+    """`total` in whole numbers by shares, each less than one away from its own."""
+    ends = [round(total * part / sum(shares)) for part in itertools.accumulate(shares)]
+    return [end - start for start, end in itertools.pairwise([0, *ends])]

@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_processing.config import read_config
-from data_processing.dataset import DataSection
+from data_processing.dataset import DataSection, Level
 from engine.optim import OptimSection
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Some epochs over the points of one sampling level."""
+    """Some epochs over the points of one sampling level, or over samples near the surface."""
 
-    level: int
+    level: Level
     epochs: int
     points: int = 4096  # of a shape in a step
 
     def __post_init__(self) -> None:
-        if min(self.level, self.epochs, self.points) < 1:
+        if min(self.epochs, self.points) < 1 or (self.level != "boundary" and self.level < 1):
             raise ValueError("level, epochs and points of a stage must be at least 1")
 
 

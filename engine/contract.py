@@ -9,7 +9,10 @@ from data_processing.batch import Batch
 
 
 class Model(Protocol):
-    """An nn.Module with these. `losses` yields (player, {"loss": ..., scalars to log}) once per optimiser step."""
+    """An nn.Module with these. `losses` yields (player, {"loss": ..., scalars to log}) once per optimiser step.
+
+    A model that can be fitted to one input at generation also has `encoder_parameters() -> list[Parameter]`.
+    """
 
     iso_level: float  # decoded values greater than this are inside
 

@@ -8,17 +8,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data_processing.files import write_text
-from data_processing.meshes import write_mesh
+from data_processing.meshes import TriangleMesh, write_mesh
+from data_processing.nifti import ScanGrid
+from data_processing.observed import Observed
+from data_processing.point_clouds import PointCloud, write_cloud
+from data_processing.scan_masks import mask_on_scan, write_scan_mask
 from engine.contract import Model
 from engine.distributed import Group
 from engine.extraction import extract
+from engine.fitting import fitted_code
+from engine.lattice import Field
 from engine.run_dir import journal_file, journal_files, manifest_file, mesh_in
+
+MASK_MARGIN = 2.0  # samples beyond the mesh within which voxels of a scan are asked
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,13 @@ class Settings:
     refine_steps: int
     suffix: str
     iso_level: float
+    with_input: bool = False  # write the input as the network saw it beside the mesh
+    fit_steps: int = 0  # the encoder is tuned on each input
+    fit_rate: float = 1e-4
 
     def __post_init__(self) -> None:
+        if self.fit_steps < 0 or not 0 < self.fit_rate < float("inf"):
+            raise ValueError(f"expected no negative steps of fitting at a positive rate, got {self.fit_steps}")
         if self.resolution < 2 or self.frame < 1 or self.refine_steps < 0:
             raise ValueError(
                 f"expected a resolution of at least 2, a frame of at least 1, no negative refinement; got "
@@ -44,12 +55,12 @@ class Settings:
 class Item:
     """One shape to generate.
 
-    `load` gets at its voxels (R, R, R) 0/1 and `to_world` (4, 4). `origin` tells what it is made from: a mesh made from
-    something else under the same name is made again. Both raise ValueError when the shape cannot be had.
+    `load` gets at its input. `origin` tells what it is made from: a mesh made from something else under the same name
+    is made again. Both raise ValueError when the shape cannot be had.
     """
 
     name: str
-    load: Callable[[], tuple[NDArray[np.uint8], NDArray[np.float64]]]
+    load: Callable[[], Observed]
     origin: Callable[[], str]
 
 
@@ -72,13 +83,14 @@ def generate(
         raise ValueError(f"expected at least one point in a batch, got {batch_points}")
     folder.mkdir(parents=True, exist_ok=True)
     done = _done_before(folder, settings)
+    job = _Job(model, folder, settings, batch_points, group.device)
     rows = []
     with open(journal_file(folder, group.rank), "a", encoding="utf-8") as journal:
         journal.write("\n")  # a kill may have cut the last line
         for item in tqdm(items, unit="shape", disable=not group.is_first):
             row = done.get(item.name)
             if row is None or row.get("origin") != _origin_of(item):
-                row = _attempt(model, item, folder, settings, batch_points, group.device)
+                row = _attempt(job, item)
                 journal.write(json.dumps({**row, "settings": asdict(settings)}) + "\n")
                 journal.flush()
                 os.fsync(journal.fileno())
@@ -98,54 +110,102 @@ def write_manifest(folder: Path, settings: Settings, header: dict[str, Any]) -> 
     write_text(manifest_file(folder), json.dumps(content, indent=1) + "\n")
 
 
-def field_of(model: Model, code: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+def field_of(model: Model, code: Any) -> Field:
     """The field of one code: (N, 3) cube coordinates to (N,)."""
     return lambda points_N3: model.decode(points_N3[None], code)[0]
 
 
-def _attempt(
-    model: Model, item: Item, folder: Path, settings: Settings, batch_points: int, device: torch.device
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Job:
+    """What is the same for all shapes."""
+
+    model: Model
+    folder: Path
+    settings: Settings
+    batch_points: int
+    device: torch.device
+
+
+def _attempt(job: _Job, item: Item) -> dict[str, Any]:
     began = time.perf_counter()
     try:
-        row = _make(model, item, folder, settings, batch_points, device)
+        row = _make(job, item)
     except ValueError as error:
         row = {"name": item.name, "status": "failed", "reason": str(error)}
     return {**row, "seconds": round(time.perf_counter() - began, 3)}
 
 
-def _make(
-    model: Model, item: Item, folder: Path, settings: Settings, batch_points: int, device: torch.device
-) -> dict[str, Any]:
-    voxels_RRR, to_world = item.load()
-    with torch.no_grad():
-        code = model.encode(torch.from_numpy(voxels_RRR).to(device).float()[None, None])
+def _make(job: _Job, item: Item) -> dict[str, Any]:
+    settings, observed = job.settings, item.load()
+    code, fitting = fitted_code(
+        job.model, observed, name=item.name, steps=settings.fit_steps, rate=settings.fit_rate, device=job.device
+    )
+    field = field_of(job.model, code)
     extraction = extract(
-        field_of(model, code),
+        field,
         iso_level=settings.iso_level,
         resolution=settings.resolution,
         frame=settings.frame,
         refine_steps=settings.refine_steps,
-        batch_points=batch_points,
-        device=device,
+        batch_points=job.batch_points,
+        device=job.device,
     )
     mesh = extraction.mesh
     if len(mesh.faces) == 0:
         raise ValueError(f"the field crosses {settings.iso_level} nowhere at {settings.resolution}^3: no surface")
-    file = mesh_in(folder, item.name, settings.suffix)
-    write_mesh(file, mesh.transformed(to_world))
+    files = {}
+    if settings.with_input:
+        files["input_file"] = _write_input(job, item, observed)
+    if observed.scan is not None:
+        files["mask_file"] = _write_mask(job, item, observed, observed.scan, field, mesh)
+    file = mesh_in(job.folder, item.name, settings.suffix)
+    write_mesh(file, mesh.transformed(observed.to_world))
     return {
         "name": item.name,
         "origin": item.origin(),
-        "file": file.relative_to(folder).as_posix(),
+        "file": file.relative_to(job.folder).as_posix(),
+        **files,
         "status": "done",
         "reason": "",
+        **fitting,
         "evaluations": extraction.evaluations,
         "refinement_evaluations": extraction.refinement_evaluations,
         "vertices": len(mesh.vertices),
         "faces": len(mesh.faces),
-        "to_world": np.asarray(to_world).tolist(),
+        "to_world": observed.to_world.tolist(),
     }
+
+
+def _write_input(job: _Job, item: Item, observed: Observed) -> str:
+    """What the network saw, in the frame of the file; its path below the folder."""
+    shown = observed.shown()
+    is_cloud = isinstance(shown, PointCloud)
+    file = mesh_in(job.folder, f"{item.name}_input", ".ply" if is_cloud else job.settings.suffix)
+    if isinstance(shown, PointCloud):
+        write_cloud(file, shown.transformed(observed.to_world))
+    elif len(shown.faces):
+        write_mesh(file, shown.transformed(observed.to_world))
+    else:
+        raise ValueError("the input is empty: nothing is left of the shape")
+    return file.relative_to(job.folder).as_posix()
+
+
+def _write_mask(job: _Job, item: Item, observed: Observed, scan: ScanGrid, field: Field, mesh: TriangleMesh) -> str:
+    """The field at the scan's own voxel centres, as NIfTI on its grid: nothing is asked far from the mesh."""
+    lower, upper = mesh.bounds()
+    margin = MASK_MARGIN / job.settings.resolution
+    values = mask_on_scan(
+        field,
+        iso_level=job.settings.iso_level,
+        to_world=observed.to_world,
+        scan=scan,
+        batch_points=job.batch_points,
+        device=job.device,
+        box=(lower - margin, upper + margin),
+    )
+    file = mesh_in(job.folder, f"{item.name}_recon", ".nii.gz")
+    write_scan_mask(file, values, scan)
+    return file.relative_to(job.folder).as_posix()
 
 
 def _done_before(folder: Path, settings: Settings) -> dict[str, dict[str, Any]]:
@@ -153,8 +213,12 @@ def _done_before(folder: Path, settings: Settings) -> dict[str, dict[str, Any]]:
     return {
         name: row
         for name, (row, made_with) in _journal(folder).items()
-        if made_with == asdict(settings) and row["status"] == "done" and (folder / row["file"]).is_file()
+        if made_with == asdict(settings) and row["status"] == "done" and _files_are_there(row, folder)
     }
+
+
+def _files_are_there(row: dict[str, Any], folder: Path) -> bool:
+    return all((folder / row[key]).is_file() for key in ("file", "input_file", "mask_file") if key in row)
 
 
 def _journal(folder: Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:

@@ -4,43 +4,40 @@ import functools
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from data_processing.config import override, to_plain
 from data_processing.dataset import all_members
-from data_processing.prepare import (
-    SHAPE_ERRORS,
-    DataConfig,
-    config_of,
-    content_settings,
-    cube_voxels,
-    digest_of,
-    read_shape,
-)
+from data_processing.nifti import NIFTI_SUFFIXES
+from data_processing.observations import InputSection
+from data_processing.observed import Observed, observe_file, observe_shape, scan_of
+from data_processing.prepare import SHAPE_ERRORS, DataConfig, config_of, content_settings, digest_of
 from data_processing.storage import ShapeSet
+from data_processing.structures import LabelSettings, all_parts
 from engine.generation import Item
 from engine.run_dir import RunDir
 
-Loaded = tuple[NDArray[np.uint8], NDArray[np.float64]]
 
-
-def items_of_split(shapes: ShapeSet, split: str, categories: Sequence[str] = ()) -> list[Item]:
+def items_of_split(
+    shapes: ShapeSet, split: str, categories: Sequence[str] = (), *, section: InputSection, seed: int
+) -> list[Item]:
     """Every shape of a split, those too whose preparation failed: their loading says why.
 
-    ValueError when there is no such split or category.
+    `section` and `seed` are the run's: what the network is shown. ValueError when there is no such split or category.
     """
 
-    def load(index: int) -> Loaded:
-        return shapes.voxels(index), shapes.to_world(index)
+    def load(index: int) -> Observed:
+        observed = observe_shape(shapes, index, section, seed=seed)
+        return replace(observed, scan=scan_of(shapes, index))
 
     def origin(index: int) -> str:
-        return hashlib.blake2b(b"".join(array.tobytes() for array in load(index)), digest_size=16).hexdigest()
+        return _digest(observe_shape(shapes, index, section, seed=seed))
 
-    def refuse(reason: str) -> Loaded:
+    def refuse(reason: str) -> Observed:
         raise ValueError(f"preparation failed: {reason}")
 
     indices, failed = all_members(shapes, split, categories)
@@ -49,20 +46,27 @@ def items_of_split(shapes: ShapeSet, split: str, categories: Sequence[str] = ())
 
 
 def items_of_files(
-    files: Sequence[Path], run: RunDir, *, overrides: Sequence[str] = (), device: torch.device
+    files: Sequence[Path],
+    run: RunDir,
+    *,
+    section: InputSection,
+    overrides: Sequence[str] = (),
+    device: torch.device,
 ) -> list[Item]:
-    """The user's own files, named by their stems; ValueError when two would have one name."""
+    """The user's own files, named by their stems; of a run on labelled scans, a NIfTI file is an item for each part.
+
+    ValueError when two would have one name.
+    """
     config = preparation_of(run, overrides=overrides)
-    by_name: dict[str, Path] = {}
+    wanted: dict[str, _Wanted] = {}
     for file in files:
-        other = by_name.setdefault(_stem(file), file)
-        if other is not file:
-            raise ValueError(f"{other} and {file} would both be written as {_stem(file)}: run twice, with --out")
-    load = functools.partial(_load_file, config=config, device=device)
-    return [
-        Item(name, functools.partial(load, file), functools.partial(_origin_of_file, file, config))
-        for name, file in by_name.items()
-    ]
+        for one in _wanted_of(file, config):
+            other = wanted.setdefault(one.name, one)
+            if other.file is not file:
+                raise ValueError(f"{other.file} and {file} would both be written as {one.name}: run twice, with --out")
+    load = functools.partial(_load_file, config=config, section=section, device=device)
+    origin = functools.partial(_origin_of_file, config=config, section=section)
+    return [Item(name, functools.partial(load, one), functools.partial(origin, one)) for name, one in wanted.items()]
 
 
 def preparation_of(run: RunDir, *, overrides: Sequence[str] = ()) -> DataConfig:
@@ -73,18 +77,38 @@ def preparation_of(run: RunDir, *, overrides: Sequence[str] = ()) -> DataConfig:
     return config_of(settings)
 
 
-def _load_file(file: Path, config: DataConfig, device: torch.device) -> Loaded:
+@dataclass(frozen=True)
+class _Wanted:
+    """A shape to be made of a file; `part` as in Source.part."""
+
+    name: str
+    file: Path
+    part: str = ""
+
+
+def _wanted_of(file: Path, config: DataConfig) -> list[_Wanted]:
+    labels: LabelSettings | None = getattr(config, "labels", None)
+    if labels is not None and file.name.lower().endswith(NIFTI_SUFFIXES):
+        return [_Wanted(part.name(_stem(file)), file, part.key) for part in all_parts(labels)]
+    return [_Wanted(_stem(file), file)]
+
+
+def _load_file(wanted: _Wanted, config: DataConfig, section: InputSection, device: torch.device) -> Observed:
     try:
-        shape = read_shape(file, config, device=device)
+        return observe_file(wanted.file, config, section, name=wanted.name, part=wanted.part, device=device)
     except SHAPE_ERRORS as error:
         raise ValueError(str(error) or type(error).__name__) from error
-    return cube_voxels(shape), shape.to_world
 
 
-def _origin_of_file(file: Path, config: DataConfig) -> str:
-    """The file's content and how it was prepared."""
-    settings = json.dumps(content_settings(to_plain(config)), sort_keys=True)
-    return hashlib.blake2b(f"{digest_of(file)} {settings}".encode(), digest_size=16).hexdigest()
+def _origin_of_file(wanted: _Wanted, config: DataConfig, section: InputSection) -> str:
+    """The file's content, how it was prepared and what was shown of it."""
+    settings = json.dumps([content_settings(to_plain(config)), to_plain(section), wanted.part], sort_keys=True)
+    return hashlib.blake2b(f"{digest_of(wanted.file)} {settings}".encode(), digest_size=16).hexdigest()
+
+
+def _digest(observed: Observed) -> str:
+    content = np.packbits(observed.inputs_1RRR.numpy() > 0).tobytes() + observed.to_world.tobytes()
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _stem(file: Path) -> str:

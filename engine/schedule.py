@@ -1,5 +1,6 @@
 """Which shapes and points each step sees: pure functions of (config, step), so that a resumed run needs no state."""
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ class StagePlan:
     stage: Stage
     first: int
     steps_per_epoch: int
+    first_epoch: int = 0  # epochs of the stages before
 
     @property
     def end(self) -> int:
@@ -29,24 +31,27 @@ class StagePlan:
 def plan(section: TrainingSection, *, shapes: int) -> list[StagePlan]:
     """All stages, one after the other. The last batch of an epoch may be smaller; no shape is dropped."""
     steps_per_epoch = -(-shapes // section.batch_shapes)
-    plans, first = [], 0
+    plans, first, epochs = [], 0, 0
     for number, stage in enumerate(section.stages):
-        plans.append(StagePlan(number, stage, first, steps_per_epoch))
-        first = plans[-1].end
+        plans.append(StagePlan(number, stage, first, steps_per_epoch, epochs))
+        first, epochs = plans[-1].end, epochs + stage.epochs
     return plans
 
 
 def draw_of_step(
     stage: StagePlan, step: int, *, indices: NDArray[np.int64], level_points: int, section: TrainingSection
 ) -> Draw:
-    """The global batch of a step: shapes in the epoch's own order, one block of the points at random (as published)."""
+    """The global batch of a step: shapes in the epoch's own order, and of a level one block of the points at random.
+
+    (As published.) What is drawn near the surface, and of the input, is keyed by the epoch: dataset.py draws it.
+    """
     epoch, position = divmod(step - stage.first, stage.steps_per_epoch)
     order = _order(section.seed, stage.number, epoch, len(indices))
     shapes = indices[order[position * section.batch_shapes : (position + 1) * section.batch_shapes]]
     points = min(stage.stage.points, level_points)
-    blocks = -(-level_points // points)
+    blocks = 1 if stage.stage.level == "boundary" else -(-level_points // points)
     block = int(numpy_generator(section.seed, "block", step).integers(blocks)) if blocks > 1 else 0
-    return Draw(shapes, first_point=block * points, points=points)
+    return Draw(shapes, first_point=block * points, points=points, epoch=stage.first_epoch + epoch)
 
 
 def local_part(draw: Draw, group: Group) -> tuple[Draw, float]:
@@ -56,7 +61,8 @@ def local_part(draw: Draw, group: Group) -> tuple[Draw, float]:
     """
     share = draw.shapes[group.share(len(draw.shapes))]
     weight = len(share) / len(draw.shapes)
-    return Draw(share if len(share) else draw.shapes[:1], draw.first_point, draw.points), weight
+    real = len(share) > 0
+    return dataclasses.replace(draw, shapes=share if real else draw.shapes[:1], real=real), weight
 
 
 @functools.lru_cache(maxsize=4)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from data_processing.batch import Batch
 from data_processing.commandline import say
 from data_processing.config import to_yaml
-from data_processing.dataset import Draw, open_source, selected
+from data_processing.dataset import Draw, check_contents, open_source, points_of, selected
 from data_processing.seeds import seed_of
 from data_processing.storage import ShapeSet
 from engine.config import RunConfig
@@ -70,24 +70,23 @@ def train(model: Model, shapes: ShapeSet, config: RunConfig, run: RunDir, group:
     indices = selected(shapes, "train", config.data.categories)
     if len(indices) == 0:
         raise ValueError(f"{shapes.path}: no shape to train on in the split 'train'")
-    absent = sorted({stage.level for stage in config.training.stages} - set(shapes.level_points))
-    if absent:
-        raise ValueError(f"{shapes.path}: no points of level {absent[0]}; it has {sorted(shapes.level_points)}")
+    for stage in config.training.stages:
+        check_contents(shapes, stage.level, config.data)
     state = start(model, config, run, group, resume=resume)
     if group.is_first:  # not before: a config that the checkpoint does not fit replaces nothing
         claim(run, config=to_yaml(config), preparation=shapes.settings, resume=resume)
-    stages = plan(config.training, shapes=len(indices))
+    plans = plan(config.training, shapes=len(indices))
     validator = Validator(shapes, config, group, fallback=indices)
     with (
         _writer(run, group, step=state.step) as writer,
-        tqdm(total=stages[-1].end, initial=state.step, unit="step", disable=not group.is_first) as bar,
+        tqdm(total=plans[-1].end, initial=state.step, unit="step", disable=not group.is_first) as bar,
     ):
-        job = Job(config, shapes, indices, stages, run, group, validator, writer, bar)
+        job = Job(config, shapes, indices, plans, run, group, validator, writer, bar)
         job.reported = (state.step, state.seconds)
         with _stop_on_signal(job.stopped):
-            for stage in stages:
-                if state.step < min(stage.end, job.last_step) and not _should_stop(state, job):
-                    run_stage(state, job, stage)
+            for part in plans:
+                if state.step < min(part.end, job.last_step) and not _should_stop(state, job):
+                    run_stage(state, job, part)
         finish(state, job)
     return state
 
@@ -110,7 +109,8 @@ def start(model: Model, config: RunConfig, run: RunDir, group: Group, *, resume:
 def run_stage(state: State, job: Job, stage: StagePlan) -> None:
     """The steps of one stage, from wherever the state stands."""
     section, level = job.config.training, stage.stage.level
-    source, line = open_source(job.shapes, job.indices, level=level, device=job.group.device, section=job.config.data)
+    data, device = job.config.data, job.group.device
+    source, line = open_source(job.shapes, job.indices, level=level, device=device, section=data, seed=section.seed)
     job.tell(line)
     if state.step == stage.first and stage.number > 0 and section.optim.restart_at_stage:
         state.optimisers = new_optimisers(state.model, job.config)
@@ -234,7 +234,7 @@ def finish(state: State, job: Job) -> None:
 
 
 def _draw(job: Job, stage: StagePlan, step: int) -> Draw:
-    points = job.shapes.level_points[stage.stage.level]
+    points = points_of(job.shapes, stage.stage.level)
     return draw_of_step(stage, step, indices=job.indices, level_points=points, section=job.config.training)
 
 

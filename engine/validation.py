@@ -1,12 +1,15 @@
 """A fixed set of shapes, judged every so often: a loss that decides what is best, and reconstructions to look at."""
 
+import functools
+
 import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from data_processing.commandline import say
-from data_processing.dataset import Draw, open_source, selected
+from data_processing.dataset import Draw, open_source, points_of, selected
 from data_processing.meshes import TriangleMesh
+from data_processing.observed import FIXED, observe_shape
 from data_processing.storage import ShapeSet
 from data_processing.views import THREE_QUARTER, render
 from engine.config import RunConfig
@@ -36,10 +39,14 @@ class Validator:
             indices[np.linspace(0, len(indices) - 1, min(self.section.shapes, len(indices))).astype(int)]
         )
         last = config.training.stages[-1]
-        points = min(last.points, shapes.level_points[last.level])
-        size = config.training.batch_shapes
-        self.draws = [Draw(self.indices[i : i + size], 0, points) for i in range(0, len(self.indices), size)]
-        self.source, _ = open_source(shapes, self.indices, level=last.level, device=group.device, section=config.data)
+        points = min(last.points, points_of(shapes, last.level))
+        size, data, seed = config.training.batch_shapes, config.data, config.training.seed
+        parts = [self.indices[i : i + size] for i in range(0, len(self.indices), size)]
+        self.draws = [Draw(part, 0, points, epoch=FIXED) for part in parts]
+        self.source, _ = open_source(
+            shapes, self.indices, level=last.level, device=group.device, section=data, seed=seed
+        )
+        self.look = functools.partial(observe_shape, shapes, section=data.input, seed=seed)
 
     @torch.no_grad()
     def loss(self, state: State) -> float:
@@ -70,8 +77,7 @@ class Validator:
 
     @torch.no_grad()
     def _reconstruct(self, model: Model, index: int) -> TriangleMesh:
-        voxels = torch.from_numpy(self.shapes.voxels(index)).to(self.group.device).float()
-        code = model.encode(voxels[None, None])
+        code = model.encode(self.look(index).inputs_1RRR[None].to(self.group.device))
         return extract(
             field_of(model, code),
             iso_level=model.iso_level,

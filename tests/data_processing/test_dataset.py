@@ -10,12 +10,14 @@ import torch
 from data_processing.dataset import (
     DataSection,
     Draw,
+    Recipe,
     ResidentShapes,
     StreamedShapes,
     assemble,
     bytes_per_shape,
     open_source,
     selected,
+    stack_rows,
     unpack_bits,
 )
 from data_processing.storage import ShapeSet, open_shapes
@@ -71,8 +73,9 @@ def test_points_wrap_around_the_end(shapes: ShapeSet):
     raw = published("train")
     (batch,) = ResidentShapes(shapes, np.arange(4), level=16, device=CPU).batches([Draw(np.array([2]), 4090, 10)])
     assert np.array_equal(batch.values_BN[0].numpy(), raw["values_16"][2, [*range(4090, 4096), 0, 1, 2, 3], 0])
-    packed = tuple(torch.from_numpy(shapes.packed(2)[key])[None] for key in ("voxels", "points_16", "values_16"))
-    whole = assemble(packed, Draw(np.array([2]), 0, 4096), resolution=64)
+    packed = stack_rows(shapes, [2], ("voxels", "points_16", "values_16"))
+    recipe = Recipe(shapes.names, shapes.layout, 16, DataSection(Path("x")), seed=0)
+    whole = assemble(packed, Draw(np.array([2]), 0, 4096), recipe)
     assert torch.equal(batch.points_BN3[0, :6], whole.points_BN3[0, 4090:])
     assert torch.equal(batch.points_BN3[0, 6:], whole.points_BN3[0, :4])
 

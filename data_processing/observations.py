@@ -1,0 +1,141 @@
+"""What the network is shown of a shape: voxels, a marked point cloud, a one-sided scan, a deformed mask.
+
+The section `data.input:` of a training config, and its input volume for a batch of packed rows, made on the device.
+Everything random depends on a key of the shape alone (`draws`): the same shape in the same epoch looks the same in any
+batch, on any device, in a resumed run. Of a single shape or file, for generation: see observed.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from data_processing.bits import bits_at, unpack_bits
+from data_processing.coordinates import from_fixed, voxel_centres, voxel_index
+from data_processing.deform import DeformSection, deform
+from data_processing.draws import derived, directions, integers, normals, subsets, uniforms
+from data_processing.shards import Layout, refuse_absent
+
+Kind = Literal["voxels", "solid", "points", "scan", "deformed"]
+CLOUDS = ("points", "scan")
+
+
+@dataclass(frozen=True)
+class InputSection:
+    """The `data.input:` section.
+
+    voxels: the stored 64^3, where any voxel of 256^3 is inside (IM-NET's). solid: the stored occupancy of a grid.
+    deformed: that, deformed anew in each epoch. points: points of the surface, each marked in the cell that holds it.
+    scan: those that one of the stored cameras sees, another camera in each epoch.
+    """
+
+    kind: Kind = "voxels"
+    resolution: int = 64  # cells along each edge of the cube
+    points: int = 3000  # points, scan: as many of the stored points at random, others in each epoch; 0: all there are
+    noise: float = 0.0  # points, scan: sigma in cube units, before marking; others: share of the cells that are flipped
+    crop: tuple[float, float] = (0.0, 0.0)  # a plane across a random direction cuts off such a share of the extent
+    deform: DeformSection = field(default_factory=DeformSection)
+
+    def __post_init__(self) -> None:
+        low, high = self.crop
+        if self.resolution < 2 or self.resolution % 2 or self.points < 0:
+            raise ValueError(
+                f"data.input: expected an even resolution and a number of points, got {self.resolution}, {self.points}"
+            )
+        if not (self.noise >= 0 and (self.kind in CLOUDS or self.noise < 1)):
+            raise ValueError(f"data.input: noise must be a sigma, or of voxels a share below 1; got {self.noise}")
+        if not 0 <= low <= high < 1:
+            raise ValueError(f"data.input: crop must be a range of shares in [0, 1), got [{low}, {high}]")
+
+
+def fields_of(section: InputSection) -> tuple[str, ...]:
+    """The fields of a packed row that the input is made of."""
+    return {
+        "voxels": ("voxels",),
+        "solid": (f"grid_{section.resolution}",),
+        "deformed": (f"grid_{section.resolution}",),
+        "points": ("surface_points",),
+        "scan": ("surface_points", "surface_visible"),
+    }[section.kind]
+
+
+def check_fields(section: InputSection, layout: Layout, path: Path) -> None:
+    """ValueError when a data set does not hold what the input is made of; says what to prepare."""
+    refuse_absent(path, layout, fields_of(section))
+    if section.kind == "voxels" and section.resolution != layout.voxel_resolution:
+        raise ValueError(
+            f"{path}: data.input has voxels of {section.resolution}^3, the data set of {layout.voxel_resolution}^3; "
+            "of other resolutions there is kind: solid"
+        )
+    if section.kind in CLOUDS and section.points > layout.surface_points:
+        raise ValueError(f"{path}: data.input wants {section.points} points, {layout.surface_points} are stored")
+
+
+def observe(packed: Mapping[str, torch.Tensor], section: InputSection, keys_B: torch.Tensor) -> torch.Tensor:
+    """The input volume (B, 1, R, R, R) float32, 0 or 1, of packed rows (B, ...) on their device."""
+    if section.kind in CLOUDS:
+        return mark(*seen_points(packed, section, keys_B), section.resolution)
+    cells_BRRR = unpack_bits(packed[fields_of(section)[0]]).view(-1, *[section.resolution] * 3)
+    if section.kind == "deformed":
+        cells_BRRR = deform(cells_BRRR, section.deform, derived(keys_B, "deform"))
+    kept_BRRR = _kept_cells(cells_BRRR, section, keys_B) if section.crop[1] else None  # of the shape before noise
+    if section.noise:
+        flipped = uniforms(derived(keys_B, "noise"), section.resolution**3) < section.noise
+        cells_BRRR = cells_BRRR ^ flipped.view_as(cells_BRRR)
+    if kept_BRRR is not None:
+        cells_BRRR = cells_BRRR * kept_BRRR
+    return cells_BRRR[:, None].float()
+
+
+def seen_points(
+    packed: Mapping[str, torch.Tensor], section: InputSection, keys_B: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points (B, N, 3) float32 in cube coordinates, and which of them are seen (B, N) bool."""
+    stored_BP3 = packed["surface_points"]
+    allowed_BP = torch.ones(stored_BP3.shape[:2], dtype=torch.bool, device=stored_BP3.device)
+    if section.kind == "scan":
+        visible = packed["surface_visible"]  # (B, P, V/8)
+        camera_B = integers(derived(keys_B, "camera"), 1, 8 * visible.shape[2])
+        allowed_BP = bits_at(visible, camera_B[:, None].expand(-1, visible.shape[1], 1))[..., 0].bool()
+    if section.points:
+        chosen_BN = subsets(derived(keys_B, "points"), min(section.points, stored_BP3.shape[1]), allowed_BP)
+        stored_BP3 = stored_BP3.gather(1, chosen_BN[..., None].expand(-1, -1, 3))
+        allowed_BP = allowed_BP.gather(1, chosen_BN)
+    points_BN3 = from_fixed(stored_BP3)
+    if section.noise:
+        noise_BN3 = normals(derived(keys_B, "noise"), points_BN3[0].numel()).view_as(points_BN3)
+        points_BN3 = points_BN3 + noise_BN3 * section.noise
+    if section.crop[1]:
+        x, y, z = directions(derived(keys_B, "direction"), 1).unbind(-1)
+        height_BN = points_BN3[..., 0] * x + points_BN3[..., 1] * y + points_BN3[..., 2] * z
+        allowed_BP = allowed_BP & (height_BN <= _limit(height_BN, allowed_BP, section, keys_B))
+    return points_BN3, allowed_BP
+
+
+def mark(points_BN3: torch.Tensor, seen_BN: torch.Tensor, resolution: int) -> torch.Tensor:
+    """(B, 1, R, R, R) float32: 1 in every cell that holds a seen point. Points beyond the cube count at its border."""
+    x, y, z = voxel_index(points_BN3, resolution).unbind(-1)
+    cells = torch.zeros(len(points_BN3), resolution**3, device=points_BN3.device)
+    cells.scatter_reduce_(1, (x * resolution + y) * resolution + z, seen_BN.float(), "amax")
+    return cells.view(-1, 1, resolution, resolution, resolution)
+
+
+def _kept_cells(cells_BRRR: torch.Tensor, section: InputSection, keys_B: torch.Tensor) -> torch.Tensor:
+    """(B, R, R, R) bool: the cells whose centres are on this side of the plane that cuts a shape off."""
+    centre_R = voxel_centres(torch.arange(section.resolution, device=cells_BRRR.device), section.resolution)
+    x, y, z = (axis * centre_R for axis in directions(derived(keys_B, "direction"), 1).unbind(-1))
+    height = (x[:, :, None, None] + y[:, None, :, None] + z[:, None, None, :]).flatten(1)
+    limit = _limit(height, cells_BRRR.flatten(1).bool(), section, keys_B)
+    return (height <= limit).view_as(cells_BRRR)
+
+
+def _limit(
+    height_BN: torch.Tensor, there_BN: torch.Tensor, section: InputSection, keys_B: torch.Tensor
+) -> torch.Tensor:
+    """(B, 1): where along the direction a shape is cut off, so that the drawn share of its extent is beyond."""
+    low = torch.where(there_BN, height_BN, torch.inf).amin(1, keepdim=True)
+    high = torch.where(there_BN, height_BN, -torch.inf).amax(1, keepdim=True)
+    least, most = section.crop
+    return high - (high - low) * (least + (most - least) * uniforms(derived(keys_B, "crop"), 1))
