@@ -1,11 +1,12 @@
-"""Feature sampling on a CPU as autograd functions over the kernels, a few thousand points at a time.
+"""Feature sampling on a CPU as autograd functions over the kernels.
 
 Of the layer, coarse grids are folded: voxels times columns first, then the products are sampled. Features of the fine
 grids exist for one chunk of points only and are computed again in backward.
 """
 
+import dataclasses
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from engine.ops.feature_sampling_kernels import Grid
 
 HAS_NUMBA = importlib.util.find_spec("numba") is not None
-CHUNK = 2048  # points: their features (791 columns at published sizes) and the layer's weight stay in cache
+# Points whose features exist at once: 52 MB at published sizes. Fewer would stay in cache, but torch's threads keep
+# spinning for milliseconds after every product and would take the cores from the kernels.
+CHUNK = 1 << 14
 
 
 class SampleOnCPU(torch.autograd.Function):
@@ -44,8 +47,8 @@ class SampleOnCPU(torch.autograd.Function):
         features_BNF = torch.empty(*points_BN3.shape[:2], PLACES * sum(channels), dtype=dtype)
         for shape, points_N3 in enumerate(points_BN3.to(dtype)):
             rows = {scale: rows_of(volume[shape], dtype) for scale, volume in enumerate(volumes)}
-            for chunk_M, points_M3 in _chunks(points_N3):
-                gather(_grids(rows, columns, points_M3, sampling), chunk_M, features_BNF[shape])
+            order_N = order_by_cell(points_N3)
+            gather(_grids(rows, columns, points_N3[order_N], sampling), order_N, features_BNF[shape])
         return features_BNF
 
     @staticmethod
@@ -59,8 +62,8 @@ class SampleOnCPU(torch.autograd.Function):
         gradient_BNF = gradient_BNF.contiguous()
         for shape, points_N3 in enumerate(points_BN3.to(gradient_BNF.dtype)):
             rows = {scale: gradient[shape] for scale, gradient in gradients.items()}
-            for chunk_M, points_M3 in _chunks(points_N3):
-                scatter(_grids(rows, columns, points_M3, ctx.sampling), chunk_M, gradient_BNF[shape])
+            order_N = order_by_cell(points_N3)
+            scatter(_grids(rows, columns, points_N3[order_N], ctx.sampling), order_N, gradient_BNF[shape])
         return None, None, *_volumes(ctx.gradients, gradients)
 
 
@@ -132,18 +135,20 @@ class _Layer:
         """Fill the outputs of one shape."""
         from engine.ops.feature_sampling_kernels import gather
 
-        dtype, fine = out_NO.dtype, {scale: rows[scale] for scale in self.fine}
+        dtype = out_NO.dtype
         folded = {
             scale: product(rows[scale].to(dtype), weight_QC).to(points_N3.dtype).view(-1, len(bias_O))
             for scale, weight_QC in self.folded_QC.items()
         }
-        for chunk_M, points_M3 in _chunks(points_N3):
-            features_MG = points_M3.new_empty(len(chunk_M), self.weight_OG.shape[1])
-            here_M = torch.arange(len(chunk_M))
-            gather(_grids(fine, self.starts, points_M3, sampling), here_M, features_MG)
-            out_MO = product(features_MG.to(dtype), self.weight_OG, bias_O).to(points_N3.dtype)
-            gather(_grids(folded, None, points_M3, sampling), here_M, out_MO)
-            out_NO[chunk_M] = out_MO.to(dtype)
+        order_N = order_by_cell(points_N3)
+        fine_grids = _grids({s: rows[s] for s in self.fine}, self.starts, points_N3[order_N], sampling)
+        sums_NO = points_N3.new_empty(out_NO.shape)
+        for chunk in _chunks(len(points_N3)):
+            features_MG = points_N3.new_empty(chunk.stop - chunk.start, self.weight_OG.shape[1])
+            gather(_chunk_of(fine_grids, chunk), torch.arange(len(features_MG)), features_MG)
+            sums_NO[order_N[chunk]] = product(features_MG.to(dtype), self.weight_OG, bias_O).to(sums_NO.dtype)
+        gather(_grids(folded, None, points_N3[order_N], sampling), order_N, sums_NO)
+        out_NO.copy_(sums_NO)
 
     def backward(
         self,
@@ -158,23 +163,26 @@ class _Layer:
         from engine.ops.feature_sampling_kernels import gather, scatter
 
         dtype, working, outputs = gradient_NO.dtype, points_N3.dtype, gradient_NO.shape[1]
-        fine, wanted = {scale: rows[scale] for scale in self.fine}, {s: into[s] for s in self.fine if s in into}
+        order_N = order_by_cell(points_N3)
+        points_N3 = points_N3[order_N]
         folded = {
             scale: rows[scale].new_zeros(len(rows[scale]) * PLACES, outputs)
             for scale in self.folded_QC
             if scale in into or weight_gradient_OF is not None
         }
+        scatter(_grids(folded, None, points_N3, sampling), order_N, gradient_NO.to(working).contiguous())
+        read = _grids({s: rows[s] for s in self.fine}, self.starts, points_N3, sampling)
+        added = _grids({s: into[s] for s in self.fine if s in into}, self.starts, points_N3, sampling)
         fine_gradient_OG = torch.zeros(self.weight_OG.shape, dtype=working)
-        for chunk_M, points_M3 in _chunks(points_N3):
-            gradient_MO, here_M = gradient_NO[chunk_M], torch.arange(len(chunk_M))
+        for chunk in _chunks(len(points_N3)):
+            gradient_MO, rows_M = gradient_NO[order_N[chunk]], torch.arange(chunk.stop - chunk.start)
             if weight_gradient_OF is not None:
-                features_MG = points_M3.new_empty(len(chunk_M), self.weight_OG.shape[1])
-                gather(_grids(fine, self.starts, points_M3, sampling), here_M, features_MG)
+                features_MG = points_N3.new_empty(len(rows_M), self.weight_OG.shape[1])
+                gather(_chunk_of(read, chunk), rows_M, features_MG)
                 fine_gradient_OG += product(gradient_MO.t(), features_MG.to(dtype).t())
-            if wanted:
+            if added:
                 gradient_MG = product(gradient_MO, self.weight_OG.t()).to(working)
-                scatter(_grids(wanted, self.starts, points_M3, sampling), here_M, gradient_MG)
-            scatter(_grids(folded, None, points_M3, sampling), here_M, gradient_MO.to(working))
+                scatter(_chunk_of(added, chunk), rows_M, gradient_MG)
         self._finish(rows, folded, fine_gradient_OG, into, weight_gradient_OF, dtype)
 
     def _finish(
@@ -202,16 +210,17 @@ class _Layer:
                 weight_gradient_OF[:, columns] += fine_gradient_OG[:, start : start + width]
 
 
-def _chunks(points_N3: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Indices and points in the order of cells, a chunk at a time. The size of a chunk decides the order of additions:
-    it must not depend on the number of threads."""
-    for chunk_M in order_by_cell(points_N3).split(CHUNK):
-        if len(chunk_M):
-            yield chunk_M, points_N3[chunk_M]
+def _chunks(points: int) -> list[slice]:
+    """Their size decides the order of additions into the weight's gradient: it must not depend on threads."""
+    return [slice(start, min(start + CHUNK, points)) for start in range(0, points, CHUNK)]
+
+
+def _chunk_of(grids: "list[Grid]", chunk: slice) -> "list[Grid]":
+    return [dataclasses.replace(grid, coordinates_N73=grid.coordinates_N73[chunk]) for grid in grids]
 
 
 def _grids(
-    rows: Mapping[int, torch.Tensor], columns: Mapping[int, int] | None, points_M3: torch.Tensor, sampling: Sampling
+    rows: Mapping[int, torch.Tensor], columns: Mapping[int, int] | None, points_N3: torch.Tensor, sampling: Sampling
 ) -> "list[Grid]":
     """The scales as the kernels take them; without columns they are folded."""
     from engine.ops.feature_sampling_kernels import Grid
@@ -221,7 +230,7 @@ def _grids(
         voxels = len(rows_VC) // (PLACES if columns is None else 1)
         resolution = round(voxels ** (1 / 3))
         if resolution not in coordinates:
-            coordinates[resolution] = sampling.coordinates(points_M3[None], resolution)[0].contiguous()
+            coordinates[resolution] = sampling.coordinates(points_N3[None], resolution)[0].contiguous()
         column = 0 if columns is None else columns[scale]
         grids.append(Grid(rows_VC, coordinates[resolution], resolution, column, folded=columns is None))
     return grids

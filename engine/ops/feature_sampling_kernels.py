@@ -4,7 +4,8 @@ Additions have a fixed order whatever the number of threads: gathering writes ev
 owns a range of grid lines and walks all points in their order, so no voxel is shared and none needs an atomic.
 
 Import this module where a kernel is about to run: it needs numba. The kernels are serial and release the interpreter's
-lock; plain threads run them, so that no second OpenMP runtime competes with torch's.
+lock; plain threads run them, because they need no setting up, survive forks and compile in a third of the time. Call
+them rarely, with many points: for milliseconds after each of its operators torch's idle threads spin on these cores.
 """
 
 import functools
@@ -37,30 +38,30 @@ class Grid:
 
 def gather(grids: Sequence[Grid], target_N: torch.Tensor, features: torch.Tensor) -> None:
     """Write 7 C columns of each grid into row target_N[n] of the features (M, F); add C columns of a folded one."""
-    targets, written = target_N.numpy(), features.numpy()
+    targets, written, arrays = target_N.numpy(), features.numpy(), [_arrays(grid) for grid in grids]
 
     def part(number: int, parts: int) -> None:
         first, last = (len(targets) * bound // parts for bound in (number, number + 1))
-        for grid in grids:
-            _gather(*_arrays(grid), first, last, targets, written)
+        for of_grid in arrays:
+            _gather(*of_grid, first, last, targets, written)
 
     _in_parallel(part)
 
 
 def scatter(grids: Sequence[Grid], target_N: torch.Tensor, gradient: torch.Tensor) -> None:
     """The transpose of `gather`: add to the rows of the grids what stands in row target_N[n] of the gradient (M, F)."""
-    targets, read = target_N.numpy(), gradient.numpy()
+    targets, read, arrays = target_N.numpy(), gradient.numpy(), [_arrays(grid) for grid in grids]
     bounds = [_shares_of_lines(grid, torch.get_num_threads()) for grid in grids]
 
     def part(number: int, parts: int) -> None:
-        for grid, lines in zip(grids, bounds, strict=True):
-            _scatter(*_arrays(grid), targets, read, lines[number], lines[number + 1])
+        for of_grid, lines in zip(arrays, bounds, strict=True):
+            _scatter(*of_grid, targets, read, lines[number], lines[number + 1])
 
     _in_parallel(part)
 
 
 def _arrays(grid: Grid) -> tuple[NDArray, NDArray, int, int, bool]:
-    return grid.rows_VC.numpy(), grid.coordinates_N73.numpy(), grid.resolution, grid.column, grid.folded
+    return grid.rows_VC.detach().numpy(), grid.coordinates_N73.numpy(), grid.resolution, grid.column, grid.folded
 
 
 def _shares_of_lines(grid: Grid, parts: int) -> list[int]:
