@@ -1,11 +1,15 @@
-"""Small data sets shared by tests: boxes of known sizes, in the layout of the published HDF5 files."""
+"""Small data sets shared by tests: boxes of known sizes, as published HDF5 files, or prepared from meshes."""
 
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
+import trimesh
 
+from data_processing.config import build
+from data_processing.job import prepare_folder
+from data_processing.prepare import DataConfig
 from data_processing.sampling import max_pool, sample_levels
 from data_processing.seeds import numpy_generator
 
@@ -35,3 +39,32 @@ def write_published(folder: Path, *, train: int, test: int) -> Path:
                 file.create_dataset(key, data=np.stack(values), compression="gzip")
         (folder / f"boxes_{split}.txt").write_text("".join(f"{name}\n" for name in names))
     return folder / "boxes_train.hdf5"
+
+
+def box_corners(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper corner of a box with three different sides far from the origin, drawn by name."""
+    random = numpy_generator("corners", name)
+    lower = random.uniform(-50, 50, 3)
+    return lower, lower + np.array([2.0, 3.0, 4.0]) * random.uniform(0.8, 1.2, 3)
+
+
+CONTENTS = {
+    "voxels": 0,
+    "levels": False,
+    "grids": [16, 32],
+    "boundary": {"sigmas": [0.1, 0.01], "points": 2000},
+    "surface": {"points": 1024, "views": 8},
+}
+
+
+def write_prepared(folder: Path, *, shapes: int = 5) -> Path:
+    """A data set of ours with grids, points near the surface and surface points, of boxes as meshes in folder/raw."""
+    raw = folder / "raw" / "boxes"
+    raw.mkdir(parents=True)
+    names = [f"box{number}" for number in range(shapes)]
+    for name in names:
+        trimesh.creation.box(bounds=box_corners(name)).export(raw / f"{name}.ply")
+    settings = {"name": "boxes", "input": folder / "raw", "output": folder / "set", "workers": 1, "contents": CONTENTS}
+    config = build(DataConfig, {**settings, "splits": {"rule": "published"}}, where="test")
+    assert prepare_folder(config) == 0
+    return config.folder
