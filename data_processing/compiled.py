@@ -11,8 +11,8 @@ import numba
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, compiled at its first call, on one thread, with IEEE arithmetic: sums are not reordered."""
+    """The function, compiled at its first call, on one thread: every operation is rounded as numpy rounds it."""
     try:
-        return numba.njit(function, cache=True, nogil=True)
+        return numba.njit(function, cache=True, nogil=True, error_model="numpy")
     except RuntimeError:  # no folder for a cache can be written
-        return numba.njit(function, nogil=True)
+        return numba.njit(function, nogil=True, error_model="numpy")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -176,15 +177,42 @@ def sample_surface(
     mesh: TriangleMesh, count: int, generator: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points (N, 3) uniform over the area, and the unit normals (N, 3) of their faces."""
+    kernels = compiled_kernels()
+    if kernels is None:
+        return _sample_by_arrays(mesh, count, generator)
+    vertices = np.ascontiguousarray(mesh.vertices, dtype=np.float64)
+    faces = np.ascontiguousarray(mesh.faces, dtype=np.int64)
+    cumulative, normals = kernels.cumulative_area(vertices, faces)
+    _refuse_no_area(cumulative)
+    return kernels.place(vertices, faces, cumulative, normals, generator.random((3, count)))
+
+
+def _sample_by_arrays(
+    mesh: TriangleMesh, count: int, generator: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     corners = mesh.triangles()
     normals, area = _normals(corners)
-    if not area.sum() > 0:
-        raise ValueError("cannot sample a surface without area")
     cumulative = np.cumsum(area)
+    _refuse_no_area(cumulative)
     face = np.searchsorted(cumulative, generator.random(count) * cumulative[-1], side="right").clip(max=len(area) - 1)
     root, along = np.sqrt(generator.random((count, 1))), generator.random((count, 1))
     a, b, c = corners[face].transpose(1, 0, 2)
     return a * (1 - root) + b * root * (1 - along) + c * root * along, normals[face]
+
+
+def _refuse_no_area(cumulative_F: NDArray[np.float64]) -> None:
+    if len(cumulative_F) == 0 or not cumulative_F[-1] > 0:
+        raise ValueError("cannot sample a surface without area")
+
+
+@functools.cache
+def compiled_kernels() -> ModuleType | None:
+    """The module surface_kernels, imported at the first need; None without numba."""
+    try:
+        from data_processing import surface_kernels
+    except ImportError:
+        return None
+    return surface_kernels
 
 
 def _parse(data: bytes, suffix: str, folder: Path) -> trimesh.Scene:
