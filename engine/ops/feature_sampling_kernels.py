@@ -66,11 +66,10 @@ def _arrays(grid: Grid) -> tuple[NDArray, NDArray, int, int, bool]:
 
 def _shares_of_lines(grid: Grid, parts: int) -> list[int]:
     """Bounds of ranges of grid lines (z R + y) with about equal work, from every eighth point."""
-    x = np.floor(grid.coordinates_N73.numpy()[::8, :, 1:])
-    lines = np.sort((np.nan_to_num(x[..., 1]) * grid.resolution + np.nan_to_num(x[..., 0])).ravel())
-    last = grid.resolution**2
-    middle = (lines[len(lines) * part // parts] if len(lines) else 0 for part in range(1, parts))
-    return [0, *(int(min(max(line, 0), last)) for line in middle), last]
+    yz = np.clip(np.nan_to_num(grid.coordinates_N73.numpy()[::8, :, 1:]), 0, grid.resolution - 1).astype(np.int64)
+    lines = np.sort((yz[..., 1] * grid.resolution + yz[..., 0]).ravel())
+    middle = [int(lines[len(lines) * part // parts]) if len(lines) else 0 for part in range(1, parts)]
+    return [0, *middle, grid.resolution**2]
 
 
 def _in_parallel(part: Callable[[int, int], None]) -> None:

@@ -43,9 +43,9 @@ def places(points_BN3: torch.Tensor, displacement: float) -> torch.Tensor:
 def corners(coordinates_M3: torch.Tensor, resolution: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The eight voxels around each place (index in C order) and their weights: (M, 8) int64 and (M, 8).
 
-    Voxels outside the volume get weight 0 and the index of one inside.
+    Voxels outside the volume get weight 0 and the index of one inside; so do all eight of a place that is not a number.
     """
-    lower_M3 = coordinates_M3.detach().floor()
+    lower_M3 = coordinates_M3.detach().floor().nan_to_num(nan=-2.0)
     ends_M32 = torch.stack([lower_M3, lower_M3 + 1], dim=-1)
     weights_M32 = torch.stack([ends_M32[..., 1] - coordinates_M3, coordinates_M3 - ends_M32[..., 0]], dim=-1)
     weights_M32 = weights_M32.masked_fill((ends_M32 < 0) | (ends_M32 > resolution - 1), 0)

@@ -34,7 +34,8 @@ def sample(
         for volume in volumes:
             rows_VC, resolution = rows_of(volume[shape], dtype), volume.shape[-1]
             coordinates_M3 = sampling.coordinates(points_N3[None], resolution)[0].flatten(0, 1)
-            scales.append(interpolate(rows_VC, coordinates_M3, resolution).view(len(points_N3), -1))
+            sampled_MC = interpolate(rows_VC, coordinates_M3, resolution)
+            scales.append(sampled_MC.view(len(points_N3), PLACES * volume.shape[1]))
         shapes.append(torch.cat(scales, dim=1))
     return torch.stack(shapes)
 
@@ -53,14 +54,14 @@ def sampled_linear(
     pays = [pays_to_fold(v.shape[1], v.shape[2], outputs=outputs, points=points) for v in volumes]
     fine = [scale for scale, folds in enumerate(pays) if not folds]
     features_BNG = sample([volumes[scale] for scale in fine], points_BN3, sampling, interpolate)
-    out_BNO = F.linear(
-        features_BNG, torch.cat([weight_OF[:, :0], *(weight_OF[:, columns[s]] for s in fine)], 1), bias_O
-    )
+    weight_OG = torch.cat([weight_OF[:, :0], *(weight_OF[:, columns[scale]] for scale in fine)], dim=1)
+    sums_BNO = F.linear(features_BNG, weight_OG, bias_O)
+    dtype = sums_BNO.dtype
     for scale, folds in enumerate(pays):
         if folds:
             weight_POC = weight_OF[:, columns[scale]].unflatten(1, (PLACES, -1)).transpose(0, 1)
-            out_BNO = out_BNO + _sample_products(volumes[scale], points_BN3, weight_POC, sampling, interpolate)
-    return out_BNO
+            sums_BNO = sums_BNO + _sample_products(volumes[scale], points_BN3, weight_POC, sampling, interpolate)
+    return sums_BNO.to(dtype)
 
 
 def _sample_products(
