@@ -18,7 +18,7 @@ from engine.ops.feature_sampling import PLACES, sampled_linear
 from engine.ops.linear_leaky import linear_leaky
 from ifnet.encoder import Encoder, Padding
 
-CHUNK = {"cpu": 1 << 14, "cuda": 1 << 17}  # points decoded at once where the config leaves it to us
+POINTS_PER_CHUNK = 1 << 16  # where the config leaves it to us; the features of these never lie in memory all at once
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Config:
     align_corners: bool = False  # True: as the original weights were trained; shapes then lie a cell's half off
     append_point: bool = False  # the point itself, after its features
     dropout: float = 0.0  # after the first two layers of the decoder
-    points_per_chunk: int = 0  # decoded at once; 0: chosen for the device
+    points_per_chunk: int = 0  # of a shape, decoded at once; 0: chosen for us
 
     def __post_init__(self) -> None:
         if not self.stages or not all(self.stages) or not self.decoder_widths:
@@ -118,7 +118,7 @@ class IFNet(nn.Module):
 
     def decode(self, points_BN3: torch.Tensor, code: Sequence[torch.Tensor]) -> torch.Tensor:
         """(B, N, 3) cube coordinates to (B, N) logits; inside is greater than `iso_level`."""
-        chunks = points_BN3.split(self._points_per_chunk(points_BN3.device), dim=1)
+        chunks = points_BN3.split(self._points_per_chunk, dim=1)
         return torch.cat([self.decoder(chunk, code) for chunk in chunks], dim=1)
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
@@ -130,19 +130,19 @@ class IFNet(nn.Module):
         right = torch.zeros((), device=batch.values_BN.device)
 
         def error_of(shape: slice, chunk: slice, code: Sequence[torch.Tensor]) -> torch.Tensor:
-            logits = self.decode(batch.points_BN3[shape, chunk], code).float()
+            logits = self.decode(batch.points_BN3[shape, chunk], code).to(batch.values_BN.dtype)
             values = batch.values_BN[shape, chunk]
             right.add_(((logits.detach() > self.iso_level) == (values > 0.5)).sum())
             return F.binary_cross_entropy_with_logits(logits, values, reduction="sum") / shapes
 
-        code = self.encoder(batch.inputs, real=getattr(batch, "real", True))
+        code = self.encoder(batch.inputs, real=batch.real)
         parameters = list(self.decoder.parameters())
-        size = self._points_per_chunk(batch.points_BN3.device)
-        loss = sum_over_points(error_of, code, parameters, points=points, points_per_chunk=size)
+        loss = sum_over_points(error_of, code, parameters, points=points, points_per_chunk=self._points_per_chunk)
         yield (
             "ifnet",
             {"loss": loss, "loss_per_point": loss.detach() / points, "accuracy": right / (shapes * points)},
         )
 
-    def _points_per_chunk(self, device: torch.device) -> int:
-        return self.config.points_per_chunk or CHUNK.get(device.type, CHUNK["cpu"])
+    @property
+    def _points_per_chunk(self) -> int:
+        return self.config.points_per_chunk or POINTS_PER_CHUNK

@@ -14,9 +14,8 @@ from typing import Any
 import torch
 
 from data_processing.commandline import DONE, Parser, run, say
-from data_processing.config import to_plain
+from data_processing.config import build, to_plain
 from data_processing.dataset import DataSection
-from data_processing.published_hdf5 import PUBLISHED_PREPARATION
 from engine.config import RunConfig, Stage, TrainingSection
 from engine.foreign_weights import (
     read_mapping,
@@ -48,6 +47,14 @@ SETUPS = {
         append_point=True,
     ),
     "organs": Config(convolution_padding="replicate"),
+}
+INPUTS: dict[str, dict[str, Any]] = {  # what the networks were shown: sections `data.input:`
+    "voxels_32": {"kind": "solid", "resolution": 32},
+    "voxels_128": {"kind": "solid", "resolution": 128},
+    "points_300": {"kind": "points", "resolution": 128, "points": 300},
+    "points_3000": {"kind": "points", "resolution": 128, "points": 3000},
+    "single_view": {"kind": "scan", "resolution": 256, "points": 0},
+    "organs": {"kind": "deformed", "resolution": 128},
 }
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
@@ -138,13 +145,28 @@ def run_config(config: Config, *, setup: str, out: Path, data: Path) -> RunConfi
         name=out.name,
         runs=out.parent,
         model={"type": "ifnet", **to_plain(config)},
-        data=DataSection(path=data),
+        data=build(DataSection, {"path": data, "input": INPUTS[setup]}, where=setup),
         training=TrainingSection(
-            stages=(Stage(level=64, epochs=1500, points=50_000),),
+            stages=(Stage(level="boundary", epochs=1500, points=50_000),),
             batch_shapes=6,
-            optim=OptimSection(learning_rate=1e-4, betas=(0.9, 0.999)),
+            optim=OptimSection(learning_rate=1e-4, betas=(0.9, 0.999), weight_decay=1e-5 * (setup == "organs")),
         ),
     )
+
+
+def preparation(setup: str) -> dict[str, Any]:
+    """How a user's own file has to lie and what a data set has to hold: a data config.
+
+    Shapes fill the cube (longest edge 1); organs were cut out as 128^3 voxels of 1.5 mm.
+    """
+    kind, resolution = INPUTS[setup]["kind"], INPUTS[setup]["resolution"]
+    contents: dict[str, Any] = {"voxels": 0, "levels": False, "boundary": {"sigmas": [0.1, 0.01], "points": 100_000}}
+    if kind in ("points", "scan"):
+        contents["surface"] = {"points": 32768, "views": 16 if kind == "scan" else 0}
+    else:
+        contents["grids"] = [resolution]
+    normalisation = {"by": "fixed", "length": 192.0} if setup == "organs" else {"by": "longest_edge", "length": 1.0}
+    return {"name": "published", "input": ".", "normalisation": normalisation, "contents": contents}
 
 
 def main() -> int:
@@ -170,7 +192,7 @@ def main() -> int:
         model,
         run_config(config, setup=arguments.setup, out=arguments.out, data=arguments.data),
         arguments.out,
-        preparation=PUBLISHED_PREPARATION,
+        preparation=preparation(arguments.setup),
     )
     count = sum(parameter.numel() for parameter in model.parameters())
     say(
