@@ -121,12 +121,18 @@ def _scan_by_kernels(
 ) -> NDArray[np.int16]:
     place = np.asarray(frame.middle, dtype=np.float64), frame.side
     corners = kernels.to_lattice(np.ascontiguousarray(triangles, dtype=np.float64), *place)
-    bits = min(max(round(math.log2(len(corners)) / 2), 4), 10)
-    while bits and kernels.count_in_columns(corners, bits) > COLUMN_ENTRIES * len(corners):
-        bits -= 1  # large faces lie in many columns
     known = kernels.known_cells(corners, POINT_CELLS.bit_length() - 1)
     points = np.ascontiguousarray(points, dtype=np.float64)
-    return kernels.winding(corners, *kernels.columns(corners, bits), known, points, *place)
+    winding = kernels.look_up(known, points, *place)
+    near = np.flatnonzero(winding == UNKNOWN)
+    if len(near):
+        bits = min(max(round(math.log2(len(corners)) / 2), 4), 10)
+        while bits and kernels.count_in_columns(corners, bits) > COLUMN_ENTRIES * len(corners):
+            bits -= 1  # large faces lie in many columns
+        lines, heights, key = kernels.lattice_points(points, near, *place)
+        order = np.argsort(key)
+        winding[near] = kernels.count_crossings(corners, *kernels.columns(corners, bits), known, lines, heights, order)
+    return winding
 
 
 def _scan_by_tensors(

@@ -14,6 +14,7 @@ LATTICE_BITS = 28
 HALF = 1 << (LATTICE_BITS - 1)  # from the middle of the cube to its sides
 UNKNOWN = 32767
 SLACK = 2  # lattice units; rounding moves vertices and points by half of one
+KEY_SHIFT = 21  # points are sorted by slices of this width
 SMALL = 8  # cells of a box that are marked without another test
 
 
@@ -218,52 +219,85 @@ def _square_meets(c: NDArray[np.int32], p: int, q: int, turn: int, x: int, y: in
 
 
 @compiled
-def winding(
-    corners_F9: NDArray[np.int32],
-    start: NDArray[np.int64],
-    entries_E3: NDArray[np.int32],
-    known_RRR: NDArray[np.int16],
-    points_N3: NDArray[np.float64],
-    middle_3: NDArray[np.float64],
-    side: float,
+def look_up(
+    known_RRR: NDArray[np.int16], points_N3: NDArray[np.float64], middle_3: NDArray[np.float64], side: float
 ) -> NDArray[np.int16]:
-    """Sum of the turns of the faces above each point, (N,)."""
-    size, bits, cell_shift = len(known_RRR), 0, LATTICE_BITS
-    while 1 << (2 * bits) < len(start) - 1:
-        bits += 1
-    while 1 << (LATTICE_BITS - cell_shift) < size:
-        cell_shift -= 1
-    shift = LATTICE_BITS - bits
-    result = np.zeros(len(points_N3), dtype=np.int16)
+    """Winding number (N,) of the cells that hold points, UNKNOWN where a face touches the cell; 0 outside the cube."""
+    shift = _shift(len(known_RRR))
     factor = 2.0 * HALF / side
+    number = np.zeros(len(points_N3), dtype=np.int16)
     for n in range(len(points_N3)):
         x = (points_N3[n, 0] - middle_3[0]) * factor + HALF
         y = (points_N3[n, 1] - middle_3[1]) * factor + HALF
         z = (points_N3[n, 2] - middle_3[2]) * factor + HALF
-        if not (x > 1 and y > 1 and z > 1 and x < 2 * HALF - 1 and y < 2 * HALF - 1 and z < 2 * HALF - 1):
-            continue  # far away, or no number
-        i, j, k = np.int64(x) >> cell_shift, np.int64(y) >> cell_shift, np.int64(z) >> cell_shift
-        number = known_RRR[i, j, k]
-        if number == UNKNOWN:
-            up = down = k
-            while known_RRR[i, j, up] == UNKNOWN and known_RRR[i, j, down] == UNKNOWN:
-                up, down = up + 1, down - 1
-            upwards = known_RRR[i, j, up] != UNKNOWN
-            k = up if upwards else down
-            px = np.int64(np.rint((points_N3[n, 0] - middle_3[0]) / side * (2.0 * HALF)))
-            py = np.int64(np.rint((points_N3[n, 1] - middle_3[1]) / side * (2.0 * HALF)))
-            height = (points_N3[n, 2] - middle_3[2]) / side * (2.0 * HALF)
-            centre = float((k << cell_shift) + (1 << (cell_shift - 1)) - HALF)
-            low, high = (height, centre) if upwards else (centre, height)
-            between = 0
-            column = (((px + HALF) >> shift) << bits) + ((py + HALF) >> shift)
-            for at in range(start[column], start[column + 1]):
-                face, bottom, top = entries_E3[at, 0], entries_E3[at, 1], entries_E3[at, 2]
-                if top > low and bottom <= high + 1 and _box_holds(corners_F9, face, px, py):
-                    turn = _turn(corners_F9, face)
-                    crossing = _crossing(corners_F9, face, turn, px, py)
-                    if low < (float(top) if crossing > top else crossing) <= high:  # not if it is NaN
-                        between += turn
-            number = known_RRR[i, j, k] + (between if upwards else -between)
-        result[n] = number
-    return result
+        if x > 1 and y > 1 and z > 1 and x < 2 * HALF - 1 and y < 2 * HALF - 1 and z < 2 * HALF - 1:  # a NaN is not
+            number[n] = known_RRR[np.int64(x) >> shift, np.int64(y) >> shift, np.int64(z) >> shift]
+    return number
+
+
+@compiled
+def _shift(size: int) -> int:
+    """Bits of a coordinate on the lattice within one of `size` cells, a power of two."""
+    shift = LATTICE_BITS
+    while 1 << (LATTICE_BITS - shift) < size:
+        shift -= 1
+    return shift
+
+
+@compiled
+def lattice_points(
+    points_N3: NDArray[np.float64], chosen_K: NDArray[np.int64], middle_3: NDArray[np.float64], side: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Of the chosen points: x, y (K, 2) on the lattice, heights (K,) not rounded, and a key (K,) that sorts columns."""
+    lines_K2, heights_K = np.empty((len(chosen_K), 2), dtype=np.int64), np.empty(len(chosen_K))
+    key_K = np.empty(len(chosen_K), dtype=np.int64)
+    for at in range(len(chosen_K)):
+        n = chosen_K[at]
+        x = np.int64(np.rint((points_N3[n, 0] - middle_3[0]) / side * (2.0 * HALF)))
+        y = np.int64(np.rint((points_N3[n, 1] - middle_3[1]) / side * (2.0 * HALF)))
+        lines_K2[at, 0], lines_K2[at, 1] = x, y
+        heights_K[at] = (points_N3[n, 2] - middle_3[2]) / side * (2.0 * HALF)
+        key_K[at] = (((x + HALF) >> KEY_SHIFT) << LATTICE_BITS) + y + HALF
+    return lines_K2, heights_K, key_K
+
+
+@compiled
+def count_crossings(
+    corners_F9: NDArray[np.int32],
+    start: NDArray[np.int64],
+    entries_E3: NDArray[np.int32],
+    known_RRR: NDArray[np.int16],
+    lines_K2: NDArray[np.int64],
+    heights_K: NDArray[np.float64],
+    order_K: NDArray[np.int64],
+) -> NDArray[np.int16]:
+    """Winding number (K,) at points: of the nearest known cell above or below, and of the faces up or down to it.
+
+    Points are taken in the given order: those of one column share memory.
+    """
+    cell_shift, bits = _shift(len(known_RRR)), 0
+    while 1 << (2 * bits) < len(start) - 1:
+        bits += 1
+    column_shift = LATTICE_BITS - bits
+    number_K = np.empty(len(order_K), dtype=np.int16)
+    for n in order_K:
+        x, y, height = lines_K2[n, 0], lines_K2[n, 1], heights_K[n]
+        stack = known_RRR[(x + HALF) >> cell_shift, (y + HALF) >> cell_shift]
+        up = down = (np.int64(np.rint(height)) + HALF) >> cell_shift
+        while stack[up] == UNKNOWN and stack[down] == UNKNOWN:
+            up, down = up + 1, down - 1
+        upwards = stack[up] != UNKNOWN
+        cell = up if upwards else down
+        centre = float((cell << cell_shift) + (1 << (cell_shift - 1)) - HALF)
+        low, high = (height, centre) if upwards else (centre, height)
+        between = 0
+        column = (((x + HALF) >> column_shift) << bits) + ((y + HALF) >> column_shift)
+        for at in range(start[column], start[column + 1]):
+            face, bottom, top = entries_E3[at, 0], entries_E3[at, 1], entries_E3[at, 2]
+            if top > low and bottom <= high + 1 and _box_holds(corners_F9, face, x, y):
+                turn = _turn(corners_F9, face)
+                crossing = _crossing(corners_F9, face, turn, x, y)
+                if low < (float(top) if crossing > top else crossing) <= high:  # not if it is NaN
+                    between += turn
+        number_K[n] = stack[cell] + (between if upwards else -between)
+    return number_K
