@@ -23,3 +23,11 @@ def shared() -> Path:
 def examples() -> Path:
     """The real meshes shipped with the project."""
     return ROOT / "examples"
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five boxes prepared with grids, points near the surface and surface points; four to train on. Meshes: ../raw."""
+    from tests.small_sets import write_prepared  # compiles kernels: only where it is needed
+
+    return write_prepared(tmp_path_factory.mktemp("prepared"))
