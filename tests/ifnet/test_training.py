@@ -1,0 +1,126 @@
+"""IF-Net through the engine: exact resume, several processes, one shape for two ranks, generation from a run."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import generate
+from data_processing.config import to_plain, to_yaml
+from data_processing.dataset import DataSection
+from data_processing.observations import InputSection
+from data_processing.seeds import seed_of
+from data_processing.storage import open_shapes
+from engine import checkpoint
+from engine.config import RunConfig, Stage, TrainingSection, ValidationSection
+from engine.distributed import Group
+from engine.optim import OptimSection
+from engine.registry import build_model, load_run
+from engine.run_dir import RunDir
+from engine.state import State
+from engine.training import train
+from ifnet.model import Config
+from tests.conftest import ROOT
+
+TINY = Config(resolution=16, stages=((4,), (6, 8)), decoder_widths=(32, 16), displacement=0.1)
+ALONE = Group(0, 1, torch.device("cpu"))
+
+
+def tiny_run(data: Path, runs: Path, *, model: Config = TINY, kind: str = "solid", **training: object) -> RunConfig:
+    """Four shapes in batches of three: every other step has one shape."""
+    settings: dict[str, object] = {
+        "stages": (Stage(level="boundary", epochs=3, points=300),),
+        "batch_shapes": 3,
+        "log_every": 1,
+        "optim": OptimSection(learning_rate=1e-3, betas=(0.9, 0.999)),
+        "validation": ValidationSection(every=0, shapes=2, split="train", pictures=0),
+    }
+    return RunConfig(
+        name="tiny",
+        model={"type": "ifnet", **to_plain(model)},
+        data=DataSection(path=data, input=InputSection(kind, 16, points=60)),
+        training=TrainingSection(**{**settings, **training}),
+        runs=runs,
+        device="cpu",
+    )
+
+
+def run_training(config: RunConfig, *, resume: bool = False) -> State:
+    """What train.py does, in this process."""
+    torch.manual_seed(seed_of(config.training.seed, "weights"))
+    model = build_model(config.model, where="test")
+    return train(model, open_shapes(config.data.path), config, RunDir(config.run_path), ALONE, resume=resume)
+
+
+@pytest.mark.parametrize("kind", ["solid", "points", "deformed"])
+def test_n_steps_and_the_rest_equal_all_steps_bitwise(prepared: Path, tmp_path: Path, kind: str):
+    """With dropout, running statistics and averaged weights, validation in between."""
+    optim = OptimSection(learning_rate=1e-3, schedule="cosine", ema_decay=0.9)
+    model = dataclasses.replace(TINY, dropout=0.2)
+    validation = ValidationSection(every=2, shapes=2, pictures=0)
+    config = tiny_run(prepared, tmp_path / "whole", model=model, kind=kind, optim=optim, validation=validation)
+    whole = run_training(config)
+    halves = dataclasses.replace(config, runs=tmp_path / "halves")
+    run_training(dataclasses.replace(halves, training=dataclasses.replace(halves.training, max_steps=3)))
+    resumed = run_training(halves, resume=True)
+    assert whole.step == resumed.step == 6 and whole.best == resumed.best
+    assert whole.average is not None and resumed.average is not None
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+        assert torch.equal(whole.average.weights[name], resumed.average.weights[name]), name
+    assert int(whole.model.state_dict()["encoder.stages.0.norm.num_batches_tracked"]) == 6
+
+
+def test_two_processes_train_as_one(prepared: Path, tmp_path: Path):
+    """A real torchrun over gloo. The batches of one shape leave a rank without: its placeholder counts nothing."""
+    config = tiny_run(prepared, tmp_path / "one")
+    one = run_training(config)
+    assert one.step == 6
+    file = tmp_path / "config.yaml"
+    file.write_text(to_yaml(dataclasses.replace(config, runs=tmp_path / "two")))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(ROOT / "train.py"), "--config", str(file)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    two = checkpoint.load(tmp_path / "two" / "tiny" / "checkpoints" / "last.pt")
+    assert two["step"] == 6 and two["best"] == pytest.approx(one.best, rel=1e-5)
+    for name, value in one.model.state_dict().items():
+        assert torch.allclose(value.double(), two["model"][name].double(), rtol=1e-4, atol=2e-5), name
+
+
+def test_bfloat16_trains_and_validates(prepared: Path, tmp_path: Path):
+    state = run_training(tiny_run(prepared, tmp_path, precision="bfloat16"))
+    assert state.step == 6 and state.best is not None
+    assert all(parameter.dtype == torch.float32 for parameter in state.model.parameters())
+
+
+def test_training_lowers_the_loss_and_the_run_generates(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Boxes learnt well enough to be meshes: of the split, and of a user's own file in its own frame."""
+    stages = (Stage(level="boundary", epochs=60, points=1000),)
+    optim = OptimSection(learning_rate=5e-3, betas=(0.9, 0.99))
+    validation = ValidationSection(every=20, shapes=2, split="train", pictures=0)
+    config = tiny_run(prepared, tmp_path, stages=stages, optim=optim, validation=validation, batch_shapes=4)
+    first = run_training(dataclasses.replace(config, training=dataclasses.replace(config.training, max_steps=1)))
+    last = run_training(config, resume=True)
+    assert first.best is not None and last.best is not None and last.best < 0.5 * first.best
+    run = RunDir(config.run_path)
+    assert load_run(run).model.iso_level == 0.0
+    arguments = ["--run", str(run.path), "--split", "test", "--resolution", "32", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", ["generate.py", *arguments])
+    assert generate.main() == 0
+    (row,) = json.loads((run.meshes("test") / "manifest.json").read_text())["shapes"]
+    assert row["status"] == "done" and row["faces"] > 100
