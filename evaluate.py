@@ -1,6 +1,7 @@
 """Compare meshes with their ground truth: `python evaluate.py --run runs/NAME --split test [--protocol imnet ...]`.
 
 Or any two folders: `python evaluate.py --pred DIR --gt DIR`. Writes JSON and CSV for each protocol, and report.html.
+`--protocol masks` compares NIfTI masks on the grid of their scan, in millimetres.
 """
 
 import argparse
@@ -10,10 +11,10 @@ import torch
 
 from data_processing.commandline import DONE, SOME_FAILED, Parser, run, say
 from engine.evaluation import Draws, evaluate_pairs
+from engine.mask_pairs import folder_masks_to_compare, run_masks_to_compare
 from engine.pairs import AGAINST, Comparison, folders_to_compare, run_to_compare
-from engine.protocols import PROTOCOLS, find_protocols
+from engine.protocols import KNOWN, MASKS, find_protocols
 from engine.report import write_report
-from engine.run_dir import RunDir
 from engine.summary import summarise, table, write_csv, write_json
 
 
@@ -26,8 +27,9 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="another data set than the run's own")
     parser.add_argument("--against", choices=AGAINST, default="source", help="of a run: source meshes or stored voxels")
     parser.add_argument(
-        "--protocol", nargs="+", default=["imnet", "onet"], metavar="NAME", help=f"of {', '.join(PROTOCOLS)}"
+        "--protocol", nargs="+", default=["imnet", "onet"], metavar="NAME", help=f"of {', '.join(KNOWN)}"
     )
+    parser.add_argument("--tolerance", type=float, help="mm within which the surfaces of masks count as equal")
     parser.add_argument("--points", type=int, help="surface points, instead of the protocol's number")
     parser.add_argument("--iou-points", type=int, help="points for IoU, instead of the protocol's number")
     parser.add_argument("--seed", type=int, default=0)
@@ -41,7 +43,7 @@ def main() -> int:
     if (arguments.run and not arguments.split) or (arguments.pred and not arguments.gt):
         parser.error("--run needs --split, --pred needs --gt")
 
-    protocols = find_protocols(arguments.protocol)
+    protocols = find_protocols(arguments.protocol, tolerance=arguments.tolerance)
     draws = Draws(seed=arguments.seed, points=arguments.points, iou_points=arguments.iou_points)
     what = compared(arguments)
     out = arguments.out or what.out
@@ -55,7 +57,7 @@ def main() -> int:
         write_csv(what.result_file(out, protocol.name, ".csv"), evaluation)
         say(table(evaluation))
         evaluations.append(evaluation)
-    report = out / RunDir(out).report_file.name
+    report = out / what.report
     write_report(report, evaluations, what.pairs, title=what.title, up=arguments.up, pictures=arguments.pictures)
     say(f"report: {report}")
     return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
@@ -63,9 +65,13 @@ def main() -> int:
 
 def compared(arguments: argparse.Namespace) -> Comparison:
     """The pairs of a run's split, or of two folders."""
-    if arguments.run is None:
-        return folders_to_compare(arguments.pred, arguments.gt)
     against, truth, data = arguments.against, arguments.gt, arguments.data
+    if set(arguments.protocol) == {MASKS}:
+        if arguments.run is None:
+            return folder_masks_to_compare(arguments.pred, truth)
+        return run_masks_to_compare(arguments.run, arguments.split, truth_folder=truth, data=data)
+    if arguments.run is None:
+        return folders_to_compare(arguments.pred, truth)
     return run_to_compare(arguments.run, arguments.split, against=against, truth_folder=truth, data=data)
 
 

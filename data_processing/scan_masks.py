@@ -27,6 +27,7 @@ __all__ = [
     "inside_mask",
     "mask_on_scan",
     "mask_to_cube",
+    "read_crop",
     "read_structure",
     "write_scan_mask",
 ]
@@ -47,8 +48,7 @@ def read_structure(file: Path, part: str, settings: LabelSettings) -> ScanMask:
     ValueError when the file is damaged, a label is not there (it names those that are), or there are too few pieces.
     """
     chosen, file = find_part(part, settings), Path(file)
-    pieces = _pieces(file, _state(file), chosen.structure, settings)
-    crop = _chosen(chosen, pieces.crops, file)
+    crop, pieces = read_crop(file, part, settings), _pieces(file, _state(file), chosen.structure, settings)
     return ScanMask(
         occupancy=crop.occupancy,
         index_to_world=crop.index_to_world,
@@ -57,6 +57,12 @@ def read_structure(file: Path, part: str, settings: LabelSettings) -> ScanMask:
         scan=crop.scan,
         left_out=pieces.left_out,
     )
+
+
+def read_crop(file: Path, part: str, settings: LabelSettings) -> Crop:
+    """The same as a crop that knows its place on the scan's grid: what a reconstruction is compared with."""
+    chosen, file = find_part(part, settings), Path(file)
+    return _chosen(chosen, _pieces(file, _state(file), chosen.structure, settings).crops, file)
 
 
 def _chosen(part: Part, crops: Sequence[Crop], file: Path) -> Crop:

@@ -78,6 +78,25 @@ def structure_crop(file: Path, structure: StructureSettings, settings: LabelSett
     return _canonical(*_union(crops), grid)
 
 
+def mask_crop(file: Path) -> Crop:
+    """The only label of a mask, whatever its number; a crop of no voxels when the mask is empty.
+
+    Raises ValueError for more than one label, and what reading labels raises.
+    """
+    volume = label_volume(file)
+    if len(volume.boxes) > 1:
+        raise RefusedFileError(
+            f"{file}: expected a mask of one shape, got the labels {_listed(list(map(str, sorted(volume.boxes))))}: "
+            "write each as a file of its own"
+        )
+    if not volume.boxes:
+        zeros = np.zeros((0, 0, 0), dtype=bool)
+        return _canonical(zeros, (slice(0, 0),) * 3, volume.grid)
+    (label,) = volume.boxes
+    box = volume.boxes[label]
+    return _canonical(_any_of(volume.values[box], [volume.number_of[label]]), box, volume.grid)
+
+
 def label_ids(volume: LabelVolume, structure: StructureSettings, settings: LabelSettings) -> list[int]:
     """The ids of a structure's labels in a scan; names by its table. ValueError where they cannot be told."""
     file = volume.grid.file

@@ -22,11 +22,14 @@ from data_processing import seeds
 from data_processing.coordinates import transform_points
 from data_processing.meshes import TriangleMesh, is_watertight, read_mesh, sample_surface
 from data_processing.occupancy import inside_points
+from data_processing.structure_crops import Crop, mask_crop
 from engine import metrics
 from engine.ground_truth import GroundTruth
+from engine.mask_evaluation import compare_crops
+from engine.mask_protocol import MaskProtocol
 from engine.metrics import SurfaceSamples
 from engine.pairs import Pair
-from engine.protocols import Protocol
+from engine.protocols import AnyProtocol, Protocol
 
 Row = dict[str, Any]
 SHAPES_OF_A_WORKER = 16  # a process pays for its start when it has more to do than this
@@ -53,7 +56,7 @@ class Draws:
 
 
 def evaluate_pairs(
-    pairs: Sequence[Pair], protocols: Sequence[Protocol], draws: Draws, *, workers: int = 0, progress: bool = True
+    pairs: Sequence[Pair], protocols: Sequence[AnyProtocol], draws: Draws, *, workers: int = 0, progress: bool = True
 ) -> dict[str, list[Row]]:
     """Rows of all shapes for each protocol, in the order of the pairs.
 
@@ -67,8 +70,40 @@ def evaluate_pairs(
     return {protocol.name: [shape[number] for shape in rows_of_shapes] for number, protocol in enumerate(protocols)}
 
 
-def evaluate_pair(pair: Pair, protocols: Sequence[Protocol], draws: Draws) -> list[Row]:
+def evaluate_pair(pair: Pair, protocols: Sequence[AnyProtocol], draws: Draws) -> list[Row]:
     """One row for each protocol. What is wrong with this shape becomes the reason of its rows, not an error."""
+    masks = [protocol for protocol in protocols if isinstance(protocol, MaskProtocol)]
+    surfaces = [protocol for protocol in protocols if isinstance(protocol, Protocol)]
+    assert not (masks and surfaces), "masks are judged on other files"
+    return [evaluate_masks(pair, protocol) for protocol in masks] or _evaluate_surfaces(pair, surfaces, draws)
+
+
+def evaluate_masks(pair: Pair, protocol: MaskProtocol) -> Row:
+    """The row of two masks on the grid of a scan."""
+    try:
+        values = compare_crops(*load_masks(pair), protocol)
+    except (ValueError, OSError) as error:
+        return failed_row(pair, str(error))
+    return {"name": pair.name, "category": pair.category, "status": "done", "reason": "", **values} | {
+        "ground_truth": "mask"
+    }
+
+
+def load_masks(pair: Pair) -> tuple[Crop, Crop]:
+    """Both masks of a pair, the predicted one first. ValueError that says which side is at fault."""
+    if pair.reason or pair.prediction is None or pair.truth is None:
+        raise ValueError(pair.reason or "no prediction")
+    try:
+        true = pair.truth.load()  # first: the scan may be in memory from the shape before
+    except (ValueError, OSError) as error:
+        raise ValueError(f"ground truth: {error}") from error
+    try:
+        return mask_crop(pair.prediction), true
+    except (ValueError, OSError) as error:
+        raise ValueError(f"prediction: {error}") from error
+
+
+def _evaluate_surfaces(pair: Pair, protocols: Sequence[Protocol], draws: Draws) -> list[Row]:
     try:
         prediction, truth = load_pair(pair)
         watertight = is_watertight(prediction)
@@ -134,7 +169,7 @@ def failed_row(pair: Pair, reason: str) -> Row:
     return {"name": pair.name, "category": pair.category, "status": "failed", "reason": reason}
 
 
-def _rows(pairs: Sequence[Pair], protocols: Sequence[Protocol], draws: Draws, workers: int) -> Iterator[list[Row]]:
+def _rows(pairs: Sequence[Pair], protocols: Sequence[AnyProtocol], draws: Draws, workers: int) -> Iterator[list[Row]]:
     if workers <= 1 or len(pairs) <= 1:
         yield from (evaluate_pair(pair, protocols, draws) for pair in pairs)
         return

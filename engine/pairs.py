@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from data_processing.config import build
 from data_processing.dataset import all_members
@@ -33,7 +33,7 @@ class StoredTruth:
     against: str = "source"
 
     def load(self) -> GroundTruth:
-        shapes = _opened(self.shapes)
+        shapes = opened(self.shapes)
         return truth_of_shape(shapes, self.index, against=self.against, settings=inside_settings(shapes))
 
 
@@ -47,6 +47,13 @@ class FileTruth:
         return read_ground_truth(self.path)
 
 
+class Truth(Protocol):
+    """Where a ground truth is to be had: small enough to send to another process."""
+
+    def load(self) -> Any:
+        """A `GroundTruth`, or the crop of a mask. Raises ValueError or OSError."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """One shape to evaluate. `reason`: why a side is missing; empty when both are there."""
@@ -54,7 +61,7 @@ class Pair:
     name: str
     category: str
     prediction: Path | None
-    truth: StoredTruth | FileTruth | None
+    truth: Truth | None
     reason: str = ""
 
 
@@ -67,6 +74,7 @@ class Comparison:
     out: Path
     about: dict[str, Any]
     split: str | None = None
+    report: str = "report.html"
 
     def result_file(self, out: Path, protocol: str, suffix: str) -> Path:
         """SPLIT-PROTOCOL.SUFFIX of a run, PROTOCOL.SUFFIX of two folders."""
@@ -176,7 +184,7 @@ def inside_settings(shapes: ShapeSet) -> InsideSettings:
 
 
 @functools.lru_cache(maxsize=2)
-def _opened(path: Path) -> ShapeSet:
+def opened(path: Path) -> ShapeSet:
     """A data set, opened once in each process."""
     return open_shapes(path)
 

@@ -11,13 +11,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.mask_protocol import MaskProtocol
 from engine.metrics import Combine
 
 Scale = Literal["longest_edge", "diagonal", "none"]
 IouDomain = Literal["boxes", "cube"]
 
 METRICS = ("chamfer", "chamfer_l1", "chamfer_l2", "normal_consistency", "signed_normal_agreement", "f_score", "iou")
-LOWER_IS_BETTER = frozenset({"chamfer", "chamfer_l1", "chamfer_l2"})
+FLAGS = ("watertight",)
+LOWER_IS_BETTER = frozenset({"chamfer", "chamfer_l1", "chamfer_l2", "asd", "assd", "hd95", "hd"})
+NO_BETTER = frozenset({"volume", "predicted_volume"})
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,15 @@ class Protocol:
             matrix[:3, :3] *= self.length / size
             matrix[:3, 3] = -(np.asarray(lower, dtype=np.float64) + upper) / 2 * self.length / size
         return matrix
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return METRICS
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Yes or no for each shape; the mean is a share."""
+        return FLAGS
 
     @property
     def unit(self) -> str:
@@ -175,15 +187,28 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
+MASKS = MaskProtocol().name
+KNOWN = (*PROTOCOLS, MASKS)
+AnyProtocol = Protocol | MaskProtocol
+
+
 def find_protocol(name: str) -> Protocol:
-    """The protocol of that name. Raises ValueError that names the known ones and the nearest."""
+    """The protocol for surfaces of that name. Raises ValueError that names the known ones and the nearest."""
     if name in PROTOCOLS:
         return PROTOCOLS[name]
-    close = difflib.get_close_matches(name.lower(), PROTOCOLS, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.4)
     hint = f", did you mean '{close[0]}'?" if close else "."
-    raise ValueError(f"unknown protocol '{name}'{hint} Known protocols: {', '.join(PROTOCOLS)}")
+    raise ValueError(f"unknown protocol '{name}'{hint} Known protocols: {', '.join(KNOWN)}")
 
 
-def find_protocols(names: Sequence[str]) -> list[Protocol]:
-    """Protocols by name, each once, in the order given."""
-    return [find_protocol(name) for name in dict.fromkeys(names)]
+def find_protocols(names: Sequence[str], *, tolerance: float | None = None) -> list[Protocol] | list[MaskProtocol]:
+    """Protocols by name, each once, in the order given. `tolerance`: of masks, in mm.
+
+    ValueError when masks, which are judged on other files, stand beside others.
+    """
+    unique = list(dict.fromkeys(names))
+    if unique == [MASKS]:
+        return [MaskProtocol() if tolerance is None else MaskProtocol(tolerance)]
+    if MASKS in unique:
+        raise ValueError(f"protocol {MASKS} judges masks, {unique} meshes too: run it on its own")
+    return [find_protocol(name) for name in unique]

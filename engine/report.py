@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from data_processing import views
 from data_processing.files import write_text
 from data_processing.meshes import TriangleMesh, read_mesh
+from engine.mask_pictures import LEGEND, slices_of
 from engine.pairs import Pair
-from engine.protocols import LOWER_IS_BETTER, METRICS
+from engine.protocols import FLAGS, LOWER_IS_BETTER, NO_BETTER
 from engine.report_style import SCRIPT, STYLE
 
 LABELS = {
@@ -30,6 +31,14 @@ LABELS = {
     "f_score": "F-score",
     "iou": "IoU",
     "watertight": "Watertight",
+    "dice": "Dice",
+    "nsd": "Surface Dice",
+    "asd": "ASD",
+    "assd": "ASSD",
+    "hd95": "HD95",
+    "hd": "Hausdorff",
+    "volume": "Volume",
+    "predicted_volume": "Predicted volume",
 }
 PICTURE_SIZE = 240
 Evaluation = dict[str, Any]
@@ -54,12 +63,14 @@ def write_report(
         for pair in chosen_pairs(pairs, evaluations[0], most=pictures)
     )
     shown = f"{min(pictures, len(pairs))} of {len(pairs)}" if pictures < len(pairs) else f"all {len(pairs)}"
+    of_masks = "tolerance_mm" in evaluations[0]["settings"]
+    sides = LEGEND if of_masks else "Ground truth (left) and reconstruction (right)"
     body = [
         f"<header><h1>{html.escape(title)}</h1>{''.join(_summary(evaluation) for evaluation in evaluations)}</header>",
         _failures(evaluations),
         "".join(_category_table(evaluation) for evaluation in evaluations),
-        f"<section><h2>Ground truth (left) and reconstruction (right)</h2><p>{shown} shapes, worst first by "
-        f"{LABELS['chamfer']} ({html.escape(evaluations[0]['protocol'])}). {_sort_buttons()}</p>"
+        f"<section><h2>{sides}</h2><p>{shown} shapes, worst first by "
+        f"{LABELS[_first(evaluations[0])]} ({html.escape(evaluations[0]['protocol'])}). {_sort_buttons()}</p>"
         f'<div class="cards">{cards}</div></section>'
         if pictures
         else "",
@@ -78,8 +89,8 @@ def write_report(
 
 def chosen_pairs(pairs: Sequence[Pair], evaluation: Evaluation, *, most: int) -> list[Pair]:
     """At most `most` pairs, worst first; failed shapes are the worst of all."""
-    chamfer = {row["name"]: row.get("chamfer", float("inf")) for row in evaluation["per_shape"]}
-    ordered = sorted(pairs, key=lambda pair: (-chamfer[pair.name], pair.name))
+    badness = {row["name"]: _badness(row, evaluation) for row in evaluation["per_shape"]}
+    ordered = sorted(pairs, key=lambda pair: (-badness[pair.name], pair.name))
     if len(ordered) <= most:
         return ordered
     third = most // 3
@@ -90,15 +101,18 @@ def chosen_pairs(pairs: Sequence[Pair], evaluation: Evaluation, *, most: int) ->
 
 def card(pair: Pair, rows: Sequence[Evaluation], evaluations: Sequence[Evaluation], *, up: views.Up) -> str:
     """Both sides of one shape and its numbers under every protocol."""
-    truth, reconstruction = pictures_of(pair, up=up)
     failed = rows[0]["status"] != "done"
-    key = f"{rows[0]['chamfer']:.9g}" if not failed else "Infinity"
+    if "tolerance_mm" in evaluations[0]["settings"]:
+        pictures = _image(slices_of(pair, size=PICTURE_SIZE), "slices of both masks", wide=True)
+    else:
+        truth, reconstruction = pictures_of(pair, up=up)
+        pictures = f'<div class="pair">{_image(truth, "ground truth")}{_image(reconstruction, "reconstruction")}</div>'
+    key = f"{_badness(rows[0], evaluations[0]):.9g}".replace("inf", "Infinity")
     numbers = "".join(_numbers(row, evaluation) for row, evaluation in zip(rows, evaluations, strict=True))
     return (
-        f'<figure data-chamfer="{key}" data-name="{html.escape(pair.name, quote=True)}"'
+        f'<figure data-badness="{key}" data-name="{html.escape(pair.name, quote=True)}"'
         f"{' class=bad' if failed else ''}>"
-        f'<div class="pair">{_image(truth, "ground truth")}{_image(reconstruction, "reconstruction")}</div>'
-        f"<figcaption><b>{html.escape(pair.name)}</b>"
+        f"{pictures}<figcaption><b>{html.escape(pair.name)}</b>"
         + (f'<p class="reason">failed: {html.escape(rows[0]["reason"])}</p>' if failed else f"<dl>{numbers}</dl>")
         + ('<p class="reason">not watertight</p>' if rows[0].get("watertight") is False else "")
         + "</figcaption></figure>"
@@ -129,13 +143,27 @@ def _picture(mesh: TriangleMesh | None, frame: views.Frame, up: views.Up) -> NDA
     return views.render(mesh, [views.THREE_QUARTER], size=PICTURE_SIZE, frame=frame, up=up, supersampling=2)[0]
 
 
-def _image(picture: NDArray[np.uint8] | None, what: str) -> str:
+def _image(picture: NDArray[np.uint8] | None, what: str, *, wide: bool = False) -> str:
     if picture is None:
         return f'<div class="none">no {what}</div>'
     done, data = cv2.imencode(".png", picture)
     assert done
     source = base64.b64encode(data.tobytes()).decode()
-    return f'<img alt="{what}" width="{PICTURE_SIZE}" height="{PICTURE_SIZE}" src="data:image/png;base64,{source}">'
+    kind, width = (' class="wide"', picture.shape[1]) if wide else ("", PICTURE_SIZE)
+    return f'<img{kind} alt="{what}" width="{width}" height="{PICTURE_SIZE}" src="data:image/png;base64,{source}">'
+
+
+def _first(evaluation: Evaluation) -> str:
+    """The metric that decides what is worst."""
+    return str(evaluation["settings"]["published_metrics"][0])
+
+
+def _badness(row: Evaluation, evaluation: Evaluation) -> float:
+    """Higher is worse; a failed shape is the worst of all."""
+    key = _first(evaluation)
+    if row.get(key) is None:
+        return float("inf")
+    return float(row[key]) if key in LOWER_IS_BETTER else 1 - float(row[key])
 
 
 def _row(evaluation: Evaluation, name: str) -> Evaluation:
@@ -147,9 +175,7 @@ def _numbers(row: Evaluation, evaluation: Evaluation) -> str:
     if row["status"] != "done":
         return f"<dt>{html.escape(evaluation['protocol'])}</dt><dd>failed: {html.escape(row['reason'])}</dd>"
     values = " ".join(
-        f"<span>{LABELS[key]} {_number(key, row[key])}</span>"
-        for key in METRICS
-        if key in evaluation["settings"]["published_metrics"]
+        f"<span>{LABELS[key]} {_number(key, row[key])}</span>" for key in evaluation["settings"]["published_metrics"]
     )
     return f"<dt>{html.escape(evaluation['protocol'])}</dt><dd>{values}</dd>"
 
@@ -160,7 +186,7 @@ def _number(key: str, value: float | bool | None) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:#.4g}" if key in LOWER_IS_BETTER else f"{value:.3f}"
+    return f"{value:#.4g}" if key in LOWER_IS_BETTER | NO_BETTER else f"{value:.3f}"
 
 
 def _summary(evaluation: Evaluation) -> str:
@@ -175,8 +201,18 @@ def _summary(evaluation: Evaluation) -> str:
         f'<div class="summary"><div class="what"><span>{html.escape(evaluation["protocol"])}</span>'
         f"{evaluation['n']} of {evaluation['n'] + failed} shapes"
         f'<small class="{"bad" if failed else ""}">{failed} failed, not in the means</small>'
-        f"<small>{settings['points']:,} points, seed {settings['seed']}</small></div>{tiles}</div>"
+        f"<small>{_conditions(settings)}</small></div>{tiles}</div>"
     )
+
+
+def _conditions(settings: Evaluation) -> str:
+    if "tolerance_mm" in settings:
+        return f"surfaces within {settings['tolerance_mm']:g} mm count as equal"
+    return f"{settings['points']:,} points, seed {settings['seed']}"
+
+
+def _columns(evaluation: Evaluation) -> list[str]:
+    return [*evaluation["settings"]["metrics"], *evaluation["settings"]["flags"]]
 
 
 def _failures(evaluations: Sequence[Evaluation]) -> str:
@@ -220,7 +256,7 @@ def _shape_table(evaluation: Evaluation) -> str:
         + (
             _cells(row, evaluation)
             if row["status"] == "done"
-            else f'<td class="reason" colspan="{len(LABELS)}">failed: {html.escape(row["reason"])}</td>'
+            else f'<td class="reason" colspan="{len(_columns(evaluation))}">failed: {html.escape(row["reason"])}</td>'
         )
         + "</tr>"
         for row in evaluation["per_shape"]
@@ -235,18 +271,19 @@ def _shape_table(evaluation: Evaluation) -> str:
 def _heads(evaluation: Evaluation) -> str:
     settings = evaluation["settings"]
     heads = []
-    for key, label in LABELS.items():
-        arrow = "" if key == "watertight" else " ↓" if key in LOWER_IS_BETTER else " ↑"
+    for key in _columns(evaluation):
+        arrow = "" if key in FLAGS or key in NO_BETTER else " ↓" if key in LOWER_IS_BETTER else " ↑"
         unit = settings["units"].get(key, "closed, consistently oriented")
         published = ' class="published"' if key in settings["published_metrics"] else ""
-        heads.append(f'<th{published} title="{html.escape(unit, quote=True)}">{label}{arrow}</th>')
+        heads.append(f'<th{published} title="{html.escape(unit, quote=True)}">{LABELS[key]}{arrow}</th>')
     return "".join(heads)
 
 
 def _cells(values: Evaluation, evaluation: Evaluation) -> str:
     published = evaluation["settings"]["published_metrics"]
     return "".join(
-        f"<td{' class=published' if key in published else ''}>{_number(key, values.get(key))}</td>" for key in LABELS
+        f"<td{' class=published' if key in published else ''}>{_number(key, values.get(key))}</td>"
+        for key in _columns(evaluation)
     )
 
 

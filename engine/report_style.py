@@ -35,6 +35,7 @@ figure.bad { border-color: var(--bad); }
 .pair { display: grid; grid-template-columns: 1fr 1fr; }
 .pair > * { width: 100%; height: auto; aspect-ratio: 1; display: block; }
 .pair > :first-child { border-right: 1px solid var(--line); }
+.wide { width: 100%; height: auto; display: block; }
 .none { display: grid; place-items: center; color: var(--soft); background: var(--panel); }
 figcaption { padding: 8px 12px 10px; border-top: 1px solid var(--line); font-size: 13px; overflow-wrap: anywhere; }
 figure.bad figcaption b { color: var(--ink); }
@@ -51,7 +52,7 @@ button { font: inherit; font-size: 13px; margin-right: 6px; padding: 2px 10px; b
 SCRIPT = """
 for (const button of document.querySelectorAll("button[data-sort]")) button.onclick = () => {
   const cards = document.querySelector(".cards"), by = button.dataset.sort;
-  const sign = by === "worst" ? -1 : 1, key = card => Number(card.dataset.chamfer);
+  const sign = by === "worst" ? -1 : 1, key = card => Number(card.dataset.badness);
   [...cards.children].sort((a, b) => by === "name" ? a.dataset.name.localeCompare(b.dataset.name)
     : key(a) === key(b) ? 0 : sign * (key(a) < key(b) ? -1 : 1)).forEach(card => cards.append(card));
 };

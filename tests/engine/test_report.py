@@ -97,7 +97,10 @@ def test_worst_first_and_failed_before_all(pairs):
 
 def test_of_many_shapes_the_worst_the_best_and_some_between_are_shown(pairs):
     many = [Pair(f"{n:03}", "all", None, None) for n in range(100)]
-    evaluation = {"per_shape": [{"name": f"{n:03}", "chamfer": float(n)} for n in range(100)]}
+    evaluation = {
+        "per_shape": [{"name": f"{n:03}", "chamfer": float(n)} for n in range(100)],
+        "settings": {"published_metrics": ["chamfer"]},
+    }
     names = [pair.name for pair in chosen_pairs(many, evaluation, most=9)]
     assert names[:3] == ["099", "098", "097"]
     assert names[-3:] == ["002", "001", "000"]
