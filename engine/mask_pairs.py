@@ -68,7 +68,8 @@ def run_masks_to_compare(path: Path, split: str, *, truth_folder: Path | None, d
     for shape in failed:
         pairs.append(Pair(shape.name, shape.category, None, None, f"preparation failed: {shape.reason}"))
     about = {"run": str(path), "ground_truth": str(truth_folder) if truth_folder else "labels of the scans"}
-    return Comparison(pairs, f"{run.path.resolve().name}: masks of the {split} split", run.evaluation, about, split, REPORT)
+    title = f"{run.path.resolve().name}: masks of the {split} split"
+    return Comparison(pairs, title, run.evaluation, about, split, REPORT)
 
 
 def folder_masks_to_compare(predictions: Path, truths: Path) -> Comparison:
