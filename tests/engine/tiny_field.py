@@ -9,10 +9,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from data_processing.batch import Batch
+from data_processing.config import to_yaml
 from data_processing.dataset import DataSection
 from data_processing.observations import InputSection
+from data_processing.storage import open_shapes
 from engine.config import RunConfig, Stage, TrainingSection, ValidationSection
 from engine.optim import OptimSection
+from engine.registry import build_model, resolve
+from engine.run_dir import RunDir, claim
+from engine.state import fresh, save
+from tests.engine.ready_runs import ALONE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,3 +78,13 @@ def field_config(data: Path, runs: Path, *, section: InputSection, **training: o
         runs=runs,
         device="cpu",
     )
+
+
+def ready_run(data: Path, runs: Path, *, section: InputSection, model: str) -> RunDir:
+    """runs/tiny with `best`, of a model registered by the test under that name, with weights by chance."""
+    config = dataclasses.replace(field_config(data, runs, section=section), model={"type": model})
+    config, run = resolve(config, where="test"), RunDir(config.run_path)
+    claim(run, config=to_yaml(config), preparation=open_shapes(data).settings, resume=False)
+    torch.manual_seed(0)
+    save(fresh(build_model(config.model, where="test"), config), config, run, which="best", group=ALONE)
+    return run
