@@ -1,15 +1,23 @@
-"""One mesh pair: 100,000 surface points both ways and IoU on 1,000,000 points, against rays for every point.
+"""Mesh pairs: 100,000 surface points both ways and IoU on 1,000,000 points, against rays for every point.
 
-    python -m tests.benchmarks.bench_evaluation
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.bench_evaluation [--rounds 5] [--pairs NAME ...] [--parts]
 
-Truth: a real watertight chair, every face split into 16 (79,616 faces). Prediction: its reconstruction from 112^3
-voxels by marching cubes. Plain: trimesh samples and casts rays (embree) for every point, k-d trees as scipy builds them
-by default. Both in the same run, alternating, medians; both must agree on the numbers.
+Truth: a real mesh, its faces split. Prediction: its reconstruction from voxels by marching cubes, watertight. Plain:
+trimesh samples and casts rays (embree) for every point, k-d trees as scipy builds them by default. Both alternate in
+one run; medians. Chamfer distances and IoU of both are shown: rays miscount overlapping parts, and soups entirely, at
+the usual cost. For soups ours takes the winding number, once as evaluate.py meets two folders (the method is chosen
+first) and once with the method that the preparation recorded. Last: what the first call of the kernels costs.
 """
 
+import argparse
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,26 +37,52 @@ from engine.ground_truth import MeshTruth
 from engine.metrics import SurfaceSamples
 from engine.protocols import find_protocol
 
-ROUNDS = 3
-CHAIR = Path(__file__).resolve().parents[2] / "examples/chair/Scopia_6_Chair.ply"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 IFNET = find_protocol("ifnet")
 DRAWS = Draws()
 
 
-def chair_pair(*, resolution: int = 112) -> tuple[TriangleMesh, TriangleMesh]:
-    """A truth of 79,616 faces and its reconstruction from voxels; both watertight, in the frame of the file."""
-    chair = read_mesh(CHAIR)
-    vertices, faces = chair.vertices, chair.faces
-    for _ in range(2):
-        vertices, faces = trimesh.remesh.subdivide(vertices, faces)
-    truth = TriangleMesh(np.asarray(vertices), np.asarray(faces, dtype=np.int64))
-    to_world = normalising_to_world(*truth.bounds(), by="longest_edge", length=0.95)
+@dataclass(frozen=True)
+class PairOfMeshes:
+    """Where a truth comes from: every face split into 4^splits; the prediction from voxels of `resolution`."""
+
+    name: str
+    splits: int
+    resolution: int
+
+    def load(self) -> tuple[TriangleMesh, TriangleMesh]:
+        mesh = read_mesh(EXAMPLES / f"{self.name}.ply")
+        vertices, faces = mesh.vertices, mesh.faces
+        for _ in range(self.splits):
+            vertices, faces = trimesh.remesh.subdivide(vertices, faces)
+        truth = TriangleMesh(np.asarray(vertices), np.asarray(faces, dtype=np.int64))
+        return truth, reconstruction(mesh, self.resolution)
+
+
+PAIRS = [
+    PairOfMeshes("chair/Scopia_92_Chair", 0, 32),
+    PairOfMeshes("chair/BlendSwap_CC_BY_95_Armchair", 1, 64),
+    PairOfMeshes("table/Scopia_64_Glass_table", 2, 96),
+    PairOfMeshes("chair/Scopia_6_Chair", 2, 112),
+    PairOfMeshes("chair/BlendSwap_CC_0_93_Chair", 2, 112),
+    PairOfMeshes("chair/BlendSwap_CC_0_118_Folding_chair", 3, 160),
+    PairOfMeshes("chair/Scopia_387_Ryokan_chair", 4, 256),
+    PairOfMeshes("chair/BlendSwap_CC_0_86_Armchair", 0, 112),  # soups from here on
+    PairOfMeshes("chair/KatorLegaz_49_Bar_stool", 1, 112),
+    PairOfMeshes("table/Scopia_38_Table", 2, 112),
+    PairOfMeshes("chair/BlendSwap_CC_0_101_Chair", 2, 112),
+]
+
+
+def reconstruction(mesh: TriangleMesh, resolution: int) -> TriangleMesh:
+    """Marching cubes of the voxels of a mesh, in the frame of its file."""
+    to_world = normalising_to_world(*mesh.bounds(), by="longest_edge", length=0.95)
     axis = voxel_centres(torch.arange(resolution), resolution).numpy().astype(np.float64)
     grid_N3 = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
-    inside = inside_points(truth.transformed(np.linalg.inv(to_world)), grid_N3).reshape((resolution,) * 3)
-    found, triangles = marching_cubes(pad_outside(torch.from_numpy(inside.astype(np.float32))), iso_level=0.5)
-    cube = TriangleMesh((found.numpy() - 1 + 0.5) / resolution - 0.5, triangles.numpy())
-    return truth, cube.transformed(to_world)
+    inside = inside_points(mesh.transformed(np.linalg.inv(to_world)), grid_N3, method="winding")
+    occupancy = torch.from_numpy(inside.reshape((resolution,) * 3).astype(np.float32))
+    found, triangles = marching_cubes(pad_outside(occupancy), iso_level=0.5)
+    return TriangleMesh((found.numpy() - 1 + 0.5) / resolution - 0.5, triangles.numpy()).transformed(to_world)
 
 
 def plain(prediction: TriangleMesh, truth: TriangleMesh) -> dict[str, float]:
@@ -65,59 +99,113 @@ def plain(prediction: TriangleMesh, truth: TriangleMesh) -> dict[str, float]:
     return {"chamfer": sum(float((d**2).mean()) for d, _ in distances) / 2, "iou": metrics.iou(first, second)}
 
 
-def ours(prediction: TriangleMesh, truth: TriangleMesh) -> dict[str, float]:
-    """All metrics of the protocol, and whether the prediction is watertight."""
-    return compare(prediction, MeshTruth(truth), IFNET, DRAWS, name="chair", watertight=is_watertight(prediction))
+def ours(prediction: TriangleMesh, truth: TriangleMesh, method: str = "auto") -> dict[str, float]:
+    """All metrics of the protocol, and whether the prediction is watertight. Nothing is remembered between calls."""
+    fresh = TriangleMesh(prediction.vertices, prediction.faces)
+    known = MeshTruth(TriangleMesh(truth.vertices, truth.faces), method=method)
+    return compare(fresh, known, IFNET, DRAWS, name="pair", watertight=is_watertight(fresh))
 
 
 def seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """Wall and CPU seconds of one call."""
+    """Wall and CPU seconds of one call, of all threads."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def parts(prediction: TriangleMesh, truth: TriangleMesh) -> dict[str, Callable[[], object]]:
+def medians(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Median wall and CPU seconds of each work; the works alternate."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            times[name].append(seconds(work))
+    return {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in times.items()}
+
+
+def one_pair(pair: PairOfMeshes, rounds: int) -> None:
+    """A row of the table."""
+    truth, prediction = pair.load()
+    watertight = is_watertight(truth)
+    works: dict[str, Callable[[], object]] = {
+        "plain": lambda: plain(prediction, truth),
+        "ours": lambda: ours(prediction, truth),
+    }
+    if not watertight:
+        works["recorded"] = lambda: ours(prediction, truth, "winding")
+    numbers = [plain(prediction, truth), ours(prediction, truth)]  # warms up too
+    taken = medians(works, rounds)
+    row = f"{pair.name:42}{len(truth.faces):>9,}{len(prediction.faces):>9,}{'' if watertight else ' soup':5}"
+    row += "".join(f"{taken[name][1]:>9.3f}" for name in works) + " " * 9 * watertight
+    for column in (1, 0):
+        row += "".join(f"{taken['plain'][column] / taken[name][column]:>7.1f}" for name in list(works)[1:])
+        row += " " * 7 * watertight
+    for name in ("chamfer", "iou"):
+        row += f"{numbers[0][name]:>10.4g}{numbers[1][name]:>10.4g}"
+    say(row)
+
+
+def parts(pair: PairOfMeshes, rounds: int) -> None:
     """What ours consists of, and what stands beside it in a report."""
+    truth, prediction = pair.load()
     generator = np.random.default_rng(0)
     clouds = [SurfaceSamples(*sample_surface(mesh, 100_000, generator)) for mesh in (prediction, truth)]
     lower, upper = truth.bounds()
     points = lower + generator.random((1_000_000, 3)) * (upper - lower)
     cameras = views.camera_ring(24)
-    return {
+    works: dict[str, Callable[[], object]] = {
         "samples, 2 x 100,000": lambda: [sample_surface(mesh, 100_000, generator) for mesh in (prediction, truth)],
         "nearest neighbours both ways": lambda: metrics.compare(*clouds),
-        "inside of the prediction, 1,000,000": lambda: inside_points(prediction, points),
+        "inside of the prediction, 1,000,000": lambda: inside_points(prediction, points, method="scan"),
         "inside of the truth, 1,000,000": lambda: inside_points(truth, points),
-        "watertight?": lambda: is_watertight(prediction),
+        "watertight?": lambda: is_watertight(TriangleMesh(prediction.vertices, prediction.faces)),
+        "1,000,000 uniform points": lambda: generator.random((1_000_000, 3)) * (upper - lower) + lower,
         "24 views of 137 px (not in the pair)": lambda: views.render(truth, cameras, size=137),
     }
+    say(f"parts of {pair.name}{'wall s':>12}{'CPU s':>9}")
+    for name, (wall, cpu) in medians(works, rounds).items():
+        say(f"{name:40}{wall:>9.3f}{cpu:>9.3f}")
+
+
+def first_call() -> None:
+    """CPU seconds of the first pair of a process, beyond a second one: kernels compiled, then from disk."""
+    code = (
+        "import time, torch; torch.set_num_threads(1)\n"
+        "from tests.benchmarks.bench_evaluation import ours\n"
+        "import numpy as np, trimesh\n"
+        "from data_processing.meshes import TriangleMesh\n"
+        "ball = trimesh.creation.icosphere(subdivisions=4)\n"
+        "mesh = TriangleMesh(np.array(ball.vertices), np.array(ball.faces, dtype=np.int64))\n"
+        "def once():\n"
+        "    start = time.process_time(); ours(mesh, mesh); return time.process_time() - start\n"
+        "first = once(); print(first - once())"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": folder}
+        for what in ("compiled", "from disk"):
+            run = subprocess.run(
+                [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+            )
+            say(f"first call of a process, kernels {what}: {float(run.stdout):.2f} CPU-s more than the second")
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pairs", nargs="*", default=[""], help="only those whose names hold one of these")
+    parser.add_argument("--parts", action="store_true", help="the parts of each pair too")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)  # as evaluate.py does
-    truth, prediction = chair_pair()
+    chosen = [pair for pair in PAIRS if any(name in pair.name for name in arguments.pairs)]
     say(
-        f"truth {len(truth.faces):,} faces, watertight {is_watertight(truth)}; ",
+        f"{'truth':42}{'faces':>9}{'predict.':>9}{'':5}{'plain':>9}{'ours':>9}{'recorded':>9}"
+        f"{'ratio of CPU-s':>14}{'of wall':>14}{'chamfer':>20}{'iou':>20}"
     )
-    say(f"prediction {len(prediction.faces):,} faces, watertight {is_watertight(prediction)}")
-    results = {"plain": plain(prediction, truth), "ours": ours(prediction, truth)}  # warms up too
-    for name, values in results.items():
-        say(f"{name}: chamfer {values['chamfer']:.4g}, iou {values['iou']:.5f}")
-    times: dict[str, list[tuple[float, float]]] = {"plain": [], "ours": []}
-    for _ in range(ROUNDS):
-        times["plain"].append(seconds(lambda: plain(prediction, truth)))
-        times["ours"].append(seconds(lambda: ours(prediction, truth)))
-    middle = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in times.items()}
-    say(f"{'one pair':40}{'wall s':>9}{'CPU s':>9}")
-    for name, (wall, cpu) in middle.items():
-        say(f"{name:40}{wall:>9.3f}{cpu:>9.3f}")
-    ratio = [plain_s / ours_s for plain_s, ours_s in zip(middle["plain"], middle["ours"], strict=True)]
-    say(f"{'plain / ours':40}{ratio[0]:>9.1f}{ratio[1]:>9.1f}")
-    for name, work in parts(prediction, truth).items():
-        work()
-        wall, cpu = (statistics.median(column) for column in zip(*[seconds(work) for _ in range(ROUNDS)], strict=True))
-        say(f"{name:40}{wall:>9.3f}{cpu:>9.3f}")
+    for pair in chosen:
+        one_pair(pair, arguments.rounds)
+    if arguments.parts:
+        for pair in chosen:
+            parts(pair, arguments.rounds)
+    first_call()
 
 
 if __name__ == "__main__":
