@@ -24,6 +24,21 @@ RING = np.array([[-1, -1], [-1, 0], [-1, 1], [0, 1], [1, 1], [1, 0], [1, -1], [0
 SIDES = np.array([[-1, 0], [1, 0], [0, -1], [0, 1]])
 
 
+def _spare(ring: int) -> bool:
+    """Whether neighbours, bit k for RING[k], hang together without the pixel, which is not the end of a line."""
+    neighbours = [bool(ring >> k & 1) for k in range(8)]
+    if all(neighbours):
+        return True
+    # Runs of set neighbours that hold one of the four nearest (odd k): more than one would be cut apart.
+    gap = neighbours.index(False)
+    around = "".join("01"[neighbours[k % 8]] if k % 2 else "xX"[neighbours[k % 8]] for k in range(gap, gap + 8))
+    runs = [run for run in around.replace("0", "x").split("x") if "1" in run]
+    return sum(neighbours) != 1 and len(runs) <= 1
+
+
+SPARE = np.array([_spare(ring) for ring in range(256)])
+
+
 @compiled
 def is_set(image: NDArray[np.uint8], row: int, column: int) -> bool:
     """Whether a pixel is inside the image and set."""
@@ -37,16 +52,17 @@ def walk(image: NDArray[np.uint8]) -> NDArray[np.int32]:
     first = 0
     while first < image.size and image[first // width, first % width] == 0:
         first += 1
-    found = np.empty((64, 2), dtype=np.int32)
+    most = 4 * image.size  # every pixel in every direction: nothing new comes after that
+    found = np.empty((most, 2), dtype=np.int32)
     if first == image.size:
-        return found[:0]
+        return found[:0].copy()
     start_row, start_column = first // width, first % width
     below, right = is_set(image, start_row + 1, start_column), is_set(image, start_row, start_column + 1)
     forks = is_set(image, start_row + 1, start_column - 1) and not below
     forks = forks and (is_set(image, start_row + 1, start_column + 1) or right)
     row, column, direction, count = start_row, start_column, 0, 1
-    found[0] = row, column
-    while count <= 4 * image.size:  # every pixel in every direction: nothing new comes after that
+    found[0, 0], found[0, 1] = row, column
+    while count < most:
         turns = 0
         while turns < 4:
             taken = -1
@@ -62,13 +78,11 @@ def walk(image: NDArray[np.uint8]) -> NDArray[np.int32]:
         row, column = row + STEPS[direction, taken, 0], column + STEPS[direction, taken, 1]
         if taken == 0:
             direction = (direction + 3) % 4
-        if count == len(found):
-            found = np.concatenate((found, np.empty_like(found)))
-        found[count] = row, column
+        found[count, 0], found[count, 1] = row, column
         count += 1
         if row == start_row and column == start_column and not (forks and direction == 1):
             break
-    return found[:count]
+    return found[:count].copy()
 
 
 @compiled
@@ -111,63 +125,80 @@ def box(image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
 
 
 @compiled
+def bare(image: NDArray[np.uint8], row: int, column: int) -> bool:
+    """Whether one of a pixel's four sides is empty."""
+    beside = is_set(image, row, column - 1) and is_set(image, row, column + 1)
+    return not (beside and is_set(image, row - 1, column) and is_set(image, row + 1, column))
+
+
+@compiled
 def grown(image: NDArray[np.uint8], reach: int) -> NDArray[np.uint8]:
     """Set pixels and their neighbours: a square of 3 for reach 1, one of 5 without its corners for reach 2."""
     height, width = image.shape
     result = image.copy()
     top, bottom, left, right = box(image)
-    for row in range(max(top - reach, BORDER), min(bottom + reach + 1, height - BORDER)):
-        for column in range(max(left - reach, BORDER), min(right + reach + 1, width - BORDER)):
-            for dr in range(-reach, reach + 1):
-                for dc in range(-reach, reach + 1):
-                    if abs(dr) + abs(dc) < 4 and is_set(image, row + dr, column + dc):
-                        result[row, column] = 1
+    for row in range(top, bottom + 1):
+        for column in range(left, right + 1):
+            if image[row, column] == 0 or not bare(image, row, column):
+                continue  # what lies around a pixel in the midst of others is reached from one that is not
+            for r in range(max(row - reach, BORDER), min(row + reach + 1, height - BORDER)):
+                for c in range(max(column - reach, BORDER), min(column + reach + 1, width - BORDER)):
+                    if abs(r - row) + abs(c - column) < 4:
+                        result[r, c] = 1
     return result
 
 
 @compiled
-def thinned(grown_image: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Peel the grown pixels off, side after side, as long as that cuts nothing apart; pixels of `image` stay."""
-    result = grown_image.copy()
-    top, bottom, left, right = box(grown_image)
-    doomed = np.empty((result.size, 2), dtype=np.int32)
+def thinned(joined: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Peel what was joined, side after side, as long as that cuts nothing apart; pixels of `image` stay.
+
+    One side at a time: all pixels that are bare there and spare go at once. Only pixels at the rim are looked at.
+    """
+    result, listed = joined.copy(), image.copy()
+    width = result.shape[1]
+    rim, doomed, count = np.empty(result.size, dtype=np.int32), np.empty(result.size, dtype=np.int32), 0
+    for n in range(result.size):
+        row, column = n // width, n % width
+        if result[row, column] != 0 and listed[row, column] == 0 and bare(result, row, column):
+            listed[row, column] = 1
+            rim[count] = n
+            count += 1
     changed = True
     while changed:
         changed = False
         for side in range(4):
-            count = 0
-            for row in range(top, bottom + 1):
-                for column in range(left, right + 1):
-                    bare = not is_set(result, row + SIDES[side, 0], column + SIDES[side, 1])
-                    if result[row, column] != 0 and image[row, column] == 0 and bare and spare(result, row, column):
-                        doomed[count] = row, column
-                        count += 1
+            gone, left = 0, 0
             for n in range(count):
-                result[doomed[n, 0], doomed[n, 1]] = 0
-            changed = changed or count > 0
+                row, column = rim[n] // width, rim[n] % width
+                open_side = not is_set(result, row + SIDES[side, 0], column + SIDES[side, 1])
+                if open_side and spare(result, row, column):
+                    doomed[gone] = rim[n]
+                    gone += 1
+                else:
+                    rim[left] = rim[n]
+                    left += 1
+            count = left
+            for n in range(gone):
+                result[doomed[n] // width, doomed[n] % width] = 0
+            for n in range(gone):
+                for k in range(4):
+                    row, column = doomed[n] // width + SIDES[k, 0], doomed[n] % width + SIDES[k, 1]
+                    if is_set(result, row, column) and listed[row, column] == 0:
+                        listed[row, column] = 1
+                        rim[count] = row * width + column
+                        count += 1
+            changed = changed or gone > 0
     return result
 
 
 @compiled
 def spare(image: NDArray[np.uint8], row: int, column: int) -> bool:
-    """Whether a pixel's neighbours hang together without it, and it is not the end of a line."""
-    ring = np.zeros(8, dtype=np.bool_)
+    """Whether a pixel may go as far as its eight neighbours are concerned."""
+    ring = 0
     for k in range(8):
-        ring[k] = is_set(image, row + RING[k, 0], column + RING[k, 1])
-    if np.sum(ring) == 1:
-        return False
-    if ring.all():
-        return True
-    begin = 0
-    while ring[begin]:
-        begin += 1
-    runs, in_run = 0, False  # runs of set neighbours that hold one of the four nearest
-    for k in range(begin, begin + 8):
-        if not ring[k % 8]:
-            in_run = False
-        elif k % 2 == 1 and not in_run:
-            runs, in_run = runs + 1, True
-    return runs <= 1
+        if is_set(image, row + RING[k, 0], column + RING[k, 1]):
+            ring |= 1 << k
+    return SPARE[ring]
 
 
 @compiled
