@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data_processing.boundary import boundary_row
 from data_processing.config import build, to_plain
 from data_processing.contents import Contents
 from data_processing.coordinates import Normalisation, normalising_to_world
@@ -24,8 +25,10 @@ from data_processing.meshes import TriangleMesh, read_mesh
 from data_processing.occupancy import InsideSettings, Occupancy, inside_points, occupancy_grid
 from data_processing.sampling import Level, carve_from_top, max_pool, sample_levels
 from data_processing.shards import Layout, Row, ShapeRecord, pack_bits
+from data_processing.solid_cells import solid_cells
 from data_processing.sources import Source, kind_of
 from data_processing.splits import SplitSettings
+from data_processing.surface_points import surface_row
 from data_processing.voxels import read_voxels, to_cube
 
 RESOLUTION = 256  # of the published levels: their points are uint8 indices
@@ -151,6 +154,11 @@ def cube_voxels(shape: CubeShape) -> NDArray[np.uint8]:
     return max_pool(shape.grid_RRR, ENCODER_RESOLUTION).cpu().numpy()
 
 
+def cube_solid(shape: CubeShape, resolution: int, settings: InsideSettings) -> NDArray[np.uint8]:
+    """Solid occupancy (R, R, R) uint8 0/1 of the field grid_R: see solid_cells.py."""
+    return solid_cells(shape.grid_RRR, resolution, keep_thin=settings.thin == "keep").cpu().numpy()
+
+
 def prepare_shape(
     source: Source, config: DataConfig, *, device: torch.device | str = "cpu", stages: Stages | None = None
 ) -> tuple[Row, ShapeRecord]:
@@ -160,7 +168,7 @@ def prepare_shape(
     """
     stages = stages or Stages()
     shape = read_shape(config.input / source.file, config, device=device, stages=stages)
-    row, levels = row_of(shape, config.contents, seed=config.seed, name=source.name, stages=stages)
+    row, levels = row_of(shape, config, name=source.name, stages=stages)
     record = ShapeRecord(
         name=source.name,
         category=source.category,
@@ -177,10 +185,9 @@ def prepare_shape(
     return row, record
 
 
-def row_of(
-    shape: CubeShape, contents: Contents, *, seed: int, name: str, stages: Stages
-) -> tuple[Row, dict[int, Level]]:
-    """The fields that are asked for, and the levels among them. `seed` and `name` key the draws."""
+def row_of(shape: CubeShape, config: DataConfig, *, name: str, stages: Stages) -> tuple[Row, dict[int, Level]]:
+    """The fields that `config.contents` asks for, and the levels among them. Seed and name key the draws."""
+    contents, seed = config.contents, config.seed
     row: Row = {"to_world": shape.to_world}
     if contents.voxels:
         row["voxels"] = pack_bits(cube_voxels(shape))
@@ -190,6 +197,15 @@ def row_of(
         row[f"points_{resolution}"] = level.points_P3.cpu().numpy()
         row[f"values_{resolution}"] = pack_bits(level.values_P.cpu().numpy())
     stages.end("levels")
+    for resolution in contents.grids:
+        row[f"grid_{resolution}"] = pack_bits(cube_solid(shape, resolution, config.inside))
+    stages.end("grids")
+    if contents.boundary:
+        row |= boundary_row(shape, contents.boundary, seed=seed, name=name)
+        stages.end("boundary")
+    if contents.surface:
+        row |= surface_row(shape, contents.surface, seed=seed, name=name)
+        stages.end("surface")
     return row, levels
 
 

@@ -50,6 +50,28 @@ def camera_ring(count: int, *, elevation: float = 25.0, start: float = 0.0) -> l
     return [Camera(azimuth=start + 360.0 * index / count, elevation=elevation) for index in range(count)]
 
 
+def camera_sphere(count: int, *, start: float = 0.0) -> list[Camera]:
+    """`count` cameras all around the shape, below too: a spiral from bottom to top in steps of equal area."""
+    turn = 180.0 * (3 - 5**0.5)  # the golden angle
+    heights = [(2 * index + 1) / count - 1 for index in range(count)]
+    return [
+        Camera(azimuth=(start + turn * index) % 360.0, elevation=float(np.degrees(np.arcsin(height))))
+        for index, height in enumerate(heights)
+    ]
+
+
+def camera_positions(cameras: Sequence[Camera], *, distance: float, up: Up = "y") -> NDArray[np.float64]:
+    """Where cameras stand that look at the origin from a distance: (V, 3)."""
+    return np.stack([-distance * _axes(camera, up)[2] for camera in cameras])
+
+
+def ray_scene(vertices_V3: NDArray[np.floating], faces_F3: NDArray[np.integer]) -> rtcore_scene.EmbreeScene:
+    """What rays are cast at, in single precision: scale to about 1 first."""
+    scene = rtcore_scene.EmbreeScene()
+    EmbreeMesh(scene, vertices_V3.astype(np.float32), faces_F3.astype(np.int32))
+    return scene
+
+
 def frame_around(lower: NDArray[np.floating], upper: NDArray[np.floating]) -> Frame:
     """The ball around a box given by its corners (3,), (3,)."""
     lower, upper = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
@@ -108,10 +130,7 @@ def _squares(centres_N3: NDArray[np.float64], normals_N3: NDArray[np.float64], h
 
 def _scene(mesh: TriangleMesh, frame: Frame) -> rtcore_scene.EmbreeScene:
     """The mesh moved so that the frame is the unit ball: single precision is enough there."""
-    vertices_V3 = ((mesh.vertices - frame.centre_3) / frame.radius).astype(np.float32)
-    scene = rtcore_scene.EmbreeScene()
-    EmbreeMesh(scene, vertices_V3, mesh.faces.astype(np.int32))
-    return scene
+    return ray_scene((mesh.vertices - frame.centre_3) / frame.radius, mesh.faces)
 
 
 def _picture(

@@ -1,0 +1,32 @@
+"""Labelled points near the surface: surface points plus Gaussian noise (Chibane et al., IF-Net, CVPR 2020).
+
+They are rounded to the fixed point they are stored in before the inside test is asked, so labels are exact for what is
+stored.
+"""
+
+import numpy as np
+import torch
+
+from data_processing.contents import BoundarySettings
+from data_processing.coordinates import from_fixed, to_fixed
+from data_processing.cube_shape import CubeShape
+from data_processing.meshes import sample_surface
+from data_processing.seeds import numpy_generator
+from data_processing.shards import Row, pack_bits
+
+
+def boundary_row(shape: CubeShape, settings: BoundarySettings, *, seed: int, name: str) -> Row:
+    """boundary_points (K*N, 3) int16 and boundary_values (K*N/8,) uint8: N independent draws for each of K sigmas.
+
+    Each sigma has draws of its own, whatever the others are; any prefix of its N is a fair sample. A point beyond
+    [-1, 1] is moved to the border (sigma 0.1 leaves 0.5 from the cube: five sigmas).
+    """
+    mesh = shape.surface()
+    fixed = []
+    for sigma in settings.sigmas:
+        generator = numpy_generator(seed, name, f"boundary-{sigma!r}")
+        points_N3, _ = sample_surface(mesh, settings.points, generator)
+        fixed.append(to_fixed(points_N3 + generator.normal(scale=sigma, size=points_N3.shape)))
+    fixed_N3 = np.concatenate(fixed)
+    stored_N3 = from_fixed(torch.from_numpy(fixed_N3), torch.float64).numpy()
+    return {"boundary_points": fixed_N3, "boundary_values": pack_bits(shape.inside(stored_N3).astype(np.uint8))}
