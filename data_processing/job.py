@@ -99,7 +99,9 @@ def prepare_folder(config: DataConfig, *, command: str = "", rank: int = 0, worl
 
 
 def _listed(config: DataConfig) -> tuple[Job, Listing]:
-    listing = list_sources(config.input, kind=config.kind, categories=config.categories, exclude=config.exclude)
+    listing = list_sources(
+        config.input, kind=config.kind, categories=config.categories, exclude=config.exclude, labels=config.labels
+    )
     return Job(config, listing.sources, content_settings(to_plain(config))), listing
 
 

@@ -31,7 +31,7 @@ def write_all(config: DataConfig, records: Sequence[ShapeRecord], *, members: Se
     `records`: of all inputs in order; `members`: how many of them each shard has.
     """
     names, categories = [r.name for r in records], [r.category for r in records]
-    splits = split_names(names, categories, config.splits)
+    splits = split_names(names, categories, config.splits, set_aside=_partial(config, records))
     split_of = {int(index): split for split, indices in splits.items() for index in indices}
     licences = read_licences(config.licences)
     rows = [
@@ -42,6 +42,13 @@ def write_all(config: DataConfig, records: Sequence[ShapeRecord], *, members: Se
     index = _index(config, records, members, split_of, licences)
     write_text(config.folder / INDEX_FILE, json.dumps(to_plain(index), indent=None) + "\n")
     return _summary(config, records, index)
+
+
+def _partial(config: DataConfig, records: Sequence[ShapeRecord]) -> list[int]:
+    """Shapes that the border of their scan cuts off: kept, but in a split of their own."""
+    if config.labels is None or config.labels.keep_partial:
+        return []
+    return [index for index, record in enumerate(records) if record.quality.startswith("partial")]
 
 
 def read_licences(file: Path | None) -> dict[str, dict[str, str]]:

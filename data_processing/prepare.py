@@ -20,16 +20,19 @@ from data_processing.boundary import boundary_row
 from data_processing.config import build, to_plain
 from data_processing.contents import Contents
 from data_processing.coordinates import Normalisation, normalising_to_world
-from data_processing.cube_shape import CubeShape, surface_of_grid, voxels_at
+from data_processing.cube_shape import LEVEL, CubeShape, surface_of_grid, voxels_at
 from data_processing.meshes import TriangleMesh, read_mesh
+from data_processing.nifti import NIFTI_SUFFIXES
 from data_processing.occupancy import InsideSettings, Occupancy, inside_points, occupancy_grid
 from data_processing.sampling import Level, carve_from_top, max_pool, sample_levels
+from data_processing.scan_masks import inside_mask, mask_to_cube, read_structure
 from data_processing.shards import Layout, Row, ShapeRecord, pack_bits
 from data_processing.solid_cells import solid_cells
 from data_processing.sources import Source, kind_of
 from data_processing.splits import SplitSettings
+from data_processing.structures import LabelSettings
 from data_processing.surface_points import surface_row
-from data_processing.voxels import read_voxels, to_cube
+from data_processing.voxels import read_voxels, to_cube, voxel_suffix
 
 RESOLUTION = 256  # of the published levels: their points are uint8 indices
 ENCODER_RESOLUTION = 64  # of IM-NET's input
@@ -65,7 +68,8 @@ class DataConfig:
     name: str
     input: Path  # folder, relative to the current directory
     output: Path | None = None  # none: datasets/<name>
-    kind: Literal["auto", "mesh", "voxels"] = "auto"  # auto: by suffix
+    kind: Literal["auto", "mesh", "voxels", "labels"] = "auto"  # auto: by suffix; labels: scans with a section labels
+    labels: LabelSettings | None = None  # which structures of a labelled scan become shapes
     categories: tuple[str, ...] | None = None  # none: every folder of the input
     exclude: tuple[str, ...] = ()
     licences: Path | None = None  # CSV with the columns file, licence, author
@@ -88,6 +92,8 @@ class DataConfig:
             raise ValueError(f"resolution must be {RESOLUTION} (points of the levels are bytes), got {self.resolution}")
         if not self.name or "/" in self.name or self.name.startswith("."):
             raise ValueError(f"name must be a plain folder name, got {self.name!r}")
+        if (self.kind == "labels") != (self.labels is not None):
+            raise ValueError("kind: labels and a section labels: belong together: expected both or neither")
         if self.workers < 0 or not 1 <= self.shard_size <= 4096:
             raise ValueError(f"expected workers >= 0 and shard_size 1..4096, got {self.workers} and {self.shard_size}")
 
@@ -139,13 +145,17 @@ def read_shape(
     if kind is None:
         raise ValueError(f"{file}: neither a mesh nor a voxel file by its suffix")
     stages = stages or Stages()
-    read: Callable[..., CubeShape] = _read_mesh if kind == "mesh" else _read_voxels
-    shape = read(file, config, device, stages)
+    if config.labels is not None and voxel_suffix(file) in NIFTI_SUFFIXES:
+        shape = _read_part(file, part, config, config.labels, device, stages)
+    else:
+        read: Callable[..., CubeShape] = _read_mesh if kind == "mesh" else _read_voxels
+        shape = read(file, config, device, stages)
     if config.carve:
         shape = _voxel_shape(carve_from_top(shape.grid_RRR), shape.to_world, f"{shape.method}+carved", shape.quality)
         stages.end("carve")
     if not shape.grid_RRR.any():
-        raise ValueError(f"{file}: nothing is inside at {RESOLUTION}^3 ({shape.method}): too thin, or no solid shape")
+        size = len(shape.grid_RRR)
+        raise ValueError(f"{file}: nothing is inside at {size}^3 ({shape.method}): too thin, or no solid shape")
     return shape
 
 
@@ -167,7 +177,7 @@ def prepare_shape(
     Raises what reading raises; see `attempt` for the version that records it.
     """
     stages = stages or Stages()
-    shape = read_shape(config.input / source.file, config, device=device, stages=stages)
+    shape = read_shape(config.input / source.file, config, part=source.part, device=device, stages=stages)
     row, levels = row_of(shape, config, name=source.name, stages=stages)
     record = ShapeRecord(
         name=source.name,
@@ -178,7 +188,7 @@ def prepare_shape(
         status="done",
         method=shape.method,
         quality=shape.quality,
-        inside_fraction=round(int(shape.grid_RRR.count_nonzero()) / RESOLUTION**3, 8),
+        inside_fraction=round(int(shape.grid_RRR.count_nonzero()) / shape.grid_RRR.numel(), 8),
         mixed_cells={resolution: int(level.mixed_cells) for resolution, level in levels.items()},
         dropped_cells={resolution: int(level.dropped_cells) for resolution, level in levels.items()},
     )
@@ -293,6 +303,26 @@ def _read_voxels(file: Path, config: DataConfig, device: torch.device | str, sta
     return _voxel_shape(torch.from_numpy(voxels_RRR).to(device), to_world, "voxels", "ok")
 
 
+def _read_part(
+    file: Path, part: str, config: DataConfig, labels: LabelSettings, device: torch.device | str, stages: Stages
+) -> CubeShape:
+    """A structure of a labelled scan, resampled once: its field is asked at every voxel, surface and points alike."""
+    mask = read_structure(file, part, labels)
+    stages.end("read")
+    resolution, by = mask_resolution(config.contents), config.normalisation.by
+    field_RRR, to_world = mask_to_cube(mask, resolution, by=by, length=config.normalisation.length, device=device)
+    grid_RRR = (field_RRR > LEVEL).to(torch.uint8)
+    stages.end("occupancy")
+    surface = functools.cache(functools.partial(surface_of_grid, field_RRR))
+    inside = functools.partial(inside_mask, mask, to_world, resolution=resolution, device=device)
+    return CubeShape(grid_RRR, to_world, "mask", mask.quality, surface, inside, mask.scan)
+
+
+def mask_resolution(contents: Contents) -> int:
+    """Of the grid that a mask is resampled to: 256 for what is pooled from it, else the finest that is stored."""
+    return RESOLUTION if contents.voxels or contents.levels or not contents.grids else max(contents.grids)
+
+
 def _voxel_shape(grid_RRR: torch.Tensor, to_world: NDArray[np.float64], method: str, quality: str) -> CubeShape:
     """What is inside a voxel is inside; the surface runs half-way between the centres."""
     surface = functools.cache(functools.partial(surface_of_grid, grid_RRR))
@@ -317,6 +347,7 @@ CONTENT_KEYS: Sequence[str] = (
     "voxel_key",
     "resolution",
     "contents",
+    "labels",
     "seed",
 )
-LATER_KEYS: dict[str, Any] = {"contents": to_plain(Contents())}
+LATER_KEYS: dict[str, Any] = {"contents": to_plain(Contents()), "labels": None}
