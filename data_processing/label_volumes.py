@@ -4,8 +4,10 @@ Memory stays below twice the stored volume: no conversion to float64, floats bec
 everything downhill works on the crop around a label. The last volume is kept, for a scan is asked for many structures.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import gzip
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +16,46 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from data_processing.nifti import NIFTI_ERRORS, ScanGrid, open_scan
-from data_processing.voxel_grid import RefusedFileError, reading
+from data_processing.voxel_grid import RefusedFileError, Shape3, reading
 
 ROUNDING = 1e-3  # by which a label stored as a float may miss its number
 MAX_TABLED = 1 << 16  # labels above are renumbered, so that one pass finds the boxes of all
 SLAB_VALUES = 1 << 20
+PIECE = 1 << 22  # bytes
 
 Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
 class LabelVolume:
-    """`values` (X, Y, Z) in the order of the file; `number_of` label is its number there, `boxes` by label."""
+    """The part of a scan that has labels.
+
+    `values` (X, Y, Z) in the order of the file begin at index `start` of the scan; `number_of` label is its number
+    there; `boxes` by label, in indices of the scan.
+    """
 
     values: NDArray[np.integer]
     number_of: dict[int, int]
     boxes: dict[int, Box]
     grid: ScanGrid
     header: Any  # nibabel's, for its extensions
+    start: Shape3 = (0, 0, 0)
+
+    def mask(self, labels: Sequence[int]) -> tuple[NDArray[np.bool_], Box]:
+        """Where any of the labels is, in the box around them all. There has to be at least one."""
+        box = around([self.boxes[label] for label in labels])
+        x, y, z = (slice(side.start - low, side.stop - low) for side, low in zip(box, self.start, strict=True))
+        values = self.values[x, y, z]
+        found = values == self.number_of[labels[0]]
+        for label in labels[1:]:
+            found |= values == self.number_of[label]
+        return found, box
+
+
+def around(boxes: Sequence[Box]) -> Box:
+    """The box around some boxes."""
+    x, y, z = (slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3))
+    return x, y, z
 
 
 _last: dict[tuple[Any, ...], LabelVolume] = {}
@@ -57,7 +81,7 @@ def _read(file: Path, threshold: float | None) -> LabelVolume:
     proxy = scan.image.dataobj
     with reading(file, "a NIfTI image", *NIFTI_ERRORS):
         slope, shift = float(proxy.slope), float(proxy.inter)
-        stored = _unmapped(scan.image).reshape(scan.grid.shape, order="F")
+        stored = _stored(scan.image).reshape(scan.grid.shape, order="F")
     if not stored.dtype.isnative:
         stored = stored.byteswap(inplace=True).view(stored.dtype.newbyteorder())
     values = _whole(stored, slope, shift, threshold, file)
@@ -68,14 +92,41 @@ def _read(file: Path, threshold: float | None) -> LabelVolume:
         for label, number in numbers.items()
         if number <= len(found) and (box := found[number - 1]) is not None
     }
-    return LabelVolume(values, {label: numbers[label] for label in boxes}, boxes, scan.grid, scan.image.header)
+    there = {label: numbers[label] for label in boxes}
+    return _trimmed(LabelVolume(values, there, boxes, scan.grid, scan.image.header))
 
 
-def _unmapped(image: Any) -> NDArray[Any]:
-    """The stored values without scaling, in memory of our own (a mapped file could be cut while we read)."""
-    proxy = image.dataobj  # not the image's header: on loading its offset was set to 0
-    specification = (proxy.shape, proxy.dtype, proxy.offset, 1.0, 0.0)
-    return np.asarray(type(proxy)(proxy.file_like, specification, mmap=False).get_unscaled())
+def _trimmed(volume: LabelVolume) -> LabelVolume:
+    """Without the background around all labels, if that frees half the memory or more."""
+    if not volume.boxes:
+        return replace(volume, values=volume.values[:0, :0, :0].copy())
+    outer = around(list(volume.boxes.values()))
+    if 2 * math.prod(side.stop - side.start for side in outer) > volume.values.size:
+        return volume
+    start = (outer[0].start, outer[1].start, outer[2].start)
+    return replace(volume, values=volume.values[outer].copy(order="F"), start=start)
+
+
+def _stored(image: Any) -> NDArray[Any]:
+    """The voxels as stored, without scaling, in Fortran order and memory of our own (a mapped file could be cut).
+
+    Read piece by piece into their place: libraries unpack well compressed files twice. The end of a compressed file is
+    read too, for there stands the checksum.
+    """
+    proxy = image.dataobj
+    values = np.empty(math.prod(proxy.shape), proxy.dtype)
+    view = values.view(np.uint8).data
+    file = Path(image.file_map["image"].filename)
+    packed = file.name.lower().endswith(".gz")
+    with gzip.open(file) if packed else open(file, "rb") as handle:
+        handle.seek(proxy.offset)
+        for start in range(0, len(view), PIECE):
+            piece = view[start : start + PIECE]
+            if handle.readinto(piece) != len(piece):
+                raise EOFError(f"its header declares {len(view):,} bytes of voxels")
+        if packed:
+            handle.read(PIECE)
+    return values
 
 
 def _whole(

@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.label_volumes import Box, LabelVolume, label_volume
+from data_processing.label_volumes import Box, LabelVolume, around, label_volume
 from data_processing.labels import LabelTable, find_table, own_table
 from data_processing.nifti import NIFTI_SUFFIXES, ScanGrid
 from data_processing.structures import LabelSettings, StructureSettings
@@ -57,7 +57,7 @@ class Crop:
 
 def structure_crop(file: Path, structure: StructureSettings, settings: LabelSettings) -> Crop:
     """All labels of a structure as one mask. ValueError that names the labels there are, when it has no voxel."""
-    crops: list[tuple[Box, NDArray[np.bool_]]] = []
+    crops: list[tuple[NDArray[np.bool_], Box]] = []
     grid: ScanGrid | None = None
     for volume, labels in _volumes(file, structure, settings):
         if grid is not None and not same_grid(grid, volume.grid):
@@ -65,8 +65,7 @@ def structure_crop(file: Path, structure: StructureSettings, settings: LabelSett
         grid = grid or volume.grid
         there = [label for label in labels if label in volume.boxes]
         if there:
-            box = _around([volume.boxes[label] for label in there])
-            crops.append((box, _any_of(volume.values[box], [volume.number_of[label] for label in there])))
+            crops.append(volume.mask(there))
         elif settings.files == "scan":
             raise RefusedFileError(
                 f"{file}: no voxel has label {' or '.join(map(str, labels))} ({structure.name}); it has "
@@ -92,9 +91,7 @@ def mask_crop(file: Path) -> Crop:
     if not volume.boxes:
         zeros = np.zeros((0, 0, 0), dtype=bool)
         return _canonical(zeros, (slice(0, 0),) * 3, volume.grid)
-    (label,) = volume.boxes
-    box = volume.boxes[label]
-    return _canonical(_any_of(volume.values[box], [volume.number_of[label]]), box, volume.grid)
+    return _canonical(*volume.mask(list(volume.boxes)), volume.grid)
 
 
 def label_ids(volume: LabelVolume, structure: StructureSettings, settings: LabelSettings) -> list[int]:
@@ -170,26 +167,14 @@ def _refuse_disagreement(table: LabelTable, own: LabelTable | None, names: Seque
             )
 
 
-def _union(crops: Sequence[tuple[Box, NDArray[np.bool_]]]) -> tuple[NDArray[np.bool_], Box]:
+def _union(crops: Sequence[tuple[NDArray[np.bool_], Box]]) -> tuple[NDArray[np.bool_], Box]:
     if len(crops) == 1:
-        return crops[0][1], crops[0][0]
-    outer = _around([box for box, _ in crops])
+        return crops[0]
+    outer = around([box for _, box in crops])
     union = np.zeros([side.stop - side.start for side in outer], dtype=bool)
-    for box, crop in crops:
+    for crop, box in crops:
         union[tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(box, outer, strict=True))] |= crop
     return union, outer
-
-
-def _around(boxes: Sequence[Box]) -> Box:
-    x, y, z = (slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3))
-    return x, y, z
-
-
-def _any_of(values: NDArray[np.integer], numbers: Sequence[int]) -> NDArray[np.bool_]:
-    found = values == numbers[0]
-    for number in numbers[1:]:
-        found |= values == number
-    return found
 
 
 def _canonical(mask: NDArray[np.bool_], box: Box, grid: ScanGrid) -> Crop:
