@@ -70,9 +70,9 @@ def silhouettes_plain(
 
 
 def _snapped(vertices_V3: torch.Tensor, axes_W23: torch.Tensor) -> torch.Tensor:
-    """Corners (W, V, 2) on the lattice, int64; products are added one by one: no device may fuse or reorder them."""
+    """Corners (W, V, 2) on the lattice, int32; products are added one by one: no device may fuse or reorder them."""
     x, y, z = (vertices_V3[:, d, None] * axes_W23[:, None, :, d] for d in range(3))
-    return torch.round(((x + y) + z + 1.0) * (PIXELS * STEPS / 2)).long()
+    return torch.round(((x + y) + z + 1.0) * (PIXELS * STEPS / 2)).int()
 
 
 def _filled(corners_WV2: torch.Tensor, faces_F3: torch.Tensor) -> torch.Tensor:
@@ -95,13 +95,12 @@ def _rows(
     """View (K,), corners (K, 3, 2) counter-clockwise and pixel row (K,) of all triangles that reach a pixel centre."""
     triangles_N32 = corners_WV2[:, faces_F3].flatten(0, 1)
     low_N2, high_N2 = (triangles_N32.amin(1) + STEPS // 2 - 1) // STEPS, (triangles_N32.amax(1) - STEPS // 2) // STEPS
-    (ab_N2, ac_N2) = triangles_N32[:, 1] - triangles_N32[:, 0], triangles_N32[:, 2] - triangles_N32[:, 0]
-    area_N = ab_N2[:, 0] * ac_N2[:, 1] - ab_N2[:, 1] * ac_N2[:, 0]
-    kept_M = ((low_N2 <= high_N2).all(dim=1) & (area_N != 0)).nonzero()[:, 0]
-    triangles_M32 = triangles_N32[kept_M]
-    triangles_M32 = torch.where((area_N[kept_M] < 0)[:, None, None], triangles_M32.flip(1), triangles_M32)
-    view_M, low_M = kept_M // len(faces_F3), low_N2[kept_M, 1]
-    end_M = (high_N2[kept_M, 1] - low_M + 1).cumsum(0)
+    kept_M = (low_N2 <= high_N2).all(dim=1).nonzero()[:, 0]  # the others lie between pixel centres
+    triangles_M32, low_M, high_M = triangles_N32[kept_M].long(), low_N2[kept_M, 1].long(), high_N2[kept_M, 1].long()
+    (ab_M2, ac_M2) = triangles_M32[:, 1] - triangles_M32[:, 0], triangles_M32[:, 2] - triangles_M32[:, 0]
+    area_M = ab_M2[:, 0] * ac_M2[:, 1] - ab_M2[:, 1] * ac_M2[:, 0]
+    triangles_M32 = torch.where((area_M < 0)[:, None, None], triangles_M32.flip(1), triangles_M32)
+    view_M, end_M = kept_M // len(faces_F3), ((high_M - low_M + 1) * (area_M != 0)).cumsum(0)
     total = int(end_M[-1]) if len(end_M) else 0
     for start in range(0, total, PAIRS_AT_ONCE):
         row_K = torch.arange(start, min(start + PAIRS_AT_ONCE, total), device=end_M.device)
