@@ -17,7 +17,7 @@ from data_processing.observations import InputSection
 from data_processing.observed import Observed, observe_file, observe_shape, scan_of
 from data_processing.prepare import SHAPE_ERRORS, DataConfig, config_of, content_settings, digest_of
 from data_processing.storage import ShapeSet
-from data_processing.structures import LabelSettings, all_parts
+from data_processing.structures import all_parts
 from engine.generation import Item
 from engine.run_dir import RunDir
 
@@ -87,9 +87,8 @@ class _Wanted:
 
 
 def _wanted_of(file: Path, config: DataConfig) -> list[_Wanted]:
-    labels: LabelSettings | None = getattr(config, "labels", None)
-    if labels is not None and file.name.lower().endswith(NIFTI_SUFFIXES):
-        return [_Wanted(part.name(_stem(file)), file, part.key) for part in all_parts(labels)]
+    if config.labels is not None and file.name.lower().endswith(NIFTI_SUFFIXES):
+        return [_Wanted(part.name(_stem(file)), file, part.key) for part in all_parts(config.labels)]
     return [_Wanted(_stem(file), file)]
 
 

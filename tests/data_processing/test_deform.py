@@ -127,6 +127,18 @@ def test_no_axis_is_preferred():
         assert abs(float(difference.mean())) < 4 * float(difference.std()) / 200**0.5
 
 
+def test_the_noise_lies_evenly_in_its_box():
+    """Cells are where their centres are: as much goes from the first plane of cells as from the last."""
+    masks = torch.zeros(600, 8, 8, 8, dtype=torch.uint8)
+    masks[:, 2:6, 2:6, 2:6] = 1
+    section = DeformSection(modes=("remove",), remove_margin=0, threshold=(0.6, 0.6))
+    gone = 1 - deform(masks, section, keys_of(range(600)))[:, 2:6, 2:6, 2:6].float()
+    for axis in (1, 2, 3):
+        others = [other for other in (1, 2, 3) if other != axis]
+        difference = gone.mean(others) - gone.mean(others).flip(1)
+        assert (difference.mean(0).abs() < 4 * difference.std(0) / 600**0.5).all()
+
+
 def test_a_key_means_one_mask_in_any_batch_and_another_key_another():
     masks, section = boxes(), DeformSection(threshold=(0.5, 0.9), modes=("add", "remove", "both"))
     whole = deform(masks, section, KEYS)
