@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from engine.ops import feature_sampling_torch
 from engine.ops.feature_sampling_cpu import HAS_NUMBA, SampledLinearOnCPU, SampleOnCPU
 from engine.ops.feature_sampling_places import PLACES, Padding, Sampling, places
+from engine.ops.feature_sampling_torch import Interpolation, interpolation_on
 
 __all__ = [
     "PLACES",
@@ -90,12 +91,15 @@ def _check(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor, weight_OF:
 
 def _kernels_serve(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) -> bool:
     on_cpu = all(tensor.device.type == "cpu" for tensor in (points_BN3, *volumes))
-    wants_points = torch.is_grad_enabled() and points_BN3.requires_grad
-    return HAS_NUMBA and on_cpu and not wants_points and not torch.compiler.is_compiling()
+    return HAS_NUMBA and on_cpu and not _wants_gradient(points_BN3) and not torch.compiler.is_compiling()
 
 
-def _interpolation(points_BN3: torch.Tensor) -> feature_sampling_torch.Interpolation:
-    return feature_sampling_torch.interpolate
+def _interpolation(points_BN3: torch.Tensor) -> Interpolation:
+    return interpolation_on(points_BN3.device, wants_points=_wants_gradient(points_BN3))
+
+
+def _wants_gradient(points_BN3: torch.Tensor) -> bool:
+    return torch.is_grad_enabled() and points_BN3.requires_grad
 
 
 def sample_features_plain(

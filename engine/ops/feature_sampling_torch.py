@@ -4,6 +4,10 @@ A sample is a weighted sum of eight channels-last rows: `embedding_bag`. On a GP
 one is at hand.
 """
 
+import functools
+import importlib.util
+import subprocess
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -89,3 +93,64 @@ def interpolate(rows_VC: torch.Tensor, coordinates_M3: torch.Tensor, resolution:
     """Trilinear values (M, C) of a volume (R^3 voxels in C order) at voxel coordinates, last array axis first."""
     index_M8, weight_M8 = corners(coordinates_M3, resolution)
     return F.embedding_bag(index_M8, rows_VC, mode="sum", per_sample_weights=weight_M8)
+
+
+def interpolation_on(device: torch.device, *, wants_points: bool) -> Interpolation:
+    """What interpolates on a device: Triton's kernels on a GPU where they may and do their work, else `interpolate`.
+
+    They may not where the points want a gradient, or where torch is told to be deterministic (they add by atomics).
+    """
+    if device.type != "cuda" or wants_points or torch.are_deterministic_algorithms_enabled():
+        return interpolate
+    if torch.compiler.is_compiling() or not triton_agrees(device):
+        return interpolate
+    from engine.ops.feature_sampling_triton import Interpolate
+
+    return Interpolate.apply
+
+
+@functools.cache
+def triton_agrees(device: torch.device) -> bool:
+    """Whether Triton is there and its kernels' values and gradients equal those of `interpolate`; asked once a device.
+
+    A warning says why they are not used, unless Triton is simply absent.
+    """
+    if importlib.util.find_spec("triton") is None:
+        return False
+    try:
+        from triton.errors import TritonError
+    except ImportError:  # a Triton too old for our kernels
+        return False
+    try:
+        worst = _worst_difference(device)
+    except (
+        TritonError,
+        ImportError,
+        RuntimeError,
+        OSError,
+        subprocess.SubprocessError,
+        TypeError,
+        AttributeError,
+    ) as e:
+        warnings.warn(f"feature sampling: Triton fails on {device} ({e}); torch operators run instead", stacklevel=2)
+        return False
+    if worst > 1e-5:
+        reason = f"differs by {worst:.1e} on {device}"
+        warnings.warn(f"feature sampling: Triton {reason}; torch operators run instead", stacklevel=2)
+    return worst <= 1e-5
+
+
+def _worst_difference(device: torch.device) -> float:
+    """Between the kernels and `interpolate`: values and gradients, at places inside, outside and on the edge."""
+    from engine.ops.feature_sampling_triton import Interpolate
+
+    generator, worst = torch.Generator().manual_seed(0), 0.0
+    with torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        for channels, resolution in ((1, 5), (16, 4), (130, 3)):
+            rows = torch.randn(resolution**3, channels, generator=generator).to(device).requires_grad_()
+            places = (torch.rand(100, 3, generator=generator) * (resolution + 3) - 2).to(device)
+            places[0], places[1] = 0, resolution - 1
+            pair = [one(rows, places, resolution) for one in (Interpolate.apply, interpolate)]
+            pair += [torch.autograd.grad(values.square().sum(), rows)[0] for values in pair]
+            worst = max(worst, *(float((a - b).detach().abs().max()) for a, b in (pair[:2], pair[2:])))
+    return worst if worst == worst else float("inf")  # NaN agrees with nothing
