@@ -160,16 +160,15 @@ def _integers_for(stored: NDArray[Any], slope: float, shift: float, threshold: f
 
 
 def _labels_of(scaled: NDArray[np.float64], threshold: float | None, file: Path) -> NDArray[Any]:
-    if np.isnan(scaled).any():
-        raise RefusedFileError(f"{file}: holds NaN, expected a label in every voxel: repair it")
+    if not np.isfinite(scaled).all():
+        raise RefusedFileError(f"{file}: holds NaN or infinity, expected a label in every voxel: repair it")
     if threshold is not None:
         return scaled > threshold
     labels = np.rint(scaled)
     off = np.abs(scaled - labels)
-    if not (off <= ROUNDING).all():  # infinity too: its distance is NaN
-        worst = scaled.ravel()[np.nan_to_num(off, nan=np.inf).argmax()]
+    if off.max(initial=0) > ROUNDING:
         raise RefusedFileError(
-            f"{file}: expected whole-numbered labels, got {worst:g}: if it is a map of probabilities, give "
+            f"{file}: expected whole-numbered labels, got {scaled.ravel()[off.argmax()]:g}: if it is a map of probabilities, give "
             "labels.threshold"
         )
     if labels.min(initial=0) < 0:

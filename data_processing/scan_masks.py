@@ -17,7 +17,7 @@ from data_processing.mask_resampling import inside_mask, mask_to_cube
 from data_processing.nifti import ScanGrid
 from data_processing.scan_grid import mask_on_scan, write_scan_mask
 from data_processing.scan_mask import ScanMask
-from data_processing.structure_crops import Crop, structure_crop
+from data_processing.structure_crops import Crop, structure_crop, structure_files
 from data_processing.structures import LabelSettings, Part, StructureSettings, find_part
 from data_processing.voxel_grid import RefusedFileError
 
@@ -48,7 +48,7 @@ def read_structure(file: Path, part: str, settings: LabelSettings) -> ScanMask:
     ValueError when the file is damaged, a label is not there (it names those that are), or there are too few pieces.
     """
     chosen, file = find_part(part, settings), Path(file)
-    crop, pieces = read_crop(file, part, settings), _pieces(file, _state(file), chosen.structure, settings)
+    crop, pieces = read_crop(file, part, settings), _all_pieces(file, chosen.structure, settings)
     return ScanMask(
         occupancy=crop.occupancy,
         index_to_world=crop.index_to_world,
@@ -62,7 +62,7 @@ def read_structure(file: Path, part: str, settings: LabelSettings) -> ScanMask:
 def read_crop(file: Path, part: str, settings: LabelSettings) -> Crop:
     """The same as a crop that knows its place on the scan's grid: what a reconstruction is compared with."""
     chosen, file = find_part(part, settings), Path(file)
-    return _chosen(chosen, _pieces(file, _state(file), chosen.structure, settings).crops, file)
+    return _chosen(chosen, _all_pieces(file, chosen.structure, settings).crops, file)
 
 
 def _chosen(part: Part, crops: Sequence[Crop], file: Path) -> Crop:
@@ -91,17 +91,19 @@ def _on_side(part: Part, crops: Sequence[Crop], file: Path) -> Crop:
     return ordered[0]
 
 
-def _state(file: Path) -> tuple[int, int] | None:
-    """What changes when a file does."""
-    status = file.stat() if file.is_file() else None
-    return status and (status.st_mtime_ns, status.st_size)
+def _all_pieces(file: Path, structure: StructureSettings, settings: LabelSettings) -> _Pieces:
+    states = []
+    for path in structure_files(file, structure, settings):
+        status = path.stat() if path.is_file() else None
+        states.append(None if status is None else (status.st_mtime_ns, status.st_size))
+    return _pieces(file, tuple(states), structure, settings)
 
 
 @functools.lru_cache(maxsize=1)
 def _pieces(
-    file: Path, state: tuple[int, int] | None, structure: StructureSettings, settings: LabelSettings
+    file: Path, states: tuple[tuple[int, int] | None, ...], structure: StructureSettings, settings: LabelSettings
 ) -> _Pieces:
-    """Kept for the other parts of the structure, as long as the file's `state` is the same."""
+    """Kept for the other parts of the structure, as long as the `states` of its files (time, size) are the same."""
     whole = structure_crop(file, structure, settings)
     if structure.components is None:
         return _Pieces((whole,))

@@ -124,6 +124,13 @@ def organ_file(folder: Path, name: str) -> Path:
     return next((file for file in found if file.is_file()), found[-1])
 
 
+def structure_files(file: Path, structure: StructureSettings, settings: LabelSettings) -> list[Path]:
+    """The files that a structure is read from."""
+    if settings.files == "scan":
+        return [file]
+    return [organ_file(file.parent, str(name)) for name in structure.labels]
+
+
 def same_grid(one: ScanGrid, other: ScanGrid) -> bool:
     """Whether two files have the same voxels in the same places."""
     if one.shape != other.shape:
@@ -141,8 +148,7 @@ def _volumes(
         volume = label_volume(file, threshold=settings.threshold)
         yield volume, label_ids(volume, structure, settings)
         return
-    for name in structure.labels:
-        mask = organ_file(file.parent, str(name))
+    for mask in structure_files(file, structure, settings):
         if not mask.is_file():
             there = sorted(p.name for p in file.parent.glob("*.nii*"))
             raise FileNotFoundError(f"{mask} does not exist; its folder has {_listed(there)}")

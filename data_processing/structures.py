@@ -22,9 +22,7 @@ class StructureSettings:
     labels: tuple[int | str, ...]  # ids, or names of the label table; merged into one mask
     components: int | None = None  # none: the mask as it is; N: its N largest pieces are shapes (2: left and right)
     side: Side | None = None  # for a label that holds one side of a pair
-    mirror: Literal["no", "yes", "right"] = (
-        "no"  # left to right in the cube; "right": only right parts, so all are left
-    )
+    mirror: Literal["never", "always", "right"] = "never"  # left to right in the cube; right: only right parts
 
     def __post_init__(self) -> None:
         if not self.name.isprintable() or not self.name.strip() or set(self.name) & set("/\\") or self.name[0] == ".":
