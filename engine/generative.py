@@ -18,6 +18,7 @@ from data_processing import seeds
 from engine.generative_distances import Kind, Solver
 from engine.generative_scores import SetDistances, jensen_shannon, judge_distances, kept, nearest_rows
 from engine.ground_truth import GroundTruth
+from engine.transport import LAST_SHARE
 
 Normalisation = Literal["as_is", "box", "sphere", "diagonal"]
 Row = dict[str, Any]
@@ -46,7 +47,9 @@ class GenerativeSettings:
     points: drawn of each shape. emd_points: the first of these for the earth mover's distance; none: all of them. On
     two CPU cores a thousand pairs cost 0.6 s at 512 points, 2 s at 1,024 and 12 s at 2,048 (Chamfer at 2,048: 0.1 s).
     emd_tolerance: of the auction, by what share an EMD may be above the exact one; measured, it is a tenth of that.
-    jsd_side: of the cube of grid nodes around the origin; none: 2 for "box", 1 for the others.
+    jsd_side: of the cube of grid nodes around the origin; none: 2 for "box", 1 for the others. jsd_domain: the nodes of
+    that cube, or only those of the ball in it, as published for shapes inside a sphere; "auto": the ball for "sphere"
+    and "diagonal", the cube for the others, which reach into its corners.
     """
 
     points: int = 2048
@@ -57,7 +60,7 @@ class GenerativeSettings:
     emd_solver: Literal["auction", "exact"] = "auction"
     emd_tolerance: float = 0.01
     jsd_resolution: int = 28
-    jsd_domain: Literal["ball", "cube"] = "ball"
+    jsd_domain: Literal["auto", "ball", "cube"] = "auto"
     jsd_side: float | None = None
 
     def __post_init__(self) -> None:
@@ -83,19 +86,25 @@ class GenerativeSettings:
         """Of the cube of grid nodes."""
         return self.jsd_side if self.jsd_side is not None else 2.0 if self.normalisation == "box" else 1.0
 
+    @property
+    def in_ball(self) -> bool:
+        """Whether only nodes of the ball count."""
+        return self.jsd_domain == "ball" or (self.jsd_domain == "auto" and self.normalisation in ("sphere", "diagonal"))
+
     def describe(self) -> Row:
         """All of it, and what the words mean, for the JSON."""
         solver = (
             "exact: assignment by shortest augmenting paths (Jonker and Volgenant, scipy)"
             if self.emd_solver == "exact"
             else "auction with epsilon scaling (Bertsekas); each distance proved, by its dual prices, to be above the "
-            f"exact one by at most {self.emd_tolerance:g} of it"
+            f"exact one by at most {self.emd_tolerance:g} of it or {LAST_SHARE:g} of the clouds' largest distance"
         )
         meanings = {key: text for key, text in MEANINGS.items() if key not in ("chamfer", "emd")}
         return dataclasses.asdict(self) | {
             "distances": list(self.distances),
             "emd_points": self.points_of_emd,
             "emd_solver": solver,
+            "jsd_domain": "ball" if self.in_ball else "cube",
             "jsd_side": self.side,
             "normalisation_means": NORMALISATIONS[self.normalisation],
             "unit": "of the normalised clouds",
@@ -163,7 +172,7 @@ def judge_sets(
         clouds_r,
         resolution=settings.jsd_resolution,
         side=settings.side,
-        ball=settings.jsd_domain == "ball",
+        ball=settings.in_ball,
     )
     return {
         "samples": len(samples),

@@ -4,8 +4,8 @@
 
 Clouds: points of the surfaces of the example meshes, each stretched at random, so that every one is another shape.
 Plain Chamfer: k-d trees built once a cloud, asked for every pair; plain EMD: scipy's assignment. Both alternate with
-ours on the same pairs and must agree; medians. The floor of brute force: one pair of points is 3 differences, 3
-products and sums, 2 minima; see LOG.md.
+ours on the same pairs and must agree; medians. Floor of brute force: 3 differences, 3 products and sums and 2 minima
+for each pair of points, 16 pairs in one AVX-512 register, two registers a cycle: 16 pairs a nanosecond at 4 GHz.
 """
 
 import argparse

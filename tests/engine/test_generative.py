@@ -130,7 +130,12 @@ def test_normalisation_is_of_each_shape_by_itself():
         assert result["scores"]["chamfer"]["mmd"] < 1e-12
         assert result["scores"]["emd"]["mmd"] < 5e-5
         assert result["settings"]["jsd_side"] == (2 if how == "box" else 1)
-        assert result["jsd"]["outside_of_samples"] == 0 or how == "box"
+        assert result["settings"]["jsd_domain"] == ("cube" if how == "box" else "ball")
+        assert result["jsd"]["nodes"] == (28**3 if how == "box" else 10_144)
+        assert result["jsd"]["outside_of_samples"] == 0
+    ball = judged(shapes, larger, dataclasses.replace(SMALL, normalisation="box", jsd_domain="ball"))["jsd"]
+    assert ball["nodes"] == 10_144
+    assert ball["outside_of_samples"] > 0
     assert judged(shapes, larger)["scores"]["chamfer"]["mmd"] > 0.1
 
 
