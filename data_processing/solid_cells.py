@@ -1,8 +1,8 @@
 """Solid occupancy at a coarser resolution than the 256^3 voxels it is made of: cells of which half is inside.
 
 That neither grows nor shrinks a solid: it never marks a cell because a surface passes through it. What it would lose
-are parts thinner than a cell; they are kept one cell thick (thinning.py). Nothing is added within two cells of a cell
-that is full, but for what joins a thin part to it: ordinary solids are never dilated.
+are parts thinner than a cell; they are kept one cell thick (thinning.py), up to where they join something thicker.
+Ordinary solids are never dilated.
 
 R: voxels along an edge of the grid; C: cells. `side`: voxels along an edge of a cell, not always a whole number.
 """
@@ -12,7 +12,8 @@ import torch
 from data_processing.shell import dilated
 from data_processing.thinning import thinned
 
-NEAR_FULL = 1  # cells: parts this near to a full cell are no thin parts, unless they are joined to one
+NEAR_THICK = 1  # cells: what is this near to a thick part is no thin part
+REACH = 3  # cells from a thin part to the first cell that a thick one fills by half
 FULL = 1 - 1e-4  # rounding of sums of parts of voxels
 
 
@@ -51,11 +52,20 @@ def _volumes(grid_RRR: torch.Tensor, resolution: int) -> torch.Tensor:
 def _thin_cells(volume_CCC: torch.Tensor, solid_CCC: torch.Tensor) -> torch.Tensor:
     """Cells (C, C, C) bool to add: along parts thinner than a cell, up to where they join something thicker."""
     occupied = volume_CCC > 0
-    away = occupied & ~_dilated(volume_CCC >= FULL, NEAR_FULL)
+    away = occupied & ~_dilated(_thick(volume_CCC >= FULL), NEAR_THICK)
     if not away.any():
         return away
-    reach = NEAR_FULL + 1  # to the first cell that a thick part fills by half
-    return thinned(occupied & ~solid_CCC & _dilated(away, reach), fixed_CCC=solid_CCC, weight_CCC=volume_CCC)
+    return thinned(occupied & ~solid_CCC & _dilated(away, REACH), fixed_CCC=solid_CCC, weight_CCC=volume_CCC)
+
+
+def _thick(full_CCC: torch.Tensor) -> torch.Tensor:
+    """Full cells with full ones across three faces or more: not those of a rod that fills a cell by chance."""
+    padded = torch.nn.functional.pad(full_CCC, (1,) * 6).to(torch.int8)
+    size, count = len(full_CCC), torch.zeros_like(full_CCC, dtype=torch.int8)
+    for axis in range(3):
+        across = padded.narrow((axis + 1) % 3, 1, size).narrow((axis + 2) % 3, 1, size)
+        count += across.narrow(axis, 0, size) + across.narrow(axis, 2, size)
+    return full_CCC & (count >= 3)
 
 
 def _dilated(cells: torch.Tensor, times: int) -> torch.Tensor:

@@ -32,6 +32,8 @@ def thinned(candidates_CCC: torch.Tensor, *, fixed_CCC: torch.Tensor, weight_CCC
     thin_N3 = around.thin_axes(cells_N, weight)
     for group in _groups(index_N3, weight[cells_N]) * SWEEPS:
         group = group[kept[cells_N[group]]]
+        if len(group) == 0:
+            continue
         cells = cells_N[group]
         cells = cells[around.outweighed(cells, thin_N3[group], kept, weight)]
         cells = cells[around.covered(cells, kept, there)]
