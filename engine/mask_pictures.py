@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_processing.structure_crops import same_grid
 from engine.evaluation import load_masks
 from engine.mask_evaluation import in_one_box
 from engine.pairs import Pair
@@ -19,6 +20,8 @@ def slices_of(pair: Pair, *, size: int) -> NDArray[np.uint8] | None:
     try:
         predicted, true = load_masks(pair)
     except (ValueError, OSError):  # the reason is in the row of the shape
+        return None
+    if not same_grid(predicted.scan, true.scan):
         return None
     masks = in_one_box(predicted, true)
     if not masks[0].size:
