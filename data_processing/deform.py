@@ -12,6 +12,8 @@ import torch
 
 from data_processing.draws import derived, directions, integers, uniforms
 
+CACHED = 1 << 17  # numbers that a core keeps close
+
 
 @dataclass(frozen=True)
 class DeformSection:
@@ -45,11 +47,10 @@ def deform(masks_BRRR: torch.Tensor, section: DeformSection, keys_B: torch.Tenso
     return (masks_BRRR | (added & adds[:, None, None, None])) & ~(removed & removes[:, None, None, None])
 
 
-def normalised(noise_BXYZ: torch.Tensor, box_BXYZ: torch.Tensor) -> torch.Tensor:
-    """Noise shifted and scaled so that it reaches from 0 to 1 over the cells of `box_BXYZ` (bool)."""
-    low = torch.where(box_BXYZ, noise_BXYZ, torch.inf).amin((1, 2, 3), keepdim=True)
-    high = torch.where(box_BXYZ, noise_BXYZ, -torch.inf).amax((1, 2, 3), keepdim=True)
-    return (noise_BXYZ - low) / (high - low)
+def span(noise_BXYZ: torch.Tensor, box_BXYZ: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The smallest and the largest value (B,) over the cells of `box_BXYZ` (bool), which are 0 and 1 of the noise."""
+    low = torch.where(box_BXYZ, noise_BXYZ, torch.inf).amin((1, 2, 3))
+    return low, torch.where(box_BXYZ, noise_BXYZ, -torch.inf).amax((1, 2, 3))
 
 
 def perlin(gradients_BLLL3: torch.Tensor, places: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -66,11 +67,12 @@ def perlin(gradients_BLLL3: torch.Tensor, places: tuple[torch.Tensor, torch.Tens
     x_z, y_z, z_z = _sum_along(gx, wz), _sum_along(gy, wz), _sum_along(gz, rz)
     plane_x = _sum_along(x_z.transpose(2, 3), wy).transpose(2, 3)
     plane_yz = (_sum_along(y_z.transpose(2, 3), ry) + _sum_along(z_z.transpose(2, 3), wy)).transpose(2, 3)
-    noise = torch.zeros(len(wx), wx.shape[1], *plane_x.shape[2:], device=wx.device)
-    product = torch.empty_like(noise)
-    for node in range(nodes):
-        for weight_BX, plane in ((rx[..., node], plane_x[:, node]), (wx[..., node], plane_yz[:, node])):
-            noise += torch.mul(weight_BX[:, :, None, None], plane[:, None].contiguous(), out=product)
+    planes = torch.stack([plane_x, plane_yz], 2).flatten(1, 2)  # (B, 2 L, Y, Z)
+    weights_BXN = torch.stack([rx, wx], 3).flatten(2)
+    noise = torch.empty(len(wx), wx.shape[1], *planes.shape[2:], device=wx.device)
+    step = _planes_at_once(noise)
+    for part, weights in zip(noise.split(step, 1), weights_BXN.split(step, 1), strict=True):
+        _weighted_sum(planes, weights, out=part)
     return noise
 
 
@@ -80,22 +82,29 @@ def _high_noise(
     """Cells (B, R, R, R) uint8 0/1 of each shape's grown box where the noise is above the sample's threshold."""
     nodes = section.hills + 1
     gradients = directions(derived(keys_B, "gradients"), nodes**3).view(-1, nodes, nodes, nodes, 3)
-    x, y, z = (_axis(masks_BRRR, axis, section.hills, margin_B) for axis in (1, 2, 3))
-    box_BRRR = x[1][:, :, None, None] & y[1][:, None, :, None] & z[1][:, None, None, :]
-    noise_BRRR = normalised(perlin(gradients, (x[0], y[0], z[0])), box_BRRR)
-    low, high = section.threshold
-    threshold_B = low + (high - low) * uniforms(derived(keys_B, "threshold"), 1)[:, 0]
-    return ((noise_BRRR > threshold_B[:, None, None, None]) & box_BRRR).to(masks_BRRR.dtype)
+    occupied_BXY, occupied_BYZ = masks_BRRR.amax(3), masks_BRRR.amax(1)
+    occupied = occupied_BXY.amax(2), occupied_BXY.amax(1), occupied_BYZ.amax(1)
+    x, y, z = (_axis(occupied_BR.bool(), section.hills, margin_B) for occupied_BR in occupied)
+    noise_BRRR = perlin(gradients, (x[0], y[0], z[0]))
+    step = _planes_at_once(noise_BRRR)
+    box_BRR = y[1][:, None, :, None] & z[1][:, None, None, :]
+    parts = [
+        (n, b[:, :, None, None] & box_BRR) for n, b in zip(noise_BRRR.split(step, 1), x[1].split(step, 1), strict=True)
+    ]
+    spans = [span(noise, box) for noise, box in parts]
+    low_B, high_B = torch.stack([s[0] for s in spans]).amin(0), torch.stack([s[1] for s in spans]).amax(0)
+    least, most = section.threshold
+    threshold_B = least + (most - least) * uniforms(derived(keys_B, "threshold"), 1)[:, 0]
+    cut_B111 = (low_B + (high_B - low_B) * threshold_B)[:, None, None, None]
+    return torch.cat([((noise > cut_B111) & box).to(masks_BRRR.dtype) for noise, box in parts], 1)
 
 
-def _axis(masks_BRRR: torch.Tensor, axis: int, hills: int, margin_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _axis(occupied_BR: torch.Tensor, hills: int, margin_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Along one axis: where the cells lie on the lattice (B, R), and which are in the grown box (B, R) bool.
 
     The lattice spans the whole grown box, also where that reaches beyond the grid.
     """
-    others = [other for other in (1, 2, 3) if other != axis]
-    occupied_BR = masks_BRRR.amax(others).bool()
-    index_R = torch.arange(occupied_BR.shape[1], device=masks_BRRR.device)
+    index_R = torch.arange(occupied_BR.shape[1], device=occupied_BR.device)
     low_B1 = torch.where(occupied_BR, index_R, len(index_R)).amin(1, keepdim=True) - margin_B[:, None]
     high_B1 = torch.where(occupied_BR, index_R, -1).amax(1, keepdim=True) + margin_B[:, None] + 1
     place_BR = (index_R + 0.5 - low_B1).double() * hills / (high_B1 - low_B1)
@@ -112,6 +121,19 @@ def _weights(place_BX: torch.Tensor, nodes: int) -> tuple[torch.Tensor, torch.Te
     weight = torch.where(low, (1 - fade_BX)[..., None], torch.where(high, fade_BX[..., None], 0.0))
     way = torch.where(low, way_BX[..., None], way_BX[..., None] - 1)
     return weight.float(), (weight * way).float()
+
+
+def _planes_at_once(volume_BXYZ: torch.Tensor) -> int:
+    """How many planes (y, z) of a volume to work on: on a CPU few, so that they stay in cache."""
+    return volume_BXYZ.shape[1] if volume_BXYZ.is_cuda else max(1, CACHED // volume_BXYZ[:, 0].numel())
+
+
+def _weighted_sum(planes_BNYZ: torch.Tensor, weights_BXN: torch.Tensor, *, out: torch.Tensor) -> None:
+    """Sum of planes under weights into (B, X, Y, Z), term after term."""
+    torch.mul(weights_BXN[..., 0, None, None], planes_BNYZ[:, None, 0], out=out)
+    product = torch.empty_like(out)
+    for term in range(1, planes_BNYZ.shape[1]):
+        out += torch.mul(weights_BXN[..., term, None, None], planes_BNYZ[:, None, term], out=product)
 
 
 def _sum_along(values_BKLM: torch.Tensor, weight_BXM: torch.Tensor) -> torch.Tensor:
