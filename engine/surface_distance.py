@@ -12,6 +12,7 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.ndimage
 import scipy.spatial
 from numpy.typing import NDArray
 
@@ -71,14 +72,18 @@ class SurfaceDistances:
 
 def surface_elements(mask: NDArray[np.bool_ | np.uint8], axes_33: NDArray[np.floating]) -> SurfaceElements:
     """The surface of a mask (X, Y, Z). `axes_33`: its columns are the steps along its axes in mm, of any affine."""
-    filled = np.pad(mask.astype(bool, copy=False).view(np.uint8), 1)
+    (box,) = scipy.ndimage.find_objects(mask.astype(bool, copy=False).view(np.uint8), 1)
+    start = np.array([0, 0, 0] if box is None else [side.start for side in box])
+    filled = np.pad(mask[box or (slice(0, 0),) * 3].astype(bool, copy=False).view(np.uint8), 1)
     shape = [size - 1 for size in filled.shape]
     codes = np.zeros(shape, np.uint8)
     for bit, (x, y, z) in enumerate(itertools.product((0, 1), repeat=3)):
         codes |= filled[x : x + shape[0], y : y + shape[1], z : z + shape[2]] << bit
     index_N3 = np.argwhere((codes > 0) & (codes < 255))
     areas_256 = element_areas(axes_33)
-    return SurfaceElements((index_N3 - 0.5) @ np.asarray(axes_33, np.float64).T, areas_256[codes[tuple(index_N3.T)]])
+    return SurfaceElements(
+        (index_N3 + start - 0.5) @ np.asarray(axes_33, np.float64).T, areas_256[codes[tuple(index_N3.T)]]
+    )
 
 
 def element_areas(axes_33: NDArray[np.floating]) -> NDArray[np.float64]:

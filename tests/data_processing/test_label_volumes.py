@@ -4,6 +4,7 @@ import gzip
 import os
 import subprocess
 import sys
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -38,7 +39,8 @@ def test_every_type_that_holds_whole_numbers(tmp_path, dtype, suffix):
     if dtype.startswith(">"):
         image = nibabel.Nifti1Image(labels().astype(dtype), np.eye(4), nibabel.Nifti1Header(endianness=">"))
         nibabel.save(image, tmp_path / f"scan{suffix}")
-        assert nibabel.load(tmp_path / f"scan{suffix}").get_data_dtype().byteorder == ">"
+        saved: Any = nibabel.load(tmp_path / f"scan{suffix}")
+        assert saved.get_data_dtype().byteorder == ">"
         path = tmp_path / f"scan{suffix}"
     else:
         image = nibabel.Nifti1Image(labels().astype(dtype), np.eye(4), dtype=dtype)

@@ -1,6 +1,7 @@
 """One shape out of a labelled scan: the right one, in its place, whatever the axes of the file."""
 
 import itertools
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -37,8 +38,8 @@ def test_left_is_left_and_axes_of_the_file_change_nothing(tmp_path, axes):
             grid_RRR, to_world = mask_to_cube(found, 40, by="longest_edge", length=0.9)
             assert grid_RRR.equal(cubes[part][0])
             np.testing.assert_allclose(to_world, cubes[part][1], atol=1e-4)
-            whole = nibabel.load(path).get_fdata() == 2
-            np.testing.assert_array_equal(found.on_scan() > 0, whole & (found.on_scan() > 0))
+            image: Any = nibabel.load(path)
+            assert (image.get_fdata()[found.on_scan() > 0] == 2).all()
             assert found.on_scan().sum() == mask.occupancy.sum()
 
 

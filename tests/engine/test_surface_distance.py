@@ -88,8 +88,8 @@ def test_any_affine_measures_in_the_world(sheared):
     there, _ = distances_between(*surfaces)
     brute = np.linalg.norm(surfaces[0].places_N3[:, None] - surfaces[1].places_N3[None], axis=-1).min(axis=1)
     np.testing.assert_allclose(there.distances_N, np.sort(brute), atol=1e-9)
-    found = compare_masks(*masks, axes, tolerance=1.0)
-    straight = compare_masks(*masks, np.diag(spacing), tolerance=1.0)
+    found = compare_masks(masks[0], masks[1], axes, tolerance=1.0)
+    straight = compare_masks(masks[0], masks[1], np.diag(spacing), tolerance=1.0)
     assert (abs(found["asd"] - straight["asd"]) < 1e-9) != sheared
 
 
