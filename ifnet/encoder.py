@@ -28,7 +28,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, inputs_B1RRR: torch.Tensor, *, real: bool = True) -> list[torch.Tensor]:
-        """(B, 1, R, R, R) to volumes (B, C_s, R_s, R_s, R_s), channels last in memory, R halved from stage to stage.
+        """(B, 1, R, R, R) to volumes (B, C_s, R_s, R_s, R_s), float32, channels last in memory; R_s is halved.
 
         `real` False: the shapes only keep the collectives of other ranks company. ValueError for another size.
         """
@@ -38,8 +38,9 @@ class Encoder(nn.Module):
             raise ValueError(f"this model takes inputs of B x {wanted} (model.resolution), got B x {got}")
         x, volumes = inputs_B1RRR, [inputs_B1RRR]
         for number, stage in enumerate(self.stages):
-            x = stage(F.max_pool3d(x, 2) if number else x, real=real)
-            volumes.append(_ChannelsLast.apply(x))
+            # Pooling and convolving what is channels-last already is faster too; only the normalisation goes back.
+            x = _ForSampling.apply(stage(F.max_pool3d(x, 2) if number else x, real=real))
+            volumes.append(x)
         return volumes
 
 
@@ -60,13 +61,18 @@ class Stage(nn.Module):
         return batch_norm(x_BCRRR, self.norm, training=self.training, real=real)
 
 
-class _ChannelsLast(torch.autograd.Function):
-    """The same volume laid out for sampling: a point's channels side by side. The gradient goes back in NCDHW order."""
+class _ForSampling(torch.autograd.Function):
+    """The same volume laid out for sampling: a point's channels side by side, float32 (double stays).
+
+    Sampling computes in float32, and gradients of points add up there. They go back as the volume was: NCDHW, its type.
+    """
 
     @staticmethod
     def forward(ctx: Any, x_BCRRR: torch.Tensor) -> torch.Tensor:
-        return x_BCRRR.contiguous(memory_format=torch.channels_last_3d)
+        ctx.dtype = x_BCRRR.dtype
+        dtype = torch.promote_types(x_BCRRR.dtype, torch.float32)
+        return x_BCRRR.to(dtype, memory_format=torch.channels_last_3d)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        return gradient.contiguous()
+        return gradient.to(ctx.dtype, memory_format=torch.contiguous_format)

@@ -110,23 +110,24 @@ class _ChunkedSum(torch.autograd.Function):
         tensors: int,
         *code_and_parameters: torch.Tensor,
     ) -> torch.Tensor:
+        assert points > 0 and points_per_chunk > 0
         code, parameters = code_and_parameters[:tensors], code_and_parameters[tensors:]
         total = torch.zeros((), device=code[0].device)
-        of_code = [torch.zeros_like(tensor) if tensor.requires_grad else None for tensor in code]
+        of_code = [torch.empty_like(tensor) if tensor.requires_grad else None for tensor in code]
         of_parameters = [torch.zeros_like(parameter) for parameter in parameters]
         for shape in _chunks(len(code[0]), 1):
             parts = [tensor[shape].detach().requires_grad_(tensor.requires_grad) for tensor in code]
             wanted = [part for part in parts if part.requires_grad]
-            sums = [*(gradient[shape] for gradient in of_code if gradient is not None), *of_parameters]
+            of_parts = [gradient[shape] for gradient in of_code if gradient is not None]
             for chunk in _chunks(points, points_per_chunk):
                 with torch.enable_grad():
                     error = error_of(shape, chunk, parts)
-                torch._foreach_add_(sums, torch.autograd.grad(error, [*wanted, *parameters]))
+                found = torch.autograd.grad(error, [*wanted, *parameters])
+                _collect(of_parts, found[: len(wanted)], first=chunk.start == 0)
+                _collect(of_parameters, found[len(wanted) :], first=False)
                 total += error.detach()
-        ctx.gradients = [
-            *of_code,
-            *of_parameters,
-        ]  # not saved for backward: they are ours, and may be scaled where they lie
+        # Not saved for backward: they are ours, and may be scaled where they lie.
+        ctx.gradients = [*of_code, *of_parameters]
         return total
 
     @staticmethod
@@ -137,3 +138,12 @@ class _ChunkedSum(torch.autograd.Function):
         gradients, ctx.gradients = ctx.gradients, None
         torch._foreach_mul_([own for own in gradients if own is not None], gradient)
         return None, None, None, None, *gradients
+
+
+def _collect(sums: Sequence[torch.Tensor], found: Sequence[torch.Tensor], *, first: bool) -> None:
+    """Add gradients up. The first ones are copied: those of volumes are large, and zeros need not be written before."""
+    for total, gradient in zip(sums, found, strict=True):
+        if first:
+            total.copy_(gradient)
+        else:
+            total.add_(gradient)

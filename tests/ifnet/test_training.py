@@ -76,14 +76,18 @@ def test_n_steps_and_the_rest_equal_all_steps_bitwise(prepared: Path, tmp_path: 
     assert int(whole.model.state_dict()["encoder.stages.0.norm.num_batches_tracked"]) == 6
 
 
-def test_two_processes_train_as_one(prepared: Path, tmp_path: Path):
-    """A real torchrun over gloo. The batches of one shape leave a rank without: its placeholder counts nothing."""
-    config = tiny_run(prepared, tmp_path / "one")
+@pytest.mark.parametrize(("processes", "batch_shapes"), [(2, 3), (3, 2)])
+def test_several_processes_train_as_one(prepared: Path, tmp_path: Path, processes: int, batch_shapes: int):
+    """A real torchrun over gloo. Four shapes, 3 and 1 for two ranks, or 2 for three: some rank is left without.
+
+    Its placeholder, the first shape of the batch, counts nothing: beside another shape it would move the statistics.
+    """
+    config = tiny_run(prepared, tmp_path / "one", batch_shapes=batch_shapes)
     one = run_training(config)
     assert one.step == 6
     file = tmp_path / "config.yaml"
     file.write_text(to_yaml(dataclasses.replace(config, runs=tmp_path / "two")))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     done = subprocess.run(
         [*command, str(ROOT / "train.py"), "--config", str(file)],
         cwd=ROOT,
