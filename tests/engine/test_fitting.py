@@ -76,6 +76,7 @@ def test_the_decoder_does_not_move(shapes: ShapeSet, monkeypatch: pytest.MonkeyP
         now = field.state_dict()
         seen.append({key for key in now if not torch.equal(now[key], before[key])})
         assert not field.training
+        assert not any(parameter.requires_grad for parameter in field.decoder.parameters())
         return losses(batch)
 
     monkeypatch.setattr(field, "losses", watched)
