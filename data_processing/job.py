@@ -25,7 +25,7 @@ from data_processing import preparation_report as report
 from data_processing.commandline import DONE, SOME_FAILED, say
 from data_processing.config import to_plain
 from data_processing.files import TEMPORARY_PREFIX, write_text
-from data_processing.prepare import DataConfig, content_settings, digest_of, layout_of, size_of
+from data_processing.prepare import DataConfig, content_settings, digest_of, files_of, layout_of, size_of
 from data_processing.shards import SCHEMA, Layout, Row, ShapeRecord, Shard, write_shard
 from data_processing.sources import Listing, Source, list_sources
 from data_processing.splits import split_names
@@ -207,12 +207,13 @@ def _checked_records(job: Job, file: Path, members: list[int]) -> dict[int, Shap
 
 def _again(job: Job, number: int, record: ShapeRecord, found_in: Path) -> bool:
     """Whether a finished shape is to be done again: its file changed since, or it failed and may succeed now."""
-    file = job.config.input / job.sources[number].file
+    files = files_of(job.sources[number], job.config)
     if record.status == "failed" and (job.config.retry_failed or not record.source_digest):
         return True
-    if size_of(file) != record.source_bytes:
+    if size_of(*files) != record.source_bytes:
         return True
-    return file.stat().st_mtime_ns > found_in.stat().st_mtime_ns and digest_of(file) != record.source_digest
+    newest = max(file.stat().st_mtime_ns for file in files)
+    return newest > found_in.stat().st_mtime_ns and digest_of(*files) != record.source_digest
 
 
 def _announce(job: Job, listing: Listing, states: list[ShardState], rank: int, world: int) -> None:

@@ -17,7 +17,7 @@ from data_processing.config import to_plain
 from data_processing.files import write_text
 from data_processing.prepare import DataConfig, layout_of
 from data_processing.shards import SCHEMA, FailedShape, ShapeRecord
-from data_processing.splits import split_names
+from data_processing.splits import PARTIAL, SPLITS, split_names
 from data_processing.storage import INDEX_FILE, DatasetIndex, ShardEntry
 from data_processing.workers import Outcome
 
@@ -82,14 +82,21 @@ class Timings:
 
     def __enter__(self) -> Self:
         new = not self._file.exists()
+        self._stages = STAGES if new else self._stages_there()
         self._handle = open(self._file, "a", encoding="utf-8", newline="")
         self._writer = csv.writer(self._handle)
         if new:
-            self._writer.writerow(["name", *(f"{stage}_{kind}" for stage in STAGES for kind in ("wall", "cpu"))])
+            self._writer.writerow(["name", *(f"{stage}_{kind}" for stage in self._stages for kind in ("wall", "cpu"))])
         return self
 
+    def _stages_there(self) -> Sequence[str]:
+        """The columns of a file begun by an earlier version; stages that it does not know are left out."""
+        with open(self._file, encoding="utf-8", newline="") as handle:
+            header = next(csv.reader(handle), [])
+        return [name.removesuffix("_wall") for name in header if name.endswith("_wall")] or STAGES
+
     def add(self, outcome: Outcome) -> None:
-        times = [seconds.get(stage, 0.0) for stage in STAGES for seconds in (outcome.wall, outcome.cpu)]
+        times = [seconds.get(stage, 0.0) for stage in self._stages for seconds in (outcome.wall, outcome.cpu)]
         self._writer.writerow([outcome.record.name, *(f"{seconds:.4f}" for seconds in times)])
         self._handle.flush()
 
@@ -136,6 +143,7 @@ def _counts(records: Sequence[ShapeRecord]) -> dict[str, Any]:
     return {
         "prepared": len(done),
         "failed": len(records) - len(done),
+        "partial": sum(record.quality.startswith("partial") for record in done),
         "suspect": sum(record.quality.startswith("suspect") for record in done),
         "more_mixed_cells_than_points": sum(any(record.dropped_cells.values()) for record in done),
         "methods": dict(sorted(Counter(record.method for record in done).items())),
@@ -151,7 +159,7 @@ def _index(
 ) -> DatasetIndex:
     done = [index for index, record in enumerate(records) if record.status == "done"]
     position = {index: row for row, index in enumerate(done)}
-    splits: dict[str, list[int]] = {split: [] for split in ("train", "val", "test") if split in split_of.values()}
+    splits: dict[str, list[int]] = {split: [] for split in (*SPLITS, PARTIAL) if split in split_of.values()}
     for index in done:
         if index in split_of:
             splits[split_of[index]].append(position[index])
@@ -189,8 +197,9 @@ def _shard_entries(records: Sequence[ShapeRecord], members: Sequence[int]) -> li
 def _summary(config: DataConfig, records: Sequence[ShapeRecord], index: DatasetIndex) -> str:
     counts = _counts(records)
     methods = ", ".join(f"{method} {count}" for method, count in counts["methods"].items()) or "none"
+    partial = f", {counts['partial']} partial" if counts["partial"] else ""
     splits = ", ".join(f"{split} {len(members)}" for split, members in index.splits.items())
     return (
-        f"{config.folder}: {counts['prepared']} prepared ({methods}; {counts['suspect']} suspect), "
+        f"{config.folder}: {counts['prepared']} prepared ({methods}; {counts['suspect']} suspect{partial}), "
         f"{counts['failed']} failed; {splits}; every shape is in {config.folder / 'report.csv'}"
     )

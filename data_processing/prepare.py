@@ -30,7 +30,8 @@ from data_processing.shards import Layout, Row, ShapeRecord, pack_bits
 from data_processing.solid_cells import solid_cells
 from data_processing.sources import Source, kind_of
 from data_processing.splits import SplitSettings
-from data_processing.structures import LabelSettings
+from data_processing.structure_crops import structure_files
+from data_processing.structures import LabelSettings, find_part
 from data_processing.surface_points import surface_row
 from data_processing.voxels import read_voxels, to_cube, voxel_suffix
 
@@ -38,6 +39,7 @@ RESOLUTION = 256  # of the published levels: their points are uint8 indices
 ENCODER_RESOLUTION = 64  # of IM-NET's input
 BORDER = 1e-6  # cube units by which rounding may carry a vertex outside
 MAX_REASON = 500
+HASHED_BYTES = 1 << 20
 
 # What a broken file, or a library that chokes on it, can raise. Not a full disk: writing happens elsewhere.
 SHAPE_ERRORS = (ValueError, OSError, MemoryError, RuntimeError, ArithmeticError, LookupError, TypeError, AttributeError)
@@ -183,8 +185,8 @@ def prepare_shape(
         name=source.name,
         category=source.category,
         source=source.file,
-        source_bytes=size_of(config.input / source.file),
-        source_digest=digest_of(config.input / source.file),
+        source_bytes=size_of(*files_of(source, config)),
+        source_digest=digest_of(*files_of(source, config)),
         status="done",
         method=shape.method,
         quality=shape.quality,
@@ -240,26 +242,38 @@ def failure(source: Source, config: DataConfig, error: Exception) -> ShapeRecord
         name=source.name,
         category=source.category,
         source=source.file,
-        source_bytes=size_of(file),
+        source_bytes=size_of(*files_of(source, config)),
         status="failed",
         reason=(text if known else f"{type(error).__name__}: {text}")[:MAX_REASON],
-        source_digest="" if passing else digest_of(file),
+        source_digest="" if passing else digest_of(*files_of(source, config)),
     )
 
 
-def digest_of(file: Path) -> str:
-    """Of a file's content; "" when it cannot be read."""
+def files_of(source: Source, config: DataConfig) -> list[Path]:
+    """All files that a shape is made from: one, but for structures merged from a folder of one file per organ."""
+    file = config.input / source.file
+    if config.labels is None or not source.part:
+        return [file]
+    return structure_files(file, find_part(source.part, config.labels).structure, config.labels)
+
+
+def digest_of(*files: Path) -> str:
+    """Of the content of files; "" when one cannot be read."""
+    state = hashlib.blake2b(digest_size=16)
     try:
-        with open(file, "rb") as handle:
-            return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        for file in files:
+            with open(file, "rb") as handle:
+                while block := handle.read(HASHED_BYTES):
+                    state.update(block)
     except OSError:
         return ""
+    return state.hexdigest()
 
 
-def size_of(file: Path) -> int:
-    """Bytes of a file; -1 when it cannot be looked at."""
+def size_of(*files: Path) -> int:
+    """Bytes of files together; -1 when one cannot be looked at."""
     try:
-        return file.stat().st_size
+        return sum(file.stat().st_size for file in files)
     except OSError:
         return -1
 
@@ -335,6 +349,8 @@ def content_settings(settings: dict[str, Any]) -> dict[str, Any]:
     Keys that came later are left out where they have their default: what was prepared before stays as it is.
     """
     chosen = {key: value for key, value in settings.items() if key in CONTENT_KEYS}
+    if chosen.get("labels"):
+        chosen["labels"] = {key: value for key, value in chosen["labels"].items() if key not in CHOOSING_LABELS}
     return {key: value for key, value in chosen.items() if value != LATER_KEYS.get(key, ...)}
 
 
@@ -351,3 +367,4 @@ CONTENT_KEYS: Sequence[str] = (
     "seed",
 )
 LATER_KEYS: dict[str, Any] = {"contents": to_plain(Contents()), "labels": None}
+CHOOSING_LABELS = ("pattern", "keep_partial")  # which shapes there are and in which split, not what they hold
