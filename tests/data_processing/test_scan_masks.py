@@ -74,6 +74,7 @@ def test_pieces_that_share_but_an_edge_are_two(tmp_path):
 def test_one_kidney_alone_fails_for_the_other_side_only(tmp_path):
     values, affine = body()
     values[:30][values[:30] == 2] = 0
+    values[2:4, 2:4, 2:4] = 2  # a crumb is no kidney
     path = save(tmp_path / "scan.nii.gz", values, affine)
     assert centroid(read_structure(path, "kidney/right", KIDNEYS))[0] > 20
     with pytest.raises(ValueError, match=r"scan\.nii\.gz: kidney has one piece, on the right: no left one"):

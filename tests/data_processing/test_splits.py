@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from data_processing.splits import SplitLists, SplitRatios, SplitSettings, split_names
+from data_processing.splits import SplitLists, SplitRatios, SplitSettings, split_names, subject_of
 
 NAMES = [f"chair/{i:02d}" for i in range(11)] + [f"table/{i:02d}" for i in range(4)] + ["vase/0"]
 CATEGORIES = [name.partition("/")[0] for name in NAMES]
@@ -97,3 +97,58 @@ def test_settings_that_make_no_sense_are_refused(tmp_path):
     with pytest.raises(ValueError, match="choose one"):
         both = SplitSettings(rule="lists", lists=lists(tmp_path, train=["chair/00"], val=["chair/01"]), val_share=0.1)
         split_names(NAMES, CATEGORIES, both)
+
+
+SCANS = [
+    f"{organ}/sub-{subject:02}/ses-{session}/sub-{subject:02}_ses-{session}_dseg-{side}"
+    for organ in ("kidney", "thalamus")
+    for subject in range(10)
+    for session in (1, 2)
+    for side in ("left", "right")
+    if (subject, session) != (3, 2) and not (organ == "thalamus" and subject == 7)
+]
+ORGANS = [name.partition("/")[0] for name in SCANS]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SplitSettings(subject="bids"),
+        SplitSettings(subject="bids", val_share=0.25, seed=2),
+        SplitSettings(subject="bids", rule="ratios", ratios=SplitRatios(0.6, 0.2, 0.2), seed=5),
+        SplitSettings(subject=r"/(sub-\d+)/", rule="ratios", ratios=SplitRatios(0.6, 0.2, 0.2), seed=5),
+    ],
+)
+def test_a_subject_is_in_one_split_with_all_its_shapes(settings):
+    splits = named(split_names(SCANS, ORGANS, settings), SCANS)
+    assert set().union(*splits.values()) == set(SCANS) and sum(map(len, splits.values())) == len(SCANS)
+    subjects = {split: {name.split("/")[1] for name in members} for split, members in splits.items()}
+    assert all(not a & b for a, b in combinations(subjects.values(), 2))
+    assert len(subjects["test"]) == 2 and len(subjects["train"]) in (6, 8)
+    order = np.random.default_rng(1).permutation(len(SCANS))
+    shuffled = [SCANS[i] for i in order]
+    assert named(split_names(shuffled, [ORGANS[i] for i in order], settings), shuffled) == splits
+
+
+def test_subjects_by_rule():
+    plain = SplitSettings(subject=r"case_\d+")
+    assert subject_of("kidney/case_00012-left", plain) == "case_00012"
+    assert subject_of("kidney/x/sub-A1_dseg", SplitSettings(subject="bids")) == "sub-A1"
+    with pytest.raises(ValueError, match=r"'kidney/one-left' has no subject by splits.subject \(case_"):
+        split_names(["kidney/one-left"], ["kidney"], plain)
+    with pytest.raises(ValueError, match="must be bids or a regular expression"):
+        SplitSettings(subject="(")
+
+
+def test_lists_that_divide_a_subject_are_refused(tmp_path):
+    files = lists(tmp_path, train=SCANS[:1], test=SCANS[1:2])
+    with pytest.raises(ValueError, match="subject 'sub-00' is in train and in test"):
+        split_names(SCANS, ORGANS, SplitSettings(rule="lists", lists=files, subject="bids"))
+
+
+def test_shapes_set_aside_change_nothing_for_the_others():
+    aside = [0, 5, 17]
+    settings = SplitSettings(subject="bids", val_share=0.25)
+    plain, found = (named(split_names(SCANS, ORGANS, settings, set_aside=s), SCANS) for s in ((), aside))
+    assert found["partial"] == {SCANS[i] for i in aside} and "partial" not in plain
+    assert {split: plain[split] - found["partial"] for split in plain} == {s: found[s] for s in plain}

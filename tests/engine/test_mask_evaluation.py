@@ -8,17 +8,25 @@ import sys
 import numpy as np
 import pytest
 
+from data_processing.config import to_yaml
+from data_processing.dataset import DataSection
+from data_processing.job import prepare_folder
 from data_processing.nifti import ScanGrid
+from data_processing.prepare import Contents, DataConfig
 from data_processing.scan_masks import read_structure, write_scan_mask
+from data_processing.splits import SplitRatios, SplitSettings
 from data_processing.structures import LabelSettings, StructureSettings
+from engine.config import RunConfig, Stage, TrainingSection
 from engine.evaluation import Draws, evaluate_pairs
 from engine.mask_evaluation import compare_masks
-from engine.mask_pairs import folder_masks_to_compare
+from engine.mask_pairs import folder_masks_to_compare, run_masks_to_compare
 from engine.mask_protocol import MaskProtocol
 from engine.protocols import find_protocols
+from engine.run_dir import RunDir, mesh_in
 from engine.summary import summarise, table
 from tests.conftest import ROOT
 from tests.data_processing.scan_files import body, save, turned
+from tests.small_sets import write_published
 
 KIDNEYS = LabelSettings((StructureSettings("kidney", (2,), components=2, mirror="right"),))
 
@@ -104,6 +112,55 @@ def test_folders_without_a_name_in_common(tmp_path):
     save(tmp_path / "b" / "y.nii.gz", values, affine)
     with pytest.raises(ValueError, match="for example x and y; names have to match"):
         folder_masks_to_compare(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_run_over_labelled_scans(tmp_path):
+    """Prepared from scans; ground truths are the parts in the scans themselves, whatever the cube made of them."""
+    values, affine = body()
+    for name in ("one", "two"):
+        save(tmp_path / "scans" / f"{name}.nii.gz", *turned(values, affine, (2, 0, 1), (1, 0, 1)))
+    save(tmp_path / "scans" / "none.nii.gz", (values == 5).astype(np.uint8), affine)
+    config = DataConfig(
+        "kidneys",
+        tmp_path / "scans",
+        tmp_path / "set",
+        kind="labels",
+        labels=KIDNEYS,
+        contents=Contents(voxels=0, levels=False, grids=(32,)),
+        splits=SplitSettings(rule="ratios", ratios=SplitRatios(0.0, 0.0, 1.0)),
+        workers=1,
+    )
+    assert prepare_folder(config) == 2  # a scan without kidneys
+    training = TrainingSection(stages=(Stage(level=16, epochs=1),))
+    run = RunDir(tmp_path / "runs" / "tiny")
+    section = DataSection(path=tmp_path / "set")
+    run.path.mkdir(parents=True)
+    run.config_file.write_text(to_yaml(RunConfig("tiny", {"type": "imnet_autoencoder"}, section, training)))
+    for name, side, shift in (("one", "left", 0), ("one", "right", 1), ("two", "left", 0)):
+        mask = read_structure(tmp_path / "scans" / f"{name}.nii.gz", f"kidney/{side}", KIDNEYS)
+        file = mesh_in(run.meshes("test"), f"kidney/{name}-{side}", "_recon.nii.gz")
+        write_scan_mask(file, np.roll(mask.on_scan(), shift, axis=1), mask.scan)
+    comparison = run_masks_to_compare(run.path, "test", truth_folder=None, data=None)
+    (rows,) = evaluate_pairs(comparison.pairs, [MaskProtocol(1.0)], Draws(), progress=False).values()
+    found = {row["name"]: row for row in rows}
+    assert found["kidney/one-left"]["dice"] == found["kidney/two-left"]["dice"] == 1
+    assert found["kidney/one-right"]["hd"] == pytest.approx(2.0)
+    assert "no prediction" in found["kidney/two-right"]["reason"]
+    assert "preparation failed: " in found["kidney/none-left"]["reason"] and len(rows) == 6
+    (tmp_path / "scans" / "two.nii.gz").unlink()
+    (rows,) = evaluate_pairs(comparison.pairs, [MaskProtocol(1.0)], Draws(), progress=False).values()
+    gone = next(row for row in rows if row["name"] == "kidney/two-left")
+    assert gone["status"] == "failed" and "no longer" in gone["reason"]
+
+
+def test_a_run_over_meshes_has_no_masks(tmp_path):
+    path = write_published(tmp_path, train=1, test=1)
+    run = RunDir(tmp_path / "runs" / "tiny")
+    training = TrainingSection(stages=(Stage(level=16, epochs=1),))
+    run.path.mkdir(parents=True)
+    run.config_file.write_text(to_yaml(RunConfig("x", {"type": "imnet_autoencoder"}, DataSection(path=path), training)))
+    with pytest.raises(ValueError, match="was not made from labelled scans"):
+        run_masks_to_compare(run.path, "test", truth_folder=None, data=None)
 
 
 def test_a_real_kidney_against_itself_eroded(shared, tmp_path):
