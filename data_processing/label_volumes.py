@@ -20,7 +20,7 @@ from data_processing.voxel_grid import RefusedFileError, Shape3, reading
 
 ROUNDING = 1e-3  # by which a label stored as a float may miss its number
 MAX_TABLED = 1 << 16  # labels above are renumbered, so that one pass finds the boxes of all
-SLAB_VALUES = 1 << 20
+SLAB_VALUES = 1 << 18
 PIECE = 1 << 22  # bytes
 
 Box = tuple[slice, slice, slice]
