@@ -12,7 +12,7 @@ LEVELS = 4  # of emptiness: cells of the lowest level go first
 SWEEPS = 2
 STEPS = 8  # within a 3x3x3 neighbourhood: no path in it is longer
 ROD = 0.3  # spread across a rod, against that along it: a sheet's border has a third
-EQUALLY_THIN, ABOUT_THIN = 1.25, 0.4  # spread along an axis, against the least: factor, and addition in cells^2
+EQUALLY_THIN, ABOUT_THIN = 1.25, 0.3  # spread along an axis, against the least: factor, and addition in cells^2
 SPACING = 3  # cells looked at together are this far apart: no cell is next to two of them
 
 
@@ -29,13 +29,13 @@ def thinned(candidates_CCC: torch.Tensor, *, fixed_CCC: torch.Tensor, weight_CCC
     index_N3 = candidates_CCC.nonzero()
     cells_N = ((index_N3[:, 0] + 2) * width + index_N3[:, 1] + 2) * width + index_N3[:, 2] + 2
     around = _Neighbourhood(width, candidates_CCC.device)
-    thin_N3 = around.thin_axes(cells_N, weight)
+    thin_N3, rod_N = around.thin_axes(cells_N, weight)
     for group in _groups(index_N3, weight[cells_N]) * SWEEPS:
         group = group[kept[cells_N[group]]]
         if len(group) == 0:
             continue
         cells = cells_N[group]
-        cells = cells[around.outweighed(cells, thin_N3[group], kept, weight)]
+        cells = cells[around.outweighed(cells, thin_N3[group], rod_N[group], kept, weight)]
         cells = cells[around.covered(cells, kept, there)]
         cells = cells[around.simple(cells, kept)]
         kept[cells] = False
@@ -64,7 +64,9 @@ class _Neighbourhood:
         steps = (near[:, None] - near[None]).abs()
         off_centre, order = near.abs().sum(1) > 0, near.abs().sum(1)
         self.faces = (order == 1).nonzero()[:, 0].to(device)
-        self.axis_of_face = near[order == 1].abs().argmax(1).to(device)
+        self.sides = (off_centre & (order <= 2)).nonzero()[:, 0].to(device)  # across a face or an edge
+        self.is_face = (order == 1)[self.sides.cpu()].to(device)
+        self.axes_of_side = near[self.sides.cpu()].abs().float().T.to(device)  # (3, 18)
         products = (far[:, :, None] * far[:, None]).flatten(1)
         self.moments = torch.cat([torch.ones(len(far), 1), far, products], 1).float().to(device)  # (125, 13)
         self.others = off_centre.to(device)
@@ -73,22 +75,36 @@ class _Neighbourhood:
         self.sharing_faces = (steps.sum(2) <= 1).float().to(device)  # 6-neighbours
         self.windows = ((far[:, None] - near[None]).abs().amax(2) <= 1).float().to(device)  # (125, 27)
 
-    def thin_axes(self, cells_N: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """(N, 3): the axes along which what lies in the 5x5x5 cells around spreads least; for a rod all of them."""
+    def thin_axes(self, cells_N: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Axes (N, 3) along which what lies in the 5x5x5 cells around spreads least, and whether (N,) it is a rod."""
         moments = weight[cells_N[:, None] + self.far] @ self.moments
         mean_N3 = moments[:, 1:4] / moments[:, :1]
         spread_N33 = (moments[:, 4:] / moments[:, :1]).view(-1, 3, 3) - mean_N3[:, :, None] * mean_N3[:, None]
         along_N3 = spread_N33.diagonal(dim1=1, dim2=2)
         thin_N3 = along_N3 <= EQUALLY_THIN * along_N3.amin(1, keepdim=True) + ABOUT_THIN
         principal_N3 = torch.linalg.eigvalsh(spread_N33.double())  # ascending
-        return thin_N3 | (principal_N3[:, 1] < ROD * principal_N3[:, 2])[:, None]
+        rod_N = principal_N3[:, 1] < ROD * principal_N3[:, 2]
+        return thin_N3, rod_N
 
     def outweighed(
-        self, cells_N: torch.Tensor, thin_N3: torch.Tensor, kept: torch.Tensor, weight: torch.Tensor
+        self,
+        cells_N: torch.Tensor,
+        thin_N3: torch.Tensor,
+        rod_N: torch.Tensor,
+        kept: torch.Tensor,
+        mass: torch.Tensor,
     ) -> torch.Tensor:
-        """(N,): a cell that is kept, across a face of a thin axis, holds more."""
-        index = cells_N[:, None] + self.near[self.faces]
-        return (kept[index] & thin_N3[:, self.axis_of_face] & (weight[index] > weight[cells_N][:, None])).any(1)
+        """(N,): a cell that is kept holds more, across a face of a thin axis; of equal cells the first counts as such.
+
+        Across thin axes equal cells may share an edge only: a rod right between four cells. Of a rod any neighbour will
+        do, as its ends are covered.
+        """
+        index = cells_N[:, None] + self.near[self.sides]
+        own, other = mass[cells_N][:, None], mass[index]
+        thin = (~thin_N3).float() @ self.axes_of_side == 0
+        more = (other > own) & (rod_N[:, None] | (thin & self.is_face))
+        first = (other == own) & (index < cells_N[:, None]) & thin
+        return (kept[index] & (more | first)).any(1)
 
     def covered(self, cells_N: torch.Tensor, kept: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
         """(N,): each cell around that was there would have another kept one within a step."""

@@ -52,6 +52,15 @@ def test_normalising_puts_the_box_in_the_middle_at_its_length(by: str, length: f
     assert np.allclose(transform_points(np.zeros((1, 3)), matrix), [[12, 3, 101.5]])
 
 
+def test_fixed_gives_all_shapes_one_scale():
+    matrix = normalising_to_world(LOWER, UPPER, by="fixed", length=40.0)
+    assert np.allclose(np.diag(matrix)[:3], 40.0)
+    assert np.allclose(transform_points(np.zeros((1, 3)), matrix), [(LOWER + UPPER) / 2])
+    assert np.allclose(normalising_to_world(LOWER, UPPER, by="fixed", length=12.0)[0, 0], 12.0)  # the box just fits
+    with pytest.raises(ValueError, match=r"edge of 12, the fixed cube one of 11\.9: choose a larger length"):
+        normalising_to_world(LOWER, UPPER, by="fixed", length=11.9)
+
+
 def test_none_leaves_the_frame_alone():
     assert np.array_equal(normalising_to_world(LOWER, UPPER, by="none", length=0.9), np.eye(4))
 
