@@ -64,7 +64,6 @@ def write_scan_mask(path: Path, values: NDArray[np.integer], scan: ScanGrid) -> 
     kind, header = _header(scan)
     header.set_data_shape(scan.shape)
     header.set_data_dtype(np.uint8)
-    header["scl_slope"], header["scl_inter"] = np.nan, np.nan
     header["cal_max"], header["cal_min"] = 0, 0
     with replacing(path) as temporary:
         nibabel.save(kind(values.astype(np.uint8, copy=False), None, header), temporary)
