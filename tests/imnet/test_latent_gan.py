@@ -1,7 +1,5 @@
 """The latent GAN: golden losses and gradients, whose turn moves whom, samples by seed, the frozen autoencoder."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -19,7 +17,7 @@ def tiny(**changes) -> LatentGAN:
     torch.manual_seed(0)
     model = LatentGAN(Config(**{**TINY.__dict__, **changes}))
     with torch.no_grad():  # as published everything is near 0: here differences should show
-        for parameter in itertools.chain(model.generator.parameters(), model.critic.parameters()):
+        for parameter in model.parameters():
             parameter.normal_(std=0.3)
     return model
 
@@ -104,6 +102,7 @@ def test_published_sizes_and_initialisation():
     noise = model._noise(1000, device=torch.device("cpu"))
     assert noise.shape == (1000, 256)
     assert float(noise.std()) == pytest.approx(0.2, rel=0.01)
+    assert float(tiny(noise_std=3.0)._noise(1000, device=torch.device("cpu")).std()) == pytest.approx(3, rel=0.05)
 
 
 def test_slopes_are_those_of_finite_differences_and_the_penalty_differentiates_them():
@@ -131,11 +130,13 @@ def test_the_critic_has_the_first_turn_and_each_turn_moves_its_player():
     """As the engine does: an optimiser for each player, stepped between the turns."""
     model = tiny()
     optimisers = {who: torch.optim.Adam(owned, lr=1e-2) for who, owned in model.players().items()}
-    order = []
+    order: list[str] = []
     for who, values in model.losses(batch_of(codes())):
         before = {name: value.clone() for name, value in model.state_dict().items()}
         optimisers[who].zero_grad(set_to_none=True)
         values["loss"].backward()
+        touched = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None} - set(order)
+        assert touched == {who}  # the other's gradients are neither computed nor added to
         optimisers[who].step()
         order.append(who)
         for name, value in model.state_dict().items():
@@ -231,11 +232,12 @@ def test_samples_by_seed():
 def test_shapes_come_from_the_frozen_autoencoder():
     model = tiny()
     alone = autoencoder.Autoencoder(TINY_AUTOENCODER)
-    model.autoencoder.load_state_dict(alone.state_dict())
+    alone.load_state_dict(model.autoencoder.state_dict())
     voxels = (torch.rand(2, 1, 64, 64, 64, generator=torch.Generator().manual_seed(1)) > 0.5).float()
     points = torch.rand(2, 9, 3, generator=torch.Generator().manual_seed(1)) - 0.5
     torch.testing.assert_close(model.encode(voxels), alone.encode(voxels).detach())
     torch.testing.assert_close(model.decode(points, codes(2)), alone.decode(points, codes(2)).detach())
+    assert not torch.allclose(alone.decode(points, codes(2)), alone.decode(points, 0.5 * codes(2)), rtol=0.01)
     assert model.iso_level == alone.iso_level == 0.5
     assert not any(parameter.requires_grad for parameter in model.autoencoder.parameters())
     owned = [id(p) for parameters in model.players().values() for p in parameters]
