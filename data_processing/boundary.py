@@ -1,7 +1,12 @@
 """Labelled points near the surface: surface points plus Gaussian noise (Chibane et al., IF-Net, CVPR 2020).
 
 They are rounded to the fixed point they are stored in before the inside test is asked, so labels are exact for what is
-stored.
+stored: rounding moves a point by 1.5e-5 along an axis at most, a 650th of the finer noise, and no label.
+
+Why they are stored and not drawn anew each epoch (tests/benchmarks/bench_boundary.py; 4 real chairs, 50,000 points
+each, one thread of a CPU): two times 100,000 stored points take 1.2 MB a shape and 7 ms a batch. Fresh noise around
+stored surface points, with a look-up in resident 256^3 bits, takes 2.3 MB and 55 ms, and 4.2 % of its labels at sigma
+0.01 (0.4 % at 0.1) are not those of the inside test.
 """
 
 import numpy as np
