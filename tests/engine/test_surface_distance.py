@@ -94,7 +94,7 @@ def test_any_affine_measures_in_the_world(sheared):
 
 
 def test_areas_are_those_of_planes():
-    """A half space cut along each axis, and along a diagonal, in a sheared grid: area of the parallelogram."""
+    """A half space cut along each axis, and a corner cut off, in a sheared grid: the areas of the plane figures."""
     axes = np.array([[1.0, 0.3, 0.0], [0.0, 1.2, 0.4], [0.1, 0.0, 2.0]])
     areas = element_areas(axes)
     corners = np.indices((2, 2, 2)).reshape(3, 8)
@@ -102,6 +102,11 @@ def test_areas_are_those_of_planes():
         code = sum(1 << bit for bit in range(8) if corners[axis, bit])
         across = np.cross(*np.delete(axes, axis, axis=1).T)
         assert areas[code] == areas[255 - code] == pytest.approx(np.linalg.norm(across))
+    middles = np.eye(3) / 2  # of the three edges at a corner: the triangle that cuts it off
+    for bit in range(8):
+        ends = middles * (1 - 2 * corners[:, bit]) @ axes.T
+        triangle = np.linalg.norm(np.cross(ends[1] - ends[0], ends[2] - ends[0])) / 2
+        assert areas[1 << bit] == pytest.approx(triangle)
     assert areas[0] == areas[255] == 0 and (areas[1:255] > 0).all()
 
 
