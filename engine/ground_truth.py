@@ -18,6 +18,7 @@ from data_processing.marching_cubes import marching_cubes, pad_outside
 from data_processing.meshes import MESH_SUFFIXES, TriangleMesh, read_mesh, sample_surface
 from data_processing.occupancy import METHODS, InsideSettings, inside_points
 from data_processing.point_clouds import PointCloud, read_cloud
+from data_processing.shards import unpack_bits
 from data_processing.storage import ShapeSet
 from data_processing.views import splats
 from data_processing.voxels import VOXEL_SUFFIXES, VoxelGrid, read_voxels, voxel_suffix
@@ -156,8 +157,16 @@ def truth_of_shape(
 
 
 def stored_grid(shapes: ShapeSet, index: int) -> VoxelGrid:
-    """The stored voxels of a shape with the frame of its source file."""
-    occupancy = shapes.voxels(index)
+    """The finest solid that is stored of a shape, else its voxels, with the frame of its source file.
+
+    ValueError when the data set holds neither.
+    """
+    grids = shapes.layout.grids
+    if grids:
+        size, field = max(grids), f"grid_{max(grids)}"
+        occupancy = unpack_bits(shapes.packed(index, [field])[field], (size,) * 3)
+    else:
+        occupancy = shapes.voxels(index)
     index_to_cube = np.eye(4)
     index_to_cube[:3, :3] /= len(occupancy)
     index_to_cube[:3, 3] = 0.5 / len(occupancy) - 0.5

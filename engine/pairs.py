@@ -159,14 +159,18 @@ def pairs_of_folders(predictions: Path, truths: Path) -> list[Pair]:
 
 
 def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
-    """Files below a folder with one of the suffixes, by their path below it without the suffix; sorted."""
+    """Files below a folder with one of the suffixes, by their path below it without the suffix; sorted.
+
+    What `generate.py --with-input` wrote beside its meshes is left out: that is no prediction.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder} does not exist")
-    known, found = set(suffixes), dict[str, Path]()
+    known, found, inputs = set(suffixes), dict[str, Path](), _inputs_in(folder)
     for path in sorted(folder.rglob("*")):
         below, suffix = path.relative_to(folder), voxel_suffix(path)
         hidden = is_temporary(path) or any(part.startswith(".") for part in below.parts)
-        if hidden or suffix not in known or below.name == manifest_file(folder).name or not path.is_file():
+        other = below.name == manifest_file(folder).name or below.as_posix() in inputs
+        if hidden or other or suffix not in known or not path.is_file():
             continue
         name = below.as_posix()[: -len(suffix)]
         if name in found:
@@ -175,6 +179,15 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     if not found:
         raise FileNotFoundError(f"{folder} holds no file to evaluate; known suffixes: {', '.join(sorted(known))}")
     return found
+
+
+def _inputs_in(folder: Path) -> set[str]:
+    """Paths below the folder of the inputs that its manifest names; none where there is no manifest of ours."""
+    try:
+        shapes = json.loads(manifest_file(folder).read_bytes())["shapes"]
+        return {str(entry["input_file"]) for entry in shapes if "input_file" in entry}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def inside_settings(shapes: ShapeSet) -> InsideSettings:

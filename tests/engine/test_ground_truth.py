@@ -9,8 +9,10 @@ import trimesh
 
 from data_processing import seeds
 from data_processing.meshes import TriangleMesh, is_watertight, sample_surface, write_mesh
+from data_processing.storage import open_shapes
 from data_processing.voxels import VoxelGrid
-from engine.ground_truth import TRUTH_SUFFIXES, VoxelTruth, read_ground_truth
+from engine.ground_truth import TRUTH_SUFFIXES, VoxelTruth, read_ground_truth, truth_of_shape
+from tests.small_sets import box_corners
 
 LOWER, UPPER = np.array([-0.25, 0.0, -0.5]), np.array([0.0, 0.375, 0.5])  # off centre, three sides; longest edge 1
 PROBES = np.array([[-0.1, 0.2, 0.3], [-0.1, 0.2, -0.45], [0.1, 0.2, 0.3], [-0.1, -0.1, 0.3], [-0.1, 0.2, 0.6]])
@@ -171,3 +173,12 @@ def test_pickled_arrays_are_refused(tmp_path):
     np.savez(tmp_path / "cloud.npz", points=np.array([[object()] * 3]))
     with pytest.raises(ValueError, match=r"cloud\.npz"):
         read_ground_truth(tmp_path / "cloud.npz")
+
+
+def test_stored_solids_serve_where_no_voxels_are(prepared):
+    shapes = open_shapes(prepared)
+    lower, upper = box_corners(shapes.names[1].rpartition("/")[2])
+    truth = truth_of_shape(shapes, 1, against="voxels")
+    cell = np.linalg.norm(shapes.to_world(1)[:3, 0]) / max(shapes.layout.grids)
+    assert truth.grid.occupancy.shape == (32, 32, 32)
+    assert np.abs(np.array(truth.bounds()) - np.array([lower, upper])).max() <= cell / 2 + 1e-9

@@ -34,6 +34,16 @@ def test_folders_match_by_path_without_suffix(tmp_path):
     assert pairs["b"].reason == ""
 
 
+def test_inputs_written_beside_the_meshes_are_no_predictions(tmp_path):
+    pred, gt = tmp_path / "pred", tmp_path / "gt"
+    put(pred / "chair/a.ply", pred / "chair/a_input.ply", pred / "chair/my_input.ply", gt / "chair/a.ply")
+    shapes = [{"name": "chair/a", "file": "chair/a.ply", "input_file": "chair/a_input.ply"}, {"name": "b"}]
+    manifest_file(pred).write_text(json.dumps({"shapes": shapes}))
+    assert sorted(pair.name for pair in pairs_of_folders(pred, gt)) == ["chair/a", "chair/my_input"]
+    manifest_file(pred).write_text("{cut")
+    assert len(pairs_of_folders(pred, gt)) == 3
+
+
 def test_results_of_folders_go_beside_the_predictions(tmp_path):
     put(tmp_path / "pred/a.ply", tmp_path / "gt/a.ply")
     what = folders_to_compare(tmp_path / "pred", tmp_path / "gt")
