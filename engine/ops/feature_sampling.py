@@ -45,10 +45,9 @@ def sample_features(
     """
     sampling = Sampling(displacement, padding, align_corners)
     _check(volumes, points_BN3)
-    with torch.autocast(points_BN3.device.type, enabled=False):
-        if _kernels_serve(volumes, points_BN3):
-            return SampleOnCPU.apply(points_BN3, sampling, *volumes)
-        return feature_sampling_torch.sample(volumes, points_BN3, sampling, _interpolation(points_BN3))
+    if _kernels_serve(volumes, points_BN3):
+        return SampleOnCPU.apply(points_BN3, sampling, *volumes)
+    return feature_sampling_torch.sample(volumes, points_BN3, sampling, _interpolation(points_BN3))
 
 
 def sampled_linear(

@@ -1,6 +1,6 @@
 """Feature sampling at seven places over all scales: ours against the plain formulation, in one run.
 
-    python -m tests.benchmarks.bench_feature_sampling [--points 50000] [--rounds 3] [--threads 2]
+    python -m tests.benchmarks.bench_feature_sampling [--points 50000] [--rounds 3] [--threads 2] [--only ours]
 
 Sizes of the published `voxels_128`, batch 1: 1, 16, 32, 64, 128 and 128 channels at 128, 128, 64, 32, 16 and 8 voxels
 a side; points near a sphere, half with sigma 0.1 and half 0.01. Plain: one `grid_sample` of every volume at all seven
@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--only", default="", help="variants with this word in their name, and the plain ones")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     points, layer = points_near_a_sphere(arguments.points), Layer()
@@ -117,6 +118,11 @@ def main() -> None:
         "and layer, ours": (layer.ours, ours, False),
         "and layer, plain, bfloat16": (layer.plain, theirs, True),
         "and layer, ours, bfloat16": (layer.ours, ours, True),
+    }
+    variants = {
+        name: variant
+        for name, variant in variants.items()
+        if arguments.only in name or name in ("features, plain", "and layer, plain")
     }
     times: dict[str, list[Seconds]] = {name: [] for name in variants}
     for number in range(arguments.rounds + 1):  # in turn, so that drift hits all; the first round compiles and warms up
