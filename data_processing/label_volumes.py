@@ -168,8 +168,8 @@ def _labels_of(scaled: NDArray[np.float64], threshold: float | None, file: Path)
     off = np.abs(scaled - labels)
     if off.max(initial=0) > ROUNDING:
         raise RefusedFileError(
-            f"{file}: expected whole-numbered labels, got {scaled.ravel()[off.argmax()]:g}: if it is a map of probabilities, give "
-            "labels.threshold"
+            f"{file}: expected whole-numbered labels, got {scaled.ravel()[off.argmax()]:g}: if it is a map of "
+            "probabilities, give labels.threshold"
         )
     if labels.min(initial=0) < 0:
         raise RefusedFileError(f"{file}: holds the label {labels.min():g}; labels are 0 or above: is it a mask?")
