@@ -188,7 +188,9 @@ def test_place_and_size_do_not_matter(examples, scale, shift):
 
 
 def test_winding_and_order_of_faces_do_not_matter():
-    mesh = joined(box([0, 0, 0], [1, 2, 3]), ball(1.0, (1, 1, 3), 2))
+    mesh = joined(
+        quad([0, 0, 0], [3, 0, 1], [3, 2, 0], [0, 2, 1]), ball(0.5, (1, 1, 3), 2)
+    )  # open: seen from both sides
     turned = TriangleMesh(mesh.vertices, mesh.faces[::-1, ::-1])
     np.testing.assert_array_equal(describe(mesh, device="cpu").values, describe(turned, device="cpu").values)
 
