@@ -48,3 +48,10 @@ def test_few_points_of_one_face(count):
 def test_a_surface_without_area_is_refused(faces):
     with pytest.raises(ValueError, match="without area"):
         sample_surface(TriangleMesh(np.ones((2, 3)), faces), 5, np.random.default_rng(0))
+
+
+def test_a_face_without_area_has_no_normal():
+    flat = np.array([[0, 0, 0], [0, 1, 1], [0, 1, 2]])
+    area, normals = meshes.compiled_kernels().cumulative_area(np.array([[0.0, 0, 0], [1, 0, 0], [0, 3, 0]]), flat)
+    assert area.tolist() == [0, 0, area[2]] and area[2] > 0
+    assert normals.tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 1]]
