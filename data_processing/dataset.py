@@ -267,7 +267,7 @@ def _level_points(packed: Packed, draw: Draw, recipe: Recipe) -> tuple[torch.Ten
 
 
 def _boundary_points(packed: Packed, draw: Draw, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points near the surface, drawn with replacement, each sigma's share of them (SPEC section 2)."""
+    """Points near the surface, drawn with replacement, each sigma's share of them (IF-Net, section 4)."""
     points, stored = packed["boundary_points"], recipe.layout.boundary_points
     keys_B = recipe.keys(draw, "points", points.device)
     counts = shared_out(draw.points, recipe.section.shares or (1.0,) * len(recipe.layout.boundary_sigmas))

@@ -77,7 +77,7 @@ class DataConfig:
     licences: Path | None = None  # CSV with the columns file, licence, author
     normalisation: NormalisationSettings = field(default_factory=NormalisationSettings)
     inside: InsideSettings = field(default_factory=InsideSettings)
-    carve: bool = False  # fill what is covered from above and between its own sides (SPEC section 1)
+    carve: bool = False  # fill what is covered from above and between its own sides, as IM-NET's data were
     threshold: float = 0.5  # of voxel files: occupied above
     voxel_key: str | None = None  # which array of a .npz
     resolution: int = RESOLUTION

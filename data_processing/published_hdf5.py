@@ -1,6 +1,6 @@
 """The published IM-NET files, read as they are: NAME_train.hdf5, NAME_test.hdf5 and lists of names beside them.
 
-Data sets (SPEC section 1): voxels (S, 64, 64, 64, 1), points_L (S, P, 3), values_L (S, P, 1), all uint8; `pixels` is
+Data sets: voxels (S, 64, 64, 64, 1), points_L (S, P, 3), values_L (S, P, 1), all uint8; `pixels` is
 not read here. The lists NAME_train.txt, NAME_test.txt hold one `category/id` a line.
 
 The published files are gzipped in chunks that span thousands of rows, so a row costs as much as its block: rows are

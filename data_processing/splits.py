@@ -1,6 +1,6 @@
 """Which shapes train, which validate, which test. Names decide, never the order of work, and no shape is in two splits.
 
-The published rule (SPEC section 1): per category, names sorted, the first 80 % train, the rest test.
+The published rule of IM-NET: per category, names sorted, the first 80 % train, the rest test.
 Where shapes have a subject, subjects are divided instead of shapes, over all categories at once: one is in one split.
 """
 

@@ -1,4 +1,4 @@
-"""Distances between the surfaces of two masks, as DeepMind's surface-distance defines them (MEDICAL.md).
+"""Distances between the surfaces of two masks, as DeepMind's surface-distance defines them.
 
 A surface element sits at the corner shared by 2x2x2 voxels that are not all alike. Its area is that of the triangles
 which marching cubes draws there, in the given spacing; averages and percentiles are weighted with it. A distance is

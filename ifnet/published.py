@@ -1,9 +1,9 @@
 """Published IF-Net weights become a run: `python -m ifnet.published FILE.tar --setup voxels_128 --align-corners true
 --out runs/NAME`.
 
-A published checkpoint is {'epoch', 'model_state_dict', 'optimizer_state_dict'} (SPEC section 2). It does not say how
-points were sampled nor how convolutions were padded: both are asked for, and stored in the run's config. The published
-optimiser is left behind. `convert` is pure; only the command below it writes.
+A published checkpoint is {'epoch', 'model_state_dict', 'optimizer_state_dict'}. It does not say how points were
+sampled nor how convolutions were padded: both are asked for, and stored in the run's config. The published optimiser
+is left behind. `convert` is pure; only the command below it writes.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Published IM-NET weights become a run: `python -m imnet.published FILE.pth --out runs/NAME [--data PATH]`.
 
-A published autoencoder checkpoint is a bare state_dict with `encoder.conv_1..5.*` and `generator.linear_1..7.*`
-(SPEC section 1). `convert` is pure; only the command below it writes.
+A published autoencoder checkpoint is a bare state_dict with `encoder.conv_1..5.*` and `generator.linear_1..7.*`.
+`convert` is pure; only the command below it writes.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Who may import whom, what files may be called and how long they may grow: DESIGN section 3, held by a machine."""
+"""Who may import whom, what files may be called and how long they may grow, held by a machine."""
 
 import ast
 from pathlib import Path
@@ -37,7 +37,7 @@ def imported(source: str, package: str) -> set[str]:
 
 
 def allowed(file: Path) -> tuple[str, ...]:
-    """Prefixes of what a file may import of ours (DESIGN section 3)."""
+    """Prefixes of what a file may import of ours."""
     top = file.parts[0]
     if file.as_posix() == "engine/registry.py":
         return ("engine", "data_processing", "imnet", "ifnet")
@@ -122,7 +122,7 @@ def test_files_stay_short():
 
 
 def test_networks_know_no_device():
-    """Devices and dtypes come from outside (DESIGN section 3)."""
+    """Devices and dtypes come from outside."""
     bad = []
     for file in source_files():
         for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):

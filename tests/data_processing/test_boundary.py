@@ -52,6 +52,7 @@ def test_the_noise_is_gaussian_around_the_surface(tmp_path):
         over_face = (np.abs(part[:, :2] - [0, -0.05]) < [0.3, 0.1]).all(1) & (part[:, 2] > 0.2)
         height = part[over_face, 2] - UPPER[2]
         assert len(height) > 2000 and stats.kstest(height, "norm", (0, sigma)).pvalue > 1e-3
+        assert abs(height.std() / sigma - 1) < 0.05
 
 
 def test_each_sigma_draws_by_seed_and_name_alone(tmp_path):

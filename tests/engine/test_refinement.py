@@ -51,7 +51,7 @@ def test_vertices_come_closer_to_the_level(steps, factor):
 
 
 def test_as_close_as_the_published_offsets_with_fewer_evaluations():
-    """26 offsets in three rounds (SPEC, extraction), around each vertex the best so far."""
+    """26 offsets in three rounds, as published, around each vertex the best so far."""
     _, vertices, faces = meshed(bent)
     published, size = vertices.float(), VOXEL / 6
     offsets = torch.cartesian_prod(*[torch.tensor([-1.0, 0.0, 1.0])] * 3)

@@ -27,7 +27,7 @@ from tests.ifnet.golden import FILES
 from tests.small_sets import box_corners
 
 Weights = dict[str, torch.Tensor]
-KEYS = {  # SPEC section 2
+KEYS = {  # of a published checkpoint
     "voxels_32": "conv_1 conv_1_1 conv_2 conv_2_1 conv_3 conv_3_1 conv1_1_bn conv2_1_bn conv3_1_bn",
     "voxels_128": "conv_in conv_0 conv_0_1 conv_1 conv_1_1 conv_2 conv_2_1 conv_3 conv_3_1 "
     "conv_in_bn conv0_1_bn conv1_1_bn conv2_1_bn conv3_1_bn",
@@ -71,7 +71,7 @@ def imported(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 
 def plain_published(state: Weights, config: Config, inputs: torch.Tensor, points_BN3: torch.Tensor) -> torch.Tensor:
-    """The published network from SPEC section 2 and its own keys: seven grid_samples, feature = channel * 7 + place."""
+    """The published network with its own keys: seven grid_samples, feature = channel * 7 + place."""
     leading = "conv_in.weight" in state
     numbers = [None, *range(len(config.stages) - 1)] if leading else list(range(1, 1 + len(config.stages)))
     mode = "constant" if config.convolution_padding == "zeros" else "replicate"
