@@ -129,15 +129,23 @@ def test_a_rod_stays_in_one_piece_and_one_cell_thick(resolution, width, seed):
     assert float(across[reached].mean()) < 1.6
 
 
+def test_a_rod_that_fills_some_cells_by_chance_has_no_gap_between_them():
+    voxels = torch.zeros(64, 64, 64, dtype=torch.uint8)  # 2 voxels a cell
+    for start, stop, shift in ((10, 26, 0), (26, 30, 1), (30, 46, 2)):
+        voxels[20 + shift : 22 + shift, 20 + shift : 22 + shift, start:stop] = 1
+    plain, kept = (solid_cells(voxels, 32, keep_thin=keep) for keep in (False, True))
+    assert (pieces(plain), pieces(kept)) == (2, 1) and int((kept - plain).sum()) == 2
+
+
 def test_thin_legs_stay_joined_to_a_thick_top():
     side = 1 / 16
-    top = box([-0.35, 0.2, -0.3], [0.35, 0.42, 0.3])
+    top = box([-0.35, 0.23, -0.3], [0.35, 0.42, 0.3])  # fills a third of its lowest cells
     legs = [box([x, -0.4, z], [x + 0.5 * side, 0.25, z + 0.5 * side]) for x in (-0.32, 0.3) for z in (-0.28, 0.26)]
     voxels = grid(lambda points: functools.reduce(torch.logical_or, [part(points) for part in (top, *legs)]))
     plain, kept = (solid_cells(voxels, 16, keep_thin=keep) for keep in (False, True))
     assert pieces(kept) == 1 and torch.equal(kept & plain, plain)
     added = (kept - plain).sum((0, 2))
-    level_of = ((torch.tensor([-0.4, 0.2]) + 0.5) * 16).long()
+    level_of = ((torch.tensor([-0.4, 0.23]) + 0.5) * 16).long()
     assert added[level_of[0] + 1 : level_of[1] - 1].tolist() == [4] * int(level_of[1] - level_of[0] - 2)
     assert int(added[level_of[1] + 1 :].sum()) == 0
 
