@@ -38,7 +38,7 @@ class Encoder(nn.Module):
             raise ValueError(f"this model takes inputs of B x {wanted} (model.resolution), got B x {got}")
         x, volumes = inputs_B1RRR, [inputs_B1RRR]
         for number, stage in enumerate(self.stages):
-            # Channels-last volumes are pooled nine times faster, but convolved with twice the rounding error.
+            # Channels-last volumes are pooled nine times faster, but convolved with up to 1.5 times the rounding error.
             x = _ForSampling.apply(stage(F.max_pool3d(x, 2).contiguous() if number else x, real=real))
             volumes.append(x)
         return volumes
