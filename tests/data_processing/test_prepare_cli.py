@@ -39,8 +39,13 @@ def start(folder, *arguments, preexec=None, **environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=preexec,
+        preexec_fn=preexec or hear_interrupts,
     )
+
+
+def hear_interrupts() -> None:
+    """In the child: a shell that starts tests in the background lets them, and all below, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(folder, *arguments, **options):
