@@ -94,5 +94,6 @@ def session(device: str = "auto") -> Iterator[Group]:
     dist.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         yield Group(rank, size, own)
+        dist.barrier()  # nobody leaves while others still talk: gloo aborts the process then, now and again
     finally:
         dist.destroy_process_group()
