@@ -8,7 +8,7 @@ from data_processing.seeds import seed_of
 from data_processing.storage import open_shapes
 from engine import distributed
 from engine.config import read_run_config
-from engine.registry import build_model, resolve
+from engine.registry import new_model, resolve
 from engine.run_dir import RunDir
 from engine.training import train
 
@@ -33,7 +33,7 @@ def main() -> int:
         if group.is_first:
             say(to_yaml(config))
         torch.manual_seed(seed_of(config.training.seed, "weights"))
-        model = build_model(config.model, where=arguments.config)
+        model = new_model(config.model, where=arguments.config)
         train(model, shapes, config, run_dir, group, resume=arguments.resume)
     return DONE
 

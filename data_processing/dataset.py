@@ -28,7 +28,9 @@ from data_processing.storage import ShapeSet
 POINT_GRID = 256  # level points are indices into a grid of this resolution
 STREAM_AHEAD = 3  # batches read in the background while one is used
 
-Level = int | Literal["boundary"]  # where query points come from: a sampling level, or samples near the surface
+# What a network answers to: points of a sampling level, or near the surface, or the code that a frozen model gives.
+Level = int | Literal["boundary", "codes"]
+Codes = NDArray[np.float32]  # (S, Z), a row for each shape of the data set; NaN where none was asked for
 Packed = Mapping[str, torch.Tensor]  # fields of the rows of B shapes: (B, ...)
 
 
@@ -42,6 +44,8 @@ class DataSection:
     memory_gb: float | None = None  # budget of `auto`; none: half of what is free on the device
     input: InputSection = field(default_factory=InputSection)
     shares: tuple[float, ...] = ()  # of the points of a step near the surface, one for each sigma; none: equal ones
+    # Of `level: codes`: what the frozen model is shown, filled in from its run. An equal `input` is not made at all.
+    target: InputSection | None = None
 
     def __post_init__(self) -> None:
         if self.shares and not (min(self.shares) >= 0 and 0 < sum(self.shares) < float("inf")):
@@ -59,6 +63,7 @@ class Draw:
     points: int
     epoch: int = 0  # of the whole run; keys what is drawn of a shape (boundary points, input). -1: validation
     real: bool = True  # False: nothing of this batch counts
+    step: int = -1  # keys what is drawn once for a step; -1: validation
 
 
 class BatchSource(Protocol):
@@ -98,27 +103,35 @@ def open_source(
     device: torch.device,
     section: DataSection,
     seed: int = 0,
+    codes: Codes | None = None,
 ) -> tuple[BatchSource, str]:
     """Resident or streamed batches of the shapes `indices` with points of a level, and a line that says which.
 
-    `seed` keys what is drawn. ValueError when the data set does not hold what batches are made of.
+    `seed` keys what is drawn. `codes` of `level: codes`. ValueError when the data set does not hold what batches are
+    made of.
     """
     check_contents(shapes, level, section)
-    need = len(indices) * bytes_per_shape(shapes, level, section.input)
+    recipe = recipe_of(shapes, level, section, seed=seed, codes=codes)
+    need = len(indices) * recipe.bytes_per_shape
     budget = section.memory_gb * 1e9 if section.memory_gb else free_memory(device) / 2
     if section.resident == "yes" or (section.resident == "auto" and need <= budget):
-        source: BatchSource = ResidentShapes(shapes, indices, level=level, device=device, section=section, seed=seed)
+        source: BatchSource = ResidentShapes(shapes, indices, recipe, device=device)
         how = f"resident on {device}"
     else:
-        source = StreamedShapes(shapes, level=level, device=device, section=section, seed=seed)
+        source = StreamedShapes(shapes, recipe, device=device)
         how = "streamed"
     return source, f"level {level}: {len(indices)} shapes, {need / 1e6:.1f} MB {how} (budget {budget / 1e9:.1f} GB)"
 
 
 def check_contents(shapes: ShapeSet, level: Level, section: DataSection) -> None:
     """ValueError, saying what there is, when batches of a level and their input cannot be made of a data set."""
-    check_fields(section.input, shapes.layout, shapes.path)
-    if level == "boundary":
+    if shows_input(level, section):
+        check_fields(section.input, shapes.layout, shapes.path)
+    if level == "codes":
+        if section.target is None:
+            raise ValueError("level: codes is for models with init_from, the run of a frozen autoencoder")
+        check_fields(section.target, shapes.layout, shapes.path)
+    elif level == "boundary":
         sigmas = shapes.layout.boundary_sigmas
         if not sigmas:
             raise ValueError(
@@ -133,23 +146,24 @@ def check_contents(shapes: ShapeSet, level: Level, section: DataSection) -> None
 
 def points_of(shapes: ShapeSet, level: Level) -> int:
     """How many points of a level a shape has; of those near the surface any number can be drawn, again and again."""
-    return UNLIMITED if level == "boundary" else shapes.level_points[level]
+    return UNLIMITED if isinstance(level, str) else shapes.level_points[level]
+
+
+def shows_input(level: Level, section: DataSection) -> bool:
+    """Whether the network is shown an input, or in its place the code that the frozen model made of the same."""
+    return level != "codes" or section.input != section.target
 
 
 UNLIMITED = 1 << 31
 
 
-def bytes_per_shape(shapes: ShapeSet, level: Level, section: InputSection | None = None) -> int:
-    """What batches are made of, packed, of one shape."""
-    fields = shapes.layout.fields()
-    keys = fields_of_batch(level, section or InputSection())
-    return sum(int(np.prod(fields[key][0])) * np.dtype(fields[key][1]).itemsize for key in keys)
-
-
-def fields_of_batch(level: Level, section: InputSection) -> tuple[str, ...]:
+def fields_of_batch(level: Level, section: DataSection) -> tuple[str, ...]:
     """The fields of a packed row that a batch is made of."""
-    points = "boundary_points", "boundary_values"
-    return (*fields_of(section), *(points if level == "boundary" else (f"points_{level}", f"values_{level}")))
+    inputs = fields_of(section.input) if shows_input(level, section) else ()
+    if level == "codes":
+        return inputs
+    points = ("boundary_points", "boundary_values") if level == "boundary" else (f"points_{level}", f"values_{level}")
+    return (*inputs, *points)
 
 
 def free_memory(device: torch.device) -> int:
@@ -163,22 +177,58 @@ def free_memory(device: torch.device) -> int:
 LINUX = Path("/proc/meminfo").exists()
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What batches are made of, and what keys their draws."""
+
+    names: Sequence[str]  # of all shapes of the data set
+    layout: Layout
+    level: Level
+    section: DataSection
+    seed: int
+
+    codes: Codes | None = None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return fields_of_batch(self.level, self.section)
+
+    @property
+    def bytes_per_shape(self) -> int:
+        """What batches are made of, packed, of one shape."""
+        fields = self.layout.fields()
+        packed = sum(int(np.prod(fields[key][0])) * np.dtype(fields[key][1]).itemsize for key in self.fields)
+        return packed + (self.codes[0].nbytes if self.codes is not None else 0)
+
+    def rows(self, shapes: ShapeSet, indices: NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        """Packed rows of some shapes, their codes among them where batches are of codes: (S, ...) each."""
+        packed = stack_rows(shapes, indices, self.fields)
+        return packed if self.codes is None else {**packed, "codes": torch.from_numpy(self.codes[indices])}
+
+    def keys(self, draw: Draw, purpose: str, device: torch.device) -> torch.Tensor:
+        """(B,) keys of the drawn shapes, for `draws`."""
+        return keys_of((seed_of(self.seed, self.names[i], purpose, draw.epoch) for i in draw.shapes.tolist()), device)
+
+
+def recipe_of(
+    shapes: ShapeSet, level: Level, section: DataSection | None = None, *, seed: int = 0, codes: Codes | None = None
+) -> Recipe:
+    """How batches of a data set are made."""
+    return Recipe(shapes.names, shapes.layout, level, section or DataSection(shapes.path), seed, codes)
+
+
+def stack_rows(shapes: ShapeSet, indices: Iterable[int], keys: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Fields of packed rows of some shapes as (S, ...) tensors."""
+    rows = [shapes.packed(int(index), keys) for index in indices]
+    return {key: torch.from_numpy(np.stack([row[key] for row in rows])) for key in keys}
+
+
 class ResidentShapes:
     """All packed rows as tensors on the device; a batch is a gather of each."""
 
-    def __init__(
-        self,
-        shapes: ShapeSet,
-        indices: NDArray[np.int64],
-        *,
-        level: Level,
-        device: torch.device,
-        section: DataSection | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.recipe = Recipe(shapes.names, shapes.layout, level, section or DataSection(shapes.path), seed)
-        self.packed = {key: rows.to(device) for key, rows in stack_rows(shapes, indices, self.recipe.fields).items()}
-        self.device = device
+    def __init__(self, shapes: ShapeSet, indices: NDArray[np.int64], recipe: Recipe, *, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        self.packed = {key: rows.to(device) for key, rows in recipe.rows(shapes, indices).items()}
         self.rows = np.argsort(indices)  # rows in the order of their shapes' indices
         self.indices = indices[self.rows]
 
@@ -191,17 +241,8 @@ class ResidentShapes:
 class StreamedShapes:
     """Rows read in the background, pinned, and sent to the device a few batches ahead."""
 
-    def __init__(
-        self,
-        shapes: ShapeSet,
-        *,
-        level: Level,
-        device: torch.device,
-        section: DataSection | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.recipe = Recipe(shapes.names, shapes.layout, level, section or DataSection(shapes.path), seed)
-        self.shapes, self.device = shapes, device
+    def __init__(self, shapes: ShapeSet, recipe: Recipe, *, device: torch.device) -> None:
+        self.shapes, self.recipe, self.device = shapes, recipe, device
 
     def batches(self, draws: Iterable[Draw]) -> Iterator[Batch]:
         waiting: deque[tuple[Draw, Future[Packed]]] = deque()
@@ -217,7 +258,7 @@ class StreamedShapes:
                 reader.shutdown(cancel_futures=True)
 
     def _read(self, draw: Draw) -> Packed:
-        rows = stack_rows(self.shapes, draw.shapes, self.recipe.fields)
+        rows = self.recipe.rows(self.shapes, draw.shapes)
         return {key: row.pin_memory() for key, row in rows.items()} if self.device.type == "cuda" else rows
 
     def _to_device(self, draw: Draw, read: Future[Packed]) -> Batch:
@@ -225,38 +266,17 @@ class StreamedShapes:
         return assemble(packed, draw, self.recipe)
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What batches are made of, and what keys their draws."""
-
-    names: Sequence[str]  # of all shapes of the data set
-    layout: Layout
-    level: Level
-    section: DataSection
-    seed: int
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        return fields_of_batch(self.level, self.section.input)
-
-    def keys(self, draw: Draw, purpose: str, device: torch.device) -> torch.Tensor:
-        """(B,) keys of the drawn shapes, for `draws`."""
-        return keys_of((seed_of(self.seed, self.names[i], purpose, draw.epoch) for i in draw.shapes.tolist()), device)
-
-
-def stack_rows(shapes: ShapeSet, indices: Iterable[int], keys: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Fields of packed rows of some shapes as (S, ...) tensors."""
-    rows = [shapes.packed(int(index), keys) for index in indices]
-    return {key: torch.from_numpy(np.stack([row[key] for row in rows])) for key in keys}
-
-
 def assemble(packed: Packed, draw: Draw, recipe: Recipe) -> Batch:
     """The input and the drawn points of B shapes, on whatever device the packed tensors are."""
     device = next(iter(packed.values())).device
-    inputs = observe(packed, recipe.section.input, recipe.keys(draw, "input", device))
-    take = _boundary_points if recipe.level == "boundary" else _level_points
+    take = {"boundary": _boundary_points, "codes": _no_points}.get(str(recipe.level), _level_points)
     points_BN3, values_BN = take(packed, draw, recipe)
-    return Batch(inputs, points_BN3, values_BN, tuple(draw.shapes.tolist()), real=draw.real)
+    if shows_input(recipe.level, recipe.section):
+        inputs = observe(packed, recipe.section.input, recipe.keys(draw, "input", device))
+    else:
+        inputs = values_BN
+    keys_B, key_1 = recipe.keys(draw, "model", device), keys_of([seed_of(recipe.seed, "step", draw.step)], device)
+    return Batch(inputs, points_BN3, values_BN, tuple(draw.shapes.tolist()), draw.real, keys_B, key_1)
 
 
 def _level_points(packed: Packed, draw: Draw, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
@@ -264,6 +284,12 @@ def _level_points(packed: Packed, draw: Draw, recipe: Recipe) -> tuple[torch.Ten
     points, value_bits = packed[f"points_{recipe.level}"], packed[f"values_{recipe.level}"]
     take = (draw.first_point + torch.arange(draw.points, device=points.device)) % points.shape[1]
     return voxel_centres(points[:, take], POINT_GRID), unpack_bits(value_bits)[:, take].float()
+
+
+def _no_points(packed: Packed, draw: Draw, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes to answer with: there is nothing to ask at."""
+    codes_BZ = packed["codes"]
+    return codes_BZ.new_empty(len(codes_BZ), 0, 3), codes_BZ
 
 
 def _boundary_points(packed: Packed, draw: Draw, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,14 +12,14 @@ from engine.optim import OptimSection
 
 @dataclass(frozen=True)
 class Stage:
-    """Some epochs over the points of one sampling level, or over samples near the surface."""
+    """Some epochs over the points of one sampling level, over samples near the surface, or over codes."""
 
     level: Level
     epochs: int
     points: int = 4096  # of a shape in a step
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.points) < 1 or (self.level != "boundary" and self.level < 1):
+        if min(self.epochs, self.points) < 1 or (isinstance(self.level, int) and self.level < 1):
             raise ValueError("level, epochs and points of a stage must be at least 1")
 
 

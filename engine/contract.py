@@ -1,7 +1,7 @@
 """What a model has to offer the engine. Structural: a model imports nothing from here."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -29,3 +29,32 @@ class Model(Protocol):
     def eval(self) -> Any: ...
     def to(self, device: torch.device) -> Any: ...
     def children(self) -> Iterator[torch.nn.Module]: ...
+
+
+@runtime_checkable
+class MakesShapes(Protocol):
+    """A model of new shapes."""
+
+    def sample(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        """Codes (n, Z); the first of many are those of few."""
+        ...
+
+
+@runtime_checkable
+class JudgesItself(Protocol):
+    """A model whose losses do not tell which checkpoint is best."""
+
+    def quality(self, batch: Batch) -> torch.Tensor:
+        """A scalar for all of a batch, smaller for better."""
+        ...
+
+
+@runtime_checkable
+class TrainsOnCodes(Protocol):
+    """A model with a frozen autoencoder, out of the run `init_from` of its config, as part of its state."""
+
+    autoencoder: torch.nn.Module
+
+    def frozen_code(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Codes (B, Z) of what the autoencoder is shown."""
+        ...

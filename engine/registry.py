@@ -11,13 +11,14 @@ import torch
 from data_processing.config import build, to_plain
 from engine import checkpoint
 from engine.config import RunConfig, read_run_config
-from engine.contract import Model
+from engine.contract import Model, TrainsOnCodes
 from engine.run_dir import RunDir
 from ifnet import model as ifnet
-from imnet import autoencoder
+from imnet import autoencoder, latent_gan
 
 MODELS: dict[str, tuple[type, type]] = {
     "imnet_autoencoder": (autoencoder.Config, autoencoder.Autoencoder),
+    "imnet_latent_gan": (latent_gan.Config, latent_gan.LatentGAN),
     "ifnet": (ifnet.Config, ifnet.IFNet),
 }
 
@@ -33,9 +34,37 @@ class LoadedRun:
 
 
 def resolve(config: RunConfig, *, where: str) -> RunConfig:
-    """The same config with every default of the model's section filled in. ValueError for an unknown model or key."""
+    """The same config with every default of the model's section filled in, and what comes from the run `init_from`.
+
+    ValueError for an unknown model or key, FileNotFoundError when there is no such run.
+    """
     section = _section_of(config.model, where=where)
+    if getattr(section, "init_from", None) is not None:
+        initial = initial_run(section, where=where)
+        own = build(type(section.autoencoder), _settings_of(initial.config.model), where=str(section.init_from))
+        section = dataclasses.replace(section, autoencoder=own, init_hash=initial.model_hash)
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, target=initial.config.data.input))
     return dataclasses.replace(config, model={"type": config.model["type"], **to_plain(section)})
+
+
+def new_model(model: Mapping[str, Any], *, where: str) -> Model:
+    """A model to be trained: as `build_model`, its frozen part as the run `init_from` left it."""
+    fresh, section = build_model(model, where=where), _section_of(model, where=where)
+    if isinstance(fresh, TrainsOnCodes):
+        fresh.autoencoder.load_state_dict(initial_run(section, where=where).model.state_dict())
+    return fresh
+
+
+def initial_run(section: Any, *, where: str) -> LoadedRun:
+    """The run that a model with `init_from` builds on. ValueError when it is of another model."""
+    if section.init_from is None:
+        raise ValueError(f"{where}: model.init_from: expected the run of a trained autoencoder, such as runs/NAME")
+    initial, wanted = load_run(RunDir(section.init_from)), type(section.autoencoder)
+    if MODELS[initial.config.model["type"]][0] is not wanted:
+        kinds = ", ".join(name for name, (config, _) in MODELS.items() if config is wanted)
+        got = f"{section.init_from} is a run of {initial.config.model['type']}"
+        raise ValueError(f"{where}: model.init_from: {got}, expected {kinds}")
+    return initial
 
 
 def build_model(model: Mapping[str, Any], *, where: str) -> Model:
@@ -70,5 +99,8 @@ def _section_of(model: Mapping[str, Any], *, where: str) -> Any:
         close = difflib.get_close_matches(str(kind), MODELS, n=1)
         hint = f"did you mean '{close[0]}'? " if close else ""
         raise ValueError(f"{where}: model.type: unknown model {kind!r}; {hint}known: {', '.join(MODELS)}")
-    rest = {key: value for key, value in model.items() if key != "type"}
-    return build(MODELS[kind][0], rest, where=f"{where}: model")
+    return build(MODELS[kind][0], _settings_of(model), where=f"{where}: model")
+
+
+def _settings_of(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in model.items() if key != "type"}

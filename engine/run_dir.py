@@ -4,6 +4,7 @@ runs/NAME/
   config.yaml            resolved config
   preparation.json       how the data set was made: read back for the user's own files
   checkpoints/           last.pt, best.pt, step-00001000.pt
+  codes.npz              codes of a frozen autoencoder, where the model trains on them
   logs/                  TensorBoard
   meshes/SPLIT/NAME.ply  generated meshes, manifest.json
   evaluation/            SPLIT-PROTOCOL.{json,csv}, report.html
@@ -39,6 +40,10 @@ class RunDir:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def codes_file(self) -> Path:
+        return self.path / "codes.npz"
 
     @property
     def logs(self) -> Path:

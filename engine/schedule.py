@@ -49,9 +49,9 @@ def draw_of_step(
     order = _order(section.seed, stage.number, epoch, len(indices))
     shapes = indices[order[position * section.batch_shapes : (position + 1) * section.batch_shapes]]
     points = min(stage.stage.points, level_points)
-    blocks = 1 if stage.stage.level == "boundary" else -(-level_points // points)
+    blocks = 1 if isinstance(stage.stage.level, str) else -(-level_points // points)
     block = int(numpy_generator(section.seed, "block", step).integers(blocks)) if blocks > 1 else 0
-    return Draw(shapes, first_point=block * points, points=points, epoch=stage.first_epoch + epoch)
+    return Draw(shapes, first_point=block * points, points=points, epoch=stage.first_epoch + epoch, step=step)
 
 
 def local_part(draw: Draw, group: Group) -> tuple[Draw, float]:

@@ -1,8 +1,10 @@
 """All that changes during a run, and its way into a checkpoint and back."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -44,10 +46,11 @@ def save(state: State, config: RunConfig, run: RunDir, *, which: str | int, grou
         checkpoint.save(run.checkpoint_file(which), _content(state, config, group))
 
 
-def restore(state: State, run: RunDir, *, device: torch.device) -> None:
+def restore(state: State, config: RunConfig, run: RunDir, *, device: torch.device) -> None:
     """Go on from the run's last checkpoint: weights, optimisers, generators, counters."""
     file = run.existing_checkpoint("last")
     content = checkpoint.load(file, device=device)
+    _refuse_other_initial(file, content["config"]["model"], config.model)
     try:
         state.model.load_state_dict(content["model"])
         for who, optimiser in state.optimisers.items():
@@ -63,6 +66,16 @@ def restore(state: State, run: RunDir, *, device: torch.device) -> None:
     torch.set_rng_state(content["generators"]["cpu"].cpu())
     if device.type == "cuda" and content["generators"]["cuda"] is not None:
         torch.cuda.set_rng_state(content["generators"]["cuda"].cpu(), device)
+
+
+def _refuse_other_initial(file: Path, saved: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """The autoencoder behind the codes must be the one that training began with."""
+    began, now = saved.get("init_hash"), model.get("init_hash")
+    if began != now:
+        raise ValueError(
+            f"{file} was trained on codes of the autoencoder {began}; {model.get('init_from')} is now {now}: it changed "
+            "since. Put the old one back, or start a new run (another name) on the new one"
+        )
 
 
 def prune(run: RunDir, *, keep: int) -> None:

@@ -17,17 +17,18 @@ from tqdm import tqdm
 from data_processing.batch import Batch
 from data_processing.commandline import say
 from data_processing.config import to_yaml
-from data_processing.dataset import Draw, check_contents, open_source, points_of, selected
+from data_processing.dataset import Codes, Draw, check_contents, open_source, points_of, selected
 from data_processing.seeds import seed_of
 from data_processing.storage import ShapeSet
+from engine.codes import codes_of, trains_on_codes
 from engine.config import RunConfig
-from engine.contract import Model
+from engine.contract import JudgesItself, Model
 from engine.distributed import Group
 from engine.optim import learning_rate, set_learning_rate
 from engine.run_dir import RunDir, claim
 from engine.schedule import StagePlan, draw_of_step, local_part, plan
 from engine.state import State, fresh, new_optimisers, prune, restore, save
-from engine.validation import Validator
+from engine.validation import Validator, judged_shapes
 
 CHECK_EVERY = 10  # steps between looks at the loss on a GPU: each look waits for the device
 
@@ -45,6 +46,7 @@ class Job:
     run: RunDir
     group: Group
     validator: Validator
+    codes: Codes | None  # of `level: codes`
     writer: SummaryWriter | None
     bar: tqdm
     stopped: list[int] = field(default_factory=list)  # signals that asked us to stop
@@ -75,13 +77,17 @@ def train(model: Model, shapes: ShapeSet, config: RunConfig, run: RunDir, group:
     state = start(model, config, run, group, resume=resume)
     if group.is_first:  # not before: a config that the checkpoint does not fit replaces nothing
         claim(run, config=to_yaml(config), preparation=shapes.settings, resume=resume)
-    plans = plan(config.training, shapes=len(indices))
-    validator = Validator(shapes, config, group, fallback=indices)
+    plans, judged = plan(config.training, shapes=len(indices)), judged_shapes(shapes, config, group, fallback=indices)
+    codes = None
+    if trains_on_codes(config):
+        codes = codes_of(model, shapes, config, run, group, indices=np.concatenate([indices, judged]))
+    by_quality = isinstance(model, JudgesItself)
+    validator = Validator(shapes, config, group, indices=judged, by_quality=by_quality, codes=codes)
     with (
         _writer(run, group, step=state.step) as writer,
         tqdm(total=plans[-1].end, initial=state.step, unit="step", disable=not group.is_first) as bar,
     ):
-        job = Job(config, shapes, indices, plans, run, group, validator, writer, bar)
+        job = Job(config, shapes, indices, plans, run, group, validator, codes, writer, bar)
         job.reported = (state.step, state.seconds)
         with _stop_on_signal(job.stopped):
             for part in plans:
@@ -98,7 +104,7 @@ def start(model: Model, config: RunConfig, run: RunDir, group: Group, *, resume:
     state = fresh(model, config)
     torch.manual_seed(seed_of(config.training.seed, "training"))
     if resume and run.checkpoint_file("last").is_file():
-        restore(state, run, device=group.device)
+        restore(state, config, run, device=group.device)
     group.broadcast(model.state_dict().values())
     if config.training.compile:
         for part in model.children():
@@ -110,7 +116,9 @@ def run_stage(state: State, job: Job, stage: StagePlan) -> None:
     """The steps of one stage, from wherever the state stands."""
     section, level = job.config.training, stage.stage.level
     data, device = job.config.data, job.group.device
-    source, line = open_source(job.shapes, job.indices, level=level, device=device, section=data, seed=section.seed)
+    source, line = open_source(
+        job.shapes, job.indices, level=level, device=device, section=data, seed=section.seed, codes=job.codes
+    )
     job.tell(line)
     if state.step == stage.first and stage.number > 0 and section.optim.restart_at_stage:
         state.optimisers = new_optimisers(state.model, job.config)
@@ -185,13 +193,13 @@ def report(state: State, job: Job, stage: StagePlan, logs: Logs, *, rate: float)
     if job.writer is None:
         return
     shown = {name.split("/")[-1]: f"{value:.4g}" for name, value in means.items()}
-    batch_points = min(job.config.training.batch_shapes, len(job.indices)) * stage.stage.points
-    points = batch_points * steps / max(seconds, 1e-9)
-    job.bar.set_postfix({"level": stage.stage.level, **shown, "points/s": f"{points:.3g}"})
+    what, each = ("shapes", 1) if stage.stage.level == "codes" else ("points", stage.stage.points)
+    rate_of_work = min(job.config.training.batch_shapes, len(job.indices)) * each * steps / max(seconds, 1e-9)
+    job.bar.set_postfix({"level": stage.stage.level, **shown, f"{what}/s": f"{rate_of_work:.3g}"})
     for name, value in means.items():
         job.writer.add_scalar(name, value, state.step)
     job.writer.add_scalar("learning_rate", rate, state.step)
-    job.writer.add_scalar("points_per_second", points, state.step)
+    job.writer.add_scalar(f"{what}_per_second", rate_of_work, state.step)
 
 
 def after_step(state: State, job: Job) -> None:
@@ -211,11 +219,11 @@ def after_step(state: State, job: Job) -> None:
 def judge(state: State, job: Job) -> None:
     """Validate; keep the checkpoint as `best` when it is."""
     check_finite(job)
-    loss = job.validator.loss(state)
-    job.validator.show(state, job.writer, loss=loss)
-    job.tell(f"step {state.step}: validation loss {loss:.6f}" + (" (best)" if _better(loss, state) else ""))
-    if _better(loss, state):
-        state.best = loss
+    value, measure = job.validator.judge(state), job.validator.measure
+    job.validator.show(state, job.writer, value=value)
+    job.tell(f"step {state.step}: validation {measure} {value:.6f}" + (" (best)" if _better(value, state) else ""))
+    if _better(value, state):
+        state.best = value
         save(state, job.config, job.run, which="best", group=job.group)
 
 
@@ -229,7 +237,7 @@ def finish(state: State, job: Job) -> None:
     if job.stopped:
         raise KeyboardInterrupt
     if job.group.is_first:
-        best = "" if state.best is None else f", best validation loss {state.best:.6f}"
+        best = "" if state.best is None else f", best validation {job.validator.measure} {state.best:.6f}"
         say(f"{job.run.path}: step {state.step} of {job.stages[-1].end}{best}")
 
 
@@ -238,8 +246,8 @@ def _draw(job: Job, stage: StagePlan, step: int) -> Draw:
     return draw_of_step(stage, step, indices=job.indices, level_points=points, section=job.config.training)
 
 
-def _better(loss: float, state: State) -> bool:
-    return state.best is None or loss < state.best
+def _better(value: float, state: State) -> bool:
+    return state.best is None or value < state.best
 
 
 def _should_stop(state: State, job: Job) -> bool:

@@ -1,19 +1,21 @@
 """A fixed set of shapes, judged every so often: a loss that decides what is best, and reconstructions to look at."""
 
 import functools
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 from data_processing.commandline import say
-from data_processing.dataset import Draw, open_source, points_of, selected
-from data_processing.meshes import TriangleMesh
+from data_processing.dataset import Codes, Draw, open_source, points_of, selected
 from data_processing.observed import FIXED, observe_shape
 from data_processing.storage import ShapeSet
 from data_processing.views import THREE_QUARTER, render
+from engine.code_pictures import code_histograms
 from engine.config import RunConfig
-from engine.contract import Model
+from engine.contract import JudgesItself, MakesShapes, Model
 from engine.distributed import Group
 from engine.extraction import extract
 from engine.generation import field_of
@@ -23,33 +25,61 @@ from engine.state import State, averaged
 BATCH_POINTS = 1 << 16
 
 
+def judged_shapes(
+    shapes: ShapeSet, config: RunConfig, group: Group, *, fallback: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The fixed set, ascending: spread evenly over the validation split, or over `fallback` where there is none."""
+    section, indices = config.training.validation, fallback
+    if section.split in shapes.splits:
+        own = selected(shapes, section.split, config.data.categories)
+        indices = own if len(own) else fallback
+    if indices is fallback and group.is_first:
+        say(f"{shapes.path}: no split '{section.split}': validating on training shapes")
+    return np.sort(indices[np.linspace(0, len(indices) - 1, min(section.shapes, len(indices))).astype(int)])
+
+
 class Validator:
     """Holds the fixed set. Always the level of the last stage, so that losses compare across stages."""
 
-    def __init__(self, shapes: ShapeSet, config: RunConfig, group: Group, *, fallback: np.ndarray) -> None:
-        self.section, self.group, self.shapes = config.training.validation, group, shapes
+    def __init__(
+        self,
+        shapes: ShapeSet,
+        config: RunConfig,
+        group: Group,
+        *,
+        indices: NDArray[np.int64],
+        by_quality: bool = False,
+        codes: Codes | None = None,
+    ) -> None:
+        self.measure = "distance" if by_quality else "loss"
+        self.section, self.group, self.shapes, self.indices = config.training.validation, group, shapes, indices
         self.bfloat16 = config.training.precision == "bfloat16"
-        indices = fallback
-        if self.section.split in shapes.splits:
-            own = selected(shapes, self.section.split, config.data.categories)
-            indices = own if len(own) else fallback
-        if indices is fallback and group.is_first:
-            say(f"{shapes.path}: no split '{self.section.split}': validating on training shapes")
-        self.indices = np.sort(
-            indices[np.linspace(0, len(indices) - 1, min(self.section.shapes, len(indices))).astype(int)]
-        )
         last = config.training.stages[-1]
         points = min(last.points, points_of(shapes, last.level))
-        size, data, seed = config.training.batch_shapes, config.data, config.training.seed
+        size = len(indices) if by_quality else config.training.batch_shapes
+        data, seed = config.data, config.training.seed
         parts = [self.indices[i : i + size] for i in range(0, len(self.indices), size)]
         self.draws = [Draw(part, 0, points, epoch=FIXED) for part in parts]
         self.source, _ = open_source(
-            shapes, self.indices, level=last.level, device=group.device, section=data, seed=seed
+            shapes, self.indices, level=last.level, device=group.device, section=data, seed=seed, codes=codes
         )
+        self.seed = seed
         self.look = functools.partial(observe_shape, shapes, section=data.input, seed=seed)
 
+    def judge(self, state: State) -> float:
+        """What decides which checkpoint is best, smaller for better: the model's own measure where it has one."""
+        return self._quality(state) if self.measure == "distance" else self._loss(state)
+
     @torch.no_grad()
-    def loss(self, state: State) -> float:
+    def _quality(self, state: State) -> float:
+        """Of the whole fixed set, on each rank: sets do not add up."""
+        with averaged(state) as model:
+            assert isinstance(model, JudgesItself)
+            (batch,) = self.source.batches(self.draws)
+            return float(model.quality(batch))
+
+    @torch.no_grad()
+    def _loss(self, state: State) -> float:
         """Mean loss of the first player over the fixed set, over all ranks."""
         total = torch.zeros((), device=self.group.device, dtype=torch.float64)
         parts = [local_part(draw, self.group) for draw in self.draws]
@@ -61,27 +91,40 @@ class Validator:
                 total += values["loss"].double() * weight * len(draw.shapes)
         return float(self.group.total(total)) / len(self.indices)
 
-    def show(self, state: State, writer: SummaryWriter | None, *, loss: float) -> None:
-        """The loss, and the first shapes reconstructed: pictures and meshes in TensorBoard."""
+    @torch.no_grad()
+    def show(self, state: State, writer: SummaryWriter | None, *, value: float) -> None:
+        """The judgement, and shapes: the first ones reconstructed, or new ones beside histograms of their codes."""
         if writer is None:
             return
-        writer.add_scalar("validation/loss", loss, state.step)
+        writer.add_scalar(f"validation/{self.measure}", value, state.step)
         with averaged(state) as model:
-            for index in self.indices[: self.section.pictures]:
-                mesh = self._reconstruct(model, int(index))
-                name = f"reconstruction/{self.shapes.names[int(index)]}"
-                if len(mesh.faces):
-                    writer.add_image(name, render(mesh, [THREE_QUARTER], size=256)[0], state.step, dataformats="HW")
-                    vertices, faces = torch.from_numpy(mesh.vertices)[None], torch.from_numpy(mesh.faces)[None]
-                    writer.add_mesh(name, vertices.float(), faces=faces, global_step=state.step)
+            if isinstance(model, MakesShapes):
+                self._show_samples(model, writer, state.step)
+                return
+            for index in self.indices[: self.section.pictures].tolist():
+                code = model.encode(self.look(index).inputs_1RRR[None].to(self.group.device))
+                self._show_shape(model, code, writer, f"reconstruction/{self.shapes.names[index]}", state.step)
 
-    @torch.no_grad()
-    def _reconstruct(self, model: Model, index: int) -> TriangleMesh:
-        code = model.encode(self.look(index).inputs_1RRR[None].to(self.group.device))
-        return extract(
+    def _show_samples(self, model: Any, writer: SummaryWriter, step: int) -> None:
+        (batch,) = self.source.batches(self.draws)
+        made_BZ = model.sample(len(self.indices), torch.Generator().manual_seed(self.seed))
+        for name, codes_BZ in (("real", batch.inputs), ("generated", made_BZ)):
+            writer.add_histogram(f"codes/{name}", codes_BZ, step)
+        picture = code_histograms({"real": batch.inputs.cpu().numpy(), "generated": made_BZ.cpu().numpy()})
+        writer.add_image("codes", picture, step, dataformats="HWC")
+        for number in range(min(self.section.pictures, len(made_BZ))):
+            self._show_shape(model, made_BZ[number : number + 1], writer, f"sample/{number}", step)
+
+    def _show_shape(self, model: Model, code: Any, writer: SummaryWriter, name: str, step: int) -> None:
+        """Picture and mesh of a shape, where its field has a surface yet."""
+        mesh = extract(
             field_of(model, code),
             iso_level=model.iso_level,
             resolution=self.section.resolution,
             batch_points=BATCH_POINTS,
             device=self.group.device,
         ).mesh
+        if len(mesh.faces):
+            writer.add_image(name, render(mesh, [THREE_QUARTER], size=256)[0], step, dataformats="HW")
+            vertices, faces = torch.from_numpy(mesh.vertices)[None], torch.from_numpy(mesh.faces)[None]
+            writer.add_mesh(name, vertices.float(), faces=faces, global_step=step)

@@ -3,6 +3,7 @@
 Chen and Zhang 2019, section 3.2; the penalty: Gulrajani et al., Improved Training of Wasserstein GANs (2017). B codes,
 Z latent width. As in the published program the critic is LOW on real codes. What a batch is here: `inputs` are codes
 (B, Z); points and values are not looked at. How codes come out of the autoencoder and into batches is the engine's.
+Noise is drawn from the keys of the batch: ranks of one run, and a resumed one, draw what a single process draws.
 """
 
 import contextlib
@@ -103,6 +104,10 @@ class LatentGAN(nn.Module):
 
     def encode(self, inputs: torch.Tensor) -> torch.Tensor:
         """(B, 1, 64, 64, 64) voxels 0/1 to codes (B, Z) of the frozen autoencoder."""
+        return self.frozen_code(inputs)
+
+    def frozen_code(self, inputs: torch.Tensor) -> torch.Tensor:
+        """What the GAN learns to imitate: the code that the autoencoder gives of its own input."""
         return self.autoencoder.encode(inputs)
 
     def decode(self, points_BN3: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
@@ -119,8 +124,10 @@ class LatentGAN(nn.Module):
 
         The first of many are those of few: noise is drawn shape by shape, on the device of `generator`.
         """
-        draws = [self._noise(1, device=generator.device, generator=generator) for _ in range(n)]
-        return self.generate(torch.cat(draws).to(next(self.generator.parameters()).device))
+        width = self.config.noise_width
+        draws = [torch.randn(1, width, device=generator.device, generator=generator) for _ in range(n)]
+        noise_NW = torch.cat(draws) * self.config.noise_std
+        return self.generate(noise_NW.to(next(self.generator.parameters()).device))
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
         """The critic's turn, then the generator's, each on noise of its own.
@@ -132,15 +139,27 @@ class LatentGAN(nn.Module):
             raise ValueError(
                 f"latent GAN: expected codes (B, {self.config.latent}) of its autoencoder, got {tuple(real_BZ.shape)}"
             )
+        alone = self.config.interpolation == "sample"
+        share_B1 = batch.uniforms("share") if alone else batch.shared_uniform("share")
         with _in_float32(real_BZ):
             with torch.no_grad():
-                fake_BZ = self.generate(self._noise(len(real_BZ), device=real_BZ.device))
-            count = len(real_BZ) if self.config.interpolation == "sample" else 1
-            values = self.critic_losses(real_BZ, fake_BZ, torch.rand(count, 1, device=real_BZ.device))
+                fake_BZ = self.generate(self._noise(batch, "critic"))
+            values = self.critic_losses(real_BZ, fake_BZ, share_B1)
         yield "critic", values
         with _in_float32(real_BZ):
-            loss = self.generator_loss(self._noise(len(real_BZ), device=real_BZ.device))
+            loss = self.generator_loss(self._noise(batch, "generator"))
         yield "generator", {"loss": loss}
+
+    @torch.no_grad()
+    def quality(self, batch: Batch) -> torch.Tensor:
+        """How far generated codes are from those of the batch, as sets; 0 for the same distribution.
+
+        The energy distance, 2 E|x - y| - E|x - x'| - E|y - y'| (Szekely and Rizzo 2013), with as many generated codes:
+        losses of two players say nothing about quality.
+        """
+        real_BZ, fake_BZ = batch.inputs, self.generate(self._noise(batch, "quality"))
+        between = _mean_distance(real_BZ, fake_BZ)
+        return 2 * between - _mean_distance(real_BZ, real_BZ) - _mean_distance(fake_BZ, fake_BZ)
 
     def critic_losses(
         self, real_BZ: torch.Tensor, fake_BZ: torch.Tensor, share_B1: torch.Tensor
@@ -174,10 +193,13 @@ class LatentGAN(nn.Module):
             (gradient_BZ,) = torch.autograd.grad(self.critic(between_BZ).sum(), between_BZ, create_graph=recording)
         return gradient_BZ.norm(dim=1)
 
-    def _noise(self, count: int, *, device: torch.device, generator: torch.Generator | None = None) -> torch.Tensor:
-        """N(0, noise_std^2), (count, W)."""
-        width = self.config.noise_width
-        return torch.randn(count, width, device=device, generator=generator) * self.config.noise_std
+    def _noise(self, batch: Batch, purpose: str) -> torch.Tensor:
+        """N(0, noise_std^2), (B, W)."""
+        return batch.normals(purpose, self.config.noise_width) * self.config.noise_std
+
+
+def _mean_distance(one_NZ: torch.Tensor, other_MZ: torch.Tensor) -> torch.Tensor:
+    return torch.stack([(other_MZ - code_Z).norm(dim=1).mean() for code_Z in one_NZ]).mean()
 
 
 def _in_float32(like: torch.Tensor) -> contextlib.AbstractContextManager:

@@ -14,9 +14,9 @@ from data_processing.dataset import (
     Draw,
     ResidentShapes,
     StreamedShapes,
-    bytes_per_shape,
     check_contents,
     open_source,
+    recipe_of,
     shared_out,
 )
 from data_processing.observations import InputSection
@@ -38,9 +38,8 @@ def section(**settings: object) -> DataSection:
 
 
 def batch_of(shapes: ShapeSet, draw: Draw, *, seed: int = 0, **settings: object) -> Batch:
-    source = ResidentShapes(
-        shapes, np.arange(len(shapes)), level="boundary", device=CPU, section=section(**settings), seed=seed
-    )
+    recipe = recipe_of(shapes, "boundary", section(**settings), seed=seed)
+    source = ResidentShapes(shapes, np.arange(len(shapes)), recipe, device=CPU)
     (batch,) = source.batches([draw])
     return batch
 
@@ -100,8 +99,8 @@ def test_streamed_equals_resident(shapes: ShapeSet, kind: str):
     data = section(input=InputSection(kind, 16, points=100, noise=0.01, crop=(0.1, 0.3)))
     draws = [Draw(np.array(order), 0, 200, epoch) for epoch in range(3) for order in ([0, 3], [2], [4, 1])]
     indices = np.array([4, 0, 2, 3, 1])
-    resident = ResidentShapes(shapes, indices, level="boundary", device=CPU, section=data, seed=3).batches(draws)
-    streamed = StreamedShapes(shapes, level="boundary", device=CPU, section=data, seed=3).batches(draws)
+    resident = ResidentShapes(shapes, indices, recipe_of(shapes, "boundary", data, seed=3), device=CPU).batches(draws)
+    streamed = StreamedShapes(shapes, recipe_of(shapes, "boundary", data, seed=3), device=CPU).batches(draws)
     assert all(equal(a, b) for a, b in zip(resident, streamed, strict=True))
 
 
@@ -112,8 +111,13 @@ def test_a_batch_of_no_real_shape_says_so(shapes: ShapeSet):
 
 def test_bytes_of_a_shape_are_those_of_its_fields(shapes: ShapeSet):
     boundary = 2 * STORED * 3 * 2 + 2 * STORED // 8
-    assert bytes_per_shape(shapes, "boundary", InputSection("solid", 32)) == 32**3 // 8 + boundary
-    assert bytes_per_shape(shapes, "boundary", InputSection("scan", 32)) == 1024 * 6 + 1024 + boundary
+    assert (
+        recipe_of(shapes, "boundary", section(input=InputSection("solid", 32))).bytes_per_shape == 32**3 // 8 + boundary
+    )
+    assert (
+        recipe_of(shapes, "boundary", section(input=InputSection("scan", 32))).bytes_per_shape
+        == 1024 * 6 + 1024 + boundary
+    )
     source, line = open_source(
         shapes, np.arange(5), level="boundary", device=CPU, section=section(resident="no"), seed=0
     )

@@ -14,8 +14,8 @@ from data_processing.dataset import (
     ResidentShapes,
     StreamedShapes,
     assemble,
-    bytes_per_shape,
     open_source,
+    recipe_of,
     selected,
     stack_rows,
     unpack_bits,
@@ -59,7 +59,7 @@ def test_bits_unpack_as_numpy_does(shape: tuple[int, ...]):
 
 def test_a_batch_is_what_the_files_hold(shapes: ShapeSet):
     indices = np.array([3, 1])
-    (batch,) = ResidentShapes(shapes, np.arange(4), level=32, device=CPU).batches([Draw(indices, 5, 100)])
+    (batch,) = ResidentShapes(shapes, np.arange(4), recipe_of(shapes, 32), device=CPU).batches([Draw(indices, 5, 100)])
     raw = published("train")
     assert batch.inputs.shape == (2, 1, 64, 64, 64) and batch.inputs.dtype == torch.float32
     assert np.array_equal(batch.inputs[:, 0].numpy(), raw["voxels"][indices, ..., 0])
@@ -71,7 +71,9 @@ def test_a_batch_is_what_the_files_hold(shapes: ShapeSet):
 
 def test_points_wrap_around_the_end(shapes: ShapeSet):
     raw = published("train")
-    (batch,) = ResidentShapes(shapes, np.arange(4), level=16, device=CPU).batches([Draw(np.array([2]), 4090, 10)])
+    (batch,) = ResidentShapes(shapes, np.arange(4), recipe_of(shapes, 16), device=CPU).batches(
+        [Draw(np.array([2]), 4090, 10)]
+    )
     assert np.array_equal(batch.values_BN[0].numpy(), raw["values_16"][2, [*range(4090, 4096), 0, 1, 2, 3], 0])
     packed = stack_rows(shapes, [2], ("voxels", "points_16", "values_16"))
     recipe = Recipe(shapes.names, shapes.layout, 16, DataSection(Path("x")), seed=0)
@@ -81,8 +83,8 @@ def test_points_wrap_around_the_end(shapes: ShapeSet):
 
 
 def test_streamed_equals_resident(shapes: ShapeSet):
-    resident = list(ResidentShapes(shapes, np.arange(4), level=64, device=CPU).batches(DRAWS))
-    streamed = list(StreamedShapes(shapes, level=64, device=CPU).batches(iter(DRAWS)))
+    resident = list(ResidentShapes(shapes, np.arange(4), recipe_of(shapes, 64), device=CPU).batches(DRAWS))
+    streamed = list(StreamedShapes(shapes, recipe_of(shapes, 64), device=CPU).batches(iter(DRAWS)))
     assert len(resident) == len(streamed) == len(DRAWS)
     for a, b, draw in zip(resident, streamed, DRAWS, strict=True):
         assert a.shapes == b.shapes == tuple(draw.shapes)
@@ -91,7 +93,7 @@ def test_streamed_equals_resident(shapes: ShapeSet):
 
 
 def test_a_stream_that_is_left_early_ends(shapes: ShapeSet):
-    batches = StreamedShapes(shapes, level=16, device=CPU).batches(iter(DRAWS))
+    batches = StreamedShapes(shapes, recipe_of(shapes, 16), device=CPU).batches(iter(DRAWS))
     assert next(batches).shapes == (0, 3)
     batches.close()  # type: ignore[attr-defined]
 
@@ -99,12 +101,12 @@ def test_a_stream_that_is_left_early_ends(shapes: ShapeSet):
 def test_an_error_while_streaming_is_raised(shapes: ShapeSet):
     draws = [DRAWS[0], Draw(np.array([99]), 0, 10)]
     with pytest.raises(IndexError, match="no shape 99"):
-        list(StreamedShapes(shapes, level=16, device=CPU).batches(draws))
+        list(StreamedShapes(shapes, recipe_of(shapes, 16), device=CPU).batches(draws))
 
 
 def test_residency_follows_the_budget(shapes: ShapeSet):
-    need = 4 * bytes_per_shape(shapes, 64)
-    assert bytes_per_shape(shapes, 64) == 32768 + 16384 * 3 + 2048
+    need = 4 * recipe_of(shapes, 64).bytes_per_shape
+    assert recipe_of(shapes, 64).bytes_per_shape == 32768 + 16384 * 3 + 2048
     kinds = {}
     for budget in (need / 1e9, (need - 1) / 1e9):
         section = DataSection(Path("x"), memory_gb=budget)

@@ -10,7 +10,7 @@ import trimesh
 
 from data_processing.config import build
 from data_processing.coordinates import transform_points, voxel_index
-from data_processing.dataset import DataSection, Draw, ResidentShapes
+from data_processing.dataset import DataSection, Draw, ResidentShapes, recipe_of
 from data_processing.deform import DeformSection
 from data_processing.meshes import TriangleMesh, is_watertight
 from data_processing.observations import InputSection
@@ -51,7 +51,9 @@ def plain_config(**settings: object) -> DataConfig:
 @pytest.mark.parametrize("section", SECTIONS.values(), ids=SECTIONS)
 def test_a_stored_shape_is_shown_as_validation_sees_it(shapes: ShapeSet, section: InputSection):
     data = DataSection(Path("x"), input=section)
-    source = ResidentShapes(shapes, np.arange(5), level="boundary", device=torch.device("cpu"), section=data, seed=9)
+    source = ResidentShapes(
+        shapes, np.arange(5), recipe_of(shapes, "boundary", data, seed=9), device=torch.device("cpu")
+    )
     (batch,) = source.batches([Draw(np.array([3, 1]), 0, 8, epoch=FIXED)])
     observed = observe_shape(shapes, 3, section, seed=9)
     assert torch.equal(observed.inputs_1RRR, batch.inputs[0])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.dataset import DataSection, ResidentShapes
+from data_processing.dataset import DataSection, ResidentShapes, recipe_of
 from data_processing.deform import DeformSection
 from data_processing.observations import InputSection
 from data_processing.seeds import seed_of
@@ -88,7 +88,7 @@ def test_ranks_together_draw_what_one_draws(prepared: Path, size: int):
     stages = plan(config.training, shapes=4)
     steps = [(stage, step) for stage in stages for step in range(stage.first, stage.end)]
     whole = [draw_of_step(s, step, indices=indices, level_points=ANY, section=config.training) for s, step in steps]
-    source = ResidentShapes(shapes, np.arange(5), level="boundary", device=CPU, section=config.data, seed=0)
+    source = ResidentShapes(shapes, np.arange(5), recipe_of(shapes, "boundary", config.data), device=CPU)
     idle = 0
     for draw, one in zip(whole, source.batches(whole), strict=True):
         parts = [local_part(draw, Group(rank, size, CPU)) for rank in range(size)]
@@ -112,7 +112,8 @@ def test_every_epoch_of_a_run_draws_anew_across_stages(prepared: Path):
     ]
     assert [draw.epoch for draw in draws] == list(range(7))
     assert [draw.points for draw in draws] == [300] * 3 + [200] * 4 and all(draw.first_point == 0 for draw in draws)
-    source = ResidentShapes(open_shapes(prepared), np.arange(5), level="boundary", device=CPU, section=config.data)
+    shapes = open_shapes(prepared)
+    source = ResidentShapes(shapes, np.arange(5), recipe_of(shapes, "boundary", config.data), device=CPU)
     batches = list(source.batches(draws))
     assert len({batch.points_BN3[0, :50].numpy().tobytes() for batch in batches}) == 7
     assert len({batch.inputs.numpy().tobytes() for batch in batches}) == 7
@@ -120,7 +121,7 @@ def test_every_epoch_of_a_run_draws_anew_across_stages(prepared: Path):
 
 def test_validation_sees_the_same_every_time_and_what_training_never_sees(prepared: Path):
     config = field_config(prepared, Path("runs"), section=SECTIONS["deformed"])
-    validator = Validator(open_shapes(prepared), config, ALONE, fallback=np.array([0]))
+    validator = Validator(open_shapes(prepared), config, ALONE, indices=np.arange(3))
     first, second = (list(validator.source.batches(validator.draws)) for _ in range(2))
     assert len(first) == 1 and torch.equal(first[0].inputs, second[0].inputs)
     assert torch.equal(first[0].points_BN3, second[0].points_BN3)

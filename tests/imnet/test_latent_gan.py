@@ -1,11 +1,16 @@
 """The latent GAN: golden losses and gradients, whose turn moves whom, samples by seed, the frozen autoencoder."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 from torch import nn
 
 from data_processing.batch import Batch
+from data_processing.draws import keys_of
+from data_processing.seeds import seed_of
 from imnet import autoencoder
 from imnet.latent_gan import Config, LatentGAN, Layers
 
@@ -26,9 +31,11 @@ def linears(network: Layers) -> list[nn.Linear]:
     return [layer for layer in network.layers if isinstance(layer, nn.Linear)]
 
 
-def batch_of(codes_BZ: torch.Tensor) -> Batch:
-    count = len(codes_BZ)
-    return Batch(codes_BZ, torch.zeros(count, 0, 3), torch.zeros(count, 0), tuple(range(count)))
+def batch_of(codes_BZ: torch.Tensor, *, seed: int = 0) -> Batch:
+    shapes = tuple(range(len(codes_BZ)))
+    keys_B, key_1 = keys_of(seed_of(seed, shape) for shape in shapes), keys_of([seed_of(seed, "step")])
+    keys_B, key_1 = keys_B.to(codes_BZ.device), key_1.to(codes_BZ.device)
+    return Batch(codes_BZ, torch.zeros(len(shapes), 0, 3), codes_BZ, shapes, keys_B=keys_B, key_1=key_1)
 
 
 def codes(count: int = 5) -> torch.Tensor:
@@ -98,11 +105,10 @@ def test_published_sizes_and_initialisation():
     for layer in linears(model.generator) + linears(model.critic):
         assert float(layer.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
         assert (layer.bias == 0).all()
-    torch.manual_seed(0)
-    noise = model._noise(1000, device=torch.device("cpu"))
+    noise = model._noise(batch_of(torch.rand(1000, 256)), "critic")
     assert noise.shape == (1000, 256)
     assert float(noise.std()) == pytest.approx(0.2, rel=0.01)
-    assert float(tiny(noise_std=3.0)._noise(1000, device=torch.device("cpu")).std()) == pytest.approx(3, rel=0.05)
+    assert float(tiny(noise_std=3.0)._noise(batch_of(codes(1000)), "critic").std()) == pytest.approx(3, rel=0.05)
 
 
 def test_slopes_are_those_of_finite_differences_and_the_penalty_differentiates_them():
@@ -147,14 +153,36 @@ def test_the_critic_has_the_first_turn_and_each_turn_moves_its_player():
 
 
 def test_a_step_draws_noise_and_places_anew():
-    model = tiny()
-    torch.manual_seed(5)
-    turns = {who: values["loss"] for who, values in model.losses(batch_of(codes()))}
-    torch.manual_seed(5)
-    noise, share = torch.randn(5, 8) * 0.2, torch.rand(5, 1)
-    expected = model.critic_losses(codes(), model.generate(noise).detach(), share)["loss"]
+    """Both turns on noise of their own, all of it from the keys of the batch: other keys, other noise."""
+    model, batch = tiny(), batch_of(codes())
+    turns = {who: values["loss"] for who, values in model.losses(batch)}
+    critic, generator = (batch.normals(who, 8) * 0.2 for who in ("critic", "generator"))
+    assert not torch.isclose(critic, generator).any()
+    expected = model.critic_losses(codes(), model.generate(critic).detach(), batch.uniforms("share"))["loss"]
     torch.testing.assert_close(turns["critic"], expected)
-    torch.testing.assert_close(turns["generator"], model.generator_loss(torch.randn(5, 8) * 0.2))
+    torch.testing.assert_close(turns["generator"], model.generator_loss(generator))
+    other = {who: values["loss"] for who, values in model.losses(batch_of(codes(), seed=1))}
+    assert all(other[who] != turns[who] for who in turns)
+
+
+def test_parts_of_a_batch_draw_what_the_whole_draws():
+    """Ranks share a batch out: the mean of their losses is that of one process, to rounding."""
+    model, whole = tiny(interpolation="batch"), batch_of(codes(6))
+    parts = [
+        dataclasses.replace(whole, inputs=whole.inputs[a:b], shapes=whole.shapes[a:b], keys_B=whole.keys_B[a:b])
+        for a, b in ((0, 4), (4, 6))
+    ]
+    shared = [{who: values["loss"] for who, values in model.losses(part)} for part in parts]
+    for who, values in model.losses(whole):
+        torch.testing.assert_close((4 * shared[0][who] + 2 * shared[1][who]) / 6, values["loss"])
+
+
+def test_quality_is_the_energy_distance_between_the_sets():
+    model, batch = tiny(), batch_of(codes(7))
+    fake = model.generate(batch.normals("quality", 8) * 0.2).detach().double().numpy()
+    between, real, made = (cdist(a, b).mean() for a, b in ((codes(7), fake), (codes(7), codes(7)), (fake, fake)))
+    assert float(model.quality(batch)) == pytest.approx(2 * between - real - made, rel=1e-4)
+    assert float(model.quality(dataclasses.replace(batch, inputs=torch.from_numpy(fake).float()))) < 1e-6
 
 
 def test_places_between_real_and_generated(monkeypatch):
@@ -169,10 +197,9 @@ def test_places_between_real_and_generated(monkeypatch):
             return torch.ones(len(between_BZ))
 
         monkeypatch.setattr(model, "_slopes", slopes)
-        torch.manual_seed(3)
-        next(iter(model.losses(batch_of(codes()))))
-        torch.manual_seed(3)
-        fake = model.generate(torch.randn(5, 8) * 0.2).detach()
+        batch = batch_of(codes())
+        next(iter(model.losses(batch)))
+        fake = model.generate(batch.normals("critic", 8) * 0.2).detach()
         seen[how] = ((shown[0] - codes()) / (fake - codes())).detach()
         assert (seen[how] > 0).all()
         assert (seen[how] < 1).all()
@@ -189,9 +216,7 @@ def test_any_number_of_codes_is_a_batch(count):
 
 def test_a_validation_without_gradients_sees_the_same_loss():
     model = tiny()
-    torch.manual_seed(1)
     _, trained = next(iter(model.losses(batch_of(codes()))))
-    torch.manual_seed(1)
     with torch.no_grad():
         _, judged = next(iter(model.losses(batch_of(codes()))))
     torch.testing.assert_close(judged["loss"], trained["loss"].detach())
@@ -200,9 +225,7 @@ def test_a_validation_without_gradients_sees_the_same_loss():
 
 def test_losses_are_float32_whatever_the_precision_of_the_run():
     model = tiny()
-    torch.manual_seed(1)
     expected = {who: values["loss"].detach() for who, values in model.losses(batch_of(codes()))}
-    torch.manual_seed(1)
     losses = model.losses(batch_of(codes()))
     while True:
         with torch.autocast("cpu", torch.bfloat16):  # as the engine does: not around the step
@@ -272,11 +295,10 @@ def test_it_learns_a_small_distribution():
     model = tiny(noise_std=1.0)
     optimisers = {who: torch.optim.Adam(owned, lr=5e-3, betas=(0.5, 0.999)) for who, owned in model.players().items()}
     draw = torch.Generator().manual_seed(3)
-    torch.manual_seed(3)
-    for _ in range(300):
+    for step in range(300):
         side = (torch.rand(64, 1, generator=draw) > 0.5).float()
         real = 0.2 + 0.6 * side + 0.02 * torch.randn(64, 6, generator=draw)
-        for who, values in model.losses(batch_of(real)):
+        for who, values in model.losses(batch_of(real, seed=step)):
             optimisers[who].zero_grad(set_to_none=True)
             values["loss"].backward()
             optimisers[who].step()
