@@ -1,6 +1,8 @@
 """The section `contents:` of a data config: what a row of the data set holds. The default is what IM-NET trains on."""
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from data_processing.sampling import LEVELS
@@ -10,6 +12,8 @@ from data_processing.views import Up
 MAX_GRID = 256  # cells are made out of voxels of the 256^3 grid
 MIN_GRID = 8
 FARTHEST_CORNER = 0.75**0.5  # of the cube from its middle
+MAX_VIEWS, MIN_PICTURE, MAX_PICTURE = 1024, 16, 1024
+SILHOUETTE = 0.8  # longer side of a shape's outline, of the diameter of the ball round it
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,56 @@ class SurfaceSettings:
 
 
 @dataclass(frozen=True)
+class RenderingSettings:
+    """Grey pictures of a shape on white, for single-view reconstruction; the defaults resemble those of 3D-R2N2.
+
+    Cameras stand evenly on a ring round the middle of the cube and look at it in perspective. Degrees, azimuths as in
+    SurfaceSettings; `distance` in radii of the ball round the shape: its normalisation does not change the pictures. Of
+    the ranges each view draws its own number, from seed and name. With `folder` nothing is rendered: its pictures
+    FOLDER/SHAPE/rendering/00.png, 01.png, ... (or FOLDER/CATEGORY/SHAPE/rendering/) are taken.
+    """
+
+    views: int = 24
+    size: int = 137  # pixels along each edge
+    azimuth: float | None = None  # of the first camera; none: drawn for each shape
+    elevation: tuple[float, float] = (25.0, 30.0)
+    distance: tuple[float, float] = (2.6, 3.3)  # from 2.6 on nothing is cut off, in the middle 128 of 137 pixels either
+    field_of_view: float = 49.1  # a lens of 35 mm before a sensor of 32 mm
+    up: Up = "y"
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.views <= MAX_VIEWS and MIN_PICTURE <= self.size <= MAX_PICTURE):
+            raise ValueError(
+                f"rendering: expected 1 to {MAX_VIEWS} views of {MIN_PICTURE} to {MAX_PICTURE} pixels, got "
+                f"{self.views} of {self.size}"
+            )
+        if not -90 <= self.elevation[0] <= self.elevation[1] <= 90:
+            raise ValueError(f"elevation: expected a range in [-90, 90] degrees, got {list(self.elevation)}")
+        if not 1 < self.distance[0] <= self.distance[1] < math.inf:
+            raise ValueError(f"distance: cameras stand outside the ball of radius 1; got {list(self.distance)}")
+        if not 0 < self.field_of_view < 180 or not math.isfinite(self.azimuth or 0.0):
+            raise ValueError(
+                f"expected a field_of_view in (0, 180) and an azimuth, got {self.field_of_view}, {self.azimuth}"
+            )
+
+    @property
+    def fill(self) -> float:
+        """The share of a picture's edge that the longer side of a shape usually takes."""
+        ball = math.tan(math.asin(2 / sum(self.distance))) / math.tan(math.radians(self.field_of_view) / 2)
+        return min(SILHOUETTE * ball, 1.0)
+
+
+@dataclass(frozen=True)
 class Contents:
-    """Fields of a row (shards.py): `voxels` and `levels` for IM-NET, the others for IF-Net."""
+    """Fields of a row (shards.py): `voxels` and `levels` for IM-NET, `rendering` for single views; others: IF-Net."""
 
     voxels: Literal[0, 64] = 64  # resolution; 0: none
     levels: bool = True  # points of the three levels
     grids: tuple[int, ...] = ()  # resolutions of solid occupancy
     boundary: BoundarySettings | None = None
     surface: SurfaceSettings | None = None
+    rendering: RenderingSettings | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.grids)) < len(self.grids) or not all(MIN_GRID <= r <= MAX_GRID for r in self.grids):
@@ -72,8 +118,8 @@ class Contents:
             )
         if any(resolution % 2 for resolution in self.grids):
             raise ValueError(f"grids: expected even resolutions (bits are packed by eight), got {list(self.grids)}")
-        if not (self.voxels or self.levels or self.grids or self.boundary or self.surface):
-            raise ValueError("nothing is to be stored: switch on voxels, levels, grids, boundary or surface")
+        if not (self.voxels or self.levels or self.grids or self.boundary or self.surface or self.rendering):
+            raise ValueError("nothing is to be stored: switch on voxels, levels, grids, boundary, surface or rendering")
 
     def layout(self) -> Layout:
         """Names, shapes and types of the fields."""
@@ -85,6 +131,9 @@ class Contents:
             boundary_points=self.boundary.points if self.boundary else 0,
             surface_points=self.surface.points if self.surface else 0,
             views=self.surface.views if self.surface else 0,
+            pictures=self.rendering.views if self.rendering else 0,
+            picture_size=self.rendering.size if self.rendering else 0,
+            cameras=self.rendering is not None and self.rendering.folder is None,
         )
 
 

@@ -272,7 +272,7 @@ def assemble(packed: Packed, draw: Draw, recipe: Recipe) -> Batch:
     take = {"boundary": _boundary_points, "codes": _no_points}.get(str(recipe.level), _level_points)
     points_BN3, values_BN = take(packed, draw, recipe)
     if shows_input(recipe.level, recipe.section):
-        inputs = observe(packed, recipe.section.input, recipe.keys(draw, "input", device))
+        inputs = observe(packed, recipe.section.input, recipe.keys(draw, "input", device), fixed=draw.epoch < 0)
     else:
         inputs = values_BN
     keys_B, key_1 = recipe.keys(draw, "model", device), keys_of([seed_of(recipe.seed, "step", draw.step)], device)

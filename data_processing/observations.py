@@ -1,6 +1,6 @@
-"""What the network is shown of a shape: voxels, a marked point cloud, a one-sided scan, a deformed mask.
+"""What the network is shown of a shape: voxels, a marked point cloud, a one-sided scan, a deformed mask, a picture.
 
-The section `data.input:` of a training config, and its input volume for a batch of packed rows, made on the device.
+The section `data.input:` of a training config, and the input for a batch of packed rows, made on the device.
 Everything random depends on a key of the shape alone (`draws`): the same shape in the same epoch looks the same in any
 batch, on any device, in a resumed run. Of a single shape or file, for generation: see observed.py.
 """
@@ -18,8 +18,9 @@ from data_processing.deform import DeformSection, deform
 from data_processing.draws import derived, directions, integers, normals, subsets, uniforms
 from data_processing.shards import Layout, refuse_absent
 
-Kind = Literal["voxels", "solid", "points", "scan", "deformed"]
+Kind = Literal["voxels", "solid", "points", "scan", "deformed", "view"]
 CLOUDS = ("points", "scan")
+USUAL_RESOLUTION = {"view": 128}  # of others 64
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,27 @@ class InputSection:
 
     voxels: the stored 64^3, where any voxel of 256^3 is inside (IM-NET's). solid: the stored occupancy of a grid.
     deformed: that, deformed anew in each epoch. points: points of the surface, each marked in the cell that holds it.
-    scan: those that one of the stored cameras sees, another camera in each epoch.
+    scan: those that one of the stored cameras sees, another camera in each epoch. view: the middle of one of the stored
+    pictures, another in each epoch.
     """
 
     kind: Kind = "voxels"
-    resolution: int = 64  # cells along each edge of the cube
+    resolution: int = 0  # cells along each edge of the cube; view: pixels. 0: 64, of views 128
     points: int = 3000  # points, scan: as many of the stored points at random, others in each epoch; 0: all there are
     noise: float = 0.0  # points, scan: sigma in cube units, before marking; others: share of the cells that are flipped
     crop: tuple[float, float] = (0.0, 0.0)  # a plane across a random direction cuts off such a share of the extent
     deform: DeformSection = field(default_factory=DeformSection)
+    view: int = 23  # which of the stored pictures validation and generation show; the last where there are fewer
 
     def __post_init__(self) -> None:
         low, high = self.crop
+        if self.resolution == 0:
+            object.__setattr__(self, "resolution", USUAL_RESOLUTION.get(self.kind, 64))
+        if self.view < 0 or (self.kind == "view" and (self.noise or high)):
+            raise ValueError(
+                f"data.input: expected a view from 0 on, shown without noise and crop; got view {self.view}, "
+                f"noise {self.noise}, crop [{low}, {high}]"
+            )
         if self.resolution < 2 or self.resolution % 2 or self.points < 0:
             raise ValueError(
                 f"data.input: expected an even resolution and a number of points, got {self.resolution}, {self.points}"
@@ -58,12 +68,22 @@ def fields_of(section: InputSection) -> tuple[str, ...]:
         "deformed": (f"grid_{section.resolution}",),
         "points": ("surface_points",),
         "scan": ("surface_points", "surface_visible"),
+        "view": ("pixels",),
     }[section.kind]
 
 
 def check_fields(section: InputSection, layout: Layout, path: Path) -> None:
     """ValueError when a data set does not hold what the input is made of; says what to prepare."""
+    if section.kind == "view" and not layout.pictures:
+        raise ValueError(
+            f"{path} holds no views of its shapes (pixels); render them: python -m data_processing --config FILE, with "
+            "contents: {rendering: {views: 24}} in the data config (configs/data/views.yaml is one)"
+        )
     refuse_absent(path, layout, fields_of(section))
+    if section.kind == "view" and section.resolution > layout.picture_size:
+        raise ValueError(
+            f"{path}: data.input wants {section.resolution} pixels of pictures that have {layout.picture_size}"
+        )
     if section.kind == "voxels" and section.resolution != layout.voxel_resolution:
         raise ValueError(
             f"{path}: data.input has voxels of {section.resolution}^3, the data set of {layout.voxel_resolution}^3; "
@@ -73,8 +93,16 @@ def check_fields(section: InputSection, layout: Layout, path: Path) -> None:
         raise ValueError(f"{path}: data.input wants {section.points} points, {layout.surface_points} are stored")
 
 
-def observe(packed: Mapping[str, torch.Tensor], section: InputSection, keys_B: torch.Tensor) -> torch.Tensor:
-    """The input volume (B, 1, R, R, R) float32, 0 or 1, of packed rows (B, ...) on their device."""
+def observe(
+    packed: Mapping[str, torch.Tensor], section: InputSection, keys_B: torch.Tensor, *, fixed: bool = False
+) -> torch.Tensor:
+    """The input volume (B, 1, R, R, R) float32, 0 or 1, of packed rows (B, ...) on their device.
+
+    Of kind view a picture (B, 1, R, R) float32 in [0, 1], white where nothing is: one at random, or with `fixed` (in
+    validation and generation) the view that the section names.
+    """
+    if section.kind == "view":
+        return _view(packed["pixels"], section, keys_B, fixed=fixed)
     if section.kind in CLOUDS:
         return mark(*seen_points(packed, section, keys_B), section.resolution)
     cells_BRRR = unpack_bits(packed[fields_of(section)[0]]).view(-1, *[section.resolution] * 3)
@@ -112,6 +140,19 @@ def seen_points(
         height_BN = points_BN3[..., 0] * x + points_BN3[..., 1] * y + points_BN3[..., 2] * z
         allowed_BP = allowed_BP & (height_BN <= _limit(height_BN, allowed_BP, section, keys_B))
     return points_BN3, allowed_BP
+
+
+def _view(pixels_BVHW: torch.Tensor, section: InputSection, keys_B: torch.Tensor, *, fixed: bool) -> torch.Tensor:
+    """The middle of one picture of each shape (Chen and Zhang 2019: 128 of 137 pixels)."""
+    shapes, views, size = pixels_BVHW.shape[:3]
+    if fixed:
+        view_B = torch.full_like(keys_B, min(section.view, views - 1))
+    else:
+        view_B = integers(derived(keys_B, "view"), 1, views)[:, 0]
+    start = (size - section.resolution) // 2
+    middle = slice(start, start + section.resolution)
+    rows_B = torch.arange(shapes, device=pixels_BVHW.device)
+    return pixels_BVHW[rows_B, view_B][:, None, middle, middle].float() / 255
 
 
 def mark(points_BN3: torch.Tensor, seen_BN: torch.Tensor, resolution: int) -> torch.Tensor:

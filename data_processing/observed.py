@@ -1,7 +1,8 @@
 """One shape as the network sees it, for generation: of a data set, or a user's own file prepared as the data set was.
 
 What was random in training (noise, cropping, deformation) is fixed for a shape of the data set, and left out for a
-user's file: that has its own flaws.
+user's file: that has its own flaws. Where pictures are shown, the user's own is cut out as those of the data set are,
+and a mesh or a voxel file is rendered.
 """
 
 import dataclasses
@@ -13,15 +14,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_processing.contents import Contents, SurfaceSettings
+from data_processing.contents import Contents, RenderingSettings, SurfaceSettings
 from data_processing.coordinates import normalising_to_world
 from data_processing.draws import derived, keys_of, subsets
 from data_processing.meshes import TriangleMesh
 from data_processing.nifti import NIFTI_SUFFIXES, ScanGrid, open_scan
 from data_processing.observations import CLOUDS, InputSection, check_fields, fields_of, mark, observe, seen_points
-from data_processing.point_clouds import PointCloud, read_cloud
+from data_processing.pictures import PICTURE_SUFFIXES, Picture, read_photo
+from data_processing.point_clouds import CLOUD_SUFFIXES, PointCloud, read_cloud
 from data_processing.prepare import BORDER, DataConfig, Stages, read_shape, row_of
 from data_processing.seeds import seed_of
+from data_processing.sources import kind_of
 from data_processing.storage import ShapeSet
 
 DEFAULT_VIEWS = 16
@@ -30,16 +33,18 @@ FIXED = -1  # the epoch of what is not drawn anew: validation, generation
 
 @dataclass(frozen=True)
 class Observed:
-    """An input of the network (1, R, R, R) float32, and what belongs to it.
+    """An input of the network, (1, R, R, R) float32 (pictures: (1, R, R)), and what belongs to it.
 
-    `shown`: the input as mesh or cloud, in cube coordinates; `to_world` takes the cube to the frame of the file. `scan`
-    is the grid of the scan that a mask was cut from.
+    `shown`: the input as mesh or cloud, in cube coordinates, or as picture; `to_world` takes the cube to the frame of
+    the file. `scan` is the grid of the scan that a mask was cut from. `cut_out`: it was made of a user's file in a way
+    that the user should see.
     """
 
-    inputs_1RRR: torch.Tensor
+    inputs: torch.Tensor
     to_world: NDArray[np.float64]
-    shown: Callable[[], TriangleMesh | PointCloud]
+    shown: Callable[[], TriangleMesh | PointCloud | Picture]
     scan: ScanGrid | None = None
+    cut_out: bool = False
 
 
 def observe_shape(shapes: ShapeSet, index: int, section: InputSection, *, seed: int) -> Observed:
@@ -64,25 +69,35 @@ def observe_file(
     part: str = "",
     device: torch.device | str = "cpu",
 ) -> Observed:
-    """A user's file: mesh, voxels, NIfTI (`part`: Source.part of a labelled scan), or where points are shown a cloud.
+    """A user's file: mesh, voxels, NIfTI (`part`: Source.part of a labelled scan), or where points are shown a cloud,
+    where pictures are shown a picture.
 
     `name` and the config's seed key what is drawn. FileNotFoundError; ValueError for a file that holds no shape, and
-    for a cloud where a solid is shown.
+    for a cloud or a picture where something else is shown.
     """
     section = as_given(section)
+    if is_photo(file, section):
+        return _observed_photo(file, config, section)
     cloud = read_cloud(file)
     if cloud is not None:
         if section.kind not in CLOUDS:
             raise ValueError(
-                f"{file} is a point cloud; this run is shown solids ({section.kind} at {section.resolution}^3): give a "
-                "mesh, a voxel file or a NIfTI mask, or use a run with data.input.kind: points"
+                f"{file} is a point cloud; {_shown_instead(section)}, or use a run with data.input.kind: points"
             )
         return _observed_cloud(cloud, file, config, section, name=name)
     shape = read_shape(file, config, part=part, device=device)
     config = dataclasses.replace(config, contents=_contents(section, config.contents))
     row, _ = row_of(shape, config, name=name, stages=Stages())
     observed = _observed(row, section, seed_of(config.seed, name, "input", FIXED), shape.to_world)
-    return dataclasses.replace(observed, scan=shape.scan or _scan_grid(file))
+    return dataclasses.replace(observed, scan=shape.scan or _scan_grid(file), cut_out=section.kind == "view")
+
+
+def is_photo(file: Path, section: InputSection) -> bool:
+    """Whether a user's file is taken for a picture; ValueError for a picture where something else is shown."""
+    by_suffix = file.suffix.lower() in PICTURE_SUFFIXES
+    if by_suffix and section.kind != "view":
+        raise ValueError(f"{file} is a picture; {_shown_instead(section)}, or use a run with data.input.kind: view")
+    return by_suffix or (section.kind == "view" and kind_of(file) is None and file.suffix.lower() not in CLOUD_SUFFIXES)
 
 
 def as_given(section: InputSection) -> InputSection:
@@ -119,15 +134,25 @@ def cell_boxes(cells_RRR: NDArray[np.bool_]) -> TriangleMesh:
 def _observed(row: dict[str, NDArray], section: InputSection, key: int, to_world: NDArray[np.float64]) -> Observed:
     packed = {field: torch.from_numpy(np.ascontiguousarray(row[field]))[None] for field in fields_of(section)}
     keys_B = keys_of([key])
-    inputs_1RRR = observe(packed, section, keys_B)[0]
+    inputs = observe(packed, section, keys_B, fixed=True)[0]
 
-    def shown() -> TriangleMesh | PointCloud:
+    def shown() -> TriangleMesh | PointCloud | Picture:
+        if section.kind == "view":
+            return Picture((inputs[0] * 255).round().to(torch.uint8).numpy())
         if section.kind not in CLOUDS:
-            return cell_boxes(inputs_1RRR[0].numpy() > 0)
+            return cell_boxes(inputs[0].numpy() > 0)
         points_BN3, seen_BN = seen_points(packed, section, keys_B)
         return PointCloud(points_BN3[seen_BN].double().numpy())
 
-    return Observed(inputs_1RRR, to_world, shown)
+    return Observed(inputs, to_world, shown)
+
+
+def _observed_photo(file: Path, config: DataConfig, section: InputSection) -> Observed:
+    """A user's picture; the mesh that comes of it stays in the cube."""
+    rendering = config.contents.rendering or RenderingSettings()
+    pixels_HW = read_photo(file, config.photo, size=rendering.size, fill=rendering.fill)
+    observed = _observed({"pixels": pixels_HW[None]}, section, 0, np.eye(4))
+    return dataclasses.replace(observed, cut_out=True)
 
 
 def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: InputSection, *, name: str) -> Observed:
@@ -155,11 +180,23 @@ def _contents(section: InputSection, prepared: Contents) -> Contents:
     """What a row has to hold for an input, as the run's data were prepared."""
     if section.kind == "voxels":
         return Contents(levels=False)
+    if section.kind == "view":
+        rendering = dataclasses.replace(prepared.rendering or RenderingSettings(), folder=None)
+        return Contents(voxels=0, levels=False, rendering=rendering)
     if section.kind not in CLOUDS:
         return Contents(voxels=0, levels=False, grids=(section.resolution,))
     surface = prepared.surface or SurfaceSettings()
     views = (surface.views or DEFAULT_VIEWS) if section.kind == "scan" else 0
     return Contents(voxels=0, levels=False, surface=dataclasses.replace(surface, views=views))
+
+
+def _shown_instead(section: InputSection) -> str:
+    if section.kind == "view":
+        return "this run is shown pictures: give a picture, a mesh, a voxel file or a NIfTI mask"
+    if section.kind in CLOUDS:
+        return "this run is shown points: give a point cloud, a mesh, a voxel file or a NIfTI mask"
+    solids = f"{section.kind} at {section.resolution}^3"
+    return f"this run is shown solids ({solids}): give a mesh, a voxel file or a NIfTI mask"
 
 
 def _scan_grid(file: Path) -> ScanGrid | None:

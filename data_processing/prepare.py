@@ -24,6 +24,8 @@ from data_processing.cube_shape import LEVEL, CubeShape, surface_of_grid, voxels
 from data_processing.meshes import TriangleMesh, read_mesh
 from data_processing.nifti import NIFTI_SUFFIXES
 from data_processing.occupancy import InsideSettings, Occupancy, inside_points, occupancy_grid
+from data_processing.pictures import PhotoSettings
+from data_processing.renderings import existing_files, rendering_row
 from data_processing.sampling import Level, carve_from_top, max_pool, sample_levels
 from data_processing.scan_masks import inside_mask, mask_to_cube, read_structure
 from data_processing.shards import Layout, Row, ShapeRecord, pack_bits
@@ -82,6 +84,7 @@ class DataConfig:
     voxel_key: str | None = None  # which array of a .npz
     resolution: int = RESOLUTION
     contents: Contents = field(default_factory=Contents)
+    photo: PhotoSettings = field(default_factory=PhotoSettings)  # of a user's own picture, at generation
     seed: int = 0
     splits: SplitSettings = field(default_factory=SplitSettings)
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -218,6 +221,9 @@ def row_of(shape: CubeShape, config: DataConfig, *, name: str, stages: Stages) -
     if contents.surface:
         row |= surface_row(shape, contents.surface, seed=seed, name=name)
         stages.end("surface")
+    if contents.rendering:
+        row |= rendering_row(shape, contents.rendering, seed=seed, name=name)
+        stages.end("rendering")
     return row, levels
 
 
@@ -250,11 +256,15 @@ def failure(source: Source, config: DataConfig, error: Exception) -> ShapeRecord
 
 
 def files_of(source: Source, config: DataConfig) -> list[Path]:
-    """All files that a shape is made from: one, but for structures merged from a folder of one file per organ."""
-    file = config.input / source.file
+    """All files that a shape is made from: one, but for structures merged from a folder of one file per organ.
+
+    Pictures that were rendered before belong to them; those that are missing do not, until they appear.
+    """
+    file, rendering = config.input / source.file, config.contents.rendering
+    pictures = [file for file in existing_files(rendering, source.name) if file.is_file()] if rendering else []
     if config.labels is None or not source.part:
-        return [file]
-    return structure_files(file, find_part(source.part, config.labels).structure, config.labels)
+        return [file, *pictures]
+    return structure_files(file, find_part(source.part, config.labels).structure, config.labels) + pictures
 
 
 def digest_of(*files: Path) -> str:
@@ -349,6 +359,8 @@ def content_settings(settings: dict[str, Any]) -> dict[str, Any]:
     Keys that came later are left out where they have their default: what was prepared before stays as it is.
     """
     chosen = {key: value for key, value in settings.items() if key in CONTENT_KEYS}
+    if chosen.get("contents"):
+        chosen["contents"] = {key: v for key, v in chosen["contents"].items() if (key, v) not in LATER_CONTENTS}
     if chosen.get("labels"):
         chosen["labels"] = {key: value for key, value in chosen["labels"].items() if key not in CHOOSING_LABELS}
     return {key: value for key, value in chosen.items() if value != LATER_KEYS.get(key, ...)}
@@ -366,5 +378,9 @@ CONTENT_KEYS: Sequence[str] = (
     "labels",
     "seed",
 )
-LATER_KEYS: dict[str, Any] = {"contents": to_plain(Contents()), "labels": None}
+LATER_CONTENTS = (("rendering", None),)
+LATER_KEYS: dict[str, Any] = {
+    "contents": {key: value for key, value in to_plain(Contents()).items() if (key, value) not in LATER_CONTENTS},
+    "labels": None,
+}
 CHOOSING_LABELS = ("pattern", "keep_partial")  # which shapes there are and in which split, not what they hold

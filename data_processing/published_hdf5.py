@@ -1,17 +1,19 @@
 """The published IM-NET files, read as they are: NAME_train.hdf5, NAME_test.hdf5 and lists of names beside them.
 
-Data sets: voxels (S, 64, 64, 64, 1), points_L (S, P, 3), values_L (S, P, 1), all uint8; `pixels` is
-not read here. The lists NAME_train.txt, NAME_test.txt hold one `category/id` a line.
+Data sets: voxels (S, 64, 64, 64, 1), points_L (S, P, 3), values_L (S, P, 1), and where there are views of the shapes
+pixels (S, V, H, H), all uint8. The lists NAME_train.txt, NAME_test.txt hold one `category/id` a line.
 
 The published files are gzipped in chunks that span thousands of rows, so a row costs as much as its block: rows are
 read a block at a time, packed, and the last block is kept. Read them in order, or keep the set resident.
 """
 
+import dataclasses
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,12 +55,12 @@ class PublishedShapes:
 
     def __init__(self, path: Path, files: Mapping[str, Path]) -> None:
         self.path = Path(path)
-        self.layout = LAYOUT
+        self._files = [PublishedFile(file) for file in files.values()]
+        self.layout = _common(self._files)
         self.voxel_resolution = LAYOUT.voxel_resolution
         self.level_points = dict(LAYOUT.level_points)
         self.settings: dict[str, Any] = {**PUBLISHED_PREPARATION, "name": self.path.name, "input": str(self.path)}
         self.failed: list[FailedShape] = []
-        self._files = [PublishedFile(file) for file in files.values()]
         self.names: list[str] = []
         self.splits: dict[str, NDArray[np.int64]] = {}
         for split, file in zip(files, self._files, strict=True):
@@ -74,9 +76,9 @@ class PublishedShapes:
         return members_of(self.splits, split, where=self.path)
 
     def packed(self, index: int, keys: Sequence[str] | None = None) -> Row:
-        refuse_absent(self.path, LAYOUT, keys or ())
+        refuse_absent(self.path, self.layout, keys or ())
         file, row = self._locate(index)
-        return {key: file.packed(key, row) for key in keys or [k for k in LAYOUT.fields() if k != "to_world"]}
+        return {key: file.packed(key, row) for key in keys or [k for k in self.layout.fields() if k != "to_world"]}
 
     def voxels(self, index: int) -> NDArray[np.uint8]:
         return unpack_bits(self.packed(index, ["voxels"])["voxels"], (self.voxel_resolution,) * 3)
@@ -109,7 +111,8 @@ class PublishedFile:
         self.path = path
         file = hdf5.open_file(path)
         try:
-            self._data = {key: hdf5.dataset(file, key, shape=shape, dtype="u1") for key, shape in _shapes().items()}
+            self._data = {key: hdf5.dataset(file, key, shape=shape, dtype="u1") for key, shape in _shapes(file).items()}
+            self.layout = _layout(self._data, path)
         except ValueError as error:
             file.close()
             raise ValueError(
@@ -134,7 +137,7 @@ class PublishedFile:
         return np.array(block[row - number * size])
 
     def _block(self, key: str, rows: slice) -> NDArray[np.uint8]:
-        if key.startswith("points"):
+        if key.startswith("points") or key == "pixels":
             return hdf5.read(self._data[key], self.path, key, rows)
         if key.startswith("values"):
             values = hdf5.read(self._data[key], self.path, key, rows)
@@ -161,12 +164,30 @@ class PublishedFile:
         return np.packbits(values, axis=1)
 
 
-def _shapes() -> dict[str, hdf5.Shape]:
+def _shapes(file: h5py.File) -> dict[str, hdf5.Shape]:
     resolution = LAYOUT.voxel_resolution
     shapes: dict[str, hdf5.Shape] = {"voxels": (None, resolution, resolution, resolution, 1)}
     for level, points in LAYOUT.level_points.items():
         shapes |= {f"points_{level}": (None, points, 3), f"values_{level}": (None, points, 1)}
+    if "pixels" in file.keys():  # noqa: SIM118  (`in file` would follow links)
+        shapes["pixels"] = (None, None, None, None)
     return shapes
+
+
+def _layout(data: Mapping[str, h5py.Dataset], path: Path) -> Layout:
+    """What the rows of a file hold. ValueError when its pictures are not square."""
+    if "pixels" not in data:
+        return LAYOUT
+    _, views, height, width = data["pixels"].shape
+    if height != width or not views * height:
+        raise ValueError(f"{path}: 'pixels' holds {views} pictures of {width}x{height}; expected square ones")
+    return dataclasses.replace(LAYOUT, pictures=views, picture_size=height)
+
+
+def _common(files: Sequence["PublishedFile"]) -> Layout:
+    """Pictures only where both files have them, and alike."""
+    layouts = [file.layout for file in files]
+    return layouts[0] if all(layout == layouts[0] for layout in layouts) else LAYOUT
 
 
 def _names(file: PublishedFile, split: str) -> list[str]:

@@ -9,6 +9,9 @@
     boundary_values  (S, K*N/8) uint8: bits, which of those (as stored) are inside
     surface_points   (S, P, 3) int16: uniform on the surface, fixed point too
     surface_visible  (S, P, V/8) uint8: bits, from which of V cameras the point is seen
+    pixels           (S, V, H, H) uint8: pictures from V cameras, grey on white; row 0 is the top
+    cameras          (S, V, 3) float32: their azimuth, elevation (degrees) and distance (cube units); not of pictures
+                     that were there before
     to_world         (S, 4, 4) float64: cube -> frame of the input file
 
 A data set has those that its `contents:` ask for; `to_world` always. S counts the members that were done, in their
@@ -47,6 +50,9 @@ class Layout:
     boundary_points: int = 0  # for each sigma; a multiple of 8
     surface_points: int = 0
     views: int = 0  # a multiple of 8
+    pictures: int = 0
+    picture_size: int = 0
+    cameras: bool = False  # known
 
     def fields(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Shape and type of each field of a row, in the order of the file."""
@@ -65,6 +71,10 @@ class Layout:
             rows["surface_points"] = ((self.surface_points, 3), "<i2")
         if self.surface_points and self.views:
             rows["surface_visible"] = ((self.surface_points, self.views // 8), "u1")
+        if self.pictures:
+            rows["pixels"] = ((self.pictures, self.picture_size, self.picture_size), "u1")
+        if self.pictures and self.cameras:
+            rows["cameras"] = ((self.pictures, 3), "<f4")
         rows["to_world"] = ((4, 4), "<f8")
         return rows
 

@@ -1,13 +1,15 @@
 """Shaded grey pictures of a mesh by casting rays on the CPU: no display, no system library.
 
 Cameras stand on a ring (or anywhere) around a frame, look at its middle in perspective, and see either facing of a
-triangle: real meshes have flipped faces. White is "nothing there". Decides nothing about networks or reports.
+triangle: real meshes have flipped faces. White is "nothing there". `render` frames what it shows, for reports;
+`photographs` are smooth pictures from cameras at given distances, for data sets. Decides nothing about networks.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 from embreex import rtcore_scene
 from embreex.mesh_construction import TriangleMesh as EmbreeMesh
@@ -20,6 +22,8 @@ Shading = Literal["normal", "depth"]
 BACKGROUND = 255
 MARGIN = 0.03  # between the frame and the border of the picture
 DARKEST, BRIGHTEST = 38.0, 236.0  # of a lit surface: never the background's white
+CONTRAST = 8.0  # between neighbours; above it a pixel of a photograph gets RAYS_AT_EDGES^2 rays instead of one
+RAYS_AT_EDGES = 4
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,23 @@ def render(
     return np.rint(fine.mean(axis=(2, 4))).astype(np.uint8)
 
 
+def photographs(
+    mesh: TriangleMesh, cameras: Sequence[Camera], distances: Sequence[float], *, size: int, up: Up = "y"
+) -> NDArray[np.uint8]:
+    """Smooth pictures (V, size, size) uint8 from cameras that look at the origin from distances beyond the mesh.
+
+    A grey surface on white: grey * alpha + 255 * (1 - alpha), rounded, with alpha the share of a pixel that is covered.
+    """
+    scene = ray_scene(mesh.vertices, mesh.faces)
+    bounds_23 = np.stack(mesh.bounds())
+    corners_83 = np.stack(np.meshgrid(*bounds_23.T), axis=-1).reshape(-1, 3)
+    pictures = [
+        _photograph(scene, camera, distance, size, up, corners_83)
+        for camera, distance in zip(cameras, distances, strict=True)
+    ]
+    return np.rint(np.stack(pictures)).astype(np.uint8)
+
+
 def splats(
     points_N3: NDArray[np.floating], normals_N3: NDArray[np.floating] | None, *, most: int = 20_000
 ) -> TriangleMesh:
@@ -137,23 +158,82 @@ def _picture(
     scene: rtcore_scene.EmbreeScene, camera: Camera, size: int, shading: Shading, up: Up
 ) -> NDArray[np.float32]:
     """One picture (size, size) of grey values before averaging."""
+    distance = (1 + MARGIN) / np.sin(np.radians(camera.field_of_view) / 2)
+    ticks = (np.arange(size) + 0.5) / size * 2 - 1
+    places_HW2 = np.stack(np.broadcast_arrays(ticks[None], -ticks[:, None]), axis=-1)
+    grey_N = _grey_at(places_HW2.reshape(-1, 2), scene, camera, distance=distance, shading=shading, up=up)
+    return grey_N.reshape(size, size)
+
+
+def _photograph(
+    scene: rtcore_scene.EmbreeScene, camera: Camera, distance: float, size: int, up: Up, corners_83: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """One smooth picture (size, size): a ray for each pixel that the shape's box covers, 16 where neighbours differ."""
+    picture = np.full((size, size), BACKGROUND, dtype=np.float32)
+    rows, columns = _covered(corners_83, camera, distance, size, up)
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return picture
+    pixel_HW2 = np.stack(np.broadcast_arrays(np.arange(size), np.arange(size)[:, None]), axis=-1)[rows, columns]
+
+    def grey_in(pixel_N2: NDArray[np.integer], rays: int) -> NDArray[np.float32]:
+        """Mean over rays * rays rays in each pixel (column, row)."""
+        ticks = (np.arange(rays) + 0.5) / rays
+        inside_K2 = np.stack(np.broadcast_arrays(ticks, ticks[:, None]), axis=-1).reshape(-1, 2)
+        places_NK2 = ((pixel_N2[:, None] + inside_K2) / size * 2 - 1) * np.array([1.0, -1.0])
+        grey_N = _grey_at(places_NK2.reshape(-1, 2), scene, camera, distance=distance, shading="normal", up=up)
+        return grey_N.reshape(len(pixel_N2), -1).mean(axis=1)
+
+    window = grey_in(pixel_HW2.reshape(-1, 2), 1).reshape(pixel_HW2.shape[:2])
+    square = np.ones((3, 3), dtype=np.uint8)
+    contrast = cv2.dilate(window, square) - cv2.erode(window, square)
+    edge = contrast > CONTRAST
+    if edge.any():
+        window[edge] = grey_in(pixel_HW2[edge], RAYS_AT_EDGES)
+    picture[rows, columns] = window
+    return picture
+
+
+def _covered(
+    corners_83: NDArray[np.float64], camera: Camera, distance: float, size: int, up: Up
+) -> tuple[slice, slice]:
+    """Rows and columns of the pixels that a box before the camera covers, a pixel more on every side."""
     right_3, up_3, forward_3 = _axes(camera, up)
-    half = np.radians(camera.field_of_view) / 2
-    distance = (1 + MARGIN) / np.sin(half)
-    ticks = ((np.arange(size) + 0.5) / size * 2 - 1) * np.tan(half)
-    directions_HW3 = forward_3 + ticks[None, :, None] * right_3 - ticks[:, None, None] * up_3
-    directions_N3 = directions_HW3.reshape(-1, 3)
-    directions_N3 /= np.linalg.norm(directions_N3, axis=1, keepdims=True)
-    origins_N3 = np.broadcast_to(-distance * forward_3, directions_N3.shape).astype(np.float32)
+    depth_8 = distance + corners_83 @ forward_3
+    if depth_8.min() <= 0:
+        return slice(0, size), slice(0, size)
+    scale_8 = size / 2 / (depth_8 * np.tan(np.radians(camera.field_of_view) / 2))
+    column_8, row_8 = size / 2 + corners_83 @ right_3 * scale_8, size / 2 - corners_83 @ up_3 * scale_8
+    rows, columns = (
+        slice(max(int(np.floor(at.min())) - 1, 0), min(int(np.ceil(at.max())) + 1, size)) for at in (row_8, column_8)
+    )
+    return rows, columns
+
+
+def _grey_at(
+    places_N2: NDArray[np.float64],
+    scene: rtcore_scene.EmbreeScene,
+    camera: Camera,
+    *,
+    distance: float,
+    shading: Shading,
+    up: Up,
+) -> NDArray[np.float32]:
+    """Grey values (N,) of places in the picture, -1 to 1 to the right and upwards: a ray for each."""
+    right_3, up_3, forward_3 = _axes(camera, up)
+    slope_N2 = places_N2 * np.tan(np.radians(camera.field_of_view) / 2)
+    directions_N3 = forward_3 + slope_N2[:, :1] * right_3 + slope_N2[:, 1:] * up_3
+    directions_N3 /= np.sqrt(np.einsum("nc,nc->n", directions_N3, directions_N3))[:, None]
+    origins_N3 = np.empty(directions_N3.shape, dtype=np.float32)
+    origins_N3[:] = -distance * forward_3
     hits = scene.run(origins_N3, directions_N3.astype(np.float32), output=True)
-    grey_N = np.full(size * size, BACKGROUND, dtype=np.float32)
+    grey_N = np.full(len(places_N2), BACKGROUND, dtype=np.float32)
     seen_N = hits["geomID"] >= 0
     if shading == "depth":
         value_N = np.clip((hits["tfar"][seen_N] - (distance - 1)) / 2, 0, 1)
     else:
         value_N = _lit(hits["Ng"][seen_N], directions_N3[seen_N], right_3, up_3, forward_3)
     grey_N[seen_N] = DARKEST + (BRIGHTEST - DARKEST) * value_N
-    return grey_N.reshape(size, size)
+    return grey_N
 
 
 def _lit(

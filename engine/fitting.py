@@ -34,7 +34,7 @@ def fitted_code(
 
     `name` keys the draws. The model must have `encoder_parameters()`: ValueError when it has not. It is left as it was.
     """
-    inputs = observed.inputs_1RRR[None].to(device)
+    inputs = observed.inputs[None].to(device)
     if steps == 0:
         with torch.no_grad():
             return model.encode(inputs), {}
@@ -95,7 +95,7 @@ def _loss(model: Model, inputs: torch.Tensor, samples: tuple[torch.Tensor, torch
 
 def _cell_samples(model: Model, observed: Observed, name: str, device: torch.device) -> Sampler:
     """Centres of cells with what the input says of them: half beside the surface, half anywhere."""
-    cells_RRR = observed.inputs_1RRR[0].to(device)
+    cells_RRR = observed.inputs[0].to(device)
     around = F.max_pool3d(cells_RRR[None], 3, 1, 1) != -F.max_pool3d(-cells_RRR[None], 3, 1, 1)
     beside = around.flatten().nonzero()[:, 0]
     flat = cells_RRR.flatten()
@@ -118,14 +118,14 @@ def _cloud_samples(model: Model, observed: Observed, name: str, device: torch.de
     cloud = observed.shown()
     assert isinstance(cloud, PointCloud)
     points_N3 = torch.from_numpy(cloud.points_N3).float().to(device)
-    marked = observed.inputs_1RRR[None].to(device)
+    marked = observed.inputs[None].to(device)
     far = (F.max_pool3d(marked, 2 * CLEARANCE + 1, 1, CLEARANCE) == 0).flatten().nonzero()[:, 0]
     if len(points_N3) == 0 or len(far) == 0:
         raise ValueError("--fit-steps: the input has no point, or points everywhere: nothing to fit to")
     keys_B = _keys(name, -2, device)
-    anchors_AN3 = _centres(far[integers(keys_B, ANCHORS, len(far))], observed.inputs_1RRR.shape[-1])
+    anchors_AN3 = _centres(far[integers(keys_B, ANCHORS, len(far))], observed.inputs.shape[-1])
     with torch.no_grad():
-        code = model.encode(observed.inputs_1RRR[None].to(device))
+        code = model.encode(observed.inputs[None].to(device))
         answers = torch.cat([model.decode(part, code)[0] for part in anchors_AN3.split(POINTS, 1)])
     sides_A = (answers > model.iso_level).float()
 

@@ -3,11 +3,12 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -15,6 +16,7 @@ from data_processing.files import write_text
 from data_processing.meshes import TriangleMesh, write_mesh
 from data_processing.nifti import ScanGrid
 from data_processing.observed import Observed
+from data_processing.pictures import Picture, write_picture
 from data_processing.point_clouds import PointCloud, write_cloud
 from data_processing.scan_masks import mask_on_scan, write_scan_mask
 from engine.contract import Model
@@ -52,15 +54,22 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Coded:
+    """A shape given by its code instead of an input: it stands in the cube."""
+
+    code: Any
+
+
+@dataclass(frozen=True)
 class Item:
     """One shape to generate.
 
-    `load` gets at its input. `origin` tells what it is made from: a mesh made from something else under the same name
-    is made again. Both raise ValueError when the shape cannot be had.
+    `load` gets at its input, or at its code. `origin` tells what it is made from: a mesh made from something else under
+    the same name is made again. Both raise ValueError when the shape cannot be had.
     """
 
     name: str
-    load: Callable[[], Observed]
+    load: Callable[[], Observed | Coded]
     origin: Callable[[], str]
 
 
@@ -73,11 +82,13 @@ def generate(
     batch_points: int,
     group: Group,
     header: dict[str, Any],
+    only: Collection[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Write a mesh for each item into `folder` and the manifest beside them; returns this rank's rows.
 
     Shapes that are there, of the same origin and with the same settings, are not made again. A shape that fails is a
-    row with its reason.
+    row with its reason. The manifest lists what was ever generated into the folder with these settings, or `only` those
+    names.
     """
     if batch_points < 1:
         raise ValueError(f"expected at least one point in a batch, got {batch_points}")
@@ -97,17 +108,26 @@ def generate(
             rows.append(row)
     group.wait()
     if group.is_first:
-        write_manifest(folder, settings, header)
+        write_manifest(folder, settings, header, only=only)
     group.wait()
     return rows
 
 
-def write_manifest(folder: Path, settings: Settings, header: dict[str, Any]) -> None:
+def write_manifest(
+    folder: Path, settings: Settings, header: dict[str, Any], *, only: Collection[str] | None = None
+) -> None:
     """manifest.json out of the journals of all ranks: the last row of each shape, sorted by name."""
     rows = {name: row for name, (row, made_with) in _journal(folder).items() if made_with == asdict(settings)}
-    shapes = [rows[name] for name in sorted(rows)]
+    shapes = [rows[name] for name in sorted(rows) if only is None or name in only]
     content = {**header, **asdict(settings), "shapes": shapes}
     write_text(manifest_file(folder), json.dumps(content, indent=1) + "\n")
+
+
+def meshes_of(folder: Path, names: Sequence[str]) -> list[Path | None]:
+    """The meshes of some shapes as the folder's manifest has them; None where the shape failed."""
+    shapes = json.loads(manifest_file(folder).read_text(encoding="utf-8"))["shapes"]
+    files = {row["name"]: folder / row["file"] for row in shapes if row["status"] == "done"}
+    return [files.get(name) for name in names]
 
 
 def field_of(model: Model, code: Any) -> Field:
@@ -136,10 +156,15 @@ def _attempt(job: _Job, item: Item) -> dict[str, Any]:
 
 
 def _make(job: _Job, item: Item) -> dict[str, Any]:
-    settings, observed = job.settings, item.load()
-    code, fitting = fitted_code(
-        job.model, observed, name=item.name, steps=settings.fit_steps, rate=settings.fit_rate, device=job.device
-    )
+    settings, given = job.settings, item.load()
+    fitting: dict[str, float] = {}
+    if isinstance(given, Coded):
+        code, to_world = given.code, np.eye(4)
+    else:
+        to_world = given.to_world
+        code, fitting = fitted_code(
+            job.model, given, name=item.name, steps=settings.fit_steps, rate=settings.fit_rate, device=job.device
+        )
     field = field_of(job.model, code)
     extraction = extract(
         field,
@@ -153,13 +178,9 @@ def _make(job: _Job, item: Item) -> dict[str, Any]:
     mesh = extraction.mesh
     if len(mesh.faces) == 0:
         raise ValueError(f"the field crosses {settings.iso_level} nowhere at {settings.resolution}^3: no surface")
-    files = {}
-    if settings.with_input:
-        files["input_file"] = _write_input(job, item, observed)
-    if observed.scan is not None:
-        files["mask_file"] = _write_mask(job, item, observed, observed.scan, field, mesh)
+    files = {} if isinstance(given, Coded) else _write_beside(job, item, given, field, mesh)
     file = mesh_in(job.folder, item.name, settings.suffix)
-    write_mesh(file, mesh.transformed(observed.to_world))
+    write_mesh(file, mesh.transformed(to_world))
     return {
         "name": item.name,
         "origin": item.origin(),
@@ -172,16 +193,28 @@ def _make(job: _Job, item: Item) -> dict[str, Any]:
         "refinement_evaluations": extraction.refinement_evaluations,
         "vertices": len(mesh.vertices),
         "faces": len(mesh.faces),
-        "to_world": observed.to_world.tolist(),
+        "to_world": to_world.tolist(),
     }
 
 
+def _write_beside(job: _Job, item: Item, observed: Observed, field: Field, mesh: TriangleMesh) -> dict[str, str]:
+    """What comes with a mesh: the input as the network saw it, the mask on the scan's grid."""
+    files = {}
+    if job.settings.with_input or observed.cut_out:
+        files["input_file"] = _write_input(job, item, observed)
+    if observed.scan is not None:
+        files["mask_file"] = _write_mask(job, item, observed, observed.scan, field, mesh)
+    return files
+
+
 def _write_input(job: _Job, item: Item, observed: Observed) -> str:
-    """What the network saw, in the frame of the file; its path below the folder."""
+    """What the network saw, in the frame of the file, or the picture; its path below the folder."""
     shown = observed.shown()
-    is_cloud = isinstance(shown, PointCloud)
-    file = mesh_in(job.folder, f"{item.name}_input", ".ply" if is_cloud else job.settings.suffix)
-    if isinstance(shown, PointCloud):
+    suffix = {PointCloud: ".ply", Picture: ".png"}.get(type(shown), job.settings.suffix)
+    file = mesh_in(job.folder, f"{item.name}_input", suffix)
+    if isinstance(shown, Picture):
+        write_picture(file, shown)
+    elif isinstance(shown, PointCloud):
         write_cloud(file, shown.transformed(observed.to_world))
     elif len(shown.faces):
         write_mesh(file, shown.transformed(observed.to_world))

@@ -14,7 +14,8 @@ from data_processing.config import override, to_plain
 from data_processing.dataset import all_members
 from data_processing.nifti import NIFTI_SUFFIXES
 from data_processing.observations import InputSection
-from data_processing.observed import Observed, observe_file, observe_shape, scan_of
+from data_processing.observed import Observed, is_photo, observe_file, observe_shape, scan_of
+from data_processing.pictures import mask_file
 from data_processing.prepare import SHAPE_ERRORS, DataConfig, config_of, content_settings, digest_of
 from data_processing.storage import ShapeSet
 from data_processing.structures import all_parts
@@ -101,12 +102,18 @@ def _load_file(wanted: _Wanted, config: DataConfig, section: InputSection, devic
 
 def _origin_of_file(wanted: _Wanted, config: DataConfig, section: InputSection) -> str:
     """The file's content, how it was prepared and what was shown of it."""
-    settings = json.dumps([content_settings(to_plain(config)), to_plain(section), wanted.part], sort_keys=True)
-    return hashlib.blake2b(f"{digest_of(wanted.file)} {settings}".encode(), digest_size=16).hexdigest()
+    plain, files = [content_settings(to_plain(config)), to_plain(section), wanted.part], [wanted.file]
+    if is_photo(wanted.file, section):
+        mask = mask_file(wanted.file, config.photo)
+        plain, files = [*plain, to_plain(config.photo)], [*files, *([mask] if mask else [])]
+    settings = json.dumps(plain, sort_keys=True)
+    return hashlib.blake2b(f"{digest_of(*files)} {settings}".encode(), digest_size=16).hexdigest()
 
 
 def _digest(observed: Observed) -> str:
-    content = np.packbits(observed.inputs_1RRR.numpy() > 0).tobytes() + observed.to_world.tobytes()
+    values = observed.inputs.numpy()
+    shown = np.packbits(values > 0) if values.ndim == 4 else values  # cells are 0 or 1, pixels are not
+    content = shown.tobytes() + observed.to_world.tobytes()
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 

@@ -102,7 +102,7 @@ class Validator:
                 self._show_samples(model, writer, state.step)
                 return
             for index in self.indices[: self.section.pictures].tolist():
-                code = model.encode(self.look(index).inputs_1RRR[None].to(self.group.device))
+                code = model.encode(self.look(index).inputs[None].to(self.group.device))
                 self._show_shape(model, code, writer, f"reconstruction/{self.shapes.names[index]}", state.step)
 
     def _show_samples(self, model: Any, writer: SummaryWriter, step: int) -> None:

@@ -221,7 +221,7 @@ def test_what_a_data_set_does_not_hold_is_named(section: InputSection, message: 
     ("wrong", "message"),
     [
         ({"resolution": 7}, "even resolution"),
-        ({"resolution": 0}, "even resolution"),
+        ({"resolution": -2}, "even resolution"),
         ({"points": -1}, "number of points"),
         ({"noise": -0.1}, "noise must be"),
         ({"noise": float("nan")}, "noise must be"),

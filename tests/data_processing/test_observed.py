@@ -56,9 +56,9 @@ def test_a_stored_shape_is_shown_as_validation_sees_it(shapes: ShapeSet, section
     )
     (batch,) = source.batches([Draw(np.array([3, 1]), 0, 8, epoch=FIXED)])
     observed = observe_shape(shapes, 3, section, seed=9)
-    assert torch.equal(observed.inputs_1RRR, batch.inputs[0])
+    assert torch.equal(observed.inputs, batch.inputs[0])
     assert np.array_equal(observed.to_world, shapes.to_world(3)) and observed.scan is None
-    assert not torch.equal(observe_shape(shapes, 3, section, seed=8).inputs_1RRR, batch.inputs[0])
+    assert not torch.equal(observe_shape(shapes, 3, section, seed=8).inputs, batch.inputs[0])
 
 
 @pytest.mark.parametrize("kind", SECTIONS)
@@ -67,10 +67,10 @@ def test_a_users_mesh_is_shown_as_it_was_when_it_was_in_the_data_set(shapes: Sha
     observed = observe_file(mesh_file(shapes, 2), config, section, name=shapes.names[2])
     assert np.array_equal(observed.to_world, shapes.to_world(2))
     if kind != "scan":
-        assert torch.equal(observed.inputs_1RRR, observe_shape(shapes, 2, as_given(section), seed=0).inputs_1RRR)
+        assert torch.equal(observed.inputs, observe_shape(shapes, 2, as_given(section), seed=0).inputs)
     else:  # which camera depends on the seeds of the data and of the training
-        whole = observe_shape(shapes, 2, InputSection("points", 32, points=0), seed=0).inputs_1RRR
-        assert (observed.inputs_1RRR <= whole).all() and 0.2 < observed.inputs_1RRR.sum() / whole.sum() < 0.8
+        whole = observe_shape(shapes, 2, InputSection("points", 32, points=0), seed=0).inputs
+        assert (observed.inputs <= whole).all() and 0.2 < observed.inputs.sum() / whole.sum() < 0.8
 
 
 def test_nothing_random_is_done_to_a_users_file():
@@ -84,7 +84,7 @@ def test_what_is_shown_is_what_the_network_gets(shapes: ShapeSet, section: Input
     """The mesh or cloud marks exactly the cells of the input, in cube coordinates."""
     observed = observe_shape(shapes, 1, section, seed=0)
     shown = observed.shown()
-    cells = observed.inputs_1RRR[0]
+    cells = observed.inputs[0]
     if isinstance(shown, PointCloud):
         assert section.kind in ("points", "scan") and len(shown.points_N3) <= 100
         x, y, z = voxel_index(torch.from_numpy(shown.points_N3).float(), len(cells)).T
@@ -139,7 +139,7 @@ def test_a_users_cloud_is_normalised_as_the_data_were(tmp_path: Path, config: Da
     inside_cube = transform_points(points, np.linalg.inv(observed.to_world))
     expected = torch.zeros(32, 32, 32)
     expected[tuple(voxel_index(torch.from_numpy(inside_cube).float(), 32).T)] = 1
-    changed = int((observed.inputs_1RRR[0] != expected).sum())
+    changed = int((observed.inputs[0] != expected).sum())
     assert changed == 0 if suffix != ".ply" else changed <= 2  # .ply keeps float32
     shown = observed.shown()
     assert isinstance(shown, PointCloud) and len(shown.points_N3) == 80
@@ -154,9 +154,9 @@ def test_of_many_points_as_many_are_shown_as_in_training(tmp_path: Path, config:
     shown = observed.shown()
     assert isinstance(shown, PointCloud) and len({tuple(p) for p in shown.points_N3.tolist()}) == 300
     again = observe_file(tmp_path / "many.npy", config, section, name="many")
-    assert torch.equal(again.inputs_1RRR, observed.inputs_1RRR)
+    assert torch.equal(again.inputs, observed.inputs)
     assert (
-        observe_file(tmp_path / "many.npy", config, dataclasses.replace(section, points=0), name="x").inputs_1RRR.sum()
+        observe_file(tmp_path / "many.npy", config, dataclasses.replace(section, points=0), name="x").inputs.sum()
         > 2000
     )
 

@@ -89,7 +89,7 @@ def test_a_config_is_frozen(tmp_path: Path):
         ("training.stages=[{level: 0, epochs: 1}]", "training.stages.0: level, epochs and points"),
         ("training.stages=[{level: boundary, epochs: 1, points: 0}]", "training.stages.0: level, epochs and points"),
         ("data.input.kid=points", "did you mean 'data.input.kind'?"),
-        ("data.input.kind=cloud", "data.input.kind: Input should be 'voxels', 'solid', 'points', 'scan' or 'deformed'"),
+        ("data.input.kind=cloud", "Input should be 'voxels', 'solid', 'points', 'scan', 'deformed' or 'view'"),
         ("data.input.resolution=33", "data.input: expected an even resolution"),
         ("data.input.crop=[0.5, 0.1]", "data.input: crop must be a range"),
         ("data.input.deform.hill=2", "did you mean 'data.input.deform.hills'?"),

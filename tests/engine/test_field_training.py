@@ -125,7 +125,7 @@ def test_validation_sees_the_same_every_time_and_what_training_never_sees(prepar
     first, second = (list(validator.source.batches(validator.draws)) for _ in range(2))
     assert len(first) == 1 and torch.equal(first[0].inputs, second[0].inputs)
     assert torch.equal(first[0].points_BN3, second[0].points_BN3)
-    looked_at = validator.look(int(validator.indices[0])).inputs_1RRR
+    looked_at = validator.look(int(validator.indices[0])).inputs
     assert torch.equal(looked_at, first[0].inputs[0])  # pictures and meshes are of the input that is judged
 
 

@@ -119,6 +119,6 @@ def test_a_model_that_cannot_tell_its_encoder_is_refused(shapes: ShapeSet):
 
 def test_an_input_of_no_point_is_refused(shapes: ShapeSet):
     observed = observe_shape(shapes, 0, SECTIONS["points"], seed=0)
-    empty = Observed(torch.zeros_like(observed.inputs_1RRR), observed.to_world, lambda: PointCloud(np.zeros((0, 3))))
+    empty = Observed(torch.zeros_like(observed.inputs), observed.to_world, lambda: PointCloud(np.zeros((0, 3))))
     with pytest.raises(ValueError, match="nothing to fit to"):
         fit(model(), empty, "a")
