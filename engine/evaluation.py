@@ -4,17 +4,14 @@ A shape without a usable mesh is a row with its reason; means are taken in summa
 whatever the number of processes: every draw is keyed by seed, shape and purpose.
 """
 
-import concurrent.futures
+import functools
 import math
-import multiprocessing
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -25,14 +22,16 @@ from data_processing.occupancy import inside_points
 from data_processing.structure_crops import Crop, mask_crop
 from engine import metrics
 from engine.ground_truth import GroundTruth
+from engine.light_field import described_mesh, distance_matrix
+from engine.light_field_protocol import LightFieldProtocol
 from engine.mask_evaluation import compare_crops
 from engine.mask_protocol import MaskProtocol
 from engine.metrics import SurfaceSamples
 from engine.pairs import Pair
+from engine.processes import in_order
 from engine.protocols import AnyProtocol, Protocol
 
 Row = dict[str, Any]
-SHAPES_OF_A_WORKER = 16  # a process pays for its start when it has more to do than this
 
 
 @dataclass(frozen=True)
@@ -56,26 +55,33 @@ class Draws:
 
 
 def evaluate_pairs(
-    pairs: Sequence[Pair], protocols: Sequence[AnyProtocol], draws: Draws, *, workers: int = 0, progress: bool = True
+    pairs: Sequence[Pair],
+    protocols: Sequence[AnyProtocol],
+    draws: Draws,
+    *,
+    workers: int = 0,
+    light_fields: Path | None = None,
+    progress: bool = True,
 ) -> dict[str, list[Row]]:
     """Rows of all shapes for each protocol, in the order of the pairs.
 
-    `workers`: processes; 0 takes as many as there are cores, but none for a few shapes.
+    `workers`: processes; 0 takes as many as there are cores, but none for a few shapes. `light_fields`: folder in which
+    light field descriptors are kept; None keeps none.
     """
-    workers = workers or min(os.cpu_count() or 1, len(pairs) // SHAPES_OF_A_WORKER)
-    rows = tqdm(
-        _rows(pairs, protocols, draws, workers), total=len(pairs), desc="evaluate", unit="shape", disable=not progress
-    )
-    rows_of_shapes = list(rows)
+    work = functools.partial(evaluate_pair, protocols=protocols, draws=draws, light_fields=light_fields)
+    rows = in_order(work, pairs, workers=workers)
+    rows_of_shapes = list(tqdm(rows, total=len(pairs), desc="evaluate", unit="shape", disable=not progress))
     return {protocol.name: [shape[number] for shape in rows_of_shapes] for number, protocol in enumerate(protocols)}
 
 
-def evaluate_pair(pair: Pair, protocols: Sequence[AnyProtocol], draws: Draws) -> list[Row]:
+def evaluate_pair(
+    pair: Pair, protocols: Sequence[AnyProtocol], draws: Draws, *, light_fields: Path | None = None
+) -> list[Row]:
     """One row for each protocol. What is wrong with this shape becomes the reason of its rows, not an error."""
     masks = [protocol for protocol in protocols if isinstance(protocol, MaskProtocol)]
-    surfaces = [protocol for protocol in protocols if isinstance(protocol, Protocol)]
+    surfaces = [protocol for protocol in protocols if not isinstance(protocol, MaskProtocol)]
     assert not (masks and surfaces), "masks are judged on other files"
-    return [evaluate_masks(pair, protocol) for protocol in masks] or _evaluate_surfaces(pair, surfaces, draws)
+    return [evaluate_masks(pair, p) for p in masks] or _evaluate_surfaces(pair, surfaces, draws, light_fields)
 
 
 def evaluate_masks(pair: Pair, protocol: MaskProtocol) -> Row:
@@ -103,7 +109,9 @@ def load_masks(pair: Pair) -> tuple[Crop, Crop]:
         raise ValueError(f"prediction: {error}") from error
 
 
-def _evaluate_surfaces(pair: Pair, protocols: Sequence[Protocol], draws: Draws) -> list[Row]:
+def _evaluate_surfaces(
+    pair: Pair, protocols: Sequence[Protocol | LightFieldProtocol], draws: Draws, light_fields: Path | None
+) -> list[Row]:
     try:
         prediction, truth = load_pair(pair)
         watertight = is_watertight(prediction)
@@ -112,7 +120,10 @@ def _evaluate_surfaces(pair: Pair, protocols: Sequence[Protocol], draws: Draws) 
     rows = []
     for protocol in protocols:
         try:
-            values = compare(prediction, truth, protocol, draws, name=pair.name, watertight=watertight)
+            if isinstance(protocol, LightFieldProtocol):
+                values = {"lfd": light_field_distance(prediction, truth, light_fields)}
+            else:
+                values = compare(prediction, truth, protocol, draws, name=pair.name, watertight=watertight)
             rows.append(
                 {"name": pair.name, "category": pair.category, "status": "done", "reason": ""}
                 | {key: None if math.isnan(value) else value for key, value in values.items()}
@@ -164,27 +175,18 @@ def compare(
     return values
 
 
+def light_field_distance(prediction: TriangleMesh, truth: GroundTruth, cache: Path | None) -> float:
+    """Both in one frame; see engine/light_field. `cache`: folder in which descriptors are kept.
+
+    Raises ValueError for a ground truth that has no surface to look at.
+    """
+    descriptors = [described_mesh(mesh, cache) for mesh in (prediction, truth.solid())]
+    return float(distance_matrix(descriptors[:1], descriptors[1:], device="cpu")[0, 0])
+
+
 def failed_row(pair: Pair, reason: str) -> Row:
     """The row of a shape that has no numbers."""
     return {"name": pair.name, "category": pair.category, "status": "failed", "reason": reason}
-
-
-def _rows(pairs: Sequence[Pair], protocols: Sequence[AnyProtocol], draws: Draws, workers: int) -> Iterator[list[Row]]:
-    if workers <= 1 or len(pairs) <= 1:
-        yield from (evaluate_pair(pair, protocols, draws) for pair in pairs)
-        return
-    # Spawned, not forked: a fork of a process with running threads of torch may hang.
-    pool = concurrent.futures.ProcessPoolExecutor(
-        min(workers, len(pairs)), multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)
-    )
-    with pool:
-        results = [pool.submit(evaluate_pair, pair, protocols, draws) for pair in pairs]
-        for pair, result in zip(pairs, results, strict=True):
-            try:
-                yield result.result()
-            except BrokenProcessPool as error:
-                reason = f"an evaluation process died at or before {pair.name} (out of memory?): use fewer --workers"
-                raise OSError(reason) from error
 
 
 def _iou(prediction: TriangleMesh, truth: GroundTruth, points_N3: NDArray[np.float64], watertight: bool) -> float:

@@ -87,6 +87,12 @@ class GenerativeSettings:
         return self.jsd_side if self.jsd_side is not None else 2.0 if self.normalisation == "box" else 1.0
 
     @property
+    def unit(self) -> str:
+        """What a distance of 1 is."""
+        units = {"as_is": "unit of the frame", "box": "half of each shape's longest edge"}
+        return (units | {"sphere": "each shape's diameter", "diagonal": "each shape's diagonal"})[self.normalisation]
+
+    @property
     def in_ball(self) -> bool:
         """Whether only nodes of the ball count."""
         return self.jsd_domain == "ball" or (self.jsd_domain == "auto" and self.normalisation in ("sphere", "diagonal"))
@@ -107,7 +113,7 @@ class GenerativeSettings:
             "jsd_domain": "ball" if self.in_ball else "cube",
             "jsd_side": self.side,
             "normalisation_means": NORMALISATIONS[self.normalisation],
-            "unit": "of the normalised clouds",
+            "unit": self.unit,
             "means": {kind: MEANINGS[kind] for kind in self.distances} | meanings,
         }
 
@@ -161,7 +167,7 @@ def judge_sets(
     """
     names_s = _names(sample_names, len(samples), "sample")
     names_r = _names(reference_names, len(references), "reference")
-    clouds_s, clouds_r = _stacked(samples, names_s, settings), _stacked(references, names_r, settings)
+    clouds_s, clouds_r = stacked(samples, names_s, settings), stacked(references, names_r, settings)
     matrices: dict[str, SetDistances] = {
         kind: _distances(clouds_s, clouds_r, kind, settings, torch.device(device), workers, progress)
         for kind in settings.distances
@@ -182,6 +188,10 @@ def judge_sets(
         "nearest_reference": {
             name: nearest_rows(distances.between_SR, names_s, names_r) for name, distances in matrices.items()
         },
+        "nearest_sample": {
+            name: nearest_rows(distances.between_SR.transposed(), names_r, names_s, keys=("reference", "sample"))
+            for name, distances in matrices.items()
+        },
         "settings": settings.describe(),
     }
 
@@ -201,17 +211,20 @@ def _distances(
     if kind == "emd":  # points are independent draws: the first ones are draws of the surface too
         samples_SN3, references_RN3 = (x[:, : settings.points_of_emd] for x in (samples_SN3, references_RN3))
     in_s, in_r = kept(len(samples_SN3), len(references_RN3), seed=settings.seed)
+    between = solver.between(samples_SN3, references_RN3, what="samples to references")
+    if len(in_s) < 2:
+        return SetDistances(between)
     return SetDistances(
-        solver.between(samples_SN3, references_RN3, what="samples to references"),
+        between,
         solver.within(samples_SN3[in_s], what="among samples"),
         solver.within(references_RN3[in_r], what="among references"),
     )
 
 
-def _stacked(
-    clouds: Sequence[NDArray[np.floating]], names: tuple[str, ...], settings: GenerativeSettings
+def stacked(
+    clouds: Sequence[NDArray[np.floating]], names: Sequence[str], settings: GenerativeSettings
 ) -> NDArray[np.float64]:
-    """Normalised clouds (S, points, 3)."""
+    """Normalised clouds (S, points, 3). ValueError for one that cannot be compared; it is named."""
     normalised = []
     for name, cloud in zip(names, clouds, strict=True):
         if np.shape(cloud) != (settings.points, 3) or not np.isfinite(cloud).all():

@@ -35,12 +35,16 @@ class Bounded:
     lower_SR: NDArray[np.float64]
 
     @classmethod
-    def exact(cls, distance_SR: NDArray[np.floating]) -> "Bounded":
+    def exact(cls, distance_SR: NDArray[np.number]) -> "Bounded":
         """A matrix from anywhere, without doubt about its values. ValueError when it is none."""
         matrix = np.asarray(distance_SR, dtype=np.float64)
         if matrix.ndim != 2 or matrix.size == 0 or not np.isfinite(matrix).all() or matrix.min() < 0:
             raise ValueError(f"expected a matrix of finite distances, at least 0, got {matrix.shape} {matrix.dtype}")
         return cls(matrix, matrix)
+
+    def transposed(self) -> "Bounded":
+        """The same distances, seen from the other set."""
+        return Bounded(self.distance_SR.T, self.lower_SR.T)
 
     @property
     def largest_error(self) -> float:

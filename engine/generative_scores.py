@@ -4,7 +4,7 @@ Distances come in as matrices (Chamfer, earth mover's, light field, any other), 
 Learning Representations and Generative Models for 3D Point Clouds (2018); 1-NNA as in Yang et al., PointFlow (2019).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ Row = dict[str, Any]
 class SetDistances:
     """All that the scores of one distance need.
 
-    The two matrices within a set are of the shapes that `kept` names, equally many of both sets; None: no 1-NNA.
+    The two matrices within a set are of the shapes that `kept` names, equally many of both sets; None: no 1-NNA, which
+    sets of one shape cannot have.
     """
 
     between_SR: Bounded
@@ -82,7 +83,7 @@ def nearest_neighbour_accuracy(between_KK: Bounded, samples_KK: Bounded, referen
     if shapes != [(len(between_KK.distance_SR),) * 2] * 3:
         raise ValueError(f"1-NNA compares two sets of one size, got matrices {shapes} (between, samples, references)")
     of_samples = _votes(samples_KK, between_KK)
-    of_references = _votes(references_KK, Bounded(between_KK.distance_SR.T, between_KK.lower_SR.T))
+    of_references = _votes(references_KK, between_KK.transposed())
     return {
         "1nna": (of_samples.own + of_references.own) / 2,
         "1nna_of_samples": of_samples.own,
@@ -93,13 +94,41 @@ def nearest_neighbour_accuracy(between_KK: Bounded, samples_KK: Bounded, referen
     }
 
 
-def nearest_rows(between: Bounded, samples: tuple[str, ...], references: tuple[str, ...]) -> list[Row]:
-    """For each sample its nearest reference and the distance: what it may have been copied from."""
-    nearest_S = between.distance_SR.argmin(axis=1)
+def nearest_rows(
+    between: Bounded,
+    samples: Sequence[str],
+    references: Sequence[str],
+    *,
+    keys: tuple[str, str] = ("sample", "reference"),
+) -> list[Row]:
+    """For each row (sample) of the matrix its nearest column (reference), as plain data."""
+    of_samples = nearest(between, references)
     return [
-        {"sample": name, "reference": references[r], "distance": float(row[r])}
-        for name, r, row in zip(samples, nearest_S, between.distance_SR, strict=True)
+        {keys[0]: name, keys[1]: reference, "distance": distance}
+        for name, (reference, distance) in zip(samples, of_samples, strict=True)
     ]
+
+
+def nearest(between: Bounded, names: Sequence[str]) -> list[tuple[str, float]]:
+    """For each row the name of its nearest column, of equally near ones the first, and the distance."""
+    column_S = between.distance_SR.argmin(axis=1)
+    return [(names[column], float(row[column])) for row, column in zip(between.distance_SR, column_S, strict=True)]
+
+
+def nearness(samples_S: NDArray[np.floating], references_R: NDArray[np.floating]) -> Row:
+    """Distances of samples to their nearest training shape beside those of references, which nobody trained on.
+
+    nearer: how often a sample drawn at random is nearer to the training shapes than a reference drawn at random, ties
+    half: 0.5 is alike, 1 means that all samples are nearer. below_all_references: samples nearer than any reference.
+    """
+    below_S, upto_S = (np.searchsorted(np.sort(references_R), samples_S, side=side) for side in ("left", "right"))
+    farther_S = len(references_R) - (below_S + upto_S) / 2
+    return {
+        "nearer": float(farther_S.mean() / len(references_R)),
+        "median_of_samples": float(np.median(samples_S)),
+        "median_of_references": float(np.median(references_R)),
+        "below_all_references": int((samples_S < references_R.min()).sum()),
+    }
 
 
 def jensen_shannon(

@@ -47,6 +47,9 @@ class GroundTruth(Protocol):
     def shown(self) -> TriangleMesh:
         """A mesh for pictures."""
 
+    def solid(self) -> TriangleMesh:
+        """The mesh that is the shape. Raises ValueError for a cloud: it has no silhouette."""
+
 
 @dataclass(frozen=True)
 class MeshTruth:
@@ -65,6 +68,9 @@ class MeshTruth:
         return inside_points(self.mesh, points_N3, self.settings, method=self.method)
 
     def shown(self) -> TriangleMesh:
+        return self.mesh
+
+    def solid(self) -> TriangleMesh:
         return self.mesh
 
 
@@ -90,6 +96,9 @@ class VoxelTruth:
         return inside_N
 
     def shown(self) -> TriangleMesh:
+        return self._surface
+
+    def solid(self) -> TriangleMesh:
         return self._surface
 
     @functools.cached_property
@@ -121,6 +130,9 @@ class CloudTruth:
 
     def shown(self) -> TriangleMesh:
         return splats(self.cloud.points_N3, self.cloud.normals_N3)
+
+    def solid(self) -> TriangleMesh:
+        raise ValueError("a point cloud has no silhouettes: the light field distance needs a mesh or voxels")
 
 
 def read_ground_truth(path: Path, *, settings: InsideSettings | None = None, method: str = "auto") -> GroundTruth:

@@ -14,7 +14,7 @@ from data_processing.storage import ShapeSet, open_shapes
 from data_processing.structure_crops import Crop, mask_crop
 from data_processing.structures import LabelSettings, part_of_name
 from engine.config import read_run_config
-from engine.pairs import Comparison, Pair, files_by_name, opened
+from engine.pairs import Comparison, Pair, beside, files_by_name, opened
 from engine.run_dir import RunDir, mesh_in
 
 REPORT = "report-masks.html"  # beside that of the meshes
@@ -86,9 +86,8 @@ def folder_masks_to_compare(predictions: Path, truths: Path) -> Comparison:
         reason = reason if name in true else f"no ground truth: {truths} has no {name}"
         made = predicted[name].path if name in predicted else None
         pairs.append(Pair(name, name.split("/")[0] if "/" in name else "all", made, true.get(name), reason))
-    out = predictions.resolve().with_name(predictions.resolve().name + "-evaluation")
     about = {"predictions": str(predictions), "ground_truth": str(truths)}
-    return Comparison(pairs, f"{predictions} against {truths}", out, about, report=REPORT)
+    return Comparison(pairs, f"{predictions} against {truths}", beside(predictions), about, report=REPORT)
 
 
 def label_settings(shapes: ShapeSet) -> LabelSettings:

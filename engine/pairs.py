@@ -22,6 +22,7 @@ from engine.ground_truth import TRUTH_SUFFIXES, GroundTruth, read_ground_truth, 
 from engine.run_dir import RunDir, manifest_file
 
 AGAINST = ("source", "voxels")
+SAMPLES = "samples"  # the folder of a run's samples, beside those of its splits
 
 
 @dataclass(frozen=True)
@@ -94,19 +95,22 @@ def run_to_compare(
     """
     run = RunDir(path)
     pairs = pairs_of_run(run, split, against=against, truth_folder=truth_folder, data=data)
-    manifest = _read_manifest(run, split)
     about: dict[str, Any] = {"run": str(path)}
     about |= {"ground_truth": str(truth_folder) if truth_folder else f"{against} of the data set"}
-    about |= {key: value for key, value in manifest.items() if isinstance(value, str | int | float)}
+    about |= made_with(read_manifest(run, split))
     return Comparison(pairs, f"{run.path.resolve().name}: {split} split", run.evaluation, about, split)
 
 
 def folders_to_compare(predictions: Path, truths: Path) -> Comparison:
     """Two folders; results go beside the predictions, into a folder of their own."""
     pairs = pairs_of_folders(predictions, truths)
-    out = predictions.resolve().with_name(predictions.resolve().name + "-evaluation")
     about = {"predictions": str(predictions), "ground_truth": str(truths)}
-    return Comparison(pairs, f"{predictions} against {truths}", out, about)
+    return Comparison(pairs, f"{predictions} against {truths}", beside(predictions), about)
+
+
+def beside(folder: Path) -> Path:
+    """Where the results of a user's folder go: beside it, never into it."""
+    return folder.resolve().with_name(folder.resolve().name + "-evaluation")
 
 
 def pairs_of_run(
@@ -121,7 +125,7 @@ def pairs_of_run(
     config = read_run_config(run.existing().config_file).data
     path = data or config.path
     shapes = open_shapes(path)
-    made = {str(entry["name"]): entry for entry in _read_manifest(run, split)["shapes"]}
+    made = {str(entry["name"]): entry for entry in read_manifest(run, split)["shapes"]}
     truths = None if truth_folder is None else files_by_name(truth_folder, TRUTH_SUFFIXES)
     pairs = []
     indices, failed = all_members(shapes, split, config.categories)
@@ -146,7 +150,8 @@ def pairs_of_folders(predictions: Path, truths: Path) -> list[Pair]:
     if not predicted.keys() & true.keys():
         raise ValueError(
             f"no file below {predictions} is named like one below {truths}: for example "
-            f"{next(iter(predicted))} and {next(iter(true))}; names have to match, suffixes need not"
+            f"{next(iter(predicted))} and {next(iter(true))}; names have to match, suffixes need not. To compare the "
+            "folders as sets, whatever the names: --protocol generative lfd"
         )
     pairs = []
     for name in sorted(predicted.keys() | true.keys()):
@@ -220,13 +225,22 @@ def _with_prediction(pair: Pair, entry: dict[str, Any] | None, folder: Path) -> 
     return replace(pair, prediction=folder / str(entry.get("file")))
 
 
-def _read_manifest(run: RunDir, split: str) -> dict[str, Any]:
-    """What generate.py says that it made: with what, and `shapes`, a list of entries that have a name."""
+def made_with(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest says about all its shapes alike."""
+    return {key: value for key, value in manifest.items() if isinstance(value, str | int | float)}
+
+
+def read_manifest(run: RunDir, split: str) -> dict[str, Any]:
+    """What generate.py says that it made: with what, and `shapes`, a list of entries that have a name.
+
+    `split`: also "samples". Raises FileNotFoundError that names the command that makes them.
+    """
     file = manifest_file(run.meshes(split))
     if not file.is_file():
+        samples = split == SAMPLES
+        what, option = ("as samples", "--samples 100") if samples else (f"for split '{split}'", f"--split {split}")
         raise FileNotFoundError(
-            f"{file} does not exist: nothing was generated for split '{split}'; "
-            f"run: python generate.py --run {run.path} --split {split}"
+            f"{file} does not exist: nothing was generated {what}; run: python generate.py --run {run.path} {option}"
         )
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))

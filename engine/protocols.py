@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.light_field_protocol import LightFieldProtocol
 from engine.mask_protocol import MaskProtocol
 from engine.metrics import Combine
 
@@ -19,7 +20,7 @@ IouDomain = Literal["boxes", "cube"]
 
 METRICS = ("chamfer", "chamfer_l1", "chamfer_l2", "normal_consistency", "signed_normal_agreement", "f_score", "iou")
 FLAGS = ("watertight",)
-LOWER_IS_BETTER = frozenset({"chamfer", "chamfer_l1", "chamfer_l2", "asd", "assd", "hd95", "hd"})
+LOWER_IS_BETTER = frozenset({"chamfer", "chamfer_l1", "chamfer_l2", "asd", "assd", "hd95", "hd", "lfd"})
 NO_BETTER = frozenset({"volume", "predicted_volume"})
 
 
@@ -187,28 +188,49 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
-MASKS = MaskProtocol().name
-KNOWN = (*PROTOCOLS, MASKS)
-AnyProtocol = Protocol | MaskProtocol
+MASKS, LIGHT_FIELD, GENERATIVE = MaskProtocol().name, LightFieldProtocol().name, "generative"
+OF_SETS = (GENERATIVE, LIGHT_FIELD)  # these judge a set of shapes against another; lfd pairs of shapes too
+KNOWN = (*PROTOCOLS, LIGHT_FIELD, GENERATIVE, MASKS)
+AnyProtocol = Protocol | LightFieldProtocol | MaskProtocol
 
 
 def find_protocol(name: str) -> Protocol:
     """The protocol for surfaces of that name. Raises ValueError that names the known ones and the nearest."""
     if name in PROTOCOLS:
         return PROTOCOLS[name]
+    raise unknown(name)
+
+
+def unknown(name: str) -> ValueError:
+    """The error of a name that is no protocol; it names the known ones and the nearest."""
     close = difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.4)
     hint = f", did you mean '{close[0]}'?" if close else "."
-    raise ValueError(f"unknown protocol '{name}'{hint} Known protocols: {', '.join(KNOWN)}")
+    return ValueError(f"unknown protocol '{name}'{hint} Known protocols: {', '.join(KNOWN)}")
 
 
-def find_protocols(names: Sequence[str], *, tolerance: float | None = None) -> list[Protocol] | list[MaskProtocol]:
-    """Protocols by name, each once, in the order given. `tolerance`: of masks, in mm.
+def find_protocols(names: Sequence[str], *, tolerance: float | None = None) -> list[AnyProtocol]:
+    """Protocols of pairs by name, each once, in the order given. `tolerance`: of masks, in mm.
 
-    ValueError when masks, which are judged on other files, stand beside others.
+    ValueError when masks, which are judged on other files, or sets stand among them.
     """
     unique = list(dict.fromkeys(names))
     if unique == [MASKS]:
         return [MaskProtocol() if tolerance is None else MaskProtocol(tolerance)]
     if MASKS in unique:
         raise ValueError(f"protocol {MASKS} judges masks, {unique} meshes too: run it on its own")
-    return [find_protocol(name) for name in unique]
+    if GENERATIVE in unique:
+        raise ValueError(f"protocol {GENERATIVE} judges one set of shapes against another: add --samples")
+    return [LightFieldProtocol() if name == LIGHT_FIELD else find_protocol(name) for name in unique]
+
+
+def protocols_of_sets(names: Sequence[str]) -> list[str]:
+    """Names of protocols that judge sets, each once, in the order given. ValueError for those of pairs."""
+    for name in names:
+        if name not in KNOWN:
+            raise unknown(name)
+        if name not in OF_SETS:
+            raise ValueError(
+                f"protocol {name} compares shapes with their own ground truth, and sets of shapes (--samples, or "
+                f"--protocol {GENERATIVE}) have none: only {' and '.join(OF_SETS)} judge sets; run {name} on its own"
+            )
+    return list(dict.fromkeys(names))

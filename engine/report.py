@@ -4,23 +4,30 @@ Nothing is fetched from anywhere when the page is opened, and every name is esca
 here they are only shown.
 """
 
-import base64
 import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from data_processing import views
-from data_processing.files import write_text
 from data_processing.meshes import TriangleMesh, read_mesh
 from engine.mask_pictures import LEGEND, slices_of
 from engine.pairs import Pair
 from engine.protocols import FLAGS, LOWER_IS_BETTER, NO_BETTER
-from engine.report_style import SCRIPT, STYLE
+from engine.report_page import (
+    PICTURE_SIZE,
+    chosen,
+    image,
+    picture_of,
+    quoted,
+    settings_table,
+    sort_buttons,
+    tile,
+    write_page,
+)
 
 LABELS = {
     "chamfer": "Chamfer",
@@ -30,6 +37,7 @@ LABELS = {
     "signed_normal_agreement": "Normals, signed",
     "f_score": "F-score",
     "iou": "IoU",
+    "lfd": "LFD",
     "watertight": "Watertight",
     "dice": "Dice",
     "nsd": "Surface Dice",
@@ -40,7 +48,7 @@ LABELS = {
     "volume": "Volume",
     "predicted_volume": "Predicted volume",
 }
-PICTURE_SIZE = 240
+SORT_BY = {"worst": "worst first", "best": "best first", "name": "by name"}
 Evaluation = dict[str, Any]
 
 
@@ -70,47 +78,35 @@ def write_report(
         _failures(evaluations),
         "".join(_category_table(evaluation) for evaluation in evaluations),
         f"<section><h2>{sides}</h2><p>{shown} shapes, worst first by "
-        f"{LABELS[_first(evaluations[0])]} ({html.escape(evaluations[0]['protocol'])}). {_sort_buttons()}</p>"
+        f"{LABELS[_first(evaluations[0])]} ({html.escape(evaluations[0]['protocol'])}). {sort_buttons(SORT_BY)}</p>"
         f'<div class="cards">{cards}</div></section>'
         if pictures
         else "",
         "".join(_shape_table(evaluation) for evaluation in evaluations),
         "".join(_settings(evaluation) for evaluation in evaluations),
     ]
-    write_text(
-        path,
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
-        + "\n".join(body)
-        + f"\n<script>{SCRIPT}</script></body></html>\n",
-    )
+    write_page(path, body, title=title)
 
 
 def chosen_pairs(pairs: Sequence[Pair], evaluation: Evaluation, *, most: int) -> list[Pair]:
     """At most `most` pairs, worst first; failed shapes are the worst of all."""
     badness = {row["name"]: _badness(row, evaluation) for row in evaluation["per_shape"]}
     ordered = sorted(pairs, key=lambda pair: (-badness[pair.name], pair.name))
-    if len(ordered) <= most:
-        return ordered
-    third = most // 3
-    middle = ordered[third : len(ordered) - third]
-    between = np.linspace(0, len(middle) - 1, most - 2 * third).round().astype(int)
-    return ordered[:third] + [middle[i] for i in between] + ordered[len(ordered) - third :]
+    return chosen(ordered, most=most)
 
 
 def card(pair: Pair, rows: Sequence[Evaluation], evaluations: Sequence[Evaluation], *, up: views.Up) -> str:
     """Both sides of one shape and its numbers under every protocol."""
     failed = rows[0]["status"] != "done"
     if "tolerance_mm" in evaluations[0]["settings"]:
-        pictures = _image(slices_of(pair, size=PICTURE_SIZE), "slices of both masks", wide=True)
+        pictures = image(slices_of(pair, size=PICTURE_SIZE), "slices of both masks", wide=True)
     else:
         truth, reconstruction = pictures_of(pair, up=up)
-        pictures = f'<div class="pair">{_image(truth, "ground truth")}{_image(reconstruction, "reconstruction")}</div>'
+        pictures = f'<div class="pair">{image(truth, "ground truth")}{image(reconstruction, "reconstruction")}</div>'
     key = f"{_badness(rows[0], evaluations[0]):.9g}".replace("inf", "Infinity")
     numbers = "".join(_numbers(row, evaluation) for row, evaluation in zip(rows, evaluations, strict=True))
     return (
-        f'<figure data-badness="{key}" data-name="{html.escape(pair.name, quote=True)}"'
+        f'<figure data-badness="{key}" data-name="{quoted(pair.name)}"'
         f"{' class=bad' if failed else ''}>"
         f"{pictures}<figcaption><b>{html.escape(pair.name)}</b>"
         + (f'<p class="reason">failed: {html.escape(rows[0]["reason"])}</p>' if failed else f"<dl>{numbers}</dl>")
@@ -127,7 +123,8 @@ def pictures_of(pair: Pair, *, up: views.Up) -> tuple[NDArray[np.uint8] | None, 
     if first is None:
         return None, None
     frame = views.frame_around(*first.bounds())
-    return _picture(truth, frame, up), _picture(reconstruction, frame, up)
+    shown = [None if mesh is None else picture_of(mesh, up=up, frame=frame) for mesh in (truth, reconstruction)]
+    return shown[0], shown[1]
 
 
 def _loaded(load: Any) -> TriangleMesh | None:
@@ -135,22 +132,6 @@ def _loaded(load: Any) -> TriangleMesh | None:
         return load()
     except (ValueError, OSError):  # the reason is in the row of the shape
         return None
-
-
-def _picture(mesh: TriangleMesh | None, frame: views.Frame, up: views.Up) -> NDArray[np.uint8] | None:
-    if mesh is None:
-        return None
-    return views.render(mesh, [views.THREE_QUARTER], size=PICTURE_SIZE, frame=frame, up=up, supersampling=2)[0]
-
-
-def _image(picture: NDArray[np.uint8] | None, what: str, *, wide: bool = False) -> str:
-    if picture is None:
-        return f'<div class="none">no {what}</div>'
-    done, data = cv2.imencode(".png", picture)
-    assert done
-    source = base64.b64encode(data.tobytes()).decode()
-    kind, width = (' class="wide"', picture.shape[1]) if wide else ("", PICTURE_SIZE)
-    return f'<img{kind} alt="{what}" width="{width}" height="{PICTURE_SIZE}" src="data:image/png;base64,{source}">'
 
 
 def _first(evaluation: Evaluation) -> str:
@@ -186,14 +167,15 @@ def _number(key: str, value: float | bool | None) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:#.4g}" if key in LOWER_IS_BETTER | NO_BETTER else f"{value:.3f}"
+    if key not in LOWER_IS_BETTER | NO_BETTER:
+        return f"{value:.3f}"
+    return f"{value:.0f}" if 1e3 <= abs(value) < 1e7 else f"{value:#.4g}"
 
 
 def _summary(evaluation: Evaluation) -> str:
     settings = evaluation["settings"]
     tiles = "".join(
-        f"<div><span>{_number(key, evaluation['mean'][key])}</span>mean {LABELS[key]}"
-        f"<small>{html.escape(settings['units'][key])}</small></div>"
+        tile(_number(key, evaluation["mean"][key]), f"mean {LABELS[key]}", settings["units"][key])
         for key in settings["published_metrics"]
     )
     failed = evaluation["failed_count"]
@@ -208,7 +190,7 @@ def _summary(evaluation: Evaluation) -> str:
 def _conditions(settings: Evaluation) -> str:
     if "tolerance_mm" in settings:
         return f"surfaces within {settings['tolerance_mm']:g} mm count as equal"
-    return f"{settings['points']:,} points, seed {settings['seed']}"
+    return f"{settings['points']:,} points, seed {settings['seed']}" if "points" in settings else settings["scale"]
 
 
 def _columns(evaluation: Evaluation) -> list[str]:
@@ -275,7 +257,7 @@ def _heads(evaluation: Evaluation) -> str:
         arrow = "" if key in FLAGS or key in NO_BETTER else " ↓" if key in LOWER_IS_BETTER else " ↑"
         unit = settings["units"].get(key, "closed, consistently oriented")
         published = ' class="published"' if key in settings["published_metrics"] else ""
-        heads.append(f'<th{published} title="{html.escape(unit, quote=True)}">{LABELS[key]}{arrow}</th>')
+        heads.append(f'<th{published} title="{quoted(unit)}">{LABELS[key]}{arrow}</th>')
     return "".join(heads)
 
 
@@ -291,20 +273,4 @@ def _settings(evaluation: Evaluation) -> str:
     settings = dict(evaluation["settings"])
     units = {f"unit of {LABELS[key]}": unit for key, unit in settings.pop("units").items()}
     undefined = {f"{LABELS[key]}: shapes without it": count for key, count in evaluation["undefined"].items()}
-    rows = "".join(
-        f"<tr><th>{html.escape(str(key)).replace('_', ' ')}</th><td>{html.escape(_plain(value))}</td></tr>"
-        for key, value in (settings | units | undefined).items()
-    )
-    return (
-        f"<details><summary>Settings and units, protocol {html.escape(evaluation['protocol'])}</summary>"
-        f'<table class="settings"><tbody>{rows}</tbody></table></details>'
-    )
-
-
-def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _sort_buttons() -> str:
-    names = {"worst": "worst first", "best": "best first", "name": "by name"}
-    return "".join(f'<button type="button" data-sort="{key}">{text}</button>' for key, text in names.items())
+    return settings_table(evaluation["protocol"], settings | units | undefined)

@@ -30,11 +30,23 @@ details, section { overflow-x: auto; }
 details { margin-top: 22px; }
 summary { cursor: pointer; font-weight: 600; font-size: 16px; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 16px; }
+.triples { grid-template-columns: repeat(auto-fill, minmax(460px, 1fr)); }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
 figure.bad { border-color: var(--bad); }
 .pair { display: grid; grid-template-columns: 1fr 1fr; }
 .pair > * { width: 100%; height: auto; aspect-ratio: 1; display: block; }
 .pair > :first-child { border-right: 1px solid var(--line); }
+.several { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); }
+.several > div + div { border-left: 1px solid var(--line); }
+.several img { width: 100%; height: auto; aspect-ratio: 1; display: block; }
+.several small { display: block; padding: 4px 8px 8px; font-size: 12px; overflow-wrap: anywhere; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(420px, 1fr)); gap: 24px; }
+.charts h3 { font-size: 15px; margin: 0; }
+svg { width: 100%; font-size: 12px; fill: var(--soft); }
+svg .bars { fill: var(--mark); opacity: 0.55; }
+svg path { fill: none; stroke: var(--ink); stroke-width: 1.6; }
+svg line { stroke-dasharray: 4 3; stroke: var(--mark); stroke-width: 1.5; }
+svg line.of-references { stroke: var(--ink); }
 .wide { width: 100%; height: auto; display: block; }
 .none { display: grid; place-items: center; color: var(--soft); background: var(--panel); }
 figcaption { padding: 8px 12px 10px; border-top: 1px solid var(--line); font-size: 13px; overflow-wrap: anywhere; }

@@ -16,8 +16,7 @@ import numpy as np
 
 from data_processing.files import write_text
 from engine.evaluation import Draws, Row
-from engine.mask_protocol import MaskProtocol
-from engine.protocols import AnyProtocol
+from engine.protocols import AnyProtocol, Protocol
 
 
 def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: Draws, *, split: str | None, about: Row) -> Row:
@@ -60,7 +59,7 @@ def medians(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, float | None]
 
 def describe(protocol: AnyProtocol, draws: Draws) -> Row:
     """What has to stand beside every number."""
-    if isinstance(protocol, MaskProtocol):
+    if not isinstance(protocol, Protocol):
         return protocol.describe()
     return {
         "points": draws.surface_count(protocol),
@@ -111,7 +110,7 @@ def table(evaluation: Row) -> str:
         f"{'':{width}}{'n':>6}{'failed':>8}" + "".join(f"{key:>{_wide(key)}}" for key in keys),
     ]
     for name, values in lines:
-        numbers = "".join(f"{_short(values[key]):>{_wide(key)}}" for key in keys)
+        numbers = "".join(f"{short(values[key]):>{_wide(key)}}" for key in keys)
         text.append(f"{name:{width}}{values['n']:>6}{values['failed_count']:>8}{numbers}")
     text += [f"failed: {failure['name']}: {failure['reason']}" for failure in evaluation["failed"]]
     return "\n".join(text)
@@ -120,6 +119,8 @@ def table(evaluation: Row) -> str:
 def _conditions(settings: Row) -> str:
     if "tolerance_mm" in settings:
         return f"distances in mm; nsd within {settings['tolerance_mm']:g} mm"
+    if "points" not in settings:
+        return str(settings["scale"])
     return f"{settings['points']:,} points, seed {settings['seed']}; chamfer: {settings['units']['chamfer']}"
 
 
@@ -136,8 +137,9 @@ def _wide(key: str) -> int:
     return max(10, len(key) + 2)
 
 
-def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+def short(value: float | None) -> str:
+    """A number for the terminal: four digits, a dash where there is none."""
+    return "-" if value is None else f"{value:.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def _values(rows: Sequence[Row], key: str) -> list[float]:
