@@ -6,7 +6,7 @@ runs/NAME/
   checkpoints/           last.pt, best.pt, step-00001000.pt
   codes.npz              codes of a frozen autoencoder, where the model trains on them
   logs/                  TensorBoard
-  meshes/SPLIT/NAME.ply  generated meshes, manifest.json
+  meshes/SPLIT/NAME.ply  generated meshes, manifest.json; SPLIT may be input, samples, or A-to-B of a walk
   evaluation/            SPLIT-PROTOCOL.{json,csv}, report.html
 """
 

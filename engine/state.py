@@ -73,7 +73,7 @@ def _refuse_other_initial(file: Path, saved: Mapping[str, Any], model: Mapping[s
     began, now = saved.get("init_hash"), model.get("init_hash")
     if began != now:
         raise ValueError(
-            f"{file} was trained on codes of the autoencoder {began}; {model.get('init_from')} is now {now}: it changed "
+            f"{file} was trained on codes of autoencoder {began}; {model.get('init_from')} is now {now}: it changed "
             "since. Put the old one back, or start a new run (another name) on the new one"
         )
 
