@@ -14,11 +14,12 @@ from engine.config import RunConfig, read_run_config
 from engine.contract import Model, TrainsOnCodes
 from engine.run_dir import RunDir
 from ifnet import model as ifnet
-from imnet import autoencoder, latent_gan
+from imnet import autoencoder, latent_gan, single_view
 
 MODELS: dict[str, tuple[type, type]] = {
     "imnet_autoencoder": (autoencoder.Config, autoencoder.Autoencoder),
     "imnet_latent_gan": (latent_gan.Config, latent_gan.LatentGAN),
+    "imnet_single_view": (single_view.Config, single_view.SingleView),
     "ifnet": (ifnet.Config, ifnet.IFNet),
 }
 
