@@ -86,10 +86,9 @@ class ImageEncoder(nn.Module):
         self.first = nn.Conv2d(1, channels[0], 7, stride=2, padding=3, bias=False)  # 128 > 64
         self.first_norm = Norm(channels[0])
         widths = [channels[0], *(width for width in channels for _ in range(BLOCKS_PER_WIDTH))]
-        halving = range(BLOCKS_PER_WIDTH, len(widths), BLOCKS_PER_WIDTH)
-        self.blocks = nn.ModuleList(  # 64 > 8
-            Block(a, b, stride=2 if number in halving else 1)
-            for number, (a, b) in enumerate(itertools.pairwise(widths))
+        strides = [1] * BLOCKS_PER_WIDTH + ([2] + [1] * (BLOCKS_PER_WIDTH - 1)) * (len(channels) - 1)  # 64 > 8
+        self.blocks = nn.ModuleList(
+            Block(a, b, stride=stride) for (a, b), stride in zip(itertools.pairwise(widths), strides, strict=True)
         )
         self.narrowing = nn.Conv2d(channels[-1], channels[-1], 4, stride=2, padding=1, bias=False)  # 8 > 4
         self.narrowing_norm = Norm(channels[-1])
