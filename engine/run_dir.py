@@ -4,6 +4,8 @@ runs/NAME/
   config.yaml            resolved config
   preparation.json       how the data set was made: read back for the user's own files
   checkpoints/           last.pt, best.pt, step-00001000.pt
+  calibration.json       scores of clean masks that the model never saw, of a prior of organ masks (outliers)
+  judge.npz              what those scores are computed with
   codes.npz              codes of a frozen autoencoder, where the model trains on them
   logs/                  TensorBoard
   meshes/SPLIT/NAME.ply  generated meshes, manifest.json; SPLIT may be input, samples, or A-to-B of a walk
@@ -44,6 +46,14 @@ class RunDir:
     @property
     def codes_file(self) -> Path:
         return self.path / "codes.npz"
+
+    @property
+    def calibration_file(self) -> Path:
+        return self.path / "calibration.json"
+
+    @property
+    def judge_file(self) -> Path:
+        return self.path / "judge.npz"
 
     @property
     def logs(self) -> Path:

@@ -1,0 +1,101 @@
+"""A mask in the cube of its prior, on the one grid that judgement works on, whatever it was read from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.ndimage
+import torch
+from numpy.typing import NDArray
+
+from data_processing.bits import unpack_bits
+from data_processing.coordinates import Normalisation
+from data_processing.prepare import DataConfig
+from data_processing.sampling import max_pool
+from data_processing.scan_masks import ScanMask, mask_to_cube
+from data_processing.solid_cells import solid_cells
+from data_processing.storage import ShapeSet
+
+GRID = 128  # cells along an edge of the cube
+INSIDE = 0.5
+FINEST = 256  # as data sets are made
+
+
+@dataclass(frozen=True, eq=False)
+class CubeMask:
+    """Occupancy in the cube, and where it lies in the world.
+
+    `visible_RRR`: cells in the field of view; None where all are. `touched`: faces of the field of view it reaches.
+    """
+
+    occupancy_RRR: NDArray[np.bool_]  # (128, 128, 128)
+    to_world: NDArray[np.float64]  # 4x4: cube -> RAS mm
+    touched: tuple[str, ...] = ()
+    visible_RRR: NDArray[np.bool_] | None = None
+
+    @property
+    def spacing(self) -> float:
+        """Edge of a cell in mm."""
+        return float(np.linalg.norm(self.to_world[:3, 0])) / len(self.occupancy_RRR)
+
+
+def cube_mask(mask: ScanMask, config: DataConfig, *, device: torch.device | str = "cpu") -> CubeMask:
+    """A mask cut from a scan, as the run's data set holds its shapes.
+
+    Raises ValueError where it does not fit into the cube of a fixed length.
+    """
+    by: Normalisation = config.normalisation.by
+    share, to_world = mask_to_cube(mask, FINEST, by=by, length=config.normalisation.length, device=device)
+    solid = solid_cells((share > INSIDE).to(torch.uint8), GRID, keep_thin=config.inside.thin == "keep")
+    visible = _visible(mask, to_world) if mask.touched else None
+    return CubeMask(solid.cpu().numpy().astype(bool), to_world, mask.touched, visible)
+
+
+def stored_mask(shapes: ShapeSet, index: int) -> CubeMask:
+    """A shape of a data set. ValueError when it was prepared without `grids: [..., 128]`."""
+    field = f"grid_{GRID}"
+    if GRID not in shapes.layout.grids:
+        raise ValueError(
+            f"{shapes.path} has no {GRID}^3 solids to judge: prepare it with contents.grids holding {GRID}; it has "
+            f"{list(shapes.layout.grids) or 'none'}"
+        )
+    bits = torch.from_numpy(shapes.packed(index, [field])[field])
+    occupancy = unpack_bits(bits).view((GRID,) * 3).numpy().astype(bool)
+    return CubeMask(occupancy, shapes.to_world(index))
+
+
+def centred(occupancy: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A mask on a grid of any size, its box in the middle of the judged grid. ValueError where it does not fit."""
+    result = np.zeros((GRID,) * 3, dtype=bool)
+    boxes = scipy.ndimage.find_objects(occupancy.view(np.uint8))
+    if not boxes:
+        return result
+    inner = occupancy[boxes[0]]
+    if max(inner.shape) > GRID:
+        raise ValueError(f"a mask of {inner.shape} cells does not fit into a cube of {GRID}")
+    start = [(GRID - size) // 2 for size in inner.shape]
+    result[tuple(slice(s, s + n) for s, n in zip(start, inner.shape, strict=True))] = inner
+    return result
+
+
+def network_input(occupancy: NDArray[np.bool_], kind: str, resolution: int, *, keep_thin: bool) -> torch.Tensor:
+    """What a prior is shown of a mask: (1, R, R, R) float32. ValueError for priors that are shown something else."""
+    grid = torch.from_numpy(occupancy.astype(np.uint8))
+    if kind == "voxels":
+        return max_pool(grid, resolution)[None].float()
+    if kind not in ("solid", "deformed"):
+        raise ValueError(f"a prior of masks is shown solids (data.input.kind solid or deformed); this one: {kind}")
+    if resolution > GRID:
+        raise ValueError(f"masks are judged at {GRID}^3; the prior wants {resolution}^3")
+    return solid_cells(grid, resolution, keep_thin=keep_thin)[None].float()
+
+
+def _visible(mask: ScanMask, to_world: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Cells of the cube whose centres lie in the field of view of the scan."""
+    to_index = np.linalg.inv(mask.scan.affine) @ to_world
+    centres = (np.arange(GRID) + 0.5) / GRID - 0.5
+    inside = np.ones((GRID,) * 3, dtype=bool)
+    for row, size in zip(to_index[:3], mask.scan.shape, strict=True):
+        x, y, z = (weight * centres for weight in row[:3])
+        index = x[:, None, None] + y[None, :, None] + z[None, None] + row[3]
+        inside &= (index >= -0.5) & (index <= size - 0.5)
+    return inside
