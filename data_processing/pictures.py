@@ -43,7 +43,7 @@ LEAST_OBJECT = 8  # pixels along its longer side
 LEAST_FILL = 0.1
 OPAQUE = 250  # alpha from here on everywhere: no alpha worth the name
 FAINT = 13  # alpha below is not part of the object
-BORDER_SHARE = 0.75  # of the border that must have the background's colour: the rest may be the object
+BORDER_SHARE = 0.6  # of the border that must have the background's colour: the rest may be the object
 SPECK = 0.002  # smaller parts, of all that stands out, are noise
 
 
