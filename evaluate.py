@@ -54,10 +54,10 @@ def compare(options: argparse.Namespace) -> int:
 def judge(options: argparse.Namespace) -> int:
     """A set of samples against a set of references."""
     protocols, settings = protocols_of_sets(options.protocol), generative_settings(options)
-    sets = sets_of(options)
+    device, sets = resolve_device(options.device), sets_of(options)
     out = options.out or sets.out
     out.mkdir(parents=True, exist_ok=True)
-    machine = Machine(resolve_device(options.device), options.workers, out / LIGHT_FIELDS)
+    machine = Machine(device, options.workers, out / LIGHT_FIELDS)
     evaluations = evaluate_sets(sets, protocols, settings, machine)
     for evaluation in evaluations:
         write_json(sets.result_file(out, evaluation["protocol"], ".json"), evaluation)

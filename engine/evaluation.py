@@ -119,19 +119,23 @@ def _evaluate_surfaces(
         return [failed_row(pair, str(error))] * len(protocols)
     rows = []
     for protocol in protocols:
+        values: Row
         try:
             if isinstance(protocol, LightFieldProtocol):
                 values = {"lfd": light_field_distance(prediction, truth, light_fields)}
             else:
-                values = compare(prediction, truth, protocol, draws, name=pair.name, watertight=watertight)
-            rows.append(
-                {"name": pair.name, "category": pair.category, "status": "done", "reason": ""}
-                | {key: None if math.isnan(value) else value for key, value in values.items()}
-                | {"watertight": watertight, "ground_truth": truth.kind}
-            )
+                values = _defined(compare(prediction, truth, protocol, draws, name=pair.name, watertight=watertight))
+                values["watertight"] = watertight
+            done = {"name": pair.name, "category": pair.category, "status": "done", "reason": ""}
+            rows.append(done | values | {"ground_truth": truth.kind})
         except (ValueError, OSError) as error:
             rows.append(failed_row(pair, str(error)))
     return rows
+
+
+def _defined(values: dict[str, float]) -> Row:
+    """None where a metric cannot be told."""
+    return {key: None if math.isnan(value) else value for key, value in values.items()}
 
 
 def load_pair(pair: Pair) -> tuple[TriangleMesh, GroundTruth]:

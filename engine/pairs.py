@@ -170,7 +170,8 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder} does not exist")
-    known, found, inputs = set(suffixes), dict[str, Path](), _inputs_in(folder)
+    inputs = {str(entry["input_file"]) for entry in entries_in(folder) if "input_file" in entry}
+    known, found = set(suffixes), dict[str, Path]()
     for path in sorted(folder.rglob("*")):
         below, suffix = path.relative_to(folder), voxel_suffix(path)
         hidden = is_temporary(path) or any(part.startswith(".") for part in below.parts)
@@ -186,13 +187,13 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     return found
 
 
-def _inputs_in(folder: Path) -> set[str]:
-    """Paths below the folder of the inputs that its manifest names; none where there is no manifest of ours."""
+def entries_in(folder: Path) -> list[dict[str, Any]]:
+    """What the manifest of a folder says of its shapes; nothing where there is no manifest of ours."""
     try:
         shapes = json.loads(manifest_file(folder).read_bytes())["shapes"]
-        return {str(entry["input_file"]) for entry in shapes if "input_file" in entry}
+        return [entry for entry in shapes if isinstance(entry, dict)]
     except (OSError, ValueError, KeyError, TypeError):
-        return set()
+        return []
 
 
 def inside_settings(shapes: ShapeSet) -> InsideSettings:

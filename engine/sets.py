@@ -18,7 +18,7 @@ from data_processing.meshes import MESH_SUFFIXES
 from data_processing.storage import ShapeSet
 from engine.config import read_run_config
 from engine.ground_truth import TRUTH_SUFFIXES, GroundTruth, MeshTruth, truth_of_shape
-from engine.pairs import SAMPLES, FileTruth, Truth, beside, files_by_name, made_with, opened, read_manifest
+from engine.pairs import SAMPLES, FileTruth, Truth, beside, entries_in, files_by_name, made_with, opened, read_manifest
 from engine.run_dir import RunDir, manifest_file
 
 MOST_TRAINING_SHAPES = 5000
@@ -149,7 +149,9 @@ def _of_manifest(manifest: dict[str, Any], folder: Path) -> list[Member]:
 
 
 def _of_folder(folder: Path, suffixes: frozenset[str]) -> list[Member]:
-    return [Member(name, FileTruth(path)) for name, path in files_by_name(folder, suffixes).items()]
+    members = [Member(name, FileTruth(path)) for name, path in files_by_name(folder, suffixes).items()]
+    failed = [entry for entry in entries_in(folder) if entry.get("status") == "failed"]
+    return members + [Member(str(entry.get("name")), None, str(entry.get("reason"))) for entry in failed]
 
 
 def _at_most(members: list[Member], most: int, seed: int) -> tuple[list[Member], str]:

@@ -8,11 +8,13 @@ import pytest
 import torch
 import trimesh
 
-from data_processing.meshes import TriangleMesh, is_watertight, write_mesh
+from data_processing.meshes import TriangleMesh, is_watertight, read_mesh, write_mesh
+from data_processing.point_clouds import PointCloud, write_cloud
 from engine.evaluation import Draws, compare, evaluate_pair, evaluate_pairs
 from engine.ground_truth import MeshTruth
-from engine.pairs import Pair, pairs_of_folders
+from engine.pairs import FileTruth, Pair, pairs_of_folders
 from engine.protocols import METRICS, PROTOCOLS, find_protocol, find_protocols
+from engine.report import write_report
 from engine.summary import summarise, table, write_csv, write_json
 
 FEW = Draws(seed=3, points=4000, iou_points=20_000)
@@ -204,3 +206,27 @@ def test_a_pair_without_a_side_is_a_failed_row():
 def test_draws_refuse_a_count_below_one():
     with pytest.raises(ValueError, match="at least 1, got 0"):
         Draws(points=0)
+
+
+def test_light_field_distances_of_pairs(examples, tmp_path):
+    """Numbers of the published program between two chairs; of a cloud nobody can tell, by points one can."""
+    first, second = (examples / "chair" / f"BlendSwap_CC_0_{name}.ply" for name in ("93_Chair", "114_Chair"))
+    write_cloud(tmp_path / "cloud.ply", PointCloud(read_mesh(first).vertices, None))
+    truths = (second, first, tmp_path / "cloud.ply")
+    pairs = [Pair(str(number), "chair", first, FileTruth(path)) for number, path in enumerate(truths)]
+    protocols = find_protocols(["lfd", "imnet"])
+    draws = Draws(points=200, iou_points=50)
+    rows = evaluate_pairs(pairs, protocols, draws, light_fields=tmp_path / "kept", progress=False)
+    assert rows["lfd"][0]["lfd"] == pytest.approx(6924, abs=3)
+    assert rows["lfd"][1]["lfd"] == 0
+    assert "no silhouettes" in rows["lfd"][2]["reason"]
+    assert [row["status"] for row in rows["imnet"]] == ["done"] * 3
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+    evaluation = summarise(rows["lfd"], protocols[0], draws, split=None, about={})
+    assert (evaluation["n"], evaluation["failed_count"]) == (2, 1)
+    assert evaluation["mean"]["lfd"] == rows["lfd"][0]["lfd"] / 2
+    assert "lfd: each mesh by itself" in table(evaluation)
+    write_csv(tmp_path / "lfd.csv", evaluation)
+    assert [row["lfd"] for row in csv.DictReader((tmp_path / "lfd.csv").open())][1:] == ["0.0", ""]
+    write_report(tmp_path / "report.html", [evaluation], pairs, title="chairs", pictures=1)
+    assert "mean LFD" in (tmp_path / "report.html").read_text()

@@ -5,7 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
+from data_processing.meshes import read_mesh
 from engine.light_field import contour_kernels as kernels
+from engine.light_field.silhouettes import silhouettes
+from tests.data_processing.solids import ball, joined
 from tests.engine import light_field_plain as plain
 from tests.engine.light_field_golden import Golden
 
@@ -137,6 +140,21 @@ def test_random_floaters_are_joined_as_a_second_implementation_does():
         np.testing.assert_array_equal(kernels.outline(image), contour)
         seen.add(steps)
     assert 3 in seen
+
+
+def test_real_meshes_with_floaters_are_traced_as_a_second_implementation_does(examples):
+    """A chair, a speck below it, where the walk begins, and a ball behind it; views of all ten sets."""
+    chair = read_mesh(examples / "chair" / "Scopia_359_Children_chair.ply")
+    lower, upper = chair.bounds()
+    size = float((upper - lower).max())
+    balls = [ball(size * 0.02, lower - size * 0.05, 2), ball(size * 0.1, upper + size * 0.15, 2)]
+    images = silhouettes(joined(chair, *balls), device="cpu").numpy()[4::11]
+    repaired = 0
+    for image in images:
+        contour, steps = plain.outline(image)
+        np.testing.assert_array_equal(kernels.outline(image), contour)
+        repaired += steps > 0
+    assert repaired >= 5
 
 
 def test_nothing_is_grown_into_the_border():
