@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from data_processing.views import BACKGROUND
 from engine.sheets import sheet, tiles, write_animation, write_overview
@@ -39,10 +39,7 @@ def test_an_animation_goes_there_and_back(tmp_path: Path):
     pictures = np.linspace(10, 240, 4).astype(np.uint8)[:, None, None] * np.ones((1, 8, 8), dtype=np.uint8)
     write_animation(tmp_path / "walk.gif", pictures)
     with Image.open(tmp_path / "walk.gif") as animation:
-        greys = []
-        for number in range(animation.n_frames):
-            animation.seek(number)
-            greys.append(int(np.asarray(animation.convert("L"))[0, 0]))
+        greys = [int(np.asarray(frame.convert("L"))[0, 0]) for frame in ImageSequence.Iterator(animation)]
     assert len(greys) == 6
     np.testing.assert_allclose(greys, [10, 86, 163, 240, 163, 86], atol=2)
 
