@@ -1,0 +1,93 @@
+"""Views of a mesh for single-view reconstruction: milliseconds a picture of 137x137, and how far from many rays.
+
+Real chairs, their faces split until there are 100,000: 24 pictures each, the ray structure built anew for each chair.
+All at the same distance. Plain: 4x4 rays in every pixel of the picture, as reports are rendered.
+
+python -m tests.benchmarks.bench_views [--shapes 4]
+"""
+
+import argparse
+import functools
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import trimesh
+
+from data_processing.commandline import say
+from data_processing.contents import RenderingSettings
+from data_processing.coordinates import normalising_to_world
+from data_processing.meshes import TriangleMesh, read_mesh
+from data_processing.renderings import drawn_cameras
+from data_processing.views import MARGIN, Camera, Frame, photographs, render
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+FACES = 100_000
+SETTINGS = RenderingSettings()
+REFERENCE = 8  # rays along each edge of a pixel
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shapes", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+    files = sorted((EXAMPLES / "chair").glob("*.ply"))[:: 36 // arguments.shapes][: arguments.shapes]
+    rows: dict[str, list[tuple[float, float, float]]] = {}
+    for file in files:
+        mesh = split(read_mesh(file))
+        cameras, distance = cameras_of(mesh, file.stem)
+        exact = supersampled(mesh, cameras[:2], distance, REFERENCE).astype(float)
+        ways: dict[str, Callable[[], np.ndarray]] = {
+            "plain": functools.partial(supersampled, mesh, cameras, distance, 4),
+            "ours": functools.partial(photographs, mesh, cameras, [distance] * len(cameras), size=SETTINGS.size),
+        }
+        for name, way in ways.items():
+            wall, cpu, pictures = timed(way, arguments.repeats)
+            error = float(np.sqrt(np.square(pictures[:2] - exact).mean()))
+            rows.setdefault(name, []).append((wall, cpu, error))
+            say(f"{file.stem:32s} {len(mesh.faces):>7,} faces, {name}: {cpu:6.2f} CPU-ms a view, off by {error:.2f}")
+    for name, values in rows.items():
+        wall, cpu, error = (statistics.median(column) for column in zip(*values, strict=True))
+        say(f"{name}: medians {wall:.2f} ms wall, {cpu:.2f} CPU-ms a view; root mean square from many rays {error:.2f}")
+
+
+def split(mesh: TriangleMesh) -> TriangleMesh:
+    """In cube coordinates, each face cut in four until there are enough."""
+    mesh = mesh.transformed(np.linalg.inv(normalising_to_world(*mesh.bounds(), by="longest_edge", length=0.9)))
+    fine = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    while len(fine.faces) < FACES:
+        largest = np.argsort(-fine.area_faces)[: max(1, min(len(fine.faces), (FACES - len(fine.faces)) // 3 + 1))]
+        fine = fine.subdivide(face_index=largest)
+    return TriangleMesh(np.asarray(fine.vertices), np.asarray(fine.faces))
+
+
+def cameras_of(mesh: TriangleMesh, name: str) -> tuple[list[Camera], float]:
+    """As a data set has them, at the middle distance."""
+    radius = float(np.linalg.norm(np.ptp(np.stack(mesh.bounds()), axis=0)) / 2)
+    rows = drawn_cameras(SETTINGS, radius=radius, seed=0, name=name).tolist()
+    distance = sum(SETTINGS.distance) / 2 * radius
+    return [Camera(azimuth, elevation, SETTINGS.field_of_view) for azimuth, elevation, _ in rows], distance
+
+
+def supersampled(mesh: TriangleMesh, cameras: list[Camera], distance: float, rays: int) -> np.ndarray:
+    """With a frame that puts the cameras where they stand."""
+    sine = np.sin(np.radians(SETTINGS.field_of_view) / 2) / (1 + MARGIN)
+    return render(mesh, cameras, size=SETTINGS.size, frame=Frame(np.zeros(3), distance * sine), supersampling=rays)
+
+
+def timed(way: Callable[[], np.ndarray], repeats: int) -> tuple[float, float, np.ndarray]:
+    """Milliseconds a view, wall and CPU: medians."""
+    walls, cpus = [], []
+    for _ in range(repeats):
+        wall, cpu = time.perf_counter(), time.process_time()
+        pictures = way()
+        walls.append((time.perf_counter() - wall) / len(pictures) * 1e3)
+        cpus.append((time.process_time() - cpu) / len(pictures) * 1e3)
+    return statistics.median(walls), statistics.median(cpus), pictures
+
+
+if __name__ == "__main__":
+    main()
