@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from outliers.scores import Measured
 from outliers.shape_space import Components, fit_components, overlap
 from outliers.statistics import Mahalanobis, Tail, fit_mahalanobis, fit_tail, held_out
 
@@ -29,8 +30,9 @@ class Baselines:
     training_ND: NDArray[np.float32]
     tails: tuple[Tail, Tail]
 
-    def scores(self, features_NF: Array, distances_ND: NDArray[np.float32]) -> dict[str, Array]:
-        """(N,) of each detector, by shape features (N, 16) and signed distances (N, D) of shape_space.Frame."""
+    def scores(self, measured: Sequence[Measured]) -> dict[str, Array]:
+        """(N,) of each detector."""
+        features_NF, distances_ND = _parts(measured)
         deviations = np.abs(self.mahalanobis.standardised(features_NF))
         mahalanobis = self.mahalanobis.distances(features_NF)
         pca = off_components(self.components, distances_ND)
@@ -46,8 +48,9 @@ class Baselines:
         }
 
 
-def fit_baselines(features_NF: Array, distances_ND: NDArray[np.float32]) -> Baselines:
-    """Of clean training masks: shape features (N, 16), signed distances (N, D)."""
+def fit_baselines(measured: Sequence[Measured]) -> Baselines:
+    """Of clean training masks."""
+    features_NF, distances_ND = _parts(measured)
     left_out = held_out(features_NF, lambda others, rows: _fitted(others).distances(rows))
     off = held_out(distances_ND, lambda others, rows: off_components(fit_components(others), rows))
     return Baselines(
@@ -68,6 +71,7 @@ def _to_nearest(distances_D: NDArray[np.floating], training_ND: NDArray[np.float
     return min(1 - overlap(distances_D, other) for other in training_ND)
 
 
-def as_matrix(rows: Sequence[dict[str, float]]) -> Array:
-    """Rows of named numbers as a matrix, columns in the order of the first."""
-    return np.array([list(row.values()) for row in rows], dtype=np.float64)
+def _parts(measured: Sequence[Measured]) -> tuple[Array, NDArray[np.float32]]:
+    """Shape features (N, 16) and signed distances (N, D)."""
+    shape = [[value for name, value in one.numbers.items() if name.startswith("shape_")] for one in measured]
+    return np.array(shape, dtype=np.float64), np.stack([one.distances_D for one in measured])

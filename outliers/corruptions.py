@@ -20,7 +20,8 @@ Key = NDArray[np.float32]
 Severity = Literal["mild", "moderate"]
 TARGETS: dict[str, float] = {"mild": 0.95, "moderate": 0.88}
 TOLERANCE = 0.01  # of Dice, of what is searched and of what had no room
-STEPS = 24  # of a search
+STEPS = 16  # of a search
+NEAR = 0.002  # of the target: a search is done
 NEVER = np.float32(np.inf)
 
 
@@ -103,6 +104,8 @@ def _searched(mask: Mask, spoilt: Callable[[float], Mask], target: float, high: 
         reached = dice(tried, mask)
         if abs(reached - target) < error:
             best, error = tried, abs(reached - target)
+        if error < NEAR:
+            break
         low, high = (middle, high) if reached > target else (low, middle)
     return best
 

@@ -63,17 +63,29 @@ def stored_mask(shapes: ShapeSet, index: int) -> CubeMask:
     return CubeMask(occupancy, shapes.to_world(index))
 
 
-def centred(occupancy: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A mask on a grid of any size, its box in the middle of the judged grid. ValueError where it does not fit."""
-    result = np.zeros((GRID,) * 3, dtype=bool)
+def centring(occupancy: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The shift (3,) in cells that puts the box of a mask, on a grid of any size, into the middle of the judged grid.
+
+    ValueError where it does not fit; 0 of an empty mask.
+    """
     boxes = scipy.ndimage.find_objects(occupancy.view(np.uint8))
     if not boxes:
-        return result
-    inner = occupancy[boxes[0]]
-    if max(inner.shape) > GRID:
-        raise ValueError(f"a mask of {inner.shape} cells does not fit into a cube of {GRID}")
-    start = [(GRID - size) // 2 for size in inner.shape]
-    result[tuple(slice(s, s + n) for s, n in zip(start, inner.shape, strict=True))] = inner
+        return np.zeros(3, dtype=np.int64)
+    start = np.array([side.start for side in boxes[0]])
+    size = np.array([side.stop for side in boxes[0]]) - start
+    if size.max() > GRID:
+        raise ValueError(f"a mask of {tuple(size.tolist())} cells does not fit into a cube of {GRID}")
+    return np.asarray((GRID - size) // 2 - start, dtype=np.int64)
+
+
+def shifted(occupancy: NDArray[np.bool_], shift: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """A mask on a grid of any size, shifted onto the judged one; what leaves it is lost."""
+    result = np.zeros((GRID,) * 3, dtype=bool)
+    low = np.maximum(shift, 0)
+    high = np.minimum(shift + occupancy.shape, GRID)
+    if (high > low).all():
+        source = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, shift, strict=True))
+        result[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = occupancy[source]
     return result
 
 

@@ -16,6 +16,7 @@ Mask = NDArray[np.bool_]
 Features = dict[str, float]
 MARGIN = 8  # voxels around a mask
 SCALES = (1.0, 2.0, 4.0, 8.0)  # voxels, of the smoothed occupancy at the surface
+WIDE = 3.0  # voxels: from here on at half the resolution
 SHARES = (1, 5, 25, 50, 75, 95, 99)  # percentiles
 AXES = "xyz"
 TINY = 1e-6
@@ -70,12 +71,13 @@ def surface_features(mask: Mask, scales: Sequence[float] = SCALES) -> Features:
     The distribution over all faces, by percentiles. Blunt and sharp edges, ridges and dents, roughness show here; so do
     growth and shrinkage, which round off the ones and not the others.
     """
-    inside = cropped(mask, int(2 * max(scales)))
+    inside = cropped(mask)
+    inside = np.pad(inside, [(0, size % 2) for size in inside.shape])
     found: Features = {}
     soft = inside.astype(np.float32)
+    half = soft.reshape(*(n for size in inside.shape for n in (size // 2, 2))).mean(axis=(1, 3, 5))
     for scale in scales:
-        smooth = scipy.ndimage.gaussian_filter(soft, scale, truncate=3.0)
-        fullness = np.concatenate(_at_faces(inside, smooth))
+        fullness = np.concatenate(_at_faces(inside, _smoothed(soft, half, scale)))
         for share, value in zip(SHARES, np.percentile(fullness, SHARES), strict=True):
             found[f"fullness_{scale:g}_{share}"] = float(value)
         found[f"fullness_{scale:g}_spread"] = float(np.log(fullness.std() + TINY))
@@ -141,6 +143,16 @@ def spread_directions(count: int) -> NDArray[np.float64]:
 def _area(inside: Mask) -> float:
     """Surface of a mask in square voxels, of the triangles marching cubes draws."""
     return float(surface_elements(inside, np.eye(3)).areas_N.sum())
+
+
+def _smoothed(soft: NDArray[np.float32], half: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+    """Of wide scales on the grid of half the resolution: an eighth of the work."""
+    if scale < WIDE:
+        return np.asarray(scipy.ndimage.gaussian_filter(soft, scale, mode="constant", truncate=3.0))
+    smooth = scipy.ndimage.gaussian_filter(half, scale / 2, mode="constant", truncate=3.0)
+    for axis in range(3):
+        smooth = np.repeat(smooth, 2, axis=axis)
+    return np.asarray(smooth)
 
 
 def _at_faces(inside: Mask, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -1,0 +1,127 @@
+"""How well a prior tells spoilt masks from clean ones, beside simple detectors: `python -m outliers.benchmark`.
+
+    python -m outliers.benchmark --run runs/ORGAN [--data DATASET_OR_FOLDER] [--real DATASET_OR_FOLDER] [--out DIR]
+
+Everything is fitted on the run's training patients. Held-out patients (of --data; default: the run's own data set, all
+splits but train) are spoilt by every family, mild and moderate, and judged. AUROC is over all of them, as nothing was
+fitted on them; for sensitivity they are divided at random, once for each of --seeds, into patients that calibrate and
+patients that are tested. --real holds masks with faults of their own; its categories are the kinds of fault. Writes
+benchmark.json, benchmark.csv and benchmark.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from data_processing.commandline import DONE, Parser, run, say
+from data_processing.prepare import DataConfig
+from data_processing.storage import ShapeSet, open_shapes
+from engine.inputs import preparation_of
+from engine.registry import LoadedRun, load_run
+from engine.run_dir import RunDir
+from outliers.baselines import fit_baselines
+from outliers.benchmark_tables import Benchmark, Detectors, tables, write_tables
+from outliers.cases import CLEAN, Case, Shape, measured_cases
+from outliers.corruptions import FAMILIES
+from outliers.cube_masks import stored_mask
+from outliers.fitting import MAX_FITTED, TRAIN, evenly, frame_around, members, subject
+from outliers.folder_masks import folder_masks
+from outliers.judge import measured_masks
+from outliers.scores import Measured, fit_scorer
+
+
+@dataclass(frozen=True)
+class Patients:
+    """What is held out: clean shapes, and real faults of the same patients or of others that did not train."""
+
+    clean: list[Shape]
+    real: list[Shape]
+
+
+def main() -> int:
+    parser = Parser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="a prior trained on deformed masks")
+    parser.add_argument("--data", type=Path, help="clean masks: a data set with 128^3 solids, or a folder of scans")
+    parser.add_argument("--real", type=Path, help="masks with real faults, likewise; categories are the kinds")
+    parser.add_argument("--seeds", type=int, default=20, help="divisions into calibration and test")
+    parser.add_argument("--draw", type=int, default=0, help="seed of the corruptions")
+    parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES), metavar="FAMILY")
+    parser.add_argument("--most", type=int, help="use at most so many clean masks, spread evenly")
+    parser.add_argument("--fpr", type=float, default=0.05, help="rate of false positives")
+    parser.add_argument("--out", type=Path, help="folder of the results; default: RUN/evaluation")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    place = RunDir(arguments.run)
+    loaded, preparation = load_run(place), preparation_of(place)
+    own = open_shapes(loaded.config.data.path)
+    patients = held_out(own, loaded, preparation, data=arguments.data, real=arguments.real, most=arguments.most)
+    say(f"{len(patients.clean)} clean masks of patients that did not train, {len(patients.real)} real faults")
+
+    detectors = fit_detectors(own, loaded, preparation)
+    cases: list[Case] = []
+    for shape in tqdm([*patients.clean, *patients.real], unit="mask"):
+        cases += measured_cases(
+            shape, loaded, detectors.frame, preparation, families=arguments.families, draw=arguments.draw
+        )
+    benchmark = Benchmark(cases, detectors, seeds=arguments.seeds, fpr=arguments.fpr)
+    about = {"run": str(place.path), "model_hash": loaded.model_hash, "step": loaded.step, "draw": arguments.draw}
+    results = tables(benchmark, about=about)
+    say(write_tables(results, arguments.out or place.evaluation))
+    return DONE
+
+
+def fit_detectors(own: ShapeSet, loaded: LoadedRun, preparation: DataConfig) -> Detectors:
+    """All detectors, of the training masks; ours also without the prior, to see what that is worth."""
+    training = [stored_mask(own, index) for index in evenly(members(own, TRAIN, loaded), MAX_FITTED)]
+    frame = frame_around(training)
+    found = measured_masks(loaded, training, frame, preparation)
+    measured = [one for one, _ in tqdm(found, total=len(training), unit="training mask")]
+    plain = [without_prior(one) for one in measured]
+    return Detectors(frame, fit_scorer(measured, frame), fit_scorer(plain, frame), fit_baselines(measured))
+
+
+def without_prior(measured: Measured) -> Measured:
+    """The same mask, but for what its prior says."""
+    kept = {name: value for name, value in measured.numbers.items() if not name.startswith("prior_")}
+    return Measured(kept, measured.distances_D)
+
+
+def held_out(
+    own: ShapeSet,
+    loaded: LoadedRun,
+    preparation: DataConfig,
+    *,
+    data: Path | None,
+    real: Path | None,
+    most: int | None,
+) -> Patients:
+    """Shapes of patients that own no training mask. ValueError when there are none."""
+    trained = {subject(own, own.names[index]) for index in members(own, TRAIN, loaded)}
+    clean = [shape for shape in shapes_of(data or own.path, own, preparation) if shape.subject not in trained]
+    faults = shapes_of(real, own, preparation, real=True) if real else []
+    clean = [clean[index] for index in evenly(range(len(clean)), most or len(clean))]
+    if len({shape.subject for shape in clean}) < 2:
+        raise ValueError(f"{data or own.path}: expected clean masks of two patients or more that did not train the run")
+    return Patients(clean, [shape for shape in faults if shape.subject not in trained])
+
+
+def shapes_of(place: Path, own: ShapeSet, preparation: DataConfig, *, real: bool = False) -> Sequence[Shape]:
+    """The masks of a data set, or of a folder of labelled scans read as the run's data were; partial ones left out."""
+    if not (place / "dataset.json").is_file():
+        found = folder_masks(place, preparation)
+        whole = [(name, mask) for name, mask in found if not mask.touched]
+        return [Shape(name, subject(own, name), mask, name.split("/")[0] if real else CLEAN) for name, mask in whole]
+    shapes = open_shapes(place)
+    partial = set(shapes.splits.get("partial", ()))
+    return [
+        Shape(name, subject(own, name), stored_mask(shapes, index), shapes.categories[index] if real else CLEAN)
+        for index, name in enumerate(shapes.names)
+        if index not in partial
+    ]
+
+
+if __name__ == "__main__":
+    run(main)
