@@ -101,7 +101,8 @@ def run_to_judge(
     elif "train" not in opened(place).splits:
         note = f"none: {place} has no split train"
     elif training_shapes:
-        training, note = _at_most(members("train"), training_shapes, seed)
+        prepared = [member for member in members("train") if member.truth]  # nobody trained on what failed
+        training, note = _at_most(prepared, training_shapes, seed)
     about = {"run": str(path), "samples": str(run.meshes(SAMPLES)), "references": f"split {split}, {against}"}
     about |= {"training": note, "frame": "cube of the data set"} | made_with(manifest)
     title = f"{run.path.resolve().name}: samples against the {split} split"
@@ -150,8 +151,9 @@ def _of_manifest(manifest: dict[str, Any], folder: Path) -> list[Member]:
 
 def _of_folder(folder: Path, suffixes: frozenset[str]) -> list[Member]:
     members = [Member(name, FileTruth(path)) for name, path in files_by_name(folder, suffixes).items()]
-    failed = [entry for entry in entries_in(folder) if entry.get("status") == "failed"]
-    return members + [Member(str(entry.get("name")), None, str(entry.get("reason"))) for entry in failed]
+    failed = {str(entry.get("name")): entry for entry in entries_in(folder) if entry.get("status") == "failed"}
+    members = [member for member in members if member.name not in failed]  # a mesh of an earlier call may lie there
+    return members + [Member(name, None, str(entry.get("reason"))) for name, entry in failed.items()]
 
 
 def _at_most(members: list[Member], most: int, seed: int) -> tuple[list[Member], str]:

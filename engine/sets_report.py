@@ -167,7 +167,10 @@ class _Pictures:
 
     def show(self, side: str, name: str, what: str) -> str:
         if (side, name) not in self.done:
-            picture = picture_of(self.members[side, name].load().shown(), up=self.up)
+            try:
+                picture = picture_of(self.members[side, name].load().shown(), up=self.up)
+            except (ValueError, OSError):  # gone since it was judged
+                picture = None
             self.done[side, name] = image(picture, what)
         return self.done[side, name]
 

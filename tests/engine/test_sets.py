@@ -105,6 +105,7 @@ def test_folders_need_no_common_names(tmp_path):
     assert "no folder" in sets.about["training"]
     assert sets.out == tmp_path.resolve() / "mine-evaluation"
     rows = [{"name": "x", "status": "done"}, {"name": "z", "status": "failed", "reason": "no surface"}]
+    write_mesh(tmp_path / "mine/z.ply", BOX)  # of an earlier call
     manifest_file(tmp_path / "mine").write_text(json.dumps({"shapes": rows}))  # as generate.py writes it
     sets = folders_to_judge(tmp_path / "mine", tmp_path / "theirs")
     assert [(member.name, member.reason) for member in sets.samples] == [("deep/y", ""), ("x", ""), ("z", "no surface")]
