@@ -228,7 +228,7 @@ def _square(grey_HW: NDArray[np.uint8], middle_x: float, middle_y: float, edge: 
     pad = max(0, int(np.ceil(max(-left, -top, left + edge - grey_HW.shape[1], top + edge - grey_HW.shape[0])))) + 1
     padded = Image.fromarray(np.pad(grey_HW, pad, constant_values=255))
     box = (left + pad, top + pad, left + pad + edge, top + pad + edge)
-    return np.asarray(padded.resize((size, size), Image.Resampling.BILINEAR, box=box))
+    return np.array(padded.resize((size, size), Image.Resampling.BILINEAR, box=box))
 
 
 def _mask_hint(path: Path) -> str:

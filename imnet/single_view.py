@@ -124,6 +124,8 @@ class SingleView(nn.Module):
     Its weights are part of the state: a checkpoint reconstructs shapes without the autoencoder's run.
     """
 
+    iso_level = Autoencoder.iso_level
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
@@ -132,10 +134,6 @@ class SingleView(nn.Module):
             self.autoencoder.register_module("encoder", UnknownEncoder())
         self.autoencoder.requires_grad_(False)
         self.encoder = ImageEncoder(latent=config.latent, channels=config.channels)
-
-    @property
-    def iso_level(self) -> float:
-        return self.autoencoder.iso_level
 
     def train(self, mode: bool = True) -> "SingleView":
         """The image encoder's mode; the frozen autoencoder stays in evaluation mode."""
