@@ -104,7 +104,8 @@ def run_to_judge(
         prepared = [member for member in members("train") if member.truth]  # nobody trained on what failed
         training, note = _at_most(prepared, training_shapes, seed)
     about = {"run": str(path), "samples": str(run.meshes(SAMPLES)), "references": f"split {split}, {against}"}
-    about |= {"training": note, "frame": "cube of the data set"} | made_with(manifest)
+    about |= {"training": note, "frame": "cube of the data set"}
+    about |= {f"samples_{key}" if key == "seed" else key: value for key, value in made_with(manifest).items()}
     title = f"{run.path.resolve().name}: samples against the {split} split"
     samples = _of_manifest(manifest, run.meshes(SAMPLES))
     return Sets(samples, references, training, title, run.evaluation, about, f"{SAMPLES}-{split}", split)

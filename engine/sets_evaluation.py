@@ -180,7 +180,7 @@ def _evaluation(protocol: str, sets: Sets, found: dict[str, list[Shape]], judged
             kind: nearness(*(_distances(judged, side, kind) for side in ("samples", "references"))) for kind in trained
         },
         "per_shape": rows["samples"] + rows["references"],
-        "settings": judged.settings | sets.about,
+        "settings": sets.about | judged.settings,
     }
 
 

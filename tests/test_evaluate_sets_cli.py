@@ -93,6 +93,7 @@ def test_samples_of_a_run(tmp_path):
     evaluation = json.loads((run.evaluation / "samples-test-generative.json").read_text())
     assert evaluation["failed"] == [{"set": "samples", "name": "sample-0002", "reason": "no surface"}]
     assert (evaluation["split"], evaluation["n"], evaluation["settings"]["model_hash"]) == ("test", 2, "abc")
+    assert (evaluation["settings"]["seed"], evaluation["settings"]["samples_seed"]) == (0, 3)
     near = [row.get("training_chamfer") for row in evaluation["per_shape"] if row["set"] == "samples"]
     assert near == [None, "boxes/train00", "boxes/train01"]
     assert evaluation["nearness_to_training"]["chamfer"]["nearer"] == 1
