@@ -9,7 +9,7 @@ h1 { font-size: 25px; margin: 0 0 16px; overflow-wrap: anywhere; }
 h2 { font-size: 18px; margin: 34px 0 10px; }
 .summary { display: flex; flex-wrap: wrap; gap: 0; background: var(--panel); border: 1px solid var(--line);
   border-radius: 8px; margin: 10px 0; }
-.summary > div { padding: 12px 18px; border-left: 1px solid var(--line); flex: 1 1 150px; font-weight: 600; }
+.summary > div { padding: 12px 18px; border-left: 1px solid var(--line); flex: 1 1 120px; font-weight: 600; }
 .summary > div:first-child { border-left: 0; }
 .summary span { display: block; font-size: 24px; font-variant-numeric: tabular-nums; }
 .summary .what span { color: var(--mark); }
