@@ -90,15 +90,15 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Worker processes, stopped at once when the block is left by an exception."""
     before = set(multiprocessing.active_children())
     with _thread_variables("1"):
-        pool = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_start_worker)
+        pool, finished = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_start_worker), False
         try:
             yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in set(multiprocessing.active_children()) - before:
-                process.terminate()
-            raise
-        pool.shutdown()
+            finished = True
+        finally:
+            pool.shutdown(wait=finished, cancel_futures=not finished)
+            if not finished:
+                for process in set(multiprocessing.active_children()) - before:
+                    process.terminate()
 
 
 def _run_alone(task: Task, config: DataConfig, settings: dict[str, Any], device: str) -> Outcome:

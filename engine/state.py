@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from data_processing.commandline import say
 from data_processing.config import to_plain
 from engine import checkpoint
 from engine.config import RunConfig
@@ -47,9 +48,12 @@ def save(state: State, config: RunConfig, run: RunDir, *, which: str | int, grou
 
 
 def restore(state: State, config: RunConfig, run: RunDir, *, device: torch.device) -> None:
-    """Go on from the run's last checkpoint: weights, optimisers, generators, counters."""
-    file = run.existing_checkpoint("last")
-    content = checkpoint.load(file, device=device)
+    """Go on from the run's last checkpoint: weights, optimisers, generators, counters.
+
+    Where that is cut or damaged, from the newest one that is not, and a line says so. ValueError when none is sound, or
+    the config's model is another.
+    """
+    file, content = _newest_sound(run, device)
     _refuse_other_initial(file, content["config"]["model"], config.model)
     try:
         state.model.load_state_dict(content["model"])
@@ -66,6 +70,24 @@ def restore(state: State, config: RunConfig, run: RunDir, *, device: torch.devic
     torch.set_rng_state(content["generators"]["cpu"].cpu())
     if device.type == "cuda" and content["generators"]["cuda"] is not None:
         torch.cuda.set_rng_state(content["generators"]["cuda"].cpu(), device)
+
+
+def _newest_sound(run: RunDir, device: torch.device) -> tuple[Path, dict[str, Any]]:
+    """`last`, or where it cannot be read the checkpoint of the highest step that can."""
+    last = run.existing_checkpoint("last")
+    try:
+        return last, checkpoint.load(last, device=device)
+    except ValueError as error:
+        others = []
+        for which in ("best", *map(str, run.saved_steps())):
+            with contextlib.suppress(ValueError, FileNotFoundError):
+                content = checkpoint.load(run.checkpoint_file(which), device=device)
+                others.append((int(content["step"]), run.checkpoint_file(which), content))
+        if not others:
+            raise
+        step, file, content = max(others, key=lambda other: other[0])
+        say(f"{error}; going on from {file}, step {step}")
+        return file, content
 
 
 def _refuse_other_initial(file: Path, saved: Mapping[str, Any], model: Mapping[str, Any]) -> None:

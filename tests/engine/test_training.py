@@ -140,6 +140,29 @@ def test_sigterm_writes_a_checkpoint_and_resume_is_exact(boxes: Path, tmp_path: 
     assert same(whole, run_training(halves, resume=True))
 
 
+@pytest.mark.parametrize("keep", [2, 0])  # with numbered checkpoints, and with `best` alone
+def test_a_checkpoint_cut_short_falls_back_to_the_newest_sound_one(
+    boxes: Path, tmp_path: Path, keep: int, capsys: pytest.CaptureFixture[str]
+):
+    validation = ValidationSection(every=4, shapes=3, pictures=0)
+    config = tiny_config(boxes, tmp_path / "cut", checkpoint_every=3, keep_checkpoints=keep, validation=validation)
+    whole = run_training(dataclasses.replace(config, runs=tmp_path / "whole"))
+    run_training(with_training(config, max_steps=11))
+    run = RunDir(config.run_path)
+    last, best = run.checkpoint_file("last"), run.checkpoint_file("best")
+    if keep:
+        best.unlink()
+    last.write_bytes(last.read_bytes()[:1000])
+    resumed = run_training(config, resume=True)
+    said = capsys.readouterr().out
+    assert "cut short or corrupt" in said and f"going on from {run.checkpoint_file(9) if keep else best}" in said
+    assert same(whole, resumed)
+    for file in run.checkpoints.glob("*.pt"):
+        file.write_bytes(b"PK")
+    with pytest.raises(ValueError, match="cut short or corrupt"):
+        run_training(config, resume=True)
+
+
 def test_bfloat16_and_validation_pictures(boxes: Path, tmp_path: Path):
     validation = ValidationSection(every=5, shapes=3, pictures=1, resolution=16)
     config = tiny_config(boxes, tmp_path, precision="bfloat16", validation=validation)
