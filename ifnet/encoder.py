@@ -5,13 +5,14 @@ B shapes, R grid resolution.
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from engine.ops.batch_statistics import batch_norm
+from engine.ops.convolution import convolve
+from engine.ops.pyramid_level import pyramid_level
 
 Padding = Literal["zeros", "replicate"]
 
@@ -38,14 +39,13 @@ class Encoder(nn.Module):
             raise ValueError(f"this model takes inputs of B x {wanted} (model.resolution), got B x {got}")
         x, volumes = inputs_B1RRR, [inputs_B1RRR]
         for number, stage in enumerate(self.stages):
-            # Channels-last volumes are pooled nine times faster, but convolved with up to 1.5 times the rounding error.
-            x = _ForSampling.apply(stage(F.max_pool3d(x, 2).contiguous() if number else x, real=real))
-            volumes.append(x)
+            volume, x = stage(x, pooled=number + 1 < len(self.stages), real=real)
+            volumes.append(volume)
         return volumes
 
 
 class Stage(nn.Module):
-    """Convolution and rectifier, once or more; then batch normalisation."""
+    """Convolution and rectifier, once or more; then batch normalisation, and pooling for the next stage."""
 
     def __init__(self, before: int, channels: Sequence[int], *, padding: Padding) -> None:
         super().__init__()
@@ -54,25 +54,12 @@ class Stage(nn.Module):
         )
         self.norm = nn.BatchNorm3d(channels[-1])
 
-    def forward(self, x_BCRRR: torch.Tensor, *, real: bool) -> torch.Tensor:
-        """(B, C, R, R, R) to (B, C', R, R, R)."""
-        for convolution in self.convolutions:
-            x_BCRRR = F.relu_(convolution(x_BCRRR))
-        return batch_norm(x_BCRRR, self.norm, training=self.training, real=real)
-
-
-class _ForSampling(torch.autograd.Function):
-    """The same volume laid out for sampling: a point's channels side by side, float32 (double stays).
-
-    Sampling computes in float32, and gradients of points add up there. They go back as the volume was: NCDHW, its type.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x_BCRRR: torch.Tensor) -> torch.Tensor:
-        ctx.dtype = x_BCRRR.dtype
-        dtype = torch.promote_types(x_BCRRR.dtype, torch.float32)
-        return x_BCRRR.to(dtype, memory_format=torch.channels_last_3d)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        return gradient.to(ctx.dtype, memory_format=torch.contiguous_format)
+    def forward(self, x_BCRRR: torch.Tensor, *, pooled: bool, real: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """(B, C, R, R, R) to the feature volume (B, C', R, R, R) and, where pooled, the next stage's input."""
+        for number, convolution in enumerate(self.convolutions):
+            assert isinstance(convolution, nn.Conv3d) and convolution.bias is not None
+            x_BCRRR, padding = F.relu(x_BCRRR) if number else x_BCRRR, 1
+            if convolution.padding_mode == "replicate":
+                x_BCRRR, padding = F.pad(x_BCRRR, (1,) * 6, mode="replicate"), 0
+            x_BCRRR = convolve(x_BCRRR, convolution.weight, convolution.bias, padding=padding)
+        return pyramid_level(x_BCRRR, self.norm, training=self.training, pooled=pooled, real=real)

@@ -26,13 +26,13 @@ def batch_norm(
     ranks company; they are normalised like the others and count nothing. In training every rank has to come here.
     """
     x_BCRRR = x_BCRRR.contiguous()
-    if training and norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
     if not (training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         mean_C, var_C = norm.running_mean, norm.running_var
+        if training and norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
         return F.batch_norm(x_BCRRR, mean_C, var_C, norm.weight, norm.bias, training, norm.momentum or 0.0, norm.eps)
     count, mean_C, var_C = moments_over_ranks(x_BCRRR.detach(), real=real)
-    _update_running(norm, count, mean_C, var_C)
+    statistics_used(norm, count, mean_C, var_C)
     return _OverRanks.apply(
         x_BCRRR, norm.weight, norm.bias, mean_C.to(norm.weight), var_C.to(norm.weight), norm.eps, real
     )
@@ -59,11 +59,13 @@ def moments_over_ranks(x_BCRRR: torch.Tensor, *, real: bool) -> tuple[torch.Tens
     return count, mean_C, (count_W1 * (var_WC + (mean_WC - mean_C).square())).sum(0) / count
 
 
-def _update_running(
+def statistics_used(
     norm: nn.modules.batchnorm._BatchNorm, count: torch.Tensor, mean_C: torch.Tensor, var_C: torch.Tensor
 ) -> None:
-    """Move the running statistics towards those of this step; the running variance is the unbiased one."""
+    """Move the running statistics towards those of this step (the variance: unbiased), and count the step."""
     assert norm.running_mean is not None and norm.running_var is not None and norm.momentum is not None
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
     norm.running_mean.lerp_(mean_C.to(norm.running_mean), norm.momentum)
     norm.running_var.lerp_((var_C * count / (count - 1)).to(norm.running_var), norm.momentum)
 

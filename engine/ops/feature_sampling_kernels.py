@@ -4,20 +4,19 @@ Additions have a fixed order whatever the number of threads: gathering writes ev
 owns a range of grid lines and walks all points in their order, so no voxel is shared and none needs an atomic.
 
 Import this module where a kernel is about to run: it needs numba. The kernels are serial and release the interpreter's
-lock; plain threads run them, because they need no setting up, survive forks and compile in a third of the time. Call
-them rarely, with many points: for milliseconds after each of its operators torch's idle threads spin on these cores.
+lock; plain threads run them. Call them rarely, with many points: for milliseconds after each of its operators torch's
+idle threads spin on these cores.
 """
 
-import functools
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from engine.ops.compiled_loops import vectorised
+from engine.ops.threads import in_parallel, share
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,11 @@ def gather(grids: Sequence[Grid], target_N: torch.Tensor, features: torch.Tensor
     targets, written, arrays = target_N.numpy(), features.numpy(), [_arrays(grid) for grid in grids]
 
     def part(number: int, parts: int) -> None:
-        first, last = (len(targets) * bound // parts for bound in (number, number + 1))
+        first, last = share(len(targets), number, parts)
         for of_grid in arrays:
             _gather(*of_grid, first, last, targets, written)
 
-    _in_parallel(part)
+    in_parallel(part)
 
 
 def scatter(grids: Sequence[Grid], target_N: torch.Tensor, gradient: torch.Tensor) -> None:
@@ -57,7 +56,7 @@ def scatter(grids: Sequence[Grid], target_N: torch.Tensor, gradient: torch.Tenso
         for of_grid, lines in zip(arrays, bounds, strict=True):
             _scatter(*of_grid, targets, read, lines[number], lines[number + 1])
 
-    _in_parallel(part)
+    in_parallel(part)
 
 
 def _arrays(grid: Grid) -> tuple[NDArray, NDArray, int, int, bool]:
@@ -72,33 +71,7 @@ def _shares_of_lines(grid: Grid, parts: int) -> list[int]:
     return [0, *middle, grid.resolution**2]
 
 
-def _in_parallel(part: Callable[[int, int], None]) -> None:
-    """Run part(number, parts) on as many threads as torch uses; the calling thread takes the first part."""
-    parts = torch.get_num_threads()
-    others = [_threads(parts - 1, os.getpid()).submit(part, number, parts) for number in range(1, parts)]
-    part(0, parts)
-    for other in others:
-        other.result()
-
-
-@functools.cache
-def _threads(count: int, process: int) -> ThreadPoolExecutor:
-    """Kept from call to call; of one process, because threads don't survive a fork."""
-    return ThreadPoolExecutor(count, thread_name_prefix=f"feature-sampling-{process}")
-
-
-def _compiled(function: Callable) -> Callable:
-    """Compiled for a dtype at its first call; kept on disk where numba finds a writable folder.
-
-    Products and sums may contract to fused multiply-adds, nothing else: NaN and the order of additions stay.
-    """
-    try:
-        return numba.njit(nogil=True, fastmath={"contract"}, cache=True)(function)
-    except RuntimeError:  # no folder for the cache is writable
-        return numba.njit(nogil=True, fastmath={"contract"})(function)
-
-
-@_compiled
+@vectorised
 def _ends(x, resolution, one):  # type: ignore[no-untyped-def]
     """The grid lines on both sides of x and their weights; one outside gets weight 0 and an index inside."""
     floor = np.floor(x)
@@ -112,7 +85,7 @@ def _ends(x, resolution, one):  # type: ignore[no-untyped-def]
     return min(max(first, 0), last), min(max(first + 1, 0), last), lower, upper
 
 
-@_compiled
+@vectorised
 def _gather(rows, coordinates, resolution, column, folded, first, last, target, features):  # type: ignore[no-untyped-def]
     channels, one = rows.shape[1], coordinates.dtype.type(1)
     for n in range(first, last):
@@ -146,7 +119,7 @@ def _gather(rows, coordinates, resolution, column, folded, first, last, target, 
                     )  # fmt: skip
 
 
-@_compiled
+@vectorised
 def _scatter(  # type: ignore[no-untyped-def]
     rows, coordinates, resolution, column, folded, target, gradient, first_line, last_line
 ):
