@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from data_processing.prepare import DataConfig
 from engine.registry import LoadedRun
-from outliers.corruptions import FLIP, TARGETS, corrupt, dice
+from outliers.corruptions import FLIP, TARGETS, corrupt
 from outliers.cube_masks import GRID, CubeMask, centring, shifted
+from outliers.distances import dice
 from outliers.judge import measured_masks
 from outliers.ranking import average_precision
 from outliers.reconstruction import Reconstruction

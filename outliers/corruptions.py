@@ -14,6 +14,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from data_processing.seeds import numpy_generator
+from outliers.distances import dice, signed_distance
 
 Mask = NDArray[np.bool_]
 Key = NDArray[np.float32]
@@ -58,19 +59,6 @@ def corrupt(clean_RRR: Mask, family: str, *, severity: str, seed: int, name: str
         mask = FAMILIES[family](clean_RRR, generator, target)
     reached = dice(mask, clean_RRR)
     return Corrupted(mask, family, severity, reached, family != FLIP and abs(reached - target) <= TOLERANCE)
-
-
-def dice(one: Mask, other: Mask) -> float:
-    """Twice the overlap over the sum of sizes; of two empty masks 1."""
-    total = int(np.count_nonzero(one)) + int(np.count_nonzero(other))
-    return 2 * int(np.count_nonzero(one & other)) / total if total else 1.0
-
-
-def signed_distance(mask: Mask) -> NDArray[np.float32]:
-    """Voxels to the surface, negative inside; the surface lies half-way between voxel centres on its two sides."""
-    outside = scipy.ndimage.distance_transform_edt(~mask)
-    inside = scipy.ndimage.distance_transform_edt(mask)
-    return np.where(mask, 0.5 - inside, outside - 0.5).astype(np.float32)
 
 
 def _added(mask: Mask, key: Key, target: float) -> Mask:

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from data_processing.bits import unpack_bits
 from data_processing.coordinates import Normalisation
-from data_processing.prepare import DataConfig
+from data_processing.prepare import DataConfig, config_of
 from data_processing.sampling import max_pool
-from data_processing.scan_masks import ScanMask, mask_to_cube
+from data_processing.scan_masks import ScanMask, mask_to_cube, read_structure
 from data_processing.solid_cells import solid_cells
 from data_processing.storage import ShapeSet
+from data_processing.structures import part_of_name
 
 GRID = 128  # cells along an edge of the cube
 INSIDE = 0.5
@@ -51,16 +52,26 @@ def cube_mask(mask: ScanMask, config: DataConfig, *, device: torch.device | str 
 
 
 def stored_mask(shapes: ShapeSet, index: int) -> CubeMask:
-    """A shape of a data set. ValueError when it was prepared without `grids: [..., 128]`."""
+    """A shape of a data set: its 128^3 solid, or where that was not prepared, cut from its scan again.
+
+    ValueError when there is neither; FileNotFoundError when the scan is gone.
+    """
     field = f"grid_{GRID}"
-    if GRID not in shapes.layout.grids:
+    if GRID in shapes.layout.grids:
+        bits = torch.from_numpy(shapes.packed(index, [field])[field])
+        occupancy = unpack_bits(bits).view((GRID,) * 3).numpy().astype(bool)
+        return CubeMask(occupancy, shapes.to_world(index))
+    config = config_of(shapes.settings)
+    if config.labels is None:
         raise ValueError(
             f"{shapes.path} has no {GRID}^3 solids to judge: prepare it with contents.grids holding {GRID}; it has "
             f"{list(shapes.layout.grids) or 'none'}"
         )
-    bits = torch.from_numpy(shapes.packed(index, [field])[field])
-    occupancy = unpack_bits(bits).view((GRID,) * 3).numpy().astype(bool)
-    return CubeMask(occupancy, shapes.to_world(index))
+    source = shapes.source(index)
+    if source is None:
+        raise FileNotFoundError(f"the scan of {shapes.names[index]} is no longer where {shapes.path} found it")
+    part = part_of_name(shapes.names[index], config.labels)
+    return cube_mask(read_structure(source, part.key, config.labels), config)
 
 
 def centring(occupancy: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -4,17 +4,22 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from outliers.corruptions import dice, signed_distance
+from outliers.cube_masks import CubeMask
+from outliers.distances import dice
 from outliers.reconstruction import Reconstruction
 
 Mask = NDArray[np.bool_]
 FEW = 1e-4  # share of a mask, added before logarithms
-MARGIN = 4
+MARGIN = 8  # cells
 
 
-def disagreement_features(reconstruction: Reconstruction) -> dict[str, float]:
-    """Ten numbers, of the visible part alone; extra and missing apart, so that neither makes up for the other."""
-    box = _box(reconstruction)
+def disagreement_features(
+    reconstruction: Reconstruction, box: tuple[slice, ...], distance: NDArray[np.float32]
+) -> dict[str, float]:
+    """Ten numbers, of the visible part alone; extra and missing apart, so that neither makes up for the other.
+
+    `box`: a part of the cube that holds mask and reconstruction. `distance`: signed, of the mask in it.
+    """
     mask, rebuilt = reconstruction.mask.occupancy_RRR[box], reconstruction.occupancy_RRR[box]
     signed = reconstruction.disagreement_RRR[box]
     visible = reconstruction.mask.visible_RRR
@@ -22,7 +27,6 @@ def disagreement_features(reconstruction: Reconstruction) -> dict[str, float]:
     mask, rebuilt = mask & seen, rebuilt & seen
     volume = max(int(mask.sum()), 1)
     extra, missing = mask & ~rebuilt, rebuilt & ~mask
-    distance = signed_distance(mask) if mask.any() else np.ones(mask.shape, dtype=np.float32)
     shell = (np.abs(distance) < 1) & seen
     return {
         "prior_unlike": float(np.log(1 - dice(mask, rebuilt) + FEW)),
@@ -44,9 +48,9 @@ def largest_piece(cells: Mask) -> int:
     return int(np.bincount(labels.ravel())[1:].max()) if count else 0
 
 
-def _box(reconstruction: Reconstruction) -> tuple[slice, ...]:
-    """Around the mask and what was made of it."""
-    both = reconstruction.mask.occupancy_RRR | reconstruction.occupancy_RRR
+def box_around(mask: CubeMask, reconstruction: Reconstruction | None) -> tuple[slice, ...]:
+    """The part of the cube that holds a mask and what was made of it, with some room where the cube has it."""
+    both = mask.occupancy_RRR if reconstruction is None else mask.occupancy_RRR | reconstruction.occupancy_RRR
     found = scipy.ndimage.find_objects(both.view(np.uint8))
     if not found:
         return (slice(0, 1),) * 3

@@ -11,6 +11,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from engine.surface_distance import surface_elements
+from outliers.distances import signed_distance
 
 Mask = NDArray[np.bool_]
 Features = dict[str, float]
@@ -31,9 +32,9 @@ def cropped(mask: Mask, margin: int = MARGIN) -> Mask:
     return np.pad(mask[boxes[0]], margin)
 
 
-def shape_features(mask: Mask, spacing: float) -> Features:
-    """Sixteen numbers of the whole shape."""
-    inside = cropped(mask)
+def shape_features(inside: Mask, spacing: float, distance: NDArray[np.float32] | None = None) -> Features:
+    """Sixteen numbers of the whole shape. `distance`: its signed distance, where that is known already."""
+    distance = signed_distance(inside) if distance is None else distance
     places = np.argwhere(inside) * spacing
     volume = len(places) * spacing**3
     area = _area(inside) * spacing**2
@@ -41,7 +42,7 @@ def shape_features(mask: Mask, spacing: float) -> Features:
     spread, axes = np.linalg.eigh(np.cov(centred.T) + np.eye(3) * spacing**2 / 12)
     along = centred @ axes[:, ::-1] / np.sqrt(spread[::-1])  # longest first, of standard deviation 1
     extents = along.max(axis=0) - along.min(axis=0)
-    depth = scipy.ndimage.distance_transform_edt(inside)
+    depth = 0.5 - distance
     sizes = component_sizes(inside)
     box = np.log(np.ptp(places, axis=0) + spacing)
     return {

@@ -13,8 +13,8 @@ from engine.inputs import preparation_of
 from engine.registry import LoadedRun, load_run
 from engine.run_dir import RunDir
 from outliers.calibration import Calibration, flagged, load_calibration, needed
-from outliers.corruptions import dice
 from outliers.cube_masks import CubeMask
+from outliers.distances import dice
 from outliers.reconstruction import Reconstruction, reconstruct
 from outliers.scores import Measured, Scorer, measure, scorer_of
 from outliers.shape_space import Frame

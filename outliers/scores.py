@@ -15,7 +15,8 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from outliers.cube_masks import CubeMask
-from outliers.disagreement import disagreement_features
+from outliers.disagreement import box_around, disagreement_features
+from outliers.distances import signed_distance
 from outliers.features import shape_features, slice_features, surface_features
 from outliers.reconstruction import Reconstruction
 from outliers.shape_space import Components, Frame, fit_components, overlap
@@ -48,13 +49,15 @@ class Measured:
 
 def measure(mask: CubeMask, frame: Frame, reconstruction: Reconstruction | None) -> Measured:
     """Numbers of a mask that is not empty; without a reconstruction those of its prior are left out."""
-    occupancy, spacing = mask.occupancy_RRR, mask.spacing
-    numbers = {f"shape_{name}": value for name, value in shape_features(occupancy, spacing).items()}
-    numbers |= {f"surface_{name}": value for name, value in surface_features(occupancy).items()}
-    numbers |= {f"slices_{name}": value for name, value in slice_features(occupancy).items()}
+    box, spacing = box_around(mask, reconstruction), mask.spacing
+    inside = mask.occupancy_RRR[box]
+    distance = signed_distance(inside)
+    numbers = {f"shape_{name}": value for name, value in shape_features(inside, spacing, distance).items()}
+    numbers |= {f"surface_{name}": value for name, value in surface_features(inside).items()}
+    numbers |= {f"slices_{name}": value for name, value in slice_features(inside).items()}
     if reconstruction is not None:
-        numbers |= disagreement_features(reconstruction)
-    return Measured(numbers, frame.distances(occupancy, spacing))
+        numbers |= disagreement_features(reconstruction, box, distance)
+    return Measured(numbers, frame.distances(inside, spacing, distance))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,7 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from outliers.corruptions import signed_distance
-from outliers.features import cropped
+from outliers.distances import signed_distance
 
 Mask = NDArray[np.bool_]
 CELLS = 40  # along the edge of the grid
@@ -28,10 +27,11 @@ class Frame:
     cell: float
     cells: int = CELLS
 
-    def distances(self, mask: Mask, spacing: float) -> NDArray[np.float32]:
-        """Signed distances (cells^3,) in cells, clipped; negative inside."""
-        inside = cropped(mask, 2)
-        distance = signed_distance(inside)
+    def distances(
+        self, inside: Mask, spacing: float, distance: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Signed distances (cells^3,) in cells, clipped; negative inside. `distance`: on the mask's grid, if known."""
+        distance = signed_distance(inside) if distance is None else distance
         centre = np.array(scipy.ndimage.center_of_mass(inside))
         step = self.cell / spacing
         start = centre - (self.cells - 1) / 2 * step
