@@ -44,7 +44,7 @@ def in_cube(file: Path, *, by: str = "longest_edge", length: float = 0.9) -> Tri
 
 def of_surface(mesh: TriangleMesh) -> CubeShape:
     """Rendering needs no more of a shape."""
-    return CubeShape(None, np.eye(4), "", "ok", lambda: mesh, None)  # type: ignore[arg-type]
+    return CubeShape(None, np.eye(4), "", "ok", lambda: mesh, None)
 
 
 def rendered(file: Path, settings: RenderingSettings = SETTINGS, **normalisation: object):
@@ -243,7 +243,7 @@ def test_renderings_that_are_there_are_taken(tmp_path: Path, layout: str):
 def test_renderings_of_shapenets_deeper_folders(tmp_path: Path):
     settings = RenderingSettings(views=5, size=48, folder=tmp_path / "seen")
     expected = write_renderings(tmp_path / "seen" / "02691156" / "1a04" / "rendering")
-    row = rendering_row(None, settings, seed=0, name="02691156/1a04/models/model_normalized")  # type: ignore[arg-type]
+    row = rendering_row(None, settings, seed=0, name="02691156/1a04/models/model_normalized")
     assert np.array_equal(row["pixels"], expected)
 
 

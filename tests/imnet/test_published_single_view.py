@@ -77,6 +77,7 @@ def test_imported_weights_compute_the_same(tmp_path: Path, imported):
         code = loaded.model.encode(views())
         assert torch.equal(code, model.encode(views()))
         assert torch.equal(loaded.model.decode(points, code), model.decode(points, code).clamp(0, 1))
+    assert isinstance(loaded.model, SingleView)
     with pytest.raises(ValueError, match="--autoencoder FILE"):
         loaded.model.frozen_code(torch.zeros(1, 1, 64, 64, 64))
 
@@ -89,6 +90,7 @@ def test_with_its_autoencoder_it_knows_codes_of_voxels(tmp_path: Path, imported,
     assert imported(*arguments, tmp_path / "runs" / "x") == 0
     voxels = (torch.rand(2, 1, 64, 64, 64) > 0.6).float()
     loaded = load_run(RunDir(tmp_path / "runs" / "x"))
+    assert isinstance(loaded.model, SingleView)
     with torch.no_grad():
         assert torch.equal(loaded.model.frozen_code(voxels), model.frozen_code(voxels))
     torch.save(published_weights(1)[2], tmp_path / "ae.pth")
@@ -104,7 +106,7 @@ def test_with_its_autoencoder_it_knows_codes_of_voxels(tmp_path: Path, imported,
     assert not (tmp_path / "runs" / "y").exists()
 
 
-def changed(key: str, change: Callable[[torch.Tensor], object]) -> Callable[[Weights], object]:
+def changed(key: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Weights], object]:
     return lambda weights: weights.update({key: change(weights[key])})
 
 
