@@ -9,11 +9,15 @@ h1 { font-size: 25px; margin: 0 0 16px; overflow-wrap: anywhere; }
 h2 { font-size: 18px; margin: 34px 0 10px; }
 .summary { display: flex; flex-wrap: wrap; gap: 0; background: var(--panel); border: 1px solid var(--line);
   border-radius: 8px; margin: 10px 0; }
-.summary > div { padding: 12px 18px; border-left: 1px solid var(--line); flex: 1 1 120px; font-weight: 600; }
+.summary > div { padding: 12px 18px; border-left: 1px solid var(--line); flex: 1 1 150px; font-weight: 600; }
 .summary > div:first-child { border-left: 0; }
 .summary span { display: block; font-size: 24px; font-variant-numeric: tabular-nums; }
 .summary .what span { color: var(--mark); }
 .summary small { display: block; color: var(--soft); font-weight: 400; font-size: 12px; max-width: 260px; }
+.many { flex-wrap: nowrap; }
+.many > div { flex: 1 1 0; min-width: 0; padding: 12px; }
+.many > div.what { flex: 1.6 1 0; }
+.many > div:not(.what) span { font-size: 20px; }
 .bad, small.bad, .reason { color: var(--bad); }
 .failures { border-left: 4px solid var(--bad); padding-left: 16px; }
 .failures ul { padding-left: 18px; margin: 0; overflow-wrap: anywhere; }

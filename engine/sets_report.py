@@ -51,7 +51,7 @@ def _summary(evaluation: Evaluation) -> str:
     tiles = "".join(tile(short(value), _label(key), units[key]) for key, value in evaluation["mean"].items())
     failed = evaluation["failed_count"]
     return (
-        f'<div class="summary"><div class="what"><span>{html.escape(evaluation["protocol"])}</span>'
+        f'<div class="summary many"><div class="what"><span>{html.escape(evaluation["protocol"])}</span>'
         f"{counts['samples']['n']} samples against {counts['references']['n']} references"
         f'<small class="{"bad" if failed else ""}">{failed} shapes failed and take no part</small>'
         f"<small>{html.escape(conditions(evaluation['settings']))}</small></div>{tiles}</div>"
