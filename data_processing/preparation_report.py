@@ -22,7 +22,7 @@ from data_processing.storage import INDEX_FILE, DatasetIndex, ShardEntry
 from data_processing.workers import Outcome
 
 MAX_LICENCE_BYTES = 1 << 28
-STAGES = ("read", "occupancy", "carve", "pool", "levels", "grids", "boundary", "surface", "write")
+STAGES = ("read", "occupancy", "carve", "pool", "levels", "grids", "boundary", "surface", "rendering", "write")
 
 
 def write_all(config: DataConfig, records: Sequence[ShapeRecord], *, members: Sequence[int]) -> str:

@@ -1,5 +1,6 @@
 """Views of shapes in a data set: rendered of boxes and real chairs, or read from folders as 3D-R2N2's are."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -190,6 +191,8 @@ def test_a_job_with_views_is_the_same_bytes_whatever_the_workers(tmp_path: Path)
         assert prepare_folder(config_for(raw, tmp_path / str(workers), workers=workers)) == DONE
     first, second = contents(tmp_path / "1"), contents(tmp_path / "2")
     assert {k: v for k, v in first.items() if k.endswith(".h5")} == {k: v for k, v in second.items() if ".h5" in k}
+    times = list(csv.DictReader((tmp_path / "1" / "timings.csv").read_text().splitlines()))
+    assert len(times) == 3 and all(float(row["rendering_wall"]) > 0 for row in times)
     shapes = open_shapes(tmp_path / "1")
     row = shapes.packed(0)
     assert list(row) == ["pixels", "cameras"] and row["pixels"].shape == (5, 48, 48)
