@@ -113,7 +113,8 @@ class _ChunkedSum(torch.autograd.Function):
         assert points > 0 and points_per_chunk > 0
         code, parameters = code_and_parameters[:tensors], code_and_parameters[tensors:]
         total = torch.zeros((), device=code[0].device)
-        of_code = [torch.empty_like(tensor) if tensor.requires_grad else None for tensor in code]
+        at_once = len(code[0]) == 1 and points <= points_per_chunk
+        of_code = [torch.empty_like(tensor) if tensor.requires_grad and not at_once else None for tensor in code]
         of_parameters = [torch.zeros_like(parameter) for parameter in parameters]
         for shape in _chunks(len(code[0]), 1):
             parts = [tensor[shape].detach().requires_grad_(tensor.requires_grad) for tensor in code]
@@ -123,9 +124,15 @@ class _ChunkedSum(torch.autograd.Function):
                 with torch.enable_grad():
                     error = error_of(shape, chunk, parts)
                 found = torch.autograd.grad(error, [*wanted, *parameters])
-                _collect(of_parts, found[: len(wanted)], first=chunk.start == 0)
+                if at_once:  # large volumes: not copied, unless two of them share their memory
+                    of_parts = _apart(found[: len(wanted)])
+                else:
+                    _collect(of_parts, found[: len(wanted)], first=chunk.start == 0)
                 _collect(of_parameters, found[len(wanted) :], first=False)
                 total += error.detach()
+        if at_once:
+            rest = iter(of_parts)
+            of_code = [next(rest) if tensor.requires_grad else None for tensor in code]
         # Not saved for backward: they are ours, and may be scaled where they lie.
         ctx.gradients = [*of_code, *of_parameters]
         return total
@@ -136,8 +143,15 @@ class _ChunkedSum(torch.autograd.Function):
         if ctx.gradients is None:
             raise RuntimeError("a sum over points can be differentiated once: its gradients were handed out")
         gradients, ctx.gradients = ctx.gradients, None
-        torch._foreach_mul_([own for own in gradients if own is not None], gradient)
+        if gradient.device.type != "cpu" or float(gradient) != 1:
+            torch._foreach_mul_([own for own in gradients if own is not None], gradient)
         return None, None, None, None, *gradients
+
+
+def _apart(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The same, each in memory of its own."""
+    alone = len({tensor.data_ptr() for tensor in tensors}) == len(tensors)
+    return [tensor if alone and 0 not in tensor.stride() else tensor.clone() for tensor in tensors]
 
 
 def _collect(sums: Sequence[torch.Tensor], found: Sequence[torch.Tensor], *, first: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from engine.ops import memory
 from engine.ops.feature_sampling_places import (
     PLACES,
     Sampling,
@@ -44,7 +45,7 @@ class SampleOnCPU(torch.autograd.Function):
         ctx.sampling, ctx.gradients = sampling, [_Gradient(volume, dtype) for volume in volumes]
         channels = [volume.shape[1] for volume in volumes]
         columns = dict(enumerate(first_columns(channels)))
-        features_BNF = torch.empty(*points_BN3.shape[:2], PLACES * sum(channels), dtype=dtype)
+        features_BNF = memory.empty(*points_BN3.shape[:2], PLACES * sum(channels), dtype=dtype)
         for shape, points_N3 in enumerate(points_BN3.to(dtype)):
             rows = {scale: rows_of(volume[shape], dtype) for scale, volume in enumerate(volumes)}
             order_N = order_by_cell(points_N3)
@@ -83,7 +84,7 @@ class SampledLinearOnCPU(torch.autograd.Function):
         working = working_dtype(volumes, points_BN3)
         layer = _Layer(weight_OF.to(dtype), volumes, points=points_BN3.shape[1])
         rows = [rows_of(volume[shape], working) for shape in range(len(points_BN3)) for volume in volumes]
-        out_BNO = torch.empty(*points_BN3.shape[:2], len(weight_OF), dtype=dtype)
+        out_BNO = memory.empty(*points_BN3.shape[:2], len(weight_OF), dtype=dtype)
         for shape, points_N3 in enumerate(points_BN3.to(working)):
             of_shape = rows[shape * len(volumes) : (shape + 1) * len(volumes)]
             layer.forward(of_shape, points_N3, sampling, bias_O.to(dtype), out_BNO[shape])
@@ -142,11 +143,12 @@ class _Layer:
         }
         order_N = order_by_cell(points_N3)
         fine_grids = _grids({s: rows[s] for s in self.fine}, self.starts, points_N3[order_N], sampling)
-        sums_NO = points_N3.new_empty(out_NO.shape)
+        sums_NO = memory.empty(*out_NO.shape, dtype=points_N3.dtype)
+        features = memory.empty(min(CHUNK, len(points_N3)), self.weight_OG.shape[1], dtype=dtype)
         for chunk in _chunks(len(points_N3)):
-            features_MG = points_N3.new_empty(chunk.stop - chunk.start, self.weight_OG.shape[1])
+            features_MG = features[: chunk.stop - chunk.start]
             gather(_chunk_of(fine_grids, chunk), torch.arange(len(features_MG)), features_MG)
-            sums_NO[order_N[chunk]] = product(features_MG.to(dtype), self.weight_OG, bias_O).to(sums_NO.dtype)
+            sums_NO[order_N[chunk]] = product(features_MG, self.weight_OG, bias_O).to(sums_NO.dtype)
         gather(_grids(folded, None, points_N3[order_N], sampling), order_N, sums_NO)
         out_NO.copy_(sums_NO)
 
@@ -166,22 +168,23 @@ class _Layer:
         order_N = order_by_cell(points_N3)
         points_N3 = points_N3[order_N]
         folded = {
-            scale: rows[scale].new_zeros(len(rows[scale]) * PLACES, outputs)
+            scale: memory.zeros(len(rows[scale]) * PLACES, outputs, dtype=working)
             for scale in self.folded_QC
             if scale in into or weight_gradient_OF is not None
         }
-        scatter(_grids(folded, None, points_N3, sampling), order_N, gradient_NO.to(working).contiguous())
+        scatter(_grids(folded, None, points_N3, sampling), order_N, gradient_NO.contiguous())
         read = _grids({s: rows[s] for s in self.fine}, self.starts, points_N3, sampling)
         added = _grids({s: into[s] for s in self.fine if s in into}, self.starts, points_N3, sampling)
         fine_gradient_OG = torch.zeros(self.weight_OG.shape, dtype=working)
+        features = memory.empty(min(CHUNK, len(points_N3)), self.weight_OG.shape[1], dtype=dtype)
         for chunk in _chunks(len(points_N3)):
             gradient_MO, rows_M = gradient_NO[order_N[chunk]], torch.arange(chunk.stop - chunk.start)
             if weight_gradient_OF is not None:
-                features_MG = points_N3.new_empty(len(rows_M), self.weight_OG.shape[1])
+                features_MG = features[: len(rows_M)]
                 gather(_chunk_of(read, chunk), rows_M, features_MG)
-                fine_gradient_OG += product(gradient_MO.t(), features_MG.to(dtype).t())
+                fine_gradient_OG += product(gradient_MO.t(), features_MG.t())
             if added:
-                gradient_MG = product(gradient_MO, self.weight_OG.t()).to(working)
+                gradient_MG = product(gradient_MO, self.weight_OG.t())
                 scatter(_chunk_of(added, chunk), rows_M, gradient_MG)
         self._finish(rows, folded, fine_gradient_OG, into, weight_gradient_OF, dtype)
 
@@ -246,7 +249,7 @@ class _Gradient:
 
     def zeros(self) -> torch.Tensor:
         """Rows (B, R^3, C)."""
-        return torch.zeros(self.batch, self.grid[0] ** 3, self.channels, dtype=self.working)
+        return memory.zeros(self.batch, self.grid[0] ** 3, self.channels, dtype=self.working)
 
     def volume(self, rows_BVC: torch.Tensor) -> torch.Tensor:
         volume_BCRRR = rows_BVC.view(self.batch, *self.grid, self.channels).movedim(-1, 1)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.ops.bfloat16_loops import as_array, narrow, wide
 from engine.ops.compiled_loops import vectorised
 from engine.ops.threads import in_parallel, share
 
@@ -36,8 +37,11 @@ class Grid:
 
 
 def gather(grids: Sequence[Grid], target_N: torch.Tensor, features: torch.Tensor) -> None:
-    """Write 7 C columns of each grid into row target_N[n] of the features (M, F); add C columns of a folded one."""
-    targets, written, arrays = target_N.numpy(), features.numpy(), [_arrays(grid) for grid in grids]
+    """Write 7 C columns of each grid into row target_N[n] of the features (M, F); add C columns of a folded one.
+
+    Features may be bfloat16, also of float32 grids, unless a grid is folded.
+    """
+    targets, written, arrays = target_N.numpy(), as_array(features), [_arrays(grid) for grid in grids]
 
     def part(number: int, parts: int) -> None:
         first, last = share(len(targets), number, parts)
@@ -48,8 +52,11 @@ def gather(grids: Sequence[Grid], target_N: torch.Tensor, features: torch.Tensor
 
 
 def scatter(grids: Sequence[Grid], target_N: torch.Tensor, gradient: torch.Tensor) -> None:
-    """The transpose of `gather`: add to the rows of the grids what stands in row target_N[n] of the gradient (M, F)."""
-    targets, read, arrays = target_N.numpy(), gradient.numpy(), [_arrays(grid) for grid in grids]
+    """The transpose of `gather`: add to the rows of the grids what stands in row target_N[n] of the gradient (M, F).
+
+    The gradient may be bfloat16, also of float32 grids.
+    """
+    targets, read, arrays = target_N.numpy(), as_array(gradient), [_arrays(grid) for grid in grids]
     bounds = [_shares_of_lines(grid, torch.get_num_threads()) for grid in grids]
 
     def part(number: int, parts: int) -> None:
@@ -107,16 +114,18 @@ def _gather(rows, coordinates, resolution, column, folded, first, last, target, 
             # Eight rows in one loop: it vectorises over channels and writes each feature once.
             if folded:
                 for c in range(channels):
-                    out[c] += (
+                    sample = (
                         w0 * r0[c] + w1 * r1[c] + w2 * r2[c] + w3 * r3[c]
                         + w4 * r4[c] + w5 * r5[c] + w6 * r6[c] + w7 * r7[c]
                     )  # fmt: skip
+                    out[c] += sample
             else:
                 for c in range(channels):
-                    out[c] = (
+                    sample = (
                         w0 * r0[c] + w1 * r1[c] + w2 * r2[c] + w3 * r3[c]
                         + w4 * r4[c] + w5 * r5[c] + w6 * r6[c] + w7 * r7[c]
                     )  # fmt: skip
+                    out[c] = narrow(sample, out[c])
 
 
 @vectorised
@@ -143,6 +152,6 @@ def _scatter(  # type: ignore[no-untyped-def]
                 r0, r1 = rows[(line * resolution + x0) * step + shift], rows[(line * resolution + x1) * step + shift]
                 w0, w1 = w * ax, w * bx
                 for c in range(channels):
-                    r0[c] += w0 * read[c]
+                    r0[c] += w0 * wide(read[c])
                 for c in range(channels):
-                    r1[c] += w1 * read[c]
+                    r1[c] += w1 * wide(read[c])
