@@ -133,6 +133,7 @@ def _scatter(  # type: ignore[no-untyped-def]
     rows, coordinates, resolution, column, folded, target, gradient, first_line, last_line
 ):
     channels, one = rows.shape[1], coordinates.dtype.type(1)
+    read = np.empty(channels, coordinates.dtype)
     for n in range(len(target)):
         for place in range(7):
             y0, y1, ay, by = _ends(coordinates[n, place, 1], resolution, one)
@@ -142,7 +143,9 @@ def _scatter(  # type: ignore[no-untyped-def]
             x0, x1, ax, bx = _ends(coordinates[n, place, 0], resolution, one)
             step, shift = (7, place) if folded else (1, 0)
             start = 0 if folded else column + place * channels
-            read = gradient[target[n], start : start + channels]
+            row = gradient[target[n], start : start + channels]
+            for c in range(channels):
+                read[c] = wide(row[c])
             for corner in range(4):
                 z, wz = (z0, az) if corner < 2 else (z1, bz)
                 y, wy = (y0, ay) if corner % 2 == 0 else (y1, by)
@@ -152,6 +155,6 @@ def _scatter(  # type: ignore[no-untyped-def]
                 r0, r1 = rows[(line * resolution + x0) * step + shift], rows[(line * resolution + x1) * step + shift]
                 w0, w1 = w * ax, w * bx
                 for c in range(channels):
-                    r0[c] += w0 * wide(read[c])
+                    r0[c] += w0 * read[c]
                 for c in range(channels):
-                    r1[c] += w1 * wide(read[c])
+                    r1[c] += w1 * read[c]
