@@ -31,7 +31,7 @@ def main() -> int:
             settings=settings,
             batch_points=arguments.batch_points,
             group=group,
-            header={"run": str(run_dir.path), "checkpoint": arguments.checkpoint, "step": loaded.step},
+            header={"run": str(run_dir.path), "checkpoint": arguments.checkpoint, "step": loaded.step} | asked.about,
             only=names if asked.whole else None,
         )
         if asked.whole and group.is_first:

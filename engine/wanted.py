@@ -2,7 +2,7 @@
 
 import functools
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,12 +20,14 @@ from engine.run_dir import RunDir
 class Wanted:
     """Shapes to generate, and the folder of the run they go to.
 
-    whole: these shapes alone belong to the folder; others that are there are of an earlier request.
+    whole: these shapes alone belong to the folder; others that are there are of an earlier request. `about` goes into
+    the manifest.
     """
 
     items: list[Item]
     folder: Path
     whole: bool = False
+    about: dict[str, int | str] = field(default_factory=dict)
 
 
 def wanted(arguments: Namespace, model: Model, config: RunConfig, run: RunDir, *, device: torch.device) -> Wanted:
@@ -37,14 +39,14 @@ def wanted(arguments: Namespace, model: Model, config: RunConfig, run: RunDir, *
         items = items_of_split(shapes, arguments.split, data.categories, section=data.input, seed=seed)
         return Wanted(items, run.meshes(arguments.split))
     if arguments.samples is not None:
-        return Wanted(
-            items_of_samples(model, arguments.samples, seed=arguments.seed), run.meshes("samples"), whole=True
-        )
+        items = items_of_samples(model, arguments.samples, seed=arguments.seed)
+        return Wanted(items, run.meshes("samples"), whole=True, about={"seed": arguments.seed})
     if arguments.interpolate:
         ends = [
             end_of_walk(text, lambda: open_shapes(path), lambda file: files([file]), section=data.input, seed=seed)
             for text in arguments.interpolate
         ]
-        name = walk_name(*arguments.interpolate)
-        return Wanted(items_of_walk(model, ends, arguments.steps, device=device), run.meshes(name), whole=True)
+        first, last = arguments.interpolate
+        items = items_of_walk(model, ends, arguments.steps, device=device)
+        return Wanted(items, run.meshes(walk_name(first, last)), whole=True, about={"from": first, "to": last})
     return Wanted(files(arguments.input), run.meshes("input"))

@@ -52,6 +52,7 @@ def test_another_seed_in_the_same_folder_leaves_nothing_of_the_first_in_the_mani
     folder = gan / "meshes" / "samples"
     assert generate(gan, "--samples", "4", "--seed", "1").returncode == 0
     before = {row["name"]: row["origin"] for row in rows_of(folder)}
+    assert json.loads((folder / "manifest.json").read_text())["seed"] == 1
     assert generate(gan, "--samples", "2", "--seed", "2").returncode == 0
     after = {row["name"]: row["origin"] for row in rows_of(folder)}
     assert len(before) == 4 and set(after) == {"sample-0000", "sample-0001"}
