@@ -11,6 +11,7 @@ benchmark.json, benchmark.csv and benchmark.md.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,13 +25,15 @@ from engine.registry import LoadedRun, load_run
 from engine.run_dir import RunDir
 from outliers.baselines import fit_baselines
 from outliers.benchmark_tables import Benchmark, Detectors, tables, write_tables
+from outliers.calibration import hash_of_masks
+from outliers.case_files import kept_cases
 from outliers.cases import CLEAN, Case, Shape, measured_cases
 from outliers.corruptions import FAMILIES
 from outliers.cube_masks import stored_mask
 from outliers.fitting import MAX_FITTED, TRAIN, evenly, frame_around, members, subject
 from outliers.folder_masks import folder_masks
-from outliers.judge import measured_masks
 from outliers.scores import Measured, fit_scorer
+from outliers.shape_space import Frame
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def main() -> int:
     parser.add_argument("--draw", type=int, default=0, help="seed of the corruptions")
     parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES), metavar="FAMILY")
     parser.add_argument("--most", type=int, help="use at most so many clean masks, spread evenly")
+    parser.add_argument("--spoil", type=int, help="spoil so many of them, spread evenly; default: all")
     parser.add_argument("--fpr", type=float, default=0.05, help="rate of false positives")
     parser.add_argument("--out", type=Path, help="folder of the results; default: RUN/evaluation")
     arguments = parser.parse_args()
@@ -60,25 +64,30 @@ def main() -> int:
     patients = held_out(own, loaded, preparation, data=arguments.data, real=arguments.real, most=arguments.most)
     say(f"{len(patients.clean)} clean masks of patients that did not train, {len(patients.real)} real faults")
 
-    detectors = fit_detectors(own, loaded, preparation)
+    out = arguments.out or place.evaluation
+    training = [stored_mask(own, index) for index in evenly(members(own, TRAIN, loaded), MAX_FITTED)]
+    frame = frame_around(training)
+    key = {"model": loaded.model_hash, "cell": frame.cell, "draw": arguments.draw}
+    shapes = [Shape(f"training {n}", "", mask, TRAIN) for n, mask in enumerate(training)]
+    clean = [shape.name for shape in patients.clean]
+    spoilt = {clean[index] for index in evenly(range(len(clean)), arguments.spoil or len(clean))}
     cases: list[Case] = []
-    for shape in tqdm([*patients.clean, *patients.real], unit="mask"):
-        cases += measured_cases(
-            shape, loaded, detectors.frame, preparation, families=arguments.families, draw=arguments.draw
-        )
+    for shape in tqdm([*shapes, *patients.clean, *patients.real], unit="mask"):
+        families = arguments.families if shape.name in spoilt and shape.family == CLEAN else []
+        make = partial(measured_cases, shape, loaded, frame, preparation, families=families, draw=arguments.draw)
+        digest = hash_of_masks([shape.family], [shape.mask.occupancy_RRR])
+        cases += kept_cases(out / "cases", shape.name, {**key, "families": families, "mask": digest}, make)
+    detectors = fit_detectors([case.measured for case in cases if case.family == TRAIN], frame)
+    cases = [case for case in cases if case.family != TRAIN]
     benchmark = Benchmark(cases, detectors, seeds=arguments.seeds, fpr=arguments.fpr)
     about = {"run": str(place.path), "model_hash": loaded.model_hash, "step": loaded.step, "draw": arguments.draw}
     results = tables(benchmark, about=about)
-    say(write_tables(results, arguments.out or place.evaluation))
+    say(write_tables(results, out))
     return DONE
 
 
-def fit_detectors(own: ShapeSet, loaded: LoadedRun, preparation: DataConfig) -> Detectors:
+def fit_detectors(measured: Sequence[Measured], frame: Frame) -> Detectors:
     """All detectors, of the training masks; ours also without the prior, to see what that is worth."""
-    training = [stored_mask(own, index) for index in evenly(members(own, TRAIN, loaded), MAX_FITTED)]
-    frame = frame_around(training)
-    found = measured_masks(loaded, training, frame, preparation)
-    measured = [one for one, _ in tqdm(found, total=len(training), unit="training mask")]
     plain = [without_prior(one) for one in measured]
     return Detectors(frame, fit_scorer(measured, frame), fit_scorer(plain, frame), fit_baselines(measured))
 
@@ -115,11 +124,11 @@ def shapes_of(place: Path, own: ShapeSet, preparation: DataConfig, *, real: bool
         whole = [(name, mask) for name, mask in found if not mask.touched]
         return [Shape(name, subject(own, name), mask, name.split("/")[0] if real else CLEAN) for name, mask in whole]
     shapes = open_shapes(place)
-    partial = set(shapes.splits.get("partial", ()))
+    cut_off = set(shapes.splits.get("partial", ()))
     return [
         Shape(name, subject(own, name), stored_mask(shapes, index), shapes.categories[index] if real else CLEAN)
         for index, name in enumerate(shapes.names)
-        if index not in partial
+        if index not in cut_off
     ]
 
 

@@ -7,6 +7,7 @@ calibration a share of at most `fpr` has p <= fpr. Fewer than 1 / fpr - 1 of the
 import hashlib
 import json
 import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -110,7 +111,7 @@ def load_calibration(run: RunDir, *, model_hash: str) -> tuple[Calibration, dict
         image = run.judge_file.read_bytes()
         with np.load(run.judge_file, allow_pickle=False) as arrays:
             fitted = {name: arrays[name] for name in arrays.files}
-    except (KeyError, TypeError, AttributeError, ValueError, EOFError, OSError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"{run.calibration_file} or {run.judge_file.name} is damaged ({error}); {again}") from error
     if calibration.model_hash != model_hash:
         raise ValueError(
@@ -131,7 +132,8 @@ def hash_of_masks(names: Sequence[str], masks: Sequence[NDArray[np.bool_]]) -> s
 
 
 def _quantile(scores: Array, share: float) -> float | None:
-    return float(np.quantile(scores, share)) if len(scores) else None
+    """Without interpolation: scores may be infinite."""
+    return float(np.quantile(scores, share, method="higher")) if len(scores) else None
 
 
 def _calibration_of(content: Any) -> Calibration:

@@ -93,7 +93,7 @@ def _code_of(code: Any, number: int) -> Any:
 
 
 def _on_grid(field: Field, iso_level: float, mask: CubeMask, device: torch.device | str) -> NDArray[np.float32]:
-    """Values on the judged grid: a coarse lattice near the mask, then the cells beside which the sign changes."""
+    """Values on the judged grid: a coarse lattice near the mask, then the cells with a face where it changes its sign."""
     step = COARSE
     near = mask.occupancy_RRR.reshape(GRID // step, step, GRID // step, step, GRID // step, step).any(axis=(1, 3, 5))
     asked = scipy.ndimage.binary_dilation(near, np.ones((3, 3, 3)), iterations=REACH)
@@ -102,7 +102,7 @@ def _on_grid(field: Field, iso_level: float, mask: CubeMask, device: torch.devic
     while step > 1:
         step //= 2
         signs = values > iso_level
-        mixed = scipy.ndimage.maximum_filter(signs, 3) & ~scipy.ndimage.minimum_filter(signs, 3)
+        mixed = scipy.ndimage.binary_dilation(signs) & ~scipy.ndimage.binary_erosion(signs, border_value=1)
         values, mixed = (_doubled(part) for part in (values, mixed))
         values = np.where(values > iso_level, iso_level + SATURATED, iso_level - SATURATED).astype(np.float32)
         values[mixed] = _evaluated(field, mixed, device)
