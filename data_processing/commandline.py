@@ -27,19 +27,19 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def run(main: Callable[[], int]) -> NoReturn:
-    """Call `main` and exit with its status; turn the errors a user can cause into one line.
+def run(main: Callable[[], int], *, error: int = ERROR, again: str = "") -> NoReturn:
+    """Call `main` and exit with its status; turn the errors a user can cause into one line, and exit with `error`.
 
-    ISOFIELD_TRACEBACK=1 prints the traceback too.
+    `again`: how to call the command after an interrupt. ISOFIELD_TRACEBACK=1 prints the traceback too.
     """
     try:
         status = main()
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; run the same command again to continue\n")
+        sys.stderr.write(f"interrupted; run the same command again{again} to continue\n")
         status = INTERRUPTED
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError) as problem:
         if os.environ.get("ISOFIELD_TRACEBACK"):
             traceback.print_exc()
-        sys.stderr.write(f"error: {error}\n")
-        status = ERROR
+        sys.stderr.write(f"error: {problem}\n")
+        status = error
     sys.exit(status)

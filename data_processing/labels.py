@@ -38,8 +38,8 @@ class LabelTable:
 
         ValueError that names the candidates when there is none, or more than one ("thalamus", left or right?).
         """
-        wanted = _plain(name)
-        found = [entry for entry in self.entries if _plain(entry[0]) == wanted]
+        wanted = plain_name(name)
+        found = [entry for entry in self.entries if plain_name(entry[0]) == wanted]
         if len({ids for _, ids in found}) == 1:
             return found[0][1]
         candidates = found or [entry for entry in self.entries if _without_side(entry[0]) == wanted]
@@ -54,8 +54,8 @@ class LabelTable:
 
     def _nearest(self, name: str) -> str:
         names = [entry for entry, _ in self.entries]
-        close = difflib.get_close_matches(_plain(name), [_plain(entry) for entry in names], n=3, cutoff=0.5)
-        nearest = [entry for entry in names if _plain(entry) in close]
+        close = difflib.get_close_matches(plain_name(name), [plain_name(entry) for entry in names], n=3, cutoff=0.5)
+        nearest = [entry for entry in names if plain_name(entry) in close]
         shown = f"{', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
         return (f"the nearest: {', '.join(nearest)}; " if nearest else "") + f"it has {len(names)} names: {shown}"
 
@@ -209,9 +209,10 @@ def _with_side(name: str, side: str) -> str:
     return f"{word} {name.strip()}" if word else name.strip()
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name without regard to case, with spaces, dashes and underlines alike."""
     return " ".join(name.replace("_", " ").replace("-", " ").lower().split())
 
 
 def _without_side(name: str) -> str:
-    return " ".join(word for word in _plain(name).split() if word not in ("left", "right"))
+    return " ".join(word for word in plain_name(name).split() if word not in ("left", "right"))

@@ -61,7 +61,7 @@ def write_scan_mask(path: Path, values: NDArray[np.integer], scan: ScanGrid) -> 
         raise ValueError(f"{path}: a mask of shape {values.shape} is not on the scan's grid {scan.shape}")
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise ValueError(f"{path}: expected a name that ends with .nii or .nii.gz")
-    kind, header = _header(scan)
+    kind, header = header_like(scan)
     header.set_data_shape(scan.shape)
     header.set_data_dtype(np.uint8)
     header["cal_max"], header["cal_min"] = 0, 0
@@ -69,7 +69,7 @@ def write_scan_mask(path: Path, values: NDArray[np.integer], scan: ScanGrid) -> 
         nibabel.save(kind(values.astype(np.uint8, copy=False), None, header), temporary)
 
 
-def _header(scan: ScanGrid) -> tuple[Any, Any]:
+def header_like(scan: ScanGrid) -> tuple[Any, Any]:
     """The class of the image and its header: the scan's own, or a new one with its affine."""
     if scan.header:
         kind: Any = nibabel.Nifti2Image if len(scan.header) > 348 else nibabel.Nifti1Image

@@ -19,7 +19,7 @@ from data_processing.scan_grid import mask_on_scan, write_scan_mask
 from data_processing.scan_mask import ScanMask
 from data_processing.structure_crops import Crop, structure_crop, structure_files
 from data_processing.structures import LabelSettings, Part, StructureSettings, find_part
-from data_processing.voxel_grid import RefusedFileError
+from data_processing.voxel_grid import AbsentPartError
 
 __all__ = [
     "ScanGrid",
@@ -72,7 +72,7 @@ def _chosen(part: Part, crops: Sequence[Crop], file: Path) -> Crop:
         return _on_side(part, crops, file)
     number = int(part.suffix.rpartition("-")[2]) if wanted > 2 else 1
     if number > len(crops):
-        raise RefusedFileError(
+        raise AbsentPartError(
             f"{file}: {part.structure.name} has {len(crops)} pieces, expected {wanted}: none is number {number}"
         )
     return crops[number - 1]
@@ -87,7 +87,7 @@ def _on_side(part: Part, crops: Sequence[Crop], file: Path) -> Crop:
     middle = scan.affine[:3, :3] @ ((np.array(scan.shape) - 1) / 2) + scan.affine[:3, 3]
     there = "right" if ordered[0].centroid()[0] > middle[0] else "left"
     if part.suffix != there:
-        raise RefusedFileError(f"{file}: {part.structure.name} has one piece, on the {there}: no {part.suffix} one")
+        raise AbsentPartError(f"{file}: {part.structure.name} has one piece, on the {there}: no {part.suffix} one")
     return ordered[0]
 
 

@@ -65,7 +65,7 @@ def list_sources(
     if not folder.is_dir():
         raise FileNotFoundError(f"input folder {folder} does not exist (current directory: {Path.cwd()})")
     sources, scans, ignored = [], list[str](), Counter[str]()
-    for file in sorted(_files(folder)):
+    for file in sorted(files_below(folder)):
         found = _kind_in(file, kind, labels)
         if _matches(file, exclude):
             ignored["excluded"] += 1
@@ -130,7 +130,7 @@ def _stem(folder: Path, file: str, suffix: str) -> str:
     return stem
 
 
-def _files(folder: Path) -> Iterator[str]:
+def files_below(folder: Path) -> Iterator[str]:
     """Paths of all files below, with slashes; hidden ones left out, linked folders entered once."""
     seen: set[str] = set()
     for root, folders, files in os.walk(folder, followlinks=True):

@@ -12,7 +12,7 @@ from data_processing.label_volumes import Box, LabelVolume, around, label_volume
 from data_processing.labels import LabelTable, find_table, own_table
 from data_processing.nifti import NIFTI_SUFFIXES, ScanGrid
 from data_processing.structures import LabelSettings, StructureSettings
-from data_processing.voxel_grid import RefusedFileError
+from data_processing.voxel_grid import AbsentPartError, RefusedFileError
 
 FACES = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))  # low and high end of RAS axes
 SAME_PLACE = 1e-3  # mm by which the corners of one grid may differ between two files
@@ -67,13 +67,13 @@ def structure_crop(file: Path, structure: StructureSettings, settings: LabelSett
         if there:
             crops.append(volume.mask(there))
         elif settings.files == "scan":
-            raise RefusedFileError(
+            raise AbsentPartError(
                 f"{file}: no voxel has label {' or '.join(map(str, labels))} ({structure.name}); it has "
                 f"{_there(volume, settings)}"
             )
     assert grid is not None
     if not crops:
-        raise RefusedFileError(f"{file}: the mask of {structure.name} is empty")
+        raise AbsentPartError(f"{file}: the mask of {structure.name} is empty")
     return _canonical(*_union(crops), grid)
 
 

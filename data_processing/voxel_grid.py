@@ -40,6 +40,10 @@ class RefusedFileError(ValueError):
     """A file that was understood but cannot be used; the message says path, expected, got and what to do."""
 
 
+class AbsentPartError(RefusedFileError):
+    """A sound scan in which the structure, or this part of it, has no voxel."""
+
+
 @contextlib.contextmanager
 def reading(path: Path, kind: str, *library_errors: type[Exception]) -> Iterator[None]:
     """Turn what a library raises on a damaged file into one ValueError; our own refusals pass as they are."""

@@ -16,7 +16,7 @@ from data_processing.structures import LabelSettings, StructureSettings
 from engine.inputs import preparation_of
 from engine.registry import LoadedRun, load_run
 from engine.run_dir import RunDir
-from outliers.calibration import Calibration
+from outliers.calibration import Calibration, needed
 from outliers.corruptions import dice
 from outliers.cube_masks import CubeMask
 from outliers.judge import Judge, Judgement, load_judge
@@ -36,10 +36,22 @@ class Prior:
     structures: tuple[StructureSettings, ...]
     judge: Judge | None
     device: torch.device
+    notes: tuple[str, ...] = ()  # what the run says of itself that a reader has to know
 
     @property
     def calibration(self) -> Calibration | None:
         return None if self.judge is None else self.judge.calibration
+
+    def about(self, fpr: float) -> str:
+        """A line for the terminal: what it can judge, or how many clean masks it lacks."""
+        organs, missing = ", ".join(organs_of(self)), self.missing(fpr)
+        count = 0 if self.calibration is None else self.calibration.n
+        enough = f"{missing} more are needed to flag at {fpr:g}: UNSURE until then" if missing else "enough"
+        return "; ".join([f"{organs}: calibrated with {count} clean masks, {enough}", *self.notes])
+
+    def missing(self, fpr: float) -> int:
+        """How many more clean masks have to be calibrated with before it can flag at this rate."""
+        return needed(fpr) if self.calibration is None else self.calibration.missing(fpr)
 
     @property
     def fingerprint(self) -> str:

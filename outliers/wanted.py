@@ -88,7 +88,9 @@ def _of_volume(scan: Scan, priors: Sequence[Prior], naming: Naming) -> list[Want
     for label in sorted(set(volume.boxes) - used):
         name = table.name_of(label) or next((n for n, ids in table.entries if label in ids), "")
         reason = "" if name else f"; {table.where} has no name for it"
-        found.append(Wanted(name or f"label {label}", status="NO_MODEL", reason=f"no model knows label {label}{reason}"))
+        found.append(
+            Wanted(name or f"label {label}", status="NO_MODEL", reason=f"no model knows label {label}{reason}")
+        )
     return found
 
 
@@ -133,8 +135,8 @@ def _named(structure: StructureSettings, suffix: str, table: LabelTable) -> Stru
         sided = next(filter(None, (_entry(table, name) for name in _sided(structure.name, side))), None)
         if sided is not None:
             mirror: Literal["never", "always"] = "always" if structure.mirrors(suffix) else "never"
-            # Pieces of a label that is one side alone are no pair.
-            pieces = 1 if structure.components == 2 else structure.components
+            # A label of one side alone is no pair: all of it is judged, islands too.
+            pieces = None if structure.components == 2 else structure.components
             return replace(structure, labels=(sided,), components=pieces, side=_side(side), mirror=mirror)
     whole = _entry(table, structure.name)
     if whole is None:
