@@ -3,6 +3,7 @@
 Or any two folders: `python evaluate.py --pred DIR --gt DIR`. Writes JSON and CSV for each protocol, and report.html.
 `--protocol masks` compares NIfTI masks on the grid of their scan, in millimetres. `--run runs/NAME --samples`, or
 `--pred DIR --gt DIR --protocol generative lfd`, judge a set of shapes against another, whatever their names.
+`--run runs/ORGAN --calibrate` lets clean masks that the run never saw say what is usual, for analyse.py.
 """
 
 import argparse
@@ -20,12 +21,17 @@ from engine.report import write_report
 from engine.sets_evaluation import Machine, evaluate_sets
 from engine.sets_report import write_sets_report
 from engine.summary import summarise, table, write_csv, write_json
+from outliers.fitting import calibrate_run
 
 LIGHT_FIELDS = "light-fields"  # descriptors, kept in the folder of the results
 
 
 def main() -> int:
     options = read_options(sys.argv[1:], __doc__)
+    if options.calibrate:
+        device = resolve_device(options.device)
+        say(calibrate_run(options.run, data=options.data, split=options.split, device=device).described())
+        return DONE
     torch.set_num_threads(1)  # the operators are small: more processes pay, more threads do not
     return judge(options) if options.samples else compare(options)
 

@@ -33,6 +33,7 @@ def read_options(arguments: Sequence[str], description: str | None) -> argparse.
     parser.add_argument("--pictures", type=int, default=60, help="most shapes shown in the report; 0: none")
     parser.add_argument("--up", choices=["y", "z"], default="y", help="the axis that points up in the pictures")
     parser.add_argument("--out", type=Path, help="folder of the results; default: beside the meshes")
+    parser.add_argument("--calibrate", action="store_true", help="of a prior of organ masks: learn what is usual")
     sets = parser.add_argument_group("sets of shapes, whatever their names (protocols generative, lfd)")
     sets.add_argument("--samples", action="store_true", help="judge the samples of --run, or --pred, as a set")
     sets.add_argument("--normalisation", choices=NORMALISATIONS, help="of each shape's points [diagonal]")
@@ -87,6 +88,10 @@ def sets_of(options: argparse.Namespace) -> Sets:
 
 
 def _check(parser: Parser, options: argparse.Namespace) -> None:
+    if options.calibrate:
+        if options.run is None or options.pred or options.gt or options.samples:
+            parser.error("--calibrate goes with --run, and if wanted --data and --split of clean masks it never saw")
+        return
     if (options.run is None) == (options.pred is None):
         parser.error("give either --run (with --split or --samples) or --pred (with --gt)")
     if options.pred and not options.gt:

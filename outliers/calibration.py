@@ -52,6 +52,15 @@ class Calibration:
         rank = math.floor(fpr * (self.n + 1) + SLACK)
         return float(self.scores[self.n - rank]) if rank >= 1 else None
 
+    def described(self, fpr: float = 0.05) -> str:
+        """For the person at the terminal."""
+        limit = self.threshold(fpr)
+        says = f"too few to flag {fpr:g} of them, {self.missing(fpr)} more are needed"
+        if limit is not None:
+            says = f"flagged above {limit:.3f} at a rate of {fpr:g}"
+        median = float(np.median(self.scores)) if self.n else float("nan")
+        return f"{self.n} clean masks of {self.data} ({self.split}): median score {median:.3f}, {says}"
+
     def missing(self, fpr: float) -> int:
         """How many more clean masks are needed to judge at this rate."""
         return max(0, needed(fpr) - self.n)

@@ -93,7 +93,7 @@ def _code_of(code: Any, number: int) -> Any:
 
 
 def _on_grid(field: Field, iso_level: float, mask: CubeMask, device: torch.device | str) -> NDArray[np.float32]:
-    """Values on the judged grid: a coarse lattice near the mask, then the cells with a face where it changes its sign."""
+    """Values on the judged grid: of a coarse lattice near the mask, then of cells with a face where signs change."""
     step = COARSE
     near = mask.occupancy_RRR.reshape(GRID // step, step, GRID // step, step, GRID // step, step).any(axis=(1, 3, 5))
     asked = scipy.ndimage.binary_dilation(near, np.ones((3, 3, 3)), iterations=REACH)

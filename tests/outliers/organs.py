@@ -36,7 +36,7 @@ def brain_config(output: Path = Path("unused"), names: tuple[str, ...] = ("hippo
         "contents": {"voxels": 0, "levels": False, "grids": [32], "boundary": {"sigmas": [0.1], "points": 800}},
         "splits": {
             "rule": "ratios",
-            "ratios": {"train": 0.5, "val": 0.17, "test": 0.33},
+            "ratios": {"train": 0.66, "val": 0.17, "test": 0.17},
             "subject": r"donor_\d+",
         },
     }
