@@ -30,6 +30,15 @@ def test_fields_of_ifnet():
     assert seen.fields()["surface_visible"] == ((50, 2), "u1")
 
 
+def test_fields_of_views():
+    """Cameras only where the pictures are rendered here."""
+    fields = build(Contents, {"rendering": {}}, where="test").layout().fields()
+    assert fields["pixels"] == ((24, 137, 137), "u1") and fields["cameras"] == ((24, 3), "<f4")
+    there = build(Contents, {"voxels": 0, "levels": False, "rendering": {"folder": "x", "views": 3}}, where="test")
+    assert there.layout().fields() == {"pixels": ((3, 137, 137), "u1"), "to_world": ((4, 4), "<f8")}
+    assert build(Contents, to_plain(there), where="test") == there
+
+
 @pytest.mark.parametrize(
     ("section", "options", "message"),
     [
