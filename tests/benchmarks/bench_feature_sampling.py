@@ -127,9 +127,10 @@ def main() -> None:
     times: dict[str, list[Seconds]] = {name: [] for name in variants}
     for number in range(arguments.rounds + 1):  # in turn, so that drift hits all; the first round compiles and warms up
         for name, (operator, grids, bfloat16) in variants.items():
-            seconds = timed(lambda: forward_and_backward(operator, grids, points, bfloat16=bfloat16))  # noqa: B023
-            if number:
-                times[name].append(seconds)
+            for measured in (False, True) if number else (False,):  # as in training, after one of its own kind
+                seconds = timed(lambda: forward_and_backward(operator, grids, points, bfloat16=bfloat16))  # noqa: B023
+                if measured:
+                    times[name].append(seconds)
     say(f"{arguments.points} points, torch {torch.__version__}, {torch.get_num_threads()} threads, forward + backward")
     say(f"{'variant':34}{'wall s':>9}{'CPU s':>9}{'ratio wall':>12}{'ratio CPU':>12}")
     for name, measured in times.items():

@@ -114,9 +114,10 @@ def main() -> None:
             def work(name: str = name, loss_of: Loss = loss_of, bfloat16: bool = bfloat16) -> None:
                 losses[name] = step(loss_of, model, optimiser, batch, bfloat16=bfloat16)
 
-            seconds = timed(work)
-            if number:
-                times[name].append(seconds)
+            for measured in (False, True) if number else (False,):  # as in training, after a step of its own kind
+                seconds = timed(work)
+                if measured:
+                    times[name].append(seconds)
     say(f"{arguments.points} points, torch {torch.__version__}, {torch.get_num_threads()} threads")
     rates = (product_rate(dtype) / 1e9 for dtype in (torch.float32, torch.bfloat16))
     say("bare products: {:.0f} G multiply-adds/s in float32, {:.0f} in bfloat16".format(*rates))
