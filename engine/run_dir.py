@@ -6,6 +6,7 @@ runs/NAME/
   checkpoints/           last.pt, best.pt, step-00001000.pt
   calibration.json       scores of clean masks that the model never saw, of a prior of organ masks (outliers)
   judge.npz              what those scores are computed with
+  published.json         what came with published weights, to be shown
   codes.npz              codes of a frozen autoencoder, where the model trains on them
   logs/                  TensorBoard
   meshes/SPLIT/NAME.ply  generated meshes, manifest.json; SPLIT may be input, samples, or A-to-B of a walk
@@ -54,6 +55,10 @@ class RunDir:
     @property
     def judge_file(self) -> Path:
         return self.path / "judge.npz"
+
+    @property
+    def published_file(self) -> Path:
+        return self.path / "published.json"
 
     @property
     def logs(self) -> Path:

@@ -4,9 +4,13 @@
 A published checkpoint is {'epoch', 'model_state_dict', 'optimizer_state_dict'}. It does not say how points were
 sampled nor how convolutions were padded: both are asked for, and stored in the run's config. The published optimiser
 is left behind. `convert` is pure; only the command below it writes.
+
+`python -m ifnet.published --organ-folder DIR [--out runs/ORGAN]` makes a run out of a published organ model.
 """
 
+import argparse
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ import torch
 from data_processing.commandline import DONE, Parser, run, say
 from data_processing.config import build, to_plain
 from data_processing.dataset import DataSection
+from data_processing.files import write_text
 from engine.config import RunConfig, Stage, TrainingSection
 from engine.foreign_weights import (
     read_mapping,
@@ -27,7 +32,9 @@ from engine.foreign_weights import (
 )
 from engine.ops.feature_sampling import published_columns
 from engine.optim import OptimSection
+from engine.run_dir import RunDir
 from ifnet.model import Config, IFNet
+from ifnet.published_organs import OrganFolder, read_organ_folder
 
 SETUPS = {
     "voxels_32": Config(
@@ -169,37 +176,66 @@ def preparation(setup: str) -> dict[str, Any]:
     return {"name": "published", "input": ".", "normalisation": normalisation, "contents": contents}
 
 
-def main() -> int:
+def read_arguments() -> argparse.Namespace:
+    """An organ folder brings its set-up along; else what the weights do not say is asked for."""
     parser = Parser(prog="python -m ifnet.published", description="Make a run out of published IF-Net weights.")
-    parser.add_argument("file", type=Path, help="published checkpoint (.tar)")
-    parser.add_argument("--setup", choices=SETUPS, required=True, help="what the weights were trained for")
-    parser.add_argument(
-        "--align-corners", choices=("true", "false"), required=True, help="true: the original weights; false: organs"
-    )
+    parser.add_argument("file", type=Path, nargs="?", help="published checkpoint (.tar)")
+    parser.add_argument("--organ-folder", type=Path, help="published organ model: a folder called by a label number")
+    parser.add_argument("--checkpoint", help="of an organ folder [that of the least validation loss]")
+    parser.add_argument("--setup", choices=SETUPS, help="what the weights were trained for")
+    parser.add_argument("--align-corners", choices=("true", "false"), help="true: the original weights; false: organs")
     parser.add_argument("--conv-padding", choices=("zeros", "replicate"), help="none: zeros, but replicate for organs")
-    parser.add_argument("--out", type=Path, required=True, help="the run to make: runs/NAME")
+    parser.add_argument("--out", type=Path, help="the run to make: runs/NAME [runs/ORGAN of an organ folder]")
     parser.add_argument("--data", type=Path, default=Path("datasets/published"), help="data set to evaluate on")
     arguments = parser.parse_args()
+    if (arguments.file is None) == (arguments.organ_folder is None):
+        parser.error("expected a published checkpoint, or --organ-folder")
+    if arguments.organ_folder is not None:
+        if arguments.setup not in (None, "organs"):
+            parser.error("an organ folder has the set-up organs")
+        arguments.setup, arguments.align_corners = "organs", arguments.align_corners or "false"
+    missing = [name for name in ("setup", "align_corners", "out") if getattr(arguments, name) is None]
+    if missing and (arguments.organ_folder is None or missing != ["out"]):
+        named = ", ".join("--" + name.replace("_", "-") for name in missing)
+        parser.error(f"the following arguments are required: {named}")
+    return arguments
 
+
+def main() -> int:
+    arguments = read_arguments()
+    organ: OrganFolder | None = None
+    file, out, settings = arguments.file, arguments.out, preparation(arguments.setup)
+    if arguments.organ_folder is not None:
+        organ = read_organ_folder(arguments.organ_folder, checkpoint=arguments.checkpoint)
+        file, out = organ.checkpoint, out or Path("runs") / organ.organ
+        labels = {"structures": [{"name": organ.organ, "labels": [organ.organ]}]}
+        settings |= {"name": organ.organ, "kind": "labels", "labels": labels}
     choices = dataclasses.replace(SETUPS[arguments.setup], align_corners=arguments.align_corners == "true")
     if arguments.conv_padding:
         choices = dataclasses.replace(choices, convolution_padding=arguments.conv_padding)
-    state, trained = state_dict_of(arguments.file)
-    config, weights = convert(state, choices, setup=arguments.setup, where=str(arguments.file))
+    state, trained = state_dict_of(file)
+    config, weights = convert(state, choices, setup=arguments.setup, where=str(file))
     model = IFNet(config)
     model.load_state_dict(weights)
-    out = write_run(
-        model,
-        run_config(config, setup=arguments.setup, out=arguments.out, data=arguments.data),
-        arguments.out,
-        preparation=preparation(arguments.setup),
-    )
+    section = run_config(config, setup=arguments.setup, out=out, data=arguments.data)
+    run_dir = write_run(model, section, out, preparation=settings)
     count = sum(parameter.numel() for parameter in model.parameters())
     say(
-        f"{out.path}: {count:,} parameters from {arguments.file}{trained}; {arguments.setup}, align_corners "
+        f"{run_dir.path}: {count:,} parameters from {file}{trained}; {arguments.setup}, align_corners "
         f"{config.align_corners}, convolution padding {config.convolution_padding}; data set: {arguments.data}"
     )
+    if organ is not None:
+        note_organ(run_dir, organ)
     return DONE
+
+
+def note_organ(run_dir: RunDir, organ: OrganFolder) -> None:
+    """What came with the weights goes into the run, to be shown."""
+    write_text(run_dir.published_file, json.dumps(organ.told(), indent=1) + "\n")
+    say(
+        f"it knows {organ.organ}; calibration is missing ({organ.about_thresholds()}): prepare clean masks of "
+        f"subjects it never saw, then python evaluate.py --run {run_dir.path} --calibrate --data DATASET"
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ UNSURE, whatever they look like.
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,4 +120,15 @@ def _load(run: RunDir, which: str, device: torch.device) -> Prior:
     loaded = loaded if judge is None else judge.loaded
     categories = loaded.config.data.categories
     structures = tuple(one for one in labels.structures if not categories or one.name in categories)
-    return Prior(run, loaded, preparation, labels, structures, judge, device)
+    return Prior(run, loaded, preparation, labels, structures, judge, device, _notes(run, judge))
+
+
+def _notes(run: RunDir, judge: Judge | None) -> tuple[str, ...]:
+    """Of a run of published weights without calibration: thresholds that came along are shown, not used."""
+    if judge is not None or not run.published_file.is_file():
+        return ()
+    try:
+        note = json.loads(run.published_file.read_text(encoding="utf-8"))["note"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{run.published_file} is damaged ({error}): import the run again") from error
+    return (f"published weights: {note}",)
