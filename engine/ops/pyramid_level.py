@@ -1,6 +1,6 @@
 """What follows the convolutions of one level of a pyramid: rectifier, batch normalisation, pooling for the next level.
 
-On a CPU, numba kernels over channels-last rows make three passes of a dozen; statistics add up in double. Elsewhere,
+On a CPU, numba kernels over channels-last rows make six passes of a dozen; statistics add up in double. Elsewhere,
 and where statistics run over the shapes of several ranks, the plain twin runs. Both are equal up to rounding.
 """
 
