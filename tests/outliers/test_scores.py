@@ -1,0 +1,66 @@
+"""The score of masks: fitted on clean ones, stranger for others, the same after storing."""
+
+import numpy as np
+import pytest
+
+from outliers.cube_masks import GRID, CubeMask
+from outliers.scores import GROUPS, combined, fit_scorer, measure, scorer_arrays, scorer_of
+from outliers.shape_space import Frame
+from tests.outliers.organs import ellipsoid
+
+FRAME = Frame(cell=2.5, cells=24)
+
+
+def measured(radii):
+    return measure(CubeMask(ellipsoid(radii, size=GRID), np.diag([GRID, GRID, GRID, 1.0])), FRAME, None)
+
+
+@pytest.fixture(scope="module")
+def training():
+    random = np.random.default_rng(0)
+    return [measured(tuple(np.array([16.0, 11.0, 8.0]) * random.uniform(0.9, 1.1, 3))) for _ in range(14)]
+
+
+@pytest.fixture(scope="module")
+def scorer(training):
+    return fit_scorer(training, FRAME)
+
+
+def test_other_shapes_are_stranger(scorer):
+    usual, ball, huge = scorer.scores([measured((16, 11, 8)), measured((11, 11, 11)), measured((24, 16, 12))])
+    assert ball > usual + 1
+    assert huge > usual + 1
+
+
+def test_the_score_is_of_each_mask_alone(scorer):
+    masks = [measured((16, 11, 8)), measured((11, 11, 11))]
+    together = scorer.scores(masks)
+    np.testing.assert_allclose(together, [scorer.scores([one])[0] for one in masks])
+
+
+def test_it_comes_back_from_its_arrays(scorer):
+    arrays = scorer_arrays(scorer)
+    assert all(values.dtype != object for values in arrays.values())
+    back = scorer_of(arrays)
+    one = [measured((11, 11, 11))]
+    np.testing.assert_array_equal(back.scores(one), scorer.scores(one))
+    del arrays["frame"]
+    with pytest.raises(ValueError, match="frame"):
+        scorer_of(arrays)
+
+
+def test_without_a_prior_there_is_no_visible_score(scorer, training):
+    assert set(scorer.groups) == set(GROUPS) - {"prior"}
+    with pytest.raises(ValueError, match="prior"):
+        scorer.visible_scores(training[:1])
+
+
+def test_a_group_that_stands_out_raises_the_score():
+    calm = {"a": np.array([0.0]), "b": np.array([0.0])}
+    loud = {"a": np.array([6.0]), "b": np.array([0.0])}
+    assert combined(loud)[0] > combined(calm)[0] + 4
+
+
+def test_too_few_masks_are_refused(training):
+    with pytest.raises(ValueError, match="at least 8"):
+        fit_scorer(training[:7], FRAME)
