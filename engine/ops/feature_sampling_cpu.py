@@ -133,7 +133,7 @@ class _Layer:
         bias_O: torch.Tensor,
         out_NO: torch.Tensor,
     ) -> None:
-        """Fill the outputs of one shape."""
+        """Fill the outputs of one shape: in the order of cells first, then row by row to where they belong."""
         from engine.ops.feature_sampling_kernels import gather
 
         dtype = out_NO.dtype
@@ -148,9 +148,11 @@ class _Layer:
         for chunk in _chunks(len(points_N3)):
             features_MG = features[: chunk.stop - chunk.start]
             gather(_chunk_of(fine_grids, chunk), torch.arange(len(features_MG)), features_MG)
-            sums_NO[order_N[chunk]] = product(features_MG, self.weight_OG, bias_O).to(sums_NO.dtype)
-        gather(_grids(folded, None, points_N3[order_N], sampling), order_N, sums_NO)
-        out_NO.copy_(sums_NO)
+            sums_NO[chunk] = product(features_MG, self.weight_OG, bias_O)
+        in_order_N = torch.arange(len(order_N))
+        gather(_grids(folded, None, points_N3[order_N], sampling), in_order_N, sums_NO)
+        place_N = torch.empty_like(order_N).scatter_(0, order_N, in_order_N)
+        torch.index_select(sums_NO.to(dtype), 0, place_N, out=out_NO)
 
     def backward(
         self,
