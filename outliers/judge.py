@@ -16,7 +16,7 @@ from outliers.calibration import Calibration, flagged, load_calibration, needed
 from outliers.cube_masks import CubeMask
 from outliers.distances import dice
 from outliers.reconstruction import Reconstruction, reconstruct
-from outliers.scores import Measured, Scorer, measure, scorer_of
+from outliers.scores import VISIBLE, Measured, Scorer, measure, scorer_of
 from outliers.shape_space import Frame
 
 Verdict = Literal["OK", "OUTLIER", "UNSURE"]
@@ -64,6 +64,8 @@ class Judge:
     def _judged(self, mask: CubeMask, measured: Measured, rebuilt: Reconstruction, *, fpr: float) -> Judgement:
         partial = bool(mask.touched)
         strangeness = {group: float(values[0]) for group, values in self.scorer.strangeness([measured]).items()}
+        if partial:  # the other groups speak of the whole shape
+            strangeness = {VISIBLE: strangeness[VISIBLE]}
         components = dict(sorted(strangeness.items(), key=lambda item: -item[1]))
         score = float((self.scorer.visible_scores if partial else self.scorer.scores)([measured])[0])
         lost = not rebuilt.occupancy_RRR.any()

@@ -95,6 +95,7 @@ def test_a_partial_mask_is_judged_by_what_is_visible(judge, tested):
     cut = CubeMask(tested.occupancy_RRR & visible, tested.to_world, ("inferior",), visible)
     (found,) = judge.judge([cut])
     assert found.partial
+    assert set(found.components) == {"prior"}
     assert not found.reconstruction.disagreement_RRR[~visible].any()
     assert found.p == judge.calibration.p_value(found.score, partial=True)
 
