@@ -3,6 +3,8 @@
 What the files hold is the business of shards.py (ours) and published_hdf5.py.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,16 @@ from numpy.typing import NDArray
 MAX_CHUNK_BYTES = 1 << 30
 
 Shape = tuple[int | None, ...]  # None: any length
+
+
+@contextlib.contextmanager
+def sound(path: Path | str) -> Iterator[None]:
+    """What the library raises over a damaged file, as one ValueError that names it."""
+    try:
+        yield
+    except (OSError, RuntimeError, LookupError, TypeError, OverflowError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise ValueError(f"{path} cannot be read, the file is damaged ({reason}); fetch or make it again") from error
 
 
 def open_file(path: Path) -> h5py.File:
@@ -32,6 +44,11 @@ def dataset(file: h5py.File, key: str, *, shape: Shape, dtype: str, contiguous: 
 
     `contiguous` demands one uncompressed block inside the file, as our own writer makes it.
     """
+    with sound(file.filename):
+        return _checked(file, key, shape, dtype, contiguous)
+
+
+def _checked(file: h5py.File, key: str, shape: Shape, dtype: str, contiguous: bool) -> h5py.Dataset:
     where = f"{file.filename}: '{key}'"
     if key not in file.keys():  # noqa: SIM118  (`in file` would follow links)
         there = ", ".join(sorted(file.keys())) or "nothing"
@@ -52,10 +69,8 @@ def dataset(file: h5py.File, key: str, *, shape: Shape, dtype: str, contiguous: 
 
 def read(source: h5py.Dataset, path: Path, key: str, rows: slice | int) -> NDArray[Any]:
     """Rows of a data set; a block that cannot be read is a ValueError naming the file."""
-    try:
+    with sound(f"{path}: '{key}'"):
         return np.asarray(source[rows])
-    except OSError as error:
-        raise ValueError(f"{path}: '{key}' cannot be read, the file is damaged ({error}); make it again") from error
 
 
 def _matches(found: tuple[int, ...], wanted: Shape) -> bool:

@@ -90,8 +90,9 @@ def _ply_cloud(path: Path) -> PointCloud:
         normals = None
         if all(key in _names(columns) for key in ("nx", "ny", "nz")):
             normals = np.column_stack([np.ravel(columns[key]) for key in ("nx", "ny", "nz")])
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError) as error:
-        raise ValueError(f"{path}: not a point cloud that can be read: {error}") from error
+    except Exception as error:  # the parser raises every kind on a corrupt file; all of them become one
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise ValueError(f"{path}: not a point cloud that can be read ({reason}); export it again") from error
     return _checked(points, normals, path)
 
 

@@ -112,7 +112,9 @@ class PublishedFile:
         self.path = path
         file = hdf5.open_file(path)
         try:
-            self._data = {key: hdf5.dataset(file, key, shape=shape, dtype="u1") for key, shape in _shapes(file).items()}
+            with hdf5.sound(path):
+                shapes = _shapes(file)
+            self._data = {key: hdf5.dataset(file, key, shape=shape, dtype="u1") for key, shape in shapes.items()}
             self.layout = _layout(self._data, path)
         except ValueError as error:
             file.close()
