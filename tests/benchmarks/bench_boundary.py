@@ -7,10 +7,6 @@ python -m tests.benchmarks.bench_boundary [--shapes 4] [--device cuda]
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,8 +21,8 @@ from data_processing.prepare import RESOLUTION, CubeShape, DataConfig, read_shap
 from data_processing.seeds import seed_of
 from data_processing.shards import pack_bits
 from data_processing.surface_points import surface_row
+from tests.benchmarks.measuring import EXAMPLES, Device, Table, in_turn
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 POINTS = 50_000  # of a shape, a batch: half from each sigma
 SETTINGS = BoundarySettings()
 SURFACE = SurfaceSettings()
@@ -44,9 +40,8 @@ def main() -> None:
     shapes = [read_shape(file, config) for file in files]
     stored, anew = stored_tensors(shapes, arguments.device), resident_tensors(shapes, arguments.device)
     keys = keys_of([seed_of(0, file.name) for file in files], arguments.device)
-    say(f"{len(shapes)} shapes x {POINTS} points on {arguments.device}; a batch: median seconds, wall / CPU")
-    report("stored: choose, decode, look the bits up", lambda: from_store(stored, keys), stored, arguments.repeats)
-    report("drawn anew: noise, look the voxels up", lambda: from_surface(anew, keys), anew, arguments.repeats)
+    say(f"{len(shapes)} shapes x {POINTS} points on {arguments.device}")
+    report(stored, anew, keys, arguments.repeats, arguments.device)
     for sigma in SETTINGS.sigmas:
         wrong = [wrong_labels(shape, anew, row, sigma) for row, shape in enumerate(shapes)]
         say(f"labels wrong at sigma {sigma}: stored none (asked where stored), anew {np.mean(wrong):.2%}")
@@ -108,18 +103,15 @@ def wrong_labels(shape: CubeShape, tensors: Tensors, row: int, sigma: float) -> 
     return float((found != shape.inside(points.double().numpy())).mean())
 
 
-def report(name: str, work: Callable[[], object], tensors: Tensors, repeats: int) -> None:
-    walls, cpus = [], []
-    for _ in range(repeats + 1):
-        wall, cpu = time.perf_counter(), time.process_time()
-        work()
-        if tensors[0].is_cuda:
-            torch.cuda.synchronize()
-        walls.append(time.perf_counter() - wall)
-        cpus.append(time.process_time() - cpu)
-    size = sum(tensor[0].nbytes for tensor in tensors)
-    wall, cpu = statistics.median(walls[1:]), statistics.median(cpus[1:])
-    say(f"{name:45s} {wall:8.4f} / {cpu:8.4f}; {size:>9,} bytes a shape")
+def report(stored: Tensors, anew: Tensors, keys: torch.Tensor, repeats: int, device: Device) -> None:
+    """Both in turn."""
+    works = {
+        "stored: choose, decode, look the bits up": lambda: from_store(stored, keys),
+        "drawn anew: noise, look the voxels up": lambda: from_surface(anew, keys),
+    }
+    table = Table("a batch", "wall s", "CPU s", "bytes a shape", label=46)
+    for (name, (wall, cpu, _)), tensors in zip(in_turn(works, repeats, device).items(), (stored, anew), strict=True):
+        table.row(name, wall, cpu, sum(tensor[0].nbytes for tensor in tensors))
 
 
 if __name__ == "__main__":

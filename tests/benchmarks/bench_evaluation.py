@@ -11,14 +11,10 @@ first) and once with the method that the preparation recorded. Last: what the fi
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -36,8 +32,8 @@ from engine.evaluation import Draws, compare
 from engine.ground_truth import MeshTruth
 from engine.metrics import SurfaceSamples
 from engine.protocols import find_protocol
+from tests.benchmarks.measuring import EXAMPLES, Table, Work, in_turn
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 IFNET = find_protocol("ifnet")
 DRAWS = Draws()
 
@@ -106,34 +102,18 @@ def ours(prediction: TriangleMesh, truth: TriangleMesh, method: str = "auto") ->
     return compare(fresh, known, IFNET, DRAWS, name="pair", watertight=is_watertight(fresh))
 
 
-def seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """Wall and CPU seconds of one call, of all threads."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def medians(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Median wall and CPU seconds of each work; the works alternate."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
-    for _ in range(rounds):
-        for name, work in works.items():
-            times[name].append(seconds(work))
-    return {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in times.items()}
-
-
 def one_pair(pair: PairOfMeshes, rounds: int) -> None:
     """A row of the table."""
     truth, prediction = pair.load()
     watertight = is_watertight(truth)
-    works: dict[str, Callable[[], object]] = {
+    works: dict[str, Work] = {
         "plain": lambda: plain(prediction, truth),
         "ours": lambda: ours(prediction, truth),
     }
     if not watertight:
         works["recorded"] = lambda: ours(prediction, truth, "winding")
     numbers = [plain(prediction, truth), ours(prediction, truth)]  # warms up too
-    taken = medians(works, rounds)
+    taken = in_turn(works, rounds, warm=False)
     row = f"{pair.name:42}{len(truth.faces):>9,}{len(prediction.faces):>9,}{'' if watertight else ' soup':5}"
     row += "".join(f"{taken[name][1]:>9.3f}" for name in works) + " " * 9 * watertight
     for column in (1, 0):
@@ -152,7 +132,7 @@ def parts(pair: PairOfMeshes, rounds: int) -> None:
     lower, upper = truth.bounds()
     points = lower + generator.random((1_000_000, 3)) * (upper - lower)
     cameras = views.camera_ring(24)
-    works: dict[str, Callable[[], object]] = {
+    works: dict[str, Work] = {
         "samples, 2 x 100,000": lambda: [sample_surface(mesh, 100_000, generator) for mesh in (prediction, truth)],
         "nearest neighbours both ways": lambda: metrics.compare(*clouds),
         "inside of the prediction, 1,000,000": lambda: inside_points(prediction, points, method="scan"),
@@ -161,9 +141,9 @@ def parts(pair: PairOfMeshes, rounds: int) -> None:
         "1,000,000 uniform points": lambda: generator.random((1_000_000, 3)) * (upper - lower) + lower,
         "24 views of 137 px (not in the pair)": lambda: views.render(truth, cameras, size=137),
     }
-    say(f"parts of {pair.name}{'wall s':>12}{'CPU s':>9}")
-    for name, (wall, cpu) in medians(works, rounds).items():
-        say(f"{name:40}{wall:>9.3f}{cpu:>9.3f}")
+    table = Table(f"parts of {pair.name}", "wall s", "CPU s")
+    for name, (wall, cpu, _) in in_turn(works, rounds, warm=False).items():
+        table.row(name, wall, cpu)
 
 
 def first_call() -> None:

@@ -11,9 +11,6 @@ folded into the first layer once). `--width` scales the decoder for a quick run.
 
 import argparse
 import itertools
-import resource
-import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -24,14 +21,15 @@ from data_processing.marching_cubes import corner_offsets, crossing_cells, march
 from engine.extraction import extract, mesh_of_grid
 from engine.lattice import Field, Resolution, axis_centres, evaluate_field
 from tests.benchmarks import fields
+from tests.benchmarks.measuring import Device, Table, Work, highest_memory, in_turn, timed
 
 ISO = fields.ISO_LEVEL
 OURS_BATCH, PUBLISHED_BATCH = 1 << 14, 16**3 * 4
 
 
-def dense_values(field: Field, resolution: int | Resolution) -> torch.Tensor:
+def dense_values(field: Field, resolution: int | Resolution, device: Device = "cpu") -> torch.Tensor:
     shape = (resolution,) * 3 if isinstance(resolution, int) else resolution
-    axes = [axis_centres(shape, axis, "cpu") for axis in range(3)]
+    axes = [axis_centres(shape, axis, device) for axis in range(3)]
     slabs = [evaluate_field(field, torch.cartesian_prod(x[None], *axes[1:]), batch_points=1 << 16) for x in axes[0]]
     return torch.stack(slabs).view(shape)
 
@@ -40,7 +38,7 @@ def floor_points(values_XYZ: torch.Tensor, *, iso_level: float) -> int:
     """Distinct samples of the grid that are corners of cells crossing the level: no method can do with fewer."""
     padded = pad_outside(values_XYZ)
     cells, flat = crossing_cells(padded, iso_level=iso_level), padded.view(-1)
-    corner = torch.zeros(len(flat), dtype=torch.bool)
+    corner = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
     for offset in corner_offsets(tuple(padded.shape)):
         corner[cells + offset] = True
     return int((corner & torch.isfinite(flat)).sum())
@@ -49,11 +47,13 @@ def floor_points(values_XYZ: torch.Tensor, *, iso_level: float) -> int:
 class Decoder:
     """An IM-NET sized decoder of random weights; `width` 1024 is the published size (3.05 M multiply-adds a point)."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, device: Device = "cpu") -> None:
         generator = torch.Generator().manual_seed(0)
         sizes = [259, width, width, width, width // 2, width // 4, width // 8, 1]
-        self.weights = [torch.randn(o, i, generator=generator) * 0.02 for i, o in itertools.pairwise(sizes)]
-        self.code_Z = torch.rand(256, generator=generator)
+        weights = [torch.randn(o, i, generator=generator) * 0.02 for i, o in itertools.pairwise(sizes)]
+        self.weights = [weight.to(device) for weight in weights]
+        self.multiply_adds = sum(weight.numel() for weight in weights) - width * 256  # a point, the code's share folded
+        self.code_Z = torch.rand(256, generator=generator).to(device)
         self.folded = self.weights[0][:, 3:] @ self.code_Z
 
     def published(self, points_N3: torch.Tensor) -> torch.Tensor:
@@ -76,7 +76,7 @@ def costly(field: Field, decoder: Callable[[torch.Tensor], torch.Tensor]) -> Fie
 
 
 @torch.inference_mode()
-def published_values(field: Field, resolution: int) -> tuple[np.ndarray, int]:
+def published_values(field: Field, resolution: int, device: Device = "cpu") -> tuple[np.ndarray, int]:
     """The published frame and queue: the padded grid, and the evaluations.
 
     A block of 4^3 is evaluated when its 3^3 neighbourhood in the frame is mixed, or a neighbour that was evaluated
@@ -84,14 +84,14 @@ def published_values(field: Field, resolution: int) -> tuple[np.ndarray, int]:
     the published queue evaluates about a third of its blocks again.
     """
     coarse = resolution // 4
-    frame = dense_values(field, coarse)
+    frame = dense_values(field, coarse, device)
     evaluations = coarse**3
     inside = torch.nn.functional.pad((frame > ISO).float(), (1,) * 6)[None]
     mixed = torch.nn.functional.max_pool3d(inside, 3, 1) != -torch.nn.functional.max_pool3d(-inside, 3, 1)
     grid = torch.nn.functional.interpolate((frame > ISO).float()[None, None], scale_factor=4)[0, 0]
-    centres = axis_centres((resolution,) * 3, 0, "cpu")
-    offsets = torch.cartesian_prod(*[torch.arange(4)] * 3)
-    done = torch.zeros(coarse, coarse, coarse, dtype=torch.bool)
+    centres = axis_centres((resolution,) * 3, 0, device)
+    offsets = torch.cartesian_prod(*[torch.arange(4, device=device)] * 3)
+    done = torch.zeros(coarse, coarse, coarse, dtype=torch.bool, device=device)
     queue = mixed[0]
     while queue.any():
         blocks_C3 = queue.nonzero()
@@ -100,21 +100,10 @@ def published_values(field: Field, resolution: int) -> tuple[np.ndarray, int]:
         evaluations += len(values)
         grid[index_N3.unbind(1)] = values
         done |= queue
-        push = torch.zeros(coarse, coarse, coarse)
+        push = torch.zeros(coarse, coarse, coarse, device=device)
         push[blocks_C3.unbind(1)] = (values.view(-1, 64) > ISO).any(1).float()
         queue = (torch.nn.functional.max_pool3d(push[None], 3, 1, 1)[0] > 0) & ~done
-    return np.pad(grid.numpy(), 1), evaluations
-
-
-def timed(work: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median wall and CPU seconds."""
-    walls, cpus = [], []
-    for _ in range(repeats):
-        wall, cpu = time.perf_counter(), time.process_time()
-        work()
-        walls.append(time.perf_counter() - wall)
-        cpus.append(time.process_time() - cpu)
-    return statistics.median(walls), statistics.median(cpus)
+    return np.pad(grid.cpu().numpy(), 1), evaluations
 
 
 def report_counts(resolution: int) -> None:
@@ -148,12 +137,13 @@ def report_times(resolution: int, width: int, repeats: int) -> None:
         counts["ours"] = result.evaluations
 
     coarse_to_fine()
-    rows = {"published": timed(published, repeats), "ours": timed(coarse_to_fine, repeats)}
-    say(f"\n{resolution}^3 with a decoder {width} wide\n{'':12s} {'points':>9s} {'wall s':>8s} {'CPU s':>8s}")
-    for name, (wall, cpu) in rows.items():
-        say(f"{name:12s} {counts[name]:9d} {wall:8.2f} {cpu:8.2f}")
+    works: dict[str, Work] = {"published": published, "ours": coarse_to_fine}
+    rows = in_turn(works, repeats, warm=False)
+    table = Table(f"{resolution}^3 with a decoder {width} wide", "points", "wall s", "CPU s")
+    for name, (wall, cpu, _) in rows.items():
+        table.row(name, counts[name], wall, cpu)
     wall, cpu = (rows["published"][k] / rows["ours"][k] for k in range(2))
-    say(f"{'ratio':12s} {counts['published'] / counts['ours']:9.2f} {wall:8.2f} {cpu:8.2f}")
+    table.row("ratio", counts["published"] / counts["ours"], wall, cpu)
 
 
 def report_marching_cubes(resolution: int, repeats: int) -> None:
@@ -161,26 +151,23 @@ def report_marching_cubes(resolution: int, repeats: int) -> None:
 
     padded = pad_outside(dense_values(fields.chair(fields.SHIFTS[2]), resolution))
     cells, finite = crossing_cells(padded, iso_level=ISO), padded.clamp_min(0).numpy()
-    rows = {
-        "PyMCubes": timed(lambda: mcubes.marching_cubes(finite, ISO), repeats),
-        "ours, dense": timed(lambda: marching_cubes(padded, iso_level=ISO), repeats),
-        "ours, active cells": timed(lambda: marching_cubes(padded, iso_level=ISO, cells=cells), repeats),
+    works: dict[str, Work] = {
+        "PyMCubes": lambda: mcubes.marching_cubes(finite, ISO),
+        "ours, dense": lambda: marching_cubes(padded, iso_level=ISO),
+        "ours, active cells": lambda: marching_cubes(padded, iso_level=ISO, cells=cells),
     }
-    say(f"\nmarching cubes at {resolution}^3, {len(cells)} crossing cells\n{'':20s} {'wall s':>8s} {'CPU s':>8s}")
-    for name, (wall, cpu) in rows.items():
-        say(f"{name:20s} {wall:8.3f} {cpu:8.3f}")
+    table = Table(f"marching cubes at {resolution}^3, {len(cells)} crossing cells", "wall s", "CPU s", label=52)
+    for name, (wall, cpu, _) in in_turn(works, repeats, warm=False).items():
+        table.row(name, wall, cpu)
 
 
 def report_memory() -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = highest_memory()
     field = fields.chair(fields.SHIFTS[2])
-    wall = time.perf_counter()
-    result = extract(field, iso_level=ISO, resolution=512, batch_points=1 << 16, device="cpu")
-    wall = time.perf_counter() - wall
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    wall, _, result = timed(lambda: extract(field, iso_level=ISO, resolution=512, batch_points=1 << 16, device="cpu"))
     say(f"512^3: {result.evaluations} points, {len(result.mesh.faces)} faces, {wall:.2f} s")
-    say(f"peak memory {peak / 2**20:.2f} GiB")
-    say(f"of which {before / 2**20:.2f} GiB before the extraction")
+    say(f"peak memory {highest_memory():.2f} GiB")
+    say(f"of which {before:.2f} GiB before the extraction")
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ that with backward.
 """
 
 import argparse
-import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ from data_processing.commandline import say
 from engine.ops import feature_sampling_torch
 from engine.ops.feature_sampling import PLACES, sample_features, sampled_linear
 from engine.ops.feature_sampling_places import Sampling, places
-from tests.benchmarks.bench_training import Seconds, timed
+from tests.benchmarks.measuring import Table, in_turn, threads
 
 SCALES = (1, 128), (16, 128), (32, 64), (64, 32), (128, 16), (128, 8)  # channels, resolution
 OPTIONS = {"displacement": 0.0722, "padding": "zeros", "align_corners": False}
@@ -124,20 +124,16 @@ def main() -> None:
         for name, variant in variants.items()
         if arguments.only in name or name in ("features, plain", "and layer, plain")
     }
-    times: dict[str, list[Seconds]] = {name: [] for name in variants}
-    for number in range(arguments.rounds + 1):  # in turn, so that drift hits all; the first round compiles and warms up
-        for name, (operator, grids, bfloat16) in variants.items():
-            for measured in (False, True) if number else (False,):  # as in training, after one of its own kind
-                seconds = timed(lambda: forward_and_backward(operator, grids, points, bfloat16=bfloat16))  # noqa: B023
-                if measured:
-                    times[name].append(seconds)
-    say(f"{arguments.points} points, torch {torch.__version__}, {torch.get_num_threads()} threads, forward + backward")
-    say(f"{'variant':34}{'wall s':>9}{'CPU s':>9}{'ratio wall':>12}{'ratio CPU':>12}")
-    for name, measured in times.items():
+    works = {
+        name: partial(forward_and_backward, operator, grids, points, bfloat16=bfloat16)
+        for name, (operator, grids, bfloat16) in variants.items()
+    }
+    times = in_turn(works, arguments.rounds, settled=works)  # as in training, after one of its own kind
+    say(f"{arguments.points} points, {threads()}, forward + backward")
+    table = Table("variant", "wall s", "CPU s", "ratio wall", "ratio CPU", label=34)
+    for name, (wall, cpu, _) in times.items():
         base = times["features, plain" if name.startswith("features") else "and layer, plain"]
-        wall, cpu = (statistics.median(t[i] for t in measured) for i in (0, 1))
-        of_wall, of_cpu = (statistics.median(t[i] for t in base) for i in (0, 1))
-        say(f"{name:34}{wall:9.3f}{cpu:9.3f}{of_wall / wall:12.2f}{of_cpu / cpu:12.2f}")
+        table.row(name, wall, cpu, base.wall / wall, base.cpu / cpu)
 
 
 if __name__ == "__main__":

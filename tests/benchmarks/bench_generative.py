@@ -9,10 +9,7 @@ for each pair of points, 16 pairs in one AVX-512 register, two registers a cycle
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,9 +22,9 @@ from data_processing.meshes import read_mesh, sample_surface
 from engine import transport
 from engine.generative import GenerativeSettings, judge_sets
 from engine.generative_distances import Solver
+from tests.benchmarks.measuring import EXAMPLES, Table, in_turn, once
 
 ROUNDS = 3
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 Clouds = NDArray[np.float64]
 
 
@@ -55,32 +52,23 @@ def emd_by_scipy(x_SN3: Clouds, y_RN3: Clouds) -> Clouds:
     return np.array([[transport.exact_transport(x, y) for y in y_RN3] for x in x_SN3])
 
 
-def compare(title: str, plain: Callable[[], Clouds], ours: Callable[[], Clouds], *, rounds: int = ROUNDS) -> None:
+def compare(
+    table: Table, title: str, plain: Callable[[], Clouds], ours: Callable[[], Clouds], *, rounds: int = ROUNDS
+) -> None:
     """Both in turn; wall and CPU milliseconds a pair, and the largest relative difference."""
     difference = np.abs(ours() / plain() - 1).max()
     pairs = ours().size
-    times: dict[str, list[tuple[float, float]]] = {"plain": [], "ours": []}
-    for _ in range(rounds):
-        for name, work in (("plain", plain), ("ours", ours)):
-            wall, cpu = time.perf_counter(), time.process_time()
-            work()
-            times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
-    middle = {
-        name: [1e3 * statistics.median(t) / pairs for t in zip(*rows, strict=True)] for name, rows in times.items()
-    }
-    plain_ms, ours_ms = middle["plain"][1], middle["ours"][1]
-    say(
-        f"{title:34}{plain_ms:>12.3f}{ours_ms:>12.3f}{plain_ms / ours_ms:>9.1f}"
-        f"{middle['plain'][0] / middle['ours'][0]:>9.1f}{difference:>13.1e}"
-    )
+    one, other = in_turn({"plain": plain, "ours": ours}, rounds, warm=False).values()
+    ms = [1e3 * timing.cpu / pairs for timing in (one, other)]
+    table.row(title, *ms, one.cpu / other.cpu, one.wall / other.wall, f"{difference:.1e}")
 
 
 def whole(shapes: int, device: torch.device) -> None:
     """Everything of two sets, with Chamfer at 2,048 points."""
     samples, references = (list(stretched_clouds(shapes, 2048, side)) for side in ("samples", "references"))
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = judge_sets(samples, references, GenerativeSettings(), device=device, progress=False)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    wall, cpu, result = once(
+        lambda: judge_sets(samples, references, GenerativeSettings(), device=device, progress=False), device
+    )
     row = result["scores"]["chamfer"]
     say(f"{shapes} x {shapes} shapes, Chamfer between and within, and JSD: {wall:.1f} s, {cpu:.1f} CPU-s on {device}")
     say(f"  cov {row['cov']:.3f}, mmd {row['mmd']:.3g}, 1nna {row['1nna']:.3f}, jsd {result['jsd']['jsd']:.3f}")
@@ -92,10 +80,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    say(f"{'CPU-ms a pair':34}{'plain':>12}{'ours':>12}{'ratio':>9}{'wall':>9}{'difference':>13}")
+    table = Table("CPU-ms a pair", "plain", "ours", "ratio", "of wall", "difference", label=34)
     x, y = stretched_clouds(12, 2048, "samples"), stretched_clouds(12, 2048, "references")
     one = Solver("chamfer", workers=1, device=device, progress=False)
-    compare("Chamfer, 2,048 points", lambda: chamfer_by_trees(x, y), lambda: one.between(x, y, what="").distance_SR)
+    plain_chamfer, our_chamfer = lambda: chamfer_by_trees(x, y), lambda: one.between(x, y, what="").distance_SR
+    compare(table, "Chamfer, 2,048 points", plain_chamfer, our_chamfer)
     emd = Solver("emd", workers=1, device=device, progress=False)
     for points, count in ((256, 5), (512, 4), (1024, 3), (2048, 2)):
         s, r = x[:count, :points], y[:count, :points]
@@ -106,7 +95,7 @@ def main() -> None:
         def ours(s: Clouds = s, r: Clouds = r) -> Clouds:
             return emd.between(s, r, what="").distance_SR
 
-        compare(f"EMD within 1 %, {points:,} points", plain, ours, rounds=ROUNDS if points < 2048 else 1)
+        compare(table, f"EMD within 1 %, {points:,} points", plain, ours, rounds=ROUNDS if points < 2048 else 1)
     whole(arguments.shapes, device)
 
 

@@ -11,7 +11,6 @@ Floor: 20.3 G multiply-adds of convolutions once, and for each corner of a cross
 """
 
 import argparse
-import resource
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +21,9 @@ from engine.ops.feature_sampling import published_columns
 from engine.ops.feature_sampling_places import places
 from ifnet.model import Config, IFNet
 from tests.benchmarks import fields
-from tests.benchmarks.bench_extraction import dense_values, floor_points, timed
+from tests.benchmarks.bench_extraction import dense_values, floor_points
 from tests.benchmarks.bench_ifnet_training import batch_of_a_sphere
+from tests.benchmarks.measuring import Table, highest_memory, threads, timed
 
 PUBLISHED_CHUNK, OURS_BATCH = 400_000, 1 << 16
 
@@ -61,16 +61,15 @@ def report(model: IFNet, inputs: torch.Tensor, resolution: int, chunks: int) -> 
     plain_chunk(model, inputs, points_1N3[:, :1000])
     evaluations = ours(model, inputs, resolution)  # warm: kernels are compiled
     count = resolution**3
-    plain_wall, plain_cpu = (
-        seconds * count / PUBLISHED_CHUNK for seconds in timed(lambda: plain_chunk(model, inputs, points_1N3), chunks)
-    )
-    wall, cpu = timed(lambda: ours(model, inputs, resolution), 3)
+    chunk = timed(lambda: plain_chunk(model, inputs, points_1N3), chunks)
+    plain_wall, plain_cpu = (chunk[i] * count / PUBLISHED_CHUNK for i in (0, 1))
+    wall, cpu, _ = timed(lambda: ours(model, inputs, resolution), 3)
     floor = floor_points(dense_values(fields.chair(fields.SHIFTS[2]), resolution), iso_level=fields.ISO_LEVEL)
-    say(f"{resolution}^3, torch {torch.__version__}, {torch.get_num_threads()} threads; floor {floor} points")
-    say(f"{'':24s} {'points':>10s} {'wall s':>9s} {'CPU s':>9s}")
-    say(f"{'plain (scaled up)':24s} {count:10d} {plain_wall:9.1f} {plain_cpu:9.1f}")
-    say(f"{'ours':24s} {evaluations:10d} {wall:9.2f} {cpu:9.2f}")
-    say(f"{'ratio':24s} {count / evaluations:10.1f} {plain_wall / wall:9.1f} {plain_cpu / cpu:9.1f}")
+    say(f"{resolution}^3, {threads()}; floor {floor} points")
+    table = Table("", "points", "wall s", "CPU s", label=24, cell=12)
+    table.row("plain (scaled up)", count, plain_wall, plain_cpu)
+    table.row("ours", evaluations, wall, cpu)
+    table.row("ratio", count / evaluations, plain_wall / wall, plain_cpu / cpu)
 
 
 def main() -> None:
@@ -86,10 +85,9 @@ def main() -> None:
     if not arguments.memory:
         report(model, inputs, arguments.resolution, arguments.chunks)
         return
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = highest_memory()
     ours(model, inputs, arguments.resolution)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    say(f"peak {peak / 2**20:.2f} GiB, of which {before / 2**20:.2f} GiB with the model alone")
+    say(f"peak {highest_memory():.2f} GiB, of which {before:.2f} GiB with the model alone")
 
 
 if __name__ == "__main__":

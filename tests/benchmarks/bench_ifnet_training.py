@@ -13,7 +13,6 @@ memory: the 128^3 stage alone moves 0.13 GB at each of a dozen passes.
 """
 
 import argparse
-import statistics
 from collections.abc import Callable
 
 import torch
@@ -26,7 +25,7 @@ from engine.ops.feature_sampling_places import places
 from ifnet.encoder import Stage
 from ifnet.model import Config, IFNet
 from tests.benchmarks.bench_feature_sampling import points_near_a_sphere
-from tests.benchmarks.bench_training import Seconds, product_rate, timed
+from tests.benchmarks.measuring import Table, Work, in_turn, product_rate, threads
 
 Loss = Callable[[IFNet, Batch], torch.Tensor]
 
@@ -106,27 +105,19 @@ def main() -> None:
         "plain, bfloat16 autocast": (plain_loss, True),
         "ours, bfloat16 autocast": (our_loss, True),
     }
-    times: dict[str, list[Seconds]] = {name: [] for name in variants}
-    losses: dict[str, float] = {}
-    for number in range(arguments.rounds + 1):  # variants in turn, so that drift hits all; the first round warms up
-        for name, (loss_of, bfloat16) in variants.items():
 
-            def work(name: str = name, loss_of: Loss = loss_of, bfloat16: bool = bfloat16) -> None:
-                losses[name] = step(loss_of, model, optimiser, batch, bfloat16=bfloat16)
+    def work(loss_of: Loss, bfloat16: bool) -> Work:
+        return lambda: step(loss_of, model, optimiser, batch, bfloat16=bfloat16)
 
-            for measured in (False, True) if number else (False,):  # as in training, after a step of its own kind
-                seconds = timed(work)
-                if measured:
-                    times[name].append(seconds)
-    say(f"{arguments.points} points, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    works = {name: work(*variant) for name, variant in variants.items()}
+    times = in_turn(works, arguments.rounds, settled=works)  # as in training, after a step of its own kind
+    say(f"{arguments.points} points, {threads()}")
     rates = (product_rate(dtype) / 1e9 for dtype in (torch.float32, torch.bfloat16))
     say("bare products: {:.0f} G multiply-adds/s in float32, {:.0f} in bfloat16".format(*rates))
-    say(f"{'variant':28}{'wall s':>9}{'CPU s':>9}{'ratio wall':>12}{'ratio CPU':>12}{'loss':>14}")
-    plain_wall, plain_cpu = (statistics.median(t[i] for t in times["plain, float32"]) for i in (0, 1))
-    for name, measured in times.items():
-        wall, cpu = (statistics.median(t[i] for t in measured) for i in (0, 1))
-        ratios = f"{plain_wall / wall:12.2f}{plain_cpu / cpu:12.2f}"
-        say(f"{name:28}{wall:9.2f}{cpu:9.2f}{ratios}{losses[name]:14.4f}")
+    table = Table("variant", "wall s", "CPU s", "ratio wall", "ratio CPU", "loss", label=28)
+    plain = times["plain, float32"]
+    for name, (wall, cpu, loss) in times.items():
+        table.row(name, wall, cpu, plain.wall / wall, plain.cpu / cpu, f"{loss:.4f}")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,9 @@ Shapes are the example meshes, each turned at random, refined to at least --face
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
-import torch
 import trimesh
 
 from data_processing.meshes import TriangleMesh, read_mesh
@@ -23,27 +19,9 @@ from engine.light_field.distance import rows_plain
 from engine.light_field.silhouettes import normalised, silhouettes, silhouettes_plain
 from engine.light_field.tables import screen_axes
 from engine.light_field.threads import spread
+from tests.benchmarks.measuring import EXAMPLES, Table, threads, timed
 from tests.data_processing.solids import ball, joined
 from tests.engine.light_field_plain import outline
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-
-
-def timed(work: Callable[[], Any], device: str, repeats: int = 1) -> tuple[float, float, Any]:
-    """Median wall and CPU seconds, and the last result."""
-    walls, cpus = [], []
-    for _ in range(repeats):
-        wall, cpu = time.perf_counter(), time.process_time()
-        result = work()
-        if device != "cpu":
-            torch.cuda.synchronize()
-        walls.append(time.perf_counter() - wall)
-        cpus.append(time.process_time() - cpu)
-    return statistics.median(walls), statistics.median(cpus), result
-
-
-def row(label: str, wall: float, cpu: float, note: str = "") -> None:
-    print(f"{label:<52} {wall:9.4f} {cpu:9.4f}  {note}", flush=True)
 
 
 def shapes(count: int, faces: int, floaters: int) -> Iterator[TriangleMesh]:
@@ -63,51 +41,58 @@ def shapes(count: int, faces: int, floaters: int) -> Iterator[TriangleMesh]:
         yield joined(TriangleMesh(np.array(plain.vertices), np.array(plain.faces, dtype=np.int64)), *balls)
 
 
-def stages(mesh: TriangleMesh, device: str) -> None:
+def stages(table: Table, mesh: TriangleMesh, device: str) -> None:
     """One descriptor by stage, beside plain formulations of the slowest stages."""
-    wall, cpu, pixels = timed(lambda: silhouettes(mesh, device=device), device, 3)
-    row("100 silhouettes", wall, cpu, f"{len(mesh.faces)} faces")
+    wall, cpu, pixels = timed(lambda: silhouettes(mesh, device=device), 3, device=device)
+    table.row("100 silhouettes", wall, cpu, note=f"{len(mesh.faces)} faces")
     if device == "cpu":
         few = screen_axes()[:5]
-        wall, cpu, _ = timed(lambda: silhouettes_plain(normalised(mesh), mesh.faces, few, device="cpu"), device)
-        row("  the same by torch operators (5 views, x 20)", 20 * wall, 20 * cpu)
+        wall, cpu, _ = timed(lambda: silhouettes_plain(normalised(mesh), mesh.faces, few, device="cpu"), device=device)
+        table.row("  the same by torch operators (5 views, x 20)", 20 * wall, 20 * cpu)
     images = pixels.cpu().numpy()
-    wall, cpu, _ = timed(lambda: list(spread(measure, images)), device, 3)
-    row("contours and numbers of single views", wall, cpu)
-    wall, cpu, steps = timed(lambda: [outline(image)[1] for image in images[::20]], device)
+    wall, cpu, _ = timed(lambda: list(spread(measure, images)), 3, device=device)
+    table.row("contours and numbers of single views", wall, cpu)
+    wall, cpu, steps = timed(lambda: [outline(image)[1] for image in images[::20]], device=device)
     joined_views = sum(step > 0 for step in steps)
-    row(
+    table.row(
         "  contours by numpy and scipy (5 views, x 20)",
         20 * wall,
         20 * cpu,
-        f"{joined_views} of 5 views of several parts",
+        note=f"{joined_views} of 5 views of several parts",
     )
-    wall, cpu, _ = timed(lambda: describe_silhouettes(pixels), device, 3)
-    row("the same and the radial transform", wall, cpu)
-    wall, cpu, _ = timed(lambda: describe(mesh, device=device), device, 3)
-    row("descriptor, all of it", wall, cpu)
+    wall, cpu, _ = timed(lambda: describe_silhouettes(pixels), 3, device=device)
+    table.row("the same and the radial transform", wall, cpu)
+    wall, cpu, _ = timed(lambda: describe(mesh, device=device), 3, device=device)
+    table.row("descriptor, all of it", wall, cpu)
 
 
-def whole(count: int, faces: int, floaters: int, device: str) -> None:
+def whole(table: Table, count: int, faces: int, floaters: int, device: str) -> None:
     """Descriptors of two sets and the matrix between them."""
     meshes, walls, cpus, descriptors = shapes(2 * count, faces, floaters), [], [], []
     for mesh in meshes:
-        wall, cpu, descriptor = timed(lambda mesh=mesh: describe(mesh, device=device), device)  # type: ignore[misc]
+        wall, cpu, descriptor = timed(lambda mesh=mesh: describe(mesh, device=device), device=device)  # type: ignore[misc]
         walls.append(wall)
         cpus.append(cpu)
         descriptors.append(descriptor)
-    row(f"{2 * count} descriptors", sum(walls), sum(cpus), f"median {statistics.median(cpus):.3f} CPU-s")
+    table.row(f"{2 * count} descriptors", sum(walls), sum(cpus), note=f"median {statistics.median(cpus):.3f} CPU-s")
     first, second = descriptors[:count], descriptors[count:]
-    wall, cpu, matrix = timed(lambda: distance_matrix(first, second, device=device), device)
-    row(f"{count} x {count} distances", wall, cpu, f"{1e6 * cpu / count**2:.0f} CPU-us a pair")
-    row(f"{count} x {count} shapes", sum(walls) + wall, sum(cpus) + cpu)
-    plain_distances(first[0], second, matrix[0], device)
+    wall, cpu, matrix = timed(lambda: distance_matrix(first, second, device=device), device=device)
+    table.row(f"{count} x {count} distances", wall, cpu, note=f"{1e6 * cpu / count**2:.0f} CPU-us a pair")
+    table.row(f"{count} x {count} shapes", sum(walls) + wall, sum(cpus) + cpu)
+    plain_distances(table, first[0], second, matrix[0], device)
 
 
-def plain_distances(first: Descriptor, second: list[Descriptor], expected: np.ndarray, device: str) -> None:
-    wall, cpu, found = timed(lambda: next(rows_plain([first], second, device=device)), device)
+def plain_distances(
+    table: Table, first: Descriptor, second: list[Descriptor], expected: np.ndarray, device: str
+) -> None:
+    wall, cpu, found = timed(lambda: next(rows_plain([first], second, device=device)), device=device)
     note = "equal" if np.array_equal(found, expected) else "DIFFERENT"
-    row(f"  one row of {len(second)} by torch operators, x {len(second)}", len(second) * wall, len(second) * cpu, note)
+    table.row(
+        f"  one row of {len(second)} by torch operators, x {len(second)}",
+        len(second) * wall,
+        len(second) * cpu,
+        note=note,
+    )
 
 
 def main() -> None:
@@ -118,12 +103,12 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     mesh = next(shapes(1, options.faces, options.floaters))
-    wall, cpu, descriptor = timed(lambda: describe(mesh, device=options.device), options.device)
+    wall, cpu, descriptor = timed(lambda: describe(mesh, device=options.device), device=options.device)
     distance_matrix([descriptor], [descriptor], device=options.device)
-    print(f"{'':<52} {'wall s':>9} {'CPU s':>9}  torch {torch.__version__}, {torch.get_num_threads()} threads")
-    row("first call (kernels are compiled, or read from disk)", wall, cpu)
-    stages(mesh, options.device)
-    whole(options.shapes, options.faces, options.floaters, options.device)
+    table = Table(threads(), "wall s", "CPU s", label=54)
+    table.row("first call (kernels are compiled, or read from disk)", wall, cpu)
+    stages(table, mesh, options.device)
+    whole(table, options.shapes, options.faces, options.floaters, options.device)
 
 
 if __name__ == "__main__":

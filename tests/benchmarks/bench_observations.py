@@ -7,7 +7,6 @@ IF-Net's published `voxels_128`. Shares are of the fastest step of ours (bfloat1
 """
 
 import argparse
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from data_processing.observations import InputSection, observe
 from data_processing.shards import Layout
 from ifnet.model import Config, IFNet
 from tests.benchmarks.bench_ifnet_training import our_loss, step
-from tests.benchmarks.bench_training import Seconds, timed
+from tests.benchmarks.measuring import Table, Work, in_turn, threads
 
 RESOLUTION, STORED, SURFACE, POINTS, RADIUS = 128, 100_000, 32768, 50_000, 0.35
 LAYOUT = Layout(0, {}, (RESOLUTION,), (0.1, 0.01), STORED, SURFACE, 16)
@@ -49,15 +48,6 @@ def packed_spheres(shapes: int, device: torch.device) -> dict[str, torch.Tensor]
         key: torch.from_numpy(np.repeat(np.asarray(values)[None], shapes, axis=0)).to(device)
         for key, values in row.items()
     }
-
-
-def synchronised(work: Callable[[], object], device: torch.device) -> Seconds:
-    def until_done() -> None:
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return timed(until_done)
 
 
 def main() -> None:
@@ -88,24 +78,18 @@ def main() -> None:
     def show(section: InputSection) -> Callable[[], object]:
         return lambda: observe(packed, section, keys_of(range(shapes), device))
 
-    work: dict[str, Callable[[], object]] = {
+    work: dict[str, Work] = {
         "step, float32": lambda: step(our_loss, model, optimiser, batch, bfloat16=False),
         "step, bfloat16": lambda: step(our_loss, model, optimiser, batch, bfloat16=True),
         "solid and 50,000 points": lambda: assemble(packed, draw, recipe),
         **{name: show(section) for name, section in inputs.items()},
     }
-    times: dict[str, list[Seconds]] = {name: [] for name in work}
-    for number in range(arguments.rounds + 1):  # in turn, so that drift hits all; the first round warms up
-        for name, job in work.items():
-            seconds = synchronised(job, device)
-            if number:
-                times[name].append(seconds)
-    medians = {name: [statistics.median(t[i] for t in each) for i in (0, 1)] for name, each in times.items()}
-    floor = medians["step, bfloat16"]
-    say(f"{shapes} shapes on {device}, torch {torch.__version__}, {torch.get_num_threads()} threads")
-    say(f"{'work':28}{'wall s':>10}{'CPU s':>10}{'of the step: wall':>20}{'CPU':>8}")
-    for name, (wall, cpu) in medians.items():
-        say(f"{name:28}{wall:10.4f}{cpu:10.4f}{wall / floor[0]:20.1%}{cpu / floor[1]:8.1%}")
+    times = in_turn(work, arguments.rounds, device)
+    floor = times["step, bfloat16"]
+    say(f"{shapes} shapes on {device}, {threads()}")
+    table = Table("work", "wall s", "CPU s", "of the step: wall", "CPU", label=28)
+    for name, (wall, cpu, _) in times.items():
+        table.row(name, wall, cpu, f"{wall / floor.wall:.1%}", f"{cpu / floor.cpu:.1%}")
 
 
 if __name__ == "__main__":

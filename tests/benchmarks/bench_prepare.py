@@ -9,21 +9,19 @@ more (as measured by others: that code is not run here).
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from data_processing.commandline import say
 from data_processing.job import prepare_folder
-from data_processing.prepare import DataConfig, Stages, config_of, read_shape
+from data_processing.prepare import DataConfig, config_of, read_shape
 from data_processing.shards import Shard
 from data_processing.sources import list_sources
 from data_processing.storage import StoredShapes, open_shapes
 from data_processing.workers import Task, make_part
+from tests.benchmarks.measuring import EXAMPLES, Table, Work, once
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 STAGES = ("read", "occupancy", "pool", "levels", "write")
 
 
@@ -40,49 +38,40 @@ def main() -> None:
             runs.append(make_part(Task(source, parts / f"{number}.h5"), config, {}, "cpu"))
         assert all(run.record.status == "done" for run in runs)
         say(f"{len(runs)} of {len(sources)} example meshes at 256^3, one thread, torch {torch.__version__}")
-        say(f"{'':24}{'wall s':>10}{'CPU-s':>10}{'worst CPU-s':>14}   (medians over shapes)")
+        table = Table("medians over shapes", "wall s", "CPU s", "worst CPU s", label=24)
         for stage in STAGES:
-            row(stage, [run.wall[stage] for run in runs], [run.cpu[stage] for run in runs])
-        row("all", [sum(run.wall.values()) for run in runs], [sum(run.cpu.values()) for run in runs])
+            row(table, stage, [run.wall[stage] for run in runs], [run.cpu[stage] for run in runs])
+        row(table, "all", [sum(run.wall.values()) for run in runs], [sum(run.cpu.values()) for run in runs])
         grid = read_shape(EXAMPLES / sources[0].file, config).grid_RRR
-        row("floor: one pass", *timed(lambda: grid.view(torch.int64).amax()))
-        _reading(Path(folder))
+        repeated(table, "floor: one pass", lambda: grid.view(torch.int64).amax())
+        _reading(Path(folder), table)
 
 
-def _reading(folder: Path) -> None:
+def _reading(folder: Path, table: Table) -> None:
     """A small data set of copies, opened and read row by row."""
     for number in range(16):
         (folder / "raw/chair").mkdir(parents=True, exist_ok=True)
         (folder / f"raw/chair/{number}.ply").symlink_to(EXAMPLES / "chair/BlendSwap_CC_0_93_Chair.ply")
     config = DataConfig(name="bench", input=folder / "raw", output=folder / "set")
     prepare_folder(config)
-    row("open", *timed(lambda: open_shapes(folder / "set")))
+    repeated(table, "open", lambda: open_shapes(folder / "set"))
     shapes = StoredShapes(folder / "set")
     assert config_of(shapes.settings) == config
     shapes.packed(0)
-    row("a row, three levels", *timed(lambda: shapes.packed(7), repeats=50))
-    row("a row, one level", *timed(lambda: shapes.packed(7, ["voxels", "points_32", "values_32"]), repeats=50))
+    repeated(table, "a row, three levels", lambda: shapes.packed(7), 50)
+    repeated(table, "a row, one level", lambda: shapes.packed(7, ["voxels", "points_32", "values_32"]), 50)
     with Shard(folder / "set/shards/00000.h5", shapes.layout) as shard:
-        row("verify a shard of 16", *timed(shard.verify))
+        repeated(table, "verify a shard of 16", shard.verify)
 
 
-def timed(work: Callable[[], object], *, repeats: int = 7) -> tuple[list[float], list[float]]:
-    """Wall and CPU seconds of each repeat."""
-    wall, cpu = [], []
-    for _ in range(repeats):
-        stages = Stages()
-        work()
-        stages.end("work")
-        wall.append(stages.wall["work"])
-        cpu.append(stages.cpu["work"])
-    return wall, cpu
+def repeated(table: Table, label: str, work: Work, repeats: int = 7) -> None:
+    timings = [once(work) for _ in range(repeats)]
+    row(table, label, [timing.wall for timing in timings], [timing.cpu for timing in timings])
 
 
-def row(label: str, wall: list[float], cpu: list[float]) -> None:
-    say(f"{label:24}{statistics.median(wall):10.5f}{statistics.median(cpu):10.5f}{max(cpu):14.5f}")
+def row(table: Table, label: str, wall: list[float], cpu: list[float]) -> None:
+    table.row(label, statistics.median(wall), statistics.median(cpu), max(cpu))
 
 
 if __name__ == "__main__":
-    started = time.perf_counter()
-    main()
-    say(f"{time.perf_counter() - started:.0f} s in all")
+    say(f"{once(main).wall:.0f} s in all")

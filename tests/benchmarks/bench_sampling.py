@@ -3,16 +3,13 @@
 python -m tests.benchmarks.bench_sampling
 """
 
-import statistics
-import time
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from data_processing.commandline import say
 from data_processing.sampling import LEVELS, carve_from_top, max_pool, sample_levels
+from tests.benchmarks.measuring import Table, Work, timed
 
 BOXES = [  # a chair: seat, back with a gap, four legs, an arm
     ((60, 110, 60), (190, 124, 196)),
@@ -31,7 +28,11 @@ BOXES = [  # a chair: seat, back with a gap, four legs, an arm
 def main() -> None:
     grid = chair()
     tensor = torch.from_numpy(grid)
-    say("one 256^3 chair of boxes; median seconds, wall / CPU")
+    table = Table("one 256^3 chair of boxes", "wall s", "CPU s", label=64)
+
+    def report(name: str, work: Work, repeats: int) -> None:
+        table.row(name, *timed(work, repeats)[:2])
+
     for threads in dict.fromkeys((1, torch.get_num_threads())):
         torch.set_num_threads(threads)
         report(f"floor: grid.any(), {threads} thread(s)", lambda: tensor.any(), 31)
@@ -44,16 +45,6 @@ def main() -> None:
     same = torch.equal(carve_from_top(tensor), torch.from_numpy(plain_carving(grid)))
     pooled = all(np.array_equal(max_pool(tensor, size), plain_pool(grid, size)) for size in LEVELS)
     say(f"mixed cells {mixed}; carving equal: {same}; pooling equal: {pooled}")
-
-
-def report(name: str, work: Callable[[], object], repeats: int) -> None:
-    walls, cpus = [], []
-    for _ in range(repeats):
-        wall, cpu = time.perf_counter(), time.process_time()
-        work()
-        walls.append(time.perf_counter() - wall)
-        cpus.append(time.process_time() - cpu)
-    say(f"{name:64s} {statistics.median(walls):9.5f} / {statistics.median(cpus):9.5f}")
 
 
 def chair() -> NDArray[np.uint8]:

@@ -5,11 +5,8 @@ is what the process gained over its imports at the peak, as a share of the store
 """
 
 import multiprocessing
-import resource
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ import torch
 from data_processing.commandline import say
 from data_processing.scan_masks import inside_mask, mask_on_scan, mask_to_cube, read_structure, write_scan_mask
 from data_processing.structures import LabelSettings, StructureSettings
+from tests.benchmarks.measuring import Timing, peak_memory
 
 SHAPE = (512, 512, 1000)
 SPACING = (0.8, 0.8, 0.7)
@@ -70,27 +68,9 @@ def there_and_back(path: Path) -> None:
     write_scan_mask(path.with_name("back.nii.gz"), back, mask.scan)
 
 
-def measured(step: Callable[[Path], None], path: Path) -> tuple[float, float, float]:
-    """Wall seconds, CPU seconds, and bytes that the peak lies above what the imports took."""
-    before, peak, done = _resident(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.002):
-            peak = max(peak, _resident())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    wall, cpu = time.perf_counter(), time.process_time()
-    step(path)
-    spent = time.perf_counter() - wall, time.process_time() - cpu
-    done.set()
-    watcher.join()
-    return *spent, float(max(peak, _resident()) - before)
-
-
-def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+def measured(step: Callable[[Path], None], path: Path) -> tuple[Timing, int]:
+    """In a process of its own."""
+    return peak_memory(lambda: step(path))
 
 
 def main() -> None:
@@ -105,7 +85,7 @@ def main() -> None:
                 say(f"{dtype}{suffix}: {stored / 1e6:.0f} MB stored, file of {path.stat().st_size / 1e6:.1f} MB")
                 for step in (read, there_and_back, the_naive_way):
                     with context.Pool(1) as pool:
-                        wall, cpu, peak = pool.apply(measured, (step, path))
+                        (wall, cpu, _), peak = pool.apply(measured, (step, path))
                     name = step.__name__.replace("_", " ")
                     say(f"  {name:16} {wall:7.2f} s wall {cpu:7.2f} s CPU   peak {peak / stored:5.2f} x stored")
                 path.unlink()

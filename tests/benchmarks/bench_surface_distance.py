@@ -3,8 +3,7 @@
 Run: python -m tests.benchmarks.bench_surface_distance. Medians of five runs in one process; both give the same numbers.
 """
 
-import time
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import scipy.ndimage
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from data_processing.commandline import say
 from engine.mask_evaluation import compare_masks
 from engine.surface_distance import element_areas
+from tests.benchmarks.measuring import Work, in_turn
 
 SPACING = (0.8, 0.8, 1.5)
 ROUNDS = 5
@@ -63,18 +63,9 @@ def main() -> None:
             pair = np.pad(pair[0], ((0, 128), (0, 64), (0, 128))), np.pad(pair[1], ((0, 128), (0, 64), (0, 128)))
             pair[0][-5:-2, -5:-2, -5:-2] = 1
         say(f"{side}^3, {int(pair[1].sum()):,} voxels{', and an island of the prediction far away' * island}")
-        for method in (by_transforms, ours):
-            wall, cpu, result = timed(method, pair)
-            say(f"  {method.__name__:14} {wall:7.3f} s wall {cpu:7.3f} s CPU  asd {result[0]:.6f} hd95 {result[1]:.6f}")
-
-
-def timed(method: Callable[..., tuple[float, float]], pair: tuple[NDArray, NDArray]) -> tuple[float, float, tuple]:
-    times = []
-    for _ in range(ROUNDS):
-        wall, cpu = time.perf_counter(), time.process_time()
-        result = method(*pair)
-        times.append((time.perf_counter() - wall, time.process_time() - cpu))
-    return *np.median(times, axis=0).tolist(), result
+        works: dict[str, Work] = {method.__name__: partial(method, *pair) for method in (by_transforms, ours)}
+        for name, (wall, cpu, result) in in_turn(works, ROUNDS, warm=False).items():
+            say(f"  {name:14} {wall:7.3f} s wall {cpu:7.3f} s CPU  asd {result[0]:.6f} hd95 {result[1]:.6f}")
 
 
 if __name__ == "__main__":

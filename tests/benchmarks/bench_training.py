@@ -9,19 +9,15 @@ forward and twice that backward, at the rate of a bare matrix product of the sam
 
 import argparse
 import itertools
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
 
 from data_processing.batch import Batch
 from data_processing.commandline import say
-from engine.ops.linear_leaky import linear_leaky
 from imnet.autoencoder import Autoencoder, Config
 from imnet.decoder import plain_forward
-
-Seconds = tuple[float, float]  # wall, CPU
+from tests.benchmarks.measuring import Table, Work, in_turn, product_rate, threads
 
 
 def plain_loss(model: Autoencoder, batch: Batch) -> torch.Tensor:
@@ -46,21 +42,6 @@ def step(
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
-
-
-def timed(work: Callable[[], object]) -> Seconds:
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
-def product_rate(dtype: torch.dtype) -> float:
-    """Multiply-adds a second of wall time of a 32768 x 1024 x 1024 product, by the faster of torch's two libraries."""
-    a, b = torch.randn(32768, 1024).to(dtype), torch.randn(1024, 1024).to(dtype)
-    bias = torch.zeros(1024, dtype=dtype)
-    products = (lambda: a @ b), (lambda: linear_leaky(a, b, bias, slope=1.0))
-    fastest = min(statistics.median(timed(product)[0] for _ in range(4)) for product in products)
-    return 32768 * 1024 * 1024 / fastest
 
 
 def multiply_adds(model: Autoencoder, *, shapes: int, points: int) -> float:
@@ -89,33 +70,22 @@ def main() -> None:
     torch.manual_seed(0)
     model, batch = Autoencoder(Config()), random_batch(arguments.shapes, arguments.points)
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-5, betas=(0.5, 0.999))
-    variants = {
+    variants: dict[str, Work] = {
         "plain, float32": lambda: step(plain_loss, model, optimiser, batch),
         "ours, float32": lambda: step(our_loss, model, optimiser, batch),
         "plain, bfloat16 autocast": lambda: step(plain_loss, model, optimiser, batch, bfloat16=True),
         "ours, bfloat16 autocast": lambda: step(our_loss, model, optimiser, batch, bfloat16=True),
     }
-    times: dict[str, list[Seconds]] = {name: [] for name in variants}
-    for number in range(arguments.rounds + 1):  # variants in turn, so that drift hits all; the first round warms up
-        for name, variant in variants.items():
-            seconds = timed(variant)
-            if number:
-                times[name].append(seconds)
+    times = in_turn(variants, arguments.rounds)
     work = multiply_adds(model, shapes=arguments.shapes, points=arguments.points)
     floors = {"float32": work / product_rate(torch.float32), "bfloat16": work / product_rate(torch.bfloat16)}
     count = arguments.shapes * arguments.points
-    plain_wall, plain_cpu = (statistics.median(t[i] for t in times["plain, float32"]) for i in (0, 1))
-    threads = torch.get_num_threads()
-    say(f"{arguments.shapes} shapes x {arguments.points} points, torch {torch.__version__}, {threads} threads")
-    columns = ("wall s", 8), ("CPU s", 8), ("points/CPU-s", 14), ("ratio wall", 12), ("ratio CPU", 11), ("of floor", 10)
-    say(f"{'variant':28}" + "".join(f"{title:>{width}}" for title, width in columns))
-    for name, measured in times.items():
-        wall, cpu = (statistics.median(t[i] for t in measured) for i in (0, 1))
+    plain = times["plain, float32"]
+    say(f"{arguments.shapes} shapes x {arguments.points} points, {threads()}")
+    table = Table("variant", "wall s", "CPU s", "points/CPU-s", "ratio wall", "ratio CPU", "of floor", label=28)
+    for name, (wall, cpu, _) in times.items():
         floor = floors["bfloat16" if "bfloat16" in name else "float32"]
-        say(
-            f"{name:28}{wall:8.2f}{cpu:8.2f}{count / cpu:14.0f}{plain_wall / wall:12.2f}{plain_cpu / cpu:11.2f}"
-            f"{floor / wall:10.0%}"
-        )
+        table.row(name, wall, cpu, count / cpu, plain.wall / wall, plain.cpu / cpu, f"{floor / wall:.0%}")
 
 
 if __name__ == "__main__":

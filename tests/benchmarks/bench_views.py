@@ -9,9 +9,6 @@ python -m tests.benchmarks.bench_views [--shapes 4]
 import argparse
 import functools
 import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import trimesh
@@ -22,8 +19,8 @@ from data_processing.coordinates import normalising_to_world
 from data_processing.meshes import TriangleMesh, read_mesh
 from data_processing.renderings import drawn_cameras
 from data_processing.views import MARGIN, Camera, Frame, photographs, render
+from tests.benchmarks.measuring import EXAMPLES, Work, in_turn
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 FACES = 100_000
 SETTINGS = RenderingSettings()
 REFERENCE = 8  # rays along each edge of a pixel
@@ -40,12 +37,12 @@ def main() -> None:
         mesh = split(read_mesh(file))
         cameras, distance = cameras_of(mesh, file.stem)
         exact = supersampled(mesh, cameras[:2], distance, REFERENCE).astype(float)
-        ways: dict[str, Callable[[], np.ndarray]] = {
+        ways: dict[str, Work] = {
             "plain": functools.partial(supersampled, mesh, cameras, distance, 4),
             "ours": functools.partial(photographs, mesh, cameras, [distance] * len(cameras), size=SETTINGS.size),
         }
-        for name, way in ways.items():
-            wall, cpu, pictures = timed(way, arguments.repeats)
+        for name, (wall_s, cpu_s, pictures) in in_turn(ways, arguments.repeats, warm=False).items():
+            wall, cpu = (1e3 * seconds / len(pictures) for seconds in (wall_s, cpu_s))
             error = float(np.sqrt(np.square(pictures[:2] - exact).mean()))
             rows.setdefault(name, []).append((wall, cpu, error))
             say(f"{file.stem:32s} {len(mesh.faces):>7,} faces, {name}: {cpu:6.2f} CPU-ms a view, off by {error:.2f}")
@@ -76,17 +73,6 @@ def supersampled(mesh: TriangleMesh, cameras: list[Camera], distance: float, ray
     """With a frame that puts the cameras where they stand."""
     sine = np.sin(np.radians(SETTINGS.field_of_view) / 2) / (1 + MARGIN)
     return render(mesh, cameras, size=SETTINGS.size, frame=Frame(np.zeros(3), distance * sine), supersampling=rays)
-
-
-def timed(way: Callable[[], np.ndarray], repeats: int) -> tuple[float, float, np.ndarray]:
-    """Milliseconds a view, wall and CPU: medians."""
-    walls, cpus = [], []
-    for _ in range(repeats):
-        wall, cpu = time.perf_counter(), time.process_time()
-        pictures = way()
-        walls.append((time.perf_counter() - wall) / len(pictures) * 1e3)
-        cpus.append((time.process_time() - cpu) / len(pictures) * 1e3)
-    return statistics.median(walls), statistics.median(cpus), pictures
 
 
 if __name__ == "__main__":

@@ -1,0 +1,249 @@
+"""How time and memory grow with shapes, points and resolution, and what streaming costs against resident data.
+
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.bench_growth [--only shapes points resolution streaming] [--device cpu]
+
+Shapes: data sets of 1,000, 10,000 and 35,000 simulated shapes in 13 categories, rows of 2 KB (of a real one: 110):
+split their names, open the set, start to train (read all rows or begin to stream, first batch of 32). Points: decoding
+by the published IM-NET, inside or outside of a closed mesh, Chamfer distance and normals of two clouds. Resolution:
+extraction of the chair-like field at 32^3 to 512^3. Streaming: batches of 32 x 4096 points from rows of the published
+layout, by themselves (from memory and, page cache emptied, from disk) and with a training step.
+
+"grows as n^e" is a fit of log time, by least squares over all sizes of a table.
+"""
+
+import argparse
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data_processing.batch import Batch
+from data_processing.commandline import say
+from data_processing.config import to_plain
+from data_processing.dataset import BatchSource, DataSection, Draw, open_source
+from data_processing.meshes import sample_surface
+from data_processing.occupancy import inside_points
+from data_processing.shards import SCHEMA, Layout, ShapeRecord, write_shard
+from data_processing.splits import SplitSettings, split_names
+from data_processing.storage import INDEX_FILE, SHARDS, DatasetIndex, ShardEntry, StoredShapes
+from engine import metrics
+from engine.extraction import extract
+from engine.metrics import SurfaceSamples
+from imnet.autoencoder import Autoencoder, Config
+from tests.benchmarks import fields
+from tests.benchmarks.bench_evaluation import PAIRS
+from tests.benchmarks.bench_training import our_loss, step
+from tests.benchmarks.measuring import Table, Timing, Work, in_turn, number, once, peak_memory, threads, timed
+
+SHAPES = (1_000, 10_000, 35_000)
+CATEGORIES, ROWS_OF_A_SHARD, BATCH = 13, 500, 32
+SMALL = Layout(voxel_resolution=16, level_points={16: 512})
+PUBLISHED = Layout()
+STREAMED_SHAPES, STREAMED_BATCHES = 1024, 32
+# Narrow: its step takes as long as the published one on a fast GPU, so that reading has to hurry.
+NARROW = Config(latent=32, encoder_channels=(4, 8, 16, 32), decoder_widths=(32, 32))
+
+
+def simulated(folder: Path, count: int, layout: Layout) -> StoredShapes:
+    """A data set of random rows, as a preparation leaves it."""
+    random, entries = np.random.default_rng(0), list[ShardEntry]()
+    names = [f"{number % CATEGORIES:02d}/shape-{number:06d}" for number in range(count)]
+    (folder / SHARDS).mkdir(parents=True)
+    drawn = {
+        key: random.integers(0, 256, (ROWS_OF_A_SHARD, *shape), dtype=np.uint8).astype(dtype)
+        for key, (shape, dtype) in layout.fields().items()
+    }
+    for first in range(0, count, ROWS_OF_A_SHARD):
+        members = names[first : first + ROWS_OF_A_SHARD]
+        rows = [{key: values[row] for key, values in drawn.items()} for row in range(len(members))]
+        records = [ShapeRecord(name, name[:2], f"{name}.ply", 1, "done") for name in members]
+        entries.append(ShardEntry(f"{len(entries):05d}.h5", len(members)))
+        write_shard(folder / SHARDS / entries[-1].file, rows, records, layout=layout, settings={})
+    categories, words = [name[:2] for name in names], [""] * count
+    splits = {key: values.tolist() for key, values in split_names(names, categories, SplitSettings()).items()}
+    sources = [f"{name}.ply" for name in names]
+    index = DatasetIndex(
+        SCHEMA,
+        "simulated",
+        {},
+        "raw",
+        layout,
+        entries,
+        names,
+        categories,
+        sources,
+        ["scan"] * count,
+        words,
+        words,
+        splits,
+    )
+    (folder / INDEX_FILE).write_text(json.dumps(to_plain(index)))
+    return StoredShapes(folder)
+
+
+def source_of(shapes: StoredShapes, resident: bool, device: torch.device) -> BatchSource:
+    section = DataSection(shapes.path, resident="yes" if resident else "no")
+    return open_source(shapes, shapes.indices("train"), level=16, device=device, section=section)[0]
+
+
+def draws(shapes: StoredShapes, batches: int) -> Iterator[Draw]:
+    """Random shapes of the training split, as an epoch takes them."""
+    order = np.random.default_rng(0).permutation(shapes.indices("train"))
+    for turn in range(batches):
+        start = turn * BATCH % (len(order) - BATCH)
+        yield Draw(order[start : start + BATCH], 0, shapes.level_points[16], step=turn)
+
+
+def of_shapes(device: torch.device) -> None:
+    """Splitting, opening, starting to train."""
+    table = Table("shapes", *(f"{count:,}" for count in SHAPES), "grows as n^", label=44)
+    seconds: dict[str, list[float]] = {}
+    peaks: dict[str, list[float]] = {}
+    for count in SHAPES:
+        with tempfile.TemporaryDirectory() as folder:
+            shapes = simulated(Path(folder) / "set", count, SMALL)
+            names, categories = shapes.names, shapes.categories
+
+            def start(resident: bool, shapes: StoredShapes = shapes) -> Batch:
+                return next(iter(source_of(shapes, resident, device).batches(draws(shapes, 1))))
+
+            works: dict[str, Work] = {
+                "split": lambda: split_names(names, categories, SplitSettings()),  # noqa: B023
+                "open": lambda: StoredShapes(shapes.path),  # noqa: B023
+                "start to train, resident": lambda: start(True),
+                "start to train, streamed": lambda: start(False),
+            }
+            for name, work in works.items():
+                seconds.setdefault(name, []).append(timed(work, 3, device).cpu)
+                peaks.setdefault(name, []).append(peak_memory(work)[1] / 2**20)
+    for name, values in seconds.items():
+        table.row(f"{name}, CPU-s", *values, exponent(SHAPES, values))
+    for name, values in peaks.items():
+        table.row(f"{name}, MiB more at the peak", *(f"{value:.1f}" for value in values))
+
+
+def of_points(device: torch.device) -> None:
+    """What is asked at points."""
+    decoded, asked, sampled = (4_096, 16_384, 65_536), (10_000, 100_000, 1_000_000), (10_000, 100_000, 400_000)
+    model = Autoencoder(Config()).to(device).eval()
+    code = torch.rand(1, 256, device=device)
+    truth, prediction = PAIRS[3].load()
+    random = np.random.default_rng(0)
+    lower, upper = truth.bounds()
+
+    @torch.inference_mode()
+    def decode(count: int) -> None:
+        points = torch.rand(1, count, 3, device=device) - 0.5
+        for start in range(0, count, 1 << 14):
+            model.decode(points[:, start : start + (1 << 14)], code)
+
+    def inside(count: int) -> None:
+        inside_points(truth, lower + random.random((count, 3)) * (upper - lower))
+
+    meshes = prediction, truth
+    clouds = {n: [SurfaceSamples(*sample_surface(mesh, n, random)) for mesh in meshes] for n in sampled}
+    works: dict[str, tuple[tuple[int, ...], Callable[[int], object]]] = {
+        "decoded by the published IM-NET": (decoded, decode),
+        "inside or outside, 79,616 faces": (asked, inside),
+        "Chamfer distance and normals": (sampled, lambda count: metrics.compare(*clouds[count])),
+    }
+    table = Table("points", "few", "more", "many", "grows as n^", label=44)
+    for name, (counts, work) in works.items():
+        work(counts[0])
+        values = [timed(partial(work, count), 3, device).cpu for count in counts]
+        table.row(f"{name}, CPU-s", *values, exponent(counts, values), note=" / ".join(f"{n:,}" for n in counts))
+
+
+def of_resolution(device: torch.device) -> None:
+    """Extraction of an analytic field."""
+    resolutions = (32, 64, 128, 256, 512)
+    field = fields.chair(fields.SHIFTS[2])
+    rows: dict[str, list[float]] = {"points evaluated": [], "CPU-s": [], "MiB more at the peak": []}
+    for resolution in resolutions:
+
+        def work(resolution: int = resolution) -> int:
+            return extract(
+                field, iso_level=fields.ISO_LEVEL, resolution=resolution, batch_points=1 << 16, device=device
+            ).evaluations
+
+        work()
+        timing, peak = peak_memory(work, device)
+        for values, value in zip(rows.values(), (timing.result, timing.cpu, peak / 2**20), strict=True):
+            values.append(value)
+    table = Table("extraction, chair-like field", *(f"{n}^3" for n in resolutions), "from 128: R^", label=44)
+    for name, values in rows.items():
+        table.row(name, *values, exponent(resolutions[2:], values[2:]))
+
+
+def of_streaming(device: torch.device) -> None:
+    """The same batches, resident and streamed."""
+    torch.manual_seed(0)
+    models = {"narrow": Autoencoder(NARROW).to(device)} | (
+        {"published": Autoencoder(Config()).to(device)} if device.type == "cuda" else {}
+    )
+    with tempfile.TemporaryDirectory(dir=os.environ.get("ISOFIELD_BENCH_DISK")) as folder:
+        shapes = simulated(Path(folder) / "set", STREAMED_SHAPES, PUBLISHED)
+        sources = {"resident": source_of(shapes, True, device), "streamed": source_of(shapes, False, device)}
+
+        def feed(name: str, cold: bool = False) -> None:
+            if cold:
+                forget(shapes.path)
+            for _ in sources[name].batches(draws(shapes, STREAMED_BATCHES)):
+                pass
+
+        def train(name: str, model: Autoencoder, optimiser: torch.optim.Optimizer) -> None:
+            for batch in sources[name].batches(draws(shapes, STREAMED_BATCHES)):
+                step(our_loss, model, optimiser, batch)
+
+        table = Table(f"{STREAMED_BATCHES} batches of {BATCH} x 4096", "wall s", "CPU s", "of resident", label=44)
+        works: dict[str, Work] = {name: partial(feed, name) for name in sources}
+        works["streamed, page cache emptied"] = partial(feed, "streamed", cold=True)
+        rows_of(table, "batches alone", in_turn(works, 3, device))
+        for which, model in models.items():
+            optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
+            works = {name: partial(train, name, model, optimiser) for name in sources}
+            rows_of(table, f"with a {which} step", in_turn(works, 3, device))
+
+
+def rows_of(table: Table, title: str, times: dict[str, Timing]) -> None:
+    for name, (wall, cpu, _) in times.items():
+        table.row(f"{title}, {name}", wall, cpu, f"{times['resident'].wall / wall:.0%}")
+
+
+def forget(folder: Path) -> None:
+    """Ask the system to drop the shards' pages, so that they are read from disk again."""
+    for file in sorted((folder / SHARDS).iterdir()):
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)
+
+
+def exponent(sizes: Sequence[int], values: Sequence[float]) -> str:
+    """Of the power of the size that fits best."""
+    slope = np.polyfit([math.log(size) for size in sizes], [math.log(max(value, 1e-9)) for value in values], 1)[0]
+    return f"{slope:.2f}"
+
+
+def main() -> None:
+    parts = {"shapes": of_shapes, "points": of_points, "resolution": of_resolution, "streaming": of_streaming}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    say(f"{threads()}, {device}")
+    for name in options.only:
+        say(f"{number(once(partial(parts[name], device)).wall)} s\n")
+
+
+if __name__ == "__main__":
+    main()
