@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from tests.benchmarks.measuring import Timing, copy_rate, in_turn, peak_memory, timed
-from tests.benchmarks.results import Goal
-from tests.benchmarks.suite import GROUPS, main
+from tests.benchmarks.results import Goal, Result
+from tests.benchmarks.setting import Setting
+from tests.benchmarks.suite import GROUPS, Rows, main
 
 ROW_KEYS = {"name", "work", "ours", "plain", "ratio", "floor", "share_of_floor", "goals", "note"}
 
@@ -48,6 +49,19 @@ def test_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["--only", "no-such-work"])
     assert stopped.value.code == 1 and "imnet-training" in capsys.readouterr().err
+
+
+def test_a_row_that_fails_is_told_and_the_others_stand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(setting: Setting) -> list[Result]:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setitem(GROUPS, "voxelise", Rows(fail))
+    monkeypatch.setitem(GROUPS, "views", Rows(lambda setting: [Result("views", "some work", Timing(1.0, 2.0))]))
+    assert main(["--only", "voxelise", "views", "--quick", "--device", "cpu", "--out", str(tmp_path)]) == 2
+    assert "skipped voxelise: failed with RuntimeError: out of memory" in capsys.readouterr().out
+    assert [row["name"] for row in json.loads(next(tmp_path.iterdir()).read_text())["rows"]] == ["views"]
 
 
 def test_goal_knows_which_side_it_is_on() -> None:

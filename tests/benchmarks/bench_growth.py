@@ -28,6 +28,7 @@ from data_processing.commandline import say
 from data_processing.config import to_plain
 from data_processing.dataset import BatchSource, DataSection, Draw, open_source
 from data_processing.meshes import sample_surface
+from data_processing.observations import InputSection
 from data_processing.occupancy import inside_points
 from data_processing.shards import SCHEMA, Layout, ShapeRecord, write_shard
 from data_processing.splits import SplitSettings, split_names
@@ -45,8 +46,8 @@ SHAPES = (1_000, 10_000, 35_000)
 CATEGORIES, ROWS_OF_A_SHARD, BATCH = 13, 500, 32
 SMALL = Layout(voxel_resolution=16, level_points={16: 512})
 PUBLISHED = Layout()
-STREAMED_SHAPES, STREAMED_BATCHES = 1024, 32
-# Narrow: its step takes as long as the published one on a fast GPU, so that reading has to hurry.
+STREAMED_SHAPES, STREAMED_BATCHES = 1024, 16
+# Far narrower than published: the shorter a step, the more reading has to hurry.
 NARROW = Config(latent=32, encoder_channels=(4, 8, 16, 32), decoder_widths=(32, 32))
 
 
@@ -88,7 +89,8 @@ def simulated(folder: Path, count: int, layout: Layout) -> StoredShapes:
 
 
 def source_of(shapes: StoredShapes, resident: bool, device: torch.device) -> BatchSource:
-    section = DataSection(shapes.path, resident="yes" if resident else "no")
+    shown = InputSection(resolution=shapes.voxel_resolution)
+    section = DataSection(shapes.path, resident="yes" if resident else "no", input=shown)
     return open_source(shapes, shapes.indices("train"), level=16, device=device, section=section)[0]
 
 
@@ -102,7 +104,7 @@ def draws(shapes: StoredShapes, batches: int) -> Iterator[Draw]:
 
 def of_shapes(device: torch.device) -> None:
     """Splitting, opening, starting to train."""
-    table = Table("shapes", *(f"{count:,}" for count in SHAPES), "grows as n^", label=44)
+    table = Table("shapes", *(f"{count:,}" for count in SHAPES), "grows as n^", label=52)
     seconds: dict[str, list[float]] = {}
     peaks: dict[str, list[float]] = {}
     for count in SHAPES:
@@ -153,7 +155,7 @@ def of_points(device: torch.device) -> None:
         "inside or outside, 79,616 faces": (asked, inside),
         "Chamfer distance and normals": (sampled, lambda count: metrics.compare(*clouds[count])),
     }
-    table = Table("points", "few", "more", "many", "grows as n^", label=44)
+    table = Table("points", "few", "more", "many", "grows as n^", label=52)
     for name, (counts, work) in works.items():
         work(counts[0])
         values = [timed(partial(work, count), 3, device).cpu for count in counts]
@@ -176,7 +178,7 @@ def of_resolution(device: torch.device) -> None:
         timing, peak = peak_memory(work, device)
         for values, value in zip(rows.values(), (timing.result, timing.cpu, peak / 2**20), strict=True):
             values.append(value)
-    table = Table("extraction, chair-like field", *(f"{n}^3" for n in resolutions), "from 128: R^", label=44)
+    table = Table("extraction, chair-like field", *(f"{n}^3" for n in resolutions), "from 128: R^", label=52)
     for name, values in rows.items():
         table.row(name, *values, exponent(resolutions[2:], values[2:]))
 
@@ -201,7 +203,7 @@ def of_streaming(device: torch.device) -> None:
             for batch in sources[name].batches(draws(shapes, STREAMED_BATCHES)):
                 step(our_loss, model, optimiser, batch)
 
-        table = Table(f"{STREAMED_BATCHES} batches of {BATCH} x 4096", "wall s", "CPU s", "of resident", label=44)
+        table = Table(f"{STREAMED_BATCHES} batches of {BATCH} x 4096", "wall s", "CPU s", "of resident", label=52)
         works: dict[str, Work] = {name: partial(feed, name) for name in sources}
         works["streamed, page cache emptied"] = partial(feed, "streamed", cold=True)
         rows_of(table, "batches alone", in_turn(works, 3, device))

@@ -34,8 +34,7 @@ def timed_steps(setting: Setting, works: dict[str, Work], small: Work) -> tuple[
     bare_works = {name: product.work for made in bare.values() for name, product in made.items()}
     for work in bare_works.values():
         work()
-    ours = [name for name in works if name.startswith("ours")]
-    times = in_turn({**works, **bare_works}, setting.rounds, setting.device, warm=setting.gpu, settled=ours)
+    times = in_turn({**works, **bare_works}, setting.rounds, setting.device, warm=setting.gpu, settled=works)
     return times, {name: best_rate(made, times) for name, made in bare.items()}
 
 
@@ -178,7 +177,7 @@ def feature_sampling(setting: Setting) -> list[Result]:
     for name in operators:
         once(work(name, points_1N3[:, :100]), setting.device)
     times = in_turn(
-        {name: work(name) for name in operators}, setting.rounds, setting.device, warm=setting.gpu, settled=["ours"]
+        {name: work(name) for name in operators}, setting.rounds, setting.device, warm=setting.gpu, settled=operators
     )
     copies = copy_rate(setting.device)
     floor = Floor(

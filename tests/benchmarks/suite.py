@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from data_processing.commandline import DONE, ERROR, Parser, say
+from data_processing.commandline import DONE, ERROR, SOME_FAILED, Parser, say
 from tests.benchmarks import rows_meshes, rows_shapes, rows_training
 from tests.benchmarks.measuring import threads
 from tests.benchmarks.results import RESULTS, Result, save, show
@@ -41,6 +41,7 @@ GROUPS = {
     "generative": Rows(rows_shapes.generative),
     "views": Rows(rows_shapes.views, gpu=False),
 }
+FAILED = "failed"
 OF_A_GPU = {"imnet-schedule": "a row of imnet-training that is asked of a GPU only"}
 
 
@@ -57,6 +58,8 @@ def measure(names: Sequence[str], setting: Setting) -> tuple[list[Result], dict[
             results += GROUPS[name].measure(setting)
         except ImportError as error:
             skipped[name] = f"{error.name} is not installed"
+        except (RuntimeError, ValueError, OSError) as error:  # out of memory, say: hours of other rows are not lost
+            skipped[name] = f"{FAILED} with {type(error).__name__}: {error}"
         if setting.gpu:
             torch.cuda.empty_cache()
     return results, skipped
@@ -97,4 +100,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_before_and_after=load_averages,
     )
     say(f"load of the machine before and after: {load_averages[0]} and {load_averages[1]}; kept as {file}")
-    return DONE if results else ERROR
+    failed = any(reason.startswith(FAILED) for reason in skipped.values())
+    return ERROR if not results else SOME_FAILED if failed else DONE
