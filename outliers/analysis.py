@@ -19,7 +19,7 @@ from data_processing.prepare import SHAPE_ERRORS
 from data_processing.voxel_grid import AbsentPartError
 from engine.distributed import Group
 from outliers.cube_masks import CubeMask, cube_mask
-from outliers.journal import Done, Journal, content_hash, forget, hash_of, open_journal
+from outliers.journal import FILES, Done, Journal, content_hash, forget, hash_of, open_journal
 from outliers.judge import Judgement
 from outliers.organ_rows import Judged, Settings, finished, place_of
 from outliers.priors import Prior
@@ -136,7 +136,7 @@ def _is_whole(job: Job, rows: Sequence[Row] | None) -> bool:
 
 
 def _stands(job: Job, row: Row) -> bool:
-    files = [row[key] for key in ("picture", "reconstruction", "disagreement") if row[key]]
+    files = [row[key] for key in FILES if row[key]]
     return row["status"] != "ERROR" and all((job.out / file).is_file() for file in files)
 
 
@@ -200,7 +200,7 @@ def _judged_rows(job: Job, scan: Scan, prior: Prior, wanted: Sequence[Wanted]) -
         try:
             file = job.file_of(_file_of(scan, one))
             yield finished(judged, file=file, out=job.out, settings=job.settings, device=job.device)
-        except (*SHAPE_ERRORS,) as error:
+        except SHAPE_ERRORS as error:
             yield _told(job, scan, one, "ERROR", str(error), **place_of(mask))
 
 

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 from engine.run_dir import journal_file, journal_files
 from outliers.rows import Row
 
+FILES = ("picture", "reconstruction", "disagreement")  # columns of a row that name one, below the results
 Key = tuple[str, str, str]  # scan, organ, made with
 
 
@@ -78,7 +79,11 @@ def open_journal(out: Path, rank: int) -> TextIO:
 
 
 def forget(out: Path) -> None:
-    """Start anew."""
+    """Start anew: what the journals say was written goes with them, nothing else."""
+    for row in Done(out).rows.values():
+        for file in (out / str(row.get(key)) for key in FILES if row.get(key)):
+            if out.resolve() in file.resolve().parents:
+                file.unlink(missing_ok=True)
     for file in journal_files(out):
         file.unlink()
 

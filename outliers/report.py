@@ -81,8 +81,10 @@ def _models(priors: Sequence[Prior], fpr: float) -> str:
             f"<td>{count}</td>{say}<td>{html.escape(where)}</td><td>{prior.loaded.model_hash}</td></tr>"
             + "".join(f'<tr><td colspan="6" class="bad">{html.escape(note)}</td></tr>' for note in prior.notes)
         )
+    unsure = any(prior.missing(fpr) for prior in priors)
     return (
-        f"<details><summary>Priors and their calibration, false positives at most {fpr:g}</summary><table><thead>"
+        f"<details{' open' if unsure else ''}><summary>Priors and their calibration, false positives at most "
+        f"{fpr:g}</summary><table><thead>"
         "<tr><th>organs</th><th>run</th><th>clean masks</th><th>needed</th><th>from</th><th>model</th></tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></details>"
     )

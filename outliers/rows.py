@@ -98,7 +98,7 @@ def exit_status(rows: Sequence[Row]) -> int:
 
 def write_results(out: Path, rows: Sequence[Row], settings: Mapping[str, Any]) -> None:
     """results.csv and results.json, worst first."""
-    plain = [plain_row(row) for row in rows]
+    plain = [plain_row(row) for row in worst_first(rows)]
     content = {"format": FORMAT, "settings": dict(settings), "totals": totals(rows), "rows": plain}
     write_text(out / JSON_FILE, json.dumps(content, indent=1, allow_nan=False, default=str) + "\n")
     text = io.StringIO()

@@ -1,0 +1,143 @@
+"""A calibrated prior that repeats what it is shown, folders of real scans to analyse with it, and the command."""
+
+import csv
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import analyse
+from data_processing.commandline import SOME_FAILED
+from data_processing.commandline import run as run_command
+from data_processing.config import to_plain, to_yaml
+from data_processing.dataset import DataSection
+from data_processing.observations import InputSection
+from engine.config import RunConfig, Stage, TrainingSection
+from engine.registry import build_model, load_run, resolve
+from engine.run_dir import RunDir, claim
+from engine.state import fresh
+from engine.state import save as save_state
+from outliers.calibration import Calibration, save_calibration
+from outliers.fitting import fit_judge
+from outliers.scores import scorer_arrays
+from tests.conftest import ROOT
+from tests.data_processing.scan_files import save
+from tests.outliers.conftest import ALONE, save_model
+from tests.outliers.organs import DONORS, brain_config, brain_mask
+
+IDS = {"left hippocampus": 40, "right hippocampus": 81}
+PLAIN = 40  # calibration scores, -1 to 3: a clean mask is somewhere among them
+ROOM = 18  # voxels around both in a small scan
+
+
+def make_prior(runs: Path, *, name: str = "hippocampus", scale: float = 1.0, count: int = PLAIN) -> RunDir:
+    """runs/NAME with its calibration. `scale` 0: it reconstructs nothing. `count` of clean scores; 0: none at all."""
+    preparation = brain_config()
+    config = RunConfig(
+        name=name,
+        model={"type": "echo"},
+        data=DataSection(path=Path("unused"), input=InputSection(kind="solid", resolution=128)),
+        training=TrainingSection(stages=(Stage(level="boundary", epochs=1),)),
+        runs=runs,
+    )
+    config = resolve(config, where="test")
+    run = RunDir(config.run_path)
+    claim(run, config=to_yaml(config), preparation=to_plain(preparation), resume=False)
+    save_model(run, config, scale=scale)
+    if count:
+        loaded = load_run(run)
+        training = [brain_mask(donor, side) for donor in range(4) for side in ("left", "right")]
+        scorer = fit_judge(loaded, preparation, training)
+        scores = np.linspace(-1, 3, count)
+        calibration = Calibration(scores, scores, loaded.model_hash, "clean", "made up", "calibration")
+        save_calibration(run, calibration, scorer_arrays(scorer))
+    return run
+
+
+def brain_values(donor: int = 4) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Both hippocampi of a donor, in a small scan around them, and its affine."""
+    image: Any = nibabel.load(ROOT / "examples" / "brain" / DONORS[donor])
+    stored = np.asanyarray(image.dataobj)
+    values = np.where(np.isin(stored, list(IDS.values())), stored, 0).astype(np.uint8)
+    places = np.argwhere(values)
+    lower, upper = np.maximum(places.min(0) - ROOM, 0), places.max(0) + 1 + ROOM
+    affine = image.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ lower
+    return values[tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))].copy(), affine
+
+
+def write_scan(path: Path, values: NDArray, affine: NDArray, *, names: dict[str, int] | None = IDS) -> Path:
+    """A label volume with its names beside it."""
+    save(path, values, affine)
+    if names is not None:
+        stem = path.name.partition(".nii")[0]
+        path.with_name(f"{stem}.json").write_text(json.dumps({"labels": names}))
+    return path
+
+
+def run_analysis(
+    monkeypatch: pytest.MonkeyPatch, runs: RunDir | list[RunDir], folder: Path, out: Path, *more: object
+) -> int:
+    """The exit status of `python analyse.py`."""
+    models = [str(run.path) for run in (runs if isinstance(runs, list) else [runs])]
+    words = ["analyse.py", "--models", *models, "--input", str(folder), "--out", str(out), "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", [*words, *map(str, more)])
+    with pytest.raises(SystemExit) as ended:
+        run_command(analyse.main, error=SOME_FAILED)
+    return int(ended.value.code or 0)
+
+
+def rows_in(out: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """Of results.json by scan and organ; results.csv has the same."""
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    with open(out / "results.csv", newline="") as file:
+        assert [(row["scan"], row["organ"], row["status"]) for row in csv.DictReader(file)] == [
+            (row["scan"], row["organ"], row["status"]) for row in rows
+        ]
+    found = {(row["scan"], row["organ"]): row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def statuses(out: Path) -> dict[tuple[str, str], str]:
+    return {key: row["status"] for key, row in rows_in(out).items()}
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """Every file below, with its bytes."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def started(words: list[str], folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own."""
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+
+
+def make_network(runs: Path) -> RunDir:
+    """A real but tiny network with weights by chance, without calibration: for processes of their own."""
+    model = {"type": "ifnet", "resolution": 32, "stages": [[2], [4, 4]], "decoder_widths": [8]}
+    config = RunConfig(
+        name="chance",
+        model=model,
+        data=DataSection(path=Path("unused"), input=InputSection(kind="solid", resolution=32)),
+        training=TrainingSection(stages=(Stage(level="boundary", epochs=1),)),
+        runs=runs,
+    )
+    config = resolve(config, where="test")
+    run = RunDir(config.run_path)
+    claim(run, config=to_yaml(config), preparation=to_plain(brain_config()), resume=False)
+    torch.manual_seed(0)
+    save_state(fresh(build_model(config.model, where="test"), config), config, run, which="best", group=ALONE)
+    return run
