@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from data_processing.bits import unpack_bits
 from data_processing.coordinates import Normalisation
-from data_processing.prepare import DataConfig, config_of
+from data_processing.prepare import DataConfig, config_of, mask_resolution
 from data_processing.sampling import max_pool
 from data_processing.scan_masks import ScanMask, mask_to_cube, read_structure
 from data_processing.solid_cells import solid_cells
@@ -18,7 +18,6 @@ from data_processing.structures import part_of_name
 
 GRID = 128  # cells along an edge of the cube
 INSIDE = 0.5
-FINEST = 256  # as data sets are made
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +44,8 @@ def cube_mask(mask: ScanMask, config: DataConfig, *, device: torch.device | str 
     Raises ValueError where it does not fit into the cube of a fixed length.
     """
     by: Normalisation = config.normalisation.by
-    share, to_world = mask_to_cube(mask, FINEST, by=by, length=config.normalisation.length, device=device)
+    finest = mask_resolution(config.contents) if GRID in config.contents.grids else GRID
+    share, to_world = mask_to_cube(mask, finest, by=by, length=config.normalisation.length, device=device)
     solid = solid_cells((share > INSIDE).to(torch.uint8), GRID, keep_thin=config.inside.thin == "keep")
     visible = _visible(mask, to_world) if mask.touched else None
     return CubeMask(solid.cpu().numpy().astype(bool), to_world, mask.touched, visible)

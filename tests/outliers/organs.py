@@ -33,7 +33,7 @@ def brain_config(output: Path = Path("unused"), names: tuple[str, ...] = ("hippo
         "workers": 1,
         "labels": {"table": str(table), "structures": structures},
         "normalisation": {"by": "fixed", "length": 80},
-        "contents": {"voxels": 0, "levels": False, "grids": [32], "boundary": {"sigmas": [0.1], "points": 800}},
+        "contents": {"voxels": 0, "levels": False, "grids": [32, 128], "boundary": {"sigmas": [0.1], "points": 800}},
         "splits": {
             "rule": "ratios",
             "ratios": {"train": 0.66, "val": 0.17, "test": 0.17},

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import shutil
 import sys
 
+import numpy as np
 import pytest
 
 from data_processing.commandline import DONE
@@ -11,7 +13,7 @@ from outliers import benchmark
 from outliers.cases import CLEAN, Shape, spoilt_masks
 from outliers.corruptions import TARGETS
 from outliers.distances import dice
-from tests.outliers.organs import brain_mask
+from tests.outliers.organs import DONORS, brain_mask
 
 
 def run_benchmark(monkeypatch, run, out, *more):
@@ -53,11 +55,17 @@ def test_no_training_patient_is_judged(brain_run, brain_set, monkeypatch):
     assert {shape.family for shape in patients.real} == {"hippocampus"}
 
 
-def test_a_folder_of_scans_is_read_as_the_run_was_trained(brain_run, brain_set):
+def test_a_folder_of_scans_is_read_as_the_run_was_trained(brain_run, brain_set, tmp_path):
     shapes = benchmark.open_shapes(brain_set)
     preparation = benchmark.preparation_of(brain_run)
-    found = benchmark.shapes_of(preparation.input, shapes, preparation)
-    assert sorted(shape.name for shape in found) == sorted(shapes.names)
+    shutil.copy(preparation.input / DONORS[2], tmp_path)
+    (tmp_path / "broken.nii.gz").write_bytes(b"no scan")
+    found = benchmark.shapes_of(tmp_path, shapes, preparation)
+    stem = DONORS[2].removesuffix(".nii.gz")
+    assert sorted(shape.name for shape in found) == [f"hippocampus/{stem}-{side}" for side in ("left", "right")]
+    for shape in found:
+        held = benchmark.stored_mask(shapes, shapes.names.index(shape.name))
+        np.testing.assert_array_equal(shape.mask.occupancy_RRR, held.occupancy_RRR)
 
 
 @pytest.mark.parametrize("family", ["merged_neighbour", "cut_off"])

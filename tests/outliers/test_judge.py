@@ -15,7 +15,6 @@ from outliers.cube_masks import GRID, CubeMask, stored_mask
 from outliers.fitting import calibrate_run, refuse_shared_subjects, subject
 from outliers.judge import load_judge
 from tests.outliers.conftest import save_model
-from tests.outliers.organs import brain_mask
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +121,12 @@ def test_subjects_follow_the_rule_of_the_run(brain_set):
 
 
 def test_masks_without_stored_solids_are_cut_from_their_scans(brain_set):
-    """The data set holds 32^3 only: its masks come from the label volumes, equal to those cut directly."""
+    """A data set of 32^3 only: its masks come from the label volumes, equal to the solids another holds."""
     shapes = open_shapes(brain_set)
     index = shapes.names.index("hippocampus/donor_10021_dk-right")
-    stored, cut = stored_mask(shapes, index), brain_mask(0, "right")
+    stored = stored_mask(shapes, index)
+    shapes.layout = dataclasses.replace(shapes.layout, grids=(32,))
+    cut = stored_mask(shapes, index)
     np.testing.assert_array_equal(stored.occupancy_RRR, cut.occupancy_RRR)
     np.testing.assert_array_equal(stored.to_world, cut.to_world)
     assert stored.spacing == pytest.approx(80 / 128)
