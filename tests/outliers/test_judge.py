@@ -3,10 +3,13 @@
 import dataclasses
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
 
+import evaluate
+from data_processing.commandline import DONE, ERROR
 from data_processing.storage import open_shapes
 from engine.config import read_run_config
 from engine.run_dir import RunDir
@@ -19,7 +22,9 @@ from tests.outliers.conftest import save_model
 
 @pytest.fixture(scope="module")
 def judge(brain_run):
-    calibrate_run(brain_run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["evaluate.py", "--run", str(brain_run.path), "--calibrate"])
+        assert evaluate.main() == DONE
     return load_judge(brain_run)
 
 
@@ -112,6 +117,15 @@ def test_train_and_test_subjects_may_not_calibrate(brain_run):
     for split in ("train", "test"):
         with pytest.raises(ValueError, match=f"subject donor_.*split {split}"):
             calibrate_run(brain_run, split=split)
+
+
+@pytest.mark.parametrize("wrong", [["--pred", "a", "--gt", "b"], ["--run", "a", "--samples"], []])
+def test_calibration_goes_with_a_run(monkeypatch, capsys, wrong):
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--calibrate", *wrong])
+    with pytest.raises(SystemExit) as error:
+        evaluate.main()
+    assert error.value.code == ERROR
+    assert "--calibrate goes with --run" in capsys.readouterr().err
 
 
 def test_subjects_follow_the_rule_of_the_run(brain_set):
