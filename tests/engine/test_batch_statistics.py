@@ -1,16 +1,12 @@
 """Batch normalisation over ranks against one process on the whole batch. The ranks are real: torchrun over gloo."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from engine.ops.batch_statistics import batch_norm
-from tests.conftest import ROOT
+from tests.torchrun import torchrun
 
 CHANNELS = 3
 SPLITS = {"2 and 1": (2, 1), "1 and none": (1, 0), "none and 2": (0, 2)}  # shapes of each rank
@@ -65,17 +61,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     """What two processes found, by split and type."""
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, str(folder / "script.py"), str(folder)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    torchrun(folder / "script.py", folder)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 

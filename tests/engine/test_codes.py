@@ -1,9 +1,6 @@
 """Training on the codes of a frozen autoencoder: two players in the one loop, codes kept and thrown away."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +19,9 @@ from engine.registry import load_run, new_model, resolve
 from engine.run_dir import RunDir
 from engine.state import State
 from engine.training import train
-from tests.conftest import ROOT
 from tests.engine.conftest import tiny_config
 from tests.engine.ready_runs import make_run
+from tests.torchrun import torchrun
 
 ALONE = Group(0, 1, torch.device("cpu"))
 FIRST = "generator.layers.0.weight"
@@ -113,9 +110,7 @@ def test_two_processes_give_the_weights_of_one(boxes: Path, tmp_path: Path, auto
     config = gan_config(boxes, tmp_path / "two", autoencoder)
     file = tmp_path / "gan.yaml"
     file.write_text(to_yaml(config))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, "train.py", "--config", file], check=True, cwd=ROOT, env=environment, timeout=120)
+    torchrun("train.py", "--config", file)
     both = load_run(RunDir(config.run_path), which="last").model.state_dict()
     for name, value in alone.model.state_dict().items():
         torch.testing.assert_close(both[name], value, rtol=1e-4, atol=1e-6)

@@ -2,16 +2,13 @@
 
 import itertools
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from engine.distributed import Group, resolve_device, session
-from tests.conftest import ROOT
+from tests.torchrun import torchrun
 
 SCRIPT = """
 import json, sys, torch
@@ -57,17 +54,7 @@ def test_plain_python_is_one_process(monkeypatch: pytest.MonkeyPatch):
 def test_two_processes_sum_and_share(tmp_path: Path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, str(script), str(tmp_path)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    torchrun(script, tmp_path)
     for rank in (0, 1):
         got = json.loads((tmp_path / f"{rank}.json").read_text())
         # The sum over ranks; a parameter one rank did not use counts as zero there; totals leave the argument alone.

@@ -1,7 +1,6 @@
 """Meshes of splits and of the user's files: frames, what is done again and what is not, kills, several processes."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from engine import checkpoint, registry
 from engine.run_dir import RunDir
 from tests.conftest import ROOT
 from tests.engine.ready_runs import RADII, Echo, EchoConfig, make_run
+from tests.torchrun import torchrun
 
 LOWER, UPPER = np.array([1000.0, -70.0, 5.0]), np.array([1010.0, -30.0, 25.0])  # sides 10, 40, 20 far from the origin
 VOXEL = 40 / 0.9 / 64  # of the encoder's grid, in the frame of that box
@@ -171,15 +171,9 @@ def test_killed_in_the_middle_the_rest_is_made_and_only_the_rest(octahedra: RunD
 
 
 def test_two_processes_make_the_meshes_of_one(octahedra: RunDir, tmp_path: Path, run_command):
-    """`--` in the command: the launcher would take --run for one of its own options."""
     one, two = tmp_path / "one", tmp_path / "two"
     run_command(octahedra, "--split", "test", *QUICK, "--out", one)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["--", "generate.py", "--run", str(octahedra.path), "--split", "test", *QUICK, "--out", str(two)]
-    command += ["--device", "cpu"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    torchrun("generate.py", "--run", octahedra.path, "--split", "test", *QUICK, "--out", two, "--device", "cpu")
     assert list(times(one)) == list(times(two))
     for name in times(one):
         a, b = read_mesh(one / name), read_mesh(two / name)

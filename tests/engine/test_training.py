@@ -3,8 +3,6 @@
 import dataclasses
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,8 +20,8 @@ from engine.registry import build_model, load_run
 from engine.run_dir import RunDir
 from engine.state import State
 from engine.training import train
-from tests.conftest import ROOT
 from tests.engine.conftest import tiny_config
+from tests.torchrun import torchrun
 
 ALONE = Group(0, 1, torch.device("cpu"))
 
@@ -198,10 +196,7 @@ def test_two_processes_give_the_losses_of_one(boxes: Path, tmp_path: Path):
     one = run_training(config)
     file = tmp_path / "config.yaml"
     file.write_text(to_yaml(dataclasses.replace(config, runs=tmp_path / "two")))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29517"]
-    command += [str(ROOT / "train.py"), "--config", str(file)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    torchrun("train.py", "--config", file)
     two = checkpoint.load(tmp_path / "two" / "tiny" / "checkpoints" / "last.pt")
     assert two["best"] == pytest.approx(one.best, rel=1e-4)
     for name, value in one.model.state_dict().items():

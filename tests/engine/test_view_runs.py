@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -27,11 +25,11 @@ from engine.config import RunConfig, Stage, ValidationSection
 from engine.registry import load_run
 from engine.run_dir import RunDir
 from engine.state import State
-from tests.conftest import ROOT
 from tests.engine.conftest import tiny_config
 from tests.engine.ready_runs import make_run
 from tests.engine.test_codes import run_training, with_training
 from tests.small_sets import box_corners
+from tests.torchrun import torchrun
 
 CHANNELS = [2, 3, 4, 5]
 
@@ -100,9 +98,7 @@ def test_two_processes_give_the_weights_of_one(
     config = view_config(seen, tmp_path / "two", autoencoder)
     file = tmp_path / "view.yaml"
     file.write_text(to_yaml(config))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, "train.py", "--config", file], check=True, cwd=ROOT, env=environment, timeout=120)
+    torchrun("train.py", "--config", file)
     both = load_run(RunDir(config.run_path), which="last").model.state_dict()
     for name, value in trained[1].model.state_dict().items():
         torch.testing.assert_close(both[name], value, rtol=1e-3, atol=1e-5)

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from engine.run_dir import RunDir
 from engine.state import State
 from engine.training import train
 from ifnet.model import Config
-from tests.conftest import ROOT
+from tests.torchrun import torchrun
 
 TINY = Config(resolution=16, stages=((4,), (6, 8)), decoder_widths=(32, 16), displacement=0.1)
 ALONE = Group(0, 1, torch.device("cpu"))
@@ -87,17 +85,7 @@ def test_several_processes_train_as_one(prepared: Path, tmp_path: Path, processe
     assert one.step == 6
     file = tmp_path / "config.yaml"
     file.write_text(to_yaml(dataclasses.replace(config, runs=tmp_path / "two")))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run(
-        [*command, str(ROOT / "train.py"), "--config", str(file)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    torchrun("train.py", "--config", file, processes=processes)
     two = checkpoint.load(tmp_path / "two" / "tiny" / "checkpoints" / "last.pt")
     assert two["step"] == 6 and two["best"] == pytest.approx(one.best, rel=1e-5)
     for name, value in one.model.state_dict().items():
