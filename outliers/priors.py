@@ -65,15 +65,18 @@ class Prior:
     def judged(self, masks: Sequence[CubeMask], *, fpr: float) -> list[Judgement]:
         """One judgement for each mask; without calibration it says how far mask and reconstruction agree."""
         if self.judge is not None:
-            return self.judge.judge(masks, fpr=fpr)
+            # One after the other on a CPU: a batch is no faster there, and its pyramids of features fill the memory.
+            step = BATCH if self.device.type == "cuda" else 1
+            parts = (masks[start : start + step] for start in range(0, len(masks), step))
+            return [judgement for part in parts for judgement in self.judge.judge(part, fpr=fpr)]
         return [self._unsure(mask, one) for mask, one in zip(masks, self._rebuilt(masks), strict=True)]
 
     def _rebuilt(self, masks: Sequence[CubeMask]) -> list[Reconstruction]:
-        thin = self.preparation.inside.thin == "keep"
+        thin, step = self.preparation.inside.thin == "keep", BATCH if self.device.type == "cuda" else 1
         return [
             one
-            for start in range(0, len(masks), BATCH)
-            for one in reconstruct(self.loaded, masks[start : start + BATCH], keep_thin=thin, device=self.device)
+            for start in range(0, len(masks), step)
+            for one in reconstruct(self.loaded, masks[start : start + step], keep_thin=thin, device=self.device)
         ]
 
     def _unsure(self, mask: CubeMask, rebuilt: Reconstruction) -> Judgement:
