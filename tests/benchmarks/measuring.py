@@ -149,9 +149,10 @@ def product_rate(dtype: torch.dtype, device: Device = "cpu") -> float:
     return best_rate(made, in_turn({name: product.work for name, product in made.items()}, 5, device))
 
 
-def copy_rate(device: Device = "cpu", *, megabytes: int = 256) -> float:
-    """Bytes a second, read and written ones together, of copying a large block on the device."""
-    source = torch.zeros(megabytes << 20, dtype=torch.uint8, device=device)
+def copy_rate(device: Device = "cpu", *, megabytes: int = 0) -> float:
+    """Bytes a second, read and written ones together, of copying a block on the device; larger than any cache."""
+    size = megabytes or (4096 if torch.device(device).type == "cuda" else 256)
+    source = torch.zeros(size << 20, dtype=torch.uint8, device=device)
     target = torch.ones_like(source)
     return 2 * source.numel() / timed(lambda: target.copy_(source), 7, device).wall
 

@@ -28,6 +28,14 @@ class Rows:
     gpu: bool = True  # there is something of it to measure on a GPU
 
 
+@dataclass(frozen=True)
+class Found:
+    """Rows, and which are missing and why."""
+
+    results: list[Result]
+    skipped: dict[str, str]
+
+
 GROUPS = {
     "imnet-training": Rows(rows_training.imnet_training),
     "ifnet-training": Rows(rows_training.ifnet_training),
@@ -45,24 +53,24 @@ FAILED = "failed"
 OF_A_GPU = {"imnet-schedule": "a row of imnet-training that is asked of a GPU only"}
 
 
-def measure(names: Sequence[str], setting: Setting) -> tuple[list[Result], dict[str, str]]:
-    """Results, and what was skipped and why."""
-    results: list[Result] = []
-    skipped = {} if setting.gpu or "imnet-training" not in names else dict(OF_A_GPU)
+def measure(names: Sequence[str], setting: Setting, keep: Callable[[Found], Path]) -> Found:
+    """Every row that can be measured; what there is so far is kept after each."""
+    found = Found([], dict(OF_A_GPU) if "imnet-training" in names and not setting.gpu else {})
     for name in names:
         if setting.gpu and not GROUPS[name].gpu:
-            skipped[name] = "runs on the CPU: --device cpu"
+            found.skipped[name] = "runs on the CPU: --device cpu"
             continue
         say(f"measuring {name} ...")
         try:
-            results += GROUPS[name].measure(setting)
+            found.results.extend(GROUPS[name].measure(setting))
         except ImportError as error:
-            skipped[name] = f"{error.name} is not installed"
+            found.skipped[name] = f"{error.name} is not installed"
         except (RuntimeError, ValueError, OSError) as error:  # out of memory, say: hours of other rows are not lost
-            skipped[name] = f"{FAILED} with {type(error).__name__}: {error}"
+            found.skipped[name] = f"{FAILED} with {type(error).__name__}: {error}"
+        keep(found)
         if setting.gpu:
             torch.cuda.empty_cache()
-    return results, skipped
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,22 +91,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     device = torch.device("cuda" if there and options.device != "cpu" else "cpu")
     setting = Setting(device, options.quick, 1 if options.quick else options.rounds)
     say(f"{threads()}, {device}{', quick: sizes are small, nothing is judged' * options.quick}")
-    load = os.getloadavg()[0]
-    results, skipped = measure(options.only, setting)
+    loads = [round(os.getloadavg()[0], 2)]
+
+    def keep(found: Found) -> Path:
+        loads.append(round(os.getloadavg()[0], 2))
+        more = {"rounds": setting.rounds, "loads": loads}
+        return save(found.results, found.skipped, options.out, device=device, quick=options.quick, **more)
+
+    found = measure(options.only, setting, keep)
     say("")
-    show(results)
-    for name, reason in skipped.items():
+    show(found.results)
+    for name, reason in found.skipped.items():
         say(f"skipped {name}: {reason}")
-    load_averages = [round(load, 2), round(os.getloadavg()[0], 2)]
-    file = save(
-        results,
-        skipped,
-        options.out,
-        device=device,
-        quick=options.quick,
-        rounds=setting.rounds,
-        load_before_and_after=load_averages,
-    )
-    say(f"load of the machine before and after: {load_averages[0]} and {load_averages[1]}; kept as {file}")
-    failed = any(reason.startswith(FAILED) for reason in skipped.values())
-    return ERROR if not results else SOME_FAILED if failed else DONE
+    say(f"load of the machine, before and after each: {loads}; kept as {keep(found)}")
+    failed = any(reason.startswith(FAILED) for reason in found.skipped.values())
+    return ERROR if not found.results else SOME_FAILED if failed else DONE
