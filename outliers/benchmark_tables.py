@@ -90,7 +90,9 @@ def tables(benchmark: Benchmark, *, about: dict[str, Any]) -> dict[str, Any]:
         "clean": len(clean),
         "fpr": benchmark.fpr,
         "seeds": benchmark.seeds,
-        "unmatched": [f"{c.name} {c.family} {c.severity}" for c in cases if c.truth.get("matched") == 0],
+        "unmatched": [
+            f"{c.name} {c.family} {c.severity}" for c in cases if c.family in MATCHED and not c.truth["matched"]
+        ],
         "rows": rows,
     }
 
