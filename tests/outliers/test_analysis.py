@@ -2,7 +2,10 @@
 
 import gzip
 import json
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 
 from data_processing.files import write_text
 from engine.run_dir import RunDir
+from tests.conftest import ROOT
 from tests.data_processing.scan_files import save
 from tests.outliers.analysed import (
     IDS,
@@ -26,6 +30,13 @@ from tests.outliers.analysed import (
     write_scan,
 )
 
+# The command, in a shell that may ignore Ctrl-C for what runs in the background.
+START = """
+import signal, analyse
+from data_processing.commandline import run
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run(analyse.main, error=2, again=" with --resume")
+"""
 LEFT, RIGHT = "hippocampus_left", "hippocampus_right"
 
 
@@ -62,7 +73,7 @@ def test_a_folder_of_everything_has_a_row_for_everything(
     )
     write_scan(folder / "movie.nii.gz", np.stack([values, values], axis=-1), affine)
     write_scan(folder / "trailing.nii.gz", values[..., None], affine)
-    write_scan(folder / "nan.nii.gz", np.where(values == 0, np.nan, values).astype(np.float32), affine)
+    write_scan(folder / "undefined.nii.gz", np.where(values == 0, np.nan, values).astype(np.float32), affine)
     write_scan(folder / "negative.nii.gz", values.astype(np.int16) - 1, affine)
     write_scan(folder / "truncated.nii.gz", values, affine)
     (folder / "truncated.nii.gz").write_bytes(clean.read_bytes()[:-4000])
@@ -87,7 +98,7 @@ def test_a_folder_of_everything_has_a_row_for_everything(
     broken = {
         "fractions": "threshold",
         "movie": "one 3D mask",
-        "nan": "NaN",
+        "undefined": "NaN",
         "negative": "-1",
         "truncated": "",
         "nothing": "",
@@ -296,3 +307,24 @@ def test_a_table_without_names_stops_before_any_work(
     names = save(tmp_path / "x.nii.gz", values, affine).with_name("names.json")
     names.write_text(json.dumps({"labels": IDS}))
     assert run_analysis(monkeypatch, prior, tmp_path / "scans", tmp_path / "out", "--labels", names) == 0
+
+
+def test_an_interrupted_analysis_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ctrl-C after the first scan: status 130, no half file, and --resume does the rest alone."""
+    run, folder, out = make_network(tmp_path / "runs"), tmp_path / "scans", tmp_path / "out"
+    values, affine = brain_values()
+    for name in "abcdef":
+        write_scan(folder / f"{name}.nii.gz", values, affine)
+    words = ["--models", str(run.path), "--input", str(folder), "--out", str(out), "--device", "cpu"]
+    process = subprocess.Popen([sys.executable, "-c", START, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    journal = out / ".journal-0.jsonl"
+    until = time.monotonic() + 120
+    while not (journal.is_file() and '"organs"' in journal.read_text()) and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and "again with --resume" in said
+    assert not (out / "results.json").exists() and not list(out.rglob(".partial-*"))
+    finished = {path: path.stat().st_mtime_ns for path in (out / "masks" / "a").iterdir()}
+    assert run_analysis(monkeypatch, run, folder, out, "--resume") == 0
+    assert len(statuses(out)) == 12 and {path: path.stat().st_mtime_ns for path in finished} == finished
