@@ -107,8 +107,8 @@ def verdict_of(p: float, calibration: Calibration, fpr: float) -> tuple[Verdict,
             f"{calibration.n} clean masks are too few to flag {fpr:.3g} of them: calibrate with {missing} more"
         )
     if flagged(p, fpr):
-        return "OUTLIER", f"stranger than all but {p:.3g} of clean masks"
-    return "OK", f"as strange as {p:.3g} of clean masks, or less"
+        return "OUTLIER", f"stranger than clean masks are (p {p:.3g})"
+    return "OK", f"{p:.0%} of clean masks are as strange or stranger"
 
 
 def _empty(calibration: Calibration) -> Judgement:
