@@ -5,7 +5,7 @@ import torch
 from engine.extraction import extract
 from engine.lattice import Field
 from ifnet.model import Config, IFNet
-from tests.benchmarks import fields
+from tests.benchmarks import bench_ifnet_generation, fields
 from tests.benchmarks.bench_extraction import (
     ISO,
     OURS_BATCH,
@@ -31,10 +31,10 @@ def corners(resolution: int, device: torch.device) -> int:
     return floor_points(dense_values(CHAIR, resolution, device), iso_level=ISO)
 
 
-def evaluated(field: Field, setting: Setting, resolution: int) -> int:
-    """A mesh of ours; returns the points evaluated for it."""
-    batch = 1 << 19 if setting.gpu else OURS_BATCH
-    found = extract(field, iso_level=ISO, resolution=resolution, batch_points=batch, device=setting.device)
+def evaluated(field: Field, setting: Setting, resolution: int, batch: int = OURS_BATCH) -> int:
+    """A mesh of ours; returns the points evaluated for it, at most `batch` at once on a CPU."""
+    points = 1 << 19 if setting.gpu else batch
+    found = extract(field, iso_level=ISO, resolution=resolution, batch_points=points, device=setting.device)
     return found.evaluations
 
 
@@ -90,7 +90,7 @@ def ifnet_mesh(setting: Setting) -> list[Result]:
     def ours() -> int:
         code = model.encode(inputs)
         field = lambda points_N3: CHAIR(points_N3) + 0 * model.decode(points_N3[None], code)[0]  # noqa: E731
-        return evaluated(field, setting, resolution)
+        return evaluated(field, setting, resolution, bench_ifnet_generation.OURS_BATCH)
 
     few = 1000
     plain_chunk(model, inputs, points_1N3[:, :few])
