@@ -127,20 +127,22 @@ def largest_disagreement(mask: CubeMask, rebuilt: Reconstruction) -> Disagreemen
     ]
     if not pieces:
         return None
-    _, sign, cells_N3, deepest = max(pieces, key=lambda piece: piece[0])
-    middle = cells_N3.mean(axis=0)
+    depths_N, sign, cells_N3 = max(pieces, key=lambda piece: float(piece[0].sum()))
+    middle = np.average(cells_N3, axis=0, weights=depths_N**2)  # of what is deep: a shell may hang on to it
     nearest = cells_N3[((cells_N3 - middle) ** 2).sum(axis=1).argmin()]  # the middle itself may lie outside of it
     start = np.array([side.start for side in box])
     cube = (nearest + start + 0.5) / len(mask.occupancy_RRR) - 0.5
     world = transform_points(cube[None], mask.to_world)[0]
     volume = len(cells_N3) * mask.spacing**3 / 1000
-    return Disagreement(sign, volume, deepest * mask.spacing, (float(world[0]), float(world[1]), float(world[2])))
+    return Disagreement(
+        sign, volume, float(depths_N.max()) * mask.spacing, (float(world[0]), float(world[1]), float(world[2]))
+    )
 
 
 def _pieces(
     cells: NDArray[np.bool_], *, away_from: NDArray[np.bool_], sign: Sign
-) -> list[tuple[float, Sign, NDArray[np.int64], float]]:
-    """Weight, sign, cells and greatest depth of each piece."""
+) -> list[tuple[NDArray[np.float64], Sign, NDArray[np.int64]]]:
+    """Depth of each cell, sign, and cells of each piece."""
     if not cells.any():
         return []
     depth = scipy.ndimage.distance_transform_edt(~away_from) if away_from.any() else cells.astype(np.float64)
@@ -154,8 +156,7 @@ def _pieces(
             continue
         own = grown[place] == number
         inside = np.argwhere(own) + np.array([side.start for side in place])
-        depths = depth[place][own]
-        found.append((float(depths.sum()), sign, inside, float(depths.max())))
+        found.append((depth[place][own], sign, inside))
     return found
 
 

@@ -74,17 +74,17 @@ def test_the_largest_disagreement_lies_where_it_was_made(extra: bool):
     assert found is not None and found.sign == ("extra" if extra else "missing")
     assert found.volume == pytest.approx(differs.sum() * rebuilt.mask.spacing**3 / 1000, rel=0.05)
     world = transform_points((np.argwhere(differs) + 0.5) / GRID - 0.5, to_world)
-    assert np.linalg.norm(np.array(found.world) - world.mean(axis=0)) < 2
+    assert np.linalg.norm(np.array(found.world) - world.mean(axis=0)) < 4
     assert 3 < found.depth < 18
 
 
-def test_a_thin_shell_all_around_does_not_hide_a_piece():
-    """Everything is one cell too large, and there is a knob: the knob is shown, not the middle of the shell."""
+def test_a_shell_all_around_does_not_hide_a_piece():
+    """Everything is some cells too large, and there is a knob: the knob is shown, not the middle of the shell."""
     to_world = scaling_about(MIDDLE, 70.0)
     rebuilt = rebuilt_by(to_world)
     axis = (np.arange(GRID) + 0.5) / GRID - 0.5
     world = transform_points(np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3), to_world)
-    larger = (level(world) > -0.08).reshape((GRID,) * 3)
+    larger = (level(world) > -0.16).reshape((GRID,) * 3)
     mask = CubeMask(rebuilt.mask.occupancy_RRR | larger, to_world)
     found = largest_disagreement(mask, Reconstruction(rebuilt.values_RRR, 0.0, rebuilt.field, mask))
     assert found is not None and np.linalg.norm(np.array(found.world) - KNOB) < 7

@@ -19,6 +19,7 @@ def judged(organ: str, p: float | None, *, fpr: float = 0.05, **known: object) -
 def test_adjusted_p_values_are_those_of_benjamini_and_hochberg():
     # Worked out by hand: p * 5 / rank, made monotone from the largest down.
     assert adjusted([0.01, 0.04, 0.03, 0.005, 0.5]) == pytest.approx([0.025, 0.05, 0.05, 0.025, 0.5])
+    assert adjusted([0.01, 0.02, 0.021]) == pytest.approx([0.021, 0.021, 0.021])
     assert adjusted([]) == [] and adjusted([0.2]) == [0.2]
 
 
