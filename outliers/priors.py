@@ -65,7 +65,7 @@ class Prior:
     def judged(self, masks: Sequence[CubeMask], *, fpr: float) -> list[Judgement]:
         """One judgement for each mask; without calibration it says how far mask and reconstruction agree."""
         if self.judge is not None:
-            # One after the other on a CPU: a batch is no faster there, and its pyramids of features fill the memory.
+            # One after the other on a CPU: the pyramids of features of a batch would fill the memory.
             step = BATCH if self.device.type == "cuda" else 1
             parts = (masks[start : start + step] for start in range(0, len(masks), step))
             return [judgement for part in parts for judgement in self.judge.judge(part, fpr=fpr)]
