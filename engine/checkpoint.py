@@ -45,11 +45,18 @@ def load_tensors(path: Path, *, device: torch.device | str = "cpu") -> Any:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
-        kind = "cut short or corrupt" if not zipfile.is_zipfile(path) else "not only tensors and plain data"
+        kind = "not only tensors and plain data" if _is_archive(path) else "cut short or corrupt"
         raise ValueError(
             f"{path}: cannot be read as a torch checkpoint ({kind}; {path.stat().st_size} bytes): "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # it says so of archives over several disks
+        return False
 
 
 def hash_of(state: Mapping[str, torch.Tensor]) -> str:

@@ -10,14 +10,15 @@ file may not touch anything outside its folder: the folder above is compared bef
 import argparse
 import gzip
 import json
+import os
 import random
 import resource
 import shutil
 import signal
 import struct
-import subprocess
 import sys
 import tempfile
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -155,10 +156,10 @@ def _limit_of_time(number: int, frame: FrameType | None) -> None:
     raise TooSlow
 
 
-def attack(kind: str, *, cases: int, seed: int, folder: Path) -> Counter[str]:
-    """Damage one kind of file again and again, in this process, under its limits. Prints a line before each case."""
-    file, reader = seeds(folder)[kind]
-    whole, before = file.read_bytes(), sorted(path.name for path in folder.parent.iterdir())
+def attack(kind: str, file: Path, reader: Reader, *, cases: int, seed: int) -> Counter[str]:
+    """Damage one file again and again, in this process, under its limits. Prints a line before each case."""
+    whole, around = file.read_bytes(), file.parent.parent
+    before = sorted(path.name for path in around.iterdir())
     reader(file)  # the undamaged one is read
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
@@ -179,36 +180,49 @@ def attack(kind: str, *, cases: int, seed: int, folder: Path) -> Counter[str]:
                 raise AssertionError(f"{kind} case {case}: an error without a word: {error!r}") from error
         finally:
             signal.alarm(0)
-    after = sorted(path.name for path in folder.parent.iterdir())
+    after = sorted(path.name for path in around.iterdir())
     assert before == after, f"{kind}: files outside the folder: {set(after) ^ set(before)}"
     return outcomes
 
 
 def fuzz(kinds: list[str], *, cases: int, seed: int) -> list[str]:
-    """Attack each kind in a process of its own; returns a line for each that failed."""
+    """Attack each kind in a process forked for it; returns a line for each that failed."""
     failed = []
-    for kind in kinds:
-        command = [
-            sys.executable,
-            "-m",
-            "tests.fuzz",
-            "--only",
-            kind,
-            "--cases",
-            str(cases),
-            "--seed",
-            str(seed),
-            "--here",
-        ]
-        done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60 + cases * SECONDS
-        )
-        lines = done.stdout.splitlines()
-        if done.returncode:
-            last = next((line for line in reversed(lines) if line.startswith("case")), "before the first case")
-            failed.append(f"{kind}: {last}, status {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
-        print(f"{kind:10} {failed[-1] if done.returncode else lines[-1]}", flush=True)
+    with tempfile.TemporaryDirectory() as outer:
+        folder = Path(outer) / "inside"
+        folder.mkdir()
+        found = seeds(folder)
+        for kind in kinds:
+            log = Path(outer) / f"{kind}.log"
+            log.touch()
+            status = _forked(kind, *found[kind], cases=cases, seed=seed, log=log)
+            lines = log.read_text(errors="replace").splitlines()
+            if status:
+                last = next((line for line in reversed(lines) if line.startswith("case")), "before the first case")
+                failed.append(f"{kind}: {last}, status {status}: {lines[-1:]}")
+            print(f"{kind:10} {failed[-1] if status else lines[-1]}", flush=True)
     return failed
+
+
+def _forked(kind: str, file: Path, reader: Reader, *, cases: int, seed: int, log: Path) -> int:
+    """The exit status of `attack` in a child; its output goes to a file, whatever ends it."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1]
+    status = 1
+    try:
+        with open(log, "w") as stream:
+            os.dup2(stream.fileno(), 1)
+            os.dup2(stream.fileno(), 2)
+            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+            outcomes = attack(kind, file, reader, cases=cases, seed=seed)
+            print(", ".join(f"{name} {count}" for name, count in sorted(outcomes.items())), flush=True)
+            status = 0
+    finally:
+        if status:
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 KINDS = [
@@ -222,16 +236,9 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", default=KINDS, choices=KINDS)
-    parser.add_argument("--here", action="store_true", help="in this process: one kind, as the others are started")
     arguments = parser.parse_args()
-    if not arguments.here:
-        return bool(fuzz(arguments.only, cases=arguments.cases, seed=arguments.seed))
-    with tempfile.TemporaryDirectory() as outer:
-        folder = Path(outer) / "inside"
-        folder.mkdir()
-        outcomes = attack(arguments.only[0], cases=arguments.cases, seed=arguments.seed, folder=folder)
-    print(", ".join(f"{name} {count}" for name, count in sorted(outcomes.items())))
-    return 0
+    torch.set_num_threads(1)  # nothing but this thread may be alive when a child is made
+    return bool(fuzz(arguments.only, cases=arguments.cases, seed=arguments.seed))
 
 
 if __name__ == "__main__":
