@@ -214,7 +214,7 @@ def _forked(kind: str, file: Path, reader: Reader, *, cases: int, seed: int, log
         with open(log, "w") as stream:
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
-            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+            sys.stdout = sys.stderr = os.fdopen(1, "w")
             outcomes = attack(kind, file, reader, cases=cases, seed=seed)
             print(", ".join(f"{name} {count}" for name, count in sorted(outcomes.items())), flush=True)
             status = 0
