@@ -28,8 +28,8 @@ from tests.engine.ready_runs import make_run
 from tests.engine.test_codes import gan_config
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-KILLS = 3
-LATEST = 1.0  # seconds after the command's first sign of work
+KILLS = 2
+LATEST = 0.6  # seconds after the command's first sign of work
 
 
 def killed_and_run(command: list[str], sign: Callable[[], object], *, kills: int = KILLS, seed: int = 0) -> int:
@@ -79,12 +79,12 @@ def test_training(boxes: Path, tmp_path: Path, players: int):  # noqa: F811
         "optim": OptimSection(learning_rate=1e-3, ema_decay=0.9),
     }
     if players == 1:
-        stages = tuple(Stage(level=level, epochs=40, points=512) for level in (16, 32, 64))
+        stages = tuple(Stage(level=level, epochs=25, points=512) for level in (16, 32, 64))
         config = tiny_config(boxes, tmp_path / "whole", stages=stages, **settings)
     else:
         autoencoder = make_run(boxes, tmp_path / "initial")
         config = gan_config(
-            boxes, tmp_path / "whole", autoencoder, stages=(Stage(level="codes", epochs=200),), **settings
+            boxes, tmp_path / "whole", autoencoder, stages=(Stage(level="codes", epochs=150),), **settings
         )
     runs = {}
     for name in ("whole", "killed"):
@@ -100,7 +100,7 @@ def test_training(boxes: Path, tmp_path: Path, players: int):  # noqa: F811
         return file.stat().st_mtime_ns if file.is_file() else None
 
     killed = killed_and_run(command, sign, seed=players)
-    assert killed >= 2  # on a quick machine the rest may be done before the signal comes
+    assert killed >= 1  # on a quick machine the rest may be done before the signal comes
     whole, disturbed = last(runs["whole"]), last(runs["killed"])
     for content in (whole, disturbed):
         del content["seconds"], content["config"]["runs"]
@@ -115,11 +115,11 @@ def test_evaluation(boxes: Path, tmp_path: Path):  # noqa: F811
         [*generate, "--device", "cpu"], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True, timeout=120
     )
     tables = {}
-    for kills in (0, 2):
+    for kills in (0, 1):
         command = [sys.executable, "evaluate.py", "--run", str(run.path), "--split", "test", "--against", "voxels"]
         command += ["--protocol", "imnet", "--out", str(tmp_path / f"tables{kills}"), "--workers", "1"]
         killed_and_run(command, lambda kills=kills: (tmp_path / f"tables{kills}").exists(), kills=kills)  # type: ignore[misc]
         for file in (tmp_path / f"tables{kills}").glob("*.json"):
             json.loads(file.read_text())
         tables[kills] = [file.read_bytes() for file in sorted((tmp_path / f"tables{kills}").glob("*.[cj]s*"))]
-    assert len(tables[0]) == 2 and tables[0] == tables[2]
+    assert len(tables[0]) == 2 and tables[0] == tables[1]
