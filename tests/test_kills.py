@@ -70,7 +70,10 @@ def same(one: object, other: object) -> bool:
     return one == other
 
 
-@pytest.mark.parametrize("players", [1, 2])
+SLOW = pytest.mark.skipif("ISOFIELD_SLOW" not in os.environ, reason="20 s more; set ISOFIELD_SLOW=1 to run it")
+
+
+@pytest.mark.parametrize("players", [pytest.param(1, marks=[pytest.mark.slow, SLOW]), 2])
 def test_training(boxes: Path, tmp_path: Path, players: int):  # noqa: F811
     """Across stages, within an epoch, between a GAN's two players: tensor by tensor the checkpoint of a whole run."""
     settings = {
