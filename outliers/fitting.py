@@ -34,7 +34,8 @@ def calibrate_run(
     """Fit the score on a run's training masks and calibrate it on clean masks of subjects in neither train nor test.
 
     `data`: another data set than the run's own. `split`: none: `calibration` if there is such a one, else `val`. Writes
-    calibration.json and judge.npz into the run. ValueError when a subject is shared, or the masks cannot be judged.
+    calibration.json and judge.npz into the run. ValueError when a subject is shared, the masks cannot be judged, or the
+    prior makes nothing of most of them.
     """
     place = run if isinstance(run, RunDir) else RunDir(run)
     loaded = load_run(place, which=which, device=device)
@@ -47,7 +48,15 @@ def calibrate_run(
     training = [stored_mask(own, index) for index in evenly(members(own, TRAIN, loaded), MAX_FITTED)]
     scorer = fit_judge(loaded, preparation, training, device=device)
     masks = [stored_mask(shapes, index) for index in chosen]
-    measured = [one for one, _ in measured_masks(loaded, masks, scorer.frame, preparation, device=device)]
+    measured, empty = [], 0
+    for one, rebuilt in measured_masks(loaded, masks, scorer.frame, preparation, device=device):
+        measured.append(one)
+        empty += not rebuilt.occupancy_RRR.any()
+    if 2 * empty > len(masks):
+        raise ValueError(
+            f"{place.path}: the prior makes nothing of {empty} of {len(masks)} clean masks and cannot judge others: "
+            "train it longer (train.py --resume)"
+        )
     calibration = Calibration(
         np.sort(scorer.scores(measured)),
         np.sort(scorer.visible_scores(measured)),

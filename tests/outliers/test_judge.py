@@ -17,7 +17,7 @@ from outliers.corruptions import corrupt
 from outliers.cube_masks import GRID, CubeMask, stored_mask
 from outliers.fitting import calibrate_run, refuse_shared_subjects, subject
 from outliers.judge import load_judge
-from tests.outliers.conftest import save_model
+from tests.outliers.conftest import save_model, write_run
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +145,10 @@ def test_masks_without_stored_solids_are_cut_from_their_scans(brain_set):
     np.testing.assert_array_equal(stored.to_world, cut.to_world)
     assert stored.spacing == pytest.approx(80 / 128)
     assert stored.occupancy_RRR.sum() * stored.spacing**3 == pytest.approx(4000, rel=0.5)  # mm^3 of a hippocampus
+
+
+def test_a_prior_that_makes_nothing_is_not_calibrated(brain_set, echo, tmp_path):
+    run = write_run(brain_set, tmp_path, scale=0.0)
+    with pytest.raises(ValueError, match=r"the prior makes nothing of (\d+) of \1 clean masks"):
+        calibrate_run(run)
+    assert not run.calibration_file.exists()
