@@ -4,7 +4,7 @@ One evaluation for each protocol, as plain data: `generative` by points of surfa
 occupancy), `lfd` by silhouettes. A shape that cannot be read is a row with its reason, counted beside every number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,9 @@ class Judged:
     settings: Row
 
 
+Sides = Mapping[str, Sequence[Shape]]  # samples, references, training: those that a protocol can look at
+
+
 def evaluate_sets(
     sets: Sets, protocols: Sequence[str], settings: GenerativeSettings, machine: Machine = Machine()
 ) -> list[Row]:
@@ -74,20 +77,13 @@ def evaluate_sets(
                     f"{first.name}: {first.reasons[protocol]}"
                 )
         judge = judge_clouds if protocol == GENERATIVE else judge_light_fields
-        judged = judge(usable["samples"], usable["references"], usable["training"], settings, machine)
+        judged = judge(usable, settings, machine)
         evaluations.append(_evaluation(protocol, sets, found, judged))
     return evaluations
 
 
-def judge_clouds(
-    samples: Sequence[Shape],
-    references: Sequence[Shape],
-    training: Sequence[Shape],
-    settings: GenerativeSettings,
-    machine: Machine = Machine(),
-) -> Judged:
+def judge_clouds(sides: Sides, settings: GenerativeSettings, machine: Machine) -> Judged:
     """By points of the surfaces; training shapes by Chamfer alone."""
-    sides = {"samples": samples, "references": references, "training": training}
     clouds = {side: [s.cloud_N3 for s in shapes if s.cloud_N3 is not None] for side, shapes in sides.items()}
     names = {side: [shape.name for shape in shapes] for side, shapes in sides.items()}
     options: Row = {"device": machine.device, "workers": machine.workers, "progress": machine.progress}
@@ -103,7 +99,7 @@ def judge_clouds(
     for side, other in (("samples", "reference"), ("references", "sample")):
         for kind, rows in result[f"nearest_{other}"].items():
             nearest_shapes[side, kind, other] = [(row[other], row["distance"]) for row in rows]
-    if training:
+    if clouds["training"]:
         trained = stacked(clouds["training"], names["training"], settings)
         for side in ("samples", "references"):
             own = stacked(clouds[side], names[side], settings)
@@ -116,18 +112,11 @@ def judge_clouds(
     return Judged(result["scores"], nearest_shapes, result["jsd"], described)
 
 
-def judge_light_fields(
-    samples: Sequence[Shape],
-    references: Sequence[Shape],
-    training: Sequence[Shape],
-    settings: GenerativeSettings,
-    machine: Machine = Machine(),
-) -> Judged:
+def judge_light_fields(sides: Sides, settings: GenerativeSettings, machine: Machine) -> Judged:
     """By silhouettes; of the settings only the seed counts, which draws the shapes of 1-NNA."""
-    sides = {"samples": samples, "references": references, "training": training}
     own = {side: [s.descriptor for s in shapes if s.descriptor is not None] for side, shapes in sides.items()}
     names = {side: [shape.name for shape in shapes] for side, shapes in sides.items()}
-    in_s, in_r = kept(len(samples), len(references), seed=settings.seed)
+    in_s, in_r = kept(len(own["samples"]), len(own["references"]), seed=settings.seed)
     between = _light_fields(own["samples"], own["references"], machine, "samples to references")
     distances = SetDistances(between)
     if len(in_s) > 1:
@@ -136,7 +125,7 @@ def judge_light_fields(
         distances = SetDistances(between, among_s, _light_fields(kept_r, kept_r, machine, "among references"))
     nearest_shapes = {("samples", "lfd", "reference"): nearest(between, names["references"])}
     nearest_shapes["references", "lfd", "sample"] = nearest(between.transposed(), names["samples"])
-    if training:
+    if own["training"]:
         for side in ("samples", "references"):
             to_training = _light_fields(own[side], own["training"], machine, f"{side} to training shapes")
             nearest_shapes[side, "lfd", "training"] = nearest(to_training, names["training"])

@@ -48,6 +48,25 @@ def box_corners(name: str) -> tuple[np.ndarray, np.ndarray]:
     return lower, lower + np.array([2.0, 3.0, 4.0]) * random.uniform(0.8, 1.2, 3)
 
 
+def write_boxes(folder: Path, shapes: int) -> Path:
+    """Meshes box0 and so on in folder/raw/boxes; returns folder/raw."""
+    raw = folder / "raw" / "boxes"
+    raw.mkdir(parents=True)
+    for number in range(shapes):
+        name = f"box{number}"
+        trimesh.creation.box(bounds=box_corners(name)).export(raw / f"{name}.ply")
+    return raw.parent
+
+
+def write_viewed(folder: Path, *, shapes: int, views: int, size: int) -> Path:
+    """A data set of boxes with voxels, levels, and views of so many pixels."""
+    contents = {"voxels": 64, "levels": True, "rendering": {"views": views, "size": size}}
+    raw = write_boxes(folder, shapes)
+    settings = {"name": "seen", "input": raw, "output": folder / "set", "workers": 1, "contents": contents}
+    assert prepare_folder(build(DataConfig, settings, where="test")) == 0
+    return folder / "set"
+
+
 CONTENTS = {
     "voxels": 0,
     "levels": False,
@@ -59,12 +78,8 @@ CONTENTS = {
 
 def write_prepared(folder: Path, *, shapes: int = 5) -> Path:
     """A data set of ours with grids, points near the surface and surface points, of boxes as meshes in folder/raw."""
-    raw = folder / "raw" / "boxes"
-    raw.mkdir(parents=True)
-    names = [f"box{number}" for number in range(shapes)]
-    for name in names:
-        trimesh.creation.box(bounds=box_corners(name)).export(raw / f"{name}.ply")
-    settings = {"name": "boxes", "input": folder / "raw", "output": folder / "set", "workers": 1, "contents": CONTENTS}
+    raw = write_boxes(folder, shapes)
+    settings = {"name": "boxes", "input": raw, "output": folder / "set", "workers": 1, "contents": CONTENTS}
     config = build(DataConfig, {**settings, "splits": {"rule": "published"}}, where="test")
     assert prepare_folder(config) == 0
     return config.folder

@@ -10,13 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_processing.config import to_yaml
-from data_processing.dataset import DataSection
 from data_processing.meshes import TriangleMesh, read_mesh, write_mesh
 from data_processing.storage import open_shapes
-from engine.config import RunConfig, Stage, TrainingSection
 from engine.ground_truth import truth_of_shape
-from engine.run_dir import RunDir, manifest_file
+from engine.run_dir import manifest_file
+from tests.engine.ready_runs import bare_run
 from tests.small_sets import write_published
 
 SCRIPT = Path(__file__).resolve().parents[1] / "evaluate.py"
@@ -70,11 +68,7 @@ def test_a_lost_shape_is_counted_and_the_exit_status_is_2(folders):
 def test_a_run_of_published_files(tmp_path):
     """The mesh of the stored voxels themselves is perfect; the other shapes have failed and were never made."""
     data = write_published(tmp_path, train=1, test=3)
-    training = TrainingSection(stages=(Stage(level=16, epochs=1),))
-    config = RunConfig("tiny", {"type": "imnet_autoencoder"}, DataSection(path=data), training, runs=tmp_path / "runs")
-    run = RunDir(config.run_path)
-    run.path.mkdir(parents=True)
-    run.config_file.write_text(to_yaml(config))
+    run = bare_run(data, tmp_path / "runs")
     shapes = open_shapes(data)
     write_mesh(run.mesh_file("test", "boxes/test00"), truth_of_shape(shapes, 1).shown())
     rows = [

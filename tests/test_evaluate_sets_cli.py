@@ -11,13 +11,11 @@ import time
 
 import pytest
 
-from data_processing.config import to_yaml
-from data_processing.dataset import DataSection
 from data_processing.meshes import write_mesh
 from data_processing.storage import open_shapes
-from engine.config import RunConfig, Stage, TrainingSection
 from engine.ground_truth import truth_of_shape
-from engine.run_dir import RunDir, manifest_file
+from engine.run_dir import manifest_file
+from tests.engine.ready_runs import bare_run
 from tests.small_sets import write_published
 from tests.test_evaluate_cli import SCRIPT, evaluate
 
@@ -74,11 +72,7 @@ def test_lfd_of_pairs_and_of_sets(folders):
 def test_samples_of_a_run(tmp_path):
     """Samples that are the training shapes themselves are found to be just that; one sample failed."""
     data = write_published(tmp_path, train=2, test=2)
-    training = TrainingSection(stages=(Stage(level=16, epochs=1),))
-    config = RunConfig("tiny", {"type": "imnet_autoencoder"}, DataSection(path=data), training, runs=tmp_path / "runs")
-    run = RunDir(config.run_path)
-    run.path.mkdir(parents=True)
-    run.config_file.write_text(to_yaml(config))
+    run = bare_run(data, tmp_path / "runs")
     missing = evaluate("--run", run.path, "--samples")
     assert missing.returncode == 1
     assert f"python generate.py --run {run.path} --samples" in missing.stderr

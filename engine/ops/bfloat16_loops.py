@@ -19,13 +19,13 @@ def as_array(x: torch.Tensor) -> NDArray:
 
 
 def wide(x: Any) -> Any:
-    """In a kernel: the float32 of a bfloat16; any other number as it is."""
-    raise NotImplementedError("for compiled loops only")
+    """In a kernel: the float32 of a bfloat16; any other number as it is. TypeError outside of one."""
+    raise TypeError("an array of uint16 has no bfloat16 in it outside of compiled loops")
 
 
 def narrow(x: Any, like: Any) -> Any:
-    """In a kernel: x rounded to nearest even where `like` is a bfloat16, else x."""
-    raise NotImplementedError("for compiled loops only")
+    """In a kernel: x rounded to nearest even where `like` is a bfloat16, else x. TypeError outside of one."""
+    raise TypeError("an array of uint16 has no bfloat16 in it outside of compiled loops")
 
 
 @overload(wide)

@@ -7,20 +7,18 @@ import h5py
 import numpy as np
 import pytest
 import torch
-import trimesh
 from PIL import Image
 
 from data_processing.config import build
 from data_processing.contents import RenderingSettings
 from data_processing.dataset import DataSection, Draw, ResidentShapes, StreamedShapes, recipe_of
 from data_processing.draws import keys_of
-from data_processing.job import prepare_folder
 from data_processing.observations import InputSection, check_fields, observe
 from data_processing.observed import FIXED, observe_file, observe_shape
 from data_processing.pictures import Picture
 from data_processing.prepare import DataConfig, config_of
 from data_processing.storage import ShapeSet, open_shapes
-from tests.small_sets import box_corners, write_published
+from tests.small_sets import write_published, write_viewed
 
 VIEW = InputSection("view")
 SMALL = InputSection("view", 32, view=2)
@@ -29,15 +27,7 @@ SMALL = InputSection("view", 32, view=2)
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> ShapeSet:
     """Three boxes with four views of 40 pixels each."""
-    folder = tmp_path_factory.mktemp("seen")
-    (folder / "raw" / "boxes").mkdir(parents=True)
-    for number in range(3):
-        box = trimesh.creation.box(bounds=box_corners(f"box{number}"))
-        box.export(folder / "raw" / "boxes" / f"box{number}.ply")
-    contents = {"voxels": 64, "levels": True, "rendering": {"views": 4, "size": 40}}
-    settings = {"name": "seen", "input": folder / "raw", "output": folder / "set", "workers": 1, "contents": contents}
-    assert prepare_folder(build(DataConfig, settings, where="test")) == 0
-    return open_shapes(folder / "set")
+    return open_shapes(write_viewed(tmp_path_factory.mktemp("seen"), shapes=3, views=4, size=40))
 
 
 @pytest.fixture(scope="module")

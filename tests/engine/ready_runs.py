@@ -8,7 +8,9 @@ from torch import nn
 
 from data_processing.config import to_yaml
 from data_processing.coordinates import voxel_index
+from data_processing.dataset import DataSection
 from data_processing.storage import open_shapes
+from engine.config import RunConfig, Stage, TrainingSection
 from engine.distributed import Group
 from engine.registry import build_model, resolve
 from engine.run_dir import RunDir, claim
@@ -56,6 +58,16 @@ def octahedron_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tens
     last[0, 3] = 0.1
     sizes["decoder.layers.3.bias"][0] = 1.0
     return {**weights, **sizes}
+
+
+def bare_run(data: Path, runs: Path) -> RunDir:
+    """runs/tiny with a config and no checkpoint: whose meshes a test lays there itself."""
+    training = TrainingSection(stages=(Stage(level=16, epochs=1),))
+    config = RunConfig("tiny", {"type": "imnet_autoencoder"}, DataSection(path=data), training, runs=runs)
+    run = RunDir(config.run_path)
+    run.path.mkdir(parents=True)
+    run.config_file.write_text(to_yaml(config))
+    return run
 
 
 def make_run(data: Path, runs: Path, *, model: dict[str, object] | None = None) -> RunDir:

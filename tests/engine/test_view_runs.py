@@ -8,18 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import trimesh
 from PIL import Image
 
 import generate
 from data_processing.commandline import run as run_command
-from data_processing.config import build, to_yaml
+from data_processing.config import to_yaml
 from data_processing.dataset import DataSection
-from data_processing.job import prepare_folder
 from data_processing.meshes import read_mesh
 from data_processing.observations import InputSection
 from data_processing.pictures import read_picture
-from data_processing.prepare import DataConfig
 from data_processing.storage import open_shapes
 from engine.config import RunConfig, Stage, ValidationSection
 from engine.registry import load_run
@@ -28,7 +25,7 @@ from engine.state import State
 from tests.engine.conftest import tiny_config
 from tests.engine.ready_runs import make_run
 from tests.engine.test_codes import run_training, with_training
-from tests.small_sets import box_corners
+from tests.small_sets import write_viewed
 from tests.torchrun import torchrun
 
 CHANNELS = [2, 3, 4, 5]
@@ -37,15 +34,7 @@ CHANNELS = [2, 3, 4, 5]
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five boxes, four to train on, with three views of 130 pixels each."""
-    folder = tmp_path_factory.mktemp("seen")
-    (folder / "raw" / "boxes").mkdir(parents=True)
-    for number in range(5):
-        box = trimesh.creation.box(bounds=box_corners(f"box{number}"))
-        box.export(folder / "raw" / "boxes" / f"box{number}.ply")
-    contents = {"voxels": 64, "levels": True, "rendering": {"views": 3, "size": 130}}
-    settings = {"name": "seen", "input": folder / "raw", "output": folder / "set", "workers": 1, "contents": contents}
-    assert prepare_folder(build(DataConfig, settings, where="test")) == 0
-    return folder / "set"
+    return write_viewed(tmp_path_factory.mktemp("seen"), shapes=5, views=3, size=130)
 
 
 @pytest.fixture
