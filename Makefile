@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-organs test lint clean
+.PHONY: demo demo-organs test test-slow lint clean
 
 # Installed once, and again whenever the requirements change.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -53,6 +53,10 @@ lint: $(VENV)/.installed-dev
 
 test: lint
 	$(BIN)/python -m pytest --durations=10
+
+# Kills, faults and scale: minutes more.
+test-slow: $(VENV)/.installed-dev
+	ISOFIELD_SLOW=1 $(BIN)/python -m pytest -m slow --durations=10
 
 clean:
 	rm -rf $(VENV) datasets runs

@@ -10,6 +10,15 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars would fill the outpu
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked slow run when ISOFIELD_SLOW is set (`make test-slow`): the suite stays under ten minutes."""
+    if "ISOFIELD_SLOW" in os.environ:
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="takes more than ten seconds; set ISOFIELD_SLOW=1 to run it"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with golden numbers and real data beside the checkout; tests that need it skip without it."""

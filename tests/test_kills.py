@@ -70,10 +70,7 @@ def same(one: object, other: object) -> bool:
     return one == other
 
 
-SLOW = pytest.mark.skipif("ISOFIELD_SLOW" not in os.environ, reason="10 to 20 s more; set ISOFIELD_SLOW=1 to run it")
-
-
-@pytest.mark.parametrize("players", [pytest.param(1, marks=[pytest.mark.slow, SLOW]), 2])
+@pytest.mark.parametrize("players", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_training(boxes: Path, tmp_path: Path, players: int):  # noqa: F811
     """Across stages, within an epoch, between a GAN's two players: tensor by tensor the checkpoint of a whole run."""
     settings = {
@@ -111,7 +108,6 @@ def test_training(boxes: Path, tmp_path: Path, players: int):  # noqa: F811
 
 
 @pytest.mark.slow
-@SLOW
 def test_evaluation(boxes: Path, tmp_path: Path):  # noqa: F811
     """It keeps nothing but whole tables: the same ones in the end."""
     run = make_run(boxes, tmp_path)

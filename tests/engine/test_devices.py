@@ -120,7 +120,6 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("script", [GEOMETRY, EXTRACTION, TRAINING], ids=["geometry", "extraction", "training"])
 def test_runs_where_nothing_may_stay_on_the_cpu(script):
     if not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"):

@@ -204,7 +204,6 @@ def test_two_processes_give_the_losses_of_one(boxes: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("ISOFIELD_SLOW" not in os.environ, reason="compiles for a minute; set ISOFIELD_SLOW=1 to run it")
 def test_compiled_training_gives_the_weights_of_eager_training(boxes: Path, tmp_path: Path):
     eager = run_training(tiny_config(boxes, tmp_path / "eager"))
     compiled = run_training(tiny_config(boxes, tmp_path / "compiled", compile=True))
