@@ -4,8 +4,7 @@ Meshes and voxels have readers of their own (meshes.py, voxels.py); what a .ply,
 check what a file declares before memory is asked for it.
 """
 
-import math
-import zipfile
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,13 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from data_processing.arrays import DAMAGED, npy_header, open_npz, read_npy_file, read_npz
 from data_processing.coordinates import transform_points
 from data_processing.files import replacing
 
 CLOUD_SUFFIXES = frozenset({".ply", ".npz", ".npy", ".xyz", ".pcd"})
 MAX_HEADER_LINES, MAX_COLUMNS = 100, 10_000
+MAX_BYTES = 1 << 33  # of points that are read
 MAX_COORDINATE = 1e30  # larger ones overflow sizes
 
 
@@ -84,7 +85,8 @@ def _declares_no_faces(path: Path) -> bool:
 
 def _ply_cloud(path: Path) -> PointCloud:
     try:
-        cloud = trimesh.load(path, process=False)
+        # Out of memory, without a name: the header may call a picture anywhere on the disk its texture.
+        cloud = trimesh.load(io.BytesIO(path.read_bytes()), file_type="ply", process=False, skip_materials=True)
         columns = cloud.metadata["_ply_raw"]["vertex"]["data"]
         points = np.column_stack([np.ravel(columns[key]) for key in ("x", "y", "z")])
         normals = None
@@ -104,38 +106,24 @@ def _names(columns: object) -> tuple[str, ...]:
 def _npz_cloud(path: Path) -> PointCloud | None:
     """The cloud in a .npz, or None where it has no `points` (then it may hold voxels)."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            if "points.npy" not in archive.namelist():
-                return None
-            normals = _member(archive, "normals") if "normals.npy" in archive.namelist() else None
-            return _checked(_member(archive, "points"), normals, path)
-    except (zipfile.BadZipFile, EOFError, KeyError) as error:
+        with open_npz(path) as archive:
+            there = [key for key in ("points", "normals") if f"{key}.npy" in archive.namelist()]
+    except DAMAGED as error:
         raise ValueError(f"{path}: cannot be read as .npz: {error}") from error
-
-
-def _member(archive: zipfile.ZipFile, key: str) -> NDArray:
-    """One array of a .npz; its declared size is held against the bytes that are there before it is allocated."""
-    info = archive.getinfo(f"{key}.npy")
-    where = f"{archive.filename}[{key}]"
-    with archive.open(info) as handle:
-        version = np.lib.format.read_magic(handle)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(handle)
-        if dtype.kind not in "fiu" or math.prod(shape) * dtype.itemsize > info.file_size:
-            raise ValueError(
-                f"{where}: declares {shape} {dtype}, holds {info.file_size} bytes: expected (N, 3) numbers"
-            )
-    with archive.open(info) as handle:
-        return np.lib.format.read_array(handle, allow_pickle=False)
+    if "points" not in there:
+        return None
+    arrays = read_npz(path, most=MAX_BYTES, kinds="fiu", names=there)
+    return _checked(arrays["points"], arrays.get("normals"), path)
 
 
 def _npy_cloud(path: Path) -> PointCloud | None:
     """(N, 3) points, or (N, 6) with normals; None for other numbers of axes (then they may be voxels)."""
     try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        with open(path, "rb") as handle:
+            shape, _ = npy_header(handle, str(path))
+    except ValueError as error:
         raise ValueError(f"{path}: cannot be read as .npy, it is cut off or no array ({error})") from error
-    return _of_columns(np.asarray(values), path) if values.ndim == 2 else None
+    return _of_columns(read_npy_file(path, most=MAX_BYTES, kinds="fiu"), path) if len(shape) == 2 else None
 
 
 def _xyz_cloud(path: Path) -> PointCloud:
@@ -145,7 +133,8 @@ def _xyz_cloud(path: Path) -> PointCloud:
     if not first:
         raise ValueError(f"{path}: expected lines of x y z, the file is empty")
     try:
-        values = np.loadtxt(path, delimiter="," if "," in first else None, ndmin=2, encoding="utf-8")
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            values = np.loadtxt(handle, delimiter="," if "," in first else None, ndmin=2)
     except ValueError as error:
         raise ValueError(f"{path}: expected lines of three or six numbers: {error}") from error
     return _of_columns(values, path)
@@ -164,12 +153,8 @@ def _pcd_cloud(path: Path) -> PointCloud:
         dtype, count = _pcd_columns(header, path)
         names = dtype.names or ()
         if header["DATA"] == ["ascii"]:
-            try:
-                table = (
-                    np.loadtxt(handle, ndmin=2, max_rows=count, encoding="utf-8")
-                    if count
-                    else np.empty((0, len(names)))
-                )
+            try:  # without max_rows: memory would be asked for as many rows as are declared
+                table = np.loadtxt(handle, ndmin=2, encoding="utf-8")[:count] if count else np.empty((0, len(names)))
             except ValueError as error:
                 raise ValueError(f"{path}: its points are not numbers: {error}") from error
             if table.shape != (count, len(names)):
@@ -211,10 +196,12 @@ def _pcd_columns(header: dict[str, list[str]], path: Path) -> tuple[np.dtype, in
     repeats = header.get("COUNT", ["1"] * len(names))
     try:
         fields = list(zip(names, header["TYPE"], header["SIZE"], repeats, strict=True))
+        if not 0 <= sum(abs(int(repeat)) for repeat in repeats) <= MAX_COLUMNS:
+            raise ValueError(f"more than {MAX_COLUMNS} values a point")
         columns = [
             (name if repeat == "1" and name != "_" else f"{name} {number} {place}", f"<{kinds[kind]}{int(size)}")
             for number, (name, kind, size, repeat) in enumerate(fields)
-            for place in range(min(int(repeat), MAX_COLUMNS))
+            for place in range(int(repeat))
         ]
         dtype, count = np.dtype(columns), int(header["POINTS"][0])
     except (ValueError, KeyError, TypeError) as error:

@@ -4,7 +4,6 @@ Every reader refuses what it cannot mean: errors are ValueError with the path, w
 """
 
 import math
-import tokenize
 import zipfile
 from pathlib import Path
 from typing import IO, Any
@@ -12,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_processing.arrays import npy_header, open_npz
 from data_processing.binvox import read_binvox
 from data_processing.coordinates import Normalisation, normalising_to_world, scaling_about
 from data_processing.hsp import read_hsp
@@ -29,8 +29,6 @@ from data_processing.voxel_grid import (
 __all__ = ["VOXEL_SUFFIXES", "VoxelGrid", "read_voxels", "to_cube", "voxel_suffix"]
 
 VOXEL_SUFFIXES: frozenset[str] = frozenset({".npy", ".npz", ".binvox", ".mat", ".nii", ".nii.gz"})
-
-NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def voxel_suffix(path: Path | str) -> str:
@@ -103,7 +101,7 @@ def _read_npy_file(path: Path) -> NDArray:
 
 
 def _read_npz_file(path: Path, key: str | None) -> NDArray:
-    with reading(path, ".npz"), zipfile.ZipFile(path) as archive:
+    with reading(path, ".npz"), open_npz(path) as archive:
         member = archive.getinfo(_npz_member(archive, key, path))
         with archive.open(member) as handle:
             return _read_npy(handle, member.file_size, f"{path}[{member.filename}]")
@@ -135,10 +133,9 @@ def _is_grid(shape: tuple[int, ...]) -> bool:
 
 def _npy_header(handle: IO[bytes], where: str) -> tuple[tuple[int, ...], np.dtype]:
     try:
-        shape, _, dtype = NPY_HEADERS[np.lib.format.read_magic(handle)](handle)
-    except (ValueError, LookupError, SyntaxError, tokenize.TokenError) as error:
-        raise RefusedFileError(f"{where}: expected a .npy array of plain numbers, got {error}") from error
-    return shape, dtype
+        return npy_header(handle, where)
+    except ValueError as error:
+        raise RefusedFileError(str(error)) from error
 
 
 def _read_npy(handle: IO[bytes], size: int, where: str) -> NDArray:

@@ -175,7 +175,7 @@ def test_no_code_of_a_file_is_run(tmp_path: Path):
             return os.mkdir, (str(tmp_path / "executed"),)
 
     np.save(tmp_path / "evil.npy", np.array([[Evil(), 1, 2]], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"cannot be read as \.npy"):
+    with pytest.raises(ValueError, match="plain numbers"):
         read_cloud(tmp_path / "evil.npy")
     assert not (tmp_path / "executed").exists()
 

@@ -1,0 +1,119 @@
+"""Arrays out of .npy and .npz files that may come from strangers: what they declare is checked before it is allocated.
+
+No pickles, no records; members of an archive are stored or deflated. What the arrays mean is the caller's business.
+"""
+
+import contextlib
+import io
+import lzma
+import math
+import os
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_HEADER = 10_000  # bytes, as numpy has it; but numpy unpacks longer ones first
+MAX_DEFLATE_RATIO = 1032  # nothing deflated unpacks to more than this many times its size
+NUMBERS = "biuf"
+PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+DAMAGED: tuple[type[Exception], ...] = (
+    OSError, ValueError, EOFError, LookupError, RuntimeError, TypeError, ArithmeticError, MemoryError,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
+
+Header = tuple[tuple[int, ...], "np.dtype"]
+
+
+def npy_header(handle: IO[bytes], where: str) -> Header:
+    """Shape and type that a .npy declares; the handle stands behind its header. ValueError for anything else."""
+    magic = handle.read(8)
+    width = {b"\x01\x00": 2, b"\x02\x00": 4}.get(magic[6:])
+    if magic[:6] != np.lib.format.MAGIC_PREFIX or width is None:
+        raise ValueError(f"{where}: expected a .npy array, got {magic!r} at its start")
+    length = handle.read(width)
+    if int.from_bytes(length, "little") > MAX_HEADER:
+        raise ValueError(f"{where}: a header of {int.from_bytes(length, 'little'):,} bytes (limit {MAX_HEADER:,})")
+    text = io.BytesIO(length + handle.read(int.from_bytes(length, "little")))
+    read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
+    try:
+        shape, _, dtype = read(text)
+    except (ValueError, LookupError, TypeError, SyntaxError, RecursionError, tokenize.TokenError) as error:
+        raise ValueError(f"{where}: expected a .npy array of plain numbers, got {error}") from error
+    if min(shape, default=0) < 0:
+        raise ValueError(f"{where}: declares the shape {shape}")
+    return shape, dtype
+
+
+def read_npy(handle: IO[bytes], size: int, where: str, *, most: int, kinds: str = NUMBERS) -> NDArray:
+    """The array in an open .npy of `size` bytes. ValueError when it is none, declares more than is there, or `most`.
+
+    `kinds`: types that are allowed, as numpy's `dtype.kind`.
+    """
+    shape, dtype = npy_header(handle, where)
+    needed = dtype.itemsize * math.prod(shape)
+    if dtype.hasobject or dtype.kind not in kinds:
+        raise ValueError(f"{where}: holds {dtype}, expected plain numbers")
+    if needed > min(most, size - handle.tell()):
+        raise ValueError(f"{where}: declares {needed:,} bytes {shape}, holds {size:,} (limit {most:,})")
+    handle.seek(0)
+    return np.lib.format.read_array(handle, allow_pickle=False)
+
+
+def read_npy_file(path: Path, *, most: int, kinds: str = NUMBERS) -> NDArray:
+    """The array in a .npy file. FileNotFoundError; ValueError naming the file for everything else that is wrong."""
+    with _sound(path), open(path, "rb") as handle:
+        return read_npy(handle, os.fstat(handle.fileno()).st_size, str(path), most=most, kinds=kinds)
+
+
+def read_npz(
+    path: Path, *, most: int, kinds: str = NUMBERS + "U", names: Collection[str] | None = None
+) -> dict[str, NDArray]:
+    """Arrays of a .npz by name, `most` bytes of them; all, or those of `names`. Errors as of `read_npy_file`."""
+    with _sound(path), open_npz(path) as archive:
+        found, left = dict[str, NDArray](), most
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if names is not None and name not in names:
+                continue
+            with archive.open(member) as handle:
+                found[name] = read_npy(handle, member.file_size, f"{path}[{name}]", most=left, kinds=kinds)
+            left -= found[name].nbytes
+        absent = sorted(set(names or ()) - set(found))
+        if absent:
+            raise ValueError(f"{path} lacks the arrays {', '.join(absent)}")
+        return found
+
+
+@contextlib.contextmanager
+def open_npz(path: Path) -> Iterator[zipfile.ZipFile]:
+    """An archive whose members declare no more than they can hold. BadZipFile, OSError; ValueError for those."""
+    with zipfile.ZipFile(path) as archive:
+        size, packed = path.stat().st_size, 0
+        for member in archive.infolist():
+            packed += member.compress_size
+            if member.compress_type not in PACKINGS:
+                raise ValueError(f"{path}[{member.filename}]: packed in a way that .npz files are not")
+            ratio = MAX_DEFLATE_RATIO if member.compress_type == zipfile.ZIP_DEFLATED else 1
+            if packed > size or member.file_size > ratio * member.compress_size:
+                raise ValueError(
+                    f"{path}[{member.filename}]: declares {member.file_size:,} bytes, but the file has {size:,}"
+                )
+        yield archive
+
+
+@contextlib.contextmanager
+def _sound(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, PermissionError):
+        raise
+    except DAMAGED as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        said = text if str(path) in text else f"{path}: damaged or of another kind ({text})"
+        raise ValueError(said) from error
