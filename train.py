@@ -8,6 +8,7 @@ from data_processing.seeds import seed_of
 from data_processing.storage import open_shapes
 from engine import distributed
 from engine.config import read_run_config
+from engine.ops import memory
 from engine.registry import new_model, resolve
 from engine.run_dir import RunDir
 from engine.training import train
@@ -27,6 +28,7 @@ def main() -> int:
     if arguments.dry_run:
         say(to_yaml(config))
         return DONE
+    memory.keep_freed()  # each step finds what the one before left
     with distributed.session(config.device) as group:
         shapes = open_shapes(config.data.path)
         run_dir = RunDir(config.run_path)
@@ -39,4 +41,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, again=" with --resume")

@@ -1,9 +1,11 @@
-"""Large tensors in main memory, in huge pages where the system grants them on request.
+"""Large tensors in main memory: kept when they are freed, in huge pages where the system grants them on request.
 
 A fresh tensor costs a page fault for every 4 KiB when it is first written, six times the time of writing it. numpy asks
 for huge pages (its `NUMPY_MADVISE_HUGEPAGE`), torch does not.
 """
 
+import ctypes
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +13,23 @@ import torch
 from numpy.typing import NDArray
 
 LARGE = 1 << 22  # bytes; numpy asks from here on
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # of mallopt (glibc's malloc.h)
+MOST = (1 << 31) - 1
 _STAND_IN = {torch.bfloat16: torch.int16, torch.float16: torch.int16}  # types that numpy does not have
+
+
+def keep_freed(keep: bool = True) -> bool:
+    """Memory of the CPU that is freed stays with this process, so that each step finds what the one before left.
+
+    Of glibc, which gives large tensors back to the system as soon as they are freed; False where there is another one.
+    Without `keep`: as glibc does by itself after the first large tensors.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is None:
+        return False
+    if keep:
+        return bool(mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, MOST))
+    return bool(mallopt(MMAP_MAX, 1 << 16) and mallopt(MMAP_THRESHOLD, 1 << 25) and mallopt(TRIM_THRESHOLD, 1 << 26))
 
 
 def empty(*shape: int, dtype: torch.dtype) -> torch.Tensor:

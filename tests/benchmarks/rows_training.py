@@ -5,6 +5,7 @@ import itertools
 import torch
 
 from data_processing.batch import Batch
+from engine.ops import memory
 from engine.ops.feature_sampling import PLACES
 from ifnet.model import Config, IFNet
 from imnet.autoencoder import Autoencoder
@@ -27,14 +28,27 @@ def on(batch: Batch, device: torch.device) -> Batch:
 
 
 def timed_steps(setting: Setting, works: dict[str, Work], small: Work) -> tuple[dict[str, Timing], dict[str, float]]:
-    """Medians of plain and ours in both precisions, and the rates of products (multiply-adds a second) beside them."""
+    """Medians of plain and ours in both precisions, and the rates of products (multiply-adds a second) beside them.
+
+    Plain runs as torch is; ours, and the products that it is held against, as train.py runs: freed memory is kept.
+    """
+
+    def kept(work: Work, keep: bool) -> Work:
+        def run() -> object:
+            memory.keep_freed(keep)
+            return work()
+
+        return run
+
     small()
     rows = setting.pick(32768, 1024)
     bare = {name: products(dtype, setting.device, rows=rows) for name, dtype in DTYPES.items()}
     bare_works = {name: product.work for made in bare.values() for name, product in made.items()}
     for work in bare_works.values():
         work()
-    times = in_turn({**works, **bare_works}, setting.rounds, setting.device, warm=setting.gpu, settled=works)
+    works = {name: kept(work, not name.startswith("plain")) for name, work in {**works, **bare_works}.items()}
+    times = in_turn(works, setting.rounds, setting.device, warm=setting.gpu, settled=works)
+    memory.keep_freed(False)
     return times, {name: best_rate(made, times) for name, made in bare.items()}
 
 
