@@ -4,14 +4,16 @@
 index of 0 is read as an empty block. MATLAB 5 files (scipy) and 7.3 files (HDF5, axes reversed there) are read.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
+from data_processing import hdf5
+from data_processing.arrays import MAX_DEFLATE_RATIO
 from data_processing.voxel_grid import (
     MAX_VOXELS,
     RefusedFileError,
@@ -24,6 +26,7 @@ from data_processing.voxel_grid import (
 
 BLOCKS = 16
 BLOCK_SHAPE = INDEX_SHAPE = (BLOCKS, BLOCKS, BLOCKS)
+PLAIN = {"double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 HDF5_MAGIC = b"\x89HDF"
 HDF5_OFFSET = 512  # MATLAB puts its own header before the HDF5 file
 
@@ -50,19 +53,28 @@ def _is_hdf5(path: Path) -> bool:
 
 
 def _read_matlab5(path: Path) -> tuple[NDArray, NDArray]:
-    _check_shapes({name: shape for name, shape, _ in scipy.io.whosmat(str(path))}, path)
+    there = scipy.io.whosmat(str(path))
+    _check_shapes({name: shape for name, shape, _ in there}, path)
+    listed = [entry for entry in there if entry[0] in ("b", "bi")]
+    for name, shape, kind in listed:
+        if kind not in PLAIN or len(listed) > 2:
+            raise RefusedFileError(
+                f"{path}: expected one 'b' and one 'bi' of booleans, integers or real numbers, got {len(listed)} of "
+                f"them, {name!r} is {kind}"
+            )
+        if math.prod(shape) > path.stat().st_size * MAX_DEFLATE_RATIO:
+            raise RefusedFileError(f"{path}: declares {shape} numbers in {name!r}, more than the file can hold")
     # Only these two: cells, structs and objects that a file may hold besides are not built.
     content = scipy.io.loadmat(str(path), variable_names=["b", "bi"])
     return np.asarray(content["b"]), np.asarray(content["bi"])
 
 
 def _read_hdf5(path: Path) -> tuple[NDArray, NDArray]:
-    with h5py.File(path, "r") as file:
-        found = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
-        _check_shapes({name: item.shape[::-1] for name, item in found.items()}, path)
-        for name in ("b", "bi"):
-            check_dtype(found[name].dtype, path)
-        return found["b"][()].T, found["bi"][()].T
+    with hdf5.open_file(path) as file:
+        blocks = hdf5.dataset(file, "b", shape=(BLOCKS, BLOCKS, BLOCKS, None), dtype=None)
+        index = hdf5.dataset(file, "bi", shape=INDEX_SHAPE, dtype=None)
+        _check_shapes({"b": blocks.shape[::-1], "bi": index.shape}, path)
+        return hdf5.read(blocks, path, "b", slice(None)).T, hdf5.read(index, path, "bi", slice(None)).T
 
 
 def _check_shapes(shapes: Mapping[str, Sequence[int]], path: Path) -> None:

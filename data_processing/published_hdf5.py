@@ -152,10 +152,7 @@ class PublishedFile:
         data = self._data["voxels"]
         step = data.chunks[1] if data.chunks else data.shape[1]
         for first in range(0, data.shape[1], step):
-            try:
-                slab = data[rows, first : first + step]
-            except OSError as error:
-                raise ValueError(f"{self.path}: 'voxels' cannot be read, the file is damaged ({error})") from error
+            slab = hdf5.read(data, self.path, "voxels", (rows, slice(first, first + step)))
             yield slab.reshape(len(slab), -1)
 
     def _bits(self, values: NDArray[np.uint8], key: str, rows: slice) -> NDArray[np.uint8]:
