@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from data_processing.coordinates import transform_points
 from data_processing.marching_cubes import marching_cubes, pad_outside
 from data_processing.views import ray_scene
-from outliers.corruptions import signed_distance
 from outliers.cube_masks import CubeMask
+from outliers.distances import signed_distance
 from outliers.drawing import PAPER, SOFT, Picture, colour_bar, signed_colours, write_words
 from outliers.reconstruction import Reconstruction
 
