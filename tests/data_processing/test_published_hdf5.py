@@ -117,7 +117,7 @@ def test_damaged_chunks_are_an_error(pair):
     data = bytearray(file.read_bytes())
     data[info.byte_offset : info.byte_offset + info.size] = b"\xff" * info.size
     file.write_bytes(bytes(data))
-    with pytest.raises(ValueError, match="'voxels'.*the file is damaged"):
+    with pytest.raises(ValueError, match=r"'voxels'.*the file is damaged"):
         open_shapes(pair).packed(0)
 
 
