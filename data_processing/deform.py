@@ -5,11 +5,12 @@ organ variant of IF-Net, but with unit, isotropic gradients, and drawn anew wher
 batch at once, on the device they are on; the same mask on every device and in every batch (`draws`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 
+from data_processing.damage import DamageSection, damage
 from data_processing.draws import derived, directions, integers, uniforms
 
 CACHED = 1 << 17  # numbers that a core keeps close
@@ -17,13 +18,14 @@ CACHED = 1 << 17  # numbers that a core keeps close
 
 @dataclass(frozen=True)
 class DeformSection:
-    """The `data.input.deform:` section. Margins are in cells of the input."""
+    """The `data.input.deform:` section. Margins are in cells of the grid that is deformed."""
 
     hills: int = 3  # cells of the noise's lattice along each axis of the box
     threshold: tuple[float, float] = (0.65, 1.0)  # of noise in [0, 1]; drawn uniformly for each sample
     add_margin: int = 10  # the box around the shape grown by this, when cells are added
     remove_margin: int = 2  # when cells are removed
     modes: tuple[Literal["add", "remove", "both", "none"], ...] = ("add", "remove")  # one of them for each sample
+    damage: DamageSection = field(default_factory=DamageSection)  # before that; nothing unless it names a share
 
     def __post_init__(self) -> None:
         low, high = self.threshold
@@ -35,6 +37,8 @@ class DeformSection:
 
 def deform(masks_BRRR: torch.Tensor, section: DeformSection, keys_B: torch.Tensor) -> torch.Tensor:
     """Masks (B, R, R, R) uint8 0/1, deformed: the same type and shape. An empty mask stays empty."""
+    if section.damage.share:
+        masks_BRRR = damage(masks_BRRR, section.damage, derived(keys_B, "damage"))
     chosen_B = integers(derived(keys_B, "mode"), 1, len(section.modes))[:, 0]
     adds, removes = (
         chosen_B.new_tensor([mode in (name, "both") for mode in section.modes]).bool()[chosen_B]

@@ -20,6 +20,7 @@ from data_processing.shards import Layout, refuse_absent
 
 Kind = Literal["voxels", "solid", "points", "scan", "deformed", "view"]
 CLOUDS = ("points", "scan")
+SOLIDS = ("solid", "deformed")
 USUAL_RESOLUTION = {"view": 128}  # of others 64
 
 
@@ -35,6 +36,9 @@ class InputSection:
 
     kind: Kind = "voxels"
     resolution: int = 0  # cells along each edge of the cube; view: pixels. 0: 64, of views 128
+    finer: int = (
+        1  # solid, deformed: a cell is shown as the share inside of so many cells along each edge of a finer grid
+    )
     points: int = 3000  # points, scan: as many of the stored points at random, others in each epoch; 0: all there are
     noise: float = 0.0  # points, scan: sigma in cube units, before marking; others: share of the cells that are flipped
     crop: tuple[float, float] = (0.0, 0.0)  # a plane across a random direction cuts off such a share of the extent
@@ -50,6 +54,8 @@ class InputSection:
                 f"data.input: expected a view from 0 on, shown without noise and crop; got view {self.view}, "
                 f"noise {self.noise}, crop [{low}, {high}]"
             )
+        if self.finer < 1 or (self.finer > 1 and self.kind not in SOLIDS):
+            raise ValueError(f"data.input: finer is at least 1, and for solid and deformed alone; got {self.finer}")
         if self.resolution < 2 or self.resolution % 2 or self.points < 0:
             raise ValueError(
                 f"data.input: expected an even resolution and a number of points, got {self.resolution}, {self.points}"
@@ -64,8 +70,8 @@ def fields_of(section: InputSection) -> tuple[str, ...]:
     """The fields of a packed row that the input is made of."""
     return {
         "voxels": ("voxels",),
-        "solid": (f"grid_{section.resolution}",),
-        "deformed": (f"grid_{section.resolution}",),
+        "solid": (f"grid_{section.resolution * section.finer}",),
+        "deformed": (f"grid_{section.resolution * section.finer}",),
         "points": ("surface_points",),
         "scan": ("surface_points", "surface_visible"),
         "view": ("pixels",),
@@ -96,7 +102,7 @@ def check_fields(section: InputSection, layout: Layout, path: Path) -> None:
 def observe(
     packed: Mapping[str, torch.Tensor], section: InputSection, keys_B: torch.Tensor, *, fixed: bool = False
 ) -> torch.Tensor:
-    """The input volume (B, 1, R, R, R) float32, 0 or 1, of packed rows (B, ...) on their device.
+    """The input volume (B, 1, R, R, R) float32, 0 or 1, of packed rows (B, ...) on their device; shares of finer cells.
 
     Of kind view a picture (B, 1, R, R) float32 in [0, 1], white where nothing is: one at random, or with `fixed` (in
     validation and generation) the view that the section names.
@@ -105,16 +111,25 @@ def observe(
         return _view(packed["pixels"], section, keys_B, fixed=fixed)
     if section.kind in CLOUDS:
         return mark(*seen_points(packed, section, keys_B), section.resolution)
-    cells_BRRR = unpack_bits(packed[fields_of(section)[0]]).view(-1, *[section.resolution] * 3)
+    cells_BRRR = unpack_bits(packed[fields_of(section)[0]]).view(-1, *[section.resolution * section.finer] * 3)
     if section.kind == "deformed":
         cells_BRRR = deform(cells_BRRR, section.deform, derived(keys_B, "deform"))
     kept_BRRR = _kept_cells(cells_BRRR, section, keys_B) if section.crop[1] else None  # of the shape before noise
     if section.noise:
-        flipped = uniforms(derived(keys_B, "noise"), section.resolution**3) < section.noise
+        flipped = uniforms(derived(keys_B, "noise"), cells_BRRR[0].numel()) < section.noise
         cells_BRRR = cells_BRRR ^ flipped.view_as(cells_BRRR)
     if kept_BRRR is not None:
         cells_BRRR = cells_BRRR * kept_BRRR
-    return cells_BRRR[:, None].float()
+    return shares(cells_BRRR, section.finer)[:, None]
+
+
+def shares(cells_BRRR: torch.Tensor, finer: int) -> torch.Tensor:
+    """Of each cell of a grid `finer` times coarser the share that is inside: (B, R / finer, ...) float32 in [0, 1]."""
+    if finer == 1:
+        return cells_BRRR.float()
+    for axis in (1, 2, 3):
+        cells_BRRR = cells_BRRR.unflatten(axis, (-1, finer)).sum(axis + 1, dtype=torch.int16)
+    return cells_BRRR.float() / finer**3
 
 
 def seen_points(
@@ -165,7 +180,8 @@ def mark(points_BN3: torch.Tensor, seen_BN: torch.Tensor, resolution: int) -> to
 
 def _kept_cells(cells_BRRR: torch.Tensor, section: InputSection, keys_B: torch.Tensor) -> torch.Tensor:
     """(B, R, R, R) bool: the cells whose centres are on this side of the plane that cuts a shape off."""
-    centre_R = voxel_centres(torch.arange(section.resolution, device=cells_BRRR.device), section.resolution)
+    resolution = cells_BRRR.shape[-1]
+    centre_R = voxel_centres(torch.arange(resolution, device=cells_BRRR.device), resolution)
     x, y, z = (axis * centre_R for axis in directions(derived(keys_B, "direction"), 1).unbind(-1))
     height = (x[:, :, None, None] + y[:, None, :, None] + z[:, None, None, :]).flatten(1)
     limit = _limit(height, cells_BRRR.flatten(1).bool(), section, keys_B)

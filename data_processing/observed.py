@@ -28,6 +28,7 @@ from data_processing.sources import kind_of
 from data_processing.storage import ShapeSet
 
 DEFAULT_VIEWS = 16
+HALF = 0.5  # of a cell that is shown as a share
 FIXED = -1  # the epoch of what is not drawn anew: validation, generation
 
 
@@ -140,7 +141,7 @@ def _observed(row: dict[str, NDArray], section: InputSection, key: int, to_world
         if section.kind == "view":
             return Picture((inputs[0] * 255).round().to(torch.uint8).numpy())
         if section.kind not in CLOUDS:
-            return cell_boxes(inputs[0].numpy() > 0)
+            return cell_boxes(inputs[0].numpy() >= HALF)
         points_BN3, seen_BN = seen_points(packed, section, keys_B)
         return PointCloud(points_BN3[seen_BN].double().numpy())
 
@@ -184,7 +185,7 @@ def _contents(section: InputSection, prepared: Contents) -> Contents:
         rendering = dataclasses.replace(prepared.rendering or RenderingSettings(), folder=None)
         return Contents(voxels=0, levels=False, rendering=rendering)
     if section.kind not in CLOUDS:
-        return Contents(voxels=0, levels=False, grids=(section.resolution,))
+        return Contents(voxels=0, levels=False, grids=(section.resolution * section.finer,))
     surface = prepared.surface or SurfaceSettings()
     views = (surface.views or DEFAULT_VIEWS) if section.kind == "scan" else 0
     return Contents(voxels=0, levels=False, surface=dataclasses.replace(surface, views=views))

@@ -112,7 +112,8 @@ def _origin_of_file(wanted: _Wanted, config: DataConfig, section: InputSection) 
 
 def _digest(observed: Observed) -> str:
     values = observed.inputs.numpy()
-    shown = np.packbits(values > 0) if values.ndim == 4 else values  # cells are 0 or 1, pixels are not
+    bits = values.ndim == 4 and bool(((values == 0) | (values == 1)).all())  # not pixels, not shares of finer cells
+    shown = np.packbits(values > 0) if bits else values
     content = shown.tobytes() + observed.to_world.tobytes()
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from data_processing.bits import unpack_bits
 from data_processing.coordinates import Normalisation
+from data_processing.observations import shares
 from data_processing.prepare import DataConfig, config_of, mask_resolution
 from data_processing.sampling import max_pool
 from data_processing.scan_masks import ScanMask, mask_to_cube, read_structure
@@ -100,16 +101,21 @@ def shifted(occupancy: NDArray[np.bool_], shift: NDArray[np.int64]) -> NDArray[n
     return result
 
 
-def network_input(occupancy: NDArray[np.bool_], kind: str, resolution: int, *, keep_thin: bool) -> torch.Tensor:
-    """What a prior is shown of a mask: (1, R, R, R) float32. ValueError for priors that are shown something else."""
+def network_input(
+    occupancy: NDArray[np.bool_], kind: str, resolution: int, *, keep_thin: bool, finer: int = 1
+) -> torch.Tensor:
+    """What a prior is shown of a mask: (1, R, R, R) float32. ValueError for priors that are shown something else.
+
+    `finer`: as in the input's section.
+    """
     grid = torch.from_numpy(occupancy.astype(np.uint8))
     if kind == "voxels":
         return max_pool(grid, resolution)[None].float()
     if kind not in ("solid", "deformed"):
         raise ValueError(f"a prior of masks is shown solids (data.input.kind solid or deformed); this one: {kind}")
-    if resolution > GRID:
-        raise ValueError(f"masks are judged at {GRID}^3; the prior wants {resolution}^3")
-    return solid_cells(grid, resolution, keep_thin=keep_thin)[None].float()
+    if resolution * finer > GRID:
+        raise ValueError(f"masks are judged at {GRID}^3; the prior wants {resolution * finer}^3")
+    return shares(solid_cells(grid, resolution * finer, keep_thin=keep_thin)[None], finer)
 
 
 def _visible(mask: ScanMask, to_world: NDArray[np.float64]) -> NDArray[np.bool_]:

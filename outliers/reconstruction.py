@@ -70,7 +70,10 @@ def reconstruct(
 ) -> Iterator[Reconstruction]:
     """One after the other, of one pass of the encoder over all masks; none may be empty."""
     section, model = loaded.config.data.input, loaded.model
-    shown = [network_input(mask.occupancy_RRR, section.kind, section.resolution, keep_thin=keep_thin) for mask in masks]
+    shown = [
+        network_input(mask.occupancy_RRR, section.kind, section.resolution, keep_thin=keep_thin, finer=section.finer)
+        for mask in masks
+    ]
     with torch.no_grad():
         code = model.encode(torch.stack(shown).to(device))
     for number, mask in enumerate(masks):

@@ -170,6 +170,22 @@ def test_a_deformed_input_is_a_deformed_grid():
     assert deform(grids()[:, 0].byte(), other, keys()).sum() < shown.sum()  # the section's own settings count
 
 
+def test_shares_of_finer_cells_are_shown():
+    cells = grids()[:, 0]
+    for kind in ("solid", "deformed"):
+        deform_off = DeformSection(modes=("none",))
+        shown = observe(packed(), InputSection(kind, GRID // 2, finer=2, deform=deform_off), keys())
+        assert torch.equal(shown, torch.nn.functional.avg_pool3d(cells[:, None], 2))
+    assert ((shown > 0) & (shown < 1)).any()
+    section = InputSection("deformed", GRID // 2, finer=2, noise=0.01, crop=(0.1, 0.5))
+    fine = InputSection("deformed", GRID, noise=0.01, crop=(0.1, 0.5))
+    pooled = torch.nn.functional.avg_pool3d(observe(packed(), fine, keys()), 2)
+    assert torch.equal(observe(packed(), section, keys()), pooled)  # all that is done to it is done to the finer grid
+    for wrong in ({"finer": 0}, {"kind": "points", "finer": 2}):
+        with pytest.raises(ValueError, match=r"data\.input: finer"):
+            InputSection(**wrong)
+
+
 SECTIONS = {
     "points": InputSection("points", 32, points=50, noise=0.01, crop=(0.1, 0.5)),
     "scan": InputSection("scan", 32, points=50, noise=0.01, crop=(0.1, 0.5)),
@@ -198,6 +214,7 @@ def test_each_kind_names_its_fields():
         "scan": ("surface_points", "surface_visible"),
     }
     assert fields_of(InputSection()) == ("voxels",)
+    assert fields_of(InputSection("solid", 32, finer=2)) == ("grid_64",)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,9 @@ def equal(here, there):
 """
 
 GEOMETRY = """
+from data_processing.damage import KINDS, DamageSection
+from data_processing.deform import DeformSection, deform
+from data_processing.draws import keys_of
 from data_processing.occupancy import InsideSettings, inside_points, occupancy_grid
 from data_processing.sampling import carve_from_top, max_pool, sample_levels
 from tests.data_processing.solids import ball, box, joined, quad, turned, without_faces
@@ -50,6 +53,10 @@ with pretended_device() as device:
     for level in (16, 32, 64):
         equal(max_pool(grid, level), max_pool(grid.to(device), level))
     equal(carve_from_top(grid), carve_from_top(grid.to(device)))
+    masks, keys = grid[::8, ::8, ::8].expand(12, -1, -1, -1).contiguous(), keys_of(range(12))
+    for at_once in (1, len(KINDS)):  # on a device all rows go through every kind
+        section = DeformSection(damage=DamageSection(share=0.8, at_once=at_once))
+        equal(deform(masks, section, keys), deform(masks.to(device), section, keys.to(device)))
     samples = [sample_levels(item, seed=0, name="a") for item in (grid, grid.to(device))]
     for level in samples[0]:
         equal(samples[0][level].points_P3, samples[1][level].points_P3)
