@@ -4,8 +4,10 @@ Axes become RAS inside, units stay the file's (mm). `ScanGrid` is the grid as it
 Not here: choosing labels (labels.py, label_volumes.py), the way into the cube and back (scan_masks.py).
 """
 
+import gzip
 import logging
 import math
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from data_processing.arrays import MAX_DEFLATE_RATIO
 from data_processing.voxel_grid import (
     RefusedFileError,
     Shape3,
@@ -31,7 +34,9 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 NIFTI_ERRORS = (ImageFileError, HeaderDataError, WrapStructError)
 # Volume of a voxel over the product of its edges: 1 where the axes stand at right angles, 0 where they lie in a plane.
 MIN_VOLUME_SHARE = 1e-3
-MAX_DEFLATE_RATIO = 1032  # no gzip file unpacks to more than this many times its size
+MAX_EXTENSION_BYTES = 1 << 22  # between header and voxels: label tables; every 16 bytes of it can be an object
+MAX_BYTES = 1 << 32  # of voxels as they are stored
+VOX_OFFSETS = {348: (108, "f"), 540: (168, "q")}  # by the size of the header, NIfTI-1 and 2: where it is, its type
 
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it says of damaged headers is our ValueError
 
@@ -67,6 +72,8 @@ def open_scan(path: Path) -> OpenScan:
         raise RefusedFileError(f"{path}: expected a NIfTI file ({', '.join(NIFTI_SUFFIXES)}): convert it")
     with open(path, "rb"):
         pass  # a file that may not be read is that, not a damaged one
+    with reading(path, "a NIfTI image", *NIFTI_ERRORS):
+        _check_offset(path)
     with reading(path, "a NIfTI image", *NIFTI_ERRORS):
         image: Any = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Pair):
@@ -111,9 +118,25 @@ def _checked_affine(values: Any, path: Path) -> NDArray[np.float64]:
     return affine
 
 
+def _check_offset(path: Path) -> None:
+    """Refuse a header that puts gigabytes of extensions before the voxels: the library reads all of them."""
+    with gzip.open(path) if path.name.lower().endswith(".gz") else open(path, "rb") as handle:
+        start = handle.read(max(VOX_OFFSETS))
+    for order in "<>":
+        place, kind = VOX_OFFSETS.get(struct.unpack(f"{order}i", start[:4])[0], (0, ""))
+        if place and len(start) >= place + 8:
+            (offset,) = struct.unpack_from(f"{order}{kind}", start, place)
+            if not 0 <= offset <= max(VOX_OFFSETS) + MAX_EXTENSION_BYTES:
+                raise RefusedFileError(
+                    f"{path}: its header puts the voxels at byte {offset:g}; expected at most {MAX_EXTENSION_BYTES:,} "
+                    "bytes of extensions before them: repair the header"
+                )
+
+
 def _check_size(image: Any, path: Path) -> None:
     """Refuse a header that declares more than the file can hold, before memory is asked for it."""
-    declared = math.prod(image.shape) * image.get_data_dtype().itemsize + int(image.dataobj.offset)
+    voxels = math.prod(image.shape) * image.get_data_dtype().itemsize
+    declared = voxels + int(image.dataobj.offset)
     data_file = Path(image.file_map["image"].filename or path)
     size = data_file.stat().st_size
     limit = size * MAX_DEFLATE_RATIO if data_file.name.lower().endswith(".gz") else size
@@ -122,3 +145,5 @@ def _check_size(image: Any, path: Path) -> None:
             f"{path}: its header declares {declared:,} bytes {tuple(image.shape)}, but the file of {size:,} bytes can "
             f"hold at most {limit:,}: it is cut off or its header is wrong, restore the file"
         )
+    if voxels > MAX_BYTES:
+        raise RefusedFileError(f"{path}: {voxels:,} bytes of voxels (limit {MAX_BYTES:,}): store smaller numbers")
