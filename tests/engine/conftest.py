@@ -1,8 +1,10 @@
 """A small published data set and a tiny model's config, for everything that trains."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from data_processing.dataset import DataSection
 from engine.config import RunConfig, Stage, TrainingSection, ValidationSection
@@ -21,6 +23,15 @@ TINY_MODEL = {
 def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published pair: 5 shapes to train on, 3 to test."""
     return write_published(tmp_path_factory.mktemp("boxes"), train=5, test=3)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As evaluate.py does: threads of torch only wait for each other there."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def tiny_config(boxes: Path, runs: Path, **training: object) -> RunConfig:

@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 import trimesh
 
 from data_processing.meshes import TriangleMesh, is_watertight, read_mesh, write_mesh
@@ -19,15 +18,7 @@ from engine.summary import summarise, table, write_csv, write_json
 
 FEW = Draws(seed=3, points=4000, iou_points=20_000)
 EDGES = np.array([1.0, 0.6, 0.3])
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As evaluate.py does: threads of torch only wait for each other here."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def box(shift=(0.0, 0.0, 0.0), *, scale=1.0, flipped=False) -> TriangleMesh:

@@ -6,7 +6,6 @@ import re
 import cv2
 import numpy as np
 import pytest
-import torch
 import trimesh
 
 from data_processing.meshes import TriangleMesh, write_mesh
@@ -18,15 +17,7 @@ from engine.summary import summarise
 
 FEW = Draws(points=500, iou_points=500)
 NASTY = "chair/<script>alert(1)</script>&\"'"
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As evaluate.py does: threads of torch only wait for each other here."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def box(height: float) -> TriangleMesh:

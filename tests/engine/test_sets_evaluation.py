@@ -7,7 +7,6 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 
 from data_processing.meshes import TriangleMesh, read_mesh, write_mesh
 from data_processing.point_clouds import PointCloud, write_cloud
@@ -22,15 +21,7 @@ from engine.summary import write_json
 
 FEW = GenerativeSettings(points=512, emd_points=256, normalisation="diagonal", distances=("chamfer", "emd"))
 BOTH = ("generative", "lfd")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As evaluate.py does."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
