@@ -8,6 +8,7 @@ import difflib
 import reprlib
 import types
 import typing
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,8 @@ import pydantic
 import yaml
 
 T = TypeVar("T")
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 18
+MAX_NUMBER = 400  # characters
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)  # ValueError: no UTF-8, or a date such as 2001-99-99
 SHORT = reprlib.Repr()  # of values in errors: aliases can make a small file a huge value
 SHORT.maxlevel, SHORT.maxstring = 2, 200
@@ -38,7 +40,7 @@ def read_yaml(path: Path | str, *, overrides: Sequence[str] = ()) -> dict[str, A
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path}: {path.stat().st_size} bytes is no config (limit {MAX_BYTES})")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = _plain_yaml(path.read_text(encoding="utf-8"))
     except NOT_YAML as error:
         raise ValueError(f"{path}: not a YAML file: {error}") from error
     if not isinstance(data, dict):
@@ -86,9 +88,37 @@ def override(data: dict[str, Any], text: str) -> None:
             raise ValueError(f"--set {text}: {parent} is a value, not a section")
         data = child
     try:
-        data[last] = yaml.safe_load(value)
+        data[last] = _plain_yaml(value)
     except NOT_YAML as error:
         raise ValueError(f"--set {text}: {value!r} is not a YAML value") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data, each key once. Merges of mappings multiply, and numbers by 60 take hours: neither is a config's."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            raise yaml.constructor.ConstructorError(None, None, "'<<' is not supported", node.start_mark)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        if isinstance(node, yaml.MappingNode):
+            counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            for key in (key for key, count in counts.items() if count > 1):
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: Any) -> Any:
+        if len(node.value) > MAX_NUMBER and node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
+            raise yaml.constructor.ConstructorError(None, None, "a number of too many digits", node.start_mark)
+        return super().construct_scalar(node)
+
+
+def _plain_yaml(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _refuse_unknown(schema: Any, data: Any, where: str, prefix: str) -> None:
