@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.ops import feature_sampling_torch
+from engine.ops.fallback import told
 from engine.ops.feature_sampling_cpu import HAS_NUMBA, SampledLinearOnCPU, SampleOnCPU
 from engine.ops.feature_sampling_places import PLACES, Padding, Sampling, places
 from engine.ops.feature_sampling_torch import Interpolation, interpolation_on
@@ -90,7 +91,10 @@ def _check(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor, weight_OF:
 
 def _kernels_serve(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) -> bool:
     on_cpu = all(tensor.device.type == "cpu" for tensor in (points_BN3, *volumes))
-    return HAS_NUMBA and on_cpu and not _wants_gradient(points_BN3) and not torch.compiler.is_compiling()
+    served = on_cpu and not _wants_gradient(points_BN3) and not torch.compiler.is_compiling()
+    if served and not HAS_NUMBA:
+        told("feature sampling", "numba is not installed")
+    return served and HAS_NUMBA
 
 
 def _interpolation(points_BN3: torch.Tensor) -> Interpolation:

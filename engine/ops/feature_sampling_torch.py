@@ -7,12 +7,12 @@ one is at hand.
 import functools
 import importlib.util
 import subprocess
-import warnings
 from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 
+from engine.ops.fallback import told
 from engine.ops.feature_sampling_places import (
     PLACES,
     Sampling,
@@ -25,6 +25,7 @@ from engine.ops.feature_sampling_places import (
 
 # (rows (V, C), coordinates (M, 3), resolution) to (M, C)
 Interpolation = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+SAMPLING = "feature sampling"
 
 
 def sample(
@@ -113,13 +114,15 @@ def interpolation_on(device: torch.device, *, wants_points: bool) -> Interpolati
 def triton_agrees(device: torch.device) -> bool:
     """Whether Triton is there and its kernels' values and gradients equal those of `interpolate`; asked once a device.
 
-    A warning says why they are not used, unless Triton is simply absent.
+    A warning says why they are not used.
     """
     if importlib.util.find_spec("triton") is None:
+        told(SAMPLING, f"no Triton for {device}")
         return False
     try:
         from triton.errors import TritonError
-    except ImportError:  # a Triton too old for our kernels
+    except ImportError:
+        told(SAMPLING, "this Triton is too old")
         return False
     try:
         worst = _worst_difference(device)
@@ -132,11 +135,10 @@ def triton_agrees(device: torch.device) -> bool:
         TypeError,
         AttributeError,
     ) as e:
-        warnings.warn(f"feature sampling: Triton fails on {device} ({e}); torch operators run instead", stacklevel=2)
+        told(SAMPLING, f"Triton fails on {device} ({e})")
         return False
     if worst > 1e-5:
-        reason = f"differs by {worst:.1e} on {device}"
-        warnings.warn(f"feature sampling: Triton {reason}; torch operators run instead", stacklevel=2)
+        told(SAMPLING, f"Triton differs by {worst:.1e} on {device}")
     return worst <= 1e-5
 
 

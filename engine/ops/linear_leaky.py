@@ -8,6 +8,8 @@ twin runs. Equal to the plain formulation up to the order of float32 sums.
 import torch
 import torch.nn.functional as F
 
+from engine.ops.fallback import told
+
 
 def linear_leaky(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, slope: float) -> torch.Tensor:
     """leaky_relu(x W^T + b): x (..., I), weight (O, I), bias (O,) to (..., O). Follows autocast.
@@ -40,7 +42,10 @@ def product(a_NI: torch.Tensor, b_OI: torch.Tensor, bias_O: torch.Tensor | None 
 
 def _fused(x: torch.Tensor) -> bool:
     known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and x.numel() > 0
-    return known and HAS_ONEDNN and not torch.compiler.is_compiling()
+    served = known and not torch.compiler.is_compiling()
+    if served and not HAS_ONEDNN:
+        told("linear layers", "this torch has no fused oneDNN layer")
+    return served and HAS_ONEDNN
 
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
