@@ -12,6 +12,7 @@ import torch
 from data_processing.files import replacing
 
 FORMAT = 1
+SHOWN = 100  # characters of a name
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
@@ -43,13 +44,43 @@ def load_tensors(path: Path, *, device: torch.device | str = "cpu") -> Any:
     except OSError as error:
         raise OSError(f"{path} cannot be opened: {error}") from error
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        _refuse_packed(path)
+        content = torch.load(path, map_location=device, weights_only=True)
+        _refuse_hollow(content)
+        return content
     except Exception as error:
         kind = "not only tensors and plain data" if _is_archive(path) else "cut short or corrupt"
         raise ValueError(
             f"{path}: cannot be read as a torch checkpoint ({kind}; {path.stat().st_size} bytes): "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
+
+
+def _refuse_packed(path: Path) -> None:
+    """Torch stores its records as they are; packed or overlapping ones would unpack to any size."""
+    if _is_archive(path):
+        with zipfile.ZipFile(path) as archive:
+            declared = sum(member.file_size for member in archive.infolist())
+        if declared > path.stat().st_size:
+            raise ValueError(f"declares {declared:,} bytes of records: torch does not pack them")
+
+
+def _refuse_hollow(content: Any) -> None:
+    """Tensors that declare more numbers than they hold, wherever they are: a copy of one would take any memory."""
+    waiting, seen = [("it", content)], set[int]()
+    while waiting:
+        name, one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, Mapping):
+            waiting += [(str(key)[:SHOWN], value) for key, value in one.items()]
+        elif isinstance(one, list | tuple | set):
+            waiting += [(name, value) for value in one]
+        elif isinstance(one, torch.Tensor):
+            held = one.layout is torch.strided and one.device.type != "meta" and not one.is_quantized
+            if not held or one.untyped_storage().nbytes() < one.numel() * one.element_size():
+                raise ValueError(f"{name} declares {tuple(one.shape)} but does not hold as many numbers")
 
 
 def _is_archive(path: Path) -> bool:
