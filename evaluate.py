@@ -4,18 +4,22 @@ Or any two folders: `python evaluate.py --pred DIR --gt DIR`. Writes JSON and CS
 `--protocol masks` compares NIfTI masks on the grid of their scan, in millimetres. `--run runs/NAME --samples`, or
 `--pred DIR --gt DIR --protocol generative lfd`, judge a set of shapes against another, whatever their names.
 `--run runs/ORGAN --calibrate` lets clean masks that the run never saw say what is usual, for analyse.py.
+Under torchrun the ranks share the shapes out; stopped, it goes on, with any number of ranks.
 """
 
 import argparse
+import functools
 import sys
 
 import torch
 
 from data_processing.commandline import DONE, SOME_FAILED, run, say
 from engine import sets_summary
-from engine.distributed import resolve_device
-from engine.evaluation import Draws, evaluate_pairs
+from engine.distributed import Group, resolve_device, session
+from engine.evaluation import Draws, by_protocol, each_pair
+from engine.evaluation_journal import Notes, rows_of_ranks
 from engine.evaluation_options import generative_settings, pairs_of, read_options, sets_of
+from engine.processes import is_first_alone
 from engine.protocols import find_protocols, protocols_of_sets
 from engine.report import write_report
 from engine.sets_evaluation import Machine, evaluate_sets
@@ -29,22 +33,32 @@ LIGHT_FIELDS = "light-fields"  # descriptors, kept in the folder of the results
 def main() -> int:
     options = read_options(sys.argv[1:], __doc__)
     if options.calibrate:
+        if not is_first_alone("calibration"):
+            return DONE
         device = resolve_device(options.device)
         say(calibrate_run(options.run, data=options.data, split=options.split, device=device).described())
         return DONE
     torch.set_num_threads(1)  # the operators are small: more processes pay, more threads do not
-    return judge(options) if options.samples else compare(options)
+    if options.samples:
+        return judge(options) if is_first_alone("judging sets of shapes") else DONE
+    with session("cpu") as group:
+        return compare(options, group)
 
 
-def compare(options: argparse.Namespace) -> int:
+def compare(options: argparse.Namespace, group: Group) -> int:
     """Every shape with its own ground truth."""
     protocols = find_protocols(options.protocol, tolerance=options.tolerance)
     draws = Draws(seed=options.seed, points=options.points, iou_points=options.iou_points)
     what = pairs_of(options)
     out = options.out or what.out
     out.mkdir(parents=True, exist_ok=True)  # fails now rather than after the work
-    rows = evaluate_pairs(what.pairs, protocols, draws, workers=options.workers, light_fields=out / LIGHT_FIELDS)
-    evaluations = []
+    notes = Notes(out, what, protocols, draws)
+    with_options = {"workers": options.workers, "light_fields": out / LIGHT_FIELDS, "progress": group.is_first}
+    each = functools.partial(each_pair, protocols=protocols, draws=draws, **with_options)
+    found = rows_of_ranks(what.pairs, each, notes, group)
+    if not group.is_first:
+        return DONE
+    rows, evaluations = by_protocol(found, protocols), []
     for protocol in protocols:
         evaluation = summarise(rows[protocol.name], protocol, draws, split=what.split, about=what.about)
         write_json(what.result_file(out, protocol.name, ".json"), evaluation)
@@ -53,6 +67,7 @@ def compare(options: argparse.Namespace) -> int:
         evaluations.append(evaluation)
     report = out / what.report
     write_report(report, evaluations, what.pairs, title=what.title, up=options.up, pictures=options.pictures)
+    notes.remove()
     say(f"report: {report}")
     return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
 

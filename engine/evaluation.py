@@ -6,7 +6,7 @@ whatever the number of processes: every draw is keyed by seed, shape and purpose
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from data_processing import seeds
 from data_processing.coordinates import transform_points
+from data_processing.files import WriteError
 from data_processing.meshes import TriangleMesh, is_watertight, read_mesh, sample_surface
 from data_processing.occupancy import inside_points
 from data_processing.structure_crops import Crop, mask_crop
@@ -68,10 +69,28 @@ def evaluate_pairs(
     `workers`: processes; 0 takes as many as there are cores, but none for a few shapes. `light_fields`: folder in which
     light field descriptors are kept; None keeps none.
     """
+    options: dict[str, Any] = {"workers": workers, "light_fields": light_fields, "progress": progress}
+    return by_protocol(list(each_pair(pairs, protocols, draws, **options)), protocols)
+
+
+def each_pair(
+    pairs: Sequence[Pair],
+    protocols: Sequence[AnyProtocol],
+    draws: Draws,
+    *,
+    workers: int = 0,
+    light_fields: Path | None = None,
+    progress: bool = True,
+) -> Generator[list[Row]]:
+    """The rows of one shape after the other, in the order of the pairs; of each one for each protocol."""
     work = functools.partial(evaluate_pair, protocols=protocols, draws=draws, light_fields=light_fields)
     rows = in_order(work, pairs, workers=workers)
-    rows_of_shapes = list(tqdm(rows, total=len(pairs), desc="evaluate", unit="shape", disable=not progress))
-    return {protocol.name: [shape[number] for shape in rows_of_shapes] for number, protocol in enumerate(protocols)}
+    yield from tqdm(rows, total=len(pairs), desc="evaluate", unit="shape", disable=not progress)
+
+
+def by_protocol(rows: Sequence[list[Row]], protocols: Sequence[AnyProtocol]) -> dict[str, list[Row]]:
+    """Rows of shapes, turned into rows of protocols."""
+    return {protocol.name: [shape[number] for shape in rows] for number, protocol in enumerate(protocols)}
 
 
 def evaluate_pair(
@@ -128,6 +147,8 @@ def _evaluate_surfaces(
                 values["watertight"] = watertight
             done = {"name": pair.name, "category": pair.category, "status": "done", "reason": ""}
             rows.append(done | values | {"ground_truth": truth.kind})
+        except WriteError:
+            raise
         except (ValueError, OSError) as error:
             rows.append(failed_row(pair, str(error)))
     return rows

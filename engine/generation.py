@@ -1,9 +1,8 @@
 """Meshes out of a trained model: one shape after the other, each written whole or not at all, a row for every one."""
 
 import json
-import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from engine.contract import Model
 from engine.distributed import Group
 from engine.extraction import extract
 from engine.fitting import fitted_code
+from engine.journal import Journal, Line, latest
 from engine.lattice import Field
 from engine.run_dir import journal_file, journal_files, manifest_file, mesh_in
 
@@ -93,18 +93,15 @@ def generate(
     if batch_points < 1:
         raise ValueError(f"expected at least one point in a batch, got {batch_points}")
     folder.mkdir(parents=True, exist_ok=True)
-    done = _done_before(folder, settings)
     job = _Job(model, folder, settings, batch_points, group.device)
     rows = []
-    with open(journal_file(folder, group.rank), "a", encoding="utf-8") as journal:
-        journal.write("\n")  # a kill may have cut the last line
+    with Journal(journal_file(folder, group.rank), journal_files(folder)) as journal:
+        done, made_with = _done_before(journal.before, folder, settings), asdict(settings)
         for item in tqdm(items, unit="shape", disable=not group.is_first):
             row = done.get(item.name)
             if row is None or row.get("origin") != _origin_of(item):
                 row = _attempt(job, item)
-                journal.write(json.dumps({**row, "settings": asdict(settings)}) + "\n")
-                journal.flush()
-                os.fsync(journal.fileno())
+                journal.add({**row, "settings": made_with})
             rows.append(row)
     group.wait()
     if group.is_first:
@@ -117,8 +114,8 @@ def write_manifest(
     folder: Path, settings: Settings, header: dict[str, Any], *, only: Collection[str] | None = None
 ) -> None:
     """manifest.json out of the journals of all ranks: the last row of each shape, sorted by name."""
-    rows = {name: row for name, (row, made_with) in _journal(folder).items() if made_with == asdict(settings)}
-    shapes = [rows[name] for name in sorted(rows) if only is None or name in only]
+    rows, chosen = _made_with(latest(journal_files(folder)), settings), None if only is None else set(only)
+    shapes = [rows[name] for name in sorted(rows) if chosen is None or name in chosen]
     content = {**header, **asdict(settings), "shapes": shapes}
     write_text(manifest_file(folder), json.dumps(content, indent=1) + "\n")
 
@@ -241,27 +238,24 @@ def _write_mask(job: _Job, item: Item, observed: Observed, scan: ScanGrid, field
     return file.relative_to(job.folder).as_posix()
 
 
-def _done_before(folder: Path, settings: Settings) -> dict[str, dict[str, Any]]:
+def _done_before(lines: dict[str, Line], folder: Path, settings: Settings) -> dict[str, Line]:
     """Rows of shapes whose mesh is there, made with the same settings. Failed ones are tried again."""
+    rows = _made_with(lines, settings)
+    return {name: row for name, row in rows.items() if row["status"] == "done" and _files_are_there(row, folder)}
+
+
+def _made_with(lines: dict[str, Line], settings: Settings) -> dict[str, Line]:
+    """Rows of a journal made with some settings, without what only the journal needs."""
+    wanted = asdict(settings)
     return {
-        name: row
-        for name, (row, made_with) in _journal(folder).items()
-        if made_with == asdict(settings) and row["status"] == "done" and _files_are_there(row, folder)
+        name: {key: value for key, value in line.items() if key not in ("settings", "start")}
+        for name, line in lines.items()
+        if line.get("settings") == wanted and "status" in line
     }
 
 
 def _files_are_there(row: dict[str, Any], folder: Path) -> bool:
     return all((folder / row[key]).is_file() for key in ("file", "input_file", "mask_file") if key in row)
-
-
-def _journal(folder: Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """The last row of each shape, with the settings it was made with; a line cut by a kill is left out."""
-    found = {}
-    for file in journal_files(folder):
-        for row in _lines(file):
-            made_with = row.pop("settings")
-            found[row["name"]] = (row, made_with)
-    return found
 
 
 def _origin_of(item: Item) -> str | None:
@@ -270,13 +264,3 @@ def _origin_of(item: Item) -> str | None:
         return item.origin()
     except ValueError:
         return None
-
-
-def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # cut by a kill: that shape is made again
-        if isinstance(row, dict) and {"name", "status", "settings"} <= set(row):
-            yield row

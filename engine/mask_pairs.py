@@ -14,7 +14,7 @@ from data_processing.storage import ShapeSet, open_shapes
 from data_processing.structure_crops import Crop, mask_crop
 from data_processing.structures import LabelSettings, part_of_name
 from engine.config import read_run_config
-from engine.pairs import Comparison, Pair, beside, files_by_name, opened
+from engine.pairs import Comparison, Pair, beside, files_by_name, files_of_set, opened
 from engine.run_dir import RunDir, mesh_in
 
 REPORT = "report-masks.html"  # beside that of the meshes
@@ -36,6 +36,10 @@ class StoredMask:
         settings = label_settings(shapes)
         return read_crop(source, part_of_name(shapes.names[self.index], settings).key, settings)
 
+    def files(self) -> list[Path]:
+        source = opened(self.shapes).source(self.index)
+        return [*files_of_set(self.shapes), *([source] if source else [])]
+
 
 @dataclass(frozen=True)
 class FileMask:
@@ -45,6 +49,9 @@ class FileMask:
 
     def load(self) -> Crop:
         return mask_crop(self.path)
+
+    def files(self) -> list[Path]:
+        return [self.path]
 
 
 def run_masks_to_compare(path: Path, split: str, *, truth_folder: Path | None, data: Path | None) -> Comparison:

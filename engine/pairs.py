@@ -15,7 +15,8 @@ from data_processing.dataset import all_members
 from data_processing.files import is_temporary
 from data_processing.meshes import MESH_SUFFIXES
 from data_processing.occupancy import InsideSettings
-from data_processing.storage import ShapeSet, open_shapes
+from data_processing.published_hdf5 import published_files
+from data_processing.storage import INDEX_FILE, ShapeSet, open_shapes
 from data_processing.voxels import voxel_suffix
 from engine.config import read_run_config
 from engine.ground_truth import TRUTH_SUFFIXES, GroundTruth, read_ground_truth, truth_of_shape
@@ -37,6 +38,10 @@ class StoredTruth:
         shapes = opened(self.shapes)
         return truth_of_shape(shapes, self.index, against=self.against, settings=inside_settings(shapes))
 
+    def files(self) -> list[Path]:
+        source = opened(self.shapes).source(self.index) if self.against == "source" else None
+        return [*files_of_set(self.shapes), *([source] if source else [])]
+
 
 @dataclass(frozen=True)
 class FileTruth:
@@ -47,12 +52,18 @@ class FileTruth:
     def load(self) -> GroundTruth:
         return read_ground_truth(self.path)
 
+    def files(self) -> list[Path]:
+        return [self.path]
+
 
 class Truth(Protocol):
     """Where a ground truth is to be had: small enough to send to another process."""
 
     def load(self) -> Any:
         """A `GroundTruth`, or the crop of a mask. Raises ValueError or OSError."""
+
+    def files(self) -> list[Path]:
+        """What it is read from: when these are as they were, so is the ground truth."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +217,13 @@ def inside_settings(shapes: ShapeSet) -> InsideSettings:
 def opened(path: Path) -> ShapeSet:
     """A data set, opened once in each process."""
     return open_shapes(path)
+
+
+@functools.lru_cache(maxsize=2)
+def files_of_set(path: Path) -> tuple[Path, ...]:
+    """Files that are written anew when a data set is: its index, or the published files themselves."""
+    index = path / INDEX_FILE
+    return (index,) if index.is_file() else tuple(published_files(path).values())
 
 
 def _with_truth(pair: Pair, truths: dict[str, Path], folder: Path | None) -> Pair:

@@ -5,9 +5,27 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol, TypeVar
 
+from data_processing.commandline import say
 from data_processing.workers import worker_pool
 
 SHAPES_OF_A_WORKER = 16  # a process pays for its start when it has more to do than this
+
+
+def own_cores() -> int:
+    """Cores that this process may use, shared with the other ranks of torchrun on this machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
+def is_first_alone(what: str) -> bool:
+    """Whether this process does what is not shared among ranks; the first says so, and the others have nothing to do.
+
+    The others may leave: nobody waits for anybody.
+    """
+    size, rank = (int(os.environ.get(key, default)) for key, default in (("WORLD_SIZE", 1), ("RANK", 0)))
+    if size > 1 and rank == 0:
+        say(f"{what} is not shared: the first of {size} processes does it alone")
+    return rank == 0
 
 
 class Named(Protocol):
@@ -27,7 +45,7 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item], *, workers: 
     `workers`: processes; 0 takes as many as there are cores, but none for a few shapes. Raises OSError when a process
     dies.
     """
-    count = min(workers or min(os.cpu_count() or 1, len(items) // SHAPES_OF_A_WORKER), len(items))
+    count = min(workers or min(own_cores(), len(items) // SHAPES_OF_A_WORKER), len(items))
     if count <= 1:
         yield from map(work, items)
         return

@@ -18,7 +18,18 @@ from data_processing.meshes import MESH_SUFFIXES
 from data_processing.storage import ShapeSet
 from engine.config import read_run_config
 from engine.ground_truth import TRUTH_SUFFIXES, GroundTruth, MeshTruth, truth_of_shape
-from engine.pairs import SAMPLES, FileTruth, Truth, beside, entries_in, files_by_name, made_with, opened, read_manifest
+from engine.pairs import (
+    SAMPLES,
+    FileTruth,
+    StoredTruth,
+    Truth,
+    beside,
+    entries_in,
+    files_by_name,
+    made_with,
+    opened,
+    read_manifest,
+)
 from engine.run_dir import RunDir, manifest_file
 
 MOST_TRAINING_SHAPES = 5000
@@ -36,6 +47,9 @@ class CubeTruth:
         shapes = opened(self.shapes)
         truth = truth_of_shape(shapes, self.index, against=self.against)
         return MeshTruth(truth.solid().transformed(np.linalg.inv(shapes.to_world(self.index))))
+
+    def files(self) -> list[Path]:
+        return StoredTruth(self.shapes, self.index, self.against).files()
 
 
 @dataclass(frozen=True)

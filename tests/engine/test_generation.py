@@ -183,6 +183,20 @@ def test_two_processes_make_the_meshes_of_one(octahedra: RunDir, tmp_path: Path,
     assert len(list(two.glob(".journal-*"))) == 2 and len(made) == 3  # each shape by one of them
 
 
+def test_what_another_rank_failed_at_before_is_mended(octahedra: RunDir, run_command):
+    """Three ranks were killed, one goes on: its lines count, though those of rank 2 are read after them."""
+    run_command(octahedra, "--split", "test", *QUICK)
+    folder = octahedra.meshes("test")
+    before, journal = rows(folder), folder / ".journal-0.jsonl"
+    failed = [
+        {**json.loads(line), "status": "failed", "reason": "memory"} for line in journal.read_text().split("\n")[1:4]
+    ]
+    (folder / ".journal-2.jsonl").write_text("".join(json.dumps(line) + "\n" for line in failed))
+    journal.unlink()
+    run_command(octahedra, "--split", "test", *QUICK)
+    assert [row["status"] for row in rows(folder).values()] == ["done"] * 3 and list(rows(folder)) == list(before)
+
+
 def test_the_users_mesh_comes_out_in_its_own_frame(echo: RunDir, tmp_path: Path, run_command):
     """An off-centre box with three different sides, far from the origin: an axis swap or a lost shift cannot hide."""
     file = write_box(tmp_path / "my.box.ply")

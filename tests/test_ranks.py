@@ -1,0 +1,112 @@
+"""torchrun with any number of ranks: what one process makes, byte for byte, also after all of it was killed at work.
+
+Each command once in one process; then started with three ranks, killed -9 in mid-work with all its processes, and
+finished by two. Training is in tests/engine/test_training.py.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_processing.config import to_yaml
+from data_processing.prepare import DataConfig
+from engine.run_dir import RunDir
+from tests.data_processing.box_folders import contents, write_boxes
+from tests.engine.ready_runs import make_run
+from tests.outliers.analysed import brain_values, fingerprint, make_network, write_scan
+from tests.small_sets import write_published
+from tests.torchrun import killed_torchrun, torchrun
+
+pytestmark = pytest.mark.slow
+
+
+def in_both_ways(command: list[object], out: str, folder: Path, sign: Callable[[Path], bool], status: int = 0) -> None:
+    """Fill folder/one in one process, and folder/many by three ranks that are killed and two that finish.
+
+    `out`: the option that names the folder. torchrun ends with 1 where the command does not end with 0.
+    """
+    words = list(map(str, command))
+    torchrun(*words, *out.format(folder / "one").split(), processes=1, statuses=(min(status, 1),))
+    many = [*words, *out.format(folder / "many").split()]
+    assert killed_torchrun(*many, processes=3, sign=lambda: sign(folder / "many")), "done before it could be killed"
+    torchrun(*many, processes=2, statuses=(min(status, 1),))
+
+
+def test_preparation(tmp_path: Path):
+    write_boxes(tmp_path / "raw", chairs=9, tables=5)
+    (tmp_path / "raw" / "chair" / "broken.ply").write_text("no mesh")  # and so the status is not 0
+    file = tmp_path / "boxes.yaml"
+    file.write_text(to_yaml(DataConfig(name="boxes", input=tmp_path / "raw", shard_size=2, workers=1)))
+    command: list[object] = ["-m", "data_processing", "--config", file]
+    in_both_ways(command, "--set output={}", tmp_path, lambda out: any(out.glob("shards/0*.h5")), status=2)
+    one, many = contents(tmp_path / "one"), contents(tmp_path / "many")
+    assert one.keys() == many.keys() and sum(name.endswith(".h5") for name in one) == 8
+    for name in one:
+        if name in ("dataset.json", "report.json"):
+            assert plain(one[name]) == plain(many[name])
+        else:
+            assert one[name] == many[name], name
+    assert not list((tmp_path / "many").rglob(".partial-*")) and not (tmp_path / "many" / "parts").exists()
+
+
+def plain(text: bytes) -> dict[str, Any]:
+    """Without where it lies."""
+    data = json.loads(text)
+    del data["settings"]["output"]
+    return data
+
+
+def test_generation_and_evaluation(tmp_path: Path):
+    data = write_published(tmp_path, train=1, test=9)
+    run = make_run(data, tmp_path / "runs")
+    made = ["--run", run.path, "--split", "test", "--device", "cpu"]
+    in_both_ways(
+        ["generate.py", *made, "--resolution", 128],
+        "--out {}",
+        tmp_path / "meshes",
+        lambda out: any(out.glob("boxes/*.ply")),
+    )
+    one, many = tmp_path / "meshes" / "one", tmp_path / "meshes" / "many"
+    assert fingerprint(one / "boxes") == fingerprint(many / "boxes") and len(fingerprint(one / "boxes")) == 9
+    assert untimed(one / "manifest.json", "shapes") == untimed(many / "manifest.json", "shapes")
+    evaluate_in_both_ways(run, one, tmp_path / "tables")
+
+
+def evaluate_in_both_ways(run: RunDir, meshes: Path, folder: Path) -> None:
+    run.meshes("test").parent.mkdir(parents=True)
+    run.meshes("test").symlink_to(meshes)
+    command: list[object] = ["evaluate.py", "--run", run.path, "--split", "test", "--against", "voxels"]
+    command += ["--protocol", "imnet", "--pictures", 3]
+    in_both_ways(command, "--out {}", folder, at_work)
+    one, many = fingerprint(folder / "one"), fingerprint(folder / "many")
+    assert one == many and {"test-imnet.csv", "test-imnet.json", "report.html"} <= one.keys()
+    assert not list((folder / "many").glob(".rows-*"))
+
+
+def at_work(out: Path) -> bool:
+    """Some shapes are evaluated."""
+    return sum(file.read_text().count("\n") > 2 for file in out.glob(".rows-*")) > 1
+
+
+def test_analysis(tmp_path: Path):
+    run = make_network(tmp_path / "runs")
+    values, affine = brain_values()
+    for number in range(6):
+        write_scan(tmp_path / "scans" / f"{number}.nii.gz", values, affine)
+    command: list[object] = ["analyse.py", "--models", run.path, "--input", tmp_path / "scans", "--device", "cpu"]
+    in_both_ways([*command, "--resume"], "--out {}", tmp_path, lambda out: any(out.glob("masks/*/*.nii.gz")))
+    one, many = tmp_path / "one", tmp_path / "many"
+    for kept in ("masks", "pictures"):
+        assert fingerprint(one / kept) == fingerprint(many / kept) and fingerprint(one / kept)
+    rows = untimed(one / "results.json", "rows")["rows"]
+    assert rows == untimed(many / "results.json", "rows")["rows"] and len(rows) == 12
+
+
+def untimed(file: Path, key: str) -> dict[str, Any]:
+    """A table without the seconds that its rows took."""
+    data = json.loads(file.read_text())
+    data[key] = [{**row, "seconds": None} for row in data[key]]
+    return data
