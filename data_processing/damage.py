@@ -133,8 +133,7 @@ def _add_ball(masks_BRRR: torch.Tensor, strength_B: torch.Tensor, keys_B: torch.
     outwards_B3 = outwards_B3 / _dot(outwards_B3, outwards_B3).sqrt().clamp(min=1e-6)[:, None]
     radius_B = strength_B * edge_B
     away_B = radius_B * AWAY * uniforms(derived(keys_B, "away"), 1)[:, 0]
-    there_B111 = masks_BRRR.amax((1, 2, 3), keepdim=True)
-    return masks_BRRR | (_balls(masks_BRRR, place_B3 + outwards_B3 * away_B[:, None], radius_B) * there_B111)
+    return masks_BRRR | _balls(masks_BRRR, place_B3 + outwards_B3 * away_B[:, None], radius_B)
 
 
 def _bite(masks_BRRR: torch.Tensor, strength_B: torch.Tensor, keys_B: torch.Tensor) -> torch.Tensor:

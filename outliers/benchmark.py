@@ -33,6 +33,7 @@ from outliers.cube_masks import stored_mask
 from outliers.fitting import MAX_FITTED, TRAIN, evenly, frame_around, members, subject
 from outliers.folder_masks import folder_masks
 from outliers.scores import Measured, fit_scorer
+from outliers.seen_kinds import seen_kinds
 from outliers.shape_space import Frame
 
 
@@ -79,7 +80,8 @@ def main() -> int:
         cases += kept_cases(out / "cases", shape.name, {**key, "families": families, "mask": digest}, make)
     detectors = fit_detectors([case.measured for case in cases if case.family == TRAIN], frame)
     cases = [case for case in cases if case.family != TRAIN]
-    benchmark = Benchmark(cases, detectors, seeds=arguments.seeds, fpr=arguments.fpr)
+    seen = seen_kinds(loaded.config.data.input)
+    benchmark = Benchmark(cases, detectors, seeds=arguments.seeds, fpr=arguments.fpr, seen=seen)
     about = {"run": str(place.path), "model_hash": loaded.model_hash, "step": loaded.step, "draw": arguments.draw}
     results = tables(benchmark, about=about)
     say(write_tables(results, out))

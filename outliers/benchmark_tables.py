@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from outliers.shape_space import Frame
 
 Array = NDArray[np.float64]
 OURS, PLAIN = "ours", "ours_without_prior"
+UNSEEN = "macro_unseen"  # over families that nothing in training resembled
 COLUMNS = ("table", "family", "severity", "detector", "value", "low", "high", "n")
 
 
@@ -57,6 +58,7 @@ class Benchmark:
     detectors: Detectors
     seeds: int = 20
     fpr: float = 0.05
+    seen: dict[str, tuple[str, ...]] = field(default_factory=dict)  # what training had that resembles a family
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def tables(benchmark: Benchmark, *, about: dict[str, Any]) -> dict[str, Any]:
     groups = {kind: _where(cases, *kind) for kind in kinds}
     clean = _where(cases, CLEAN, CLEAN)
     rows = [
-        *auroc_rows(scores, patients, groups, clean),
+        *auroc_rows(scores, patients, groups, clean, benchmark.seen),
         *flag_rows(scores, patients, groups, clean, benchmark),
         *truth_rows(cases, patients, groups, clean),
     ]
@@ -90,6 +92,7 @@ def tables(benchmark: Benchmark, *, about: dict[str, Any]) -> dict[str, Any]:
         "clean": len(clean),
         "fpr": benchmark.fpr,
         "seeds": benchmark.seeds,
+        "seen_in_training": {family: list(kinds) for family, kinds in benchmark.seen.items() if kinds},
         "unmatched": [
             f"{c.name} {c.family} {c.severity}" for c in cases if c.family in MATCHED and not c.truth["matched"]
         ],
@@ -102,8 +105,9 @@ def auroc_rows(
     patients: NDArray[np.int64],
     groups: dict[tuple[str, str], NDArray[np.int64]],
     clean: NDArray[np.int64],
+    seen: dict[str, tuple[str, ...]],
 ) -> list[Row]:
-    """AUROC of each family and severity, and the mean over the matched families."""
+    """AUROC of each family and severity, and the mean over the matched families; and over those `seen` has none of."""
     rows = []
     for detector, values in scores.items():
         below = (values[clean], patients[clean])
@@ -112,10 +116,12 @@ def auroc_rows(
             estimate = mean_auroc([part], below, key=f"{family} {severity}")
             rows.append(Row("auroc", family, severity, detector, estimate, len(part[0])))
         for severity in TARGETS:
-            matched = [parts[family, severity] for family in MATCHED if (family, severity) in parts]
-            if matched:
-                estimate = mean_auroc(matched, below, key=f"macro {severity}")
-                rows.append(Row("auroc", "macro", severity, detector, estimate, sum(len(p[0]) for p in matched)))
+            unseen = [family for family in MATCHED if not seen.get(family)]
+            for name, families in (("macro", MATCHED), (UNSEEN, unseen)):
+                matched = [parts[family, severity] for family in families if (family, severity) in parts]
+                if matched:
+                    estimate = mean_auroc(matched, below, key=f"{name} {severity}")
+                    rows.append(Row("auroc", name, severity, detector, estimate, sum(len(p[0]) for p in matched)))
     return rows
 
 
@@ -255,15 +261,16 @@ def as_markdown(results: dict[str, Any]) -> str:
         cells += [_short(by.get(("flagged", *kind, detector))) for kind in flags]
         lines.append(f"| {detector} | " + " | ".join(cells) + " |")
     heads = [f"{severity} {what}" for severity in TARGETS for what in ("AUROC", "flagged", "Dice gain", "AP", "chance")]
-    lines += ["", *_table_head(["family", *heads])]
-    for family in ["macro", *FAMILIES]:
-        cells = []
+    lines += ["", *_table_head(["family", "seen in training", *heads])]
+    for family in ["macro", UNSEEN, *FAMILIES]:
+        cells = [", ".join(results["seen_in_training"].get(family, ()))]
         for severity in TARGETS:
             cells.append(str(by.get(("auroc", family, severity, OURS), "")))
             cells.append(_short(by.get(("flagged", family, severity, OURS))))
+            cells.append(_short(by.get(("dice_gain", family, severity, "prior")), "+.3f"))
             cells += [
                 _short(by.get((table, family, severity, "prior")))
-                for table in ("dice_gain", "average_precision", "chance_precision")
+                for table in ("average_precision", "chance_precision")
             ]
         lines.append(f"| {family} | " + " | ".join(cells) + " |")
     ceiling = by["dice_ceiling", CLEAN, CLEAN, "prior"]
@@ -278,8 +285,8 @@ def _table_head(names: Sequence[str]) -> list[str]:
     return ["| " + " | ".join(names) + " |", "|---|" + "---:|" * (len(names) - 1)]
 
 
-def _short(estimate: Estimate | None) -> str:
-    return "" if estimate is None or not np.isfinite(estimate.value) else f"{estimate.value:.2f}"
+def _short(estimate: Estimate | None, form: str = ".2f") -> str:
+    return "" if estimate is None or not np.isfinite(estimate.value) else f"{estimate.value:{form}}"
 
 
 def _finite(row: Sequence[Any]) -> list[Any]:

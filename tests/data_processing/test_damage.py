@@ -159,6 +159,7 @@ def test_no_share_means_the_old_masks_and_a_section_of_deform_may_damage_first()
     off = dataclasses.replace(noise, damage=dataclasses.replace(ALL, share=0.0))
     assert torch.equal(deform(masks, off, keys), deform(masks, noise, keys))
     both = deform(masks, dataclasses.replace(noise, damage=ALL), keys)
+    assert torch.equal(deform(masks[5:6], dataclasses.replace(noise, damage=ALL), keys[5:6])[0], both[5])
     alone = deform(masks, DeformSection(modes=("none",), damage=ALL), keys)
     assert (sizes(alone ^ masks) > 0).all() and (sizes(both ^ alone) > 0).any()
 
@@ -166,9 +167,11 @@ def test_no_share_means_the_old_masks_and_a_section_of_deform_may_damage_first()
 def test_a_key_means_one_mask_in_any_batch_and_another_key_another():
     masks, keys = boxes(12), keys_of(range(12))
     masks[3] = masks[3].roll(9, 0)  # boxes of the batch and of the shape differ
-    whole = damage(masks, ALL, keys)
+    whole, rough = damage(masks, ALL, keys), damage(masks, only("rough", 2.0), keys)
     for number in (0, 3, 7):
-        assert torch.equal(damage(masks[number : number + 1], ALL, keys[number : number + 1])[0], whole[number])
+        alone, key = masks[number : number + 1], keys[number : number + 1]
+        assert torch.equal(damage(alone, ALL, key)[0], whole[number])
+        assert torch.equal(damage(alone, only("rough", 2.0), key)[0], rough[number])
     assert torch.equal(damage(masks.flip(0), ALL, keys.flip(0)).flip(0), whole)
     other = damage(masks, ALL, keys_of(range(100, 112)))
     assert all(not torch.equal(a, b) for a, b in zip(whole, other, strict=True))

@@ -31,6 +31,8 @@ def test_it_writes_every_table(brain_run, tmp_path, monkeypatch, capsys):
     for detector in ("volume", "mahalanobis", "pca", "ours", "ours_without_prior", "ours:prior"):
         assert 0 <= rows["auroc", "macro", "mild", detector]["value"] <= 1
     assert rows["auroc", "missing_slices", "moderate", "ours"]["value"] == 1
+    macro, unseen = (rows["auroc", name, "mild", "ours"]["value"] for name in ("macro", "macro_unseen"))
+    assert unseen == macro  # this run was trained on no damage
     assert 0.7 < rows["dice_ceiling", CLEAN, CLEAN, "prior"]["value"] < 1
     assert rows["average_precision", "island", "moderate", "prior"]["n"] == 3
     with open(tmp_path / "benchmark.csv") as file:
