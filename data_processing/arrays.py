@@ -44,7 +44,7 @@ def npy_header(handle: IO[bytes], where: str) -> Header:
     try:
         shape, _, dtype = read(text)
     except (ValueError, LookupError, TypeError, SyntaxError, RecursionError, tokenize.TokenError) as error:
-        raise ValueError(f"{where}: expected a .npy array of plain numbers, got {error}") from error
+        raise ValueError(f"{where}: expected a .npy array of plain numbers, got {str(error)[:200]}") from error
     if min(shape, default=0) < 0:
         raise ValueError(f"{where}: declares the shape {shape}")
     return shape, dtype
@@ -114,6 +114,6 @@ def _sound(path: Path) -> Iterator[None]:
     except (FileNotFoundError, PermissionError):
         raise
     except DAMAGED as error:
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = " ".join(str(error).split())[:500] or type(error).__name__
         said = text if str(path) in text else f"{path}: damaged or of another kind ({text})"
         raise ValueError(said) from error
