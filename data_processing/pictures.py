@@ -19,6 +19,7 @@ from data_processing.files import replacing
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 MAX_PIXELS = 100_000_000
+START_OF_SCAN, MAX_SCANS = b"\xff\xda", 200  # a JPEG of a megabyte may go over a hundred million pixels for hours
 # What Pillow raises on damaged files, as truncation and flipped bytes show.
 DAMAGED = (
     OSError,
@@ -80,6 +81,8 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about odd metadata; sizes are checked here
             with Image.open(path, formats=FORMATS) as image:
+                if image.format in ("JPEG", "MPO") and path.read_bytes().count(START_OF_SCAN) > MAX_SCANS:
+                    raise _RefusedError(f"{path} goes over its pixels more than {MAX_SCANS} times; save it anew")
                 return _decoded(image, path)
     except DAMAGED as error:
         if isinstance(error, _RefusedError | PermissionError):

@@ -75,12 +75,18 @@ def write_cloud(path: Path, cloud: PointCloud) -> None:
 
 def _declares_no_faces(path: Path) -> bool:
     """Whether a PLY header names no element `face` (or `tristrips`) with anything in it."""
+    counts = _ply_counts(path)
+    if counts is None:
+        return False  # the mesh reader says what is wrong
+    return all(counts.get(name, "0") == "0" for name in ("face", "tristrips"))
+
+
+def _ply_counts(path: Path) -> dict[str, str] | None:
+    """How many of each element the header declares; None where it is no PLY."""
     with open(path, "rb") as handle:
         header = handle.read(1 << 16).partition(b"end_header")[0].decode("latin-1")
-    if not header.startswith("ply"):
-        return False  # the mesh reader says what is wrong
-    elements = [line.split() for line in header.splitlines() if line.startswith("element ")]
-    return not any(len(e) == 3 and e[1] in ("face", "tristrips") and e[2] != "0" for e in elements)
+    lines = [line.split() for line in header.splitlines() if line.startswith("element ")]
+    return {words[1]: words[2] for words in lines if len(words) == 3} if header.startswith("ply") else None
 
 
 def _ply_cloud(path: Path) -> PointCloud:
@@ -92,6 +98,9 @@ def _ply_cloud(path: Path) -> PointCloud:
         normals = None
         if all(key in _names(columns) for key in ("nx", "ny", "nz")):
             normals = np.column_stack([np.ravel(columns[key]) for key in ("nx", "ny", "nz")])
+        declared = (_ply_counts(path) or {}).get("vertex", "0")
+        if len(points) != int(declared):
+            raise ValueError(f"holds {len(points)} of the {declared[:40]} points that its header declares")
     except Exception as error:  # the parser raises every kind on a corrupt file; all of them become one
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise ValueError(f"{path}: not a point cloud that can be read ({reason}); export it again") from error
