@@ -1,30 +1,43 @@
 """Writing files so that a kill at any moment leaves the old file or the new one, never half of one."""
 
 import contextlib
+import errno
+import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO, Any
 
 TEMPORARY_PREFIX = ".partial-"
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # file systems without locks: nobody is kept out there
+
+
+class WriteError(OSError):
+    """A file of ours cannot be written: disk full, read-only, or its folder is gone. Not the fault of any shape."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path (same folder, same suffix); on success fsync it and rename it to `path`.
 
-    On an exception the temporary file is removed and `path` stays as it was. A kill leaves a `.partial-*` file behind,
-    which no reader of ours looks at.
+    On an exception the temporary file is removed and `path` stays as it was; WriteError, naming `path`, where writing
+    is what failed. A kill leaves a `.partial-*` file behind, which no reader of ours looks at.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary), *map(str, path.parents)):
+            raise  # something else that failed in the block
+        raise WriteError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -36,3 +49,35 @@ def write_text(path: Path, text: str) -> None:
 def is_temporary(path: Path) -> bool:
     """True for the left-overs of a killed writer, and for hidden files."""
     return path.name.startswith(".")
+
+
+def remove_leftovers(folders: Iterable[Path]) -> None:
+    """Remove what killed writers left in these folders (not below). Nobody may be writing there."""
+    for folder in folders:
+        for file in folder.glob(f"{TEMPORARY_PREFIX}*"):
+            file.unlink(missing_ok=True)
+
+
+def refuse_vanished(handle: IO[Any]) -> None:
+    """WriteError when an opened file is no longer the one at its path: its folder was removed, or a disk is gone."""
+    path = Path(handle.name)
+    try:
+        there, opened = path.stat(), os.fstat(handle.fileno())
+    except OSError as error:
+        raise WriteError(error.errno, "it vanished while it was written to", str(path)) from error
+    if (there.st_dev, there.st_ino) != (opened.st_dev, opened.st_ino):
+        raise WriteError(errno.ESTALE, "it was replaced while it was written to", str(path))
+
+
+@contextlib.contextmanager
+def locked(file: Path, *, what: str) -> Iterator[None]:
+    """Hold a lock that goes with the process, however it ends. ValueError when another process has it."""
+    with open(file, "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"{file.parent}: another {what} is at work there; wait for it, or stop it") from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        yield

@@ -8,7 +8,7 @@ Ranks of a launcher take every world-th shard each; whoever finishes last writes
 """
 
 import contextlib
-import fcntl
+import errno
 import hashlib
 import json
 import os
@@ -24,7 +24,7 @@ from tqdm import tqdm
 from data_processing import preparation_report as report
 from data_processing.commandline import DONE, SOME_FAILED, say
 from data_processing.config import to_plain
-from data_processing.files import TEMPORARY_PREFIX, write_text
+from data_processing.files import WriteError, locked, remove_leftovers, write_text
 from data_processing.prepare import DataConfig, content_settings, digest_of, files_of, layout_of, size_of
 from data_processing.shards import SCHEMA, Layout, Row, ShapeRecord, Shard, write_shard
 from data_processing.sources import Listing, Source, list_sources
@@ -86,16 +86,17 @@ def prepare_folder(config: DataConfig, *, command: str = "", rank: int = 0, worl
     """
     job, listing = _listed(config)
     _check_splits_and_licences(job)
-    with _lock(job.folder, rank):
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with locked(job.folder / f".lock-{rank}", what="preparation"):  # one process a rank
         _open_job(job, command)
         if world == 1:
-            _remove_leftovers(job.folder)
+            remove_leftovers([job.folder, job.folder / SHARDS, job.folder / PARTS])
         states = [_examine(job, shard) for shard in range(rank, job.shard_count, world)]
         _announce(job, listing, states, rank, world)
         if not all(state.packed for state in states):
             (job.folder / INDEX_FILE).unlink(missing_ok=True)  # from here to the end the data set is unfinished
         _work(job, states, rank)
-        return _finish(job, rank)
+        return _finish(job, states, rank)
 
 
 def _listed(config: DataConfig) -> tuple[Job, Listing]:
@@ -111,19 +112,6 @@ def _check_splits_and_licences(job: Job) -> None:
     report.read_licences(job.config.licences)
 
 
-@contextlib.contextmanager
-def _lock(folder: Path, rank: int) -> Iterator[None]:
-    """One process a rank; the lock goes with the process, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f".lock-{rank}"
-    with open(file, "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"{folder}: another preparation is at work there; wait for it, or stop it") from error
-        yield
-
-
 def _open_job(job: Job, command: str) -> None:
     """Write job.json, or check that it is the same job. ValueError that names what differs and the way out."""
     comparable = {
@@ -137,7 +125,10 @@ def _open_job(job: Job, command: str) -> None:
     if not file.is_file():
         write_text(file, json.dumps(plain, indent=1) + "\n")
         return
-    found = read_json(file)
+    try:
+        found = read_json(file)
+    except ValueError as error:
+        raise ValueError(f"{error}: remove that file first; the shapes are kept") from error
     differences = _differences(found.get("settings"), comparable)
     way_out = f"Choose another place with --set output=FOLDER, or delete {job.folder} to make it anew"
     if differences:
@@ -158,12 +149,6 @@ def _differences(there: Any, now: Any, key: str = "") -> list[str]:
 def _some(names: set[str]) -> str:
     shown = ", ".join(sorted(names)[:SHOWN])
     return f"{len(names)} ({shown}{', ...' if len(names) > SHOWN else ''})" if names else "0"
-
-
-def _remove_leftovers(folder: Path) -> None:
-    for place in (folder, folder / SHARDS, folder / PARTS):
-        for file in place.glob(f"{TEMPORARY_PREFIX}*"):
-            file.unlink(missing_ok=True)
 
 
 def _examine(job: Job, shard: int) -> ShardState:
@@ -295,16 +280,26 @@ def _pack(job: Job, state: ShardState) -> None:
             if job.part_file(number).exists():
                 with Shard(job.part_file(number), job.layout) as part:
                     rows.append(part.row(0))
-            else:
-                assert old is not None, f"{job.sources[number].name} is finished but neither a part nor in its shard"
+            elif old is not None and record.name in old.done_names:
                 rows.append(old.row(old.done_names.index(record.name)))
+            else:
+                raise _vanished(job, state, job.part_file(number))
     write_shard(file, rows, records, layout=job.layout, settings=job.settings)
     for number in job.members(state.shard):
         job.part_file(number).unlink(missing_ok=True)
 
 
-def _finish(job: Job, rank: int) -> int:
+def _vanished(job: Job, state: ShardState, file: Path) -> WriteError:
+    """A file that this run has written, or found, is gone."""
+    state.finished.clear()
+    return WriteError(errno.ENOENT, f"it vanished: something removes files from {job.folder}", str(file))
+
+
+def _finish(job: Job, states: list[ShardState], rank: int) -> int:
     """Write report and index when all shards are there (ranks still at work otherwise); the exit status."""
+    for state in states:
+        if not job.shard_file(state.shard).exists():
+            raise _vanished(job, state, job.shard_file(state.shard))
     if not all(job.shard_file(shard).exists() for shard in range(job.shard_count)):
         say(f"rank {rank} is done; the last rank to finish writes the index")
         return DONE

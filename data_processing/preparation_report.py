@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from data_processing.config import to_plain
-from data_processing.files import write_text
+from data_processing.files import refuse_vanished, write_text
 from data_processing.prepare import DataConfig, layout_of
 from data_processing.shards import SCHEMA, FailedShape, ShapeRecord
 from data_processing.splits import PARTIAL, SPLITS, split_names
@@ -75,7 +75,10 @@ def read_licences(file: Path | None) -> dict[str, dict[str, str]]:
 
 
 class Timings:
-    """timings.csv: seconds of each stage of each shape, appended as they come. Each rank has its own."""
+    """timings.csv: seconds of each stage of each shape, appended as they come. Each rank has its own.
+
+    WriteError when it vanishes: the folder of the data set is gone then.
+    """
 
     def __init__(self, folder: Path, rank: int) -> None:
         self._file = folder / ("timings.csv" if rank == 0 else f"timings-{rank}.csv")
@@ -99,6 +102,7 @@ class Timings:
         times = [seconds.get(stage, 0.0) for stage in self._stages for seconds in (outcome.wall, outcome.cpu)]
         self._writer.writerow([outcome.record.name, *(f"{seconds:.4f}" for seconds in times)])
         self._handle.flush()
+        refuse_vanished(self._handle)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -53,6 +53,7 @@ def codes_of(
     rows = torch.zeros(len(indices), 0)
     if group.is_first:
         rows = _kept_or_made(model, shapes, recipe, indices, file=run.codes_file, device=group.device)
+    group.wait()  # encoding may take longer than a collective may
     width = torch.tensor([rows.shape[1]], device=group.device)
     group.broadcast([width])
     rows = rows.to(group.device) if group.is_first else torch.empty(len(indices), int(width), device=group.device)

@@ -3,7 +3,7 @@
 runs/NAME/
   config.yaml            resolved config
   preparation.json       how the data set was made: read back for the user's own files
-  checkpoints/           last.pt, best.pt, step-00001000.pt
+  checkpoints/           last.pt, previous.pt (the one before it), best.pt, step-00001000.pt
   calibration.json       scores of clean masks that the model never saw, of a prior of organ masks (outliers)
   judge.npz              what those scores are computed with
   published.json         what came with published weights, to be shown
@@ -16,10 +16,14 @@ runs/NAME/
 import json
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from data_processing.files import write_text
+from data_processing.files import locked, remove_leftovers, write_text
+from engine.file_names import path_in
+
+BESIDE_LAST = ("best", "previous")
 
 
 class RunDir:
@@ -81,10 +85,10 @@ class RunDir:
         return self
 
     def checkpoint_file(self, which: str | int) -> Path:
-        """`last`, `best`, or a step number."""
+        """`last`, `best`, `previous`, or a step number."""
         if isinstance(which, int) or which.isdigit():
             return self.checkpoints / f"step-{int(which):08d}.pt"
-        if which not in ("last", "best"):
+        if which not in ("last", *BESIDE_LAST):
             raise ValueError(f"checkpoint '{which}': expected last, best or a step number")
         return self.checkpoints / f"{which}.pt"
 
@@ -93,15 +97,28 @@ class RunDir:
         found = (re.fullmatch(r"step-(\d+)\.pt", p.name) for p in self.checkpoints.glob("step-*.pt"))
         return sorted(int(match[1]) for match in found if match)
 
+    @property
+    def has_checkpoints(self) -> bool:
+        return self.checkpoint_file("last").is_file() or bool(self.others())
+
+    def others(self) -> list[str]:
+        """The checkpoints that are there beside `last`."""
+        steps = map(str, self.saved_steps())
+        return [which for which in (*BESIDE_LAST, *steps) if self.checkpoint_file(which).is_file()]
+
     def existing_checkpoint(self, which: str | int) -> Path:
         """The file of a checkpoint that is there; FileNotFoundError that names the ones that are."""
         file = self.checkpoint_file(which)
         if not file.is_file():
-            there = [name for name in ("last", "best") if self.checkpoint_file(name).is_file()]
-            there += [str(step) for step in self.saved_steps()]
+            there = [name for name in ("last",) if self.checkpoint_file(name).is_file()] + self.others()
             names = ", ".join(there) if there else "none: train it first"
             raise FileNotFoundError(f"{self.path} has no checkpoint '{which}'; it has: {names}")
         return file
+
+    def locked(self) -> AbstractContextManager[None]:
+        """One training at a time; the folder is made. ValueError when another process is at it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return locked(self.path / ".lock", what="training")
 
     def meshes(self, split: str) -> Path:
         return self.path / "meshes" / split
@@ -114,12 +131,9 @@ class RunDir:
         return self.evaluation / f"{split}-{protocol}{suffix}"
 
 
-def mesh_in(folder: Path, name: str, suffix: str) -> Path:
-    """`folder/name` + suffix, refusing names that would leave the folder."""
-    parts = name.split("/")
-    if not name or any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
-        raise ValueError(f"shape name {name!r} does not make a file name inside {folder}")
-    return folder.joinpath(*parts[:-1], parts[-1] + suffix)
+def mesh_in(folder: Path, name: str, suffix: str, *, last: str = "", ending: str = "") -> Path:
+    """`folder/name` + suffix, and never outside, whatever the name; see file_names.py."""
+    return path_in(folder, name, suffix, last=last, ending=ending)
 
 
 def manifest_file(folder: Path) -> Path:
@@ -130,10 +144,12 @@ def manifest_file(folder: Path) -> Path:
 def claim(run: RunDir, *, config: str, preparation: Mapping[str, Any], resume: bool) -> None:
     """Make the folder of a run and write what it starts from: its config (YAML text) and how its data were prepared.
 
+    What a killed training was writing is removed.
     Raises ValueError when the run holds checkpoints already and `resume` is not set: nothing is overwritten.
     """
-    if not resume and any(run.checkpoints.glob("*.pt")):
+    if not resume and run.has_checkpoints:
         raise ValueError(f"{run.path} holds checkpoints already: add --resume to go on, or choose another name")
+    remove_leftovers([run.path, run.checkpoints])
     write_text(run.config_file, config)
     write_text(run.preparation_file, json.dumps(dict(preparation), indent=1, sort_keys=True) + "\n")
 

@@ -1,6 +1,8 @@
 """All that changes during a run, and its way into a checkpoint and back."""
 
 import contextlib
+import errno
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ import torch
 
 from data_processing.commandline import say
 from data_processing.config import to_plain
+from data_processing.files import WriteError
 from engine import checkpoint
 from engine.config import RunConfig
 from engine.contract import Model
@@ -42,27 +45,49 @@ def new_optimisers(model: Model, config: RunConfig) -> dict[str, torch.optim.Opt
 
 
 def save(state: State, config: RunConfig, run: RunDir, *, which: str | int, group: Group) -> None:
-    """Write one checkpoint (first rank only; the ranks' states are equal)."""
-    if group.is_first:
-        checkpoint.save(run.checkpoint_file(which), _content(state, config, group))
+    """Write one checkpoint (first rank only; the ranks' states are equal). The `last` one before stays as `previous`.
+
+    WriteError when it cannot be written; also when the run's folder is no longer there: another disk may be below.
+    """
+    if not group.is_first:
+        return
+    if not run.config_file.is_file():
+        raise WriteError(errno.ENOENT, "the run's folder vanished", str(run.config_file))
+    file = run.checkpoint_file(which)
+    if which == "last" and file.is_file():
+        with contextlib.suppress(OSError):  # a file system without links keeps one less
+            _link(file, run.checkpoint_file("previous"))
+    checkpoint.save(file, _content(state, config, group))
+
+
+def _link(file: Path, name: Path) -> None:
+    name.unlink(missing_ok=True)
+    os.link(file, name)
 
 
 def restore(state: State, config: RunConfig, run: RunDir, *, device: torch.device) -> None:
     """Go on from the run's last checkpoint: weights, optimisers, generators, counters.
 
-    Where that is cut or damaged, from the newest one that is not, and a line says so. ValueError when none is sound, or
-    the config's model is another.
+    Where that is gone, cut or damaged, from the one of the highest step that is not, and a line says so. ValueError
+    when none is sound, or the config's model is another.
     """
     file, content = _newest_sound(run, device)
-    _refuse_other_initial(file, content["config"]["model"], config.model)
     try:
-        state.model.load_state_dict(content["model"])
-        for who, optimiser in state.optimisers.items():
-            optimiser.load_state_dict(content["optimisers"][who])
-    except (RuntimeError, KeyError, ValueError) as error:
+        _refuse_other_initial(file, content["config"]["model"], config.model)
+        _put_back(state, content, device)
+    except (RuntimeError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file} does not fit this config's model; change the config back or the name: {error}"
         ) from error
+
+
+def _put_back(state: State, content: Mapping[str, Any], device: torch.device) -> None:
+    state.model.load_state_dict(content["model"])
+    for who, optimiser in state.optimisers.items():
+        try:
+            optimiser.load_state_dict(content["optimisers"][who])
+        except ValueError as error:
+            raise RuntimeError(f"optimiser of {who}: {error}") from error
     if state.average and content["average"]:
         state.average.steps = content["average"]["steps"]
         state.average.weights = content["average"]["weights"]
@@ -73,14 +98,17 @@ def restore(state: State, config: RunConfig, run: RunDir, *, device: torch.devic
 
 
 def _newest_sound(run: RunDir, device: torch.device) -> tuple[Path, dict[str, Any]]:
-    """`last`, or where it cannot be read the checkpoint of the highest step that can."""
-    last = run.existing_checkpoint("last")
+    """`last`, or where it cannot be read the checkpoint of the highest step that can: times of files count for nothing.
+
+    ValueError when none can.
+    """
     try:
+        last = run.existing_checkpoint("last")
         return last, checkpoint.load(last, device=device)
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         others = []
-        for which in ("best", *map(str, run.saved_steps())):
-            with contextlib.suppress(ValueError, FileNotFoundError):
+        for which in run.others():
+            with contextlib.suppress(ValueError, LookupError, TypeError):
                 content = checkpoint.load(run.checkpoint_file(which), device=device)
                 others.append((int(content["step"]), run.checkpoint_file(which), content))
         if not others:
@@ -103,7 +131,7 @@ def _refuse_other_initial(file: Path, saved: Mapping[str, Any], model: Mapping[s
 def prune(run: RunDir, *, keep: int) -> None:
     """Remove the oldest numbered checkpoints, but for `keep`."""
     steps = run.saved_steps()
-    for step in steps[: len(steps) - keep]:
+    for step in steps[: max(0, len(steps) - keep)]:
         run.checkpoint_file(step).unlink()
 
 

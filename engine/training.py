@@ -1,12 +1,9 @@
 """The one training loop, for any model that keeps the contract: plain functions in running order."""
 
 import contextlib
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import FrameType
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +25,7 @@ from engine.optim import learning_rate, set_learning_rate
 from engine.run_dir import RunDir, claim
 from engine.schedule import StagePlan, draw_of_step, local_part, plan
 from engine.state import State, fresh, new_optimisers, prune, restore, save
+from engine.stopping import Stop
 from engine.validation import Validator, judged_shapes
 
 CHECK_EVERY = 10  # steps between looks at the loss on a GPU: each look waits for the device
@@ -49,7 +47,7 @@ class Job:
     codes: Codes | None  # of `level: codes`
     writer: SummaryWriter | None
     bar: tqdm
-    stopped: list[int] = field(default_factory=list)  # signals that asked us to stop
+    stop: Stop
     unchecked: list[tuple[int, Draw, Logs]] = field(default_factory=list)  # losses nobody looked at yet
     reported: tuple[int, float] = (0, 0.0)  # step and seconds at the last report
 
@@ -66,8 +64,8 @@ class Job:
 def train(model: Model, shapes: ShapeSet, config: RunConfig, run: RunDir, group: Group, *, resume: bool) -> State:
     """Train from the start, or go on from `last`; ends with a checkpoint.
 
-    Raises ValueError on a non-finite loss (naming step and shapes), KeyboardInterrupt after SIGINT or SIGTERM: in both
-    cases the checkpoints on disk are sound.
+    Raises ValueError on a non-finite loss (naming step and shapes), KeyboardInterrupt after SIGINT, Terminated after
+    SIGTERM: in all cases the checkpoints on disk are sound. OSError when they cannot be written.
     """
     indices = selected(shapes, "train", config.data.categories)
     if len(indices) == 0:
@@ -75,8 +73,18 @@ def train(model: Model, shapes: ShapeSet, config: RunConfig, run: RunDir, group:
     for stage in config.training.stages:
         check_contents(shapes, stage.level, config.data)
     state = start(model, config, run, group, resume=resume)
-    if group.is_first:  # not before: a config that the checkpoint does not fit replaces nothing
-        claim(run, config=to_yaml(config), preparation=shapes.settings, resume=resume)
+    with run.locked() if group.is_first else contextlib.nullcontext():
+        if group.is_first:  # not before: a config that the checkpoint does not fit replaces nothing
+            claim(run, config=to_yaml(config), preparation=shapes.settings, resume=resume)
+        _train(state, shapes, config, run, group, indices=indices)
+    return state
+
+
+def _train(
+    state: State, shapes: ShapeSet, config: RunConfig, run: RunDir, group: Group, *, indices: NDArray[np.int64]
+) -> None:
+    """From wherever the state stands to the end."""
+    model = state.model
     plans, judged = plan(config.training, shapes=len(indices)), judged_shapes(shapes, config, group, fallback=indices)
     codes = None
     if trains_on_codes(config):
@@ -87,14 +95,14 @@ def train(model: Model, shapes: ShapeSet, config: RunConfig, run: RunDir, group:
         _writer(run, group, step=state.step) as writer,
         tqdm(total=plans[-1].end, initial=state.step, unit="step", disable=not group.is_first) as bar,
     ):
-        job = Job(config, shapes, indices, plans, run, group, validator, codes, writer, bar)
+        stop = Stop(group, minutes=config.training.max_minutes)
+        job = Job(config, shapes, indices, plans, run, group, validator, codes, writer, bar, stop)
         job.reported = (state.step, state.seconds)
-        with _stop_on_signal(job.stopped):
+        with stop.listening():
             for part in plans:
                 if state.step < min(part.end, job.last_step) and not _should_stop(state, job):
                     run_stage(state, job, part)
-        finish(state, job)
-    return state
+            finish(state, job)
 
 
 def start(model: Model, config: RunConfig, run: RunDir, group: Group, *, resume: bool) -> State:
@@ -103,7 +111,7 @@ def start(model: Model, config: RunConfig, run: RunDir, group: Group, *, resume:
     model.train()
     state = fresh(model, config)
     torch.manual_seed(seed_of(config.training.seed, "training"))
-    if resume and run.checkpoint_file("last").is_file():
+    if resume and run.has_checkpoints:
         restore(state, config, run, device=group.device)
     group.broadcast(model.state_dict().values())
     if config.training.compile:
@@ -210,10 +218,11 @@ def after_step(state: State, job: Job) -> None:
         judge(state, job)
     if state.step % section.checkpoint_every == 0:
         check_finite(job)
-        save(state, job.config, job.run, which="last", group=job.group)
         if section.keep_checkpoints and job.group.is_first:
             save(state, job.config, job.run, which=state.step, group=job.group)
             prune(job.run, keep=section.keep_checkpoints)
+        # `last` at the end: killed before, the step is repeated, and nothing of it is missing
+        save(state, job.config, job.run, which="last", group=job.group)
 
 
 def judge(state: State, job: Job) -> None:
@@ -231,11 +240,12 @@ def finish(state: State, job: Job) -> None:
     """The last validation and checkpoint; after a signal only the checkpoint."""
     check_finite(job)
     every = job.config.training.validation.every
-    if not job.stopped and not (every and state.step % every == 0 and state.best is not None):
+    if job.stop.by_signal is None and not (every and state.step % every == 0 and state.best is not None):
         judge(state, job)
     save(state, job.config, job.run, which="last", group=job.group)
-    if job.stopped:
-        raise KeyboardInterrupt
+    if job.stop.by_signal is not None:
+        job.group.wait()  # a rank that ends makes torchrun end the others: not before the checkpoint is written
+        raise job.stop.interrupt()
     if job.group.is_first:
         best = "" if state.best is None else f", best validation {job.validator.measure} {state.best:.6f}"
         say(f"{job.run.path}: step {state.step} of {job.stages[-1].end}{best}")
@@ -251,36 +261,7 @@ def _better(value: float, state: State) -> bool:
 
 
 def _should_stop(state: State, job: Job) -> bool:
-    """A signal, or the time is up; all ranks decide the same, at the same step."""
-    minutes = job.config.training.max_minutes
-    late = minutes is not None and state.seconds > minutes * 60
-    if job.group.size > 1:
-        if state.step % CHECK_EVERY:
-            return False
-        wants = torch.tensor([float(bool(job.stopped)), float(late)], device=job.group.device)
-        anywhere = job.group.total(wants) > 0
-        late = bool(anywhere[1])
-        if anywhere[0] and not job.stopped:
-            job.stopped.append(signal.SIGTERM)  # another rank was asked to
-    return bool(job.stopped) or late
-
-
-@contextlib.contextmanager
-def _stop_on_signal(stopped: list[int]) -> Iterator[None]:
-    """SIGINT and SIGTERM end the step under way, then write a checkpoint; a second one ends at once."""
-
-    def note(number: int, frame: FrameType | None) -> None:
-        stopped.append(number)
-        signal.signal(number, before[number])
-
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        for number in before:
-            signal.signal(number, note)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return job.stop.wanted(step=state.step, seconds=state.seconds)
 
 
 @contextlib.contextmanager

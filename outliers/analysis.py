@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from data_processing.files import WriteError, remove_leftovers
 from data_processing.label_volumes import label_volume
 from data_processing.labels import LabelTable, find_table
 from data_processing.nifti import open_scan
@@ -21,7 +22,7 @@ from engine.distributed import Group
 from outliers.cube_masks import CubeMask, cube_mask
 from outliers.journal import FILES, Done, Journal, content_hash, forget, hash_of, open_journal
 from outliers.judge import Judgement
-from outliers.organ_rows import Judged, Settings, finished, place_of
+from outliers.organ_rows import MASKS, PICTURES, Judged, Settings, finished, place_of
 from outliers.priors import Prior
 from outliers.rows import Row, new_row
 from outliers.scans import Scan
@@ -58,7 +59,7 @@ def analyse(job: Job, scans: Sequence[Scan], *, group: Group, resume: bool) -> l
     done = Done(job.out)
     group.wait()  # nobody writes before all have read
     with open_journal(job.out, group.rank) as file:
-        journal = Journal(file)
+        journal = Journal(file, done.start)
         mine = scans[group.rank :: group.size]
         bar = tqdm(mine, unit="scan", smoothing=0.05, disable=not group.is_first)
         for scan in bar:
@@ -75,12 +76,13 @@ def analyse_scan(job: Job, scan: Scan, done: Done, journal: Journal) -> None:
     """Do what is missing of a scan and note it."""
     try:
         made_with = _made_with(job, scan)
-    except SHAPE_ERRORS as error:
-        made_with = hash_of("unreadable", str(error), time.time())  # is tried again
+    except SHAPE_ERRORS:
+        made_with = ""  # unreadable: is tried again
     line = done.scans.get(scan.key)
-    if line is not None and line.made_with == made_with and _is_whole(job, done.rows_of(scan.key)):
+    if line is not None and made_with and line.made_with == made_with and _is_whole(job, done.rows_of(scan.key)):
         journal.scan(scan.key, made_with, line.organs)
         return
+    remove_leftovers([job.out / folder / scan.key for folder in (MASKS, PICTURES)])
     organs: dict[str, str] = {}
     for row, row_made_with in _rows(job, scan, done):
         if row["organ"] in organs:  # a table may call two labels the same
@@ -200,6 +202,8 @@ def _judged_rows(job: Job, scan: Scan, prior: Prior, wanted: Sequence[Wanted]) -
         try:
             file = job.file_of(_file_of(scan, one))
             yield finished(judged, file=file, out=job.out, settings=job.settings, device=job.device)
+        except WriteError:
+            raise
         except SHAPE_ERRORS as error:
             yield _told(job, scan, one, "ERROR", str(error), **place_of(mask))
 

@@ -8,12 +8,12 @@ import functools
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from data_processing.files import WriteError, refuse_vanished
 from engine.run_dir import journal_file, journal_files
 from outliers.rows import Row
 
@@ -31,17 +31,26 @@ class ScanLine:
 
 
 class Done:
-    """What the journals of all ranks hold."""
+    """What the journals of all ranks hold. Of two lines about one thing the one of the later start counts.
+
+    `start`: the number of the next start. Clocks are not asked: they jump, and differ between machines.
+    """
 
     def __init__(self, out: Path) -> None:
         self.rows: dict[Key, Row] = {}
         self.scans: dict[str, ScanLine] = {}
+        self.start = 1.0
+        began: dict[Key, float] = {}
         for line in _lines(out):
+            at = float(line.get("at", 0))
+            self.start = max(self.start, at + 1)
             if "row" in line:
                 row = line["row"]
-                self.rows[row["scan"], row["organ"], line["made_with"]] = row
-            elif line["scan"] not in self.scans or self.scans[line["scan"]].at <= line["at"]:
-                self.scans[line["scan"]] = ScanLine(line["made_with"], line["organs"], line["at"])
+                key = row["scan"], row["organ"], line["made_with"]
+                if began.get(key, 0) <= at:
+                    self.rows[key], began[key] = row, at
+            elif line["scan"] not in self.scans or self.scans[line["scan"]].at <= at:
+                self.scans[line["scan"]] = ScanLine(line["made_with"], line["organs"], at)
 
     def rows_of(self, scan: str) -> list[Row] | None:
         """All rows of a scan; None when some are missing."""
@@ -53,25 +62,29 @@ class Done:
 
 
 class Journal:
-    """One rank's own file."""
+    """One rank's own file, of one start. WriteError when it vanishes: the folder of the results is gone then."""
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
+    def __init__(self, file: TextIO, start: float) -> None:
+        self._file, self._start = file, start
         self._write("")  # a kill may have cut the last line
 
     def row(self, row: Row, made_with: str) -> None:
         """What took no time to find out may be lost in a power cut."""
-        self._write(json.dumps({"made_with": made_with, "row": row}), surely=row["seconds"] is not None)
+        line = {"made_with": made_with, "row": row, "at": self._start}
+        self._write(json.dumps(line), surely=row["seconds"] is not None)
 
     def scan(self, scan: str, made_with: str, organs: Mapping[str, str]) -> None:
-        line = {"scan": scan, "made_with": made_with, "organs": dict(organs), "at": time.time()}
-        self._write(json.dumps(line))
+        self._write(json.dumps({"scan": scan, "made_with": made_with, "organs": dict(organs), "at": self._start}))
 
     def _write(self, line: str, *, surely: bool = True) -> None:
-        self._file.write(line + "\n")
-        self._file.flush()
-        if surely:
-            os.fsync(self._file.fileno())
+        try:
+            self._file.write(line + "\n")
+            self._file.flush()
+            if surely:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise WriteError(error.errno, error.strerror, self._file.name) from error
+        refuse_vanished(self._file)
 
 
 def open_journal(out: Path, rank: int) -> TextIO:
@@ -107,7 +120,7 @@ def _hash_of_file(file: Path, changed: int, size: int) -> str:
 
 def _lines(out: Path) -> Iterator[dict[str, Any]]:
     for file in journal_files(out):
-        for text in file.read_text(encoding="utf-8").splitlines():
+        for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 line = json.loads(text)
             except json.JSONDecodeError:

@@ -106,7 +106,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_resume_ends_where_one_run_ends(
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
-    assert "interrupted; run the same command again to continue" in errors and "Traceback" not in errors
+    assert "interrupted; run the same command again with --resume to continue" in errors and "Traceback" not in errors
     step = checkpoint.load(run.checkpoint_file("last"))["step"]
     assert 0 < step < 4000
     assert status_of(command(config, tmp_path), monkeypatch) == 1

@@ -138,22 +138,30 @@ def test_sigterm_writes_a_checkpoint_and_resume_is_exact(boxes: Path, tmp_path: 
     assert same(whole, run_training(halves, resume=True))
 
 
-@pytest.mark.parametrize("keep", [2, 0])  # with numbered checkpoints, and with `best` alone
-def test_a_checkpoint_cut_short_falls_back_to_the_newest_sound_one(
-    boxes: Path, tmp_path: Path, keep: int, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("left", "damage"), [("previous", "cut"), ("best", "gone"), ("9", "cut")])
+def test_without_a_sound_last_checkpoint_it_goes_on_from_the_newest_sound_one(
+    boxes: Path, tmp_path: Path, left: str, damage: str, capsys: pytest.CaptureFixture[str]
 ):
+    """Whatever their times of change say: clocks jump."""
     validation = ValidationSection(every=4, shapes=3, pictures=0)
+    keep = 2 if left == "9" else 0
     config = tiny_config(boxes, tmp_path / "cut", checkpoint_every=3, keep_checkpoints=keep, validation=validation)
     whole = run_training(dataclasses.replace(config, runs=tmp_path / "whole"))
     run_training(with_training(config, max_steps=11))
     run = RunDir(config.run_path)
-    last, best = run.checkpoint_file("last"), run.checkpoint_file("best")
-    if keep:
-        best.unlink()
-    last.write_bytes(last.read_bytes()[:1000])
+    last = run.checkpoint_file("last")
+    for newer in {"previous": ["best"], "best": ["previous"], "9": ["previous", "best"]}[left]:
+        run.checkpoint_file(newer).unlink()
+    for age, file in enumerate(sorted(run.checkpoints.glob("*"))):
+        os.utime(file, (10**9 - age, 10**9 - age))
+    whole_file = last.read_bytes()
+    last.unlink()
+    if damage == "cut":
+        last.write_bytes(whole_file[:1000])
     resumed = run_training(config, resume=True)
     said = capsys.readouterr().out
-    assert "cut short or corrupt" in said and f"going on from {run.checkpoint_file(9) if keep else best}" in said
+    assert ("cut short or corrupt" if damage == "cut" else "no checkpoint 'last'") in said
+    assert f"going on from {run.checkpoint_file(left)}" in said
     assert same(whole, resumed)
     for file in run.checkpoints.glob("*.pt"):
         file.write_bytes(b"PK")
@@ -170,9 +178,9 @@ def test_bfloat16_and_validation_pictures(boxes: Path, tmp_path: Path):
 
 
 def test_numbered_checkpoints_are_pruned(boxes: Path, tmp_path: Path):
-    config = tiny_config(boxes, tmp_path, checkpoint_every=4, keep_checkpoints=2)
+    config = tiny_config(boxes, tmp_path, checkpoint_every=3, keep_checkpoints=3)
     run_training(config)
-    assert RunDir(config.run_path).saved_steps() == [8, 12]
+    assert RunDir(config.run_path).saved_steps() == [9, 12, 15]
 
 
 def test_an_existing_run_is_not_overwritten(boxes: Path, tmp_path: Path):

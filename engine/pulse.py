@@ -1,0 +1,95 @@
+"""Signs of life of all ranks in the launcher's store: waiting for others however long they work, unless they are gone.
+
+A collective of the device's backend cannot tell a rank that works from one that stopped, so it must not be what ranks
+with uneven work wait in.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable
+
+import torch.distributed as dist
+
+BEAT = 1.0  # seconds between two signs
+POLL = (0.001, 0.2)  # seconds between two looks at who has come: at first, and when it takes longer
+
+
+class LostRankError(OSError):
+    """Another rank ended, or gave no sign of life for too long."""
+
+
+class Pulse:
+    """This rank's signs of life, given by a thread, and its look at those of the others.
+
+    `timeout`: seconds without a sign after which a rank counts as gone.
+    """
+
+    def __init__(self, store: dist.Store, *, rank: int, size: int, timeout: float) -> None:
+        self._store, self._rank, self._size, self._timeout = store, rank, size, timeout
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until every rank has come here as often. LostRankError, naming it, when one is gone."""
+        number = (self._count("arrived", 1) - 1) // self._size
+        self._until(lambda: self._count("arrived") >= (number + 1) * self._size)
+
+    def leave(self) -> None:
+        """Until every rank has come here; the first goes last, because the store may go with it."""
+        self.wait()
+        self._count("left", 1)
+        if self._rank == 0:
+            self._until(lambda: self._count("left") >= self._size)
+
+    def stop(self) -> None:
+        """Give no more signs."""
+        self._ended.set()
+        self._thread.join(BEAT)
+
+    def _until(self, done: Callable[[], bool]) -> None:
+        pause, looked, seen = POLL[0], time.monotonic(), dict[int, tuple[int, float]]()
+        while not done():
+            time.sleep(pause)
+            pause = min(2 * pause, POLL[1])
+            if time.monotonic() - looked >= BEAT:
+                looked = time.monotonic()
+                self._look(seen, looked)
+
+    def _look(self, seen: dict[int, tuple[int, float]], now: float) -> None:
+        """`seen`: the last sign of each rank, and when it was first seen."""
+        for rank in range(self._size):
+            sign = self._count(f"pulse-{rank}")
+            if rank not in seen or seen[rank][0] != sign:
+                seen[rank] = sign, now
+            elif now - seen[rank][1] > self._timeout:
+                raise LostRankError(
+                    f"rank {self._rank}: rank {rank} has given no sign of life for {self._timeout:.0f} seconds: its "
+                    "process or its machine has stopped. What is finished is kept"
+                )
+
+    def _count(self, what: str, more: int = 0) -> int:
+        try:
+            return int(self._store.add(_key(what), more))
+        except RuntimeError as error:
+            raise lost(self._rank, error) from error
+
+    def _beat(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the launcher is gone: who waits sees it
+            while not self._ended.wait(BEAT):
+                self._store.add(_key(f"pulse-{self._rank}"), 1)
+
+
+def lost(rank: int, error: Exception) -> LostRankError:
+    """An error of the communication, for the person at the terminal."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return LostRankError(
+        f"rank {rank}: lost the other ranks: one of them ended or stopped, and its own messages say why. What is "
+        f"finished is kept ({reason})"
+    )
+
+
+def _key(what: str) -> str:
+    return f"isofield/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{what}"
