@@ -21,6 +21,7 @@ from data_processing.scan_masks import mask_on_scan, write_scan_mask
 from engine.contract import Model
 from engine.distributed import Group
 from engine.extraction import extract
+from engine.file_names import INPUT
 from engine.fitting import fitted_code
 from engine.journal import Journal, Line, latest
 from engine.lattice import Field
@@ -208,7 +209,7 @@ def _write_input(job: _Job, item: Item, observed: Observed) -> str:
     """What the network saw, in the frame of the file, or the picture; its path below the folder."""
     shown = observed.shown()
     suffix = {PointCloud: ".ply", Picture: ".png"}.get(type(shown), job.settings.suffix)
-    file = mesh_in(job.folder, f"{item.name}_input", suffix)
+    file = mesh_in(job.folder, item.name, suffix, ending=INPUT)
     if isinstance(shown, Picture):
         write_picture(file, shown)
     elif isinstance(shown, PointCloud):
@@ -233,7 +234,7 @@ def _write_mask(job: _Job, item: Item, observed: Observed, scan: ScanGrid, field
         device=job.device,
         box=(lower - margin, upper + margin),
     )
-    file = mesh_in(job.folder, f"{item.name}_recon", ".nii.gz")
+    file = mesh_in(job.folder, item.name, ".nii.gz", ending="_recon")
     write_scan_mask(file, values, scan)
     return file.relative_to(job.folder).as_posix()
 

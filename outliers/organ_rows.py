@@ -163,8 +163,8 @@ def _write_maps(judged: Judged, compared: Compared, out: Path) -> dict[str, str]
     """NIfTI on the scan's own grid, below OUT/masks."""
     folder = out / MASKS
     organ = judged.wanted.organ
-    rebuilt = mesh_in(folder, f"{judged.scan.key}/{organ}_recon", ".nii.gz")
-    signed = mesh_in(folder, f"{judged.scan.key}/{organ}_disagreement", ".nii.gz")
+    rebuilt = mesh_in(folder, judged.scan.key, ".nii.gz", last=organ, ending="_recon")
+    signed = mesh_in(folder, judged.scan.key, ".nii.gz", last=organ, ending="_disagreement")
     write_map(rebuilt, compared.rebuilt_XYZ, compared.mask)
     write_map(signed, compared.disagreement_XYZ, compared.mask, slope=1 / STEPS)
     return {"reconstruction": rebuilt.relative_to(out).as_posix(), "disagreement": signed.relative_to(out).as_posix()}
@@ -191,7 +191,7 @@ def _write_picture(
         threshold=None if calibration is None or partial else calibration.threshold(settings.fpr),
     )
     sheet, thumb = picture_of(shown)
-    file = mesh_in(out / PICTURES, f"{row['scan']}/{row['organ']}", ".png")
+    file = mesh_in(out / PICTURES, row["scan"], ".png", last=row["organ"])
     with replacing(file) as temporary:
         cv2.imwrite(str(temporary), sheet)
     thumbnail = base64.b64encode(encoded_thumbnail(thumb)).decode()
