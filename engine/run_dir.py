@@ -22,7 +22,6 @@ from typing import Any
 
 from data_processing.files import locked, remove_leftovers, write_text
 from engine.file_names import path_in
-from engine.file_names import path_in
 
 BESIDE_LAST = ("best", "previous")
 
