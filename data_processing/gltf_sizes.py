@@ -4,11 +4,12 @@ Views may overlap, accessors need no data, primitives may share them, and nodes 
 file of kilobytes can be any number of triangles.
 """
 
-import json
 import struct
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
+
+from data_processing.json_files import parsed
 
 GLB_MAGIC, JSON_CHUNK = b"glTF", b"JSON"
 COLUMNS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
@@ -33,7 +34,7 @@ def _tree(data: bytes) -> Mapping[str, Any]:
             raise ValueError("no JSON at its start")
         (length,) = struct.unpack_from("<I", data, 12)
         text = data[20 : 20 + length]
-    tree = json.loads(text)
+    tree = parsed(text)
     if not isinstance(tree, Mapping):
         raise ValueError("its JSON is no object")
     return tree

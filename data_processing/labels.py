@@ -8,13 +8,13 @@ A table comes from (1) the config: `table: total` (organ_tables.py) or a file; o
 import csv
 import difflib
 import functools
-import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_processing.json_files import parsed
 from data_processing.organ_tables import NAMED_TABLES
 
 MAX_TABLE_BYTES = 1 << 22
@@ -115,7 +115,8 @@ def table_of_extensions(header: Any, scan: Path) -> LabelTable | None:
 
 
 def _xml_entries(text: bytes, scan: Path) -> list[tuple[str, tuple[int, ...]]]:
-    if b"<!ENTITY" in text or b"<!DOCTYPE" in text:  # entities can blow a few bytes up to gigabytes
+    # Entities can blow a few bytes up to gigabytes; UTF-16 would hide them.
+    if b"<!ENTITY" in text or b"<!DOCTYPE" in text or b"\0" in text:
         raise ValueError(f"{scan}: the label table in its header declares entities: remove the extension")
     try:
         root = ElementTree.fromstring(text)
@@ -148,10 +149,8 @@ def _read_once(file: Path, changed: int, surely: bool) -> LabelTable | None:
     text = file.read_bytes()
     try:
         decoded = text.decode("utf-8-sig")
-        rows = (
-            _json_rows(json.loads(decoded), surely) if file.suffix.lower() == ".json" else _column_rows(decoded, file)
-        )
-    except (ValueError, RecursionError, csv.Error) as error:
+        rows = _json_rows(parsed(decoded), surely) if file.suffix.lower() == ".json" else _column_rows(decoded, file)
+    except (ValueError, csv.Error) as error:
         raise ValueError(
             f"{file}: not a table of labels ({error}): repair it, or name another in labels.table"
         ) from error

@@ -33,9 +33,10 @@ from numpy.typing import NDArray
 from data_processing.config import build, to_plain
 from data_processing.files import replacing
 from data_processing.hdf5 import dataset, open_file, read
+from data_processing.json_files import parsed
 
 SCHEMA = 1
-MAX_HEADER_BYTES = 1 << 28
+MAX_HEADER_BYTES = 1 << 26
 Row = dict[str, NDArray[Any]]
 
 
@@ -209,7 +210,7 @@ def _header(file: h5py.File, path: Path) -> Header:
     if data.size > MAX_HEADER_BYTES:
         raise ValueError(f"{path}: a header of {data.size} bytes (limit {MAX_HEADER_BYTES})")
     try:
-        header = json.loads(read(data, path, "header", slice(None)).tobytes())
+        header = parsed(read(data, path, "header", slice(None)).tobytes())
     except ValueError as error:
         raise ValueError(f"{path}: header is no JSON: the file is damaged ({error})") from error
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:

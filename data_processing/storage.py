@@ -10,7 +10,6 @@ A data set of ours is a folder:
 or the published IM-NET HDF5 pair (published_hdf5.py). Both look the same to everything downhill: `ShapeSet`.
 """
 
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -22,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.config import build
+from data_processing.json_files import leads_out, read_object
 from data_processing.published_hdf5 import PublishedShapes, published_files
 from data_processing.shards import SCHEMA, FailedShape, Layout, Row, Shard, refuse_absent, unpack_bits
 from data_processing.splits import members_of
 
 INDEX_FILE, JOB_FILE, SHARDS, PARTS = "dataset.json", "job.json", "shards", "parts"
 MAX_OPEN_SHARDS = 64
-MAX_JSON_BYTES = 1 << 29
 
 
 class ShapeSet(Protocol):
@@ -218,28 +217,22 @@ def read_index(path: Path) -> DatasetIndex:
         if len(getattr(index, what)) != count:
             raise ValueError(f"{file}: {count} rows but {len(getattr(index, what))} {what}")
     for entry in index.shards:
-        if entry.rows < 0 or Path(entry.file).name != entry.file:
+        if entry.rows < 0 or leads_out(entry.file) or Path(entry.file).name != entry.file:
             raise ValueError(f"{file}: {entry.file!r} with {entry.rows} rows is no shard of this folder")
     for split, members in index.splits.items():
+        if leads_out(split) or Path(split).name != split:
+            raise ValueError(f"{file}: {split!r} cannot name a split")
         if members and not (min(members) >= 0 and max(members) < count):
             raise ValueError(f"{file}: split {split} names shapes outside 0..{count - 1}")
     for name in index.names + index.sources:
-        if name.startswith("/") or ".." in name.split("/"):
+        if leads_out(name):
             raise ValueError(f"{file}: {name!r} leads out of the folder")
     return index
 
 
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object out of a file of ours. ValueError when it is cut or too large to be one."""
-    if file.stat().st_size > MAX_JSON_BYTES:
-        raise ValueError(f"{file}: {file.stat().st_size} bytes (limit {MAX_JSON_BYTES})")
-    try:
-        data = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: cut or damaged, not JSON ({error}); run the preparation again") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"{file}: expected a JSON object, got {type(data).__name__}")
-    return data
+    return read_object(file, again="run the preparation again")
 
 
 def _unfinished(path: Path) -> str:

@@ -5,9 +5,7 @@ codes of another autoencoder or of other shapes are made again, never used.
 """
 
 import hashlib
-import io
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from data_processing.arrays import read_npz
 from data_processing.commandline import say
 from data_processing.config import to_plain
 from data_processing.dataset import Codes, DataSection, Draw, Recipe, recipe_of
@@ -28,6 +27,7 @@ from engine.contract import Model, TrainsOnCodes
 from engine.distributed import Group
 from engine.run_dir import RunDir
 
+MAX_BYTES = 1 << 32  # of codes
 BATCH = 16  # shapes encoded at once: 64^3 activations of a wide encoder are 32 MB each
 
 
@@ -98,9 +98,11 @@ def _kept(file: Path, key: str) -> torch.Tensor | None:
     if not file.is_file():
         return None
     try:
-        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as content:
-            codes, made_of = content["codes"], str(content["key"])
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        content = read_npz(file, most=MAX_BYTES, names=("codes", "key"))
+        codes, made_of = content["codes"], str(content["key"])
+        if codes.ndim != 2 or codes.dtype != np.float32:
+            raise ValueError(f"codes {codes.shape} {codes.dtype}")
+    except (ValueError, OSError) as error:
         say(f"{file}: cannot be read ({error}): codes are made again")
         return None
     if made_of != key:

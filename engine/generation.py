@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from data_processing.files import write_text
+from data_processing.json_files import leads_out, read_object
 from data_processing.meshes import TriangleMesh, write_mesh
 from data_processing.nifti import ScanGrid
 from data_processing.observed import Observed
@@ -27,6 +28,7 @@ from engine.journal import Journal, Line, latest
 from engine.lattice import Field
 from engine.run_dir import journal_file, journal_files, manifest_file, mesh_in
 
+FILES = ("file", "input_file", "mask_file")  # of a row, below the folder
 MASK_MARGIN = 2.0  # samples beyond the mesh within which voxels of a scan are asked
 
 
@@ -123,7 +125,7 @@ def write_manifest(
 
 def meshes_of(folder: Path, names: Sequence[str]) -> list[Path | None]:
     """The meshes of some shapes as the folder's manifest has them; None where the shape failed."""
-    shapes = json.loads(manifest_file(folder).read_text(encoding="utf-8"))["shapes"]
+    shapes = read_object(manifest_file(folder), again="generate again")["shapes"]
     files = {row["name"]: folder / row["file"] for row in shapes if row["status"] == "done"}
     return [files.get(name) for name in names]
 
@@ -251,12 +253,19 @@ def _made_with(lines: dict[str, Line], settings: Settings) -> dict[str, Line]:
     return {
         name: {key: value for key, value in line.items() if key not in ("settings", "start")}
         for name, line in lines.items()
-        if line.get("settings") == wanted and "status" in line
+        if line.get("settings") == wanted and "status" in line and _stays_inside(line)
     }
 
 
+def _stays_inside(row: Line) -> bool:
+    """A journal may come with a run from anywhere: files are those of the folder."""
+    if row["status"] == "done" and "file" not in row:
+        return False
+    return not any(leads_out(row[key]) for key in FILES if key in row)
+
+
 def _files_are_there(row: dict[str, Any], folder: Path) -> bool:
-    return all((folder / row[key]).is_file() for key in ("file", "input_file", "mask_file") if key in row)
+    return all((folder / row[key]).is_file() for key in FILES if key in row)
 
 
 def _origin_of(item: Item) -> str | None:

@@ -12,6 +12,7 @@ import torch
 
 from data_processing.config import override, to_plain
 from data_processing.dataset import all_members
+from data_processing.json_files import read_object
 from data_processing.nifti import NIFTI_SUFFIXES
 from data_processing.observations import InputSection
 from data_processing.observed import Observed, is_photo, observe_file, observe_shape, scan_of
@@ -72,7 +73,7 @@ def items_of_files(
 
 def preparation_of(run: RunDir, *, overrides: Sequence[str] = ()) -> DataConfig:
     """How the run's data were prepared, read back from the run, with `--set` overrides."""
-    settings = json.loads(run.preparation_file.read_text(encoding="utf-8"))
+    settings = read_object(run.preparation_file, again="it comes with the run, from its training")
     for text in overrides:
         override(settings, text)
     return config_of(settings)

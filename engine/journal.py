@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from data_processing.json_files import parsed
+
 Line = dict[str, Any]
 
 
@@ -61,8 +63,8 @@ def _lines(file: Path) -> Iterator[Line]:
     with open(file, encoding="utf-8", errors="replace") as handle:
         for text in handle:
             try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
+                line = parsed(text)
+            except ValueError:
                 continue
-            if isinstance(line, dict) and isinstance(line.get("name"), str):
+            if isinstance(line, dict) and isinstance(line.get("name"), str) and isinstance(line.get("start", 0), int):
                 yield line

@@ -4,7 +4,6 @@ Nothing is dropped here: a shape with one side missing is a pair that says why.
 """
 
 import functools
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 from data_processing.config import build
 from data_processing.dataset import all_members
 from data_processing.files import is_temporary
+from data_processing.json_files import leads_out, read_object
 from data_processing.meshes import MESH_SUFFIXES
 from data_processing.occupancy import InsideSettings
 from data_processing.published_hdf5 import published_files
@@ -201,7 +201,7 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
 def entries_in(folder: Path) -> list[dict[str, Any]]:
     """What the manifest of a folder says of its shapes; nothing where there is no manifest of ours."""
     try:
-        shapes = json.loads(manifest_file(folder).read_bytes())["shapes"]
+        shapes = read_object(manifest_file(folder), again="")["shapes"]
         return [entry for entry in shapes if isinstance(entry, dict)]
     except (OSError, ValueError, KeyError, TypeError):
         return []
@@ -262,10 +262,13 @@ def read_manifest(run: RunDir, split: str) -> dict[str, Any]:
             f"{file} does not exist: nothing was generated {what}; run: python generate.py --run {run.path} {option}"
         )
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = read_object(file, again="")
         if not all(entry["name"] for entry in manifest["shapes"]):
             raise ValueError("a shape without a name")
-    except (ValueError, KeyError, TypeError) as error:
+        for entry in manifest["shapes"]:
+            if entry.get("status") == "done" and leads_out(entry.get("file")):
+                raise ValueError(f"the file of {str(entry['name'])[:100]!r} would be outside")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file}: not a manifest of generate.py ({error}); delete it and run generate.py again"
         ) from error

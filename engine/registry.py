@@ -82,9 +82,10 @@ def load_run(run: RunDir, *, which: str = "best", device: torch.device | str = "
     config = read_run_config(run.existing().config_file)
     file = run.existing_checkpoint(which)
     content = checkpoint.load(file, device=device)
-    model = build_model(config.model, where=str(run.config_file))
     try:
         weights = content["average"]["weights"] if content.get("average") else content["model"]
+        _refuse_other_sizes(config, weights, run)
+        model = build_model(config.model, where=str(run.config_file))
         model.load_state_dict(weights)
         step = int(content["step"])
     except (RuntimeError, TypeError, KeyError, AttributeError) as error:
@@ -92,6 +93,19 @@ def load_run(run: RunDir, *, which: str = "best", device: torch.device | str = "
     model.to(torch.device(device))
     model.eval()
     return LoadedRun(model, config, step, checkpoint.hash_of(weights))
+
+
+def _refuse_other_sizes(config: RunConfig, weights: Mapping[str, torch.Tensor], run: RunDir) -> None:
+    """RuntimeError before the model is made: the config of a stranger may ask for any memory."""
+    with torch.device("meta"):
+        sizes = {
+            key: value.shape
+            for key, value in build_model(config.model, where=str(run.config_file)).state_dict().items()
+        }
+    for key, size in sizes.items():
+        if key not in weights or weights[key].shape != size:
+            there = f"has {tuple(weights[key].shape)}" if key in weights else "lacks it"
+            raise RuntimeError(f"{key} is {tuple(size)} there, the checkpoint {there}")
 
 
 def _section_of(model: Mapping[str, Any], *, where: str) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from data_processing.arrays import read_npy_file
 from data_processing.organ_tables import NAMED_TABLES
 
 TABLE = "total_v1"
@@ -110,9 +111,7 @@ def _thresholds(file: Path) -> list[float] | str | None:
 def _numbers(file: Path) -> list[float] | str:
     """The numbers of a .npy file; a reason where it does not hold plain numbers."""
     try:
-        values = np.load(file, allow_pickle=False)
-        if not isinstance(values, np.ndarray) or values.size > MAX_NUMBERS:
-            return f"{file.name} holds no short list of numbers"
+        values = read_npy_file(file, most=MAX_NUMBERS * 8)
         return [float(value) for value in np.asarray(values, dtype=np.float64).ravel()]
-    except (ValueError, TypeError, OSError, EOFError) as error:
+    except (ValueError, OSError) as error:
         return f"{file.name}: {str(error)[:200]}"

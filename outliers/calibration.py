@@ -7,7 +7,6 @@ calibration a share of at most `fpr` has p <= fpr. Fewer than 1 / fpr - 1 of the
 import hashlib
 import json
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_processing.arrays import read_npz
 from data_processing.files import replacing, write_text
+from data_processing.json_files import read_object
 from engine.run_dir import RunDir
 
 Array = NDArray[np.float64]
@@ -115,12 +116,11 @@ def load_calibration(run: RunDir, *, model_hash: str) -> tuple[Calibration, dict
     if max(file.stat().st_size for file in (run.calibration_file, run.judge_file)) > MAX_BYTES:
         raise ValueError(f"{run.calibration_file}: too large for a calibration; {again}")
     try:
-        content = json.loads(run.calibration_file.read_text(encoding="utf-8"))
+        content = read_object(run.calibration_file, again=again)
         calibration = _calibration_of(content)
         image = run.judge_file.read_bytes()
-        with np.load(run.judge_file, allow_pickle=False) as arrays:
-            fitted = {name: arrays[name] for name in arrays.files}
-    except (KeyError, TypeError, AttributeError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        fitted = read_npz(run.judge_file, most=MAX_BYTES)
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, OSError) as error:
         raise ValueError(f"{run.calibration_file} or {run.judge_file.name} is damaged ({error}); {again}") from error
     if calibration.model_hash != model_hash:
         raise ValueError(

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from data_processing.arrays import read_npz
 from data_processing.files import replacing
 from outliers.cases import Case
 from outliers.scores import Measured
 
+MAX_BYTES = 1 << 32
 VERSION = 2  # of what is measured: older files are made again
 
 
@@ -34,8 +36,8 @@ def kept_cases(folder: Path, name: str, key: dict[str, Any], make: Callable[[], 
 
 
 def _read(file: Path) -> list[Case]:
-    with np.load(file, allow_pickle=False) as arrays:
-        about, names, numbers, distances = (arrays[key] for key in ("about", "names", "numbers", "distances"))
+    arrays = read_npz(file, most=MAX_BYTES, names=("about", "names", "numbers", "distances"))
+    about, names, numbers, distances = (arrays[key] for key in ("about", "names", "numbers", "distances"))
     called = [str(name) for name in names]
     return [
         Case(

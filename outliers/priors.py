@@ -5,13 +5,13 @@ UNSURE, whatever they look like.
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from data_processing.json_files import read_object
 from data_processing.prepare import DataConfig
 from data_processing.structures import LabelSettings, StructureSettings
 from engine.inputs import preparation_of
@@ -23,6 +23,7 @@ from outliers.cube_masks import CubeMask
 from outliers.judge import Judge, Judgement, load_judge
 from outliers.reconstruction import Reconstruction, reconstruct
 
+MAX_NOTE = 1000  # characters
 BATCH = 8  # masks in one pass of the encoder
 
 
@@ -131,7 +132,7 @@ def _notes(run: RunDir, judge: Judge | None) -> tuple[str, ...]:
     if judge is not None or not run.published_file.is_file():
         return ()
     try:
-        note = json.loads(run.published_file.read_text(encoding="utf-8"))["note"]
-    except (ValueError, KeyError, TypeError) as error:
+        note = str(read_object(run.published_file, again="import the run again")["note"])[:MAX_NOTE]
+    except (ValueError, KeyError) as error:
         raise ValueError(f"{run.published_file} is damaged ({error}): import the run again") from error
     return (f"published weights: {note}",)

@@ -5,16 +5,17 @@ or converted files find theirs, changed ones do not. A damaged file is described
 """
 
 import hashlib
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from data_processing.arrays import read_npz
 from data_processing.files import replacing
 from data_processing.meshes import TriangleMesh, read_mesh
 from engine.light_field.descriptors import Descriptor, describe
 
+MAX_BYTES = 1 << 26  # of one descriptor
 VERSION = 1  # raise it whenever a number of a descriptor may change
 
 
@@ -46,9 +47,8 @@ def described_mesh(mesh: TriangleMesh, cache: Path | None, *, device: torch.devi
 def _read(file: Path) -> Descriptor | None:
     """None where there is no file, or one that is damaged."""
     try:
-        with np.load(file, allow_pickle=False) as content:
-            return Descriptor(content["values"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return Descriptor(read_npz(file, most=MAX_BYTES, names=("values",))["values"])
+    except (OSError, ValueError):
         return None
 
 

@@ -1,0 +1,37 @@
+"""JSON that may come from strangers, and the paths in it: bounded, and never leading out of their folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+MAX_BYTES = 1 << 27  # objects of Python take up to 25 times as much
+
+
+def parsed(text: bytes | str) -> Any:
+    """What a JSON text says. ValueError for anything else, of any length and depth."""
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"{len(text):,} bytes of JSON (limit {MAX_BYTES:,})")
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("JSON of too many levels") from error
+
+
+def read_object(file: Path, *, again: str) -> dict[str, Any]:
+    """The JSON object in a file. FileNotFoundError; ValueError that names the file and says `again`."""
+    if file.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{file}: {file.stat().st_size:,} bytes (limit {MAX_BYTES:,})")
+    try:
+        data = parsed(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{file}: cut or damaged, not JSON ({error}); {again}") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"{file}: expected a JSON object, got {type(data).__name__}; {again}")
+    return data
+
+
+def leads_out(below: Any) -> bool:
+    """Whether something that a file calls a path below its folder is none: absolute, up, or no text."""
+    if not isinstance(below, str) or "\0" in below:
+        return True
+    return below in ("", ".") or below.startswith("/") or ".." in below.split("/")
