@@ -1,6 +1,8 @@
 """The one training loop, for any model that keeps the contract: plain functions in running order."""
 
 import contextlib
+import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from data_processing.batch import Batch
 from data_processing.commandline import say
 from data_processing.config import to_yaml
 from data_processing.dataset import Codes, Draw, check_contents, open_source, points_of, selected
+from data_processing.files import WriteError
 from data_processing.seeds import seed_of
 from data_processing.storage import ShapeSet
 from engine.codes import codes_of, trains_on_codes
@@ -266,9 +269,19 @@ def _should_stop(state: State, job: Job) -> bool:
 
 @contextlib.contextmanager
 def _writer(run: RunDir, group: Group, *, step: int) -> Iterator[SummaryWriter | None]:
-    """TensorBoard, first rank only; events after `step` are dropped when resuming."""
+    """TensorBoard, first rank only; events after `step` are dropped when resuming. WriteError when it cannot write."""
     if not group.is_first:
         yield None
         return
-    with SummaryWriter(str(run.logs), purge_step=step) as writer:
-        yield writer
+    before = threading.excepthook
+    threading.excepthook = lambda told: None if issubclass(told.exc_type, OSError) else before(told)  # raised here too
+    try:
+        with SummaryWriter(str(run.logs), purge_step=step) as writer:
+            yield writer
+    except OSError as error:
+        its_own = error.filename is None or str(run.logs) in os.fsdecode(error.filename)
+        if error.errno is None or not its_own:
+            raise
+        raise WriteError(error.errno, error.strerror, str(run.logs)) from error
+    finally:
+        threading.excepthook = before
