@@ -41,9 +41,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a text file atomically (UTF-8)."""
+    """Replace a text file atomically (UTF-8; what is no text in the names of files becomes \\udc80 and the like)."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def is_temporary(path: Path) -> bool:

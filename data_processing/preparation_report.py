@@ -19,6 +19,7 @@ from data_processing.prepare import DataConfig, layout_of
 from data_processing.shards import SCHEMA, FailedShape, ShapeRecord
 from data_processing.splits import PARTIAL, SPLITS, split_names
 from data_processing.storage import INDEX_FILE, DatasetIndex, ShardEntry
+from data_processing.tables import cell, cells
 from data_processing.workers import Outcome
 
 MAX_LICENCE_BYTES = 1 << 28
@@ -100,7 +101,7 @@ class Timings:
 
     def add(self, outcome: Outcome) -> None:
         times = [seconds.get(stage, 0.0) for stage in self._stages for seconds in (outcome.wall, outcome.cpu)]
-        self._writer.writerow([outcome.record.name, *(f"{seconds:.4f}" for seconds in times)])
+        self._writer.writerow([cell(outcome.record.name), *(f"{seconds:.4f}" for seconds in times)])
         self._handle.flush()
         refuse_vanished(self._handle)
 
@@ -136,7 +137,7 @@ def _write_reports(config: DataConfig, rows: list[dict[str, Any]], records: Sequ
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(map(cells, rows))
     write_text(config.folder / "report.csv", text.getvalue())
     whole = {"name": config.name, "settings": to_plain(config), "counts": _counts(records), "shapes": rows}
     write_text(config.folder / "report.json", json.dumps(whole, indent=1) + "\n")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data_processing.files import write_text
+from data_processing.tables import cells
 from engine.summary import short
 
 Row = dict[str, Any]
@@ -23,7 +24,7 @@ def write_csv(path: Path, evaluation: Row) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, [*first, *found, *shared, "reason"], restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row | shared for row in rows)
+    writer.writerows(cells(row | shared) for row in rows)
     write_text(path, text.getvalue())
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from data_processing.files import write_text
+from data_processing.tables import cells
 from engine.evaluation import Draws, Row
 from engine.protocols import AnyProtocol, Protocol
 
@@ -92,7 +93,7 @@ def write_csv(path: Path, evaluation: Row) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row | shared for row in evaluation["per_shape"])
+    writer.writerows(cells(row | shared) for row in evaluation["per_shape"])
     write_text(path, text.getvalue())
 
 

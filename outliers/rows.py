@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data_processing.files import write_text
+from data_processing.tables import cells
 from outliers.calibration import flagged as is_flagged
 
 Row = dict[str, Any]
@@ -104,7 +105,7 @@ def write_results(out: Path, rows: Sequence[Row], settings: Mapping[str, Any]) -
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: _cell(value) for key, value in row.items()} for row in plain)
+    writer.writerows(cells({key: _cell(value) for key, value in row.items()}) for row in plain)
     write_text(out / CSV_FILE, text.getvalue())
 
 

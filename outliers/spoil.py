@@ -21,6 +21,7 @@ from data_processing.label_volumes import label_volume
 from data_processing.labels import LabelTable, find_table
 from data_processing.scan_grid import write_scan_mask
 from data_processing.structure_crops import organ_file
+from data_processing.tables import cells
 from outliers.corruptions import FAMILIES, TARGETS, corrupt
 
 MARGIN = 12  # voxels around a structure in which it may be spoilt
@@ -49,7 +50,7 @@ def main() -> int:
     text = io.StringIO()
     writer = csv.DictWriter(text, ("scan", "structure", "family", "dice"), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(told)
+    writer.writerows(map(cells, told))
     write_text(options.out / "spoilt.csv", text.getvalue())
     say(f"{options.out}: {len(options.scans)} scans spoilt, {len(options.clean)} clean; {options.out / 'spoilt.csv'}")
     return DONE
