@@ -5,13 +5,14 @@ Holds no section of its own: each package keeps its sections beside the code tha
 
 import dataclasses
 import difflib
+import functools
 import reprlib
 import types
 import typing
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pydantic
 import yaml
@@ -54,7 +55,7 @@ def build(schema: type[T], data: Mapping[str, Any], *, where: str) -> T:
     """Check plain data against a dataclass and build it. `where` names the file in errors."""
     _refuse_unknown(schema, data, where, "")
     try:
-        return pydantic.TypeAdapter(schema).validate_python(data)
+        return cast(T, _adapter(cast(Hashable, schema)).validate_python(data))
     except pydantic.ValidationError as error:
         lines = [f"{where}: {_key(item['loc'])}: {_reason(item)}" for item in error.errors()]
         raise ValueError("\n".join(dict.fromkeys(lines))) from error
@@ -125,17 +126,31 @@ def _refuse_unknown(schema: Any, data: Any, where: str, prefix: str) -> None:
     for section in _sections(schema):
         if not isinstance(data, Mapping):
             return
-        known = {field.name: field for field in dataclasses.fields(section)}
-        hints = typing.get_type_hints(section)
+        known = _hints(section)
         for key, value in data.items():
             if key not in known:
                 close = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
                 hint = f"did you mean '{prefix}{close[0]}'?" if close else "known keys: " + ", ".join(known)
                 raise ValueError(f"{where}: unknown key '{prefix}{key}'; {hint}")
-            for item in value if isinstance(value, list) else [value]:
-                _refuse_unknown(hints[key], item, where, f"{prefix}{key}.")
+            if _sections(known[key]):  # lists of 50,000 names hold none
+                for item in value if isinstance(value, list) else [value]:
+                    _refuse_unknown(known[key], item, where, f"{prefix}{key}.")
 
 
+# Made once for each class: a shard's header costs 5 ms otherwise, and a streamed batch reads dozens.
+@functools.cache
+def _adapter(schema: Any) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(schema)
+
+
+@functools.cache
+def _hints(section: Any) -> dict[str, Any]:
+    """The fields of a dataclass, in order, and their types."""
+    hints = typing.get_type_hints(section)
+    return {field.name: hints[field.name] for field in dataclasses.fields(section)}
+
+
+@functools.cache
 def _sections(annotation: Any) -> list[Any]:
     """The dataclass inside an annotation such as `Section`, `Section | None` or `list[Section]`, if just one."""
     if dataclasses.is_dataclass(annotation):
