@@ -4,14 +4,21 @@ Run it again after an interruption, however it came: it does only what is missin
 share of the shards (and torchrun itself ends with 1, not 2, when some shapes failed).
 """
 
+import contextlib
+import datetime
 import os
 import shlex
 import sys
+import time
+
+import torch
 
 from data_processing.commandline import DONE, Parser, run, say
 from data_processing.config import read_config, to_yaml
 from data_processing.job import prepare_folder
 from data_processing.prepare import DataConfig
+
+LONGEST = datetime.timedelta(days=7)  # one rank may have all the work, and torchrun sees to it that it lives
 
 
 def main() -> int:
@@ -27,7 +34,19 @@ def main() -> int:
     if arguments.dry_run:
         return DONE
     command = shlex.join(["python", "-m", "data_processing", *sys.argv[1:]])
-    return prepare_folder(config, command=command, rank=rank, world=world)
+    status = prepare_folder(config, command=command, rank=rank, world=world)
+    if world > 1 and torch.distributed.is_torchelastic_launched():
+        _wait_for_all(world)
+    return status
+
+
+def _wait_for_all(world: int) -> None:
+    """Until every rank is done: torchrun kills the others as soon as one ends with another status than 0."""
+    store, _, _ = next(torch.distributed.rendezvous("env://", timeout=LONGEST))
+    store.add("prepared", 1)
+    with contextlib.suppress(RuntimeError):  # the store goes with the first rank, which then saw all
+        while store.add("prepared", 0) < world:
+            time.sleep(0.2)
 
 
 if __name__ == "__main__":

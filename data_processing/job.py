@@ -9,11 +9,12 @@ Ranks of a launcher take every world-th shard each; whoever finishes last writes
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,13 @@ class Job:
         return self.folder / SHARDS / f"{shard:05d}.h5"
 
     def part_file(self, number: int) -> Path:
-        key = json.dumps([self.sources[number].name, self.settings], sort_keys=True)
+        key = f"[{json.dumps(self.sources[number].name)}, {self._settings_text}]"
         digest = hashlib.blake2b(key.encode(), digest_size=6).hexdigest()
         return self.folder / PARTS / f"{number:07d}-{digest}.h5"
+
+    @functools.cached_property
+    def _settings_text(self) -> str:
+        return json.dumps(self.settings, sort_keys=True)
 
 
 @dataclass
@@ -91,7 +96,8 @@ def prepare_folder(config: DataConfig, *, command: str = "", rank: int = 0, worl
         _open_job(job, command)
         if world == 1:
             remove_leftovers([job.folder, job.folder / SHARDS, job.folder / PARTS])
-        states = [_examine(job, shard) for shard in range(rank, job.shard_count, world)]
+        parts = {file.name for file in (job.folder / PARTS).glob("[0-9]*.h5")}
+        states = [_examine(job, shard, parts) for shard in range(rank, job.shard_count, world)]
         _announce(job, listing, states, rank, world)
         if not all(state.packed for state in states):
             (job.folder / INDEX_FILE).unlink(missing_ok=True)  # from here to the end the data set is unfinished
@@ -151,24 +157,27 @@ def _some(names: set[str]) -> str:
     return f"{len(names)} ({shown}{', ...' if len(names) > SHOWN else ''})" if names else "0"
 
 
-def _examine(job: Job, shard: int) -> ShardState:
-    """What of a shard is there and sound."""
+def _examine(job: Job, shard: int, parts: Collection[str]) -> ShardState:
+    """What of a shard is there and sound. `parts`: names of the part files there are: nobody asks for 50,000 others."""
     state = ShardState(shard)
     in_shard = _checked_records(job, job.shard_file(shard), list(job.members(shard)))
+    part_of = {number: job.part_file(number) for number in job.members(shard)} if parts else {}
+    part_of = {number: file for number, file in part_of.items() if file.name in parts}
     for number in job.members(shard):
-        part = _checked_records(job, job.part_file(number), [number])
+        part = _checked_records(job, part_of[number], [number]) if number in part_of else None
         if part and in_shard and part[number] == in_shard[number]:  # stopped between packing and tidying up
-            job.part_file(number).unlink()
+            part_of[number].unlink()
             part = None
         record = (part or in_shard or {}).get(number)
-        found_in = job.part_file(number) if part else job.shard_file(shard)
+        found_in = part_of[number] if part else job.shard_file(shard)
         if record is None or _again(job, number, record, found_in):
-            job.part_file(number).unlink(missing_ok=True)
+            if part:
+                part_of[number].unlink()
             state.missing.add(number)
         else:
             state.finished[number] = record
-    parts = any(job.part_file(number).exists() for number in job.members(shard))
-    state.packed = in_shard is not None and not state.missing and not parts
+    left = any(file.exists() for file in part_of.values())
+    state.packed = in_shard is not None and not state.missing and not left
     return state
 
 

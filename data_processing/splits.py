@@ -6,6 +6,7 @@ Where shapes have a subject, subjects are divided instead of shapes, over all ca
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -171,7 +172,7 @@ def _from_lists(names: Sequence[str], lists: SplitLists) -> dict[str, list[int]]
             raise ValueError(_unknown_names(file, unknown, names))
         splits[split] = [index_of[name] for name in listed if name in index_of]
         if file and len(set(splits[split])) < len(splits[split]):
-            twice = next(name for i, name in enumerate(listed) if name in listed[:i])
+            twice = Counter(listed).most_common(1)[0][0]
             raise ValueError(f"{file}: lists {twice!r} twice")
     return splits
 

@@ -52,6 +52,18 @@ def test_preparation(tmp_path: Path):
     assert not list((tmp_path / "many").rglob(".partial-*")) and not (tmp_path / "many" / "parts").exists()
 
 
+def test_a_rank_without_work_does_not_end_the_others(tmp_path: Path):
+    """It knows of a failed shape and ends with 2, upon which torchrun would kill the rank that tries this one again."""
+    write_boxes(tmp_path / "raw", chairs=3, tables=0)
+    (tmp_path / "raw" / "chair" / "zzz.ply").write_text("no mesh")  # of the second shard
+    file = tmp_path / "boxes.yaml"
+    config = DataConfig(name="boxes", input=tmp_path / "raw", output=tmp_path / "set", shard_size=2, workers=1)
+    file.write_text(to_yaml(config))
+    torchrun("-m", "data_processing", "--config", file, processes=1, statuses=(1,))
+    torchrun("-m", "data_processing", "--config", file, "--set", "retry_failed=true", statuses=(1,))
+    assert "chair/zzz" in (tmp_path / "set" / "timings-1.csv").read_text()
+
+
 def plain(text: bytes) -> dict[str, Any]:
     """Without where it lies."""
     data = json.loads(text)
