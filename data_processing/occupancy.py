@@ -1,7 +1,7 @@
 """Inside or outside, for any triangle mesh: which method, on a grid or at points. The methods: scan, winding, shell.
 
 A place is inside where the winding number, rounded, is not 0: flipped meshes (-1) and overlapping parts (2) count.
-Closed parts are scan converted, exactly; open parts add the fast winding number. The method "auto" takes
+Closed parts are scan converted, exactly; open parts add the winding number. The method "auto" takes
 
 - scan         when every part is closed, and winding when some are open, if that number can be trusted: on half of
                the area or more it is clearly 1 (beyond 0.75) on a side, or it finds half of what a flood fill encloses;
@@ -23,7 +23,7 @@ from data_processing.meshes import TriangleMesh, closed_faces, is_watertight, sa
 from data_processing.scan import PointFrame, scan_grid, scan_points
 from data_processing.seeds import numpy_generator
 from data_processing.shell import dilated, enclosed, filled, thin_parts
-from data_processing.winding import winding_grid, winding_numbers, winding_points
+from data_processing.winding import boundary_edges, winding_grid, winding_points, winding_values
 
 METHODS = ("auto", "scan", "winding", "shell", "shell-flood", "shell-thick")
 SURFACE_SAMPLES = 4096
@@ -110,7 +110,7 @@ def inside_points(
         raise ValueError(f"inside method {method!r}: expected one of {', '.join(METHODS)}")
     parts = _Parts(mesh)
     asked = settings.method if method == "auto" else method
-    method, _ = _choose(parts, settings, asked, device)
+    method, _ = _choose(parts, settings, asked, device, judged=False)
     exact = method in ("scan", "winding")
     inside = parts.number_at(points_N3, device) != 0 if exact else np.zeros(len(points_N3), dtype=bool)
     if exact and settings.cavities == "keep":
@@ -135,24 +135,26 @@ class _Parts:
         self.mesh = mesh
         self.all = mesh.triangles()
         self.closed, self.open = self.all[closed], self.all[~closed]
+        self.boundary = boundary_edges(mesh)  # (E, 2, 3), of the open parts
 
     def placed(self, frame: PointFrame) -> "_Parts":
         """The same parts in cube coordinates of a frame."""
         other = object.__new__(_Parts)
         other.mesh = replace(self.mesh, vertices=frame.to_cube(self.mesh.vertices))
-        other.all, other.closed, other.open = (frame.to_cube(item) for item in (self.all, self.closed, self.open))
+        other.all, other.closed = frame.to_cube(self.all), frame.to_cube(self.closed)
+        other.open, other.boundary = frame.to_cube(self.open), frame.to_cube(self.boundary)
         return other
 
     def number_grid(self, resolution: int, device: torch.device | str) -> torch.Tensor:
         """Rounded winding number (R, R, R) int16; the parts must be in cube coordinates."""
         number = scan_grid(torch.as_tensor(self.closed, device=device), resolution)
         if len(self.open):
-            number += torch.from_numpy(winding_grid(self.open, resolution)).to(device)
+            number += torch.from_numpy(winding_grid(self.open, resolution, boundary_E23=self.boundary)).to(device)
         return number
 
     def fraction_at(self, points_N3: NDArray[np.floating], device: torch.device | str) -> NDArray[np.float64]:
         """Winding number (N,) at points, not rounded where parts are open."""
-        number = winding_numbers(self.open, points_N3)
+        number = winding_values(self.open, points_N3, boundary_E23=self.boundary)
         if len(self.closed):
             number = number + scan_points(self.closed, points_N3, device=device)
         return number
@@ -163,12 +165,17 @@ class _Parts:
         if len(self.closed):
             number += scan_points(self.closed, points_N3, device=device)
         if len(self.open):
-            number += winding_points(self.open, points_N3)
+            number += winding_points(self.open, points_N3, boundary_E23=self.boundary)
         return number
 
 
-def _choose(parts: _Parts, settings: InsideSettings, asked: str, device: torch.device | str) -> tuple[str, str]:
-    """Method and quality; does not depend on the frame, nor on the resolution that is wanted."""
+def _choose(
+    parts: _Parts, settings: InsideSettings, asked: str, device: torch.device | str, *, judged: bool = True
+) -> tuple[str, str]:
+    """Method and quality; does not depend on the frame, nor on the resolution that is wanted.
+
+    `judged`: False where nobody asks for the quality, which spares the flood fill where the number explains the area.
+    """
     if asked == "scan" and len(parts.open):
         raise ValueError(f"inside method scan: {len(parts.open)} of {len(parts.all)} faces are in open parts; use auto")
     number = "winding" if len(parts.open) else "scan"
@@ -180,18 +187,25 @@ def _choose(parts: _Parts, settings: InsideSettings, asked: str, device: torch.d
         return "scan", "ok"
     frame = PointFrame(parts.all, settings.decision_resolution)
     boxed = parts.placed(frame)
+    explained = _explained(boxed, device) if asked == "auto" else 0.0
+    if asked == "auto" and not judged and explained >= settings.fallback_explained:
+        return number, "ok"
     flood = enclosed(torch.as_tensor(boxed.all, device=device), frame.resolution, closing=settings.closing_resolution)
     if asked == "shell":
         return ("shell-flood", "ok") if flood.any() else ("shell-thick", "suspect: the flood fill finds no interior")
-    return _compared(boxed, flood, number, settings, device)
+    return _compared(boxed, flood, number, explained, settings, device)
 
 
 def _compared(
-    parts: _Parts, flood: torch.Tensor, number: str, settings: InsideSettings, device: torch.device | str
+    parts: _Parts,
+    flood: torch.Tensor,
+    number: str,
+    explained: float,
+    settings: InsideSettings,
+    device: torch.device | str,
 ) -> tuple[str, str]:
     own = filled(parts.number_grid(len(flood), device) != 0)
     found, flooded, both, either = (int(item.sum()) for item in (own, flood, own & flood, own | flood))
-    explained = _explained(parts, device)
     if explained >= settings.fallback_explained or (found and both >= settings.fallback_volume * flooded):
         if either and both < settings.suspect_agreement * either:
             return number, f"suspect: winding number and flood fill agree on {both / either:.0%} of their volume"
