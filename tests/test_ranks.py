@@ -103,6 +103,18 @@ def at_work(out: Path) -> bool:
     return sum(file.read_text().count("\n") > 2 for file in out.glob(".rows-*")) > 1
 
 
+def test_sets_are_judged_once(tmp_path: Path):
+    """That is not shared among ranks: the first does it and says so."""
+    for side, chairs in (("pred", 3), ("gt", 4)):
+        write_boxes(tmp_path / side, chairs=chairs, tables=0)
+    command: list[Any] = ["evaluate.py", "--pred", tmp_path / "pred", "--gt", tmp_path / "gt", "--points", 64]
+    command += ["--protocol", "generative", "--device", "cpu", "--pictures", 0, "--out"]
+    torchrun(*map(str, command), tmp_path / "one", processes=1)
+    said = torchrun(*map(str, command), tmp_path / "three", processes=3)
+    assert said.count("judging sets of shapes is not shared: the first of 3 processes does it alone") == 1
+    assert said.count("report: ") == 1 and fingerprint(tmp_path / "one") == fingerprint(tmp_path / "three")
+
+
 def test_analysis(tmp_path: Path):
     run = make_network(tmp_path / "runs")
     values, affine = brain_values()
