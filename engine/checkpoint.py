@@ -3,11 +3,12 @@
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from data_processing.files import replacing
 
@@ -54,6 +55,21 @@ def load_tensors(path: Path, *, device: torch.device | str = "cpu") -> Any:
             f"{path}: cannot be read as a torch checkpoint ({kind}; {path.stat().st_size} bytes): "
             f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
+
+
+def sizes_of(state: Callable[[], Mapping[str, torch.Tensor]]) -> dict[str, torch.Size]:
+    """Names and sizes of the tensors that `state` would make, without memory for them."""
+    with torch.device("meta"), _NothingDrawn():
+        return {name: value.shape for name, value in state().items()}
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """normal_, kaiming_normal_ and the like do nothing: without memory they take five seconds of imports."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "").endswith("normal_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _refuse_packed(path: Path) -> None:

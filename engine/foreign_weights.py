@@ -49,8 +49,7 @@ def refuse_other_dimensions(weights: Mapping[str, torch.Tensor], wanted: Mapping
 
 def refuse_misfits(weights: Mapping[str, torch.Tensor], build: Callable[[], torch.nn.Module], *, where: str) -> None:
     """ValueError for the first tensor whose shape is not that of the model that `build` makes."""
-    with torch.device("meta"):  # sizes only: what a file declares is not allocated
-        expected = {name: value.shape for name, value in build().state_dict().items()}
+    expected = checkpoint.sizes_of(lambda: build().state_dict())
     for name, value in weights.items():
         if value.shape != expected[name]:
             raise ValueError(f"{where}: {name} is {tuple(value.shape)}, expected {tuple(expected[name])}")

@@ -97,12 +97,8 @@ def load_run(run: RunDir, *, which: str = "best", device: torch.device | str = "
 
 def _refuse_other_sizes(config: RunConfig, weights: Mapping[str, torch.Tensor], run: RunDir) -> None:
     """RuntimeError before the model is made: the config of a stranger may ask for any memory."""
-    with torch.device("meta"):
-        sizes = {
-            key: value.shape
-            for key, value in build_model(config.model, where=str(run.config_file)).state_dict().items()
-        }
-    for key, size in sizes.items():
+    expected = checkpoint.sizes_of(lambda: build_model(config.model, where=str(run.config_file)).state_dict())
+    for key, size in expected.items():
         if key not in weights or weights[key].shape != size:
             there = f"has {tuple(weights[key].shape)}" if key in weights else "lacks it"
             raise RuntimeError(f"{key} is {tuple(size)} there, the checkpoint {there}")

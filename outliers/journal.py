@@ -14,10 +14,16 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from data_processing.files import WriteError, refuse_vanished
+from data_processing.json_files import leads_out, parsed
 from engine.run_dir import journal_file, journal_files
-from outliers.rows import Row
+from outliers.rows import COLUMNS, STATUSES, Row
 
 FILES = ("picture", "reconstruction", "disagreement")  # columns of a row that name one, below the results
+NUMBERS = (
+    "p", "q", "score", "dice", "asd", "assd", "hd95", "hd", "nsd", "volume_ml", "reconstruction_ml", "left_out_ml",
+    "seconds",
+)  # fmt: skip
+MOST_STARTS = 1e15
 Key = tuple[str, str, str]  # scan, organ, made with
 
 
@@ -40,15 +46,17 @@ class Done:
         self.rows: dict[Key, Row] = {}
         self.scans: dict[str, ScanLine] = {}
         self.start = 1.0
-        began: dict[Key, float] = {}
+        began: dict[tuple[str, str], tuple[float, Key]] = {}  # of each organ: its files are those of its latest row
         for line in _lines(out):
             at = float(line.get("at", 0))
             self.start = max(self.start, at + 1)
             if "row" in line:
                 row = line["row"]
                 key = row["scan"], row["organ"], line["made_with"]
-                if began.get(key, 0) <= at:
-                    self.rows[key], began[key] = row, at
+                earlier = began.get(key[:2], (0.0, key))
+                if earlier[0] <= at:
+                    self.rows.pop(earlier[1], None)
+                    self.rows[key], began[key[:2]] = row, (at, key)
             elif line["scan"] not in self.scans or self.scans[line["scan"]].at <= at:
                 self.scans[line["scan"]] = ScanLine(line["made_with"], line["organs"], at)
 
@@ -122,8 +130,25 @@ def _lines(out: Path) -> Iterator[dict[str, Any]]:
     for file in journal_files(out):
         for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
+                line = parsed(text)
+            except ValueError:
                 continue  # cut by a kill
-            if isinstance(line, dict) and ({"row", "made_with"} <= set(line) or {"scan", "organs", "at"} <= set(line)):
+            if isinstance(line, dict) and _is_sound(line):
                 yield line
+
+
+def _is_sound(line: Mapping[str, Any]) -> bool:
+    """Whether a line could be ours: results may come from anywhere, and their rows name files to remove and show."""
+    at, row, organs = line.get("at", 0), line.get("row"), line.get("organs")
+    if not isinstance(line.get("made_with"), str) or type(at) not in (int, float) or not 0 <= at < MOST_STARTS:
+        return False
+    if not isinstance(row, dict):
+        texts = [line.get("scan"), *organs.keys(), *organs.values()] if isinstance(organs, dict) else [None]
+        return all(isinstance(text, str) for text in texts)
+    return (
+        set(COLUMNS) <= set(row)
+        and row["status"] in STATUSES
+        and all(isinstance(row[key], str) for key in ("scan", "file", "organ", "reason"))
+        and all(row[key] is None or type(row[key]) in (int, float) for key in NUMBERS)
+        and not any(leads_out(row[key]) for key in FILES if row[key])
+    )

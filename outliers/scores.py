@@ -170,18 +170,40 @@ def scorer_arrays(scorer: Scorer) -> dict[str, NDArray[Any]]:
 
 
 def scorer_of(arrays: Mapping[str, NDArray[Any]]) -> Scorer:
-    """The inverse of `scorer_arrays`. ValueError for arrays that are no scorer."""
+    """The inverse of `scorer_arrays`. ValueError for arrays that are no scorer, or do not fit each other."""
     try:
-        cell, cells = arrays["frame"]
+        frame = _frame_of(arrays["frame"])
+        names = tuple(str(name) for name in arrays["names"].ravel())
         groups = {}
         for group in (name.split("/")[1] for name in arrays if name.endswith("/tail")):
+            size = len(_columns(names, group))
             part = {key: arrays[f"groups/{group}/{key}"] for key in ("mean", "spread", "inverse", "tail")}
+            _refuse_misfit(part, {"mean": (size,), "spread": (size,), "inverse": (size, size), "tail": (2,)})
             mahalanobis = Mahalanobis(part["mean"], part["spread"], part["inverse"])
             groups[group] = mahalanobis, Tail(float(part["tail"][0]), float(part["tail"][1]))
-        components = Components(*(arrays[f"components/{key}"] for key in ("mean", "modes", "spread")))
-        names = tuple(str(name) for name in arrays["names"])
+        parts = {key: arrays[f"components/{key}"] for key in ("mean", "modes", "spread")}
+        modes, cells = len(parts["spread"].ravel()), frame.cells**3
+        _refuse_misfit(parts, {"mean": (cells,), "modes": (modes, cells), "spread": (modes,)})
     except (KeyError, IndexError) as error:
         raise ValueError(f"the arrays of a judge lack {error}") from error
-    if any(mahalanobis.inverse_DD.shape != (len(_columns(names, g)),) * 2 for g, (mahalanobis, _) in groups.items()):
-        raise ValueError("the arrays of a judge do not fit each other")
-    return Scorer(names, Frame(float(cell), int(cells)), components, groups)
+    return Scorer(names, frame, Components(**{f"{key}_{axes}": parts[key] for key, axes in AXES.items()}), groups)
+
+
+AXES = {"mean": "D", "modes": "MD", "spread": "M"}
+MAX_CELLS = 256  # along an edge
+
+
+def _frame_of(values: NDArray[Any]) -> Frame:
+    if values.shape != (2,) or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+        raise ValueError("the arrays of a judge have no frame")
+    cell, cells = float(values[0]), int(values[1])
+    if not (cell > 0 and 1 < cells <= MAX_CELLS):
+        raise ValueError(f"the arrays of a judge have a frame of {cells} cells of {cell:g}")
+    return Frame(cell, cells)
+
+
+def _refuse_misfit(arrays: Mapping[str, NDArray[Any]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    for key, shape in wanted.items():
+        found = arrays[key]
+        if found.shape != shape or found.dtype.kind != "f" or not np.isfinite(found).all():
+            raise ValueError(f"the arrays of a judge do not fit each other: {key} is {found.dtype} {found.shape}")

@@ -184,7 +184,7 @@ def packed_zeros(file: h5py.File) -> None:
 def packed_more(file: h5py.File) -> None:
     """A chunk that unpacks to a thousand times its size."""
     source = file.create_dataset("b", shape=(16, 16, 16, 1), chunks=(16, 16, 16, 1), dtype="u1", compression="gzip")
-    source.id.write_direct_chunk((0, 0, 0, 0), zlib.compress(bytes(4 << 20), 9))
+    source.id.write_direct_chunk((0, 0, 0, 0), zlib.compress(b"\1" * (4 << 20), 9))
 
 
 @pytest.mark.parametrize(
