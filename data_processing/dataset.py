@@ -219,8 +219,9 @@ def recipe_of(
 
 def stack_rows(shapes: ShapeSet, indices: Iterable[int], keys: Sequence[str]) -> dict[str, torch.Tensor]:
     """Fields of packed rows of some shapes as (S, ...) tensors."""
-    rows = [shapes.packed(int(index), keys) for index in indices]
-    return {key: torch.from_numpy(np.stack([row[key] for row in rows])) for key in keys}
+    wanted = [int(index) for index in indices]
+    rows = {index: shapes.packed(index, keys) for index in sorted(set(wanted))}  # in the order of the files
+    return {key: torch.from_numpy(np.stack([rows[index][key] for index in wanted])) for key in keys}
 
 
 class ResidentShapes:

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from data_processing.config import build, to_plain
 from data_processing.files import replacing
-from data_processing.hdf5 import dataset, open_file, read
+from data_processing.hdf5 import dataset, open_file, read, read_row
 from data_processing.json_files import parsed
 
 SCHEMA = 1
@@ -184,8 +184,8 @@ class Shard:
         self.done_names = [record.name for record in self.records if record.status == "done"]
 
     def row(self, number: int, keys: Sequence[str] | None = None) -> Row:
-        """Fields (default: all) of one row."""
-        return {key: read(self._data[key], self.path, key, number) for key in keys or self._data}
+        """Fields (default: all) of one row, read from their places in the file, past the library."""
+        return {key: read_row(self._file, self._data[key], self.path, key, number) for key in keys or self._data}
 
     def verify(self) -> None:
         """Read everything and compare with the digest: ValueError when a byte changed."""

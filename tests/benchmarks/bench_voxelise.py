@@ -14,8 +14,8 @@ import trimesh
 from data_processing.coordinates import normalising_to_world
 from data_processing.meshes import TriangleMesh, closed_faces, read_mesh
 from data_processing.occupancy import InsideSettings, inside_points, occupancy_grid
-from data_processing.winding import winding_numbers
-from tests.benchmarks.measuring import EXAMPLES, Table, threads, timed
+from data_processing.winding import cells_grid, winding_grid, winding_numbers
+from tests.benchmarks.measuring import EXAMPLES, Table, Work, in_turn, threads, timed
 from tests.data_processing.solids import ball, centres
 
 
@@ -40,6 +40,16 @@ def grids(table: Table, paths: list[Path], resolution: int, *, full: bool) -> No
         by_method.setdefault(result.method, []).append((wall, cpu))
         note = f"{result.method}, {len(mesh.faces)} faces, {result.quality[:40]}"
         table.row(path.stem[:45], wall, cpu, note=note)
+        soup = mesh.triangles()[~closed_faces(mesh)]
+        if len(soup):
+            works: dict[str, Work] = {
+                "boundary": partial(winding_grid, soup, resolution),
+                "tree": partial(cells_grid, soup, resolution),
+            }
+            times = in_turn(works, 1, warm=False)
+            apart = int((times["boundary"].result != times["tree"].result).sum())
+            table.row("  its open parts, by boundary edges", *times["boundary"][:2], note=f"{len(soup)} faces")
+            table.row("  by the tree over faces", *times["tree"][:2], note=f"{apart} voxels differ")
         if full and not closed_faces(mesh).all():
             plain_wall, plain_cpu, number = timed(partial(winding_numbers, mesh.triangles(), centres(resolution)), 1)
             bare = occupancy_grid(mesh, resolution, InsideSettings(thin="drop"), device="cpu").grid_RRR.numpy()

@@ -1,5 +1,6 @@
 """Shards: what goes in comes out, the same rows make the same bytes, and nothing unsound is read."""
 
+import os
 import time
 
 import h5py
@@ -67,6 +68,16 @@ def test_cut_files_are_refused(shard_file, share):
     shard_file.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(ValueError, match=r"0\.h5.*(cut|damaged)"):
         Shard(shard_file, LAYOUT)
+
+
+def test_a_row_that_is_not_there_and_a_file_cut_while_open(shard_file):
+    with Shard(shard_file, LAYOUT) as shard:
+        for row in (-1, 2):
+            with pytest.raises(ValueError, match=rf"0\.h5.*row {row} of 2"):
+                shard.row(row)
+        os.truncate(shard_file, shard_file.stat().st_size // 2)
+        with pytest.raises(ValueError, match=r"0\.h5.*damaged.*ends before"):
+            shard.row(1)
 
 
 def test_a_changed_byte_is_found(shard_file):
