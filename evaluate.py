@@ -14,6 +14,7 @@ import sys
 import torch
 
 from data_processing.commandline import DONE, SOME_FAILED, run, say
+from data_processing.files import remove_leftovers
 from engine import sets_summary
 from engine.distributed import Group, resolve_device, session
 from engine.evaluation import Draws, by_protocol, each_pair
@@ -52,6 +53,7 @@ def compare(options: argparse.Namespace, group: Group) -> int:
     what = pairs_of(options)
     out = options.out or what.out
     out.mkdir(parents=True, exist_ok=True)  # fails now rather than after the work
+    remove_leftovers([out, out / LIGHT_FIELDS] if group.is_first else [])
     notes = Notes(out, what, protocols, draws)
     with_options = {"workers": options.workers, "light_fields": out / LIGHT_FIELDS, "progress": group.is_first}
     each = functools.partial(each_pair, protocols=protocols, draws=draws, **with_options)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data_processing.files import write_text
+from data_processing.files import remove_leftovers, write_text
 from data_processing.json_files import leads_out, read_object
 from data_processing.meshes import TriangleMesh, write_mesh
 from data_processing.nifti import ScanGrid
@@ -24,7 +24,7 @@ from engine.distributed import Group
 from engine.extraction import extract
 from engine.file_names import INPUT
 from engine.fitting import fitted_code
-from engine.journal import Journal, Line, latest
+from engine.journal import Journal, Line, tidied
 from engine.lattice import Field
 from engine.run_dir import journal_file, journal_files, manifest_file, mesh_in
 
@@ -96,6 +96,8 @@ def generate(
     if batch_points < 1:
         raise ValueError(f"expected at least one point in a batch, got {batch_points}")
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers({folder} | {mesh_in(folder, item.name, "").parent for item in items})
+    group.wait()  # nobody writes before all have
     job = _Job(model, folder, settings, batch_points, group.device)
     rows = []
     with Journal(journal_file(folder, group.rank), journal_files(folder)) as journal:
@@ -117,7 +119,8 @@ def write_manifest(
     folder: Path, settings: Settings, header: dict[str, Any], *, only: Collection[str] | None = None
 ) -> None:
     """manifest.json out of the journals of all ranks: the last row of each shape, sorted by name."""
-    rows, chosen = _made_with(latest(journal_files(folder)), settings), None if only is None else set(only)
+    lines = tidied(journal_files(folder), journal_file(folder, 0))
+    rows, chosen = _made_with(lines, settings), None if only is None else set(only)
     shapes = [rows[name] for name in sorted(rows) if chosen is None or name in chosen]
     content = {**header, **asdict(settings), "shapes": shapes}
     write_text(manifest_file(folder), json.dumps(content, indent=1) + "\n")

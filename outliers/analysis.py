@@ -53,8 +53,10 @@ def analyse(job: Job, scans: Sequence[Scan], *, group: Group, resume: bool) -> l
     """
     refuse_nameless(scans, job.naming)
     job.out.mkdir(parents=True, exist_ok=True)
-    if group.is_first and not resume:
-        forget(job.out)
+    if group.is_first:
+        remove_leftovers([job.out])
+        if not resume:
+            forget(job.out)
     group.wait()
     done = Done(job.out)
     group.wait()  # nobody writes before all have read
