@@ -32,9 +32,10 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, str(temporary), *map(str, path.parents)):
+        folder = error.filename in map(str, path.parents)
+        if error.errno is None or not (folder or error.filename in (None, str(temporary))):
             raise  # something else that failed in the block
-        raise WriteError(error.errno, error.strerror, str(path)) from error
+        raise WriteError(error.errno, error.strerror, error.filename if folder else str(path)) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -1,12 +1,14 @@
 """How commands end: status and one line on the error stream."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from data_processing.commandline import DONE, ERROR, INTERRUPTED, SOME_FAILED, Parser, run, say
+from data_processing.commandline import DONE, ERROR, INTERRUPTED, SOME_FAILED, TERMINATED, Parser, run, say
+from data_processing.files import WriteError
 from tests.conftest import ROOT
 
 
@@ -25,7 +27,7 @@ def raising(error: BaseException):
 
 
 def test_the_contract_of_statuses():
-    assert (DONE, ERROR, SOME_FAILED, INTERRUPTED) == (0, 1, 2, 130)
+    assert (DONE, ERROR, SOME_FAILED, INTERRUPTED, TERMINATED) == (0, 1, 2, 130, 143)
 
 
 @pytest.mark.parametrize("status", [DONE, SOME_FAILED])
@@ -52,6 +54,33 @@ def test_the_traceback_on_demand(capsys: pytest.CaptureFixture[str], monkeypatch
 def test_an_interrupt_says_how_to_go_on(capsys: pytest.CaptureFixture[str]):
     status, text = ending(raising(KeyboardInterrupt()), capsys)
     assert status == INTERRUPTED and "run the same command again" in text
+
+
+def test_sigterm_ends_a_command_tidily_however_often_it_comes(capsys: pytest.CaptureFixture[str]):
+    tidied = []
+
+    def main() -> int:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)  # a launcher's second one
+            tidied.append(True)
+        return DONE
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        status, text = ending(main, capsys)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (status, tidied) == (TERMINATED, [True])
+    assert text == "terminated; run the same command again to continue\n"
+    assert ending(lambda: DONE, capsys) == (DONE, "") and signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_cannot_be_written_says_how_to_go_on(capsys: pytest.CaptureFixture[str]):
+    status, text = ending(raising(WriteError(28, "No space left on device", "runs/a/last.pt")), capsys)
+    assert status == ERROR and len(text.splitlines()) == 1
+    assert "No space left on device: 'runs/a/last.pt'. What is finished is kept: when the cause is gone" in text
 
 
 def test_wrong_usage_is_an_error_not_failed_shapes(capsys: pytest.CaptureFixture[str]):

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from data_processing.files import is_temporary, replacing, write_text
+from data_processing.files import (
+    WriteError,
+    is_temporary,
+    locked,
+    refuse_vanished,
+    remove_leftovers,
+    replacing,
+    write_text,
+)
 from tests.conftest import ROOT
 
 WRITE_AND_HANG = """
@@ -87,3 +95,45 @@ def test_a_folder_in_the_way_is_an_error_and_stays(tmp_path: Path):
     with pytest.raises(OSError):
         write_text(tmp_path / "x", "new")
     assert names(tmp_path) == ["x"]
+
+
+def test_what_cannot_be_written_is_named_and_what_else_fails_is_not_blamed_on_it(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match=r"File exists: '.*/file'"):
+        write_text(tmp_path / "file" / "x", "new")
+    with pytest.raises(WriteError, match=r"No space left on device: '.*/x'"), replacing(tmp_path / "x"):
+        raise OSError(28, "No space left on device")
+    with pytest.raises(FileNotFoundError, match="elsewhere"), replacing(tmp_path / "x"):
+        open(tmp_path / "elsewhere").close()
+
+
+def test_leftovers_of_killed_writers_go_and_nothing_else(tmp_path: Path):
+    for name in (".partial-12-x.ply", "x.ply", ".journal-0.jsonl"):
+        (tmp_path / name).touch()
+    remove_leftovers([tmp_path, tmp_path / "absent"])
+    assert names(tmp_path) == [".journal-0.jsonl", "x.ply"]
+
+
+def test_a_file_whose_folder_is_gone_is_noticed(tmp_path: Path):
+    """Writing to an opened file goes on without an error then."""
+    place = tmp_path / "a" / "journal"
+    place.parent.mkdir()
+    with open(place, "w") as handle:
+        refuse_vanished(handle)
+        place.parent.rename(tmp_path / "b")
+        with pytest.raises(WriteError, match=r"vanished while it was written to: '.*a/journal'"):
+            refuse_vanished(handle)
+        place.parent.mkdir()
+        place.touch()
+        with pytest.raises(WriteError, match="replaced"):
+            refuse_vanished(handle)
+
+
+def test_a_lock_is_for_one_and_goes_with_it(tmp_path: Path):
+    def lock():
+        return locked(tmp_path / ".lock", what="training")
+
+    with lock(), pytest.raises(ValueError, match="another training is at work there"), lock():
+        pass
+    with lock():
+        pass

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.distributed import Group, resolve_device, session
+from engine.distributed import Group, resolve_device, session, timeout
 from tests.torchrun import torchrun
 
 SCRIPT = """
@@ -59,6 +59,16 @@ def test_two_processes_sum_and_share(tmp_path: Path):
         got = json.loads((tmp_path / f"{rank}.json").read_text())
         # The sum over ranks; a parameter one rank did not use counts as zero there; totals leave the argument alone.
         assert got == [rank, 2, [0.0, 3.0, 6.0], [1.0, 1.0], [rank + 1.0], [3.0], [0.0, 0.0], 0]
+
+
+def test_the_time_to_wait_for_a_rank_is_a_setting(monkeypatch: pytest.MonkeyPatch):
+    assert timeout().total_seconds() == 1800
+    monkeypatch.setenv("ISOFIELD_TIMEOUT", "2.5")
+    assert timeout().total_seconds() == 2.5
+    for wrong in ("0", "-1", "soon", "inf", "nan"):
+        monkeypatch.setenv("ISOFIELD_TIMEOUT", wrong)
+        with pytest.raises(ValueError, match=r"ISOFIELD_TIMEOUT: expected a positive number of seconds, got"):
+            timeout()
 
 
 def test_devices_by_name():
