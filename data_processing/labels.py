@@ -200,7 +200,7 @@ def _column_rows(text: str, file: Path) -> Iterable[tuple[str, tuple[int, ...]]]
     if label is None or named is None:
         return []
     side = columns.get("hemisphere")
-    return [(_with_side(row[named], row[side] if side else ""), (int(row[label]),)) for row in reader if row[label]]
+    return [(_with_side(row[named] or "", row[side] if side else ""), (int(row[label]),)) for row in reader if row[label]]
 
 
 def _with_side(name: str, side: str) -> str:

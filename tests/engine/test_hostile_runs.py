@@ -226,6 +226,7 @@ LABELS = {
     "other.json": '{"labels": {"a": {"b": 1}}}',
     "cell.tsv": "id\tname\n1\t" + "x" * 200_000,
     "number.tsv": "id\tname\n" + "9" * 5000 + "\ta\n",
+    "short.csv": "id,name\n1\n",
     "nothing.tsv": "\x00" * 100,
 }
 
