@@ -200,7 +200,8 @@ def _column_rows(text: str, file: Path) -> Iterable[tuple[str, tuple[int, ...]]]
     if label is None or named is None:
         return []
     side = columns.get("hemisphere")
-    return [(_with_side(row[named] or "", row[side] if side else ""), (int(row[label]),)) for row in reader if row[label]]
+    rows = [row for row in reader if row[label]]  # short ones have None
+    return [(_with_side(row[named] or "", row[side] if side else ""), (int(row[label]),)) for row in rows]
 
 
 def _with_side(name: str, side: str) -> str:
