@@ -4,13 +4,16 @@ Each rank writes its own file and reads those of all, also of an earlier start w
 the number of its start, one more than any start before: of two lines about one shape the later start's counts.
 """
 
+import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
+from data_processing.files import WriteError, refuse_vanished, write_text
 from data_processing.json_files import parsed
 
 Line = dict[str, Any]
@@ -19,7 +22,8 @@ Line = dict[str, Any]
 class Journal:
     """One rank's file, opened for more lines, and what there was in those of all ranks.
 
-    surely: a line survives a power cut; else only the end of the process.
+    surely: a line survives a power cut; else only the end of the process. WriteError when the file cannot be written,
+    or vanishes: the folder of the results is gone then.
     """
 
     def __init__(self, own: Path, files: Iterable[Path], *, surely: bool = True) -> None:
@@ -28,7 +32,7 @@ class Journal:
         self._own, self._surely = own, surely
 
     def __enter__(self) -> Self:
-        self._file = open(self._own, "a", encoding="utf-8")
+        self._file = _shared(self._own)
         self._write("")  # a kill may have cut the last line
         return self
 
@@ -42,10 +46,46 @@ class Journal:
         self._write(json.dumps({**line, "start": self._start}))
 
     def _write(self, text: str) -> None:
-        self._file.write(text + "\n")
-        self._file.flush()
-        if self._surely:
-            os.fsync(self._file.fileno())
+        try:
+            self._file.write(text + "\n")
+            self._file.flush()
+            if self._surely:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise WriteError(error.errno, error.strerror, self._file.name) from error
+        refuse_vanished(self._file)
+
+
+def tidied(files: Sequence[Path], into: Path) -> dict[str, Line]:
+    """The lines that count. When most do not, `into` keeps those that do and the other files go.
+
+    Nothing is touched while any process has one of the files open, or where the file system has no locks.
+    """
+    with contextlib.ExitStack() as stack:
+        for file in files:
+            with contextlib.suppress(OSError):
+                handle = stack.enter_context(open(file, "rb"))
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                continue
+            return latest(files)
+        found = latest(files)
+        if sum(1 for file in files for _ in _lines(file)) > 2 * len(found):
+            write_text(into, "".join(json.dumps(line) + "\n" for line in found.values()))
+            for file in set(files) - {into}:
+                file.unlink()
+    return found
+
+
+def _shared(path: Path) -> TextIO:
+    """Opened for appending, and no other process tidies it up as long as it is open."""
+    while True:
+        file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
+        with contextlib.suppress(OSError):  # no locks here: nobody tidies up
+            fcntl.flock(file, fcntl.LOCK_SH)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()  # tidied up while we waited for the lock
 
 
 def latest(files: Iterable[Path]) -> dict[str, Line]:
