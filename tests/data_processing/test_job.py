@@ -4,12 +4,14 @@ import csv
 import json
 import multiprocessing
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path, PosixPath
 
 import numpy as np
 import pytest
 
+import data_processing.job
 from data_processing.commandline import DONE, SOME_FAILED
 from data_processing.config import to_plain
 from data_processing.job import Job, prepare_folder
@@ -169,6 +171,34 @@ def test_all_failed_is_an_error_with_the_first_reason(tmp_path):
     assert len(report_rows(output)) == 2
     with pytest.raises(ValueError, match="holds no shape"):
         open_shapes(output)
+
+
+def test_a_damaged_list_of_the_job_is_an_error_with_a_way_out(reference, raw, tmp_path):
+    """Nothing is made anew, and no shard of other settings thrown away, because nobody can read which they were."""
+    output = tmp_path / "boxes"
+    shutil.copytree(reference, output)
+    before, job = marks(output), output / "job.json"
+    job.write_bytes(job.read_bytes()[:-50])
+    with pytest.raises(ValueError, match=r"job\.json: cut or damaged.*remove that file first; the shapes are kept"):
+        prepare_folder(config_for(raw, output))
+    job.unlink()
+    assert prepare_folder(config_for(raw, output)) == DONE and marks(output) == before
+
+
+@pytest.mark.slow
+def test_parts_that_vanish_are_one_clear_error(raw, tmp_path, monkeypatch):
+    output = tmp_path / "boxes"
+
+    def tidy_too_much(job, state):
+        for file in (output / "parts").glob("*.h5"):
+            file.unlink()
+        return pack(job, state)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=r"it vanished: something removes files from"):
+        pack = data_processing.job._pack
+        patch.setattr("data_processing.job._pack", tidy_too_much)
+        prepare_folder(config_for(raw, output))
+    assert prepare_folder(config_for(raw, output)) == DONE
 
 
 def test_other_settings_or_shapes_are_refused(reference, raw, tmp_path):

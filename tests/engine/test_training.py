@@ -10,6 +10,7 @@ import torch
 
 from data_processing.config import to_yaml
 from data_processing.dataset import DataSection
+from data_processing.files import WriteError
 from data_processing.seeds import seed_of
 from data_processing.storage import open_shapes
 from engine import checkpoint
@@ -167,6 +168,32 @@ def test_without_a_sound_last_checkpoint_it_goes_on_from_the_newest_sound_one(
         file.write_bytes(b"PK")
     with pytest.raises(ValueError, match="cut short or corrupt"):
         run_training(config, resume=True)
+
+
+def test_a_run_whose_folder_vanishes_is_one_clear_error(boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Not written anew: what is at that place now may be another disk, and the checkpoints come back with the old."""
+    config = tiny_config(boxes, tmp_path / "runs", checkpoint_every=5)
+    run = RunDir(config.run_path)
+
+    def report_and_move(state: State, *arguments: object, **settings: object) -> None:
+        if state.step == 7:
+            run.path.rename(tmp_path / "away")
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(WriteError, match=r"the run's folder vanished: '.*/tiny/config.y"),
+    ):
+        patch.setattr("engine.training.report", report_and_move)
+        run_training(config)
+    (tmp_path / "away").rename(run.path)
+    whole = run_training(dataclasses.replace(config, runs=tmp_path / "whole"))
+    assert same(run_training(config, resume=True), whole)
+
+
+def test_two_trainings_of_one_run_at_once_are_refused(boxes: Path, tmp_path: Path):
+    config = tiny_config(boxes, tmp_path)
+    with RunDir(config.run_path).locked(), pytest.raises(ValueError, match="another training is at work there"):
+        run_training(config)
 
 
 def test_bfloat16_and_validation_pictures(boxes: Path, tmp_path: Path):

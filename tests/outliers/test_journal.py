@@ -1,0 +1,50 @@
+"""What counts of journals: the later start, whatever the clock said and whichever rank wrote it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from data_processing.files import WriteError
+from outliers.journal import Done, Journal, open_journal
+from outliers.rows import new_row
+
+
+def noted(out: Path, rank: int, status: str, made_with: str) -> None:
+    """One start of one rank, with one row."""
+    start = Done(out).start
+    with open_journal(out, rank) as file:
+        journal = Journal(file, start)
+        journal.row(new_row("a", "a.nii", "liver", status, ""), made_with)
+        journal.scan("a", made_with, {"liver": made_with})
+
+
+def test_the_later_start_counts_whatever_its_rank(tmp_path: Path):
+    """An error of the second rank, then the same scan done by the first: its journal is read before the other's."""
+    noted(tmp_path, 1, "ERROR", "x")
+    noted(tmp_path, 0, "OK", "x")
+    assert [row["status"] for row in Done(tmp_path).rows_of("a") or []] == ["OK"]
+
+
+def test_a_clock_that_jumped_back_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    noted(tmp_path, 0, "ERROR", "x")
+    monkeypatch.setattr("time.time", lambda: 1e9)
+    noted(tmp_path, 0, "OK", "y")
+    assert Done(tmp_path).scans["a"].made_with == "y" and Done(tmp_path).start == 3
+
+
+def test_a_row_stands_no_longer_once_its_files_are_of_another(tmp_path: Path):
+    """Settings x, then y, then x again: the maps and pictures there are those of y."""
+    noted(tmp_path, 0, "OK", "x")
+    noted(tmp_path, 0, "OK", "y")
+    assert set(Done(tmp_path).rows) == {("a", "liver", "y")}
+
+
+def test_results_that_vanish_are_an_error(tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    with open_journal(tmp_path / "out", 0) as file:
+        journal = Journal(file, 1)
+        shutil.rmtree(tmp_path / "out")
+        with pytest.raises(WriteError, match="vanished while it was written to"):
+            journal.scan("a", "x", {})
