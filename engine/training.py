@@ -1,4 +1,11 @@
-"""The one training loop, for any model that keeps the contract: plain functions in running order."""
+"""The one training loop, for any model that keeps the contract: plain functions in running order.
+
+What a step sees is a pure function of config, seed and step, on any device and any number of ranks. On a CPU the same
+config and number of threads and ranks give the same run bit by bit, resumed after any step too. Other numbers of ranks
+or threads take sums in another order: the same up to rounding. On CUDA weights, moments and generators are put back
+exactly as well, but two runs agree up to rounding only: atomic sums (gradients of gathered features) and the algorithms
+that cuDNN chooses have no fixed order, and nothing here forces one.
+"""
 
 import contextlib
 import os
