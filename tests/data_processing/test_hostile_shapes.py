@@ -240,8 +240,8 @@ def huge_tag() -> bytes:
 PICTURES: dict[str, Callable[[], bytes]] = {
     "huge.png": lambda: png(100_000, 100_000),
     "wide.png": lambda: png(2**31 - 1, 2**31 - 1),
-    "text.png": lambda: png(64, 64, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 27), 1))),
-    "profile.png": lambda: png(64, 64, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1 << 27), 1))),
+    "text.png": lambda: png(64, 64, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(1 << 25), 1))),
+    "profile.png": lambda: png(64, 64, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1 << 25), 1))),
     "frames.png": lambda: frames("PNG", 300),
     "frames.gif": lambda: frames("GIF", 500),
     "frames.webp": lambda: frames("WEBP", 300),
