@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # every first optimiser loads it: here once for all starts
 
 from data_processing import commandline
 from engine import checkpoint
