@@ -9,6 +9,7 @@ the process has to be root; without, `full` and `read-only` are left out, and it
 
 import argparse
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -100,7 +101,9 @@ def ended(trials: Trials) -> int:
         for share in (0.3, 0.6):
             with trials.trial() as folder:
                 trials.said.unlink(missing_ok=True)
-                prelude = _at_change(max(1, int(share * trials.changes)), lambda n=number: signal.raise_signal(n))
+                prelude = _at_change(
+                    max(1, int(share * trials.changes)), functools.partial(signal.raise_signal, number)
+                )
                 began = time.monotonic()
                 status, said = attempt(trials, folder, prelude)
                 if status not in (wanted, *trials.victim.statuses):
