@@ -56,6 +56,7 @@ def start(call: Callable[[], object], folder: Path, said: Path) -> int:
     status = CRASHED
     try:
         os.chdir(folder)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         for stream in (1, 2):
             os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
         call()

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only, folders that vanish, signals: see tests/faults.py, which does it to all commands."""
+"""Disks that are full or read-only, folders that vanish, signals: tests/faults.py, which does it to all commands."""
 
 import pytest
 
