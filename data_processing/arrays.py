@@ -8,6 +8,7 @@ import io
 import lzma
 import math
 import os
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -62,7 +63,12 @@ def read_npy(handle: IO[bytes], size: int, where: str, *, most: int, kinds: str 
     if needed > min(most, size - handle.tell()):
         raise ValueError(f"{where}: declares {needed:,} bytes {shape}, holds {size:,} (limit {most:,})")
     handle.seek(0)
-    return np.lib.format.read_array(handle, allow_pickle=False)
+    values = np.lib.format.read_array(handle, allow_pickle=False)
+    if dtype.kind == "U" and values.size:
+        codes = np.ascontiguousarray(values).reshape(-1).view(f"{dtype.str[0]}u4")
+        if codes.max(initial=0) > sys.maxunicode:
+            raise ValueError(f"{where}: holds what is no text")
+    return values
 
 
 def read_npy_file(path: Path, *, most: int, kinds: str = NUMBERS) -> NDArray:

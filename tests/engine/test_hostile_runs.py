@@ -166,6 +166,7 @@ def test_codes_that_cannot_be_are_made_again(inside: Path):
         deflated_zeros("codes.npy", b"\x93NUMPY\x02\x00" + struct.pack("<I", 1 << 30)),
         b"PK\x03\x04",
         _zip({"codes.npy": declared((1 << 30, 256), "<f4"), "key.npy": b""}),
+        _zip({"codes.npy": declared((0, 8), "<f4"), "key.npy": declared((), "<U1") + b"\xff\xff\xff\x7f"}),
     ):
         (inside / "codes.npz").write_bytes(content)
         assert _kept(inside / "codes.npz", "key") is None
