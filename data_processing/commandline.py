@@ -12,6 +12,7 @@ torchrun hands signals on to its processes and gives them 30 seconds; it ends wi
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -22,6 +23,7 @@ from typing import NoReturn
 
 from data_processing.files import WriteError
 
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 DONE, ERROR, SOME_FAILED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
@@ -39,8 +41,13 @@ class Parser(argparse.ArgumentParser):
 
 def say(line: str) -> None:
     """Print a line for the person at the terminal, at once."""
-    sys.stdout.write(line + "\n")
+    sys.stdout.write(shown(line) + "\n")
     sys.stdout.flush()
+
+
+def shown(text: str) -> str:
+    """The text with escapes for what would move the cursor, turn the line around or is no text: names hold anything."""
+    return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def run(main: Callable[[], int], *, error: int = ERROR, again: str = "") -> NoReturn:
@@ -60,7 +67,7 @@ def run(main: Callable[[], int], *, error: int = ERROR, again: str = "") -> NoRe
             traceback.print_exc()
         kept = isinstance(problem, WriteError)
         hint = f". What is finished is kept: when the cause is gone, run the same command again{again}" if kept else ""
-        sys.stderr.write(f"error: {problem}{hint}\n")
+        sys.stderr.write(f"error: {shown(str(problem))}{hint}\n")
         status = error
     sys.exit(status)
 

@@ -98,7 +98,7 @@ class FolderResolver(Resolver):
 
 
 def read_mesh(path: Path) -> TriangleMesh:
-    """Read any mesh file that trimesh reads; the parts of a scene are merged in the scene's frame.
+    """Read a file of MESH_SUFFIXES; the parts of a scene are merged in the scene's frame.
 
     Degenerate faces are dropped. Raises FileNotFoundError, or ValueError for a suffix that is no mesh, and for files
     that are corrupt, hold no triangles (points only), only degenerate ones (zero size), or NaN or infinite vertices.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from data_processing.commandline import say
 from data_processing.config import build
 from data_processing.job import prepare_folder
 from data_processing.meshes import write_mesh
@@ -126,6 +127,13 @@ def test_analyses_tell_every_scan_and_organ(tmp_path: Path):
     _check_table(tmp_path / "results.csv", "organ", len(rows))
     assert len(json.loads((tmp_path / "results.json").read_text())["rows"]) == len(rows)
     _check_page(tmp_path / "report.html")
+
+
+def test_names_do_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]):
+    for name in (*NAMES, *CONTROL):
+        say(f"failed: {name}")
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and "\\x1b[2J" in said and "\\udcff" in said and "\\u202e" in said and "caf\u00e9" in said
 
 
 def test_every_scan_of_a_folder_is_found_and_has_pictures_of_its_own(tmp_path: Path):
