@@ -18,7 +18,7 @@ from tests.kills import comparable
 from tests.torchrun import ENVIRONMENT, descendants, launched, torchrun
 
 pytestmark = pytest.mark.slow
-STEPS = 600  # in the whole run; each takes some milliseconds
+STEPS = 400  # in the whole run; each takes some milliseconds
 SOON = 60  # seconds; torchrun itself takes 30 to kill a rank that is stopped
 
 
