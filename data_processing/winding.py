@@ -20,7 +20,7 @@ from data_processing.meshes import TriangleMesh
 from data_processing.scan import UNKNOWN, PointFrame
 from data_processing.surface_cells import touched_cells
 
-MANY_EDGES = 8192  # of the boundary: there the tree over faces is faster
+MANY_EDGES = 2048  # of the boundary: there the tree over faces is as fast
 FAR_AWAY = 1e6  # longest sides of the surface; nothing is inside there
 COARSEST = 32  # cells along an edge; parts are found by the cells that they touch, so none is too small
 UNSURE = 0.25  # a cell free of triangles is refined when its number is this close to a half-integer

@@ -19,8 +19,9 @@ __all__ = ["at_centres", "at_points", "planes"]
 
 SKEW = (0.137, -0.093, 0.171)  # of half a cell: reference points keep off planes of symmetry
 FAR_EDGE = 0.2  # what a single edge may change within a cell to count as far
-FAR_EDGES = 0.4  # and all far edges together
+FAR_EDGES = 0.36  # and all far edges: times 1.18, the way to a corner, and with STALE less than a half
 STALE = 0.05  # bound on the error of a reference point from which its number is taken anew
+LIMITS = 8  # of the change of far edges, each half of the one before
 FEW = 32  # points of a cell that are not split further
 DEPTH = 40
 SURE = 0.5 - 1e-7
@@ -65,29 +66,36 @@ def _keep_edges(
 ) -> float:
     """List those of a parent's near edges that are near a ball, behind them; returns the bound with the others in it.
 
-    The farthest count as far first, as many as the bound bears.
+    The farther ones count as far, as many as the bound bears.
     """
     change_E, e0, e1 = factors_3E[0], lists[2], lists[3]
+    ax_E, ay_E, az_E, bx_E, by_E, bz_E = edges_7E[0], edges_7E[1], edges_7E[2], edges_7E[3], edges_7E[4], edges_7E[5]
+    length_E = edges_7E[6]
     for at in range(e1 - e0):
         e = near[e0 + at]
-        ax, ay, az = edges_7E[0, e] - x, edges_7E[1, e] - y, edges_7E[2, e] - z
-        ux, uy, uz = edges_7E[3, e] - x - ax, edges_7E[4, e] - y - ay, edges_7E[5, e] - z - az
+        ax, ay, az = ax_E[e] - x, ay_E[e] - y, az_E[e] - z
+        ux, uy, uz = bx_E[e] - x - ax, by_E[e] - y - ay, bz_E[e] - z - az
         squared = ux * ux + uy * uy + uz * uz
         share = min(max(-(ax * ux + ay * uy + az * uz) / (squared + 1e-300), 0.0), 1.0)
         px, py, pz = ax + share * ux, ay + share * uy, az + share * uz
         apart = max(np.sqrt(px * px + py * py + pz * pz) - reach, 1e-12)
-        change_E[at] = min(edges_7E[6, e] / (4 * np.pi * apart * apart), 1 / (2 * np.pi * apart))
-    end, limit = e1, FAR_EDGE / 64 / reach
-    while limit < 2 * FAR_EDGE / reach:
-        end = e1
-        for at in range(e1 - e0):
-            if 0 <= change_E[at] < limit and (bound + change_E[at]) * reach < FAR_EDGES:
-                bound += change_E[at]
-                change_E[at] = -1.0
-            elif change_E[at] >= 0:
-                near[end] = near[e0 + at]
-                end += 1
-        limit *= 4
+        change_E[at] = min(length_E[e] / (4 * np.pi * apart * apart), 1 / (2 * np.pi * apart))
+    sums = np.zeros(LIMITS)  # of the changes below each limit
+    for at in range(e1 - e0):
+        change, limit = change_E[at], FAR_EDGE / reach
+        for k in range(LIMITS):
+            sums[k] += change if change < limit else 0.0
+            limit *= 0.5
+    limit, end = FAR_EDGE / reach, e1
+    for k in range(LIMITS):
+        if (bound + sums[k]) * reach < FAR_EDGES:
+            bound += sums[k]
+            break
+        limit = limit / 2 if k < LIMITS - 1 else 0.0
+    for at in range(e1 - e0):
+        if change_E[at] >= limit:
+            near[end] = near[e0 + at]
+            end += 1
     lists[2], lists[3] = e1, end
     return bound
 

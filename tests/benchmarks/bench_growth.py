@@ -205,10 +205,11 @@ def of_streaming(device: torch.device) -> None:
             for batch in sources[name].batches(draws(shapes, STREAMED_BATCHES)):
                 step(our_loss, model, optimiser, batch)
 
-        table = Table(f"{STREAMED_BATCHES} batches of {BATCH} x 4096", "wall s", "CPU s", "of resident", label=52)
+        columns = ("wall s", "CPU s", "of resident", "by CPU-s")
+        table = Table(f"{STREAMED_BATCHES} batches of {BATCH} x 4096", *columns, label=52)
         works: dict[str, Work] = {name: partial(feed, name) for name in sources}
         works["streamed, page cache emptied"] = partial(feed, "streamed", cold=True)
-        rows_of(table, "batches alone", in_turn(works, 3, device))
+        rows_of(table, "batches alone", in_turn(works, 9, device))
         for which, model in models.items():
             optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
             works = {name: partial(train, name, model, optimiser) for name in sources}
@@ -216,8 +217,9 @@ def of_streaming(device: torch.device) -> None:
 
 
 def rows_of(table: Table, title: str, times: dict[str, Timing]) -> None:
+    resident = times["resident"]
     for name, (wall, cpu, _) in times.items():
-        table.row(f"{title}, {name}", wall, cpu, f"{times['resident'].wall / wall:.0%}")
+        table.row(f"{title}, {name}", wall, cpu, f"{resident.wall / wall:.0%}", f"{resident.cpu / cpu:.0%}")
 
 
 def forget(folder: Path) -> None:
