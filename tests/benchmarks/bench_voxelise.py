@@ -46,10 +46,10 @@ def grids(table: Table, paths: list[Path], resolution: int, *, full: bool) -> No
                 "boundary": partial(winding_grid, soup, resolution),
                 "tree": partial(cells_grid, soup, resolution),
             }
-            times = in_turn(works, 1, warm=False)
-            apart = int((times["boundary"].result != times["tree"].result).sum())
-            table.row("  its open parts, by boundary edges", *times["boundary"][:2], note=f"{len(soup)} faces")
-            table.row("  by the tree over faces", *times["tree"][:2], note=f"{apart} voxels differ")
+            both = in_turn(works, 1, warm=False)
+            apart = int((both["boundary"].result != both["tree"].result).sum())
+            table.row("  its open parts, by boundary edges", *both["boundary"][:2], note=f"{len(soup)} faces")
+            table.row("  by the tree over faces", *both["tree"][:2], note=f"{apart} voxels differ")
         if full and not closed_faces(mesh).all():
             plain_wall, plain_cpu, number = timed(partial(winding_numbers, mesh.triangles(), centres(resolution)), 1)
             bare = occupancy_grid(mesh, resolution, InsideSettings(thin="drop"), device="cpu").grid_RRR.numpy()
