@@ -43,7 +43,7 @@ def allowed(file: Path) -> tuple[str, ...]:
         return ("engine", "data_processing", "imnet", "ifnet")
     # Commands that turn published weights into a run: they write what the engine reads.
     if file.name.startswith("published") and top in ("imnet", "ifnet"):
-        doors = "commandline", "config", "dataset", "files", "observations", "organ_tables", "published_hdf5"
+        doors = "arrays", "commandline", "config", "dataset", "files", "observations", "organ_tables", "published_hdf5"
         return (top, "engine", *(f"data_processing.{name}" for name in doors))
     return {
         "data_processing": ("data_processing",),
