@@ -130,7 +130,10 @@ def _moved(trials: Trials, name: str) -> int:
             status, said = attempt(trials, folder, _at_change(number, move))
             if status not in {0, commandline.ERROR, commandline.SOME_FAILED}:
                 raise Disturbed(f"{trials.victim.name} ended with {status}: {said[-2000:]}")
-            if status not in trials.victim.statuses and "error: " not in said.strip().splitlines()[-1]:
+            told = "error: " in said.strip().splitlines()[-1] or (
+                status == commandline.SOME_FAILED and "failed: " in said
+            )
+            if status not in trials.victim.statuses and not told:
                 raise Disturbed(f"{trials.victim.name} does not say what happened: {said[-500:]}")
             if away.exists():
                 shutil.rmtree(there, ignore_errors=True)
