@@ -18,7 +18,6 @@ from outliers.cube_masks import CubeMask, stored_mask
 from outliers.judge import measured_masks
 from outliers.scores import Scorer, fit_scorer, scorer_arrays
 from outliers.shape_space import Frame, frame_of
-from outliers.unseen_training import measured_as_unseen
 
 TRAIN, TEST, CALIBRATION, VALIDATION = "train", "test", "calibration", "val"
 MAX_FITTED = 500  # training masks that the score is fitted on
@@ -79,7 +78,8 @@ def fit_judge(
 ) -> Scorer:
     """The score of clean training masks."""
     frame = frame_around(training)
-    return fit_scorer(measured_as_unseen(loaded, training, frame, preparation, device=device), frame)
+    measured = [one for one, _ in measured_masks(loaded, training, frame, preparation, device=device)]
+    return fit_scorer(measured, frame)
 
 
 def frame_around(masks: Sequence[CubeMask]) -> Frame:

@@ -3,7 +3,7 @@
 A mask is measured (`measure`): shape, surface, slices, what is left over by linear components of signed distances, and
 what its prior disagrees with. Each group of numbers has a Mahalanobis distance with shrunk correlations, and so have
 all of them together. Distances become deviations above what clean masks that were left out of the fit show
-(`statistics.Tail`), so that groups can be compared. The score is the joint one; single groups say what is strange.
+(`statistics.Tail`), so that groups can be compared; the score adds to the joint one those groups that stand out alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -79,13 +79,18 @@ class Scorer:
 
     def scores(self, measured: Sequence[Measured]) -> Array:
         """(N,); larger is stranger."""
-        return self.strangeness(measured)[JOINT]
+        return combined(self.strangeness(measured))
 
     def visible_scores(self, measured: Sequence[Measured]) -> Array:
         """(N,): by the disagreement with the prior alone. ValueError of a scorer without a prior."""
         if VISIBLE not in self.groups:
             raise ValueError("only a prior can judge what is visible of a mask")
         return self.strangeness(measured)[VISIBLE]
+
+
+def combined(strangeness: Mapping[str, Array]) -> Array:
+    """The joint strangeness, and what single groups show beyond their own medians, by a soft maximum."""
+    return np.asarray(np.logaddexp.reduce(np.stack([strangeness[group] for group in strangeness]), axis=0))
 
 
 def fit_scorer(measured: Sequence[Measured], frame: Frame) -> Scorer:
