@@ -15,20 +15,16 @@ import torch
 
 from data_processing.commandline import DONE, SOME_FAILED, run, say
 from data_processing.files import remove_leftovers
-from engine import sets_summary
 from engine.distributed import Group, resolve_device, session
 from engine.evaluation import Draws, by_protocol, each_pair
 from engine.evaluation_journal import Notes, rows_of_ranks
-from engine.evaluation_options import generative_settings, pairs_of, read_options, sets_of
+from engine.evaluation_options import LIGHT_FIELDS, pairs_of, read_options
 from engine.processes import is_first_alone
-from engine.protocols import find_protocols, protocols_of_sets
+from engine.protocols import find_protocols
 from engine.report import write_report
-from engine.sets_evaluation import Machine, evaluate_sets
-from engine.sets_report import write_sets_report
+from engine.sets_judgement import judge
 from engine.summary import summarise, table, write_csv, write_json
 from outliers.fitting import calibrate_run
-
-LIGHT_FIELDS = "light-fields"  # descriptors, kept in the folder of the results
 
 
 def main() -> int:
@@ -70,24 +66,6 @@ def compare(options: argparse.Namespace, group: Group) -> int:
     report = out / what.report
     write_report(report, evaluations, what.pairs, title=what.title, up=options.up, pictures=options.pictures)
     notes.remove()
-    say(f"report: {report}")
-    return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
-
-
-def judge(options: argparse.Namespace) -> int:
-    """A set of samples against a set of references."""
-    protocols, settings = protocols_of_sets(options.protocol), generative_settings(options)
-    device, sets = resolve_device(options.device), sets_of(options)
-    out = options.out or sets.out
-    out.mkdir(parents=True, exist_ok=True)
-    machine = Machine(device, options.workers, out / LIGHT_FIELDS)
-    evaluations = evaluate_sets(sets, protocols, settings, machine)
-    for evaluation in evaluations:
-        write_json(sets.result_file(out, evaluation["protocol"], ".json"), evaluation)
-        sets_summary.write_csv(sets.result_file(out, evaluation["protocol"], ".csv"), evaluation)
-        say(sets_summary.table(evaluation))
-    report = out / sets.report
-    write_sets_report(report, evaluations, sets, up=options.up, pictures=options.pictures)
     say(f"report: {report}")
     return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
 

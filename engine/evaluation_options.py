@@ -12,6 +12,7 @@ from engine.protocols import GENERATIVE, KNOWN, MASKS
 from engine.sets import MOST_TRAINING_SHAPES, Sets, folders_to_judge, run_to_judge
 
 OF_SETS = ("normalisation", "emd_points", "emd_solver", "training", "training_shapes")
+LIGHT_FIELDS = "light-fields"  # descriptors, kept in the folder of the results
 EMD_POINTS = 512  # of 2,048: 500 x 500 shapes in minutes, not hours
 
 
