@@ -35,6 +35,9 @@ from outliers.folder_masks import folder_masks
 from outliers.scores import Measured, fit_scorer
 from outliers.seen_kinds import seen_kinds
 from outliers.shape_space import Frame
+from outliers.unseen_training import turned, with_prior_of
+
+TURNED = "turned"
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def main() -> int:
     frame = frame_around(training)
     key = {"model": loaded.model_hash, "cell": frame.cell, "draw": arguments.draw}
     shapes = [Shape(f"training {n}", "", mask, TRAIN) for n, mask in enumerate(training)]
+    shapes += [Shape(f"turned {n}", "", turned(mask, n), TURNED) for n, mask in enumerate(training)]
     clean = [shape.name for shape in patients.clean]
     spoilt = {clean[index] for index in evenly(range(len(clean)), arguments.spoil or len(clean))}
     cases: list[Case] = []
@@ -78,8 +82,9 @@ def main() -> int:
         make = partial(measured_cases, shape, loaded, frame, preparation, families=families, draw=arguments.draw)
         digest = hash_of_masks([shape.family], [shape.mask.occupancy_RRR])
         cases += kept_cases(out / "cases", shape.name, {**key, "families": families, "mask": digest}, make)
-    detectors = fit_detectors([case.measured for case in cases if case.family == TRAIN], frame)
-    cases = [case for case in cases if case.family != TRAIN]
+    own_masks, unseen = ([case.measured for case in cases if case.family == family] for family in (TRAIN, TURNED))
+    detectors = fit_detectors([with_prior_of(*pair) for pair in zip(own_masks, unseen, strict=True)], frame)
+    cases = [case for case in cases if case.family not in (TRAIN, TURNED)]
     seen = seen_kinds(loaded.config.data.input)
     benchmark = Benchmark(cases, detectors, seeds=arguments.seeds, fpr=arguments.fpr, seen=seen)
     about = {"run": str(place.path), "model_hash": loaded.model_hash, "step": loaded.step, "draw": arguments.draw}

@@ -18,6 +18,7 @@ from outliers.cube_masks import CubeMask, stored_mask
 from outliers.judge import measured_masks
 from outliers.scores import Scorer, fit_scorer, scorer_arrays
 from outliers.shape_space import Frame, frame_of
+from outliers.unseen_training import measured_as_unseen
 
 TRAIN, TEST, CALIBRATION, VALIDATION = "train", "test", "calibration", "val"
 MAX_FITTED = 500  # training masks that the score is fitted on
@@ -78,8 +79,7 @@ def fit_judge(
 ) -> Scorer:
     """The score of clean training masks."""
     frame = frame_around(training)
-    measured = [one for one, _ in measured_masks(loaded, training, frame, preparation, device=device)]
-    return fit_scorer(measured, frame)
+    return fit_scorer(measured_as_unseen(loaded, training, frame, preparation, device=device), frame)
 
 
 def frame_around(masks: Sequence[CubeMask]) -> Frame:

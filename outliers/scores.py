@@ -2,8 +2,9 @@
 
 A mask is measured (`measure`): shape, surface, slices, what is left over by linear components of signed distances, and
 what its prior disagrees with. Each group of numbers has a Mahalanobis distance with shrunk correlations, and so have
-all of them together. Distances become deviations above what clean masks that were left out of the fit show
-(`statistics.Tail`), so that groups can be compared; the score adds to the joint one those groups that stand out alone.
+all of them but the prior's together. Distances become deviations above what clean masks that were left out of the fit
+show (`statistics.Tail`), so that groups can be compared. The score is how strange the mask is in itself, and how
+far its prior disagrees beyond what is usual: one that agrees takes nothing back. Single groups say what is strange.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,16 +24,16 @@ from outliers.shape_space import Components, Frame, fit_components, overlap
 from outliers.statistics import Mahalanobis, Tail, fit_mahalanobis, fit_tail, held_out
 
 Array = NDArray[np.float64]
-JOINT = "all"
+ITSELF, PRIOR = "itself", "prior"
 GROUPS: dict[str, tuple[str, ...]] = {  # by the beginnings of names
     "shape": ("shape_",),
     "surface": ("surface_",),
     "slices": ("slices_",),
     "space": ("space_",),
-    "prior": ("prior_",),
-    JOINT: ("",),
+    ITSELF: ("shape_", "surface_", "slices_", "space_"),
+    PRIOR: ("prior_",),
 }
-VISIBLE = "prior"  # what still means something of a mask that the field of view cuts off
+VISIBLE = PRIOR  # what still means something of a mask that the field of view cuts off
 LEAST = 8  # masks to fit on
 NEAR = 1.5  # cells from a surface
 BLUR = 1.5  # cells
@@ -79,18 +80,14 @@ class Scorer:
 
     def scores(self, measured: Sequence[Measured]) -> Array:
         """(N,); larger is stranger."""
-        return combined(self.strangeness(measured))
+        strangeness = self.strangeness(measured)
+        return strangeness[ITSELF] + np.maximum(strangeness.get(PRIOR, 0.0), 0.0)
 
     def visible_scores(self, measured: Sequence[Measured]) -> Array:
         """(N,): by the disagreement with the prior alone. ValueError of a scorer without a prior."""
         if VISIBLE not in self.groups:
             raise ValueError("only a prior can judge what is visible of a mask")
         return self.strangeness(measured)[VISIBLE]
-
-
-def combined(strangeness: Mapping[str, Array]) -> Array:
-    """The joint strangeness, and what single groups show beyond their own medians, by a soft maximum."""
-    return np.asarray(np.logaddexp.reduce(np.stack([strangeness[group] for group in strangeness]), axis=0))
 
 
 def fit_scorer(measured: Sequence[Measured], frame: Frame) -> Scorer:

@@ -34,7 +34,7 @@ from tests.outliers.conftest import ALONE, save_model
 from tests.outliers.organs import DONORS, brain_config, brain_mask
 
 IDS = {"left hippocampus": 40, "right hippocampus": 81}
-PLAIN = 40  # calibration scores, -1 to 3: a clean mask is somewhere among them
+PLAIN = 40  # calibration scores, -1 to 2: a clean mask is somewhere among them
 ROOM = 18  # voxels around both in a small scan
 
 
@@ -56,7 +56,7 @@ def make_prior(runs: Path, *, name: str = "hippocampus", scale: float = 1.0, cou
         loaded = load_run(run)
         training = [brain_mask(donor, side) for donor in range(4) for side in ("left", "right")]
         scorer = fit_judge(loaded, preparation, training)
-        scores = np.linspace(-1, 3, count)
+        scores = np.linspace(-1, 2, count)
         calibration = Calibration(scores, scores, loaded.model_hash, "clean", "made up", "calibration")
         save_calibration(run, calibration, scorer_arrays(scorer))
     return run

@@ -103,7 +103,7 @@ def test_what_is_not_there_or_damaged_is_said(tmp_path):
     run.judge_file.write_bytes(image)
     with pytest.raises(ValueError, match="belong together"):
         load_calibration(run, model_hash="abc")
-    run.calibration_file.write_text('{"format": 1}')
+    run.calibration_file.write_text('{"format": 2}')
     with pytest.raises(ValueError, match="damaged"):
         load_calibration(run, model_hash="abc")
 

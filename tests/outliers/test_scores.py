@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from outliers.cube_masks import GRID, CubeMask
-from outliers.scores import GROUPS, combined, fit_scorer, measure, scorer_arrays, scorer_of
+from outliers.scores import GROUPS, ITSELF, PRIOR, Measured, fit_scorer, measure, scorer_arrays, scorer_of
 from outliers.shape_space import Frame
 from tests.outliers.organs import ellipsoid
 
@@ -55,10 +55,29 @@ def test_without_a_prior_there_is_no_visible_score(scorer, training):
         scorer.visible_scores(training[:1])
 
 
-def test_a_group_that_stands_out_raises_the_score():
-    calm = {"a": np.array([0.0]), "b": np.array([0.0])}
-    loud = {"a": np.array([6.0]), "b": np.array([0.0])}
-    assert combined(loud)[0] > combined(calm)[0] + 4
+def test_any_group_that_stands_out_raises_the_score(scorer):
+    usual = measured((16, 11, 8))
+    numbers = dict(usual.numbers)
+    for group in ("shape", "surface", "slices"):
+        moved = {
+            name: value + 8 * scorer.groups[group][0].spread_D[place]
+            for place, (name, value) in enumerate((n, v) for n, v in numbers.items() if n.startswith(group))
+        }
+        odd = Measured({**numbers, **moved}, usual.distances_D)
+        assert scorer.scores([odd])[0] > scorer.scores([usual])[0] + 1
+        np.testing.assert_array_equal(scorer.scores([odd]), scorer.strangeness([odd])[ITSELF])
+
+
+def test_a_prior_adds_what_it_disagrees_with(scorer, training):
+    random = np.random.default_rng(0)
+    with_prior = [Measured({**one.numbers, "prior_unlike": random.normal()}, one.distances_D) for one in training]
+    both = fit_scorer(with_prior, FRAME)
+    found = both.strangeness(with_prior[:3])
+    np.testing.assert_allclose(found[ITSELF], scorer.strangeness(training[:3])[ITSELF])
+    np.testing.assert_array_equal(both.scores(with_prior[:3]), found[ITSELF] + np.maximum(found[PRIOR], 0))
+    numbers = with_prior[0].numbers
+    odd = Measured({**numbers, "prior_unlike": numbers["prior_unlike"] + 9}, training[0].distances_D)
+    assert both.scores([odd])[0] > both.scores(with_prior[:1])[0] + 1
 
 
 def test_too_few_masks_are_refused(training):
