@@ -1,5 +1,6 @@
 PYTHON ?= python3
 VENV ?= .venv
+TEST_PROCESSES ?= 2
 BIN := $(VENV)/bin
 
 .PHONY: demo demo-organs test test-slow lint clean
@@ -52,7 +53,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy .
 
 test: lint
-	$(BIN)/python -m pytest --durations=10
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --durations=15
 
 # Kills, faults and scale: minutes more.
 test-slow: $(VENV)/.installed-dev

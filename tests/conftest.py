@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars would fill the output of a failing test
+if processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # before torch: its threads would spin
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
 
 ROOT = Path(__file__).resolve().parents[1]
 
