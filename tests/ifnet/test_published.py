@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 import generate
 from data_processing.commandline import run as run_command
+from data_processing.deform import DeformSection
 from data_processing.meshes import read_mesh
 from data_processing.prepare import config_of
 from engine.config import read_run_config
@@ -158,7 +159,9 @@ def test_the_run_says_how_it_was_trained_and_how_a_file_has_to_lie(
     assert imported(monkeypatch, tmp_path / "x.tar", *arguments) == 0
     config = read_run_config(RunDir(tmp_path / "x").config_file)
     shipped = read_run_config(Path(published.__file__).parents[1] / "configs" / "ifnet" / f"{setup}.yaml")
-    assert config.data.input == shipped.data.input and config.data.path == Path("datasets/mine")
+    # Ours damages masks in more ways than the published one did.
+    as_published = dataclasses.replace(shipped.data.input, deform=DeformSection())
+    assert config.data.input == as_published and config.data.path == Path("datasets/mine")
     assert config.training.stages == shipped.training.stages and config.training.optim == shipped.training.optim
     assert config.data.input.resolution == config.model["resolution"] == INPUTS[setup]["resolution"]
     data = config_of(json.loads(RunDir(tmp_path / "x").preparation_file.read_text()))
