@@ -2,10 +2,8 @@
 
 import dataclasses
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -93,22 +91,16 @@ def test_errors_have_status_1_and_write_nothing(
 def test_ctrl_c_keeps_a_checkpoint_and_resume_ends_where_one_run_ends(
     boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    config = tiny_config(boxes, tmp_path / "runs", stages=(Stage(level=16, epochs=4000, points=64),), batch_shapes=5)
+    stages = (Stage(level=16, epochs=4000, points=64),)
+    config = tiny_config(boxes, tmp_path / "runs", stages=stages, batch_shapes=5, checkpoint_every=20)
     run = RunDir(config.run_path)
     words = command(config, tmp_path, "--resume")  # --resume on a run that is not there starts it
-    with subprocess.Popen(
-        words, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
-        end = time.monotonic() + 120
-        while time.monotonic() < end and process.poll() is None and not list(run.logs.glob("*")):
-            time.sleep(0.01)
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
-    assert "interrupted; run the same command again with --resume to continue" in errors and "Traceback" not in errors
+    done = ended([words[0], "-m", "tests.signalled", "SIGINT", "*/last.pt", "2", *words[1:]])
+    assert done.returncode == 130, done.stderr
+    assert "interrupted; run the same command again with --resume to continue" in done.stderr
+    assert "Traceback" not in done.stderr
     step = checkpoint.load(run.checkpoint_file("last"))["step"]
-    assert 0 < step < 4000
+    assert step == 40
     assert status_of(command(config, tmp_path), monkeypatch) == 1
     assert "holds checkpoints already: add --resume" in capsys.readouterr().err
 
