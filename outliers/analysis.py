@@ -17,6 +17,8 @@ from data_processing.label_volumes import label_volume
 from data_processing.labels import LabelTable, find_table
 from data_processing.nifti import open_scan
 from data_processing.prepare import SHAPE_ERRORS
+from data_processing.scan_masks import ScanMask
+from data_processing.structure_crops import Crop
 from data_processing.voxel_grid import AbsentPartError
 from engine.distributed import Group
 from outliers.cube_masks import CubeMask, cube_mask
@@ -44,6 +46,26 @@ class Job:
 
     def file_of(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """An organ of a scan that a prior knows. `before`: its row where it is done already."""
+
+    wanted: Wanted
+    prior: Prior
+    made_with: str
+    before: Row | None
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """An organ cut from its scan, in `seconds`, and in the cube of its prior."""
+
+    crop: Crop
+    mask: ScanMask
+    cube: CubeMask
+    seconds: float
 
 
 def analyse(job: Job, scans: Sequence[Scan], *, group: Group, resume: bool) -> list[Row]:
@@ -150,64 +172,78 @@ def _rows(job: Job, scan: Scan, done: Done) -> Iterator[tuple[Row, str]]:
     except SHAPE_ERRORS as error:
         yield _told(job, scan, Wanted(""), "ERROR", str(error)), "error"
         return
-    missing: dict[int, list[tuple[Wanted, str]]] = {}
+    known: dict[int, list[Part]] = {}
     for one in wanted:
         made_with = _row_made_with(job, scan, one)
         before = done.rows.get((scan.key, one.organ, made_with))
-        if before is not None and _stands(job, before):
-            yield before, made_with
-        elif one.status:
-            yield _unjudged(job, scan, one), made_with
+        before = before if before is not None and _stands(job, before) else None
+        if one.prior is not None and not one.status:
+            known.setdefault(id(one.prior), []).append(Part(one, one.prior, made_with, before))
         else:
-            missing.setdefault(id(one.prior), []).append((one, made_with))
-    for parts in missing.values():
-        prior = parts[0][0].prior
-        assert prior is not None
-        made = {one.organ: made_with for one, made_with in parts}
-        for row in _judged_rows(job, scan, prior, [one for one, _ in parts]):
-            yield row, made[row["organ"]]
+            yield before or _unjudged(job, scan, one), made_with
+    for parts in known.values():
+        step = parts[0].prior.at_once
+        for start in range(0, len(parts), step):
+            yield from _rows_together(job, scan, parts[start : start + step])
 
 
-def _judged_rows(job: Job, scan: Scan, prior: Prior, wanted: Sequence[Wanted]) -> Iterator[Row]:
-    """Rows of the organs that one prior knows: cut, judged together, and finished one by one."""
-    ready = []
-    for one in wanted:
-        began = time.perf_counter()
-        try:
-            crop, mask = cut(one, scan, job.naming)
-        except AbsentPartError as error:
-            yield _told(job, scan, one, "EMPTY", str(error), dice=0.0, volume_ml=0.0)
-            continue
-        except SHAPE_ERRORS as error:
-            yield _told(job, scan, one, "ERROR", str(error))
-            continue
-        try:
-            cube = cube_mask(mask, prior.preparation, device=job.device)
-        except ValueError as error:
-            status = "OUTLIER" if prior.judge is not None else "UNSURE"
-            reason = f"larger than any mask the prior was made for: {error}"
-            yield _told(job, scan, one, status, reason, flagged=status == "OUTLIER", **place_of(mask))
-            continue
-        ready.append((one, crop, mask, cube, time.perf_counter() - began))
+def _rows_together(job: Job, scan: Scan, parts: Sequence[Part]) -> Iterator[tuple[Row, str]]:
+    """Organs that one prior judges in one pass, finished one by one.
+
+    The company is always the same, also where some of them are done: in another the last bits may be others.
+    """
+    yield from ((part.before, part.made_with) for part in parts if part.before is not None)
+    if all(part.before is not None for part in parts):
+        return
+    ready: list[tuple[Part, Cut]] = []
+    for part in parts:
+        made = _cut(job, scan, part)
+        if isinstance(made, Cut):
+            ready.append((part, made))
+        elif part.before is None:
+            yield made, part.made_with
     began = time.perf_counter()
-    judgements = _judgements(prior, [cube for _, _, _, cube, _ in ready], job.settings.fpr)
+    judgements = _judgements(parts[0].prior, [made.cube for _, made in ready], job.settings.fpr)
     share = (time.perf_counter() - began) / max(1, len(ready))
-    for (one, crop, mask, cube, seconds), judgement in zip(ready, judgements, strict=True):
-        if isinstance(judgement, Exception):
-            yield _told(job, scan, one, "ERROR", str(judgement), **place_of(mask))
-            continue
-        if judgement.reconstruction is None:
-            reason = f"nothing is left of it in the cube of its prior: {judgement.reason}"
-            yield _told(job, scan, one, "OUTLIER", reason, flagged=True, dice=0.0, **place_of(mask))
-            continue
-        judged = Judged(scan, one, crop, mask, cube, judgement, seconds + share)
-        try:
-            file = job.file_of(_file_of(scan, one))
-            yield finished(judged, file=file, out=job.out, settings=job.settings, device=job.device)
-        except WriteError:
-            raise
-        except SHAPE_ERRORS as error:
-            yield _told(job, scan, one, "ERROR", str(error), **place_of(mask))
+    for (part, made), judgement in zip(ready, judgements, strict=True):
+        if part.before is None:
+            yield _judged(job, scan, part, made, judgement, share), part.made_with
+
+
+def _cut(job: Job, scan: Scan, part: Part) -> Cut | Row:
+    """An organ in the cube of its prior, or the row that says why it is not there."""
+    began = time.perf_counter()
+    try:
+        crop, mask = cut(part.wanted, scan, job.naming)
+    except AbsentPartError as error:
+        return _told(job, scan, part.wanted, "EMPTY", str(error), dice=0.0, volume_ml=0.0)
+    except SHAPE_ERRORS as error:
+        return _told(job, scan, part.wanted, "ERROR", str(error))
+    try:
+        cube = cube_mask(mask, part.prior.preparation, device=job.device)
+    except ValueError as error:
+        status = "OUTLIER" if part.prior.judge is not None else "UNSURE"
+        reason = f"larger than any mask the prior was made for: {error}"
+        return _told(job, scan, part.wanted, status, reason, flagged=status == "OUTLIER", **place_of(mask))
+    return Cut(crop, mask, cube, time.perf_counter() - began)
+
+
+def _judged(job: Job, scan: Scan, part: Part, made: Cut, judgement: Judgement | Exception, seconds: float) -> Row:
+    """The row of an organ, its pictures and maps written."""
+    one, place = part.wanted, place_of(made.mask)
+    if isinstance(judgement, Exception):
+        return _told(job, scan, one, "ERROR", str(judgement), **place)
+    if judgement.reconstruction is None:
+        reason = f"nothing is left of it in the cube of its prior: {judgement.reason}"
+        return _told(job, scan, one, "OUTLIER", reason, flagged=True, dice=0.0, **place)
+    judged = Judged(scan, one, made.crop, made.mask, made.cube, judgement, made.seconds + seconds)
+    try:
+        file = job.file_of(_file_of(scan, one))
+        return finished(judged, file=file, out=job.out, settings=job.settings, device=job.device)
+    except WriteError:
+        raise
+    except SHAPE_ERRORS as error:
+        return _told(job, scan, one, "ERROR", str(error), **place)
 
 
 def _judgements(prior: Prior, cubes: Sequence[CubeMask], fpr: float) -> list[Judgement | Exception]:

@@ -20,7 +20,6 @@ from outliers.scores import VISIBLE, Measured, Scorer, measure, scorer_of
 from outliers.shape_space import Frame
 
 Verdict = Literal["OK", "OUTLIER", "UNSURE"]
-BATCH = 8  # masks in one pass of the encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +91,8 @@ def measured_masks(
 ) -> Iterator[tuple[Measured, Reconstruction]]:
     """Each mask as numbers, with what the prior makes of it; none may be empty."""
     thin = preparation.inside.thin == "keep"
-    for start in range(0, len(masks), BATCH):
-        batch = masks[start : start + BATCH]
-        rebuilt = reconstruct(loaded, batch, keep_thin=thin, device=device)
-        for mask, one in zip(batch, rebuilt, strict=True):
-            yield measure(mask, frame, one), one
+    for mask, one in zip(masks, reconstruct(loaded, masks, keep_thin=thin, device=device), strict=True):
+        yield measure(mask, frame, one), one
 
 
 def verdict_of(p: float, calibration: Calibration, fpr: float) -> tuple[Verdict, str]:

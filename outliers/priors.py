@@ -21,10 +21,9 @@ from outliers.calibration import Calibration, needed
 from outliers.corruptions import dice
 from outliers.cube_masks import CubeMask
 from outliers.judge import Judge, Judgement, load_judge
-from outliers.reconstruction import Reconstruction, reconstruct
+from outliers.reconstruction import Reconstruction, at_once, reconstruct
 
 MAX_NOTE = 1000  # characters
-BATCH = 8  # masks in one pass of the encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,22 +62,18 @@ class Prior:
             digest.update(file.read_bytes() if file.is_file() else b"none")
         return f"{self.loaded.model_hash}-{digest.hexdigest()}"
 
+    @property
+    def at_once(self) -> int:
+        """Masks in one pass of the encoder."""
+        return at_once(self.loaded, self.device)
+
     def judged(self, masks: Sequence[CubeMask], *, fpr: float) -> list[Judgement]:
         """One judgement for each mask; without calibration it says how far mask and reconstruction agree."""
         if self.judge is not None:
-            # One after the other on a CPU: the pyramids of features of a batch would fill the memory.
-            step = BATCH if self.device.type == "cuda" else 1
-            parts = (masks[start : start + step] for start in range(0, len(masks), step))
-            return [judgement for part in parts for judgement in self.judge.judge(part, fpr=fpr)]
-        return [self._unsure(mask, one) for mask, one in zip(masks, self._rebuilt(masks), strict=True)]
-
-    def _rebuilt(self, masks: Sequence[CubeMask]) -> list[Reconstruction]:
-        thin, step = self.preparation.inside.thin == "keep", BATCH if self.device.type == "cuda" else 1
-        return [
-            one
-            for start in range(0, len(masks), step)
-            for one in reconstruct(self.loaded, masks[start : start + step], keep_thin=thin, device=self.device)
-        ]
+            return self.judge.judge(masks, fpr=fpr)
+        thin = self.preparation.inside.thin == "keep"
+        rebuilt = reconstruct(self.loaded, masks, keep_thin=thin, device=self.device)
+        return [self._unsure(mask, one) for mask, one in zip(masks, rebuilt, strict=True)]
 
     def _unsure(self, mask: CubeMask, rebuilt: Reconstruction) -> Judgement:
         seen = slice(None) if mask.visible_RRR is None else mask.visible_RRR

@@ -10,11 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from data_processing.coordinates import voxel_centres
+from engine.contract import Model
 from engine.registry import LoadedRun
 from outliers.cube_masks import GRID, CubeMask, network_input
 
 COARSE = 4  # cells of the grid along an edge of the first lattice's cells
 BATCH_POINTS = 1 << 16
+BATCH = 8  # masks in one pass of the encoder, whose features of all of them lie in memory
+CPU_CELLS = BATCH * 64**3  # of their grids on a CPU
 REACH = 2  # coarse cells around a mask in which the prior is asked at all
 SATURATED = 12.0  # value of the field where it was not asked: surely outside, or surely inside
 
@@ -65,25 +68,34 @@ class Reconstruction:
         return low, high
 
 
+def at_once(loaded: LoadedRun, device: torch.device | str) -> int:
+    """How many masks go through the encoder in one pass; one where features of two would take a CPU's gigabytes."""
+    on_cpu = max(1, CPU_CELLS // loaded.config.data.input.resolution**3)
+    return BATCH if torch.device(device).type == "cuda" else min(BATCH, on_cpu)
+
+
 def reconstruct(
     loaded: LoadedRun, masks: Sequence[CubeMask], *, keep_thin: bool, device: torch.device | str = "cpu"
 ) -> Iterator[Reconstruction]:
-    """One after the other, of one pass of the encoder over all masks; none may be empty."""
-    section, model = loaded.config.data.input, loaded.model
-    shown = [
-        network_input(mask.occupancy_RRR, section.kind, section.resolution, keep_thin=keep_thin, finer=section.finer)
-        for mask in masks
-    ]
-    with torch.no_grad():
-        code = model.encode(torch.stack(shown).to(device))
-    for number, mask in enumerate(masks):
-        own = _code_of(code, number)
+    """One after the other, `at_once` of them encoded together; none may be empty."""
+    section, model, step = loaded.config.data.input, loaded.model, at_once(loaded, device)
+    kind, resolution, finer = section.kind, section.resolution, section.finer
+    for start in range(0, len(masks), step):
+        part = masks[start : start + step]
+        shown = [network_input(one.occupancy_RRR, kind, resolution, keep_thin=keep_thin, finer=finer) for one in part]
+        with torch.no_grad():
+            code = model.encode(torch.stack(shown).to(device))
+        for number, mask in enumerate(part):
+            field = _field_of(model, _code_of(code, number))
+            yield Reconstruction(_on_grid(field, model.iso_level, mask, device), model.iso_level, field, mask)
 
-        def field(points_N3: torch.Tensor, own: Any = own) -> torch.Tensor:
-            with torch.no_grad():
-                return model.decode(points_N3[None], own)[0]
 
-        yield Reconstruction(_on_grid(field, model.iso_level, mask, device), model.iso_level, field, mask)
+def _field_of(model: Model, code: Any) -> Field:
+    def field(points_N3: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return model.decode(points_N3[None], code)[0]
+
+    return field
 
 
 def _code_of(code: Any, number: int) -> Any:

@@ -125,6 +125,18 @@ def started(words: list[str], folder: Path = ROOT) -> subprocess.CompletedProces
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
 
 
+def passes_of(monkeypatch: pytest.MonkeyPatch, model: Any) -> list[int]:
+    """Grows by the number of masks of each pass through the encoder of a model or of a class of them."""
+    encode, passes = model.encode, []
+
+    def counted(*args: Any) -> Any:
+        passes.append(len(args[-1]))
+        return encode(*args)
+
+    monkeypatch.setattr(model, "encode", counted)
+    return passes
+
+
 def make_network(runs: Path) -> RunDir:
     """A real but tiny network with weights by chance, without calibration: for processes of their own."""
     model = {"type": "ifnet", "resolution": 32, "stages": [[2], [4, 4]], "decoder_widths": [8]}

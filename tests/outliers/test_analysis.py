@@ -15,6 +15,7 @@ import pytest
 
 from data_processing.files import write_text
 from engine.run_dir import RunDir
+from ifnet.model import IFNet
 from tests.conftest import ROOT
 from tests.data_processing.scan_files import save
 from tests.outliers.analysed import (
@@ -23,6 +24,7 @@ from tests.outliers.analysed import (
     fingerprint,
     make_network,
     make_prior,
+    passes_of,
     rows_in,
     run_analysis,
     started,
@@ -252,6 +254,21 @@ def test_a_resumed_analysis_does_only_what_is_missing(prior: RunDir, tmp_path: P
     assert settings == 1 and rows_in(out)[("a", LEFT)]["nsd"] == 1
     assert run_analysis(monkeypatch, prior, folder, out) == 1  # anew
     assert not list((out / "masks" / "c").glob("*")), "what a new start forgets does not lie about"
+
+
+def test_an_organ_made_again_is_judged_in_the_company_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run, folder, out = make_network(tmp_path / "runs"), tmp_path / "scans", tmp_path / "out"
+    write_scan(folder / "a.nii.gz", *brain_values())
+    passes = passes_of(monkeypatch, IFNet)
+    assert run_analysis(monkeypatch, run, folder, out) == 0
+    first = {**fingerprint(out / "masks"), **fingerprint(out / "pictures")}
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.nii.gz")}
+    (out / "pictures" / "a" / f"{RIGHT}.png").unlink()
+    assert run_analysis(monkeypatch, run, folder, out, "--resume") == 0
+    assert passes == [2, 2]
+    again = {path.name.rpartition("_")[0] for path, time in times.items() if path.stat().st_mtime_ns != time}
+    assert again == {RIGHT}
+    assert {**fingerprint(out / "masks"), **fingerprint(out / "pictures")} == first
 
 
 def test_a_cut_journal_and_another_calibration_are_noticed(echo: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

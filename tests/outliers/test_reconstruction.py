@@ -11,6 +11,7 @@ from engine.registry import LoadedRun, load_run
 from outliers.corruptions import corrupt
 from outliers.cube_masks import GRID, CubeMask, centring, network_input, shifted
 from outliers.reconstruction import reconstruct
+from tests.outliers.analysed import passes_of
 from tests.outliers.organs import brain_mask, ellipsoid
 
 
@@ -37,6 +38,21 @@ def test_coarse_to_fine_finds_what_dense_evaluation_finds(brain_run):
         asked = np.abs(found.values_RRR - 0.5) < 10
         np.testing.assert_allclose(found.values_RRR[asked], dense[asked], atol=1e-5)
     assert isinstance(loaded, LoadedRun)
+
+
+@pytest.mark.parametrize(("resolution", "passes"), [(32, [8, 2]), (128, [1] * 10)])
+def test_masks_go_through_the_encoder_together_where_memory_allows(brain_run, resolution, passes, monkeypatch):
+    loaded = load_run(brain_run)
+    section = dataclasses.replace(loaded.config.data.input, resolution=resolution)
+    config = dataclasses.replace(loaded.config, data=dataclasses.replace(loaded.config.data, input=section))
+    loaded = dataclasses.replace(loaded, config=config)
+    passes_seen = passes_of(monkeypatch, loaded.model)
+    masks = [brain_mask(number % 4, ("left", "right")[number % 2]) for number in range(10)]
+    for mask, found in zip(masks, reconstruct(loaded, masks, keep_thin=True), strict=True):
+        (alone,) = reconstruct(loaded, [mask], keep_thin=True)
+        assert np.array_equal(alone.values_RRR, found.values_RRR)
+        passes_seen.pop()
+    assert passes_seen == passes
 
 
 def test_networks_are_shown_what_they_were_trained_on():
