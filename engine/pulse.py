@@ -54,17 +54,18 @@ class Pulse:
         while not done():
             time.sleep(pause)
             pause = min(2 * pause, POLL[1])
-            if time.monotonic() - looked >= BEAT:
-                looked = time.monotonic()
-                self._look(seen, looked)
+            passed = time.monotonic() - looked
+            if passed >= BEAT:
+                looked += passed
+                self._look(seen, min(passed, 2 * BEAT))  # longer: this process stood still, maybe the whole machine
 
-    def _look(self, seen: dict[int, tuple[int, float]], now: float) -> None:
-        """`seen`: the last sign of each rank, and when it was first seen."""
+    def _look(self, seen: dict[int, tuple[int, float]], passed: float) -> None:
+        """`seen`: the last sign of each rank, and for how long there was no other. `passed`: since the last look."""
         for rank in range(self._size):
             sign = self._count(f"pulse-{rank}")
-            if rank not in seen or seen[rank][0] != sign:
-                seen[rank] = sign, now
-            elif now - seen[rank][1] > self._timeout:
+            before, silent = seen.get(rank, (sign, 0.0))
+            seen[rank] = sign, silent + passed if sign == before else 0.0
+            if seen[rank][1] > self._timeout:
                 raise LostRankError(
                     f"rank {self._rank}: rank {rank} has given no sign of life for {self._timeout:.0f} seconds: its "
                     "process or its machine has stopped. What is finished is kept"

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from engine.journal import Journal, latest, tidied
 
 
@@ -27,6 +29,19 @@ def test_the_later_start_counts(tmp_path: Path):
     with open(tmp_path / "0.jsonl", "a") as file:
         file.write('{"name": "c", "value": 9, "start"')  # a kill
     assert values(tmp_path) == {"a": 4, "b": 3, "c": 1}
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_zeros_as_after_a_power_cut_cost_the_lines_they_hit(tmp_path: Path, cut: bool):
+    """The length reached the disk, the content did not: in the last line, or after it. What comes next counts."""
+    noted(tmp_path, 0, a=1, b=1)
+    file = tmp_path / "0.jsonl"
+    text = file.read_bytes()
+    kept = text[:-10] if cut else text
+    file.write_bytes(kept + b"\0" * 4096)
+    assert values(tmp_path) == ({"a": 1} if cut else {"a": 1, "b": 1})
+    noted(tmp_path, 0, b=2)
+    assert values(tmp_path) == {"a": 1, "b": 2}
 
 
 def test_what_no_longer_counts_goes_when_it_is_more_than_half(tmp_path: Path):

@@ -48,6 +48,21 @@ def test_a_rank_that_works_longer_than_the_limit_is_waited_for():
         one.stop()
 
 
+def test_a_machine_that_stood_still_is_nobodys_fault(monkeypatch: pytest.MonkeyPatch):
+    """Every look an hour after the one before, in which nobody could give a sign: it counts as a moment."""
+    first, second = pulses(2)
+    second.stop()
+    hours = iter(range(0, 10**9, 3600))
+    looks = []
+    look = first._look
+    monkeypatch.setattr(pulse.time, "monotonic", lambda: float(next(hours)))
+    monkeypatch.setattr(first, "_look", lambda seen, passed: (looks.append(passed), look(seen, passed)))
+    with pytest.raises(LostRankError, match="rank 1 has given no sign"):
+        first.wait()
+    assert len(looks) > LIMIT / pulse.BEAT / 2 and set(looks) == {2 * pulse.BEAT}
+    first.stop()
+
+
 def test_a_rank_that_gives_no_sign_is_named():
     first, second, third = pulses(3)
     second.stop()

@@ -14,7 +14,10 @@ ALONE = Group(0, 1, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
-def test_the_same_signal_from_terminal_and_launcher_is_one(number: int, error: type[BaseException]):
+def test_the_same_signal_from_terminal_and_launcher_is_one(
+    number: int, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(stopping, "REPEATED", 1e9)  # however slow this machine is
     stop, before = Stop(ALONE, minutes=None), signal.getsignal(number)
     with stop.listening():
         assert not stop.wanted(step=3, seconds=1e9)

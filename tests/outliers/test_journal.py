@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from data_processing.files import WriteError
+from engine.run_dir import journal_files
 from outliers.journal import Done, Journal, open_journal
 from outliers.rows import new_row
 
@@ -39,6 +40,17 @@ def test_a_row_stands_no_longer_once_its_files_are_of_another(tmp_path: Path):
     noted(tmp_path, 0, "OK", "x")
     noted(tmp_path, 0, "OK", "y")
     assert set(Done(tmp_path).rows) == {("a", "liver", "y")}
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_zeros_as_after_a_power_cut_cost_the_lines_they_hit(tmp_path: Path, cut: bool):
+    noted(tmp_path, 0, "OK", "x")
+    (file,) = journal_files(tmp_path)
+    text = file.read_bytes()
+    file.write_bytes((text[:-10] if cut else text) + b"\0" * 4096)
+    assert len(Done(tmp_path).rows) == 1 and (Done(tmp_path).rows_of("a") is None) == cut
+    noted(tmp_path, 0, "ERROR", "x")
+    assert [row["status"] for row in Done(tmp_path).rows_of("a") or []] == ["ERROR"]
 
 
 def test_results_that_vanish_are_an_error(tmp_path: Path):
