@@ -1,4 +1,7 @@
-"""Writing files so that a kill at any moment leaves the old file or the new one, never half of one."""
+"""Writing files so that a kill at any moment leaves the old file or the new one, never half of one.
+
+And what is asked of a file before it is read whole: how large it is.
+"""
 
 import contextlib
 import errno
@@ -41,6 +44,12 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def refuse_large(path: Path, most: int) -> None:
+    """ValueError for a file of more than `most` bytes, most of which may be a hole, where it is to be read whole."""
+    if (size := path.stat().st_size) > most:
+        raise ValueError(f"{path}: a file of {size:,} bytes (limit {most:,})")
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a text file atomically (UTF-8; what is no text in the names of files becomes \\udc80 and the like)."""
     with replacing(path) as temporary:
@@ -73,7 +82,8 @@ def refuse_vanished(handle: IO[Any]) -> None:
 @contextlib.contextmanager
 def locked(file: Path, *, what: str) -> Iterator[None]:
     """Hold a lock that goes with the process, however it ends. ValueError when another process has it."""
-    with open(file, "w") as handle:
+    # No link is followed: in a folder from elsewhere it may lead to any file of the user's.
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

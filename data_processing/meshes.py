@@ -6,6 +6,7 @@ and only a .gltf may open other files (its buffers, in its own folder). What is 
 
 import functools
 import io
+import itertools
 import logging
 import re
 from collections.abc import Iterator
@@ -22,12 +23,14 @@ from scipy.sparse.csgraph import connected_components
 from trimesh.resolvers import Resolver
 
 from data_processing.coordinates import transform_points
-from data_processing.files import replacing
-from data_processing.gltf_sizes import refuse_bomb
+from data_processing.files import refuse_large, replacing
+from data_processing.gltf_checks import refuse_unsound
+from data_processing.obj_text import plain_obj
 
 # Those that were attacked in the tests. The library reads more where other packages are there (XML, archives, CAD).
 MESH_SUFFIXES: frozenset[str] = frozenset({".ply", ".obj", ".stl", ".off", ".glb", ".gltf"})
 WRITE_SUFFIXES: frozenset[str] = frozenset({".ply", ".obj", ".stl", ".off", ".glb"})
+MAX_BYTES = 1 << 31  # of a file, and of those that it refers to
 MAX_SIZE = 1e30  # larger coordinates overflow areas and volumes
 HEADER_BYTES = 1 << 16
 
@@ -78,6 +81,7 @@ class FolderResolver(Resolver):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
+        self.found: dict[Path, bytes] = {}
 
     def get(self, name: str) -> bytes:
         path = (self.folder / name).resolve()
@@ -85,7 +89,10 @@ class FolderResolver(Resolver):
             raise ValueError(f"refers to {name!r} outside its own folder")
         if not path.is_file():
             raise FileNotFoundError(f"refers to {name!r}, which is no file")
-        return path.read_bytes()
+        if path not in self.found:  # it may be named any number of times
+            refuse_large(path, MAX_BYTES - sum(map(len, self.found.values())))
+            self.found[path] = path.read_bytes()
+        return self.found[path]
 
     def keys(self) -> list[str]:
         return []
@@ -111,6 +118,7 @@ def read_mesh(path: Path) -> TriangleMesh:
         raise ValueError(f"{path}: expected a mesh ({' '.join(sorted(MESH_SUFFIXES))}), got {suffix or 'no suffix'}")
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty, expected a mesh; export it again")
+    refuse_large(path, MAX_BYTES)
     data = path.read_bytes()
     try:
         with np.errstate(invalid="ignore", over="ignore"):
@@ -220,9 +228,9 @@ def compiled_kernels() -> ModuleType | None:
 def _parse(data: bytes, suffix: str, folder: Path) -> trimesh.Scene:
     if suffix in (".glb", ".gltf"):
         beside = sum(file.stat().st_size for file in folder.glob("*.bin")) if suffix == ".gltf" else 0
-        refuse_bomb(data, beside=beside)
+        refuse_unsound(data, beside=beside)
     resolver = FolderResolver(folder) if suffix == ".gltf" else None
-    handle = io.BytesIO(data)  # no name that a loader could follow
+    handle = io.BytesIO(plain_obj(data) if suffix == ".obj" else data)  # no name that a loader could follow
     return trimesh.load_scene(handle, file_type=suffix[1:], resolver=resolver, process=False, skip_materials=True)
 
 
@@ -233,21 +241,39 @@ def _refuse_cut_text(data: bytes, suffix: str, faces: int) -> None:
     if suffix == ".ply" and b"format ascii" in head:
         declared = re.search(rb"element\s+face\s+(\d+)", head)
     elif suffix == ".off":
-        declared = re.match(rb"\s*\w*OFF\s+(?:#.*\s+)*\d+\s+(\d+)", head)
+        words = b" ".join(line.partition(b"#")[0] for line in head.splitlines()[:-1]).split()[:3]
+        declared = re.fullmatch(rb"\w*OFF \+?\d+ \+?(\d+)", b" ".join(words))
     if declared and 0 < faces < int(declared[1]):
         raise ValueError(f"holds {faces} of the {int(declared[1])} faces that its header declares")
 
 
 def _parts(scene: trimesh.Scene) -> Iterator[TriangleMesh]:
-    for node in scene.graph.nodes_geometry:
-        matrix, name = scene.graph[node]
-        geometry = scene.geometry[name]
+    for node, matrix in _placements(scene):
+        geometry = scene.geometry[scene.graph.transforms.node_data[node]["geometry"]]
         if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
             vertices = np.array(geometry.vertices, dtype=np.float64)
             faces = np.array(geometry.faces, dtype=np.int64)
             if faces.min() < 0 or faces.max() >= len(vertices):
                 raise ValueError(f"a face refers to vertex {faces.max()} of {len(vertices)}")
             yield TriangleMesh(vertices, faces).transformed(np.asarray(matrix, dtype=np.float64))
+
+
+def _placements(scene: trimesh.Scene) -> Iterator[tuple[Any, NDArray[np.float64]]]:
+    """Nodes that show a geometry, and their transforms (4, 4) to the scene's frame.
+
+    The library goes from each node to the root and back, in time that grows with the square of the levels.
+    """
+    forest = scene.graph.transforms
+    known = {scene.graph.base_frame: np.eye(4)}
+    for node in scene.graph.nodes_geometry:
+        way = [node]
+        while way[-1] not in known:
+            if way[-1] not in forest.parents or len(way) > len(forest.parents):
+                raise ValueError("its nodes hang on no scene, or in a circle")
+            way.append(forest.parents[way[-1]])
+        for child, parent in reversed(list(itertools.pairwise(way))):
+            known[child] = known[parent] @ forest.edge_data[parent, child].get("matrix", known[scene.graph.base_frame])
+        yield node, known[node]
 
 
 def _merged_parts(path: Path, parts: list[TriangleMesh]) -> TriangleMesh:

@@ -61,7 +61,10 @@ def outside(uri: str) -> dict[str, Any]:
     return gltf(buffers=[{"uri": uri, "byteLength": 96}])
 
 
-HOLLOW = [{"componentType": 5126, "count": 300_000_000, "type": "VEC3"}, gltf()["accessors"][1]]
+(TETRAHEDRON,) = gltf()["meshes"][0]["primitives"]
+POSITIONS, INDICES = gltf()["accessors"]
+BROAD = [POSITIONS | {"count": 1 << 20}, INDICES | {"count": 3 << 20}]  # of views of 16 MB
+HOLLOW = [{"componentType": 5126, "count": 300_000_000, "type": "VEC3"}, INDICES]
 LONG = {"buffer": 0, "byteLength": 1 << 24}
 XYZ = b"property float x\nproperty float y\nproperty float z\n"
 BINARY = b"ply\nformat binary_little_endian 1.0\nelement vertex %d\n" + XYZ
@@ -81,6 +84,7 @@ MESHES: dict[str, bytes | Callable[[], bytes]] = {
     "negative.off": b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 -1\n",
     "out_of_range.obj": b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9999999999\n",
     "negative.obj": b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf -1 -2 -99\n",
+    "zero.obj": b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 0 2 3\n",
     "up.glb": glb(outside("../secret.bin")),
     "passwd.glb": glb(outside("/etc/passwd")),
     "web.glb": glb(outside("http://127.0.0.1:9/secret.bin")),
@@ -90,29 +94,26 @@ MESHES: dict[str, bytes | Callable[[], bytes]] = {
     "link.gltf": json.dumps(outside("link.bin")).encode(),
     "pipe.gltf": json.dumps(outside("pipe")).encode(),
     "no_data.glb": glb(gltf(accessors=HOLLOW)),
-    "count.glb": glb(gltf(accessors=[gltf()["accessors"][0] | {"count": 1 << 50}, gltf()["accessors"][1]])),
-    "negative_count.glb": glb(gltf(accessors=[gltf()["accessors"][0] | {"count": -4}, gltf()["accessors"][1]])),
+    "count.glb": glb(gltf(accessors=[POSITIONS | {"count": 1 << 50}, INDICES])),
+    "negative_count.glb": glb(gltf(accessors=[POSITIONS | {"count": -4}, INDICES])),
+    "sparse.glb": glb(gltf(accessors=[POSITIONS | {"sparse": {"count": 1}}, INDICES])),
+    "packed.glb": glb(gltf(extensionsRequired=["KHR_draco_mesh_compression"])),
+    "fan.glb": glb(gltf(meshes=[{"primitives": [TETRAHEDRON, TETRAHEDRON | {"mode": 6}]}])),
     "overlapping.glb": lambda: glb(
         gltf(buffers=[{"byteLength": 1 << 24}], bufferViews=[LONG] * 2000), rest=bytes(1 << 24)
     ),
     "primitives.glb": lambda: glb(
         gltf(
             bufferViews=[LONG, LONG],
-            accessors=[
-                {"bufferView": 0, "componentType": 5126, "count": 1 << 20, "type": "VEC3"},
-                {"bufferView": 1, "componentType": 5125, "count": 3 << 20, "type": "SCALAR"},
-            ],
-            meshes=[{"primitives": gltf()["meshes"][0]["primitives"] * 1000}],
+            accessors=BROAD,
+            meshes=[{"primitives": [TETRAHEDRON] * 1000}],
         ),
         rest=bytes(1 << 24),
     ),
     "nodes.glb": lambda: glb(
         gltf(
             bufferViews=[LONG, LONG],
-            accessors=[
-                {"bufferView": 0, "componentType": 5126, "count": 1 << 20, "type": "VEC3"},
-                {"bufferView": 1, "componentType": 5125, "count": 3 << 20, "type": "SCALAR"},
-            ],
+            accessors=BROAD,
             nodes=[{"mesh": 0}] * 10_000,
             scenes=[{"nodes": list(range(10_000))}],
         ),
@@ -140,6 +141,55 @@ def test_the_tetrahedron_that_the_attacks_change_is_read(inside: Path):
     (inside / "good.gltf").write_text(json.dumps(outside(f"data:application/octet-stream;base64,{data}")))
     for name in ("good.glb", "good.gltf"):
         assert len(read_mesh(inside / name).faces) == 4
+
+
+HOLE = 1 << 40  # bytes that a file has without having any
+
+
+@pytest.mark.parametrize("name", ["hole.ply", "hole.obj", "beside.gltf"])
+def test_files_that_are_mostly_a_hole(inside: Path, name: str):
+    (inside / name).write_bytes(json.dumps(outside("hole.bin")).encode() if name.endswith("gltf") else b"ply\n")
+    hole = inside / ("hole.bin" if name.endswith("gltf") else name)
+    hole.touch()
+    os.truncate(hole, HOLE)
+    assert "limit 2,147,483,648" in refusal(read_mesh, inside / name)
+
+
+def levels(count: int) -> dict[str, Any]:
+    """A node in a node in a node, each of which shows the tetrahedron, the first one larger."""
+    nodes: list[dict[str, Any]] = [{"mesh": 0, "children": [number + 1]} for number in range(count - 1)]
+    return gltf(nodes=[nodes[0] | {"scale": [2, 3, 5]}, *nodes[1:], {"mesh": 0, "translation": [1, 1, 1]}])
+
+
+CORNER = b"v 0 0 0\nv 1 0 0\nv 0 1 0\n"
+LABORIOUS: dict[str, tuple[Callable[[], bytes], int]] = {
+    "comments.off": (lambda: b"OFF\n" + b"# " * 1000 + b"\n+3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", 1),
+    "levels.glb": (lambda: glb(levels(5000)), 20_000),
+    "materials.obj": (
+        lambda: b"".join(
+            CORNER + b"usemtl %d\nf %d %d %d\n" % (n, 3 * n + 1, 3 * n + 2, 3 * n + 3) for n in range(20_000)
+        ),
+        20_000,
+    ),
+    "again.gltf": (lambda: json.dumps(gltf(buffers=outside("some.bin")["buffers"] * 1000)).encode(), 4),
+}
+
+
+@pytest.mark.parametrize("name", LABORIOUS)
+def test_small_files_that_ask_for_endless_work_are_read(inside: Path, name: str):
+    content, faces = LABORIOUS[name]
+    (inside / name).write_bytes(content())
+    (inside / "some.bin").write_bytes(CORNERS.tobytes() + FACES.tobytes() + bytes(1 << 24))
+    with limited():
+        assert len(read_mesh(inside / name).faces) == faces
+
+
+def test_nodes_in_nodes_are_where_all_their_transforms_take_them(inside: Path):
+    (inside / "levels.glb").write_bytes(glb(levels(3)))
+    corners = read_mesh(inside / "levels.glb").vertices.reshape(3, 4, 3)
+    grown = CORNERS.astype(np.float64) * [2, 3, 5]
+    expected = [grown.tolist(), grown.tolist(), (grown + np.array([2, 3, 5])).tolist()]
+    np.testing.assert_allclose(sorted(corners.tolist()), sorted(expected))
 
 
 CLOUD = b"ply\nformat ascii 1.0\n%selement vertex 2\n" + XYZ + b"end_header\n0 0 0\n1 2 3\n"

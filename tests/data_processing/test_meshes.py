@@ -38,6 +38,16 @@ def test_written_mesh_reads_back(tmp_path, suffix):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def test_faces_of_an_obj_may_count_back_and_change_their_material(tmp_path):
+    """Negative numbers count from the last vertex so far, not from the last of the file."""
+    first, second = "v 0 0 0\nv 1 0 0\nv 0 1 0\n", "v 0 0 5\nv 1 0 5\nv 0 1 5\nvt 0 0\n"
+    (tmp_path / "a.obj").write_text(
+        f"{first}usemtl red\nf -3 -2 -1\n{second}usemtl blue\nf -3/-1 -2/-1 -1/1 # -1\nusemtl red\nf 1 \\\n2 6\n"
+    )
+    expected = [[[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 0, 5], [1, 0, 5], [0, 1, 5]], [[0, 0, 0], [1, 0, 0], [0, 1, 5]]]
+    assert read_mesh(tmp_path / "a.obj").triangles().tolist() == expected
+
+
 def test_upper_case_suffix_reads(tmp_path):
     write_mesh(tmp_path / "box.ply", box((0, 0, 0), (1, 2, 3)))
     (tmp_path / "box.ply").rename(tmp_path / "BOX.PLY")

@@ -1,4 +1,5 @@
-"""How much a .glb or .gltf file unpacks to, told from its JSON before anything is built.
+"""What is asked of the JSON of a .glb or .gltf file before anything is built: how much it unpacks to, and whether the
+library that reads it leaves out a part of the shape.
 
 Views may overlap, accessors need no data, primitives may share them, and nodes may show one mesh any number of times: a
 file of kilobytes can be any number of triangles.
@@ -16,11 +17,17 @@ COLUMNS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "
 MOST = 50_000_000  # numbers that any file may declare
 PER_BYTE = 16  # and more for each of its bytes
 NUMBERS_OF_A_VIEW = 4  # bytes of a view count as so many fewer numbers
+FAN = 6
+NOT_READ = ("draco", "meshopt", "instancing")  # in names of extensions that change a shape
 
 
-def refuse_bomb(data: bytes, *, beside: int = 0) -> None:
-    """ValueError where more is declared than a file of this size (and the `beside` bytes of its buffers) may hold."""
+def refuse_unsound(data: bytes, *, beside: int = 0) -> None:
+    """ValueError where a shape would be read in part, or more is declared than the file and `beside` bytes can hold.
+
+    `beside`: of its buffers.
+    """
     tree = _tree(data)
+    _refuse_not_read(tree)
     limit = MOST + PER_BYTE * (len(data) + beside)
     declared = _declared(tree)
     if declared > limit:
@@ -38,6 +45,18 @@ def _tree(data: bytes) -> Mapping[str, Any]:
     if not isinstance(tree, Mapping):
         raise ValueError("its JSON is no object")
     return tree
+
+
+def _refuse_not_read(tree: Mapping[str, Any]) -> None:
+    """Parts that the library skips, or reads as something else, without a word."""
+    if any("sparse" in accessor for accessor in _list(tree, "accessors")):
+        raise ValueError("sparse accessors are not read: export it without")
+    if any(one.get("mode") == FAN for mesh in _list(tree, "meshes") for one in _list(mesh, "primitives")):
+        raise ValueError("fans of triangles are not read: export it as single triangles")
+    named = tree.get("extensionsRequired", [])
+    unread = [str(name)[:80] for name in named if any(part in str(name).lower() for part in NOT_READ)] if named else []
+    if unread:
+        raise ValueError(f"needs {', '.join(unread[:3])}, which is not read: export it without")
 
 
 def _declared(tree: Mapping[str, Any]) -> int:
