@@ -53,10 +53,14 @@ def test_a_machine_that_stood_still_is_nobodys_fault(monkeypatch: pytest.MonkeyP
     first, second = pulses(2)
     second.stop()
     hours = iter(range(0, 10**9, 3600))
-    looks = []
-    look = first._look
+    looks, look = list[float](), first._look
+
+    def counted(seen: dict[int, tuple[int, float]], passed: float) -> None:
+        looks.append(passed)
+        look(seen, passed)
+
     monkeypatch.setattr(pulse.time, "monotonic", lambda: float(next(hours)))
-    monkeypatch.setattr(first, "_look", lambda seen, passed: (looks.append(passed), look(seen, passed)))
+    monkeypatch.setattr(first, "_look", counted)
     with pytest.raises(LostRankError, match="rank 1 has given no sign"):
         first.wait()
     assert len(looks) > LIMIT / pulse.BEAT / 2 and set(looks) == {2 * pulse.BEAT}
