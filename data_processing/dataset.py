@@ -20,7 +20,8 @@ from data_processing.batch import Batch
 from data_processing.bits import bits_at, unpack_bits
 from data_processing.coordinates import from_fixed, voxel_centres
 from data_processing.draws import derived, integers, keys_of
-from data_processing.observations import InputSection, check_fields, fields_of, observe
+from data_processing.observations import InputSection, check_fields, fields_of, observe, pose_of
+from data_processing.poses import posed_points
 from data_processing.seeds import seed_of
 from data_processing.shards import FailedShape, Layout
 from data_processing.storage import ShapeSet
@@ -131,6 +132,8 @@ def check_contents(shapes: ShapeSet, level: Level, section: DataSection) -> None
         if section.target is None:
             raise ValueError("level: codes is for models with init_from, the run of a frozen autoencoder")
         check_fields(section.target, shapes.layout, shapes.path)
+        if section.input.pose:
+            raise ValueError("data.input.pose: codes are those of shapes as they are stored; leave pose out")
     elif level == "boundary":
         sigmas = shapes.layout.boundary_sigmas
         if not sigmas:
@@ -272,8 +275,11 @@ def assemble(packed: Packed, draw: Draw, recipe: Recipe) -> Batch:
     device = next(iter(packed.values())).device
     take = {"boundary": _boundary_points, "codes": _no_points}.get(str(recipe.level), _level_points)
     points_BN3, values_BN = take(packed, draw, recipe)
+    section, input_keys_B, fixed = recipe.section.input, recipe.keys(draw, "input", device), draw.epoch < 0
+    if section.pose and not fixed:
+        points_BN3 = posed_points(points_BN3, pose_of(section, input_keys_B))
     if shows_input(recipe.level, recipe.section):
-        inputs = observe(packed, recipe.section.input, recipe.keys(draw, "input", device), fixed=draw.epoch < 0)
+        inputs = observe(packed, section, input_keys_B, fixed=fixed)
     else:
         inputs = values_BN
     keys_B, key_1 = recipe.keys(draw, "model", device), keys_of([seed_of(recipe.seed, "step", draw.step)], device)

@@ -16,6 +16,7 @@ from data_processing.bits import bits_at, unpack_bits
 from data_processing.coordinates import from_fixed, voxel_centres, voxel_index
 from data_processing.deform import DeformSection, deform
 from data_processing.draws import derived, directions, integers, normals, subsets, uniforms
+from data_processing.poses import PoseSection, posed_cells, posed_points, poses
 from data_processing.shards import Layout, refuse_absent
 
 Kind = Literal["voxels", "solid", "points", "scan", "deformed", "view"]
@@ -42,6 +43,7 @@ class InputSection:
     points: int = 3000  # points, scan: as many of the stored points at random, others in each epoch; 0: all there are
     noise: float = 0.0  # points, scan: sigma in cube units, before marking; others: share of the cells that are flipped
     crop: tuple[float, float] = (0.0, 0.0)  # a plane across a random direction cuts off such a share of the extent
+    pose: PoseSection = field(default_factory=PoseSection)  # in training; the points asked for are posed alike
     deform: DeformSection = field(default_factory=DeformSection)
     view: int = 23  # which of the stored pictures validation and generation show; the last where there are fewer
 
@@ -54,6 +56,8 @@ class InputSection:
                 f"data.input: expected a view from 0 on, shown without noise and crop; got view {self.view}, "
                 f"noise {self.noise}, crop [{low}, {high}]"
             )
+        if self.kind == "view" and self.pose:
+            raise ValueError("data.input.pose: stored pictures are not posed; leave it out of kind: view")
         if self.finer < 1 or (self.finer > 1 and self.kind not in SOLIDS):
             raise ValueError(f"data.input: finer is at least 1, and for solid and deformed alone; got {self.finer}")
         if self.resolution < 2 or self.resolution % 2 or self.points < 0:
@@ -105,13 +109,15 @@ def observe(
     """The input volume (B, 1, R, R, R) float32, 0 or 1, of packed rows (B, ...) on their device; shares of finer cells.
 
     Of kind view a picture (B, 1, R, R) float32 in [0, 1], white where nothing is: one at random, or with `fixed` (in
-    validation and generation) the view that the section names.
+    validation and generation) the view that the section names. With `fixed` no shape is posed.
     """
     if section.kind == "view":
         return _view(packed["pixels"], section, keys_B, fixed=fixed)
     if section.kind in CLOUDS:
-        return mark(*seen_points(packed, section, keys_B), section.resolution)
+        return mark(*seen_points(packed, section, keys_B, fixed=fixed), section.resolution)
     cells_BRRR = unpack_bits(packed[fields_of(section)[0]]).view(-1, *[section.resolution * section.finer] * 3)
+    if section.pose and not fixed:
+        cells_BRRR = posed_cells(cells_BRRR, pose_of(section, keys_B))
     if section.kind == "deformed":
         cells_BRRR = deform(cells_BRRR, section.deform, derived(keys_B, "deform"))
     kept_BRRR = _kept_cells(cells_BRRR, section, keys_B) if section.crop[1] else None  # of the shape before noise
@@ -132,8 +138,13 @@ def shares(cells_BRRR: torch.Tensor, finer: int) -> torch.Tensor:
     return cells_BRRR.float() / finer**3
 
 
+def pose_of(section: InputSection, keys_B: torch.Tensor) -> torch.Tensor:
+    """How shapes are posed where an input with these keys is shown: matrices (B, 3, 3) float64."""
+    return poses(section.pose, derived(keys_B, "pose"))
+
+
 def seen_points(
-    packed: Mapping[str, torch.Tensor], section: InputSection, keys_B: torch.Tensor
+    packed: Mapping[str, torch.Tensor], section: InputSection, keys_B: torch.Tensor, *, fixed: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Points (B, N, 3) float32 in cube coordinates, and which of them are seen (B, N) bool."""
     stored_BP3 = packed["surface_points"]
@@ -147,6 +158,8 @@ def seen_points(
         stored_BP3 = stored_BP3.gather(1, chosen_BN[..., None].expand(-1, -1, 3))
         allowed_BP = allowed_BP.gather(1, chosen_BN)
     points_BN3 = from_fixed(stored_BP3)
+    if section.pose and not fixed:
+        points_BN3 = posed_points(points_BN3, pose_of(section, keys_B))
     if section.noise:
         noise_BN3 = normals(derived(keys_B, "noise"), points_BN3[0].numel()).view_as(points_BN3)
         points_BN3 = points_BN3 + noise_BN3 * section.noise

@@ -142,7 +142,7 @@ def _observed(row: dict[str, NDArray], section: InputSection, key: int, to_world
             return Picture((inputs[0] * 255).round().to(torch.uint8).numpy())
         if section.kind not in CLOUDS:
             return cell_boxes(inputs[0].numpy() >= HALF)
-        points_BN3, seen_BN = seen_points(packed, section, keys_B)
+        points_BN3, seen_BN = seen_points(packed, section, keys_B, fixed=True)
         return PointCloud(points_BN3[seen_BN].double().numpy())
 
     return Observed(inputs, to_world, shown)

@@ -121,5 +121,5 @@ def _made(
         part = indices[first : first + BATCH]
         packed = {key: values.to(device) for key, values in recipe.rows(shapes, part).items()}
         keys_B = recipe.keys(Draw(part, 0, 0, epoch=FIXED), "input", device)
-        rows.append(model.frozen_code(observe(packed, recipe.section.input, keys_B)).float().cpu())
+        rows.append(model.frozen_code(observe(packed, recipe.section.input, keys_B, fixed=True)).float().cpu())
     return torch.cat(rows)

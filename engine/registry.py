@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from data_processing.config import build, to_plain
+from data_processing.poses import PoseSection
 from engine import checkpoint
 from engine.config import RunConfig, read_run_config
 from engine.contract import Model, TrainsOnCodes
@@ -44,7 +45,8 @@ def resolve(config: RunConfig, *, where: str) -> RunConfig:
         initial = initial_run(section, where=where)
         own = build(type(section.autoencoder), _settings_of(initial.config.model), where=str(section.init_from))
         section = dataclasses.replace(section, autoencoder=own, init_hash=initial.model_hash)
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, target=initial.config.data.input))
+        target = dataclasses.replace(initial.config.data.input, pose=PoseSection())  # codes of shapes as stored
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, target=target))
     return dataclasses.replace(config, model={"type": config.model["type"], **to_plain(section)})
 
 

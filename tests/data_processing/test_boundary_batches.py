@@ -19,7 +19,8 @@ from data_processing.dataset import (
     recipe_of,
     shared_out,
 )
-from data_processing.observations import InputSection
+from data_processing.observations import InputSection, pose_of
+from data_processing.poses import PoseSection, posed_cells, posed_points
 from data_processing.storage import ShapeSet, open_shapes
 from tests.small_sets import box_corners, write_published
 
@@ -72,6 +73,19 @@ def test_each_sigma_gives_its_share(shapes: ShapeSet, shares: tuple[float, ...],
     assert set(drawn) <= {tuple(point) for point in stored.tolist()}
     assert sum(point in wide for point in drawn) == expected[0] * 1000
     assert len(set(drawn)) > 700  # with replacement: few twice, none never
+
+
+def test_points_are_posed_with_what_is_shown_but_not_in_validation(shapes: ShapeSet):
+    posed = InputSection("solid", 32, pose=PoseSection(turn=30.0, stretch=0.1))
+    plain, draw = InputSection("solid", 32), Draw(np.arange(4), 0, 2000)
+    batch, stored = (batch_of(shapes, draw, input=each) for each in (posed, plain))
+    assert torch.equal(batch.values_BN, stored.values_BN)
+    pose = pose_of(posed, recipe_of(shapes, "boundary", section(input=posed)).keys(draw, "input", CPU))
+    assert torch.equal(batch.points_BN3, posed_points(stored.points_BN3, pose))
+    assert torch.equal(batch.inputs[:, 0].byte(), posed_cells(stored.inputs[:, 0].byte(), pose))
+    assert (batch.points_BN3 - stored.points_BN3).abs().amax((1, 2)).min() > 0.01
+    validation = dataclasses.replace(draw, epoch=-1)
+    assert equal(batch_of(shapes, validation, input=posed), batch_of(shapes, validation, input=plain))
 
 
 def test_any_number_of_points_can_be_drawn_and_all_are_reached(shapes: ShapeSet):
