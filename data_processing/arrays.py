@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_HEADER = 10_000  # bytes, as numpy has it; but numpy unpacks longer ones first
+MAX_WORDS = 2_000  # of them that are no blanks: Python fails on expressions of more levels
 MAX_DEFLATE_RATIO = 1032  # nothing deflated unpacks to more than this many times its size
 NUMBERS = "biuf"
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -40,7 +41,10 @@ def npy_header(handle: IO[bytes], where: str) -> Header:
     length = handle.read(width)
     if int.from_bytes(length, "little") > MAX_HEADER:
         raise ValueError(f"{where}: a header of {int.from_bytes(length, 'little'):,} bytes (limit {MAX_HEADER:,})")
-    text = io.BytesIO(length + handle.read(int.from_bytes(length, "little")))
+    said = handle.read(int.from_bytes(length, "little"))
+    if len(said.replace(b" ", b"")) > MAX_WORDS:
+        raise ValueError(f"{where}: expected a .npy array of plain numbers, its header has {len(said):,} bytes")
+    text = io.BytesIO(length + said)
     read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
     try:
         shape, _, dtype = read(text)
@@ -57,7 +61,7 @@ def read_npy(handle: IO[bytes], size: int, where: str, *, most: int, kinds: str 
     `kinds`: types that are allowed, as numpy's `dtype.kind`.
     """
     shape, dtype = npy_header(handle, where)
-    needed = dtype.itemsize * math.prod(shape)
+    needed = max(dtype.itemsize, 1) * math.prod(shape)  # any number of empty texts would need nothing
     if dtype.hasobject or dtype.kind not in kinds:
         raise ValueError(f"{where}: holds {dtype}, expected plain numbers")
     if needed > min(most, size - handle.tell()):

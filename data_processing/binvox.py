@@ -10,7 +10,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.voxel_grid import RefusedFileError, Shape3, VoxelGrid, binary, spatial_shape
+from data_processing.files import refuse_large
+from data_processing.voxel_grid import MAX_VOXELS, RefusedFileError, Shape3, VoxelGrid, binary, spatial_shape
 
 MAX_LINE, MAX_LINES = 1024, 64
 
@@ -22,6 +23,7 @@ def read_binvox(path: Path) -> VoxelGrid:
     Raises ValueError for a header without dim and data, values other than 0 and 1, and run lengths that do not sum
     up to the declared size (checked before the grid is allocated).
     """
+    refuse_large(path, 2 * MAX_VOXELS + MAX_LINE * MAX_LINES)  # runs of one voxel each
     with open(path, "rb") as handle:
         header = _read_header(handle, path)
         runs = np.frombuffer(handle.read(), dtype=np.uint8)

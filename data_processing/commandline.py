@@ -84,11 +84,12 @@ def _terminated_by_signal() -> Iterator[None]:
         yield
         return
     before = signal.signal(signal.SIGTERM, end)
+    ended = False
     try:
         yield
     except Terminated:
-        raise  # the process ends now, however often it is told to
-    except BaseException:
-        signal.signal(signal.SIGTERM, before)
+        ended = True  # the process ends now, however often it is told to
         raise
-    signal.signal(signal.SIGTERM, before)
+    finally:
+        if not ended:
+            signal.signal(signal.SIGTERM, before)

@@ -19,8 +19,9 @@ import yaml
 
 T = TypeVar("T")
 MAX_BYTES = 1 << 18
-MAX_NUMBER = 400  # characters
-NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)  # ValueError: no UTF-8, or a date such as 2001-99-99
+MAX_NUMBER = 400  # characters, and of a value that is repeated
+# No UTF-8, a date such as 2001-99-99, too many levels, and what tags such as !!bool raise over other words.
+NOT_YAML = (yaml.YAMLError, ValueError, RecursionError, AttributeError, LookupError, TypeError, ArithmeticError)
 SHORT = reprlib.Repr()  # of values in errors: aliases can make a small file a huge value
 SHORT.maxlevel, SHORT.maxstring = 2, 200
 
@@ -95,7 +96,17 @@ def override(data: dict[str, Any], text: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data, each key once. Merges of mappings multiply, and numbers by 60 take hours: neither is a config's."""
+    """Plain data, each key once. No aliases but for short values: they make a small file huge data, or endless.
+
+    Merges of mappings multiply too, and numbers by 60 take hours.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        place = self.peek_event().start_mark if self.check_event(yaml.AliasEvent) else None
+        node = super().compose_node(parent, index)
+        if place and not (isinstance(node, yaml.ScalarNode) and len(node.value) <= MAX_NUMBER):
+            raise yaml.composer.ComposerError(None, None, "only short values can be repeated by '*'", place)
+        return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):

@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from data_processing.arrays import MAX_DEFLATE_RATIO
 
 MAX_CHUNK_BYTES = 1 << 30
+SMALL_CHUNK_BYTES = 1 << 24  # no larger than its data set, or than this
+FEW_CHUNKS, LEAST_CHUNK_BYTES = 1 << 12, 1 << 12  # of data sets of more chunks, on average: each takes its time
+SHOWN = 12  # keys in a message
 MAX_COMPACT_BYTES = 1 << 16  # of what is stored in the header of a data set
 
 Shape = tuple[int | None, ...]  # None: any length
@@ -59,7 +62,8 @@ def dataset(file: h5py.File, key: str, *, shape: Shape, dtype: str | None, conti
 def _checked(file: h5py.File, key: str, shape: Shape, dtype: str | None, contiguous: bool) -> h5py.Dataset:
     where = f"{file.filename}: '{key}'"
     if key not in file.keys():  # noqa: SIM118  (`in file` would follow links)
-        there = ", ".join(sorted(file.keys())) or "nothing"
+        keys = [str(key)[:80] for key in itertools.islice(file.keys(), SHOWN + 1)]
+        there = ", ".join(sorted(keys[:SHOWN])) + (", ..." if len(keys) > SHOWN else "") or "nothing"
         raise ValueError(f"{file.filename}: no '{key}' inside; it has {there}")
     if file.get(key, getclass=True, getlink=True) is not h5py.HardLink:
         raise ValueError(f"{where} is a link to elsewhere: links are not followed")
@@ -113,8 +117,11 @@ def _check_storage(found: h5py.Dataset, where: str, contiguous: bool, *, size: i
             raise ValueError(f"{where}: declares {declared} bytes but holds {held}, in a file of {size}")
         return
     chunk = math.prod(found.chunks) * found.dtype.itemsize
-    if contiguous or chunk > MAX_CHUNK_BYTES:
+    if contiguous or chunk > min(MAX_CHUNK_BYTES, max(declared, SMALL_CHUNK_BYTES)):
         raise ValueError(f"{where}: chunks of {chunk} bytes, not as this file should be stored")
+    count = math.prod(-(-length // step) for length, step in zip(found.shape, found.chunks, strict=True))
+    if count > FEW_CHUNKS and declared < count * LEAST_CHUNK_BYTES:
+        raise ValueError(f"{where}: {declared} bytes in {count} chunks: pack it again in larger ones")
     others = set(_filters(found)) - {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE}
     if others:
         raise ValueError(f"{where}: packed by filters {sorted(others)}, expected gzip: pack it again")

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from data_processing import hdf5
 from data_processing.arrays import MAX_DEFLATE_RATIO
 from data_processing.voxel_grid import (
-    MAX_VOXELS,
     RefusedFileError,
     VoxelGrid,
     binary,
@@ -85,8 +84,8 @@ def _check_shapes(shapes: Mapping[str, Sequence[int]], path: Path) -> None:
     blocks, index = tuple(shapes["b"]), tuple(shapes["bi"])
     if index != INDEX_SHAPE:
         raise RefusedFileError(f"{path}: expected 'bi' of shape {INDEX_SHAPE}, got {index}")
-    if len(blocks) != 4 or blocks[1:] != BLOCK_SHAPE or not 0 < blocks[0] <= MAX_VOXELS // BLOCKS**3:
-        raise RefusedFileError(f"{path}: expected 'b' of shape (blocks, 16, 16, 16), got {blocks}")
+    if len(blocks) != 4 or blocks[1:] != BLOCK_SHAPE or not 0 < blocks[0] <= BLOCKS**3:
+        raise RefusedFileError(f"{path}: expected 'b' of shape (1 to 4096 blocks, 16, 16, 16), got {blocks}")
 
 
 def _checked_index(index: NDArray, block_count: int, path: Path) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from data_processing.nifti import NIFTI_ERRORS, ScanGrid, open_scan
 from data_processing.voxel_grid import RefusedFileError, Shape3, reading
 
+LARGEST = 1 << 53  # label; numbers beyond are no longer exact
 ROUNDING = 1e-3  # by which a label stored as a float may miss its number
 MAX_TABLED = 1 << 16  # labels above are renumbered, so that one pass finds the boxes of all
 SLAB_VALUES = 1 << 18
@@ -173,6 +174,8 @@ def _labels_of(scaled: NDArray[np.float64], threshold: float | None, file: Path)
         )
     if labels.min(initial=0) < 0:
         raise RefusedFileError(f"{file}: holds the label {labels.min():g}; labels are 0 or above: is it a mask?")
+    if labels.max(initial=0) > LARGEST:
+        raise RefusedFileError(f"{file}: holds the label {labels.max():g}: is it a mask?")
     return labels
 
 

@@ -119,7 +119,7 @@ def _xml_entries(text: bytes, scan: Path) -> list[tuple[str, tuple[int, ...]]]:
     if b"<!ENTITY" in text or b"<!DOCTYPE" in text or b"\0" in text:
         raise ValueError(f"{scan}: the label table in its header declares entities: remove the extension")
     try:
-        root = ElementTree.fromstring(text)
+        root = ElementTree.fromstring(text, ElementTree.XMLParser(encoding="utf-8"))  # whatever it says it is in
         labels = [(" ".join((label.text or "").split()), (int(label.get("Key", "")),)) for label in root.iter("Label")]
     except (ElementTree.ParseError, ValueError) as error:
         raise ValueError(

@@ -37,6 +37,7 @@ MIN_VOLUME_SHARE = 1e-3
 MAX_EXTENSION_BYTES = 1 << 22  # between header and voxels: label tables; every 16 bytes of it can be an object
 MAX_BYTES = 1 << 32  # of voxels as they are stored
 VOX_OFFSETS = {348: (108, "f"), 540: (168, "q")}  # by the size of the header, NIfTI-1 and 2: where it is, its type
+KINDS: dict[int, Any] = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
 
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it says of damaged headers is our ValueError
 
@@ -73,11 +74,7 @@ def open_scan(path: Path) -> OpenScan:
     with open(path, "rb"):
         pass  # a file that may not be read is that, not a damaged one
     with reading(path, "a NIfTI image", *NIFTI_ERRORS):
-        _check_offset(path)
-    with reading(path, "a NIfTI image", *NIFTI_ERRORS):
-        image: Any = nibabel.load(path)
-        if not isinstance(image, nibabel.Nifti1Pair):
-            raise RefusedFileError(f"{path}: expected a NIfTI image, got {type(image).__name__}: convert it")
+        image: Any = _kind_of(path).from_filename(path)
         shape = _one_volume(image.shape, path)
         affine = _checked_affine(image.affine, path)
         check_dtype(image.get_data_dtype(), path)
@@ -118,19 +115,25 @@ def _checked_affine(values: Any, path: Path) -> NDArray[np.float64]:
     return affine
 
 
-def _check_offset(path: Path) -> None:
-    """Refuse a header that puts gigabytes of extensions before the voxels: the library reads all of them."""
+def _kind_of(path: Path) -> Any:
+    """The class that reads a file. Not left to the library: it would take some for CIFTI and parse their XML.
+
+    Refuses a header that puts gigabytes of extensions before the voxels: the library reads all of them.
+    """
     with gzip.open(path) if path.name.lower().endswith(".gz") else open(path, "rb") as handle:
         start = handle.read(max(VOX_OFFSETS))
     for order in "<>":
-        place, kind = VOX_OFFSETS.get(struct.unpack(f"{order}i", start[:4])[0], (0, ""))
-        if place and len(start) >= place + 8:
+        (size,) = struct.unpack(f"{order}i", start[:4])
+        if size in VOX_OFFSETS and len(start) >= size:
+            place, kind = VOX_OFFSETS[size]
             (offset,) = struct.unpack_from(f"{order}{kind}", start, place)
             if not 0 <= offset <= max(VOX_OFFSETS) + MAX_EXTENSION_BYTES:
                 raise RefusedFileError(
                     f"{path}: its header puts the voxels at byte {offset:g}; expected at most {MAX_EXTENSION_BYTES:,} "
                     "bytes of extensions before them: repair the header"
                 )
+            return KINDS[size]
+    raise RefusedFileError(f"{path}: expected a NIfTI image, got {start[:4]!r} at its start: restore the file")
 
 
 def _check_size(image: Any, path: Path) -> None:

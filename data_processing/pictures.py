@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from data_processing.files import replacing
+from data_processing.files import refuse_large, replacing
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 MAX_PIXELS = 100_000_000
+MAX_BYTES = 1 << 30  # of a file
 START_OF_SCAN, MAX_SCANS = b"\xff\xda", 200  # a JPEG of a megabyte may go over a hundred million pixels for hours
 # What Pillow raises on damaged files, as truncation and flipped bytes show.
 DAMAGED = (
@@ -32,7 +33,8 @@ DAMAGED = (
     ArithmeticError,
     AssertionError,
     AttributeError,
-    NotImplementedError,
+    RuntimeError,
+    MemoryError,
     Image.DecompressionBombError,
 )
 PLAIN_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
@@ -77,6 +79,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
+    refuse_large(path, MAX_BYTES)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about odd metadata; sizes are checked here

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from data_processing.arrays import DAMAGED, npy_header, open_npz, read_npy_file, read_npz
 from data_processing.coordinates import transform_points
-from data_processing.files import replacing
+from data_processing.files import refuse_large, replacing
 
 CLOUD_SUFFIXES = frozenset({".ply", ".npz", ".npy", ".xyz", ".pcd"})
 MAX_HEADER_LINES, MAX_COLUMNS = 100, 10_000
 MAX_BYTES = 1 << 33  # of points that are read
+MAX_TEXT = 1 << 31  # of a .ply or a text file
 MAX_COORDINATE = 1e30  # larger ones overflow sizes
 
 
@@ -49,6 +50,7 @@ def read_cloud(path: Path) -> PointCloud | None:
         return None
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
+    refuse_large(path, MAX_TEXT if suffix in (".ply", ".xyz") else MAX_BYTES)
     if suffix == ".ply":
         return _ply_cloud(path) if _declares_no_faces(path) else None
     read: dict[str, Callable[[Path], PointCloud | None]] = {
@@ -84,9 +86,9 @@ def _declares_no_faces(path: Path) -> bool:
 def _ply_counts(path: Path) -> dict[str, str] | None:
     """How many of each element the header declares; None where it is no PLY."""
     with open(path, "rb") as handle:
-        header = handle.read(1 << 16).partition(b"end_header")[0].decode("latin-1")
-    lines = [line.split() for line in header.splitlines() if line.startswith("element ")]
-    return {words[1]: words[2] for words in lines if len(words) == 3} if header.startswith("ply") else None
+        header, end, _ = handle.read(1 << 20).partition(b"end_header")
+    lines = [line.split() for line in header.decode("latin-1").splitlines() if line.startswith("element ")]
+    return {words[1]: words[2] for words in lines if len(words) == 3} if header.startswith(b"ply") and end else None
 
 
 def _ply_cloud(path: Path) -> PointCloud:
@@ -163,7 +165,7 @@ def _pcd_cloud(path: Path) -> PointCloud:
         names = dtype.names or ()
         if header["DATA"] == ["ascii"]:
             try:  # without max_rows: memory would be asked for as many rows as are declared
-                table = np.loadtxt(handle, ndmin=2, encoding="utf-8")[:count] if count else np.empty((0, len(names)))
+                table = np.loadtxt(handle, ndmin=2, encoding="utf-8") if count else np.empty((0, len(names)))
             except ValueError as error:
                 raise ValueError(f"{path}: its points are not numbers: {error}") from error
             if table.shape != (count, len(names)):
@@ -191,7 +193,7 @@ def _pcd_header(handle: BinaryIO, path: Path) -> dict[str, list[str]]:
         words = handle.readline(1 << 12).decode("latin-1").split()
         if words and not words[0].startswith("#"):
             header[words[0].upper()] = words[1:]
-        if words[:1] == ["DATA"]:
+        if words and words[0].upper() == "DATA":
             break
     absent = [key for key in ("FIELDS", "SIZE", "TYPE", "POINTS", "DATA") if not header.get(key)]
     if absent:

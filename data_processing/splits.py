@@ -65,8 +65,9 @@ class SplitSettings:
             raise ValueError(f"val_share must be in [0, 1), got {self.val_share}")
         try:
             re.compile(self.subject or "")
-        except re.error as error:
-            raise ValueError(f"subject must be bids or a regular expression, got {self.subject!r}: {error}") from error
+        except (re.error, RecursionError, OverflowError) as error:
+            got = (self.subject or "")[:200]
+            raise ValueError(f"subject must be bids or a regular expression, got {got!r}: {error}") from error
         if self.rule == "ratios" and self.val_share:
             raise ValueError("val_share takes from train; with rule ratios give ratios.val instead")
 

@@ -28,6 +28,7 @@ from data_processing.voxel_grid import (
 
 __all__ = ["VOXEL_SUFFIXES", "VoxelGrid", "read_voxels", "to_cube", "voxel_suffix"]
 
+SHOWN = 8  # arrays in a message
 VOXEL_SUFFIXES: frozenset[str] = frozenset({".npy", ".npz", ".binvox", ".mat", ".nii", ".nii.gz"})
 
 
@@ -114,7 +115,8 @@ def _npz_member(archive: zipfile.ZipFile, key: str | None, path: Path) -> str:
         if name.endswith(".npy"):
             with archive.open(name) as handle:
                 shapes[name.removesuffix(".npy")] = _npy_header(handle, f"{path}[{name}]")[0]
-    known = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "no arrays"
+    known = ", ".join(f"{name[:80]} {shape}" for name, shape in [*shapes.items()][:SHOWN]) or "no arrays"
+    known += f", ... ({len(shapes)} arrays)" if len(shapes) > SHOWN else ""
     if key is not None and key not in shapes:
         raise RefusedFileError(f"{path}: no array is called '{key}'; the file holds {known}")
     grids = [name for name, shape in shapes.items() if _is_grid(shape)] if key is None else [key]

@@ -137,3 +137,16 @@ def test_a_lock_is_for_one_and_goes_with_it(tmp_path: Path):
         pass
     with lock():
         pass
+
+
+def test_a_lock_in_a_folder_from_elsewhere_empties_no_file_outside(tmp_path: Path):
+    (tmp_path / "diary").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    for number, target in enumerate(("diary", "new")):
+        (tmp_path / "folder" / f".lock-{number}").symlink_to(tmp_path / target)
+        with (
+            pytest.raises(OSError, match=rf"\.lock-{number}"),
+            locked(tmp_path / "folder" / f".lock-{number}", what="x"),
+        ):
+            pass
+    assert (tmp_path / "diary").read_text() == "mine" and names(tmp_path) == ["diary", "folder"]

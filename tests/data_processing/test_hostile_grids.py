@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from data_processing.arrays import read_npz
 from data_processing.label_volumes import label_volume
 from data_processing.nifti import read_mask
 from data_processing.point_clouds import read_cloud
@@ -88,6 +89,7 @@ ARRAYS = {
     "billion.npy": declared((1000, 1000, 1000), "<f8"),
     "negative.npy": declared((-1, 4, 4)),
     "nested.npy": b"\x93NUMPY\x01\x00" + struct.pack("<H", 9000) + b"(" * 9000,
+    "levels.npy": b"\x93NUMPY\x01\x00" + struct.pack("<H", 9000) + b"-" * 8999 + b"1",
     "endless_number.npy": declared("(1" + "0" * 5000 + ",1,1)"),
     "code.npy": declared("(__import__('os').mkdir('executed'),1,1)"),
     "subarray.npy": declared((4, 4, 4), "(1000000,1000000)u1"),
@@ -98,6 +100,7 @@ ARRAYS = {
     "bomb.npz": lambda: deflated_zeros("grid.npy", declared((1 << 15, 1 << 15, 4), "<f8")),
     "other_packing.npz": zipped({"grid.npy": npy(BOX)}, zipfile.ZIP_LZMA),
     "up.npz": zipped({"../../grid.txt": b"x"}),
+    "names.npz": zipped({f"{'x' * 500}{number}.npy": npy(BOX) for number in range(200)}),
 }
 
 
@@ -107,6 +110,28 @@ def test_arrays(inside: Path, name: str):
     (inside / name).write_bytes(content() if callable(content) else content)
     refusal(read_voxels, inside / name)
     assert not Path("executed").exists()
+
+
+def test_texts_without_a_letter_have_a_number_all_the_same(inside: Path):
+    """A judge of a quintillion names of no length takes no memory, and for ever."""
+    (inside / "names.npz").write_bytes(zipped({"names.npy": declared((10**18,), "<U0")}))
+    refusal(lambda path: read_npz(path, most=1 << 30), inside / "names.npz")
+
+
+@pytest.mark.parametrize("suffix", [".binvox", ".xyz", ".pcd", ".ply"])
+def test_files_that_are_mostly_a_hole(inside: Path, suffix: str):
+    path = inside / f"hole{suffix}"
+    path.write_bytes(HEADS[suffix])
+    os.truncate(path, 1 << 40)
+    assert "limit" in refusal(read_voxels if suffix == ".binvox" else read_cloud, path)
+
+
+HEADS = {
+    ".binvox": b"#binvox 1\ndim 255 1 1\ndata\n\x01\xff",
+    ".xyz": b"0 0 0\n",
+    ".pcd": b"FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nPOINTS 34359738368\nDATA binary\n",
+    ".ply": b"ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nend_header\n",
+}
 
 
 @pytest.mark.parametrize("key", ["points", "normals"])
@@ -163,6 +188,14 @@ LINKS = {
         "b", shape=(16, 16, 16, 1 << 40), chunks=(16, 16, 16, 64), dtype="u1", compression="gzip"
     ),
     "foreign_filter": lambda file: file.create_dataset("b", data=np.ones((16, 16, 16, 1), "u1"), compression="lzf"),
+    "large_chunk": lambda file: file.create_dataset(
+        "b", shape=(16, 16, 16, 1), maxshape=(None,) * 4, chunks=(256, 256, 256, 60), dtype="u1", compression="gzip"
+    ),
+    "many_chunks": lambda file: file.create_dataset("b", data=np.ones((16, 16, 16, 2), "u1"), chunks=(1, 1, 1, 1)),
+    "many_blocks": lambda file: file.create_dataset(
+        "b", data=np.ones((16, 16, 16, 5000), "u1"), compression="gzip", chunks=(16, 16, 16, 5000)
+    ),
+    "many_keys": lambda file: [file.create_group(f"{'x' * 200}{number}") for number in range(200)],
     "outside": lambda file: file.create_dataset(
         "b", shape=(16, 16, 16, 1), dtype="u1", external=[("../secret.raw", 0, 4096)]
     ),
@@ -190,12 +223,18 @@ def packed_more(file: h5py.File) -> None:
 @pytest.mark.parametrize(
     "attack", [*LINKS.values(), virtual, packed_zeros, packed_more], ids=[*LINKS, "virtual", "bomb", "more"]
 )
-def test_matlab_files_that_are_hdf5(inside: Path, attack, monkeypatch: pytest.MonkeyPatch):
+def test_matlab_files_that_are_hdf5(
+    inside: Path, attack, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+):
     monkeypatch.chdir(inside)  # links are found from the file and from here
     with h5py.File(inside / "x.mat", "w") as file:
         attack(file)
         file["bi"] = np.ones((16, 16, 16), np.uint8)
-    refusal(read_voxels, inside / "x.mat")
+    text = refusal(read_voxels, inside / "x.mat")
+    assert SAID.get(request.node.callspec.id, "") in text
+
+
+SAID = {"large_chunk": "chunks of", "many_chunks": "in 8192 chunks", "many_blocks": "1 to 4096 blocks"}
 
 
 def test_published_files_with_rows_that_are_not_there(inside: Path):
@@ -228,6 +267,16 @@ def nifti(changes: dict[str, object], *, extra: bytes = b"") -> bytes:
     return bytes(header) + (extra or bytes(4) + BOX.tobytes())
 
 
+def cifti(xml: bytes) -> bytes:
+    """A NIfTI-2 file that the library would take for another kind, and parse."""
+    header, xml = nibabel.Nifti2Header(), xml + b" " * (-(len(xml) + 8) % 16)
+    header.set_data_shape((1, 1, 1, 1, 4, 5))
+    header["intent_code"], header["vox_offset"], header["magic"] = 3002, 552 + len(xml), b"n+2\0\r\n\x1a\n"
+    return bytes(header.binaryblock) + b"\1\0\0\0" + struct.pack("<ii", len(xml) + 8, 32) + xml + bytes(480)
+
+
+ENTITIES = b"".join(b'<!ENTITY a%d "%s">' % (n + 1, b"&a%d;" % n * 10) for n in range(9))
+BOMB = b'<!DOCTYPE x [<!ENTITY a0 "' + b"x" * 1000 + b'">' + ENTITIES + b']><CIFTI Version="2">&a9;</CIFTI>'
 EXTENSIONS = struct.pack("<4sii8s", b"\x01\0\0\0", 16, 6, b"")[:4] + struct.pack("<ii8x", 16, 6) * (1 << 20)
 DIMS = [3, 4, 5, 6, 1, 1, 1, 1]
 SCANS = {
@@ -246,6 +295,9 @@ SCANS = {
     "affine_nan.nii": nifti({"sform_code": 1, "srow_x": [np.nan] * 4}),
     "extensions.nii.gz": nifti({"vox_offset": float(352 + 16 * (1 << 20))}, extra=EXTENSIONS + BOX.tobytes()),
     "not_really.nii.gz": b"\x1f\x8b" + bytes(50),
+    "cifti_bomb.nii": cifti(BOMB),
+    "cifti_levels.nii": cifti(b'<CIFTI Version="2"><Matrix>' + b"<MetaData>" * 1000),
+    "cut_start.nii": bytes(3),
 }
 
 
@@ -255,6 +307,11 @@ def test_scans(inside: Path, name: str, read):
     packed = name.endswith(".gz") and not name.startswith("not")
     (inside / name).write_bytes(gzip.compress(SCANS[name], 1) if packed else SCANS[name])
     refusal(read, inside / name)
+
+
+def test_labels_beyond_all_numbers(inside: Path):
+    (inside / "scan.nii").write_bytes(nifti({"scl_slope": 1e38, "scl_inter": 1e38}))
+    assert "2e+38" in refusal(label_volume, inside / "scan.nii")
 
 
 def test_a_scan_with_gigabytes_behind_it_is_read_as_far_as_it_is_meant(inside: Path):

@@ -202,6 +202,8 @@ CLOUDS = {
     "columns.pcd": PCD % (b"1 1 9999999999", 2, 2, b"binary") + bytes(24),
     "many_columns.pcd": b"FIELDS x y z%s\nSIZE 4 4 4%s\nTYPE F F F%s\nCOUNT 1 1 1%s\nPOINTS 1\nDATA binary\n"
     % (b" a" * 800, b" 4" * 800, b" F" * 800, b" 9999" * 800),
+    "more_lines.pcd": PCD % (b"1 1 1", 2, 2, b"ascii") + b"0 0 0\n1 2 3\n4 5 6\n",
+    "levels.npy": b"\x93NUMPY\x01\x00" + struct.pack("<H", 9000) + b"-" * 8999 + b"1",
     "words.xyz": b"0 0 0\n" + b"x" * (1 << 20),
     "numbers.xyz": b"0 0 0\n1 1 " + b"9" * (1 << 20),
 }
@@ -211,6 +213,22 @@ CLOUDS = {
 def test_clouds(inside: Path, name: str):
     (inside / name).write_bytes(CLOUDS[name] % b"" if b"%s" in CLOUDS[name] else CLOUDS[name])
     refusal(read_cloud, inside / name)
+
+
+def test_a_mesh_whose_header_is_long_is_no_cloud(inside: Path):
+    head = BINARY.replace(b"1.0\n", b"1.0\n" + b"comment x\n" * 10_000) % 4 + LISTS % (4, b"uchar")
+    faces = b"".join(struct.pack("<B3I", 3, *face) for face in FACES.tolist())
+    (inside / "long.ply").write_bytes(head + CORNERS.tobytes() + faces)
+    assert read_cloud(inside / "long.ply") is None and len(read_mesh(inside / "long.ply").faces) == 4
+
+
+def test_a_cloud_may_be_named_in_small_letters(inside: Path):
+    points = np.arange(12, dtype="<f4").reshape(4, 3)
+    for word in (b"DATA", b"data"):
+        text = (PCD % (b"1 1 1", 4, 4, b"binary")).replace(b"DATA", word) + points.tobytes() + bytes(400)
+        (inside / "a.pcd").write_bytes(text)
+        cloud = read_cloud(inside / "a.pcd")
+        assert cloud is not None and cloud.points_N3.tolist() == points.tolist()
 
 
 @pytest.mark.parametrize("texture", ["../secret.png", "secret.fifo"])
@@ -280,6 +298,15 @@ def directory_circle() -> bytes:
     return bytes(data)
 
 
+def wide_tiff() -> bytes:
+    """Of a size that the library has no memory for, however much there is."""
+    data = bytearray(saved("TIFF", compression="tiff_deflate"))
+    (first,) = struct.unpack_from("<I", data, 4)
+    for number, length in enumerate((99_000_000, 1)):  # the first two entries are width and height
+        struct.pack_into("<HII", data, first + 2 + 12 * number + 2, 4, 1, length)
+    return bytes(data)
+
+
 def huge_tag() -> bytes:
     data = bytearray(saved("TIFF"))
     (first,) = struct.unpack_from("<I", data, 4)
@@ -310,6 +337,15 @@ PICTURES: dict[str, Callable[[], bytes]] = {
 def test_pictures(inside: Path, name: str):
     (inside / name).write_bytes(PICTURES[name]())
     refusal(read_picture, inside / name)
+
+
+def test_pictures_that_the_library_has_no_memory_for(inside: Path):
+    (inside / "wide.tif").write_bytes(wide_tiff())
+    with limited(), pytest.raises(ValueError, match=r"wide\.tif is no picture that can be read"):
+        read_picture(inside / "wide.tif")
+    (inside / "hole.jpg").write_bytes(saved("JPEG"))
+    os.truncate(inside / "hole.jpg", HOLE)
+    assert "limit" in refusal(read_picture, inside / "hole.jpg")
 
 
 def test_a_circle_of_pages_ends(inside: Path):

@@ -14,6 +14,7 @@ import torch
 
 from data_processing.config import read_yaml, to_yaml
 from data_processing.labels import read_table, table_of_extensions
+from data_processing.splits import SplitSettings
 from data_processing.storage import open_shapes
 from engine import checkpoint
 from engine.codes import _kept
@@ -106,6 +107,14 @@ CONFIGS = {
     "bytes": "a: !!binary " + "A" * 7,
     "huge": "a: " + "x" * (1 << 19),
     "control": "a: \x1b[2J\x00",
+    "no_date": "a: !!timestamp soon",
+    "no_truth": "a: !!bool perhaps",
+    "no_number": 'a: !!int ""',
+    "no_digits": "a: !!float _",
+    "sixties_of_a_float": "a: " + ":".join(["1"] * 190) + ":1.5",
+    "circle": "a: &a [*a]",
+    "circle_of_keys": "a: &a {b: *a}",
+    "long_word_again": "a: &a " + "x" * 1000 + "\nb: [" + "*a, " * 1000 + "*a]",
 }
 
 
@@ -122,6 +131,18 @@ def test_a_bomb_of_aliases_is_never_unfolded(inside: Path):
     from engine.config import read_run_config
 
     refusal(read_run_config, inside / "config.yaml")
+
+
+def test_short_words_may_be_repeated(inside: Path):
+    (inside / "config.yaml").write_text("a: &a 12\nb: *a\n")
+    assert read_yaml(inside / "config.yaml") == {"a": 12, "b": 12}
+
+
+@pytest.mark.parametrize("subject", ["(" * 5000, "a{4294967295}"])
+def test_rules_for_subjects_that_nobody_can_read(subject: str):
+    with pytest.raises(ValueError, match="subject must be bids or a regular expression") as told:
+        SplitSettings(subject=subject)
+    assert len(str(told.value)) < 1000
 
 
 MANIFESTS: dict[str, Any] = {
@@ -253,6 +274,14 @@ def test_entities_in_header_extensions(inside: Path, encoding: str):
     refusal(lambda path: table_of_extensions(_Extension(text), path), inside / "scan.nii.gz")
     outside = f'<!DOCTYPE x [<!ENTITY a SYSTEM "file://{inside.parent}/secret.ply">]><x><Label Key="1">&a;</Label></x>'
     refusal(lambda path: table_of_extensions(_Extension(outside.encode()), path), inside / "scan.nii.gz")
+
+
+@pytest.mark.parametrize("encoding", ["nowhere", "hex", "utf-7"])
+def test_header_extensions_are_read_as_utf_8(inside: Path, encoding: str):
+    """Others could hide entities, or name what decodes no text."""
+    text = f'<?xml version="1.0" encoding="{encoding}"?><x><Label Key="1">a\u00e9</Label></x>'.encode()
+    table = table_of_extensions(_Extension(text), inside / "scan.nii.gz")
+    assert table is not None and table.ids_of("a\u00e9") == (1,)
 
 
 def test_nothing_was_executed():
