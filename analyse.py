@@ -9,7 +9,8 @@ import sys
 
 from data_processing.commandline import SOME_FAILED, run, say
 from engine import distributed
-from outliers.analysis import Job, analyse
+from engine.run_dir import at_work
+from outliers.analysis import Job, analyse, refuse_nameless
 from outliers.analysis_options import read_options, settings_of, table_of
 from outliers.priors import load_priors
 from outliers.report import write_report
@@ -26,14 +27,16 @@ def main() -> int:
         priors = load_priors(options.models, which=options.checkpoint, device=group.device)
         known = known_names(priors, table_of(options.labels))
         scans = find_scans(options.input, known, pattern=options.pattern, layout=options.layout)
-        job = Job(options.input, options.out, priors, naming, settings, group.device)
-        rows = analyse(job, scans, group=group, resume=options.resume)
-        if not group.is_first:
-            return 0
-        rows = settled(rows, fpr=options.fpr, across_folder=options.bh)
-        write_results(options.out, rows, vars(options) | {"scans": len(scans)})
-        title = f"Organ masks of {options.input.resolve().name}"
-        report = write_report(options.out, rows, priors, fpr=options.fpr, title=title)
+        refuse_nameless(scans, naming)  # before anything is written
+        with at_work(options.out, group.rank, what="analysis"):
+            job = Job(options.input, options.out, priors, naming, settings, group.device)
+            rows = analyse(job, scans, group=group, resume=options.resume)
+            if not group.is_first:
+                return 0
+            rows = settled(rows, fpr=options.fpr, across_folder=options.bh)
+            write_results(options.out, rows, vars(options) | {"scans": len(scans)})
+            title = f"Organ masks of {options.input.resolve().name}"
+            report = write_report(options.out, rows, priors, fpr=options.fpr, title=title)
         for prior in priors:
             say(prior.about(options.fpr))
         say(table(rows, options.out))

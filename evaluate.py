@@ -22,8 +22,9 @@ from engine.evaluation_options import LIGHT_FIELDS, pairs_of, read_options
 from engine.processes import is_first_alone
 from engine.protocols import find_protocols
 from engine.report import write_report
+from engine.run_dir import at_work
 from engine.sets_judgement import judge
-from engine.summary import summarise, table, write_csv, write_json
+from engine.summary import write_tables
 from outliers.fitting import calibrate_run
 
 
@@ -48,24 +49,18 @@ def compare(options: argparse.Namespace, group: Group) -> int:
     draws = Draws(seed=options.seed, points=options.points, iou_points=options.iou_points)
     what = pairs_of(options)
     out = options.out or what.out
-    out.mkdir(parents=True, exist_ok=True)  # fails now rather than after the work
-    remove_leftovers([out, out / LIGHT_FIELDS] if group.is_first else [])
     notes = Notes(out, what, protocols, draws)
     with_options = {"workers": options.workers, "light_fields": out / LIGHT_FIELDS, "progress": group.is_first}
     each = functools.partial(each_pair, protocols=protocols, draws=draws, **with_options)
-    found = rows_of_ranks(what.pairs, each, notes, group)
-    if not group.is_first:
-        return DONE
-    rows, evaluations = by_protocol(found, protocols), []
-    for protocol in protocols:
-        evaluation = summarise(rows[protocol.name], protocol, draws, split=what.split, about=what.about)
-        write_json(what.result_file(out, protocol.name, ".json"), evaluation)
-        write_csv(what.result_file(out, protocol.name, ".csv"), evaluation)
-        say(table(evaluation))
-        evaluations.append(evaluation)
-    report = out / what.report
-    write_report(report, evaluations, what.pairs, title=what.title, up=options.up, pictures=options.pictures)
-    notes.remove()
+    with at_work(out, group.rank, what="evaluation"):
+        remove_leftovers([out, out / LIGHT_FIELDS] if group.is_first else [])
+        found = rows_of_ranks(what.pairs, each, notes, group)
+        if not group.is_first:
+            return DONE
+        evaluations = write_tables(by_protocol(found, protocols), protocols, draws, what, out)
+        report = out / what.report
+        write_report(report, evaluations, what.pairs, title=what.title, up=options.up, pictures=options.pictures)
+        notes.remove()
     say(f"report: {report}")
     return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
 

@@ -64,7 +64,7 @@ def rows_of_ranks(
     if not group.is_first:
         return []
     if group.size > 1:
-        made = {name: line["rows"] for name, line in latest(notes.files()).items()} | made
+        made = {name: line["rows"] for name, line in latest(notes.files()).items() if "rows" in line} | made
     return [made[pair.name] for pair in pairs]
 
 
@@ -76,10 +76,11 @@ def made_from(pair: Pair) -> str:
 
 
 def _still_true(line: Line | None, pair: Pair) -> Line | None:
-    """A line that stands: all went well, and nothing changed."""
-    if line is None or not all(row["status"] == "done" for row in line["rows"]):
+    """A line that stands: it is one of ours, all went well, and nothing changed."""
+    rows = None if line is None else line.get("rows")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and row.get("status") == "done" for row in rows):
         return None
-    return line if line["made_from"] == made_from(pair) else None
+    return line if line and line.get("made_from") == made_from(pair) else None
 
 
 def _state(file: Path) -> list[str | int]:

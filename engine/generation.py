@@ -26,7 +26,7 @@ from engine.file_names import INPUT
 from engine.fitting import fitted_code
 from engine.journal import Journal, Line, tidied
 from engine.lattice import Field
-from engine.run_dir import journal_file, journal_files, manifest_file, mesh_in
+from engine.run_dir import at_work, journal_file, journal_files, manifest_file, mesh_in
 
 FILES = ("file", "input_file", "mask_file")  # of a row, below the folder
 MASK_MARGIN = 2.0  # samples beyond the mesh within which voxels of a scan are asked
@@ -91,28 +91,18 @@ def generate(
 
     Shapes that are there, of the same origin and with the same settings, are not made again. A shape that fails is a
     row with its reason. The manifest lists what was ever generated into the folder with these settings, or `only` those
-    names.
+    names. ValueError when another process is at it.
     """
     if batch_points < 1:
         raise ValueError(f"expected at least one point in a batch, got {batch_points}")
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers({folder} | {mesh_in(folder, item.name, "").parent for item in items})
-    group.wait()  # nobody writes before all have
-    job = _Job(model, folder, settings, batch_points, group.device)
-    rows = []
-    with Journal(journal_file(folder, group.rank), journal_files(folder)) as journal:
-        done, made_with = _done_before(journal.before, folder, settings), asdict(settings)
-        journal.before.clear()  # of 50,000 shapes: 100 MiB
-        for item in tqdm(items, unit="shape", disable=not group.is_first):
-            row = done.get(item.name)
-            if row is None or row.get("origin") != _origin_of(item):
-                row = _attempt(job, item)
-                journal.add({**row, "settings": made_with})
-            rows.append(row)
-    group.wait()
-    if group.is_first:
-        write_manifest(folder, settings, header, only=only)
-    group.wait()
+    with at_work(folder, group.rank, what="generation"):
+        remove_leftovers({folder} | {mesh_in(folder, item.name, "").parent for item in items})
+        group.wait()  # nobody writes before all have
+        rows = _rows(_Job(model, folder, settings, batch_points, group.device), items, group)
+        group.wait()
+        if group.is_first:
+            write_manifest(folder, settings, header, only=only)
+        group.wait()
     return rows
 
 
@@ -148,6 +138,21 @@ class _Job:
     settings: Settings
     batch_points: int
     device: torch.device
+
+
+def _rows(job: _Job, items: Sequence[Item], group: Group) -> list[dict[str, Any]]:
+    """Of these items, each noted as soon as its mesh is written."""
+    rows, made_with = [], asdict(job.settings)
+    with Journal(journal_file(job.folder, group.rank), journal_files(job.folder)) as journal:
+        done = _done_before(journal.before, job.folder, job.settings)
+        journal.before.clear()  # of 50,000 shapes: 100 MiB
+        for item in tqdm(items, unit="shape", disable=not group.is_first):
+            row = done.get(item.name)
+            if row is None or row.get("origin") != _origin_of(item):
+                row = _attempt(job, item)
+                journal.add({**row, "settings": made_with})
+            rows.append(row)
+    return rows
 
 
 def _attempt(job: _Job, item: Item) -> dict[str, Any]:

@@ -56,4 +56,4 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item], *, workers: 
                 yield result.result()
             except BrokenProcessPool as error:
                 reason = f"an evaluation process died at or before {item.name} (out of memory?): use fewer --workers"
-                raise OSError(reason) from error
+                raise OSError(f"{reason}. What is finished is kept: the same command goes on from there") from error

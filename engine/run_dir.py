@@ -117,8 +117,7 @@ class RunDir:
 
     def locked(self) -> AbstractContextManager[None]:
         """One training at a time; the folder is made. ValueError when another process is at it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        return locked(self.path / ".lock", what="training")
+        return locked(made(self.path) / ".lock", what="training")
 
     def meshes(self, split: str) -> Path:
         return self.path / "meshes" / split
@@ -152,6 +151,20 @@ def claim(run: RunDir, *, config: str, preparation: Mapping[str, Any], resume: b
     remove_leftovers([run.path, run.checkpoints])
     write_text(run.config_file, config)
     write_text(run.preparation_file, json.dumps(dict(preparation), indent=1, sort_keys=True) + "\n")
+
+
+def at_work(folder: Path, rank: int, *, what: str) -> AbstractContextManager[None]:
+    """One process a rank at a time writes results into a folder, which is made. ValueError when another is at it."""
+    return locked(made(folder) / f".lock-{rank}", what=what)
+
+
+def made(folder: Path) -> Path:
+    """The folder, and those above. ValueError when something else is there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(f"{folder}: a file or a broken link is in its way; move that, or write elsewhere") from error
+    return folder
 
 
 def journal_file(folder: Path, rank: int) -> Path:

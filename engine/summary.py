@@ -8,15 +8,17 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data_processing.commandline import say
 from data_processing.files import write_text
 from data_processing.tables import cells
 from engine.evaluation import Draws, Row
+from engine.pairs import Comparison
 from engine.protocols import AnyProtocol, Protocol
 
 
@@ -79,6 +81,20 @@ def describe(protocol: AnyProtocol, draws: Draws) -> Row:
 def write_json(path: Path, evaluation: Row) -> None:
     """Replace the JSON file of an evaluation, atomically."""
     write_text(path, json.dumps(_finite(evaluation), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_tables(
+    rows: Mapping[str, Sequence[Row]], protocols: Sequence[AnyProtocol], draws: Draws, what: Comparison, out: Path
+) -> list[dict[str, Any]]:
+    """JSON and CSV of each protocol's rows, told at the terminal as well; returns what is in them."""
+    evaluations = []
+    for protocol in protocols:
+        evaluation = summarise(rows[protocol.name], protocol, draws, split=what.split, about=what.about)
+        write_json(what.result_file(out, protocol.name, ".json"), evaluation)
+        write_csv(what.result_file(out, protocol.name, ".csv"), evaluation)
+        say(table(evaluation))
+        evaluations.append(evaluation)
+    return evaluations
 
 
 def write_csv(path: Path, evaluation: Row) -> None:

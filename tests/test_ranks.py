@@ -5,6 +5,7 @@ finished by two. Training is in tests/engine/test_training.py.
 """
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tests.small_sets import write_published
 from tests.torchrun import killed_torchrun, torchrun
 
 pytestmark = pytest.mark.slow
+TRIES = 5  # a busy machine may look too late for the sign
 
 
 def in_both_ways(command: list[object], out: str, folder: Path, sign: Callable[[Path], bool], status: int = 0) -> None:
@@ -31,7 +33,12 @@ def in_both_ways(command: list[object], out: str, folder: Path, sign: Callable[[
     words = list(map(str, command))
     torchrun(*words, *out.format(folder / "one").split(), processes=1, statuses=(min(status, 1),))
     many = [*words, *out.format(folder / "many").split()]
-    assert killed_torchrun(*many, processes=3, sign=lambda: sign(folder / "many")), "done before it could be killed"
+    for _ in range(TRIES):
+        if killed_torchrun(*many, processes=3, sign=lambda: sign(folder / "many")):
+            break
+        shutil.rmtree(folder / "many")
+    else:
+        pytest.fail(f"done before it could be killed, {TRIES} times")
     torchrun(*many, processes=2, statuses=(min(status, 1),))
 
 
@@ -93,9 +100,14 @@ def evaluate_in_both_ways(run: RunDir, meshes: Path, folder: Path) -> None:
     command: list[object] = ["evaluate.py", "--run", run.path, "--split", "test", "--against", "voxels"]
     command += ["--protocol", "imnet", "--pictures", 3]
     in_both_ways(command, "--out {}", folder, at_work)
-    one, many = fingerprint(folder / "one"), fingerprint(folder / "many")
+    one, many = (seen(folder / name) for name in ("one", "many"))
     assert one == many and {"test-imnet.csv", "test-imnet.json", "report.html"} <= one.keys()
     assert not list((folder / "many").glob(".rows-*"))
+
+
+def seen(folder: Path) -> dict[str, str]:
+    """The files that are not hidden: each rank has a lock of its own."""
+    return {name: digest for name, digest in fingerprint(folder).items() if not Path(name).name.startswith(".")}
 
 
 def at_work(out: Path) -> bool:
@@ -112,7 +124,7 @@ def test_sets_are_judged_once(tmp_path: Path):
     torchrun(*map(str, command), tmp_path / "one", processes=1)
     said = torchrun(*map(str, command), tmp_path / "three", processes=3)
     assert said.count("judging sets of shapes is not shared: the first of 3 processes does it alone") == 1
-    assert said.count("report: ") == 1 and fingerprint(tmp_path / "one") == fingerprint(tmp_path / "three")
+    assert said.count("report: ") == 1 and seen(tmp_path / "one") == seen(tmp_path / "three")
 
 
 def test_analysis(tmp_path: Path):

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -120,6 +120,7 @@ FEW = ("--points", "500", "--iou-points", "500", "--workers", "1")
 ANALYSE = ("analyse.py", "--models", "runs/chance", "--input", "scans", "--out", "out", "--resume", "--device", "cpu")
 PREPARE = ("data_processing", "--config", "boxes.yaml")
 SOME = (SOME_FAILED,)
+TWO = {"prepare": ("--set", "workers=2"), "evaluate": ("--workers", "2")}
 VICTIMS = {
     victim.name: victim
     for victim in (
@@ -131,3 +132,8 @@ VICTIMS = {
         Victim("analyse", analyse.main, ANALYSE, scans, "scans", "out", error=SOME_FAILED, statuses=SOME),
     )
 }
+
+
+def in_two_processes(victim: Victim) -> Victim:
+    """The same work by two workers."""
+    return replace(victim, words=victim.words + TWO[victim.name])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import evaluate
 from data_processing.meshes import write_mesh
 from engine.distributed import Group
 from engine.evaluation import Draws, Row, each_pair
@@ -15,6 +16,7 @@ from engine.evaluation_journal import Notes, rows_of_ranks
 from engine.pairs import Comparison, Pair, folders_to_compare
 from engine.processes import is_first_alone
 from engine.protocols import find_protocols
+from engine.run_dir import at_work
 from tests.data_processing.solids import box
 
 PROTOCOLS = find_protocols(["ifnet"])
@@ -59,6 +61,19 @@ def share(folders: Path, work: Work, rank: int = 0, size: int = 1) -> list[list[
     return rows_of_ranks(what.pairs, work, notes, Group(rank, size, torch.device("cpu")))
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_a_second_start_while_the_first_is_at_work_is_refused(folders: Path, monkeypatch: pytest.MonkeyPatch):
+    """It would remove the lines of the first when it is done."""
+    words = ["evaluate.py", "--pred", folders / "pred", "--gt", folders / "gt", "--out", folders / "out"]
+    monkeypatch.setattr("sys.argv", list(map(str, words)))
+    with at_work(folders / "out", 0, what="evaluation"):
+        for more in ([], ["--samples", "--protocol", "lfd"]):
+            monkeypatch.setattr("sys.argv", [*map(str, words), *more])
+            with pytest.raises(ValueError, match="another evaluation is at work there; wait for it, or stop it"):
+                evaluate.main()
+    assert [file.name for file in (folders / "out").iterdir()] == [".lock-0"]
+
+
 def notes_in(folder: Path) -> list[Path]:
     return sorted(folder.glob(".rows-*"))
 
@@ -97,6 +112,8 @@ def test_only_what_still_holds_is_taken_over(folders: Path):
         write_mesh(folders / side / "box1.ply", box(*corners))
     (first, second) = notes_in(folders)
     first.write_bytes(first.read_bytes()[:-5])  # of box4
+    with open(first, "a") as file:  # none of ours
+        file.write('\n{"name": "box3", "start": 1}\n{"name": "box0", "rows": 7, "start": 0}\n')
     again = Work()
     rows = share(folders, again)
     assert again.done == ["box1", "box2", "box4"]

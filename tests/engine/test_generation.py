@@ -17,7 +17,7 @@ from data_processing.job import prepare_folder
 from data_processing.meshes import read_mesh
 from data_processing.prepare import DataConfig
 from engine import checkpoint, registry
-from engine.run_dir import RunDir
+from engine.run_dir import RunDir, at_work
 from tests.conftest import ROOT
 from tests.engine.ready_runs import RADII, Echo, EchoConfig, make_run
 from tests.torchrun import torchrun
@@ -165,6 +165,18 @@ def test_killed_in_the_middle_the_rest_is_made_and_only_the_rest(octahedra: RunD
     after = times(folder)
     assert len(after) == len(rows(folder)) == 5
     assert [name for name in before if after[name] == before[name]] == [min(before)]
+
+
+def test_a_second_start_while_the_first_is_at_work_is_refused(octahedra: RunDir, run_command):
+    """It would take the file that the first is writing for one that a killed one left."""
+    folder = octahedra.meshes("test")
+    with at_work(folder, 0, what="generation"):
+        left = folder / ".partial-1-test00.ply"
+        left.write_bytes(b"ply")
+        with pytest.raises(ValueError, match="another generation is at work there; wait for it, or stop it"):
+            run_command(octahedra, "--split", "test", *QUICK)
+        assert left.exists() and not times(folder)
+    assert run_command(octahedra, "--split", "test", *QUICK) == 0 and not left.exists()
 
 
 def test_two_processes_make_the_meshes_of_one(octahedra: RunDir, tmp_path: Path, run_command):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.run_dir import RunDir, claim, journal_file, journal_files, manifest_file
+from engine.run_dir import RunDir, at_work, claim, journal_file, journal_files, manifest_file
 
 
 @pytest.fixture
@@ -83,3 +83,18 @@ def test_journals_of_all_ranks_are_found(tmp_path: Path):
         journal_file(tmp_path, rank).touch()
     assert len({*journal_files(tmp_path)}) == 3
     assert all(file.name.startswith(".") for file in journal_files(tmp_path))  # no reader takes them for results
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_what_is_no_folder_is_named(tmp_path: Path, link: bool):
+    """A file, or a link to nowhere, where results are to go or above it."""
+    wrong = tmp_path / "results"
+    if link:
+        wrong.symlink_to(tmp_path / "nowhere")
+    else:
+        wrong.write_bytes(b"")
+    for folder in (wrong, wrong / "meshes" / "test"):
+        with pytest.raises(ValueError, match=rf"^{folder}: a file or a broken link is in its way"):
+            at_work(folder, 0, what="generation")
+    with pytest.raises(ValueError, match="broken link is in its way"):
+        RunDir(wrong).locked()
