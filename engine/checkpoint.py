@@ -51,9 +51,11 @@ def load_tensors(path: Path, *, device: torch.device | str = "cpu") -> Any:
         return content
     except Exception as error:
         kind = "not only tensors and plain data" if _is_archive(path) else "cut short or corrupt"
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        advice = reason.startswith("Weights only load failed")  # to load it all the same, with any code that is in it
         raise ValueError(
-            f"{path}: cannot be read as a torch checkpoint ({kind}; {path.stat().st_size} bytes): "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            f"{path}: cannot be read as a torch checkpoint ({kind}; {path.stat().st_size} bytes)"
+            f"{'' if advice else f': {reason}'}"
         ) from error
 
 

@@ -106,11 +106,15 @@ def _newest_sound(run: RunDir, device: torch.device) -> tuple[Path, dict[str, An
         last = run.existing_checkpoint("last")
         return last, checkpoint.load(last, device=device)
     except (ValueError, FileNotFoundError) as error:
-        others = []
-        for which in run.others():
+        tried, others = run.others(), []
+        for which in tried:
             with contextlib.suppress(ValueError, LookupError, TypeError):
                 content = checkpoint.load(run.checkpoint_file(which), device=device)
                 others.append((int(content["step"]), run.checkpoint_file(which), content))
+        if tried and not others:
+            raise ValueError(
+                f"{error}. Nor can {', '.join(tried)}: put a sound one of them back, or train under another name"
+            ) from error
         if not others:
             raise
         step, file, content = max(others, key=lambda other: other[0])

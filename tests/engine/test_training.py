@@ -1,19 +1,23 @@
 """The training loop: exact resume, partial batches, several processes, signals, non-finite losses, best and last."""
 
+import contextlib
 import dataclasses
 import os
+import pkgutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from data_processing.commandline import Terminated
 from data_processing.config import to_yaml
 from data_processing.dataset import DataSection
 from data_processing.files import WriteError
 from data_processing.seeds import seed_of
 from data_processing.storage import open_shapes
-from engine import checkpoint
+from engine import checkpoint, stopping
 from engine.config import RunConfig, Stage, ValidationSection
 from engine.distributed import Group
 from engine.optim import OptimSection
@@ -139,6 +143,36 @@ def test_sigterm_writes_a_checkpoint_and_resume_is_exact(boxes: Path, tmp_path: 
     assert same(whole, run_training(halves, resume=True))
 
 
+@pytest.mark.parametrize(
+    ("where", "step"),
+    [
+        ("engine.training.open_source", 1),  # before the first step
+        ("engine.training.Validator.judge", 5),
+        ("engine.state.checkpoint.save", 5),
+        ("engine.training.finish", 15),  # after the last one: all is done
+    ],
+)
+def test_sigterm_twice_at_any_moment_ends_the_run_after_the_step(
+    boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, step: int
+):
+    validation = ValidationSection(every=5, shapes=3, pictures=0)
+    config = tiny_config(boxes, tmp_path / "cut", validation=validation, checkpoint_every=5)
+    real = pkgutil.resolve_name(where)
+
+    def signalled(*arguments: Any, **settings: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        return real(*arguments, **settings)
+
+    with monkeypatch.context() as patch, contextlib.nullcontext() if step == 15 else pytest.raises(Terminated):
+        patch.setattr(stopping, "REPEATED", 1e9)  # however slow this machine is
+        patch.setattr(where, signalled)
+        run_training(config)
+    assert checkpoint.load(RunDir(config.run_path).checkpoint_file("last"))["step"] == step
+    whole = run_training(dataclasses.replace(config, runs=tmp_path / "whole"))
+    assert same(whole, run_training(config, resume=True))
+
+
 @pytest.mark.parametrize(("left", "damage"), [("previous", "cut"), ("best", "gone"), ("9", "cut")])
 def test_without_a_sound_last_checkpoint_it_goes_on_from_the_newest_sound_one(
     boxes: Path, tmp_path: Path, left: str, damage: str, capsys: pytest.CaptureFixture[str]
@@ -152,7 +186,7 @@ def test_without_a_sound_last_checkpoint_it_goes_on_from_the_newest_sound_one(
     run = RunDir(config.run_path)
     last = run.checkpoint_file("last")
     for newer in {"previous": ["best"], "best": ["previous"], "9": ["previous", "best"]}[left]:
-        run.checkpoint_file(newer).unlink()
+        run.checkpoint_file(newer).write_bytes(run.checkpoint_file(newer).read_bytes()[:2000])
     for age, file in enumerate(sorted(run.checkpoints.glob("*"))):
         os.utime(file, (10**9 - age, 10**9 - age))
     whole_file = last.read_bytes()
@@ -166,7 +200,7 @@ def test_without_a_sound_last_checkpoint_it_goes_on_from_the_newest_sound_one(
     assert same(whole, resumed)
     for file in run.checkpoints.glob("*.pt"):
         file.write_bytes(b"PK")
-    with pytest.raises(ValueError, match="cut short or corrupt"):
+    with pytest.raises(ValueError, match=r"last\.pt: .*cut short or corrupt; .* Nor can best, .*: put a sound one"):
         run_training(config, resume=True)
 
 
