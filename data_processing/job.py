@@ -126,7 +126,8 @@ def _open_job(job: Job, command: str) -> None:
         "shard_size": job.config.shard_size,
         "schema": SCHEMA,
     }
-    plain = {"command": command, "settings": comparable, "names": [source.name for source in job.sources]}
+    job_names = [source.name for source in job.sources]
+    plain = {"command": command, "settings": comparable, "names": job_names}
     file = job.folder / JOB_FILE
     if not file.is_file():
         write_text(file, json.dumps(plain, indent=1) + "\n")
@@ -139,8 +140,10 @@ def _open_job(job: Job, command: str) -> None:
     way_out = f"Choose another place with --set output=FOLDER, or delete {job.folder} to make it anew"
     if differences:
         raise ValueError(f"{job.folder} was made with other settings: {'; '.join(differences)}. {way_out}")
-    if found.get("names") != plain["names"]:
-        there, now = set(found.get("names") or []), set(plain["names"])
+    if found.get("names") != job_names:
+        listed = found.get("names")
+        there = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
+        now = set(job_names)
         changes = f"{_some(now - there)} new, {_some(there - now)} gone"
         raise ValueError(f"{job.config.input} has other shapes than {job.folder} was made from: {changes}. {way_out}")
 

@@ -23,6 +23,7 @@ from data_processing.tables import cell, cells
 from data_processing.workers import Outcome
 
 MAX_LICENCE_BYTES = 1 << 28
+MAX_HEADER = 1 << 12  # characters of the first line of timings
 STAGES = ("read", "occupancy", "carve", "pool", "levels", "grids", "boundary", "surface", "rendering", "write")
 
 
@@ -95,8 +96,8 @@ class Timings:
 
     def _stages_there(self) -> Sequence[str]:
         """The columns of a file begun by an earlier version; stages that it does not know are left out."""
-        with open(self._file, encoding="utf-8", newline="") as handle:
-            header = next(csv.reader(handle), [])
+        with open(self._file, encoding="utf-8", errors="replace", newline="") as handle:
+            header = handle.readline(MAX_HEADER).strip().split(",")
         return [name.removesuffix("_wall") for name in header if name.endswith("_wall")] or STAGES
 
     def add(self, outcome: Outcome) -> None:

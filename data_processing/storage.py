@@ -28,6 +28,7 @@ from data_processing.splits import members_of
 
 INDEX_FILE, JOB_FILE, SHARDS, PARTS = "dataset.json", "job.json", "shards", "parts"
 MAX_OPEN_SHARDS = 64
+SHOWN = 2000  # characters of a command in a message
 
 
 class ShapeSet(Protocol):
@@ -237,6 +238,9 @@ def read_json(file: Path) -> dict[str, Any]:
 
 def _unfinished(path: Path) -> str:
     job = read_json(path / JOB_FILE)
+    names, command = job.get("names"), job.get("command")
+    count = str(len(names)) if isinstance(names, list) else "an unknown number"
+    again = command[:SHOWN] if isinstance(command, str) else "python -m data_processing --config FILE"
     done = 0
     for file in [*(path / SHARDS).glob("[0-9]*.h5"), *(path / PARTS).glob("[0-9]*.h5")]:
         try:
@@ -245,6 +249,6 @@ def _unfinished(path: Path) -> str:
         except (ValueError, OSError):
             continue  # cut: the next run makes it again
     return (
-        f"{path} is not finished: {done} of {len(job.get('names', []))} shapes are done. Run the same command again, "
-        f"it goes on where it stopped: {job.get('command', 'python -m data_processing --config FILE')}"
+        f"{path} is not finished: {done} of {count} shapes are done. Run the same command again, "
+        f"it goes on where it stopped: {again}"
     )

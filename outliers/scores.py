@@ -171,16 +171,19 @@ def scorer_of(arrays: Mapping[str, NDArray[Any]]) -> Scorer:
     try:
         frame = _frame_of(arrays["frame"])
         names = tuple(str(name) for name in arrays["names"].ravel())
-        groups = {}
+        groups: dict[str, tuple[Mahalanobis, Tail]] = {}
         for group in (name.split("/")[1] for name in arrays if name.endswith("/tail")):
             size = len(_columns(names, group))
             part = {key: arrays[f"groups/{group}/{key}"] for key in ("mean", "spread", "inverse", "tail")}
             _refuse_misfit(part, {"mean": (size,), "spread": (size,), "inverse": (size, size), "tail": (2,)})
+            _refuse_no_spread(part["spread"], part["tail"][1:])
             mahalanobis = Mahalanobis(part["mean"], part["spread"], part["inverse"])
             groups[group] = mahalanobis, Tail(float(part["tail"][0]), float(part["tail"][1]))
         parts = {key: arrays[f"components/{key}"] for key in ("mean", "modes", "spread")}
         modes, cells = len(parts["spread"].ravel()), frame.cells**3
         _refuse_misfit(parts, {"mean": (cells,), "modes": (modes, cells), "spread": (modes,)})
+        _refuse_no_spread(parts["spread"])
+        groups[ITSELF]  # no score without
     except (KeyError, IndexError) as error:
         raise ValueError(f"the arrays of a judge lack {error}") from error
     return Scorer(names, frame, Components(**{f"{key}_{axes}": parts[key] for key, axes in AXES.items()}), groups)
@@ -197,6 +200,11 @@ def _frame_of(values: NDArray[Any]) -> Frame:
     if not (cell > 0 and 1 < cells <= MAX_CELLS):
         raise ValueError(f"the arrays of a judge have a frame of {cells} cells of {cell:g}")
     return Frame(cell, cells)
+
+
+def _refuse_no_spread(*spreads: NDArray[Any]) -> None:
+    if any((spread <= 0).any() for spread in spreads):
+        raise ValueError("the arrays of a judge have numbers that never vary")
 
 
 def _refuse_misfit(arrays: Mapping[str, NDArray[Any]], wanted: Mapping[str, tuple[int, ...]]) -> None:

@@ -160,6 +160,8 @@ def results(folder: Path) -> Found:
     scores = np.linspace(0, 1, 30)
     judge = {"names": np.array([], dtype="U1"), "frame": np.array([4.0, 2]), "components/mean": np.zeros(8)}
     judge |= {"components/modes": np.zeros((1, 8)), "components/spread": np.ones(1)}
+    group = {"mean": np.zeros(0), "spread": np.zeros(0), "inverse": np.zeros((0, 0)), "tail": np.array([0.0, 1.0])}
+    judge |= {f"groups/itself/{key}": values for key, values in group.items()}
     save_calibration(run, Calibration(scores, scores, "abc", "data"), judge)
     run.preparation_file.write_text(json.dumps({"name": "x", "input": ".", "carve": True}))
     manifest = manifest_file(run.meshes("test"))

@@ -16,6 +16,7 @@ from data_processing.commandline import DONE, SOME_FAILED
 from data_processing.config import to_plain
 from data_processing.job import Job, prepare_folder
 from data_processing.meshes import read_mesh
+from data_processing.preparation_report import Timings
 from data_processing.prepare import DataConfig, NormalisationSettings, content_settings
 from data_processing.shards import Shard, write_shard
 from data_processing.sources import list_sources
@@ -183,6 +184,28 @@ def test_a_damaged_list_of_the_job_is_an_error_with_a_way_out(reference, raw, tm
         prepare_folder(config_for(raw, output))
     job.unlink()
     assert prepare_folder(config_for(raw, output)) == DONE and marks(output) == before
+
+
+@pytest.mark.parametrize("names", [None, 7, [{}], ["x", ["y"]]])
+def test_a_list_of_the_job_that_is_not_ours_is_an_error(raw, tmp_path, names):
+    output = tmp_path / "boxes"
+    output.mkdir()
+    config = config_for(raw, output)
+    job = Job(config, list_sources(raw).sources, content_settings(to_plain(config)))
+    settings = {**job.settings, "input": str(raw.resolve()), "shard_size": config.shard_size, "schema": 1}
+    (output / "job.json").write_text(json.dumps({"settings": settings, "names": names, "command": "x" * 10_000}))
+    with pytest.raises(ValueError, match="has other shapes than"):
+        prepare_folder(config)
+    with pytest.raises(ValueError, match="is not finished: 0 of") as told:
+        open_shapes(output)
+    assert len(str(told.value)) < 4000
+
+
+def test_timings_that_are_not_ours_are_gone_on_with(tmp_path):
+    for content in (b"x" * 200_000, b"\xff\x00\n", b'"a\n', b""):
+        (tmp_path / "timings.csv").write_bytes(content)
+        with Timings(tmp_path, 0):
+            pass
 
 
 @pytest.mark.slow

@@ -63,7 +63,7 @@ def corners_in_cube(mesh):
 
 @pytest.mark.parametrize("name", SOUPS)
 def test_number_of_the_boundary_is_the_sum_over_faces_on_real_soups(examples, name):
-    mesh, generator = read_mesh(examples / name), np.random.default_rng()
+    mesh, generator = read_mesh(examples / name), np.random.default_rng(SOUPS.index(name))
     corners, (lower, upper) = mesh.triangles(), mesh.bounds()
     on_surface = corners[generator.integers(0, len(corners), 200)].mean(axis=1)
     near = on_surface + generator.normal(0, 0.01, (200, 3)) * (upper - lower).max()
@@ -74,15 +74,60 @@ def test_number_of_the_boundary_is_the_sum_over_faces_on_real_soups(examples, na
     assert (winding_points(corners, points) == np.rint(expected))[sure].all() and sure.mean() > 0.95
 
 
-def test_number_of_the_boundary_is_the_sum_over_faces_on_random_soups():
-    generator = np.random.default_rng()
+def loose(generator):
+    return generator.uniform(-0.45, 0.45, (40, 3, 3))
+
+
+def over_few_vertices(generator):
+    """Edges of many faces, faces that are there again, some the other way round."""
+    return generator.uniform(-0.45, 0.45, (8, 3))[generator.integers(0, 8, (120, 3))]
+
+
+def on_a_lattice(generator):
+    """Coplanar and overlapping faces, faces without area, vertices on the edges of others."""
+    return generator.integers(-3, 4, (30, 3))[generator.integers(0, 30, (80, 3))] / 7
+
+
+def doubled(generator):
+    corners = without_faces(ball(0.4, subdivisions=2), 40).triangles()
+    again = corners[generator.integers(0, len(corners), 50)]
+    return np.concatenate([corners, again, again[:, ::-1], again])
+
+
+def slivers(generator):
+    first, along = generator.uniform(-0.3, 0.3, (2, 40, 1, 3))
+    return np.concatenate([first, first + along, first + generator.normal(0, 1e-9, (40, 1, 3))], axis=1)
+
+
+@pytest.mark.parametrize("soup", [random_soup, loose, over_few_vertices, on_a_lattice, doubled, slivers])
+def test_number_of_the_boundary_is_the_sum_over_faces_on_random_soups(soup):
+    generator = np.random.default_rng(7)
     for _ in range(4):
-        corners = random_soup(generator)
-        points = generator.uniform(-0.6, 0.6, (150, 3))
+        corners = soup(generator)
+        next_to = corners.reshape(-1, 3)[:50] + generator.normal(0, 1e-3, (50, 3))
+        points = np.concatenate([generator.uniform(-0.6, 0.6, (100, 3)), next_to])
         expected = summed(corners, points)
         np.testing.assert_allclose(winding_values(corners, points), expected, rtol=0, atol=1e-9)
         sure = np.abs(expected - np.floor(expected) - 0.5) > 1e-6
         assert (winding_points(corners, points) == np.rint(expected))[sure].all()
+
+
+def test_on_a_face_the_number_is_that_of_one_of_its_sides():
+    corners = random_soup(np.random.default_rng(7))
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    step = 1e-7 * normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    places = corners.mean(axis=1)
+    found = winding_values(corners, places)
+    apart = [np.abs(found - summed(corners, places + side)) for side in (step, -step)]
+    assert np.minimum(*apart).max() < 1e-4 and np.maximum(*apart).min() > 0.9
+
+
+def test_on_edges_and_vertices_the_number_is_finite():
+    corners = on_a_lattice(np.random.default_rng(7))
+    places = np.concatenate([corners[:, 0], corners[:, :2].mean(axis=1)])
+    number = winding_values(corners, places)
+    assert np.isfinite(number).all() and np.abs(number).max() <= len(corners)
+    assert (np.abs(winding_points(corners, places)) <= len(corners)).all()
 
 
 @pytest.mark.parametrize("name", SOUPS)
@@ -97,7 +142,7 @@ def test_grid_and_points_differ_from_the_fast_winding_number_only_next_to_a_half
 
 @pytest.mark.parametrize("resolution", [61, 64, 70])
 def test_grid_is_the_points_of_its_centres(resolution):
-    corners = random_soup(np.random.default_rng())
+    corners = random_soup(np.random.default_rng(7))
     points = winding_points(corners, centres(resolution)).reshape((resolution,) * 3)
     assert (winding_grid(corners, resolution) != points).sum() <= 2  # rounding of what is exactly a half
 
@@ -121,7 +166,7 @@ def test_points_far_away_and_not_finite_are_outside():
 
 def test_many_boundary_edges_and_no_kernels_take_the_tree_over_faces(monkeypatch):
     corners = without_faces(ball(0.4, subdivisions=3), 100).triangles()
-    points = np.random.default_rng().uniform(-0.5, 0.5, (500, 3))
+    points = np.random.default_rng(7).uniform(-0.5, 0.5, (500, 3))
     number, grid = winding_numbers(corners, points), cells_grid(corners, 48)
     assert np.abs(winding_values(corners, points) - number).max() > 0  # exact otherwise
     for name, value in (("MANY_EDGES", 10), ("compiled_kernels", lambda: None)):

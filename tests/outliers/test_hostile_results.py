@@ -65,13 +65,23 @@ def test_judges(run: RunDir, content: Any):
 
 def judge(**changes: np.ndarray) -> dict[str, np.ndarray]:
     arrays = {
-        "names": np.array([], dtype="U1"),
+        "names": np.array(["shape_size"]),
         "frame": np.array([4.0, 2]),
         "components/mean": np.zeros(8),
         "components/modes": np.zeros((1, 8)),
         "components/spread": np.ones(1),
+        "groups/itself/mean": np.zeros(1),
+        "groups/itself/spread": np.ones(1),
+        "groups/itself/inverse": np.eye(1),
+        "groups/itself/tail": np.array([0.0, 1.0]),
     }
-    return arrays | {key.replace("_", "/", 1): value for key, value in changes.items()}
+    return arrays | {key.replace("_", "/"): value for key, value in changes.items()}
+
+
+def test_a_judge_without_the_group_that_every_score_takes():
+    arrays = {key: values for key, values in judge().items() if "itself" not in key}
+    with pytest.raises(ValueError, match="lack 'itself'"):
+        scorer_of(arrays)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +93,12 @@ def judge(**changes: np.ndarray) -> dict[str, np.ndarray]:
         {"components_modes": np.zeros((1, 9))},
         {"components_mean": np.full(8, np.nan)},
         {"components_spread": np.array(["x"])},
+        {"components_spread": np.zeros(1)},
+        {"groups_itself_spread": np.zeros(1)},
+        {"groups_itself_inverse": np.eye(2)},
+        {"groups_itself_tail": np.array([0.0, -1.0])},
+        {"names": np.array(["shape_size", "shape_place"])},
+        {"names": np.array(["prior_size"])},
     ],
 )
 def test_arrays_that_are_no_judge(change: dict[str, np.ndarray]):
