@@ -103,7 +103,7 @@ def test_it_goes_on_with_another_number_of_ranks(folders: Path, tmp_path: Path, 
 
 
 def test_only_what_still_holds_is_taken_over(folders: Path):
-    """A changed file, a row that failed, a line cut by the kill, other draws: made again."""
+    """A changed file, a row that failed, a line cut by the kill or none of ours: made again."""
     (folders / "pred" / "box2.ply").write_bytes(b"no mesh")
     share(folders, Work(), 1, 2)
     share(folders, Work(), 0, 2)
@@ -113,10 +113,10 @@ def test_only_what_still_holds_is_taken_over(folders: Path):
     (first, second) = notes_in(folders)
     first.write_bytes(first.read_bytes()[:-5])  # of box4
     with open(first, "a") as file:  # none of ours
-        file.write('\n{"name": "box3", "start": 1}\n{"name": "box0", "rows": 7, "start": 0}\n')
+        file.write('\n{"name": "box3", "rows": 7, "start": 9}\n')
     again = Work()
     rows = share(folders, again)
-    assert again.done == ["box1", "box2", "box4"]
+    assert again.done == ["box1", "box2", "box3", "box4"]
     assert rows[1][0]["iou"] == 1 and second.exists()  # the later start counts, not the line of rank 1
     other = Notes(folders, comparison(folders), PROTOCOLS, Draws(points=100, iou_points=200))
     assert other.files() == [] and len(notes_in(folders)) == 2
