@@ -38,7 +38,11 @@ def _forget_peak() -> None:
 def limited(*, memory: int = MEMORY, seconds: int = SECONDS) -> Iterator[None]:
     """The process may take so much more address space and so many seconds of work, or MemoryError and TooSlow."""
 
+    late = False
+
     def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal late
+        late = True
         raise TooSlow
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -54,6 +58,8 @@ def limited(*, memory: int = MEMORY, seconds: int = SECONDS) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
         for number, handler in before.items():
             signal.signal(number, handler)
+    if late:
+        raise TooSlow  # again: a library's `except BaseException` swallowed it
 
 
 def refusal(read: Callable[[Path], object], file: Path, *, named: bool = True) -> str:
