@@ -2,10 +2,7 @@
 
 import gzip
 import json
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,6 @@ import pytest
 from data_processing.files import write_text
 from engine.run_dir import RunDir
 from ifnet.model import IFNet
-from tests.conftest import ROOT
 from tests.data_processing.scan_files import save
 from tests.outliers.analysed import (
     IDS,
@@ -32,13 +28,6 @@ from tests.outliers.analysed import (
     write_scan,
 )
 
-# The command, in a shell that may ignore Ctrl-C for what runs in the background.
-START = """
-import signal, analyse
-from data_processing.commandline import run
-signal.signal(signal.SIGINT, signal.default_int_handler)
-run(analyse.main, error=2, again=" with --resume")
-"""
 LEFT, RIGHT = "hippocampus_left", "hippocampus_right"
 
 
@@ -327,20 +316,14 @@ def test_a_table_without_names_stops_before_any_work(
 
 
 def test_an_interrupted_analysis_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Ctrl-C after the first scan: status 130, no half file, and --resume does the rest alone."""
+    """Ctrl-C in the third scan: status 130, no half file, and --resume does the rest alone."""
     run, folder, out = make_network(tmp_path / "runs"), tmp_path / "scans", tmp_path / "out"
     values, affine = brain_values()
     for name in "abcdef":
         write_scan(folder / f"{name}.nii.gz", values, affine)
     words = ["--models", str(run.path), "--input", str(folder), "--out", str(out), "--device", "cpu"]
-    process = subprocess.Popen([sys.executable, "-c", START, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    journal = out / ".journal-0.jsonl"
-    until = time.monotonic() + 120
-    while not (journal.is_file() and '"organs"' in journal.read_text()) and time.monotonic() < until:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and "again with --resume" in said
+    ended = started([sys.executable, "-m", "tests.signalled", "SIGINT", "*/masks/c/*", "1", "analyse.py", *words])
+    assert ended.returncode == 130 and "again with --resume" in ended.stderr
     assert not (out / "results.json").exists() and not list(out.rglob(".partial-*"))
     finished = {path: path.stat().st_mtime_ns for path in (out / "masks" / "a").iterdir()}
     assert run_analysis(monkeypatch, run, folder, out, "--resume") == 0
