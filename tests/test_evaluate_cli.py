@@ -22,7 +22,7 @@ FEW = ["--points", "2000", "--iou-points", "5000", "--pictures", "4"]
 
 
 def evaluate(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture

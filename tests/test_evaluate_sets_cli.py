@@ -1,5 +1,6 @@
 """evaluate.py on sets of shapes as a user calls it: files, exit statuses, messages."""
 
+import contextlib
 import csv
 import json
 import os
@@ -122,14 +123,14 @@ def test_an_interrupt_ends_all_processes(folders):
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may ignore it
     ) as process:
-        until = time.monotonic() + 60
-        while not (kept.is_dir() and any(kept.glob("[!.]*.npz"))) and time.monotonic() < until:
+        while process.poll() is None and not (kept.is_dir() and any(kept.glob("[!.]*.npz"))):
             time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGINT)
-        _, told = process.communicate(timeout=30)
-        assert process.returncode in (130, 0)  # 0: it was faster than we were
+        with contextlib.suppress(ProcessLookupError):  # it was faster than we were
+            os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=600)
+        assert process.returncode in (130, 0)
     assert b"Traceback" not in told
     with pytest.raises(ProcessLookupError):
-        for _ in range(100):
+        for _ in range(600):
             os.killpg(process.pid, 0)  # nobody of its group is left
             time.sleep(0.1)

@@ -73,7 +73,7 @@ def disturbed(
         ranks = sorted(descendants(process.pid))
         began = time.monotonic()
         disturb(process, ranks)
-        _, errors = process.communicate(timeout=240)
+        _, errors = process.communicate(timeout=600)
         return process.returncode, errors, time.monotonic() - began
 
 

@@ -25,7 +25,7 @@ def torchrun(*command: str | Path, processes: int = 2, statuses: tuple[int, ...]
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode in statuses, done.stderr
@@ -47,7 +47,7 @@ def killed_torchrun(*command: str | Path, processes: int, sign: Callable[[], boo
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 600
         while not sign() and process.poll() is None and time.monotonic() < end:
             time.sleep(0.01)
         at_work = process.poll() is None

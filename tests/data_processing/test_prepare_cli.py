@@ -49,7 +49,7 @@ def hear_interrupts() -> None:
 
 def run(folder, *arguments, **options):
     process = start(folder, *arguments, **options)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     return process.returncode, out, err
 
 
@@ -93,7 +93,7 @@ def test_stopped_in_the_middle_and_run_again(undisturbed, tmp_path, stop):
     output, mark = tmp_path / "datasets/boxes", uuid.uuid4().hex
     stopped = ("-m", "tests.signalled", signal.Signals(stop).name, "*/shards/00001.h5", "1")
     process = start(tmp_path, before=stopped, MARK=mark)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == (130 if stop == signal.SIGINT else -signal.SIGKILL)
     if stop == signal.SIGINT:
         assert "of 10 shapes are finished and kept" in out and "run the same command again" in err

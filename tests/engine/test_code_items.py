@@ -27,7 +27,7 @@ def gan(boxes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def generate(run: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "generate.py", "--run", run, *COARSE, *arguments]
-    return subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
 def rows_of(folder: Path) -> list[dict]:

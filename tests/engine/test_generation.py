@@ -153,14 +153,14 @@ def test_killed_in_the_middle_the_rest_is_made_and_only_the_rest(octahedra: RunD
     folder = octahedra.meshes("train")
     words = ["generate.py", "--run", str(octahedra.path), "--split", "train", *QUICK]
     killed = [sys.executable, "-m", "tests.signalled", "SIGKILL", "*.ply", "3", *words]
-    assert subprocess.run(killed, cwd=ROOT, capture_output=True, timeout=300, check=False).returncode == -signal.SIGKILL
+    assert subprocess.run(killed, cwd=ROOT, capture_output=True, timeout=600, check=False).returncode == -signal.SIGKILL
     journal = folder / ".journal-0.jsonl"
     journal.write_bytes(journal.read_bytes()[:-5])
     before = times(folder)
     assert len(before) == 2 and not (folder / "manifest.json").exists()
     for name in before:
         read_mesh(folder / name)  # whole, all of them
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     after = times(folder)
     assert len(after) == len(rows(folder)) == 5

@@ -86,7 +86,7 @@ def test_means_stand_beside_failures_and_infinity_is_not_hidden(folders):
 def test_the_command_writes_json_csv_and_a_page(folders):
     command = [sys.executable, ROOT / "evaluate.py", "--pred", folders / "pred", "--gt", folders / "gt"]
     command += ["--protocol", "masks", "--tolerance", "2.5", "--out", folders / "out"]
-    result = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
+    result = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=600)
     assert result.returncode == 2, result.stderr
     evaluation = json.loads((folders / "out" / "masks.json").read_text())
     assert evaluation["mean"]["hd95"] == "inf" and evaluation["settings"]["tolerance_mm"] == 2.5

@@ -30,7 +30,7 @@ def command(config: RunConfig, folder: Path, *arguments: str) -> list[str]:
 
 
 def ended(words: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=600, check=False)
 
 
 def test_a_dry_run_prints_the_resolved_config_and_nothing_else(tmp_path: Path):

@@ -232,7 +232,7 @@ def test_an_imported_run_generates_evaluates_and_goes_on_training(tmp_path: Path
         "--data",
         str(data),
     ]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     arguments = ["--run", str(run), "--split", "test", "--resolution", "32", "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", ["generate.py", *arguments])

@@ -122,7 +122,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 def started(words: list[str], folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """A command in a process of its own."""
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
 
 
 def passes_of(monkeypatch: pytest.MonkeyPatch, model: Any) -> list[int]:
