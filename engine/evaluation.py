@@ -56,20 +56,9 @@ class Draws:
 
 
 def evaluate_pairs(
-    pairs: Sequence[Pair],
-    protocols: Sequence[AnyProtocol],
-    draws: Draws,
-    *,
-    workers: int = 0,
-    light_fields: Path | None = None,
-    progress: bool = True,
+    pairs: Sequence[Pair], protocols: Sequence[AnyProtocol], draws: Draws, **options: Any
 ) -> dict[str, list[Row]]:
-    """Rows of all shapes for each protocol, in the order of the pairs.
-
-    `workers`: processes; 0 takes as many as there are cores, but none for a few shapes. `light_fields`: folder in which
-    light field descriptors are kept; None keeps none.
-    """
-    options: dict[str, Any] = {"workers": workers, "light_fields": light_fields, "progress": progress}
+    """Rows of all shapes for each protocol, in the order of the pairs. `options`: those of `each_pair`."""
     return by_protocol(list(each_pair(pairs, protocols, draws, **options)), protocols)
 
 
@@ -82,7 +71,11 @@ def each_pair(
     light_fields: Path | None = None,
     progress: bool = True,
 ) -> Generator[list[Row]]:
-    """The rows of one shape after the other, in the order of the pairs; of each one for each protocol."""
+    """The rows of one shape after the other, in the order of the pairs; of each one for each protocol.
+
+    `workers`: processes; 0 takes as many as there are cores, but none for a few shapes. `light_fields`: folder in which
+    light field descriptors are kept; None keeps none.
+    """
     work = functools.partial(evaluate_pair, protocols=protocols, draws=draws, light_fields=light_fields)
     rows = in_order(work, pairs, workers=workers)
     yield from tqdm(rows, total=len(pairs), desc="evaluate", unit="shape", disable=not progress)

@@ -46,14 +46,29 @@ class Journal:
         self._write(json.dumps({**line, "start": self._start}))
 
     def _write(self, text: str) -> None:
-        try:
-            self._file.write(text + "\n")
-            self._file.flush()
-            if self._surely:
-                os.fsync(self._file.fileno())
-        except OSError as error:
-            raise WriteError(error.errno, error.strerror, self._file.name) from error
-        refuse_vanished(self._file)
+        append(self._file, text, surely=self._surely)
+
+
+def append(file: TextIO, line: str, *, surely: bool) -> None:
+    """One more line; `surely`: it survives a power cut. WriteError when that fails, or the file is no longer there."""
+    try:
+        file.write(line + "\n")
+        file.flush()
+        if surely:
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise WriteError(error.errno, error.strerror, file.name) from error
+    refuse_vanished(file)
+
+
+def objects(file: Path) -> Iterator[Line]:
+    """The lines that are JSON objects; what a kill or a power cut left of others is none."""
+    with open(file, encoding="utf-8", errors="replace") as handle:
+        for text in handle:
+            with contextlib.suppress(ValueError):
+                line = parsed(text)
+                if isinstance(line, dict):
+                    yield line
 
 
 def tidied(files: Sequence[Path], into: Path) -> dict[str, Line]:
@@ -100,11 +115,6 @@ def latest(files: Iterable[Path]) -> dict[str, Line]:
 
 
 def _lines(file: Path) -> Iterator[Line]:
-    with open(file, encoding="utf-8", errors="replace") as handle:
-        for text in handle:
-            try:
-                line = parsed(text)
-            except ValueError:
-                continue
-            if isinstance(line, dict) and isinstance(line.get("name"), str) and isinstance(line.get("start", 0), int):
-                yield line
+    for line in objects(file):
+        if isinstance(line.get("name"), str) and isinstance(line.get("start", 0), int):
+            yield line

@@ -7,14 +7,13 @@ it has. A kill costs the organ under way.
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from data_processing.files import WriteError, refuse_vanished
-from data_processing.json_files import leads_out, parsed
+from data_processing.json_files import leads_out
+from engine.journal import append, objects
 from engine.run_dir import journal_file, journal_files
 from outliers.rows import COLUMNS, STATUSES, Row
 
@@ -85,14 +84,7 @@ class Journal:
         self._write(json.dumps({"scan": scan, "made_with": made_with, "organs": dict(organs), "at": self._start}))
 
     def _write(self, line: str, *, surely: bool = True) -> None:
-        try:
-            self._file.write(line + "\n")
-            self._file.flush()
-            if surely:
-                os.fsync(self._file.fileno())
-        except OSError as error:
-            raise WriteError(error.errno, error.strerror, self._file.name) from error
-        refuse_vanished(self._file)
+        append(self._file, line, surely=surely)
 
 
 def open_journal(out: Path, rank: int) -> TextIO:
@@ -128,13 +120,7 @@ def _hash_of_file(file: Path, changed: int, size: int) -> str:
 
 def _lines(out: Path) -> Iterator[dict[str, Any]]:
     for file in journal_files(out):
-        for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                line = parsed(text)
-            except ValueError:
-                continue  # cut by a kill
-            if isinstance(line, dict) and _is_sound(line):
-                yield line
+        yield from filter(_is_sound, objects(file))
 
 
 def _is_sound(line: Mapping[str, Any]) -> bool:
