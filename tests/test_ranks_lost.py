@@ -18,7 +18,7 @@ from tests.kills import comparable
 from tests.torchrun import ENVIRONMENT, descendants, launched, torchrun
 
 pytestmark = pytest.mark.slow
-STEPS = 2000  # in the whole run; each takes some milliseconds
+STEPS = 400  # in the whole run; each takes some milliseconds
 SOON = 120  # seconds, on a busy machine too; torchrun itself takes 30 to kill a rank that is stopped
 
 
