@@ -4,6 +4,7 @@ A stranger's file executes nothing and is not decoded before its declared size i
 picture in the end is the business of observations.py; how pictures are rendered, of views.py.
 """
 
+import io
 import struct
 import warnings
 from dataclasses import dataclass
@@ -83,8 +84,9 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about odd metadata; sizes are checked here
-            with Image.open(path, formats=FORMATS) as image:
-                if image.format in ("JPEG", "MPO") and path.read_bytes().count(START_OF_SCAN) > MAX_SCANS:
+            data = path.read_bytes()  # of an open file Pillow would ask for as many bytes as are declared
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                if image.format in ("JPEG", "MPO") and data.count(START_OF_SCAN) > MAX_SCANS:
                     raise _RefusedError(f"{path} goes over its pixels more than {MAX_SCANS} times; save it anew")
                 return _decoded(image, path)
     except DAMAGED as error:

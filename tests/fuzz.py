@@ -34,7 +34,7 @@ MEMORY = 2 << 30  # bytes of address space beyond what imports take
 SECONDS = 20  # of the processor, for one case: another job on the machine takes none of them
 PATIENCE = 600  # seconds of the clock, for what waits without work
 TYPED = (ValueError, OSError)  # OSError: FileNotFoundError, PermissionError and the like
-NOT_OPENED = (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+NOT_OPENED = (OSError, ValueError, LookupError, EOFError, ArithmeticError, RuntimeError, zipfile.BadZipFile, zlib.error)
 MOST_KEPT = 100  # damaged files that reached new lines
 OURS = tuple(str(ROOT / name) for name in ("data_processing", "engine", "imnet", "ifnet", "outliers"))
 
@@ -98,7 +98,6 @@ def attack(kind: str, file: Path, reader: Reader, *, cases: int, seed: int) -> C
             signal.alarm(0)
         if lines.new and len(kept) < MOST_KEPT:
             kept.append(content)
-    file.write_bytes(whole)  # others may read it
     outcomes["lines"] = len(lines.seen)
     outcomes["kept"] = len(kept)
     after = sorted(path.name for path in around.iterdir())
@@ -137,7 +136,10 @@ def fuzz(kinds: list[str], *, cases: int, seed: int) -> list[str]:
         for kind in kinds:
             log = Path(outer) / f"{kind}.log"
             log.touch()
-            status = _forked(kind, *found[kind], cases=cases, seed=seed, log=log)
+            file, reader = found[kind]
+            whole = file.read_bytes()
+            status = _forked(kind, file, reader, cases=cases, seed=seed, log=log)
+            file.write_bytes(whole)  # others may read it
             lines = log.read_text(errors="replace").splitlines()
             if status:
                 last = next((line for line in reversed(lines) if line.startswith("case")), "before the first case")

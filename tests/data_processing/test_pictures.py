@@ -1,7 +1,9 @@
 """Picture files of every mode and depth; what is none; finding the object of a user's own picture."""
 
+import contextlib
 import io
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -172,6 +174,21 @@ def test_what_is_no_picture(tmp_path: Path, name: str, content: bytes):
         read_picture(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"none\.png does not exist"):
         read_picture(tmp_path / "none.png")
+
+
+def test_the_declared_length_of_a_chunk_is_not_asked_for(tmp_path: Path):
+    file = tmp_path / "a.png"
+    Image.new("RGB", (40, 30), (200, 10, 10)).save(file)
+    data = bytearray(file.read_bytes())
+    place = data.index(b"IDAT") - 4
+    data[place : place + 4] = struct.pack(">I", 0x7FFFFFFF)
+    file.write_bytes(data)
+    tracemalloc.start()
+    with contextlib.suppress(ValueError):  # all its pixels are there: it may be read
+        read_picture(file)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path):
