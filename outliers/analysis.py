@@ -69,12 +69,7 @@ class Cut:
 
 
 def analyse(job: Job, scans: Sequence[Scan], *, group: Group, resume: bool) -> list[Row]:
-    """All rows on the first rank (none on others), in the order of the scans.
-
-    Raises ValueError before any work where no scan says what its labels mean.
-    """
-    refuse_nameless(scans, job.naming)
-    job.out.mkdir(parents=True, exist_ok=True)
+    """All rows on the first rank (none on others), in the order of the scans. The folder of the results is there."""
     if group.is_first:
         remove_leftovers([job.out])
         if not resume:
