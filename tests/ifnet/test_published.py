@@ -16,6 +16,7 @@ import torch.nn.functional as F
 import generate
 from data_processing.commandline import run as run_command
 from data_processing.deform import DeformSection
+from data_processing.poses import PoseSection
 from data_processing.meshes import read_mesh
 from data_processing.prepare import config_of
 from engine.config import read_run_config
@@ -159,8 +160,8 @@ def test_the_run_says_how_it_was_trained_and_how_a_file_has_to_lie(
     assert imported(monkeypatch, tmp_path / "x.tar", *arguments) == 0
     config = read_run_config(RunDir(tmp_path / "x").config_file)
     shipped = read_run_config(Path(published.__file__).parents[1] / "configs" / "ifnet" / f"{setup}.yaml")
-    # Ours damages masks in more ways than the published one did.
-    as_published = dataclasses.replace(shipped.data.input, deform=DeformSection())
+    # Ours damages masks in more ways than the published one did, and poses them.
+    as_published = dataclasses.replace(shipped.data.input, deform=DeformSection(), pose=PoseSection())
     assert config.data.input == as_published and config.data.path == Path("datasets/mine")
     assert config.training.stages == shipped.training.stages and config.training.optim == shipped.training.optim
     assert config.data.input.resolution == config.model["resolution"] == INPUTS[setup]["resolution"]
