@@ -16,8 +16,8 @@ import torch.nn.functional as F
 import generate
 from data_processing.commandline import run as run_command
 from data_processing.deform import DeformSection
-from data_processing.poses import PoseSection
 from data_processing.meshes import read_mesh
+from data_processing.poses import PoseSection
 from data_processing.prepare import config_of
 from engine.config import read_run_config
 from engine.registry import load_run
