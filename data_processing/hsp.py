@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from data_processing import hdf5
 from data_processing.arrays import MAX_DEFLATE_RATIO
+from data_processing.matlab5 import refuse_unsound
 from data_processing.voxel_grid import (
     RefusedFileError,
     VoxelGrid,
@@ -52,6 +53,7 @@ def _is_hdf5(path: Path) -> bool:
 
 
 def _read_matlab5(path: Path) -> tuple[NDArray, NDArray]:
+    refuse_unsound(path)
     there = scipy.io.whosmat(str(path))
     _check_shapes({name: shape for name, shape, _ in there}, path)
     listed = [entry for entry in there if entry[0] in ("b", "bi")]

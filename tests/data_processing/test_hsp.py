@@ -1,12 +1,17 @@
 """HSP blocks: the published assembly and flip, both kinds of .mat, and files that cannot be meant."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import scipy.io
 
 from data_processing.hsp import read_hsp
 from tests.data_processing.voxel_files import box, hsp_blocks, write_hsp, write_hsp_hdf5
+from tests.hostile import refusal
 
+SIZE_OF_VARIABLE = 4152  # of 4,096 bytes with tags, flags, shape and name
 STORED = box((256, 256, 256), (10, 40, 100), (30, 90, 203))  # in HSP's own axes
 
 
@@ -81,3 +86,34 @@ def test_cut_off_files_are_refused_by_name(tmp_path, blocks_and_index, write, pa
     path.write_bytes(content[: int(part * len(content))])
     with pytest.raises(ValueError, match=r"cut\.mat.*cut off"):
         read_hsp(path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("number", [200, 0xFFFFFFFF])
+def test_tags_that_are_none_are_refused_before_the_library_follows_them(tmp_path, packed, number):
+    """Types that scipy would look up beyond its table, and lengths that it would ask memory for."""
+    blocks, index = np.ones((1, 16, 16, 16), np.uint8), np.ones((16, 16, 16), np.uint8)
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    scipy.io.savemat(folder / "x.mat", {"b": blocks, "bi": index}, do_compression=False)
+    whole, refused = (folder / "x.mat").read_bytes(), 0
+    assert read_hsp(folder / "x.mat").occupancy.all()
+    for place in range(128, 200, 4):  # the tags, flags, shape and name of the first variable
+        content = whole[:place] + struct.pack("<I", number) + whole[place + 4 :]
+        (folder / "x.mat").write_bytes(compressed(content) if packed else content)
+        try:
+            refused += bool(refusal(read_hsp, folder / "x.mat"))
+        except AssertionError as error:
+            assert "x.mat was read" in str(error), error  # flags that nobody looks at
+    assert refused >= 12
+
+
+def compressed(content: bytes) -> bytes:
+    """A MATLAB 5 file with each variable packed."""
+    parts, place = [content[:128]], 128
+    while place < len(content):
+        end = place + 8 + SIZE_OF_VARIABLE
+        packed = zlib.compress(content[place:end])
+        parts.append(struct.pack("<II", 15, len(packed)) + packed)
+        place = end
+    return b"".join(parts)
