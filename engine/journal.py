@@ -50,7 +50,11 @@ class Journal:
 
 
 def append(file: TextIO, line: str, *, surely: bool) -> None:
-    """One more line; `surely`: it survives a power cut. WriteError when that fails, or the file is no longer there."""
+    """One more line; `surely`: it survives a power cut. WriteError when that fails, or the file is no longer there.
+
+    Then the line is not written: other files that belong to it went where its folder was, not where that is now.
+    """
+    refuse_vanished(file)
     try:
         file.write(line + "\n")
         file.flush()

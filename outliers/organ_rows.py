@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import nibabel
 import numpy as np
 import scipy.ndimage
@@ -20,7 +19,7 @@ from outliers.comparison import STEPS, Compared, Disagreement, compare_on_scan, 
 from outliers.cube_masks import CubeMask
 from outliers.judge import Judgement
 from outliers.limits import Limit, exceeded
-from outliers.pictures import Shown, encoded_thumbnail, picture_of
+from outliers.pictures import Shown, encoded, encoded_thumbnail, picture_of
 from outliers.priors import Prior
 from outliers.rows import Row, new_row
 from outliers.scan_maps import write_map
@@ -193,7 +192,7 @@ def _write_picture(
     sheet, thumb = picture_of(shown)
     file = mesh_in(out / PICTURES, row["scan"], ".png", last=row["organ"])
     with replacing(file) as temporary:
-        cv2.imwrite(str(temporary), sheet)
+        temporary.write_bytes(encoded(sheet))
     thumbnail = base64.b64encode(encoded_thumbnail(thumb)).decode()
     return {"picture": file.relative_to(out).as_posix(), "thumbnail": thumbnail}
 

@@ -66,6 +66,13 @@ def picture_of(shown: Shown) -> tuple[Picture, Picture]:
     return sheet, np.concatenate(tiles, axis=1)
 
 
+def encoded(picture: Picture) -> bytes:
+    """PNG; in memory, as OpenCV does not tell that a disk is full."""
+    done, data = cv2.imencode(".png", picture)
+    assert done
+    return data.tobytes()
+
+
 def encoded_thumbnail(thumb: Picture) -> bytes:
     """WebP of a few kilobytes."""
     done, data = cv2.imencode(".webp", thumb, [cv2.IMWRITE_WEBP_QUALITY, THUMB_QUALITY])
