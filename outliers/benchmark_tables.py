@@ -24,6 +24,7 @@ from outliers.shape_space import Frame
 Array = NDArray[np.float64]
 OURS, PLAIN = "ours", "ours_without_prior"
 UNSEEN = "macro_unseen"  # over families that nothing in training resembled
+MADE = {"prior": "rebuilt_dice", "repaired": "repaired_dice"}  # what is compared with the clean mask, by its truth
 COLUMNS = ("table", "family", "severity", "detector", "value", "low", "high", "n")
 
 
@@ -59,6 +60,19 @@ class Benchmark:
     seeds: int = 20
     fpr: float = 0.05
     seen: dict[str, tuple[str, ...]] = field(default_factory=dict)  # what training had that resembles a family
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number of a case's truth, less another one; `made`: of what."""
+
+    table: str
+    made: str
+    key: str
+    less: str = ""
+
+    def of(self, truth: dict[str, float]) -> float:
+        return truth.get(self.key, np.nan) - (truth[self.less] if self.less else 0.0)
 
 
 @dataclass(frozen=True)
@@ -173,40 +187,44 @@ def truth_rows(
     groups: dict[tuple[str, str], NDArray[np.int64]],
     clean: NDArray[np.int64],
 ) -> list[Row]:
-    """Dice of reconstructions to the clean mask, what was gained over the spoilt one, precision of the disagreement."""
-    rows = [_mean_row("dice_ceiling", (CLEAN, CLEAN), cases, patients, clean, lambda t: t["rebuilt_dice"])]
-    means: dict[tuple[str, str], list[float]] = {}
+    """Dice of reconstructions to the clean mask, what was gained over the spoilt one, precision of the disagreement.
+
+    Of what the prior makes of a mask, and of the mask repaired where the prior is sure.
+    """
+    ceilings = [Value("dice_ceiling", made, key) for made, key in MADE.items()]
+    gains = [Value("dice_gain", made, key, less="dice") for made, key in MADE.items()]
+    precisions = [
+        Value("average_precision", "prior", "precision"),
+        Value("chance_precision", "prior", "chance"),
+    ]
+    rows = [_mean_row(value, (CLEAN, CLEAN), cases, patients, clean) for value in ceilings]
+    means: dict[tuple[str, str, str], list[float]] = {}
     for (family, severity), members in groups.items():
         if severity not in TARGETS:
             continue
-        kind = (family, severity)
-        made = [
-            _mean_row("dice_gain", kind, cases, patients, members, lambda t: t["rebuilt_dice"] - t["dice"]),
-            _mean_row("average_precision", kind, cases, patients, members, lambda t: t.get("precision", np.nan)),
-            _mean_row("chance_precision", kind, cases, patients, members, lambda t: t.get("chance", np.nan)),
-        ]
+        made = [_mean_row(value, (family, severity), cases, patients, members) for value in (*gains, *precisions)]
         rows += made
         if family in MATCHED:
             for row in made:
-                means.setdefault((row.table, severity), []).append(row.estimate.value)
-    for (table, severity), values in means.items():
-        value = float(np.mean(values))
-        rows.append(Row(table, "macro", severity, "prior", Estimate(value, float("nan"), float("nan")), len(values)))
+                means.setdefault((row.table, severity, row.detector), []).append(row.estimate.value)
+    for (table, severity, of), values in means.items():
+        estimate = Estimate(float(np.mean(values)), float("nan"), float("nan"))
+        rows.append(Row(table, "macro", severity, of, estimate, len(values)))
     return rows
 
 
 def _mean_row(
-    table: str,
+    value: Value,
     kind: tuple[str, str],
     cases: Sequence[Case],
     patients: NDArray[np.int64],
     members: NDArray[np.int64],
-    value_of: Any,
 ) -> Row:
-    values = np.array([value_of(cases[index].truth) for index in members], dtype=np.float64)
+    values = np.array([value.of(cases[index].truth) for index in members], dtype=np.float64)
     there = np.isfinite(values)
-    estimate = mean_over_patients(values[there], patients[members][there], key=" ".join((table, *kind)))
-    return Row(table, *kind, "prior", estimate, int(there.sum()))
+    key = " ".join((value.table, *kind))
+    estimate = mean_over_patients(values[there], patients[members][there], key=key)
+    return Row(value.table, *kind, value.made, estimate, int(there.sum()))
 
 
 def _calibrating(owners: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
@@ -260,21 +278,22 @@ def as_markdown(results: dict[str, Any]) -> str:
         cells = [str(by.get(("auroc", *kind, detector), "")) for kind in columns]
         cells += [_short(by.get(("flagged", *kind, detector))) for kind in flags]
         lines.append(f"| {detector} | " + " | ".join(cells) + " |")
-    heads = [f"{severity} {what}" for severity in TARGETS for what in ("AUROC", "flagged", "Dice gain", "AP", "chance")]
+    kinds = ("AUROC", "flagged", "Dice gain", "repaired", "AP", "chance")
+    heads = [f"{severity} {kind}" for severity in TARGETS for kind in kinds]
     lines += ["", *_table_head(["family", "seen in training", *heads])]
     for family in ["macro", UNSEEN, *FAMILIES]:
         cells = [", ".join(results["seen_in_training"].get(family, ()))]
         for severity in TARGETS:
             cells.append(str(by.get(("auroc", family, severity, OURS), "")))
             cells.append(_short(by.get(("flagged", family, severity, OURS))))
-            cells.append(_short(by.get(("dice_gain", family, severity, "prior")), "+.3f"))
+            cells += [_short(by.get(("dice_gain", family, severity, made)), "+.3f") for made in MADE]
             cells += [
                 _short(by.get((table, family, severity, "prior")))
                 for table in ("average_precision", "chance_precision")
             ]
         lines.append(f"| {family} | " + " | ".join(cells) + " |")
-    ceiling = by["dice_ceiling", CLEAN, CLEAN, "prior"]
-    lines += ["", f"Dice of a clean mask's reconstruction: {ceiling}"]
+    ceiling, kept = (by["dice_ceiling", CLEAN, CLEAN, made] for made in MADE)
+    lines += ["", f"Dice of a clean mask's reconstruction: {ceiling}; repaired where the prior is sure: {kept}"]
     held = by.get(("seeds_within_binomial", CLEAN, CLEAN, OURS))
     if held is not None:
         lines.append(f"Seeds whose clean flags stay within the binomial interval: {held.value:.2f}")

@@ -93,7 +93,7 @@ def spoilt_masks(shape: Shape, *, families: Sequence[str], draw: int) -> Iterato
 
 
 def known_truth(spoilt: Spoilt, rebuilt: Reconstruction) -> dict[str, float]:
-    """Dice of the mask and of its reconstruction to the clean one, and the average precision of the disagreement."""
+    """Dice to the clean mask of the mask, of its reconstruction and of the repaired mask; precision of the map."""
     if spoilt.clean_RRR is None:
         return {}
     clean, mask = spoilt.clean_RRR, spoilt.mask.occupancy_RRR
@@ -101,6 +101,7 @@ def known_truth(spoilt: Spoilt, rebuilt: Reconstruction) -> dict[str, float]:
         "dice": spoilt.dice,
         "matched": float(spoilt.matched),
         "rebuilt_dice": dice(rebuilt.occupancy_RRR, clean),
+        "repaired_dice": dice(rebuilt.repaired_RRR, clean),
     }
     if spoilt.family not in (CLEAN, FLIP):
         box = _around(clean | mask | rebuilt.occupancy_RRR, NEAR)

@@ -16,7 +16,7 @@ from data_processing.coordinates import transform_points
 from data_processing.structure_crops import Crop
 from engine.mask_evaluation import compare_masks
 from outliers.cube_masks import CubeMask
-from outliers.reconstruction import Reconstruction
+from outliers.reconstruction import SURE, Reconstruction
 from outliers.scan_maps import box_of
 
 Sign = Literal["extra", "missing"]
@@ -35,6 +35,12 @@ class Compared:
     rebuilt_XYZ: NDArray[np.uint8]
     disagreement_XYZ: NDArray[np.int8]
     metrics: dict[str, float]
+
+    @property
+    def repaired_XYZ(self) -> NDArray[np.uint8]:
+        """The mask, changed only where the prior is sure of the contrary."""
+        sure = np.abs(self.disagreement_XYZ) > round(SURE * STEPS)
+        return np.asarray(self.mask.occupancy ^ sure, dtype=np.uint8)
 
 
 @dataclass(frozen=True)

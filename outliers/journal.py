@@ -17,7 +17,7 @@ from engine.journal import append, objects
 from engine.run_dir import journal_file, journal_files
 from outliers.rows import COLUMNS, STATUSES, Row
 
-FILES = ("picture", "reconstruction", "disagreement")  # columns of a row that name one, below the results
+FILES = ("picture", "reconstruction", "disagreement", "repaired")  # columns of a row that name one, below the results
 NUMBERS = (
     "p", "q", "score", "dice", "asd", "assd", "hd95", "hd", "nsd", "volume_ml", "reconstruction_ml", "left_out_ml",
     "seconds",

@@ -160,13 +160,16 @@ def _told(largest: Disagreement | None) -> dict[str, object]:
 
 def _write_maps(judged: Judged, compared: Compared, out: Path) -> dict[str, str]:
     """NIfTI on the scan's own grid, below OUT/masks."""
-    folder = out / MASKS
-    organ = judged.wanted.organ
-    rebuilt = mesh_in(folder, judged.scan.key, ".nii.gz", last=organ, ending="_recon")
-    signed = mesh_in(folder, judged.scan.key, ".nii.gz", last=organ, ending="_disagreement")
-    write_map(rebuilt, compared.rebuilt_XYZ, compared.mask)
-    write_map(signed, compared.disagreement_XYZ, compared.mask, slope=1 / STEPS)
-    return {"reconstruction": rebuilt.relative_to(out).as_posix(), "disagreement": signed.relative_to(out).as_posix()}
+    written = {}
+    for column, ending, values, slope in (
+        ("reconstruction", "_recon", compared.rebuilt_XYZ, 1.0),
+        ("disagreement", "_disagreement", compared.disagreement_XYZ, 1 / STEPS),
+        ("repaired", "_repaired", compared.repaired_XYZ, 1.0),
+    ):
+        file = mesh_in(out / MASKS, judged.scan.key, ".nii.gz", last=judged.wanted.organ, ending=ending)
+        write_map(file, values, compared.mask, slope=slope)
+        written[column] = file.relative_to(out).as_posix()
+    return written
 
 
 def _write_picture(

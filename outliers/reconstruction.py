@@ -19,6 +19,7 @@ BATCH_POINTS = 1 << 16
 BATCH = 8  # masks in one pass of the encoder, whose features of all of them lie in memory
 CPU_CELLS = BATCH * 64**3  # of their grids on a CPU
 REACH = 2  # coarse cells around a mask in which the prior is asked at all
+SURE = 0.8  # probability above which the prior is believed against the mask
 SATURATED = 12.0  # value of the field where it was not asked: surely outside, or surely inside
 
 Field = Callable[[torch.Tensor], torch.Tensor]
@@ -56,6 +57,14 @@ class Reconstruction:
         if self.mask.visible_RRR is not None:
             signed[~self.mask.visible_RRR] = 0
         return signed
+
+    @property
+    def repaired_RRR(self) -> NDArray[np.bool_]:
+        """The mask, changed only where the prior is sure of the contrary.
+
+        Everywhere else the prior smooths away what it does not know of this very shape.
+        """
+        return self.mask.occupancy_RRR ^ (np.abs(self.disagreement_RRR) > SURE)
 
     @property
     def box(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -25,6 +25,7 @@ COLUMNS = (
     "touched", "spacing_mm", "orientation", "disagreement_sign", "disagreement_ml", "disagreement_depth_mm",
     "disagreement_x_mm", "disagreement_y_mm", "disagreement_z_mm", "score_parts", "model", "model_hash",
     "calibration_n", "calibration_hash", "seconds", "picture", "reconstruction", "disagreement",
+    "repaired",
 )  # fmt: skip
 CSV_FILE, JSON_FILE = "results.csv", "results.json"
 FORMAT = 1

@@ -4,7 +4,7 @@ import gzip
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel
 import numpy as np
@@ -132,10 +132,10 @@ def test_maps_lie_on_the_grid_of_the_scan_whatever_its_axes(
     assert run_analysis(monkeypatch, prior, folder, out, "--no-pictures") in (0, 1)
     original: Any = nibabel.load(folder / "case.nii.gz")
     for organ, name in ((LEFT, "left hippocampus"), (RIGHT, "right hippocampus")):
-        made: Any = nibabel.load(out / "masks" / "case" / f"{organ}_recon.nii.gz")
-        signed: Any = nibabel.load(out / "masks" / "case" / f"{organ}_disagreement.nii.gz")
+        files = [out / "masks" / "case" / f"{organ}_{made}.nii.gz" for made in ("recon", "disagreement", "repaired")]
+        made, signed, repaired = maps = [cast(Any, nibabel.load(file)) for file in files]
         mask = np.asanyarray(image.dataobj) == IDS[name]
-        for one in (made, signed):
+        for one in maps:
             assert one.shape == image.shape and np.array_equal(one.affine, original.affine)
             assert int(one.header["sform_code"]) == 3 and int(one.header["qform_code"]) == 1
         rebuilt = np.asanyarray(made.dataobj) > 0
@@ -144,7 +144,9 @@ def test_maps_lie_on_the_grid_of_the_scan_whatever_its_axes(
         assert values_of.min() >= -1 and values_of.max() <= 1
         assert ((values_of > 0.5) == (mask & ~rebuilt)).mean() > 0.9999
         assert ((values_of < -0.5) == (rebuilt & ~mask)).mean() > 0.9999
+        assert np.array_equal(repaired.get_fdata() > 0, mask ^ (np.abs(values_of) > 0.801))
         row = rows_in(out)[("case", organ)]
+        assert row["repaired"] == f"masks/case/{organ}_repaired.nii.gz"
         assert row["reconstruction_ml"] == pytest.approx(row["volume_ml"], rel=0.05)  # nothing is dilated
 
 

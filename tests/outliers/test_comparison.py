@@ -63,6 +63,9 @@ def test_the_reconstruction_is_exact_at_the_voxel_centres(spacing: tuple[float, 
     less = compare_on_scan(bare, rebuilt_by(to_world), tolerance=1.0)
     assert (less.disagreement_XYZ[(less.rebuilt_XYZ == 1) & (less.mask.occupancy == 0)] < -40).all()
     assert less.metrics["dice"] < 1 and less.metrics["predicted_volume"] > less.metrics["volume"]
+    filled = less.repaired_XYZ.astype(bool)  # what the prior is sure of; where it is not, the mask
+    assert np.array_equal(filled, (less.mask.occupancy == 1) | (less.disagreement_XYZ < -80))
+    assert less.mask.occupancy.sum() < filled.sum() < less.rebuilt_XYZ.sum()
 
 
 @pytest.mark.parametrize("extra", [True, False])
@@ -76,6 +79,20 @@ def test_the_largest_disagreement_lies_where_it_was_made(extra: bool):
     world = transform_points((np.argwhere(differs) + 0.5) / GRID - 0.5, to_world)
     assert np.linalg.norm(np.array(found.world) - world.mean(axis=0)) < 4
     assert 3 < found.depth < 18
+
+
+@pytest.mark.parametrize("extra", [True, False])
+def test_a_mask_is_repaired_only_where_the_prior_is_sure(extra: bool):
+    """A prior that is sure of the knob, and some cells too small and in doubt everywhere else."""
+    rebuilt = rebuilt_by(scaling_about(MIDDLE, 70.0), extra=extra)
+    mask, true = rebuilt.mask.occupancy_RRR, rebuilt.occupancy_RRR
+    doubtful = Reconstruction(
+        np.where(mask == true, -0.5 * (mask - 0.5), rebuilt.values_RRR * 1e6), 0, rebuilt.field, rebuilt.mask
+    )
+    assert (doubtful.occupancy_RRR != true).mean() > 0.5
+    assert np.array_equal(doubtful.repaired_RRR, true)
+    unseen = CubeMask(mask, rebuilt.mask.to_world, ("right",), mask == true)
+    assert np.array_equal(Reconstruction(doubtful.values_RRR, 0, rebuilt.field, unseen).repaired_RRR, mask)
 
 
 def test_a_shell_all_around_does_not_hide_a_piece():
