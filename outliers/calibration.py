@@ -20,7 +20,7 @@ from data_processing.json_files import read_object
 from engine.run_dir import RunDir
 
 Array = NDArray[np.float64]
-FORMAT = 2  # 1: scores were a soft maximum of groups
+FORMAT = 3  # 1: scores were a soft maximum of groups; 2: without what the prior is sure of
 QUANTILES = (0.5, 0.8, 0.9, 0.95, 0.99)
 MAX_BYTES = 1 << 30
 SLACK = 1e-9  # rounding of a rate such as 0.05

@@ -14,7 +14,7 @@ from outliers.cases import Case
 from outliers.scores import Measured
 
 MAX_BYTES = 1 << 32
-VERSION = 3  # of what is measured: older files are made again
+VERSION = 4  # of what is measured: older files are made again
 
 
 def kept_cases(folder: Path, name: str, key: dict[str, Any], make: Callable[[], Iterable[Case]]) -> list[Case]:

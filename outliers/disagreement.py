@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from outliers.cube_masks import CubeMask
 from outliers.distances import dice
-from outliers.reconstruction import Reconstruction
+from outliers.reconstruction import SURE, Reconstruction
 
 Mask = NDArray[np.bool_]
 FEW = 1e-4  # share of a mask, added before logarithms
@@ -16,7 +16,7 @@ MARGIN = 8  # cells
 def disagreement_features(
     reconstruction: Reconstruction, box: tuple[slice, ...], distance: NDArray[np.float32]
 ) -> dict[str, float]:
-    """Ten numbers, of the visible part alone; extra and missing apart, so that neither makes up for the other.
+    """Eleven numbers, of the visible part alone; extra and missing apart, so that neither makes up for the other.
 
     `box`: a part of the cube that holds mask and reconstruction. `distance`: signed, of the mask in it.
     """
@@ -32,6 +32,7 @@ def disagreement_features(
         "prior_unlike": float(np.log(1 - dice(mask, rebuilt) + FEW)),
         "prior_extra": float(np.log(extra.sum() / volume + FEW)),
         "prior_missing": float(np.log(missing.sum() / volume + FEW)),
+        "prior_sure": float(np.log((np.abs(signed) > SURE).sum() / volume + FEW)),
         "prior_growth": float(np.log((rebuilt.sum() + 1) / (volume + 1))),
         "prior_extra_piece": float(np.log(largest_piece(extra) / volume + FEW)),
         "prior_missing_piece": float(np.log(largest_piece(missing) / volume + FEW)),
