@@ -6,19 +6,22 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
 from data_processing.prepare import DataConfig, Stages, attempt, failure, layout_of
 from data_processing.shards import ShapeRecord, write_shard
 from data_processing.sources import Source
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 # Read by the libraries when they are loaded: one worker, one thread, so that workers do not fight for cores and sums
 # are taken in the same order whatever the number of workers.
@@ -30,6 +33,7 @@ THREAD_VARIABLES = (
     "IGL_NUM_THREADS",
 )
 DIED = "the worker process died on this shape: out of memory, or a crash inside a library"
+NO_START = "worker processes die as soon as they start: memory or process limits?"
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,10 @@ def run_tasks(
                         outcome = future.result()
                         del running[future]
                         yield outcome
-        except BrokenProcessPool:
+        except BrokenProcessPool as error:
             suspects = list(running.values())
+            if not suspects:
+                raise OSError(NO_START) from error
         else:
             suspects = []
         for task in suspects:
@@ -85,12 +91,22 @@ def make_part(task: Task, config: DataConfig, settings: dict[str, Any], device: 
     return Outcome(task, record, stages.wall, stages.cpu)
 
 
+class _Workers(ProcessPoolExecutor):
+    """BrokenProcessPool also where the process that starts workers is gone."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        try:
+            return super().submit(fn, *args, **kwargs)
+        except ConnectionError as error:
+            raise BrokenProcessPool(f"no worker can be started: {error}") from error
+
+
 @contextlib.contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Worker processes, stopped at once when the block is left by an exception."""
     before = set(multiprocessing.active_children())
     with _thread_variables("1"):
-        pool, finished = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_start_worker), False
+        pool, finished = _Workers(workers, mp_context=_context(), initializer=_start_worker), False
         try:
             yield pool
             finished = True
@@ -111,7 +127,7 @@ def _run_alone(task: Task, config: DataConfig, settings: dict[str, Any], device:
             return pool.submit(make_part, task, config, settings, device).result()
     except BrokenProcessPool as error:
         if not started:
-            raise OSError("worker processes die as soon as they start: memory or process limits?") from error
+            raise OSError(NO_START) from error
     record = failure(task.source, config, RuntimeError(DIED))
     write_shard(task.part, [], [record], layout=layout_of(config), settings=settings)
     return Outcome(task, record, {}, {})

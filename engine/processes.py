@@ -50,10 +50,12 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item], *, workers: 
         yield from map(work, items)
         return
     with worker_pool(count) as pool:
-        results = [pool.submit(work, item) for item in items]
-        for item, result in zip(items, results, strict=True):
-            try:
+        name = items[0].name
+        try:
+            results = [pool.submit(work, item) for item in items]
+            for item, result in zip(items, results, strict=True):
+                name = item.name
                 yield result.result()
-            except BrokenProcessPool as error:
-                reason = f"an evaluation process died at or before {item.name} (out of memory?): use fewer --workers"
-                raise OSError(f"{reason}. What is finished is kept: the same command goes on from there") from error
+        except BrokenProcessPool as error:
+            reason = f"an evaluation process died at or before {name} (out of memory?): use fewer --workers"
+            raise OSError(f"{reason}. What is finished is kept: the same command goes on from there") from error

@@ -17,7 +17,7 @@ STATUSES = {signal.SIGTERM: commandline.TERMINATED, signal.SIGINT: commandline.I
 SOON = 20  # seconds more than the command takes undisturbed
 APART = 2.2  # seconds after which a signal is a second one
 PROCESSES = 4  # of a command with two workers: who counts semaphores, who starts workers, those
-DIED = ("died", "die as soon as they start", "Connection refused")
+DIED = ("died", "die as soon as they start")
 
 
 def ended(trials: Trials) -> int:
