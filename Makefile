@@ -36,9 +36,7 @@ demo-organs: $(VENV)/.installed
 	$(BIN)/python -m data_processing --config configs/data/demo_organs.yaml --set name=demo_priors \
 	  'contents.grids=[64, 128]' 'splits.ratios={train: 0.67, val: 0.17, test: 0.16}'
 	for organ in $(ORGANS); do \
-	  $(BIN)/python train.py --config configs/demo_organs.yaml --resume --set name=demo_$$organ \
-	    data.path=datasets/demo_priors "data.categories=[$$organ]" training.max_minutes=3 \
-	    training.optim.ema_decay=0.9 && \
+	  $(BIN)/python train.py --config configs/demo_prior.yaml --resume --set name=demo_$$organ "data.categories=[$$organ]" && \
 	  $(BIN)/python evaluate.py --run runs/demo_$$organ --calibrate || exit 1; done
 	$(BIN)/python -m outliers.spoil --input examples/brain --labels examples/brain/atlas-desikankilliany.csv \
 	  --scans donor_15496_dk donor_15697_dk --clean donor_15697_dk --families cut_off blob_added bite missing_slices \
