@@ -74,8 +74,8 @@ def run_tasks(
                         yield outcome
         except BrokenProcessPool as error:
             suspects = list(running.values())
-            if not suspects:
-                raise OSError(NO_START) from error
+            if not suspects and isinstance(error.__cause__, ConnectionError):
+                raise OSError(NO_START) from error  # else a worker died between two shapes: others go on
         else:
             suspects = []
         for task in suspects:
