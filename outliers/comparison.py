@@ -38,7 +38,7 @@ class Compared:
 
     @property
     def repaired_XYZ(self) -> NDArray[np.uint8]:
-        """The mask, changed only where the prior is sure of the contrary."""
+        """The mask, changed only where the prior is sure of the contrary: (X, Y, Z) of 0 and 1."""
         sure = np.abs(self.disagreement_XYZ) > round(SURE * STEPS)
         return np.asarray(self.mask.occupancy ^ sure, dtype=np.uint8)
 

@@ -67,15 +67,18 @@ def picture_of(shown: Shown) -> tuple[Picture, Picture]:
 
 
 def encoded(picture: Picture) -> bytes:
-    """PNG; in memory, as OpenCV does not tell that a disk is full."""
-    done, data = cv2.imencode(".png", picture)
-    assert done
-    return data.tobytes()
+    """PNG."""
+    return _in_memory(".png", picture)
 
 
 def encoded_thumbnail(thumb: Picture) -> bytes:
     """WebP of a few kilobytes."""
-    done, data = cv2.imencode(".webp", thumb, [cv2.IMWRITE_WEBP_QUALITY, THUMB_QUALITY])
+    return _in_memory(".webp", thumb, cv2.IMWRITE_WEBP_QUALITY, THUMB_QUALITY)
+
+
+def _in_memory(suffix: str, picture: Picture, *options: int) -> bytes:
+    """Never into a file: OpenCV does not tell that a disk is full."""
+    done, data = cv2.imencode(suffix, picture, options)
     assert done
     return data.tobytes()
 

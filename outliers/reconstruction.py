@@ -60,7 +60,7 @@ class Reconstruction:
 
     @property
     def repaired_RRR(self) -> NDArray[np.bool_]:
-        """The mask, changed only where the prior is sure of the contrary.
+        """The mask (128, 128, 128), changed only where the prior is sure of the contrary.
 
         Everywhere else the prior smooths away what it does not know of this very shape.
         """

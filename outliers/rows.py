@@ -24,8 +24,7 @@ COLUMNS = (
     "assd", "hd95", "hd", "nsd", "limits", "volume_ml", "reconstruction_ml", "components", "left_out_ml",
     "touched", "spacing_mm", "orientation", "disagreement_sign", "disagreement_ml", "disagreement_depth_mm",
     "disagreement_x_mm", "disagreement_y_mm", "disagreement_z_mm", "score_parts", "model", "model_hash",
-    "calibration_n", "calibration_hash", "seconds", "picture", "reconstruction", "disagreement",
-    "repaired",
+    "calibration_n", "calibration_hash", "seconds", "picture", "reconstruction", "disagreement", "repaired",
 )  # fmt: skip
 CSV_FILE, JSON_FILE = "results.csv", "results.json"
 FORMAT = 1

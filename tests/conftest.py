@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: where real data lies."""
 
 import os
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.small_sets import write_prepared  # compiles kernels: only where it is needed
 
     return write_prepared(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture
+def no_fork_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that starts workers was there, and no longer answers."""
+    from data_processing.workers import worker_pool  # late: it imports torch
+
+    with worker_pool(1) as pool:
+        assert pool.submit(os.getpid).result() != os.getpid()
+    monkeypatch.setattr(forkserver._forkserver, "_forkserver_address", "\0nobody-listens-here")

@@ -51,6 +51,11 @@ def test_a_process_that_dies_is_an_error_with_a_name():
         list(in_order(die_at_five, JOBS, workers=2))
 
 
+def test_a_lost_starter_of_processes_is_an_error(no_fork_server):
+    with pytest.raises(OSError, match=r"died at or before shape 0 \(out of memory"):
+        list(in_order(square, JOBS, workers=2))
+
+
 def test_an_error_of_the_work_is_raised():
     with pytest.raises(ZeroDivisionError):
         list(in_order(divide, JOBS, workers=2))
