@@ -38,7 +38,7 @@ demo-organs: $(VENV)/.installed
 	for organ in $(ORGANS); do \
 	  $(BIN)/python train.py --config configs/demo_prior.yaml --resume --set name=demo_$$organ "data.categories=[$$organ]" && \
 	  $(BIN)/python evaluate.py --run runs/demo_$$organ --calibrate || exit 1; done
-	$(BIN)/python -m outliers.spoil --input examples/brain --labels examples/brain/atlas-desikankilliany.csv \
+	$(BIN)/python -m isofield.outliers.spoil --input examples/brain --labels examples/brain/atlas-desikankilliany.csv \
 	  --scans donor_15496_dk donor_15697_dk --clean donor_15697_dk --families cut_off blob_added bite missing_slices \
 	  --structures 'left hippocampus' 'right hippocampus' 'left caudate' 'right caudate' --out datasets/demo_spoilt
 	$(BIN)/python analyse.py --models $(ORGANS:%=runs/demo_%) --input datasets/demo_spoilt --out runs/demo_analysis \

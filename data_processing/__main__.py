@@ -13,10 +13,10 @@ import time
 
 import torch
 
-from data_processing.commandline import DONE, Parser, run, say
-from data_processing.config import read_config, to_yaml
-from data_processing.job import prepare_folder
-from data_processing.prepare import DataConfig
+from data_processing.preparation.job import prepare_folder
+from data_processing.preparation.shape import DataConfig
+from isofield.runtime.commandline import DONE, Parser, run, say
+from isofield.runtime.config import read_config, to_yaml
 
 LONGEST = datetime.timedelta(days=7)  # one rank may have all the work, and torchrun sees to it that it lives
 

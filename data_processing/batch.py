@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from data_processing.draws import derived, normals, uniforms
+from isofield.runtime.counter_random import derived, normals, uniforms
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from engine.ops.convolution import convolve
-from engine.ops.pyramid_level import pyramid_level
+from isofield.ops.convolution import convolve
+from isofield.ops.pyramid_level import pyramid_level
 
 Padding = Literal["zeros", "replicate"]
 

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from data_processing.batch import Batch
-from engine.ops.chunked import sum_over_points
-from engine.ops.feature_sampling import PLACES, sampled_linear
-from engine.ops.linear_leaky import linear_leaky
 from ifnet.encoder import Encoder, Padding
+from isofield.ops.chunked import sum_over_points
+from isofield.ops.feature_sampling import PLACES, sampled_linear
+from isofield.ops.linear_leaky import linear_leaky
 
 POINTS_PER_CHUNK = 1 << 16  # where the config leaves it to us; the features of these never lie in memory all at once
 

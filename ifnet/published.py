@@ -17,12 +17,16 @@ from typing import Any
 
 import torch
 
-from data_processing.commandline import DONE, Parser, run, say
-from data_processing.config import build, to_plain
-from data_processing.dataset import DataSection
-from data_processing.files import write_text
-from engine.config import RunConfig, Stage, TrainingSection
-from engine.foreign_weights import (
+from data_processing.loading.batches import DataSection
+from ifnet.model import Config, IFNet
+from ifnet.published_organs import OrganFolder, read_organ_folder
+from isofield.config import RunConfig, Stage, TrainingSection
+from isofield.ops.feature_sampling import published_columns
+from isofield.run_dir import RunDir
+from isofield.runtime.atomic_files import write_text
+from isofield.runtime.commandline import DONE, Parser, run, say
+from isofield.runtime.config import build, to_plain
+from isofield.training.imported_weights import (
     read_mapping,
     refuse_misfits,
     refuse_other_dimensions,
@@ -30,11 +34,7 @@ from engine.foreign_weights import (
     some,
     write_run,
 )
-from engine.ops.feature_sampling import published_columns
-from engine.optim import OptimSection
-from engine.run_dir import RunDir
-from ifnet.model import Config, IFNet
-from ifnet.published_organs import OrganFolder, read_organ_folder
+from isofield.training.optim import OptimSection
 
 SETUPS = {
     "voxels_32": Config(

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from data_processing.arrays import read_npy_file
-from data_processing.organ_tables import NAMED_TABLES
+from data_processing.formats.npy import read_npy_file
+from data_processing.medical.totalsegmentator import NAMED_TABLES
 
 TABLE = "total_v1"
 THRESHOLDS = "outlier_threshold.npy"

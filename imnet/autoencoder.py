@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from data_processing.batch import Batch
-from engine.ops.chunked import mean_over_shapes
 from imnet.decoder import LEAK, Decoder
+from isofield.ops.chunked import mean_over_shapes
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Encoder(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """The contract of a model: encode once per shape, decode many points, losses for the engine to step on."""
+    """The contract of a model: encode once per shape, decode many points, losses for the training loop to step on."""
 
     iso_level = 0.5
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from engine.ops.linear_leaky import linear_leaky
+from isofield.ops.linear_leaky import linear_leaky
 
 LEAK = 0.02
 POINT_STD = 2.0  # of the points' columns in `kaiming`: makes features of unit variance out of the cube

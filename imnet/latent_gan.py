@@ -2,8 +2,9 @@
 
 Chen and Zhang 2019, section 3.2; the penalty: Gulrajani et al., Improved Training of Wasserstein GANs (2017). B codes,
 Z latent width. As in the published program the critic is LOW on real codes. What a batch is here: `inputs` are codes
-(B, Z); points and values are not looked at. How codes come out of the autoencoder and into batches is the engine's.
-Noise is drawn from the keys of the batch: ranks of one run, and a resumed one, draw what a single process draws.
+(B, Z); points and values are not looked at. How codes come out of the autoencoder and into batches stands in
+isofield.training. Noise is drawn from the keys of the batch: ranks of one run, and a resumed one, draw what a single
+process draws.
 """
 
 import contextlib

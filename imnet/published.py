@@ -13,16 +13,22 @@ from typing import Any
 
 import torch
 
-from data_processing.commandline import DONE, Parser, run, say
-from data_processing.config import to_plain
-from data_processing.dataset import DataSection
-from data_processing.observations import InputSection
-from data_processing.published_hdf5 import PUBLISHED_PREPARATION
-from engine.config import RunConfig, Stage, TrainingSection
-from engine.foreign_weights import read_mapping, refuse_misfits, refuse_other_dimensions, renamed_weights, write_run
+from data_processing.loading.batches import DataSection
+from data_processing.loading.network_inputs import InputSection
+from data_processing.store.published_hdf5 import PUBLISHED_PREPARATION
 from imnet.autoencoder import Autoencoder, Config
 from imnet.single_view import Config as SingleViewConfig
 from imnet.single_view import SingleView
+from isofield.config import RunConfig, Stage, TrainingSection
+from isofield.runtime.commandline import DONE, Parser, run, say
+from isofield.runtime.config import to_plain
+from isofield.training.imported_weights import (
+    read_mapping,
+    refuse_misfits,
+    refuse_other_dimensions,
+    renamed_weights,
+    write_run,
+)
 
 CONVOLUTIONS, LAYERS = 5, 7
 BLOCKS, HALVING = 8, (2, 4, 6)  # residual blocks of the image encoder; those with a shortcut of their own

@@ -1,7 +1,8 @@
 """IM-NET's single-view reconstruction: a picture to the code of a trained autoencoder, whose decoder makes the shape.
 
 Chen and Zhang 2019, section 3.3. B shapes, Z latent width; pictures are (B, 1, 128, 128), grey in [0, 1] on white. As
-published 17,462,976 parameters learn; the autoencoder is frozen. How its codes come into batches is the engine's.
+published 17,462,976 parameters learn; the autoencoder is frozen. How its codes come into batches stands in
+isofield.training.
 """
 
 import itertools
@@ -14,10 +15,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from data_processing.batch import Batch
-from engine.ops.batch_statistics import batch_norm
 from imnet.autoencoder import Autoencoder
 from imnet.autoencoder import Config as AutoencoderConfig
 from imnet.decoder import LEAK
+from isofield.ops.batch_statistics import batch_norm
 
 SIZE = 128  # pixels along each edge: halved to 4, then one convolution sees all that is left
 BLOCKS_PER_WIDTH = 2

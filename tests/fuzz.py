@@ -36,7 +36,7 @@ PATIENCE = 600  # seconds of the clock, for what waits without work
 TYPED = (ValueError, OSError)  # OSError: FileNotFoundError, PermissionError and the like
 NOT_OPENED = (OSError, ValueError, LookupError, EOFError, ArithmeticError, RuntimeError, zipfile.BadZipFile, zlib.error)
 MOST_KEPT = 100  # damaged files that reached new lines
-OURS = tuple(str(ROOT / name) for name in ("data_processing", "engine", "imnet", "ifnet", "outliers"))
+OURS = tuple(str(ROOT / name) for name in ("data_processing", "isofield", "imnet", "ifnet"))
 
 
 class Lines:

@@ -13,32 +13,32 @@ import trimesh
 from PIL import Image
 from scipy.io import savemat
 
-from data_processing.config import read_yaml
-from data_processing.contents import RenderingSettings
-from data_processing.label_volumes import label_volume
-from data_processing.labels import read_table
-from data_processing.meshes import read_mesh
-from data_processing.nifti import read_mask
-from data_processing.pictures import read_picture
-from data_processing.point_clouds import read_cloud
-from data_processing.renderings import _existing
-from data_processing.storage import open_shapes
-from data_processing.voxels import read_voxels
-from engine import checkpoint
-from engine.codes import _kept
-from engine.config import read_run_config
-from engine.foreign_weights import read_mapping
-from engine.inputs import preparation_of
-from engine.journal import latest
-from engine.pairs import read_manifest
-from engine.run_dir import RunDir, journal_file, manifest_file
+from data_processing.formats.nifti import read_mask
+from data_processing.formats.pictures import read_picture
+from data_processing.formats.point_clouds import read_cloud
+from data_processing.formats.voxel_files import read_voxels
+from data_processing.geometry.triangle_mesh import read_mesh
+from data_processing.medical.label_names import read_table
+from data_processing.medical.label_volumes import label_volume
+from data_processing.preparation.contents import RenderingSettings
+from data_processing.preparation.renderings import _existing
+from data_processing.store.shape_set import open_shapes
 from ifnet import published as ifnet_published
 from ifnet.published_organs import read_organ_folder
 from imnet import published as imnet_published
-from outliers.calibration import Calibration, load_calibration, save_calibration
-from outliers.journal import Done
-from outliers.rows import new_row
-from outliers.scores import scorer_of
+from isofield import checkpoint
+from isofield.config import read_run_config
+from isofield.evaluation.pairs import read_manifest
+from isofield.generation.inputs import preparation_of
+from isofield.outliers.analysis.journal import Done
+from isofield.outliers.analysis.rows import new_row
+from isofield.outliers.scoring.calibration import Calibration, load_calibration, save_calibration
+from isofield.outliers.scoring.scores import scorer_of
+from isofield.run_dir import RunDir, journal_file, manifest_file
+from isofield.runtime.config import read_yaml
+from isofield.runtime.journal import latest
+from isofield.training.frozen_codes import _kept
+from isofield.training.imported_weights import read_mapping
 from tests.conftest import ROOT
 from tests.ifnet.test_published import narrow, published_checkpoint
 from tests.imnet.test_published import published_weights

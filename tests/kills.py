@@ -33,8 +33,8 @@ from typing import Any
 import torch
 import torch._dynamo  # every first optimiser loads it: here once for all starts
 
-from data_processing import commandline
-from engine import checkpoint
+from isofield import checkpoint
+from isofield.runtime import commandline
 from tests.victims import VICTIMS, Victim
 
 SECONDS = re.compile(r'"seconds":[^,}]*')

@@ -25,22 +25,19 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-import analyse
-import evaluate
-import generate
-import train
-from data_processing.commandline import say
-from data_processing.config import to_yaml
-from data_processing.storage import open_shapes
-from engine import registry
-from engine.config import RunConfig, Stage, ValidationSection
-from engine.optim import OptimSection
-from engine.registry import build_model, resolve
-from engine.run_dir import RunDir, claim
-from engine.state import fresh, save
-from tests.engine.conftest import tiny_config
-from tests.engine.ready_runs import ALONE, Echo, EchoConfig, octahedron_weights
-from tests.outliers.analysed import brain_values, make_prior, write_scan
+from data_processing.store.shape_set import open_shapes
+from isofield import registry
+from isofield.commands import analyse, evaluate, generate, train
+from isofield.config import RunConfig, Stage, ValidationSection
+from isofield.registry import build_model, resolve
+from isofield.run_dir import RunDir, claim
+from isofield.runtime.commandline import say
+from isofield.runtime.config import to_yaml
+from isofield.training.optim import OptimSection
+from isofield.training.state import fresh, save
+from tests.isofield.conftest import tiny_config
+from tests.isofield.outliers.analysed import brain_values, make_prior, write_scan
+from tests.isofield.ready_runs import ALONE, Echo, EchoConfig, octahedron_weights
 from tests.small_sets import write_published
 
 ROUND = 50  # cycles of training between two stops

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 import trimesh
 
-from data_processing.config import build
-from data_processing.job import prepare_folder
-from data_processing.prepare import DataConfig
-from data_processing.sampling import max_pool, sample_levels
-from data_processing.seeds import numpy_generator
+from data_processing.preparation.job import prepare_folder
+from data_processing.preparation.level_points import max_pool, sample_levels
+from data_processing.preparation.shape import DataConfig
+from isofield.runtime.config import build
+from isofield.runtime.seeds import numpy_generator
 
 
 def box_grid(name: str) -> torch.Tensor:

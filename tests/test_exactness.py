@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.config import to_yaml
-from data_processing.dataset import Draw, open_source, selected
-from data_processing.storage import ShapeSet, open_shapes
-from engine import checkpoint
-from engine.config import RunConfig, Stage, ValidationSection
-from engine.distributed import Group
-from engine.optim import OptimSection
-from engine.run_dir import RunDir
-from engine.schedule import draw_of_step, local_part, plan
-from tests.engine.conftest import boxes, tiny_config  # noqa: F401 - a fixture
-from tests.engine.ready_runs import make_run
-from tests.engine.test_codes import gan_config, run_training
+from data_processing.loading.batches import Draw, open_source, selected
+from data_processing.store.shape_set import ShapeSet, open_shapes
+from isofield import checkpoint
+from isofield.config import RunConfig, Stage, ValidationSection
+from isofield.run_dir import RunDir
+from isofield.runtime.config import to_yaml
+from isofield.runtime.distributed import Group
+from isofield.training.optim import OptimSection
+from isofield.training.schedule import draw_of_step, local_part, plan
+from tests.isofield.conftest import boxes, tiny_config  # noqa: F401 - a fixture
+from tests.isofield.ready_runs import make_run
+from tests.isofield.training.test_frozen_codes import gan_config, run_training
 from tests.kills import comparable
 from tests.torchrun import torchrun
 

@@ -6,22 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from data_processing.commandline import say
-from data_processing.config import build
-from data_processing.job import prepare_folder
-from data_processing.meshes import write_mesh
-from data_processing.prepare import DataConfig
-from data_processing.sources import list_sources
-from data_processing.storage import open_shapes
-from engine.evaluation import Draws, evaluate_pairs
-from engine.pairs import pairs_of_folders
-from engine.protocols import find_protocols
-from engine.report import write_report as write_evaluation
-from engine.run_dir import mesh_in
-from engine.summary import summarise, write_csv, write_json
-from outliers.report import write_report as write_analysis
-from outliers.rows import new_row, write_results
-from outliers.scans import find_scans
+from data_processing.geometry.triangle_mesh import write_mesh
+from data_processing.preparation.job import prepare_folder
+from data_processing.preparation.shape import DataConfig
+from data_processing.preparation.sources import list_sources
+from data_processing.store.shape_set import open_shapes
+from isofield.evaluation.pairs import pairs_of_folders
+from isofield.evaluation.protocols import find_protocols
+from isofield.evaluation.rows import Draws, evaluate_pairs
+from isofield.evaluation.tables import summarise, write_csv, write_json
+from isofield.outliers.analysis.report import write_report as write_analysis
+from isofield.outliers.analysis.rows import new_row, write_results
+from isofield.outliers.analysis.scans import find_scans
+from isofield.reports.pairs import write_report as write_evaluation
+from isofield.run_dir import mesh_in
+from isofield.runtime.commandline import say
+from isofield.runtime.config import build
 from tests.data_processing.solids import box
 
 NAMES = [

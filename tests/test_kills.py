@@ -2,7 +2,7 @@
 
 Moments and comparison: tests/kills.py, which goes on for as many rounds as one likes. With several ranks see
 tests/test_ranks.py; of preparation and generation also tests/data_processing/test_prepare_cli.py and
-tests/engine/test_generation.py.
+tests/isofield/generation/test_meshes.py.
 """
 
 import os

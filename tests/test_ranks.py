@@ -1,7 +1,7 @@
 """torchrun with any number of ranks: what one process makes, byte for byte, also after all of it was killed at work.
 
 Each command once in one process; then started with three ranks, killed -9 in mid-work with all its processes, and
-finished by two. Training is in tests/engine/test_training.py.
+finished by two. Training is in tests/isofield/training/test_loop.py.
 """
 
 import json
@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from data_processing.config import to_yaml
-from data_processing.prepare import DataConfig
-from engine.run_dir import RunDir
+from data_processing.preparation.shape import DataConfig
+from isofield.run_dir import RunDir
+from isofield.runtime.config import to_yaml
 from tests.data_processing.box_folders import contents, write_boxes
-from tests.engine.ready_runs import make_run
-from tests.outliers.analysed import brain_values, fingerprint, make_network, write_scan
+from tests.isofield.outliers.analysed import brain_values, fingerprint, make_network, write_scan
+from tests.isofield.ready_runs import make_run
 from tests.small_sets import write_published
 from tests.torchrun import killed_torchrun, torchrun
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from data_processing.config import to_yaml
-from engine.config import Stage
-from engine.run_dir import RunDir
+from isofield.config import Stage
+from isofield.run_dir import RunDir
+from isofield.runtime.config import to_yaml
 from tests.conftest import ROOT
-from tests.engine.conftest import boxes, tiny_config  # noqa: F401 - a fixture
+from tests.isofield.conftest import boxes, tiny_config  # noqa: F401 - a fixture
 from tests.kills import comparable
 from tests.torchrun import ENVIRONMENT, descendants, launched, torchrun
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_processing.config import to_yaml
-from engine import checkpoint
+from isofield import checkpoint
+from isofield.runtime.config import to_yaml
 from tests.conftest import ROOT
-from tests.engine.conftest import boxes, tiny_config  # noqa: F401 - a fixture
+from tests.isofield.conftest import boxes, tiny_config  # noqa: F401 - a fixture
 from tests.torchrun import torchrun
 
 pytestmark = pytest.mark.slow

@@ -7,20 +7,17 @@ from pathlib import Path
 
 import yaml
 
-import analyse
-import evaluate
-import generate
-import train
 from data_processing import __main__ as data_processing
-from data_processing.commandline import SOME_FAILED
-from data_processing.config import to_yaml
-from engine.config import RunConfig, Stage, ValidationSection
-from engine.optim import OptimSection
+from isofield.commands import analyse, evaluate, generate, train
+from isofield.config import RunConfig, Stage, ValidationSection
+from isofield.runtime.commandline import SOME_FAILED
+from isofield.runtime.config import to_yaml
+from isofield.training.optim import OptimSection
 from tests.data_processing.box_folders import write_boxes
-from tests.engine.conftest import tiny_config
-from tests.engine.ready_runs import make_run
-from tests.engine.test_codes import gan_config
-from tests.outliers.analysed import brain_values, make_network, write_scan
+from tests.isofield.conftest import tiny_config
+from tests.isofield.outliers.analysed import brain_values, make_network, write_scan
+from tests.isofield.ready_runs import make_run
+from tests.isofield.training.test_frozen_codes import gan_config
 from tests.small_sets import write_published
 
 DATA = Path("data/boxes_train.hdf5")

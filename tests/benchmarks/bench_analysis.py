@@ -14,30 +14,30 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_processing.commandline import say
-from data_processing.config import build, to_plain, to_yaml
-from data_processing.dataset import DataSection
-from data_processing.label_volumes import label_volume
-from data_processing.observations import InputSection
-from data_processing.prepare import DataConfig
-from engine.config import RunConfig, Stage, TrainingSection
-from engine.distributed import Group
-from engine.ops.feature_sampling import published_columns
-from engine.registry import build_model, load_run, resolve
-from engine.run_dir import RunDir, claim
-from engine.state import fresh, save
+from data_processing.loading.batches import DataSection
+from data_processing.loading.network_inputs import InputSection
+from data_processing.medical.label_volumes import label_volume
+from data_processing.preparation.shape import DataConfig
 from ifnet.model import Config
-from outliers.calibration import Calibration, save_calibration
-from outliers.comparison import compare_on_scan, largest_disagreement
-from outliers.cube_masks import GRID, CubeMask, cube_mask
-from outliers.fitting import fit_judge
-from outliers.organ_rows import Judged, Settings, finished
-from outliers.pictures import Shown, picture_of
-from outliers.priors import load_priors
-from outliers.scan_maps import write_map
-from outliers.scans import Scan
-from outliers.scores import scorer_arrays
-from outliers.wanted import Naming, cut, wanted_of
+from isofield.config import RunConfig, Stage, TrainingSection
+from isofield.ops.feature_sampling import published_columns
+from isofield.outliers.analysis.organ_rows import Judged, Settings, finished
+from isofield.outliers.analysis.organs import Naming, cut, wanted_of
+from isofield.outliers.analysis.priors import load_priors
+from isofield.outliers.analysis.scans import Scan
+from isofield.outliers.comparison.maps import write_map
+from isofield.outliers.comparison.on_scan import compare_on_scan, largest_disagreement
+from isofield.outliers.comparison.pictures import Shown, picture_of
+from isofield.outliers.scoring.calibrate import fit_judge
+from isofield.outliers.scoring.calibration import Calibration, save_calibration
+from isofield.outliers.scoring.cube_masks import GRID, CubeMask, cube_mask
+from isofield.outliers.scoring.scores import scorer_arrays
+from isofield.registry import build_model, load_run, resolve
+from isofield.run_dir import RunDir, claim
+from isofield.runtime.commandline import say
+from isofield.runtime.config import build, to_plain, to_yaml
+from isofield.runtime.distributed import Group
+from isofield.training.state import fresh, save
 from tests.benchmarks.bench_scan_masks import SHAPE, write_body
 
 PREPARATION = {
@@ -133,8 +133,8 @@ def whole(run: RunDir, folder: Path, out: Path, dtype: str) -> None:
     words = ["--models", str(run.path), "--input", str(folder), "--out", str(out), "--device", "cpu"]
     words += ["--labels", str(folder / "names.json")]
     program = (
-        "import sys; import analyse, engine.registry, outliers.analysis\n"
-        "from outliers.priors import load_priors; import torch; from pathlib import Path\n"
+        "import sys; import analyse, isofield.registry, isofield.outliers.analysis.folder\n"
+        "from isofield.outliers.analysis.priors import load_priors; import torch; from pathlib import Path\n"
         "load_priors([Path(sys.argv[2])], device=torch.device('cpu'))\n"
         "def kept(key):\n"
         "    return next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith(key))\n"

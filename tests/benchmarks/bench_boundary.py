@@ -1,7 +1,7 @@
 """Points near the surface, stored or drawn anew: bytes of a shape, time of a batch, share of wrong labels.
 
-Stored: points in fixed point with the bits of the exact inside test (boundary.py); a batch chooses among them. Drawn
-anew: stored surface points, noise, and a look-up in the shape's resident 256^3 bits.
+Stored: points in fixed point with the bits of the exact inside test (preparation/boundary_points.py); a batch chooses
+among them. Drawn anew: stored surface points, noise, and a look-up in the shape's resident 256^3 bits.
 
 python -m tests.benchmarks.bench_boundary [--shapes 4] [--device cuda]
 """
@@ -11,16 +11,16 @@ import argparse
 import numpy as np
 import torch
 
-from data_processing.bits import bits_at
-from data_processing.boundary import boundary_row
-from data_processing.commandline import say
-from data_processing.contents import BoundarySettings, SurfaceSettings
-from data_processing.coordinates import from_fixed, voxel_index
-from data_processing.draws import derived, integers, keys_of, normals
-from data_processing.prepare import RESOLUTION, CubeShape, DataConfig, read_shape
-from data_processing.seeds import seed_of
-from data_processing.shards import pack_bits
-from data_processing.surface_points import surface_row
+from data_processing.geometry.coordinates import from_fixed, voxel_index
+from data_processing.preparation.boundary_points import boundary_row
+from data_processing.preparation.contents import BoundarySettings, SurfaceSettings
+from data_processing.preparation.shape import RESOLUTION, CubeShape, DataConfig, read_shape
+from data_processing.preparation.surface_points import surface_row
+from data_processing.store.bits import bits_at
+from data_processing.store.shards import pack_bits
+from isofield.runtime.commandline import say
+from isofield.runtime.counter_random import derived, integers, keys_of, normals
+from isofield.runtime.seeds import seed_of
 from tests.benchmarks.measuring import EXAMPLES, Device, Table, in_turn
 
 POINTS = 50_000  # of a shape, a batch: half from each sigma

@@ -21,17 +21,17 @@ import torch
 import trimesh
 from scipy.spatial import cKDTree
 
-from data_processing import views
-from data_processing.commandline import say
-from data_processing.coordinates import normalising_to_world, voxel_centres
-from data_processing.marching_cubes import marching_cubes, pad_outside
-from data_processing.meshes import TriangleMesh, is_watertight, read_mesh, sample_surface
-from data_processing.occupancy import inside_points
-from engine import metrics
-from engine.evaluation import Draws, compare
-from engine.ground_truth import MeshTruth
-from engine.metrics import SurfaceSamples
-from engine.protocols import find_protocol
+from data_processing.geometry import rendering
+from data_processing.geometry.coordinates import normalising_to_world, voxel_centres
+from data_processing.geometry.marching_cubes import marching_cubes, pad_outside
+from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, read_mesh, sample_surface
+from data_processing.occupancy.inside_outside import inside_points
+from isofield.evaluation.ground_truth import MeshTruth
+from isofield.evaluation.protocols import find_protocol
+from isofield.evaluation.rows import Draws, compare
+from isofield.metrics import surfaces
+from isofield.metrics.surfaces import SurfaceSamples
+from isofield.runtime.commandline import say
 from tests.benchmarks.measuring import EXAMPLES, Table, Work, in_turn
 
 IFNET = find_protocol("ifnet")
@@ -92,7 +92,7 @@ def plain(prediction: TriangleMesh, truth: TriangleMesh) -> dict[str, float]:
     drawn = np.random.default_rng(0).random((DRAWS.iou_count(IFNET), 3))
     points = corners.min(axis=0) + drawn * np.ptp(corners, axis=0)
     first, second = (solid.contains(points) for solid in solids)
-    return {"chamfer": sum(float((d**2).mean()) for d, _ in distances) / 2, "iou": metrics.iou(first, second)}
+    return {"chamfer": sum(float((d**2).mean()) for d, _ in distances) / 2, "iou": surfaces.iou(first, second)}
 
 
 def ours(prediction: TriangleMesh, truth: TriangleMesh, method: str = "auto") -> dict[str, float]:
@@ -131,15 +131,15 @@ def parts(pair: PairOfMeshes, rounds: int) -> None:
     clouds = [SurfaceSamples(*sample_surface(mesh, 100_000, generator)) for mesh in (prediction, truth)]
     lower, upper = truth.bounds()
     points = lower + generator.random((1_000_000, 3)) * (upper - lower)
-    cameras = views.camera_ring(24)
+    cameras = rendering.camera_ring(24)
     works: dict[str, Work] = {
         "samples, 2 x 100,000": lambda: [sample_surface(mesh, 100_000, generator) for mesh in (prediction, truth)],
-        "nearest neighbours both ways": lambda: metrics.compare(*clouds),
+        "nearest neighbours both ways": lambda: surfaces.compare(*clouds),
         "inside of the prediction, 1,000,000": lambda: inside_points(prediction, points, method="scan"),
         "inside of the truth, 1,000,000": lambda: inside_points(truth, points),
         "watertight?": lambda: is_watertight(TriangleMesh(prediction.vertices, prediction.faces)),
         "1,000,000 uniform points": lambda: generator.random((1_000_000, 3)) * (upper - lower) + lower,
-        "24 views of 137 px (not in the pair)": lambda: views.render(truth, cameras, size=137),
+        "24 views of 137 px (not in the pair)": lambda: rendering.render(truth, cameras, size=137),
     }
     table = Table(f"parts of {pair.name}", "wall s", "CPU s")
     for name, (wall, cpu, _) in in_turn(works, rounds, warm=False).items():
@@ -152,7 +152,7 @@ def first_call() -> None:
         "import time, torch; torch.set_num_threads(1)\n"
         "from tests.benchmarks.bench_evaluation import ours\n"
         "import numpy as np, trimesh\n"
-        "from data_processing.meshes import TriangleMesh\n"
+        "from data_processing.geometry.triangle_mesh import TriangleMesh\n"
         "ball = trimesh.creation.icosphere(subdivisions=4)\n"
         "mesh = TriangleMesh(np.array(ball.vertices), np.array(ball.faces, dtype=np.int64))\n"
         "def once():\n"

@@ -16,10 +16,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from data_processing.commandline import say
-from data_processing.marching_cubes import corner_offsets, crossing_cells, marching_cubes, pad_outside
-from engine.extraction import extract, mesh_of_grid
-from engine.lattice import Field, Resolution, axis_centres, evaluate_field
+from data_processing.geometry.marching_cubes import corner_offsets, crossing_cells, marching_cubes, pad_outside
+from isofield.extraction.isosurface import extract, mesh_of_grid
+from isofield.extraction.lattice import Field, Resolution, axis_centres, evaluate_field
+from isofield.runtime.commandline import say
 from tests.benchmarks import fields
 from tests.benchmarks.measuring import Device, Table, Work, highest_memory, in_turn, timed
 

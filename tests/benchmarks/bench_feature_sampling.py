@@ -22,10 +22,9 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from data_processing.commandline import say
-from engine.ops import feature_sampling_torch
-from engine.ops.feature_sampling import PLACES, sample_features, sampled_linear
-from engine.ops.feature_sampling_places import Sampling, places
+from isofield.ops.feature_sampling import PLACES, plain, sample_features, sampled_linear
+from isofield.ops.feature_sampling.places import Sampling, places
+from isofield.runtime.commandline import say
 from tests.benchmarks.measuring import Table, in_turn, threads
 
 SCALES = (1, 128), (16, 128), (32, 64), (64, 32), (128, 16), (128, 8)  # channels, resolution
@@ -59,7 +58,7 @@ def plain_features(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) ->
 
 
 def torch_features(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) -> torch.Tensor:
-    return feature_sampling_torch.sample(volumes, points_BN3, Sampling(**OPTIONS), feature_sampling_torch.interpolate)
+    return plain.sample(volumes, points_BN3, Sampling(**OPTIONS), plain.interpolate)
 
 
 def our_features(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) -> torch.Tensor:
@@ -79,8 +78,8 @@ class Layer:
         return F.conv1d(plain_features(volumes, points_BN3), self.weight[:, :, None], self.bias)
 
     def torch_only(self, volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) -> torch.Tensor:
-        sampling, interpolate = Sampling(**OPTIONS), feature_sampling_torch.interpolate
-        return feature_sampling_torch.sampled_linear(volumes, points_BN3, self.weight, self.bias, sampling, interpolate)
+        sampling, interpolate = Sampling(**OPTIONS), plain.interpolate
+        return plain.sampled_linear(volumes, points_BN3, self.weight, self.bias, sampling, interpolate)
 
     def ours(self, volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) -> torch.Tensor:
         return sampled_linear(volumes, points_BN3, self.weight, self.bias, **OPTIONS)

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from data_processing import seeds
-from data_processing.commandline import say
-from data_processing.meshes import read_mesh, sample_surface
-from engine import transport
-from engine.generative import GenerativeSettings, judge_sets
-from engine.generative_distances import Solver
+from data_processing.geometry.triangle_mesh import read_mesh, sample_surface
+from isofield.metrics import earth_mover
+from isofield.metrics.set_distances import Solver
+from isofield.metrics.sets import GenerativeSettings, judge_sets
+from isofield.runtime import seeds
+from isofield.runtime.commandline import say
 from tests.benchmarks.measuring import EXAMPLES, Table, in_turn, once
 
 ROUNDS = 3
@@ -49,7 +49,7 @@ def chamfer_by_trees(x_SN3: Clouds, y_RN3: Clouds) -> Clouds:
 
 def emd_by_scipy(x_SN3: Clouds, y_RN3: Clouds) -> Clouds:
     """Exact assignments, one after the other."""
-    return np.array([[transport.exact_transport(x, y) for y in y_RN3] for x in x_SN3])
+    return np.array([[earth_mover.exact_transport(x, y) for y in y_RN3] for x in x_SN3])
 
 
 def compare(

@@ -25,19 +25,19 @@ import numpy as np
 import torch
 
 from data_processing.batch import Batch
-from data_processing.commandline import say
-from data_processing.config import to_plain
-from data_processing.dataset import BatchSource, DataSection, Draw, open_source
-from data_processing.meshes import sample_surface
-from data_processing.observations import InputSection
-from data_processing.occupancy import inside_points
-from data_processing.shards import SCHEMA, Layout, ShapeRecord, write_shard
-from data_processing.splits import SplitSettings, split_names
-from data_processing.storage import INDEX_FILE, SHARDS, DatasetIndex, ShardEntry, StoredShapes
-from engine import metrics
-from engine.extraction import extract
-from engine.metrics import SurfaceSamples
+from data_processing.geometry.triangle_mesh import sample_surface
+from data_processing.loading.batches import BatchSource, DataSection, Draw, open_source
+from data_processing.loading.network_inputs import InputSection
+from data_processing.occupancy.inside_outside import inside_points
+from data_processing.store.shape_set import INDEX_FILE, SHARDS, DatasetIndex, ShardEntry, StoredShapes
+from data_processing.store.shards import SCHEMA, Layout, ShapeRecord, write_shard
+from data_processing.store.splits import SplitSettings, split_names
 from imnet.autoencoder import Autoencoder, Config
+from isofield.extraction.isosurface import extract
+from isofield.metrics import surfaces
+from isofield.metrics.surfaces import SurfaceSamples
+from isofield.runtime.commandline import say
+from isofield.runtime.config import to_plain
 from tests.benchmarks import fields
 from tests.benchmarks.bench_evaluation import PAIRS
 from tests.benchmarks.bench_training import our_loss, step
@@ -154,7 +154,7 @@ def of_points(device: torch.device) -> None:
     works: dict[str, tuple[tuple[int, ...], Callable[[int], object]]] = {
         "decoded by the published IM-NET": (decoded, decode),
         "inside or outside, 79,616 faces": (asked, inside),
-        "Chamfer distance and normals": (sampled, lambda count: metrics.compare(*clouds[count])),
+        "Chamfer distance and normals": (sampled, lambda count: surfaces.compare(*clouds[count])),
     }
     table = Table("points", "few", "more", "many", "grows as n^", label=52)
     for name, (counts, work) in works.items():

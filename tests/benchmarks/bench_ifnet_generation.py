@@ -15,11 +15,11 @@ import argparse
 import torch
 import torch.nn.functional as F
 
-from data_processing.commandline import say
-from engine.extraction import extract
-from engine.ops.feature_sampling import published_columns
-from engine.ops.feature_sampling_places import places
 from ifnet.model import Config, IFNet
+from isofield.extraction.isosurface import extract
+from isofield.ops.feature_sampling import published_columns
+from isofield.ops.feature_sampling.places import places
+from isofield.runtime.commandline import say
 from tests.benchmarks import fields
 from tests.benchmarks.bench_extraction import dense_values, floor_points
 from tests.benchmarks.bench_ifnet_training import batch_of_a_sphere

@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 
 from data_processing.batch import Batch
-from data_processing.commandline import say
-from engine.ops.feature_sampling import published_columns
-from engine.ops.feature_sampling_places import places
 from ifnet.encoder import Stage
 from ifnet.model import Config, IFNet
+from isofield.ops.feature_sampling import published_columns
+from isofield.ops.feature_sampling.places import places
+from isofield.runtime.commandline import say
 from tests.benchmarks.bench_feature_sampling import points_near_a_sphere
 from tests.benchmarks.measuring import Table, Work, in_turn, product_rate, threads
 

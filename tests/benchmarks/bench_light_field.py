@@ -12,16 +12,16 @@ from collections.abc import Iterator
 import numpy as np
 import trimesh
 
-from data_processing.meshes import TriangleMesh, read_mesh
-from engine.light_field import Descriptor, describe, distance_matrix
-from engine.light_field.descriptors import describe_silhouettes, measure
-from engine.light_field.distance import rows_plain
-from engine.light_field.silhouettes import normalised, silhouettes, silhouettes_plain
-from engine.light_field.tables import screen_axes
-from engine.light_field.threads import spread
+from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh
+from isofield.metrics.light_field import Descriptor, describe, distance_matrix
+from isofield.metrics.light_field.descriptors import describe_silhouettes, measure
+from isofield.metrics.light_field.distance import rows_plain
+from isofield.metrics.light_field.silhouettes import normalised, silhouettes, silhouettes_plain
+from isofield.metrics.light_field.tables import screen_axes
+from isofield.runtime.light_field_threads import spread
 from tests.benchmarks.measuring import EXAMPLES, Table, threads, timed
 from tests.data_processing.solids import ball, joined
-from tests.engine.light_field_plain import outline
+from tests.isofield.metrics.light_field.plain import outline
 
 
 def shapes(count: int, faces: int, floaters: int) -> Iterator[TriangleMesh]:

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from data_processing.batch import Batch
-from data_processing.commandline import say
-from data_processing.coordinates import to_fixed
-from data_processing.dataset import DataSection, Draw, Recipe, assemble
-from data_processing.deform import DeformSection
-from data_processing.draws import keys_of
-from data_processing.observations import InputSection, observe
-from data_processing.shards import Layout
+from data_processing.geometry.coordinates import to_fixed
+from data_processing.loading.batches import DataSection, Draw, Recipe, assemble
+from data_processing.loading.mask_deformation import DeformSection
+from data_processing.loading.network_inputs import InputSection, observe
+from data_processing.store.shards import Layout
 from ifnet.model import Config, IFNet
+from isofield.runtime.commandline import say
+from isofield.runtime.counter_random import keys_of
 from tests.benchmarks.bench_ifnet_training import our_loss, step
 from tests.benchmarks.measuring import Table, Work, in_turn, threads
 

@@ -21,14 +21,14 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from data_processing.commandline import say
-from data_processing.seeds import seed_of
-from data_processing.storage import open_shapes
-from engine.config import read_run_config
-from engine.distributed import Group
-from engine.registry import new_model, resolve
-from engine.run_dir import RunDir
-from engine.training import train
+from data_processing.store.shape_set import open_shapes
+from isofield.config import read_run_config
+from isofield.registry import new_model, resolve
+from isofield.run_dir import RunDir
+from isofield.runtime.commandline import say
+from isofield.runtime.distributed import Group
+from isofield.runtime.seeds import seed_of
+from isofield.training.loop import train
 from tests.benchmarks.measuring import Table, once, threads
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

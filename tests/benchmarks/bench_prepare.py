@@ -13,13 +13,13 @@ from pathlib import Path
 
 import torch
 
-from data_processing.commandline import say
-from data_processing.job import prepare_folder
-from data_processing.prepare import DataConfig, config_of, read_shape
-from data_processing.shards import Shard
-from data_processing.sources import list_sources
-from data_processing.storage import StoredShapes, open_shapes
-from data_processing.workers import Task, make_part
+from data_processing.preparation.job import prepare_folder
+from data_processing.preparation.shape import DataConfig, config_of, read_shape
+from data_processing.preparation.sources import list_sources
+from data_processing.preparation.workers import Task, make_part
+from data_processing.store.shape_set import StoredShapes, open_shapes
+from data_processing.store.shards import Shard
+from isofield.runtime.commandline import say
 from tests.benchmarks.measuring import EXAMPLES, Table, Work, once
 
 STAGES = ("read", "occupancy", "pool", "levels", "write")

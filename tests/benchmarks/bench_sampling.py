@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_processing.commandline import say
-from data_processing.sampling import LEVELS, carve_from_top, max_pool, sample_levels
+from data_processing.preparation.level_points import LEVELS, carve_from_top, max_pool, sample_levels
+from isofield.runtime.commandline import say
 from tests.benchmarks.measuring import Table, Work, timed
 
 BOXES = [  # a chair: seat, back with a gap, four legs, an arm

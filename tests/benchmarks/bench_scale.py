@@ -27,32 +27,32 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from data_processing import job as preparation
-from data_processing import preparation_report
-from data_processing.commandline import say
-from data_processing.config import to_plain, to_yaml
-from data_processing.contents import BoundarySettings, Contents
-from data_processing.dataset import UNLIMITED, DataSection, open_source, selected
-from data_processing.observations import InputSection
-from data_processing.prepare import DataConfig, content_settings, digest_of, layout_of
-from data_processing.shards import ShapeRecord, write_shard
-from data_processing.sources import list_sources
-from data_processing.splits import SplitLists, SplitSettings, split_names
-from data_processing.storage import SHARDS, open_shapes
-from data_processing.workers import Task, worker_pool
-from engine.config import RunConfig, Stage, TrainingSection
-from engine.distributed import Group
-from engine.evaluation import Draws
-from engine.generation import Settings, generate
-from engine.inputs import items_of_split
-from engine.pairs import pairs_of_run
-from engine.protocols import find_protocols
-from engine.report import write_report
-from engine.run_dir import RunDir, journal_file
-from engine.schedule import draw_of_step, plan
-from engine.summary import summarise, write_csv, write_json
-from outliers.journal import Done
-from outliers.scans import find_scans
+from data_processing.loading.batches import UNLIMITED, DataSection, open_source, selected
+from data_processing.loading.network_inputs import InputSection
+from data_processing.preparation import job as preparation
+from data_processing.preparation import report
+from data_processing.preparation.contents import BoundarySettings, Contents
+from data_processing.preparation.shape import DataConfig, content_settings, digest_of, layout_of
+from data_processing.preparation.sources import list_sources
+from data_processing.preparation.workers import Task, worker_pool
+from data_processing.store.shape_set import SHARDS, open_shapes
+from data_processing.store.shards import ShapeRecord, write_shard
+from data_processing.store.splits import SplitLists, SplitSettings, split_names
+from isofield.config import RunConfig, Stage, TrainingSection
+from isofield.evaluation.pairs import pairs_of_run
+from isofield.evaluation.protocols import find_protocols
+from isofield.evaluation.rows import Draws
+from isofield.evaluation.tables import summarise, write_csv, write_json
+from isofield.generation.inputs import items_of_split
+from isofield.generation.meshes import Settings, generate
+from isofield.outliers.analysis.journal import Done
+from isofield.outliers.analysis.scans import find_scans
+from isofield.reports.pairs import write_report
+from isofield.run_dir import RunDir, journal_file
+from isofield.runtime.commandline import say
+from isofield.runtime.config import to_plain, to_yaml
+from isofield.runtime.distributed import Group
+from isofield.training.schedule import draw_of_step, plan
 from tests.benchmarks.measuring import Table, Timing, peak_memory
 
 CATEGORIES, BATCH, STEPS = 13, 32, 16
@@ -126,7 +126,7 @@ def write_data_set(made: Set) -> None:
         write_shard(config.folder / SHARDS / f"{shard:05d}.h5", rows, own, layout=layout, settings=settings)
         records += own
         members.append(len(own))
-    preparation_report.write_all(config, records, members=members)
+    report.write_all(config, records, members=members)
 
 
 def write_run(made: Set) -> None:
@@ -245,7 +245,7 @@ def resident() -> float:
 
 
 def opened_there(path: Path) -> float:
-    from engine.pairs import opened
+    from isofield.evaluation.pairs import opened
 
     opened(path).source(0)
     return resident()

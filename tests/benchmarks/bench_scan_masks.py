@@ -15,9 +15,9 @@ import nibabel
 import numpy as np
 import torch
 
-from data_processing.commandline import say
-from data_processing.scan_masks import inside_mask, mask_on_scan, mask_to_cube, read_structure, write_scan_mask
-from data_processing.structures import LabelSettings, StructureSettings
+from data_processing.medical.masks import inside_mask, mask_on_scan, mask_to_cube, read_structure, write_scan_mask
+from data_processing.medical.structures import LabelSettings, StructureSettings
+from isofield.runtime.commandline import say
 from tests.benchmarks.measuring import Timing, peak_memory
 
 SHAPE = (512, 512, 1000)

@@ -9,9 +9,9 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from data_processing.commandline import say
-from engine.mask_evaluation import compare_masks
-from engine.surface_distance import element_areas
+from isofield.metrics.mask_surfaces import element_areas
+from isofield.metrics.masks import compare_masks
+from isofield.runtime.commandline import say
 from tests.benchmarks.measuring import Work, in_turn
 
 SPACING = (0.8, 0.8, 1.5)

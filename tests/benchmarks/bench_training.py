@@ -14,9 +14,9 @@ from collections.abc import Callable
 import torch
 
 from data_processing.batch import Batch
-from data_processing.commandline import say
 from imnet.autoencoder import Autoencoder, Config
 from imnet.decoder import plain_forward
+from isofield.runtime.commandline import say
 from tests.benchmarks.measuring import Table, Work, in_turn, product_rate, threads
 
 

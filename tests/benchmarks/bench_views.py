@@ -13,12 +13,12 @@ import statistics
 import numpy as np
 import trimesh
 
-from data_processing.commandline import say
-from data_processing.contents import RenderingSettings
-from data_processing.coordinates import normalising_to_world
-from data_processing.meshes import TriangleMesh, read_mesh
-from data_processing.renderings import drawn_cameras
-from data_processing.views import MARGIN, Camera, Frame, photographs, render
+from data_processing.geometry.coordinates import normalising_to_world
+from data_processing.geometry.rendering import MARGIN, Camera, Frame, photographs, render
+from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh
+from data_processing.preparation.contents import RenderingSettings
+from data_processing.preparation.renderings import drawn_cameras
+from isofield.runtime.commandline import say
 from tests.benchmarks.measuring import EXAMPLES, Work, in_turn
 
 FACES = 100_000

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from data_processing.commandline import say
-from engine.ops.linear_leaky import linear_leaky
+from isofield.ops.linear_leaky import linear_leaky
+from isofield.runtime.commandline import say
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 Device = torch.device | str

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from data_processing.commandline import say
+from isofield.runtime.commandline import say
 from tests.benchmarks.measuring import Timing, machine, number
 
 RESULTS = Path(__file__).parent / "results"

@@ -2,9 +2,9 @@
 
 import torch
 
-from engine.extraction import extract
-from engine.lattice import Field
 from ifnet.model import Config, IFNet
+from isofield.extraction.isosurface import extract
+from isofield.extraction.lattice import Field
 from tests.benchmarks import bench_ifnet_generation, fields
 from tests.benchmarks.bench_extraction import (
     ISO,

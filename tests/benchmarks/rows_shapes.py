@@ -5,22 +5,22 @@ import functools
 import numpy as np
 import torch
 
-from data_processing.meshes import closed_faces, read_mesh
-from data_processing.occupancy import InsideSettings, occupancy_grid
-from data_processing.sampling import sample_levels
-from data_processing.views import photographs
-from data_processing.winding import winding_numbers
-from engine.generative_distances import Solver
-from engine.light_field import describe, distance_matrix
-from engine.light_field.distance import rows_plain
-from engine.light_field.silhouettes import normalised, silhouettes, silhouettes_plain
-from engine.light_field.tables import screen_axes
+from data_processing.geometry.rendering import photographs
+from data_processing.geometry.triangle_mesh import closed_faces, read_mesh
+from data_processing.occupancy.inside_outside import InsideSettings, occupancy_grid
+from data_processing.occupancy.winding_number import winding_numbers
+from data_processing.preparation.level_points import sample_levels
+from isofield.metrics.light_field import describe, distance_matrix
+from isofield.metrics.light_field.distance import rows_plain
+from isofield.metrics.light_field.silhouettes import normalised, silhouettes, silhouettes_plain
+from isofield.metrics.light_field.tables import screen_axes
+from isofield.metrics.set_distances import Solver
 from tests.benchmarks import bench_evaluation, bench_generative, bench_light_field, bench_sampling, bench_views
 from tests.benchmarks.bench_voxelise import in_cube
 from tests.benchmarks.measuring import EXAMPLES, Timing, Work, in_turn, number, once, timed
 from tests.benchmarks.results import Floor, Result
 from tests.benchmarks.setting import Setting, one_thread
-from tests.engine.light_field_plain import outline
+from tests.isofield.metrics.light_field.plain import outline
 
 LFD_VIEWS, LFD_PART = 100, 5
 

@@ -5,11 +5,11 @@ import itertools
 import torch
 
 from data_processing.batch import Batch
-from engine.ops import memory
-from engine.ops.feature_sampling import PLACES
 from ifnet.model import Config, IFNet
 from imnet.autoencoder import Autoencoder
 from imnet.autoencoder import Config as ImnetConfig
+from isofield.ops import memory
+from isofield.ops.feature_sampling import PLACES
 from tests.benchmarks import bench_feature_sampling as sampling
 from tests.benchmarks import bench_ifnet_training as ifnet
 from tests.benchmarks import bench_training as imnet

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from data_processing.commandline import DONE, ERROR, SOME_FAILED, Parser, say
+from isofield.runtime.commandline import DONE, ERROR, SOME_FAILED, Parser, say
 from tests.benchmarks import rows_meshes, rows_shapes, rows_training
 from tests.benchmarks.measuring import threads
 from tests.benchmarks.results import RESULTS, Result, save, show

@@ -3,7 +3,7 @@
 import numpy as np
 import trimesh
 
-from data_processing.meshes import TriangleMesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 
 
 def box(lower, upper):

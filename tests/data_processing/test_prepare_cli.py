@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import yaml
 
-from data_processing import commandline
 from data_processing.__main__ import main
-from data_processing.shards import Shard
-from data_processing.storage import open_shapes
+from data_processing.store.shape_set import open_shapes
+from data_processing.store.shards import Shard
+from isofield.runtime import commandline
 from tests.data_processing.box_folders import contents, write_boxes
-from tests.data_processing.test_job import timed
+from tests.data_processing.preparation.test_job import timed
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from data_processing import commandline
+from isofield.runtime import commandline
 from tests.faults.disks import NEED_ROOT, can_mount, full, full_at, read_only
 from tests.faults.folders import clock, input_vanished, journals, replaced, vanished
 from tests.faults.signals import child_killed, ended, ended_everywhere, ended_twice, second

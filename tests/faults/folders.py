@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from data_processing import commandline
+from isofield.runtime import commandline
 from tests.faults.attempts import at_change, attempt, failed, moments
 from tests.kills import Disturbed, Trials, dies_at
 

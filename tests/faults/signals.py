@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from data_processing import commandline
+from isofield.runtime import commandline
 from tests.faults.attempts import PATIENCE, at_change, attempt, began, failed, moments, waited
 from tests.kills import Disturbed, Trials, command_of, start
 from tests.torchrun import descendants

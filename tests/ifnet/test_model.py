@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 
 from data_processing.batch import Batch
-from engine.config import read_run_config
-from engine.ops.feature_sampling import sample_features_plain
-from engine.optim import Average
-from engine.registry import build_model, resolve
 from ifnet.model import Config, IFNet
 from ifnet.published import SETUPS
+from isofield.config import read_run_config
+from isofield.ops.feature_sampling import sample_features_plain
+from isofield.registry import build_model, resolve
+from isofield.training.optim import Average
 from tests.conftest import ROOT
 
 SMALL = Config(

@@ -13,18 +13,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import generate
-from data_processing.commandline import run as run_command
-from data_processing.deform import DeformSection
-from data_processing.meshes import read_mesh
-from data_processing.poses import PoseSection
-from data_processing.prepare import config_of
-from engine.config import read_run_config
-from engine.registry import load_run
-from engine.run_dir import RunDir
+from data_processing.geometry.triangle_mesh import read_mesh
+from data_processing.loading.mask_deformation import DeformSection
+from data_processing.loading.poses import PoseSection
+from data_processing.preparation.shape import config_of
 from ifnet import published
 from ifnet.model import Config, IFNet
 from ifnet.published import INPUTS, SETUPS, convert, renamed
+from isofield.commands import generate
+from isofield.config import read_run_config
+from isofield.registry import load_run
+from isofield.run_dir import RunDir
+from isofield.runtime.commandline import run as run_command
 from tests.ifnet.golden import FILES
 from tests.small_sets import box_corners
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from engine.inputs import preparation_of
-from engine.registry import load_run
-from engine.run_dir import RunDir
 from ifnet import published
 from ifnet.published_organs import read_organ_folder
-from outliers.priors import load_priors, organs_of
+from isofield.generation.inputs import preparation_of
+from isofield.outliers.analysis.priors import load_priors, organs_of
+from isofield.registry import load_run
+from isofield.run_dir import RunDir
 from tests.ifnet.test_published import published_checkpoint
 
 

@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
-import generate
-from data_processing.config import to_plain, to_yaml
-from data_processing.dataset import DataSection
-from data_processing.observations import InputSection
-from data_processing.seeds import seed_of
-from data_processing.storage import open_shapes
-from engine import checkpoint
-from engine.config import RunConfig, Stage, TrainingSection, ValidationSection
-from engine.distributed import Group
-from engine.optim import OptimSection
-from engine.registry import build_model, load_run
-from engine.run_dir import RunDir
-from engine.state import State
-from engine.training import train
+from data_processing.loading.batches import DataSection
+from data_processing.loading.network_inputs import InputSection
+from data_processing.store.shape_set import open_shapes
 from ifnet.model import Config
+from isofield import checkpoint
+from isofield.commands import generate
+from isofield.config import RunConfig, Stage, TrainingSection, ValidationSection
+from isofield.registry import build_model, load_run
+from isofield.run_dir import RunDir
+from isofield.runtime.config import to_plain, to_yaml
+from isofield.runtime.distributed import Group
+from isofield.runtime.seeds import seed_of
+from isofield.training.loop import train
+from isofield.training.optim import OptimSection
+from isofield.training.state import State
 from tests.torchrun import torchrun
 
 TINY = Config(resolution=16, stages=((4,), (6, 8)), decoder_widths=(32, 16), displacement=0.1)

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from data_processing.batch import Batch
-from engine.ops import linear_leaky
 from imnet.autoencoder import Autoencoder, Config
 from imnet.decoder import Decoder, clip, plain_forward
 from imnet.published import convert
+from isofield.ops import linear_leaky
 
 TINY = Config(latent=8, encoder_channels=(2, 3, 4, 5), decoder_widths=(16, 12, 8))
 

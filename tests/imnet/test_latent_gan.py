@@ -9,10 +9,10 @@ from scipy.spatial.distance import cdist
 from torch import nn
 
 from data_processing.batch import Batch
-from data_processing.draws import keys_of
-from data_processing.seeds import seed_of
 from imnet import autoencoder
 from imnet.latent_gan import Config, LatentGAN, Layers
+from isofield.runtime.counter_random import keys_of
+from isofield.runtime.seeds import seed_of
 
 TINY_AUTOENCODER = autoencoder.Config(latent=6, encoder_channels=(2, 3, 4, 5), decoder_widths=(16, 12, 8))
 TINY = Config(autoencoder=TINY_AUTOENCODER, noise=8, generator_widths=(32, 32), critic_widths=(32, 32))

@@ -12,16 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-import evaluate
-import generate
-import train
-from data_processing.commandline import run as run_command
-from engine.checkpoint import hash_of
-from engine.registry import load_run
-from engine.run_dir import RunDir
 from imnet import published
 from imnet.autoencoder import Autoencoder, Config
 from imnet.published import convert, renamed
+from isofield.checkpoint import hash_of
+from isofield.commands import evaluate, generate, train
+from isofield.registry import load_run
+from isofield.run_dir import RunDir
+from isofield.runtime.commandline import run as run_command
 from tests.conftest import ROOT
 from tests.small_sets import write_published
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-import generate
-from data_processing.commandline import run as run_command
-from data_processing.meshes import read_mesh
-from data_processing.pictures import Picture, write_picture
-from engine.registry import load_run
-from engine.run_dir import RunDir
+from data_processing.formats.pictures import Picture, write_picture
+from data_processing.geometry.triangle_mesh import read_mesh
 from imnet import published
 from imnet.published import convert_single_view, renamed, renamed_single_view
 from imnet.single_view import Config, SingleView
+from isofield.commands import generate
+from isofield.registry import load_run
+from isofield.run_dir import RunDir
+from isofield.runtime.commandline import run as run_command
 from tests.imnet.test_published import SMALL
 from tests.imnet.test_single_view import views
 

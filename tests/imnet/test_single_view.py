@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from data_processing.batch import Batch
-from data_processing.config import build, read_yaml
 from imnet import autoencoder
 from imnet.published import renamed_single_view
 from imnet.single_view import Config, ImageEncoder, SingleView
+from isofield.runtime.config import build, read_yaml
 from tests.conftest import ROOT
 
 TINY_AUTOENCODER = autoencoder.Config(latent=6, encoder_channels=(2, 3, 4, 5), decoder_widths=(16, 12, 8, 8, 8, 8))

@@ -1,0 +1,175 @@
+"""Voxel files into a `VoxelGrid`, and a grid into the cube. Reads .npy and .npz itself; other formats have their file.
+
+Every reader refuses what it cannot mean: errors are ValueError with the path, what was expected, and what came.
+"""
+
+import math
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_processing.formats.binvox import read_binvox
+from data_processing.formats.hsp_matlab import read_hsp
+from data_processing.formats.nifti import read_mask
+from data_processing.formats.npy import npy_header, open_npz
+from data_processing.geometry.coordinates import Normalisation, normalising_to_world, scaling_about
+from data_processing.geometry.voxel_grid import (
+    RefusedFileError,
+    VoxelGrid,
+    binary,
+    check_dtype,
+    cube_frame,
+    reading,
+    spatial_shape,
+)
+
+__all__ = ["VOXEL_SUFFIXES", "VoxelGrid", "read_voxels", "to_cube", "voxel_suffix"]
+
+SHOWN = 8  # arrays in a message
+VOXEL_SUFFIXES: frozenset[str] = frozenset({".npy", ".npz", ".binvox", ".mat", ".nii", ".nii.gz"})
+
+
+def voxel_suffix(path: Path | str) -> str:
+    """The suffix in lower case, `.nii.gz` in one piece."""
+    name = Path(path).name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def read_voxels(path: Path, *, threshold: float = 0.5, key: str | None = None) -> VoxelGrid:
+    """Read any voxel file; a voxel is occupied where its value is above `threshold`.
+
+    `key`: which array of a .npz to take (default: its only 3D one); the other formats have no use for it.
+    Raises FileNotFoundError, and ValueError for an unknown suffix, a damaged file or one without an occupied voxel.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"voxel file {path} does not exist")
+    match voxel_suffix(path):
+        case ".npy":
+            return _cube_grid(_read_npy_file(path), threshold, path)
+        case ".npz":
+            return _cube_grid(_read_npz_file(path, key), threshold, path)
+        case ".binvox":
+            return read_binvox(path)
+        case ".mat":
+            return read_hsp(path, threshold=threshold)
+        case ".nii" | ".nii.gz":
+            return read_mask(path, threshold=threshold)
+        case suffix:
+            known = ", ".join(sorted(VOXEL_SUFFIXES))
+            raise ValueError(f"{path}: expected a voxel file ({known}), got '{suffix}': convert it")
+
+
+def to_cube(
+    grid: VoxelGrid, resolution: int, *, by: Normalisation, length: float
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The grid resampled to (R, R, R) voxels of the cube, and `to_world` from the cube to the frame of the file.
+
+    `by` "none": the grid's longest side (in world units) fills the cube, the others are centred; `length` has no say.
+    "longest_edge" and "diagonal": the box of the occupied voxels is centred and scaled to `length`. Cube axes follow
+    the grid's axes, whatever its spacing or direction; `to_world` holds both.
+
+    Along an axis where voxels of the cube are smaller than the file's, each takes the file's voxel at its centre;
+    where they are larger, each is the maximum over the file's voxels whose centres it holds. So every occupied voxel
+    leaves a trace: thin parts grow up to one voxel thick, never vanish. Equal grids pass unchanged.
+    """
+    spacing = np.linalg.norm(grid.index_to_world[:3, :3], axis=0)
+    lower, upper = _occupied_box(grid.occupancy)
+    shape = np.array(grid.occupancy.shape)
+    if by == "none":
+        cube_to_box = scaling_about((shape - 1) / 2 * spacing, float((shape * spacing).max()))
+    else:
+        cube_to_box = normalising_to_world((lower - 0.5) * spacing, (upper - 0.5) * spacing, by=by, length=length)
+    cube_to_index = np.diag([*(1 / spacing), 1.0]) @ cube_to_box
+    scale, offset = cube_to_index.diagonal()[:3], cube_to_index[:3, 3] - lower
+    voxels = grid.occupancy[tuple(slice(low, high) for low, high in zip(lower, upper, strict=True))]
+    for axis in np.argsort(-scale):  # what shrinks most goes first: less work for the rest
+        voxels = _resampled(voxels, int(axis), resolution, scale=float(scale[axis]), offset=float(offset[axis]))
+    return np.ascontiguousarray(voxels), grid.index_to_world @ cube_to_index
+
+
+def _cube_grid(values: NDArray, threshold: float, path: Path) -> VoxelGrid:
+    occupancy = binary(values, threshold=threshold, path=path)
+    return VoxelGrid(occupancy, cube_frame(occupancy.shape))
+
+
+def _read_npy_file(path: Path) -> NDArray:
+    with reading(path, ".npy"), open(path, "rb") as handle:
+        return _read_npy(handle, path.stat().st_size, str(path))
+
+
+def _read_npz_file(path: Path, key: str | None) -> NDArray:
+    with reading(path, ".npz"), open_npz(path) as archive:
+        member = archive.getinfo(_npz_member(archive, key, path))
+        with archive.open(member) as handle:
+            return _read_npy(handle, member.file_size, f"{path}[{member.filename}]")
+
+
+def _npz_member(archive: zipfile.ZipFile, key: str | None, path: Path) -> str:
+    """The name of the member to read: `key`, or the only one that is a 3D grid."""
+    shapes = {}
+    for name in archive.namelist():
+        if name.endswith(".npy"):
+            with archive.open(name) as handle:
+                shapes[name.removesuffix(".npy")] = _npy_header(handle, f"{path}[{name}]")[0]
+    known = ", ".join(f"{name[:80]} {shape}" for name, shape in [*shapes.items()][:SHOWN]) or "no arrays"
+    known += f", ... ({len(shapes)} arrays)" if len(shapes) > SHOWN else ""
+    if key is not None and key not in shapes:
+        raise RefusedFileError(f"{path}: no array is called '{key}'; the file holds {known}")
+    grids = [name for name, shape in shapes.items() if _is_grid(shape)] if key is None else [key]
+    if len(grids) != 1:
+        raise RefusedFileError(f"{path}: expected one 3D array, got {len(grids)}: name its key; the file holds {known}")
+    return f"{grids[0]}.npy"
+
+
+def _is_grid(shape: tuple[int, ...]) -> bool:
+    try:
+        spatial_shape(shape, "")
+    except RefusedFileError:
+        return False
+    return True
+
+
+def _npy_header(handle: IO[bytes], where: str) -> tuple[tuple[int, ...], np.dtype]:
+    try:
+        return npy_header(handle, where)
+    except ValueError as error:
+        raise RefusedFileError(str(error)) from error
+
+
+def _read_npy(handle: IO[bytes], size: int, where: str) -> NDArray:
+    """One array out of an open .npy of `size` bytes, with axes of 1 around the three taken away."""
+    shape, dtype = _npy_header(handle, where)
+    check_dtype(dtype, where)
+    volume = spatial_shape(shape, where)
+    needed = handle.tell() + dtype.itemsize * math.prod(shape)
+    if size < needed:
+        raise RefusedFileError(f"{where}: declares {needed} bytes, holds {size}: it is cut off, restore the file")
+    handle.seek(0)
+    return np.lib.format.read_array(handle, allow_pickle=False).reshape(volume)
+
+
+def _occupied_box(occupancy: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First index of an occupied voxel along each axis, and one past the last."""
+    planes = [np.flatnonzero(occupancy.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    return np.array([found[0] for found in planes]), np.array([found[-1] + 1 for found in planes])
+
+
+def _resampled(
+    voxels: NDArray[np.uint8], axis: int, resolution: int, *, scale: float, offset: float
+) -> NDArray[np.uint8]:
+    """`voxels` resampled along one axis to the cube, where index = scale * (cube coordinate) + offset."""
+    result = np.zeros([*voxels.shape[:axis], resolution, *voxels.shape[axis + 1 :]], dtype=np.uint8)
+    before: tuple[Any, ...] = (slice(None),) * axis
+    if scale <= resolution * (1 + 1e-9):
+        index = np.floor(((np.arange(resolution) + 0.5) / resolution - 0.5) * scale + offset + 0.5).astype(np.int64)
+        (inside,) = np.nonzero((index >= 0) & (index < voxels.shape[axis]))
+        result[(*before, inside)] = voxels.take(index[inside], axis=axis)
+    else:
+        place = ((np.arange(voxels.shape[axis]) - offset) / scale + 0.5) * resolution
+        cells, starts = np.unique(np.clip(np.floor(place), 0, resolution - 1).astype(np.int64), return_index=True)
+        result[(*before, cells)] = np.maximum.reduceat(voxels, starts, axis=axis)
+    return result

@@ -1,0 +1,211 @@
+"""What the network is shown of a shape: voxels, a marked point cloud, a one-sided scan, a deformed mask, a picture.
+
+The section `data.input:` of a training config, and the input for a batch of packed rows, made on the device.
+Everything random depends on a key of the shape alone (`draws`): the same shape in the same epoch looks the same in any
+batch, on any device, in a resumed run. Of a single shape or file, for generation: see single_inputs.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from data_processing.geometry.coordinates import from_fixed, voxel_centres, voxel_index
+from data_processing.loading.mask_deformation import DeformSection, deform
+from data_processing.loading.poses import PoseSection, posed_cells, posed_points, poses
+from data_processing.store.bits import bits_at, unpack_bits
+from data_processing.store.shards import Layout, refuse_absent
+from isofield.runtime.counter_random import derived, directions, integers, normals, subsets, uniforms
+
+Kind = Literal["voxels", "solid", "points", "scan", "deformed", "view"]
+CLOUDS = ("points", "scan")
+SOLIDS = ("solid", "deformed")
+USUAL_RESOLUTION = {"view": 128}  # of others 64
+
+
+@dataclass(frozen=True)
+class InputSection:
+    """The `data.input:` section.
+
+    voxels: the stored 64^3, where any voxel of 256^3 is inside (IM-NET's). solid: the stored occupancy of a grid.
+    deformed: that, deformed anew in each epoch. points: points of the surface, each marked in the cell that holds it.
+    scan: those that one of the stored cameras sees, another camera in each epoch. view: the middle of one of the stored
+    pictures, another in each epoch.
+    """
+
+    kind: Kind = "voxels"
+    resolution: int = 0  # cells along each edge of the cube; view: pixels. 0: 64, of views 128
+    finer: int = (
+        1  # solid, deformed: a cell is shown as the share inside of so many cells along each edge of a finer grid
+    )
+    points: int = 3000  # points, scan: as many of the stored points at random, others in each epoch; 0: all there are
+    noise: float = 0.0  # points, scan: sigma in cube units, before marking; others: share of the cells that are flipped
+    crop: tuple[float, float] = (0.0, 0.0)  # a plane across a random direction cuts off such a share of the extent
+    pose: PoseSection = field(default_factory=PoseSection)  # in training; the points asked for are posed alike
+    deform: DeformSection = field(default_factory=DeformSection)
+    view: int = 23  # which of the stored pictures validation and generation show; the last where there are fewer
+
+    def __post_init__(self) -> None:
+        low, high = self.crop
+        if self.resolution == 0:
+            object.__setattr__(self, "resolution", USUAL_RESOLUTION.get(self.kind, 64))
+        if self.view < 0 or (self.kind == "view" and (self.noise or high)):
+            raise ValueError(
+                f"data.input: expected a view from 0 on, shown without noise and crop; got view {self.view}, "
+                f"noise {self.noise}, crop [{low}, {high}]"
+            )
+        if self.kind == "view" and self.pose:
+            raise ValueError("data.input.pose: stored pictures are not posed; leave it out of kind: view")
+        if self.finer < 1 or (self.finer > 1 and self.kind not in SOLIDS):
+            raise ValueError(f"data.input: finer is at least 1, and for solid and deformed alone; got {self.finer}")
+        if self.resolution < 2 or self.resolution % 2 or self.points < 0:
+            raise ValueError(
+                f"data.input: expected an even resolution and a number of points, got {self.resolution}, {self.points}"
+            )
+        if not (self.noise >= 0 and (self.kind in CLOUDS or self.noise < 1)):
+            raise ValueError(f"data.input: noise must be a sigma, or of voxels a share below 1; got {self.noise}")
+        if not 0 <= low <= high < 1:
+            raise ValueError(f"data.input: crop must be a range of shares in [0, 1), got [{low}, {high}]")
+
+
+def fields_of(section: InputSection) -> tuple[str, ...]:
+    """The fields of a packed row that the input is made of."""
+    return {
+        "voxels": ("voxels",),
+        "solid": (f"grid_{section.resolution * section.finer}",),
+        "deformed": (f"grid_{section.resolution * section.finer}",),
+        "points": ("surface_points",),
+        "scan": ("surface_points", "surface_visible"),
+        "view": ("pixels",),
+    }[section.kind]
+
+
+def check_fields(section: InputSection, layout: Layout, path: Path) -> None:
+    """ValueError when a data set does not hold what the input is made of; says what to prepare."""
+    if section.kind == "view" and not layout.pictures:
+        raise ValueError(
+            f"{path} holds no views of its shapes (pixels); render them: python -m data_processing --config FILE, with "
+            "contents: {rendering: {views: 24}} in the data config (configs/data/views.yaml is one)"
+        )
+    refuse_absent(path, layout, fields_of(section))
+    if section.kind == "view" and section.resolution > layout.picture_size:
+        raise ValueError(
+            f"{path}: data.input wants {section.resolution} pixels of pictures that have {layout.picture_size}"
+        )
+    if section.kind == "voxels" and section.resolution != layout.voxel_resolution:
+        raise ValueError(
+            f"{path}: data.input has voxels of {section.resolution}^3, the data set of {layout.voxel_resolution}^3; "
+            "of other resolutions there is kind: solid"
+        )
+    if section.kind in CLOUDS and section.points > layout.surface_points:
+        raise ValueError(f"{path}: data.input wants {section.points} points, {layout.surface_points} are stored")
+
+
+def observe(
+    packed: Mapping[str, torch.Tensor], section: InputSection, keys_B: torch.Tensor, *, fixed: bool = False
+) -> torch.Tensor:
+    """The input volume (B, 1, R, R, R) float32, 0 or 1, of packed rows (B, ...) on their device; shares of finer cells.
+
+    Of kind view a picture (B, 1, R, R) float32 in [0, 1], white where nothing is: one at random, or with `fixed` (in
+    validation and generation) the view that the section names. With `fixed` no shape is posed.
+    """
+    if section.kind == "view":
+        return _view(packed["pixels"], section, keys_B, fixed=fixed)
+    if section.kind in CLOUDS:
+        return mark(*seen_points(packed, section, keys_B, fixed=fixed), section.resolution)
+    cells_BRRR = unpack_bits(packed[fields_of(section)[0]]).view(-1, *[section.resolution * section.finer] * 3)
+    if section.pose and not fixed:
+        cells_BRRR = posed_cells(cells_BRRR, pose_of(section, keys_B))
+    if section.kind == "deformed":
+        cells_BRRR = deform(cells_BRRR, section.deform, derived(keys_B, "deform"))
+    kept_BRRR = _kept_cells(cells_BRRR, section, keys_B) if section.crop[1] else None  # of the shape before noise
+    if section.noise:
+        flipped = uniforms(derived(keys_B, "noise"), cells_BRRR[0].numel()) < section.noise
+        cells_BRRR = cells_BRRR ^ flipped.view_as(cells_BRRR)
+    if kept_BRRR is not None:
+        cells_BRRR = cells_BRRR * kept_BRRR
+    return shares(cells_BRRR, section.finer)[:, None]
+
+
+def shares(cells_BRRR: torch.Tensor, finer: int) -> torch.Tensor:
+    """Of each cell of a grid `finer` times coarser the share that is inside: (B, R / finer, ...) float32 in [0, 1]."""
+    if finer == 1:
+        return cells_BRRR.float()
+    for axis in (1, 2, 3):
+        cells_BRRR = cells_BRRR.unflatten(axis, (-1, finer)).sum(axis + 1, dtype=torch.int16)
+    return cells_BRRR.float() / finer**3
+
+
+def pose_of(section: InputSection, keys_B: torch.Tensor) -> torch.Tensor:
+    """How shapes are posed where an input with these keys is shown: matrices (B, 3, 3) float64."""
+    return poses(section.pose, derived(keys_B, "pose"))
+
+
+def seen_points(
+    packed: Mapping[str, torch.Tensor], section: InputSection, keys_B: torch.Tensor, *, fixed: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points (B, N, 3) float32 in cube coordinates, and which of them are seen (B, N) bool."""
+    stored_BP3 = packed["surface_points"]
+    allowed_BP = torch.ones(stored_BP3.shape[:2], dtype=torch.bool, device=stored_BP3.device)
+    if section.kind == "scan":
+        visible = packed["surface_visible"]  # (B, P, V/8)
+        camera_B = integers(derived(keys_B, "camera"), 1, 8 * visible.shape[2])
+        allowed_BP = bits_at(visible, camera_B[:, None].expand(-1, visible.shape[1], 1))[..., 0].bool()
+    if section.points:
+        chosen_BN = subsets(derived(keys_B, "points"), min(section.points, stored_BP3.shape[1]), allowed_BP)
+        stored_BP3 = stored_BP3.gather(1, chosen_BN[..., None].expand(-1, -1, 3))
+        allowed_BP = allowed_BP.gather(1, chosen_BN)
+    points_BN3 = from_fixed(stored_BP3)
+    if section.pose and not fixed:
+        points_BN3 = posed_points(points_BN3, pose_of(section, keys_B))
+    if section.noise:
+        noise_BN3 = normals(derived(keys_B, "noise"), points_BN3[0].numel()).view_as(points_BN3)
+        points_BN3 = points_BN3 + noise_BN3 * section.noise
+    if section.crop[1]:
+        x, y, z = directions(derived(keys_B, "direction"), 1).unbind(-1)
+        height_BN = points_BN3[..., 0] * x + points_BN3[..., 1] * y + points_BN3[..., 2] * z
+        allowed_BP = allowed_BP & (height_BN <= _limit(height_BN, allowed_BP, section, keys_B))
+    return points_BN3, allowed_BP
+
+
+def _view(pixels_BVHW: torch.Tensor, section: InputSection, keys_B: torch.Tensor, *, fixed: bool) -> torch.Tensor:
+    """The middle of one picture of each shape (Chen and Zhang 2019: 128 of 137 pixels)."""
+    shapes, views, size = pixels_BVHW.shape[:3]
+    if fixed:
+        view_B = torch.full_like(keys_B, min(section.view, views - 1))
+    else:
+        view_B = integers(derived(keys_B, "view"), 1, views)[:, 0]
+    start = (size - section.resolution) // 2
+    middle = slice(start, start + section.resolution)
+    rows_B = torch.arange(shapes, device=pixels_BVHW.device)
+    return pixels_BVHW[rows_B, view_B][:, None, middle, middle].float() / 255
+
+
+def mark(points_BN3: torch.Tensor, seen_BN: torch.Tensor, resolution: int) -> torch.Tensor:
+    """(B, 1, R, R, R) float32: 1 in every cell that holds a seen point. Points beyond the cube count at its border."""
+    x, y, z = voxel_index(points_BN3, resolution).unbind(-1)
+    cells = torch.zeros(len(points_BN3), resolution**3, device=points_BN3.device)
+    cells.scatter_reduce_(1, (x * resolution + y) * resolution + z, seen_BN.float(), "amax")
+    return cells.view(-1, 1, resolution, resolution, resolution)
+
+
+def _kept_cells(cells_BRRR: torch.Tensor, section: InputSection, keys_B: torch.Tensor) -> torch.Tensor:
+    """(B, R, R, R) bool: the cells whose centres are on this side of the plane that cuts a shape off."""
+    resolution = cells_BRRR.shape[-1]
+    centre_R = voxel_centres(torch.arange(resolution, device=cells_BRRR.device), resolution)
+    x, y, z = (axis * centre_R for axis in directions(derived(keys_B, "direction"), 1).unbind(-1))
+    height = (x[:, :, None, None] + y[:, None, :, None] + z[:, None, None, :]).flatten(1)
+    limit = _limit(height, cells_BRRR.flatten(1).bool(), section, keys_B)
+    return (height <= limit).view_as(cells_BRRR)
+
+
+def _limit(
+    height_BN: torch.Tensor, there_BN: torch.Tensor, section: InputSection, keys_B: torch.Tensor
+) -> torch.Tensor:
+    """(B, 1): where along the direction a shape is cut off, so that the drawn share of its extent is beyond."""
+    low = torch.where(there_BN, height_BN, torch.inf).amin(1, keepdim=True)
+    high = torch.where(there_BN, height_BN, -torch.inf).amax(1, keepdim=True)
+    least, most = section.crop
+    return high - (high - low) * (least + (most - least) * uniforms(derived(keys_B, "crop"), 1))

@@ -1,0 +1,212 @@
+"""One shape as the network sees it, for generation: of a data set, or a user's own file prepared as the data set was.
+
+What was random in training (noise, cropping, deformation) is fixed for a shape of the data set, and left out for a
+user's file: that has its own flaws. Where pictures are shown, the user's own is cut out as those of the data set are,
+and a mesh or a voxel file is rendered.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data_processing.formats.nifti import NIFTI_SUFFIXES, ScanGrid, open_scan
+from data_processing.formats.pictures import PICTURE_SUFFIXES, Picture, read_photo
+from data_processing.formats.point_clouds import CLOUD_SUFFIXES, PointCloud, read_cloud
+from data_processing.geometry.coordinates import normalising_to_world
+from data_processing.geometry.triangle_mesh import TriangleMesh
+from data_processing.loading.network_inputs import (
+    CLOUDS,
+    InputSection,
+    check_fields,
+    fields_of,
+    mark,
+    observe,
+    seen_points,
+)
+from data_processing.preparation.contents import Contents, RenderingSettings, SurfaceSettings
+from data_processing.preparation.shape import BORDER, DataConfig, Stages, read_shape, row_of
+from data_processing.preparation.sources import kind_of
+from data_processing.store.shape_set import ShapeSet
+from isofield.runtime.counter_random import derived, keys_of, subsets
+from isofield.runtime.seeds import seed_of
+
+DEFAULT_VIEWS = 16
+HALF = 0.5  # of a cell that is shown as a share
+FIXED = -1  # the epoch of what is not drawn anew: validation, generation
+
+
+@dataclass(frozen=True)
+class Observed:
+    """An input of the network, (1, R, R, R) float32 (pictures: (1, R, R)), and what belongs to it.
+
+    `shown`: the input as mesh or cloud, in cube coordinates, or as picture; `to_world` takes the cube to the frame of
+    the file. `scan` is the grid of the scan that a mask was cut from. `cut_out`: it was made of a user's file in a way
+    that the user should see.
+    """
+
+    inputs: torch.Tensor
+    to_world: NDArray[np.float64]
+    shown: Callable[[], TriangleMesh | PointCloud | Picture]
+    scan: ScanGrid | None = None
+    cut_out: bool = False
+
+
+def observe_shape(shapes: ShapeSet, index: int, section: InputSection, *, seed: int) -> Observed:
+    """A shape of a data set; always the same for a seed. ValueError when the data set does not hold what it takes."""
+    check_fields(section, shapes.layout, shapes.path)
+    row = shapes.packed(index, fields_of(section))
+    key = seed_of(seed, shapes.names[index], "input", FIXED)
+    return _observed(row, section, key, shapes.to_world(index))
+
+
+def scan_of(shapes: ShapeSet, index: int) -> ScanGrid | None:
+    """The grid of the scan that a shape came from; None when it came from something else or the file is gone."""
+    return _scan_grid(source) if (source := shapes.source(index)) else None
+
+
+def observe_file(
+    file: Path,
+    config: DataConfig,
+    section: InputSection,
+    *,
+    name: str,
+    part: str = "",
+    device: torch.device | str = "cpu",
+) -> Observed:
+    """A user's file: mesh, voxels, NIfTI (`part`: Source.part of a labelled scan), or where points are shown a cloud,
+    where pictures are shown a picture.
+
+    `name` and the config's seed key what is drawn. FileNotFoundError; ValueError for a file that holds no shape, and
+    for a cloud or a picture where something else is shown.
+    """
+    section = as_given(section)
+    if is_photo(file, section):
+        return _observed_photo(file, config, section)
+    cloud = read_cloud(file)
+    if cloud is not None:
+        if section.kind not in CLOUDS:
+            raise ValueError(
+                f"{file} is a point cloud; {_shown_instead(section)}, or use a run with data.input.kind: points"
+            )
+        return _observed_cloud(cloud, file, config, section, name=name)
+    shape = read_shape(file, config, part=part, device=device)
+    config = dataclasses.replace(config, contents=_contents(section, config.contents))
+    row, _ = row_of(shape, config, name=name, stages=Stages())
+    observed = _observed(row, section, seed_of(config.seed, name, "input", FIXED), shape.to_world)
+    return dataclasses.replace(observed, scan=shape.scan or _scan_grid(file), cut_out=section.kind == "view")
+
+
+def is_photo(file: Path, section: InputSection) -> bool:
+    """Whether a user's file is taken for a picture; ValueError for a picture where something else is shown."""
+    by_suffix = file.suffix.lower() in PICTURE_SUFFIXES
+    if by_suffix and section.kind != "view":
+        raise ValueError(f"{file} is a picture; {_shown_instead(section)}, or use a run with data.input.kind: view")
+    return by_suffix or (section.kind == "view" and kind_of(file) is None and file.suffix.lower() not in CLOUD_SUFFIXES)
+
+
+def as_given(section: InputSection) -> InputSection:
+    """The same input without what only training adds: noise, cropping, deformation."""
+    kind = "solid" if section.kind == "deformed" else section.kind
+    return dataclasses.replace(section, kind=kind, noise=0.0, crop=(0.0, 0.0))
+
+
+def cell_boxes(cells_RRR: NDArray[np.bool_]) -> TriangleMesh:
+    """Cells of a grid over the cube as boxes: every face between a marked cell and one that is not, looking outwards.
+
+    As exact as the input itself: nothing is smoothed. No cell marked: no face.
+    """
+    resolution = len(cells_RRR)
+    padded = np.pad(cells_RRR.astype(bool), 1)
+    corners, outwards = [], []
+    for axis in range(3):
+        for side in (0, 1):
+            open_side = padded & ~np.roll(padded, 1 - 2 * side, axis)
+            low_C3 = np.argwhere(open_side) - 1
+            square_43 = np.insert(np.array([[0, 0], [1, 0], [1, 1], [0, 1]]), 0, side, axis=1)
+            corners.append(low_C3[:, None] + np.roll(square_43, axis, axis=1))
+            outwards.append(np.full(len(low_C3), side))
+    quads_Q43, ahead_Q = np.concatenate(corners), np.concatenate(outwards)
+    quads_Q43[ahead_Q == 0] = quads_Q43[ahead_Q == 0][:, ::-1]
+    edge = resolution + 1
+    number = (quads_Q43 @ np.array([edge * edge, edge, 1])).reshape(-1, 4)
+    used, place = np.unique(number, return_inverse=True)
+    vertices = np.stack(np.unravel_index(used, (edge,) * 3), 1) / resolution - 0.5
+    quads = place.reshape(-1, 4)
+    return TriangleMesh(vertices, np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int64))
+
+
+def _observed(row: dict[str, NDArray], section: InputSection, key: int, to_world: NDArray[np.float64]) -> Observed:
+    packed = {field: torch.from_numpy(np.ascontiguousarray(row[field]))[None] for field in fields_of(section)}
+    keys_B = keys_of([key])
+    inputs = observe(packed, section, keys_B, fixed=True)[0]
+
+    def shown() -> TriangleMesh | PointCloud | Picture:
+        if section.kind == "view":
+            return Picture((inputs[0] * 255).round().to(torch.uint8).numpy())
+        if section.kind not in CLOUDS:
+            return cell_boxes(inputs[0].numpy() >= HALF)
+        points_BN3, seen_BN = seen_points(packed, section, keys_B, fixed=True)
+        return PointCloud(points_BN3[seen_BN].double().numpy())
+
+    return Observed(inputs, to_world, shown)
+
+
+def _observed_photo(file: Path, config: DataConfig, section: InputSection) -> Observed:
+    """A user's picture; the mesh that comes of it stays in the cube."""
+    rendering = config.contents.rendering or RenderingSettings()
+    pixels_HW = read_photo(file, config.photo, size=rendering.size, fill=rendering.fill)
+    observed = _observed({"pixels": pixels_HW[None]}, section, 0, np.eye(4))
+    return dataclasses.replace(observed, cut_out=True)
+
+
+def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: InputSection, *, name: str) -> Observed:
+    """A user's cloud, its bounding box normalised as those of the data were; all points, or as many as in training."""
+    points_N3 = cloud.points_N3
+    lower, upper = points_N3.min(axis=0), points_N3.max(axis=0)
+    by, length = config.normalisation.by, config.normalisation.length
+    if by == "none" and max(-lower.min(), upper.max()) > 0.5 + BORDER:
+        raise ValueError(
+            f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: the run's data were "
+            "normalised before; do so, or set normalisation.by"
+        )
+    to_world = normalising_to_world(lower, upper, by=by, length=length)
+    points_N3 = cloud.transformed(np.linalg.inv(to_world)).points_N3
+    if 0 < section.points < len(points_N3):
+        keys_B = derived(keys_of([seed_of(config.seed, name, "input", FIXED)]), "points")
+        chosen = subsets(keys_B, section.points, torch.ones(1, len(points_N3), dtype=torch.bool))[0]
+        points_N3 = points_N3[chosen.numpy()]
+    points = torch.from_numpy(points_N3).float()[None]
+    inputs = mark(points, torch.ones(points.shape[:2], dtype=torch.bool), section.resolution)
+    return Observed(inputs[0], to_world, lambda: PointCloud(points[0].double().numpy()))
+
+
+def _contents(section: InputSection, prepared: Contents) -> Contents:
+    """What a row has to hold for an input, as the run's data were prepared."""
+    if section.kind == "voxels":
+        return Contents(levels=False)
+    if section.kind == "view":
+        rendering = dataclasses.replace(prepared.rendering or RenderingSettings(), folder=None)
+        return Contents(voxels=0, levels=False, rendering=rendering)
+    if section.kind not in CLOUDS:
+        return Contents(voxels=0, levels=False, grids=(section.resolution * section.finer,))
+    surface = prepared.surface or SurfaceSettings()
+    views = (surface.views or DEFAULT_VIEWS) if section.kind == "scan" else 0
+    return Contents(voxels=0, levels=False, surface=dataclasses.replace(surface, views=views))
+
+
+def _shown_instead(section: InputSection) -> str:
+    if section.kind == "view":
+        return "this run is shown pictures: give a picture, a mesh, a voxel file or a NIfTI mask"
+    if section.kind in CLOUDS:
+        return "this run is shown points: give a point cloud, a mesh, a voxel file or a NIfTI mask"
+    solids = f"{section.kind} at {section.resolution}^3"
+    return f"this run is shown solids ({solids}): give a mesh, a voxel file or a NIfTI mask"
+
+
+def _scan_grid(file: Path) -> ScanGrid | None:
+    return open_scan(file).grid if file.name.lower().endswith(NIFTI_SUFFIXES) else None

@@ -1,0 +1,74 @@
+"""Solid occupancy at a coarser resolution than the 256^3 voxels it is made of: cells of which half is inside.
+
+That neither grows nor shrinks a solid: it never marks a cell because a surface passes through it. What it would lose
+are parts thinner than a cell; they are kept one cell thick (thinning.py), up to where they join something thicker.
+Ordinary solids are never dilated.
+
+R: voxels along an edge of the grid; C: cells. `side`: voxels along an edge of a cell, not always a whole number.
+"""
+
+import torch
+
+from data_processing.occupancy.flood_fill import dilated
+from data_processing.occupancy.thinning import thinned
+
+NEAR_THICK = 1  # cells: what is this near to a thick part is no thin part
+REACH = 3  # cells from a thin part to the first cell that a thick one fills by half
+FULL = 1 - 1e-4  # rounding of sums of parts of voxels
+
+
+def solid_cells(grid_RRR: torch.Tensor, resolution: int, *, keep_thin: bool) -> torch.Tensor:
+    """(C, C, C) uint8 0/1 of 0/1 voxels, on their device: 1 where at least half of a cell's volume is inside.
+
+    Where it is exactly half, the voxel above the cell's centre decides, so that faces in the middle of cells do not
+    grow the solid on both sides. `keep_thin`: parts thinner than a cell stay, one cell thick.
+    """
+    size = len(grid_RRR)
+    assert 1 <= resolution <= size, (resolution, size)
+    if resolution == size:
+        return grid_RRR.clone()
+    side = size / resolution
+    volume_CCC = _volumes(grid_RRR, resolution) / side**3
+    middle = ((torch.arange(resolution, device=grid_RRR.device) + 0.5) * side).long()
+    centre_CCC = grid_RRR[middle][:, middle][:, :, middle] != 0
+    solid_CCC = (volume_CCC > 0.5) | ((volume_CCC == 0.5) & centre_CCC)
+    if keep_thin:
+        solid_CCC |= _thin_cells(volume_CCC, solid_CCC)
+    return solid_CCC.to(torch.uint8)
+
+
+def _volumes(grid_RRR: torch.Tensor, resolution: int) -> torch.Tensor:
+    """Voxels that each cell holds, parts of voxels counted as parts: (C, C, C) float32, exact for whole sides."""
+    size = len(grid_RRR)
+    borders = torch.arange(resolution + 1, device=grid_RRR.device, dtype=torch.float64) * (size / resolution)
+    voxels = torch.arange(size, device=grid_RRR.device)
+    overlap = torch.minimum(borders[1:, None], voxels + 1) - torch.maximum(borders[:-1, None], voxels)
+    weights_CR = overlap.clamp(min=0).float()
+    volume = grid_RRR.float().view(size * size, size) @ weights_CR.T
+    volume = weights_CR @ volume.view(size, size, resolution)
+    return (weights_CR @ volume.view(size, -1)).view((resolution,) * 3)
+
+
+def _thin_cells(volume_CCC: torch.Tensor, solid_CCC: torch.Tensor) -> torch.Tensor:
+    """Cells (C, C, C) bool to add: along parts thinner than a cell, up to where they join something thicker."""
+    occupied = volume_CCC > 0
+    away = occupied & ~_dilated(_thick(volume_CCC >= FULL), NEAR_THICK)
+    if not away.any():
+        return away
+    return thinned(occupied & ~solid_CCC & _dilated(away, REACH), fixed_CCC=solid_CCC, weight_CCC=volume_CCC)
+
+
+def _thick(full_CCC: torch.Tensor) -> torch.Tensor:
+    """Full cells with full ones across three faces or more: not those of a rod that fills a cell by chance."""
+    padded = torch.nn.functional.pad(full_CCC, (1,) * 6).to(torch.int8)
+    size, count = len(full_CCC), torch.zeros_like(full_CCC, dtype=torch.int8)
+    for axis in range(3):
+        across = padded.narrow((axis + 1) % 3, 1, size).narrow((axis + 2) % 3, 1, size)
+        count += across.narrow(axis, 0, size) + across.narrow(axis, 2, size)
+    return full_CCC & (count >= 3)
+
+
+def _dilated(cells: torch.Tensor, times: int) -> torch.Tensor:
+    for _ in range(times):
+        cells = dilated(cells)
+    return cells

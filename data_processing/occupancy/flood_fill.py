@@ -1,0 +1,133 @@
+"""What a surface encloses, whatever its orientation, and the voxels that parts thinner than a voxel deserve.
+
+Flood fill: cells that triangles touch are walls; what the flood from the border of the cube does not reach is enclosed.
+Gaps up to about one cell of the closing grid stay shut. The walls are then given back: a wall voxel from which the
+flood is reached in a few steps without crossing a triangle is outside, so the solid is sampled at the voxel centres
+and not dilated.
+"""
+
+import math
+
+import torch
+from scipy import ndimage
+
+from data_processing.occupancy.scan_conversion import blocked_edges, grid_crossings
+from data_processing.occupancy.surface_voxels import corner_bounds, touched_cells
+
+GIVE_BACK_CELLS = 3  # how far into the walls the flood may go, in cells of the closing grid
+
+
+def enclosed(triangles_F33: torch.Tensor, resolution: int, *, closing: int) -> torch.Tensor:
+    """Voxels (R, R, R) bool that triangles (F, 3, 3) in cube coordinates enclose, voids included.
+
+    `closing`: resolution of the walls (at most R is used): gaps narrower than 1 / closing do not leak.
+    """
+    coarse = min(resolution, closing)
+    walls = touched_cells(triangles_F33, coarse)
+    index = ((torch.arange(resolution, device=walls.device) + 0.5) * coarse / resolution).long()
+    walls_fine, outside = _enlarged(walls, index), _enlarged(reached_from_border(~walls), index)
+    free = [~blocked_edges(triangles_F33, resolution, axis=axis) for axis in range(3)]
+    for _ in range(math.ceil(GIVE_BACK_CELLS * resolution / coarse)):
+        outside |= _stepped(outside, free) & walls_fine
+    return ~outside
+
+
+def reached_from_border(passable_RRR: torch.Tensor) -> torch.Tensor:
+    """Passable cells (R, R, R) bool that a path over faces joins to the outside of the grid."""
+    padded = torch.nn.functional.pad(passable_RRR, (1,) * 6, value=True)
+    labels, _ = ndimage.label(padded.cpu().numpy())  # a sweep with union-find: no good fit for a GPU
+    reached = torch.from_numpy(labels == labels[0, 0, 0]).to(passable_RRR.device)
+    return reached[1:-1, 1:-1, 1:-1].contiguous()
+
+
+def filled(occupied_RRR: torch.Tensor) -> torch.Tensor:
+    """The same solid without voids: voxels that the outside does not reach over faces become solid."""
+    return ~reached_from_border(~occupied_RRR)
+
+
+def thin_parts(occupied_RRR: torch.Tensor, triangles_F33: torch.Tensor) -> torch.Tensor | None:
+    """Voxels (R, R, R) bool to add so that parts thinner than a voxel do not vanish; None when there are none.
+
+    Only away from the core (more than a voxel from any solid block of 2x2x2), so ordinary solids are never dilated:
+    1. sheets: a voxel that holds a crossing of a triangle with a line between two neighbouring centres, both empty;
+    2. rods: a voxel that a triangle touches, with nothing solid in its 3x3x3 neighbourhood after rule 1.
+    """
+    size = len(occupied_RRR)
+    near_core = _near_core(occupied_RRR)
+    triangles_F33 = triangles_F33[_leaves(near_core, triangles_F33)]
+    if len(triangles_F33) == 0:
+        return None
+    added = torch.zeros_like(occupied_RRR)
+    for axis in range(3):
+        _add_sheets(added, occupied_RRR, triangles_F33, axis)
+    added &= ~near_core
+    added |= touched_cells(triangles_F33, size) & ~near_core & ~dilated(occupied_RRR | added)
+    return added
+
+
+def _add_sheets(added: torch.Tensor, occupied: torch.Tensor, triangles: torch.Tensor, axis: int) -> None:
+    size = len(occupied)
+    along, first, second = size ** (2 - axis), size ** (2 - (axis + 1) % 3), size ** (2 - (axis + 2) % 3)
+    flat, target = occupied.view(-1), added.view(-1)
+    for crossing in grid_crossings(triangles, size, axis=axis):
+        line = crossing.line_H2[:, 0] * first + crossing.line_H2[:, 1] * second
+        within = (crossing.height_H > -0.5) & (crossing.height_H < size - 0.5)
+        line, height = line[within], crossing.height_H[within]
+        upper = height.ceil().long()
+        solid_above = (upper < size) & flat[line + upper.clamp(max=size - 1) * along]
+        solid_below = (upper > 0) & flat[line + (upper - 1).clamp(min=0) * along]
+        holder = (height + 0.5).floor().long().clamp(0, size - 1)
+        target[(line + holder * along)[~(solid_above | solid_below)]] = True
+
+
+def _near_core(occupied: torch.Tensor) -> torch.Tensor:
+    """Voxels within one voxel of a solid block of 2x2x2."""
+    block = occupied
+    for axis in range(3):
+        size = block.shape[axis] - 1
+        block = block.narrow(axis, 0, size) & block.narrow(axis, 1, size)
+    for axis in range(3):  # a block at b holds voxels b and b + 1 and is near b - 1 to b + 2
+        size = block.shape[axis]
+        padded = torch.nn.functional.pad(block, [2 if d // 2 == 2 - axis else 0 for d in range(6)])
+        pairs = padded.narrow(axis, 0, size + 3) | padded.narrow(axis, 1, size + 3)
+        block = pairs.narrow(axis, 0, size + 1) | pairs.narrow(axis, 2, size + 1)
+    return block
+
+
+def _leaves(near_core: torch.Tensor, triangles: torch.Tensor) -> torch.Tensor:
+    """Triangles that may touch a voxel away from the core: all but small ones whose corner voxels are near it."""
+    size = len(near_core)
+    lower, upper = (((bound + 0.5) * size).floor().long() for bound in corner_bounds(triangles))
+    small = (upper - lower <= 1).all(1)
+    inside = torch.ones_like(small)
+    low, high = lower.clamp(0, size - 1), upper.clamp(0, size - 1)
+    for corner in range(8):
+        x, y, z = ((high if corner >> d & 1 else low)[:, d] for d in range(3))
+        inside &= near_core[x, y, z]
+    return ~(small & inside)
+
+
+def dilated(grid: torch.Tensor) -> torch.Tensor:
+    """Voxels with any of their 3x3x3 neighbourhood set."""
+    for axis in range(3):
+        size = grid.shape[axis] - 1
+        grown = grid.clone()
+        grown.narrow(axis, 1, size).logical_or_(grid.narrow(axis, 0, size))
+        grown.narrow(axis, 0, size).logical_or_(grid.narrow(axis, 1, size))
+        grid = grown
+    return grid
+
+
+def _stepped(reached: torch.Tensor, free: list[torch.Tensor]) -> torch.Tensor:
+    """Voxels that one step from `reached` along an edge that no triangle crosses leads to."""
+    step = torch.zeros_like(reached)
+    size = len(reached) - 1
+    for axis in range(3):
+        way = free[axis].narrow(axis, 0, size)
+        step.narrow(axis, 1, size).logical_or_(reached.narrow(axis, 0, size) & way)
+        step.narrow(axis, 0, size).logical_or_(reached.narrow(axis, 1, size) & way)
+    return step
+
+
+def _enlarged(grid: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    return grid[index][:, index][:, :, index].contiguous()

@@ -1,0 +1,234 @@
+"""The winding number of open triangle soups, rounded or not, on a grid or at points. Closed parts: see
+scan_conversion.py.
+
+Holes, overlaps and flipped or doubled faces give fractions: the rounded number says how often a place is enclosed, and
+0 is outside. Two ways that agree but for places within some thousandths of a half:
+
+- compiled, exact: from the few boundary edges of a soup and crossings of its faces (winding_number_kernels.py);
+- Barill et al., "Fast Winding Numbers for Soups and Clouds" (SIGGRAPH 2018), by point-cloud-utils, coarse to fine:
+  where numba is missing, and for soups of thousands of boundary edges. No matter how many threads, here too.
+"""
+
+import functools
+from types import ModuleType
+
+import numpy as np
+import point_cloud_utils
+import torch
+from numpy.typing import NDArray
+
+from data_processing.geometry.triangle_mesh import TriangleMesh
+from data_processing.occupancy.scan_conversion import UNKNOWN, PointFrame
+from data_processing.occupancy.surface_voxels import touched_cells
+
+MANY_EDGES = 2048  # of the boundary: there the tree over faces is as fast
+FAR_AWAY = 1e6  # longest sides of the surface; nothing is inside there
+COARSEST = 32  # cells along an edge; parts are found by the cells that they touch, so none is too small
+UNSURE = 0.25  # a cell free of triangles is refined when its number is this close to a half-integer
+POINT_CELLS = 64  # grid that decides points far from the surface
+FEW_POINTS = 100_000  # fewer are evaluated directly
+CHUNK = 1 << 21  # points at once: bounds the memory; each chunk builds the tree again
+
+
+def winding_numbers(triangles_F33: NDArray[np.float64], points_N3: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Fast winding number (N,) of triangles (F, 3, 3) at points (N, 3). One call builds one tree: pass all points."""
+    vertices, faces = _indexed(triangles_F33)
+    points = np.ascontiguousarray(points_N3, dtype=np.float64)
+    if len(points) == 0 or len(faces) == 0:
+        return np.zeros(len(points))
+    return point_cloud_utils.triangle_soup_fast_winding_number(vertices, faces, points)
+
+
+def winding_values(
+    triangles_F33: NDArray[np.float64],
+    points_N3: NDArray[np.floating],
+    *,
+    boundary_E23: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Winding number (N,) of triangles (F, 3, 3) at points (N, 3), exact where the kernels are there.
+
+    `boundary_E23`: as `boundary_edges` finds it, where it is known.
+    """
+    surface = _compiled_surface(triangles_F33, boundary_E23)
+    return winding_numbers(triangles_F33, points_N3) if surface is None else surface.at(points_N3, exact=True)
+
+
+def winding_grid(
+    triangles_F33: NDArray[np.float64], resolution: int, *, boundary_E23: NDArray[np.float64] | None = None
+) -> NDArray[np.int16]:
+    """Rounded winding number (R, R, R) at the voxel centres, of triangles (F, 3, 3) in cube coordinates."""
+    kernels = compiled_kernels()
+    boundary_E23 = boundary_edges(_mesh_of(triangles_F33)) if boundary_E23 is None else boundary_E23
+    if kernels is None or len(boundary_E23) > MANY_EDGES:
+        return cells_grid(triangles_F33, resolution)
+    corners_F9 = np.ascontiguousarray(triangles_F33, dtype=np.float64).reshape(-1, 9)
+    low, edges_7E = np.full(3, -0.5), _edge_columns(boundary_E23)
+    return kernels.at_centres(corners_F9, kernels.planes(corners_F9), edges_7E, low, 1.0, resolution)
+
+
+def winding_points(
+    triangles_F33: NDArray[np.float64],
+    points_N3: NDArray[np.floating],
+    *,
+    boundary_E23: NDArray[np.float64] | None = None,
+) -> NDArray[np.int16]:
+    """Rounded winding number (N,) at points (N, 3) of the frame of the triangles."""
+    surface = _compiled_surface(triangles_F33, boundary_E23)
+    if surface is None:
+        return cells_points(triangles_F33, points_N3)
+    return np.rint(surface.at(points_N3, exact=False)).astype(np.int16)
+
+
+def boundary_edges(mesh: TriangleMesh) -> NDArray[np.float64]:
+    """Ends (E, 2, 3) of the edges that faces walk more often one way than the other, each as often as that is more.
+
+    They run the way the faces walk.
+    """
+    faces, width = mesh.merged_faces, int(mesh.merged_faces.max(initial=0)) + 1
+    met = np.zeros(width, dtype=bool)
+    met[mesh.unbalanced_edges] = True
+    walked_W2 = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    walked_W2 = walked_W2[met[walked_W2].all(axis=1)]
+    keys, count = np.unique(walked_W2[:, 0] * width + walked_W2[:, 1], return_counts=True)
+    back = keys % width * width + keys // width
+    at = np.searchsorted(keys, back).clip(max=max(len(keys) - 1, 0))
+    more = (count - np.where(keys[at] == back, count[at], 0)).clip(min=0)
+    keys = np.repeat(keys, more)
+    positions_W3 = np.empty((width, 3))
+    positions_W3[faces] = mesh.triangles()
+    return np.stack([positions_W3[keys // width], positions_W3[keys % width]], axis=1)
+
+
+@functools.cache
+def compiled_kernels() -> ModuleType | None:
+    """The module winding_kernels, imported at the first need; None without numba."""
+    try:
+        from data_processing.occupancy import winding_number_kernels
+    except ImportError:
+        return None
+    return winding_number_kernels
+
+
+class _CompiledSurface:
+    """Triangles and their boundary in units of the longest side, from the middle."""
+
+    def __init__(
+        self, kernels: ModuleType, triangles_F33: NDArray[np.float64], boundary_E23: NDArray[np.float64]
+    ) -> None:
+        corners_3C = np.ascontiguousarray(triangles_F33.reshape(-1, 3).T)
+        lower, upper = corners_3C.min(axis=1), corners_3C.max(axis=1)
+        self.kernels, self.middle, self.side = kernels, (lower + upper) / 2, float((upper - lower).max())
+        self.corners_F9 = np.ascontiguousarray(self._placed(triangles_F33)).reshape(-1, 9)
+        self.edges_7E = _edge_columns(self._placed(boundary_E23))
+
+    def at(self, points_N3: NDArray[np.floating], *, exact: bool) -> NDArray[np.float64]:
+        """Winding numbers (N,); unless `exact`, right when they are rounded."""
+        placed_N3, number = np.ascontiguousarray(self._placed(points_N3)), np.zeros(len(points_N3))
+        near = np.flatnonzero((np.abs(placed_N3) < FAR_AWAY).all(axis=1))  # a NaN is not
+        if len(near) == 0:
+            return number
+        placed_N3 = placed_N3 if len(near) == len(number) else placed_N3[near]
+        rows_3N = np.ascontiguousarray(placed_N3.T)
+        low, high = np.minimum(rows_3N.min(axis=1), -0.5), np.maximum(rows_3N.max(axis=1), 0.5)
+        planes_F4 = self.kernels.planes(self.corners_F9)
+        number[near] = self.kernels.at_points(self.corners_F9, planes_F4, self.edges_7E, placed_N3, low, high, exact)
+        return number
+
+    def _placed(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        return (np.asarray(points, dtype=np.float64) - self.middle) / self.side
+
+
+def _compiled_surface(
+    triangles_F33: NDArray[np.float64], boundary_E23: NDArray[np.float64] | None
+) -> _CompiledSurface | None:
+    """None where the other way is to be taken."""
+    kernels = compiled_kernels()
+    if kernels is None or len(triangles_F33) == 0:
+        return None
+    boundary_E23 = boundary_edges(_mesh_of(triangles_F33)) if boundary_E23 is None else boundary_E23
+    return None if len(boundary_E23) > MANY_EDGES else _CompiledSurface(kernels, triangles_F33, boundary_E23)
+
+
+def _edge_columns(boundary_E23: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Both ends and the length of edges, (7, E)."""
+    length_E = np.linalg.norm(boundary_E23[:, 1] - boundary_E23[:, 0], axis=1)
+    return np.ascontiguousarray(np.concatenate([boundary_E23.reshape(-1, 6), length_E[:, None]], axis=1).T)
+
+
+def _mesh_of(triangles_F33: NDArray[np.float64]) -> TriangleMesh:
+    return TriangleMesh(*_indexed(triangles_F33))
+
+
+def cells_grid(triangles_F33: NDArray[np.float64], resolution: int, *, keep_unknown: bool = False) -> NDArray[np.int16]:
+    """`winding_grid` by the tree over faces, coarse to fine.
+
+    Each level halves the cells that a triangle touches, and those whose number is near a half-integer; all other cells
+    have one rounded number. With `keep_unknown` the cells that would be halved next are UNKNOWN instead.
+    """
+    levels = _levels(resolution)
+    number = np.zeros((1, 1, 1), dtype=np.int16)
+    cells = np.arange(levels[0] ** 3)
+    for level in levels:
+        number = _repeated(number, level // len(number))
+        values = _at_centres(triangles_F33, cells, level)
+        flat = number.reshape(-1)
+        flat[cells] = np.rint(values)
+        last = level == levels[-1]
+        if last and not keep_unknown:
+            break
+        touched = touched_cells(torch.from_numpy(triangles_F33), level).numpy().reshape(-1)
+        cells = cells[touched[cells] | (np.abs(values - np.rint(values)) > 0.5 - UNSURE)]
+        if last:
+            flat[cells] = UNKNOWN
+        cells = _halved(cells, level)
+    return number
+
+
+def cells_points(triangles_F33: NDArray[np.float64], points_N3: NDArray[np.floating]) -> NDArray[np.int16]:
+    """`winding_points` by the tree over faces; far points by a grid of cells."""
+    if len(points_N3) <= FEW_POINTS:
+        return np.rint(winding_numbers(triangles_F33, points_N3)).astype(np.int16)
+    frame = PointFrame(triangles_F33, POINT_CELLS)
+    number = frame.look_up(torch.from_numpy(_known(frame, triangles_F33)), points_N3)
+    near = np.flatnonzero(number == UNKNOWN)
+    number[near] = np.rint(winding_numbers(triangles_F33, points_N3[near]))
+    return number
+
+
+def _known(frame: PointFrame, triangles_F33: NDArray[np.float64]) -> NDArray[np.int16]:
+    return cells_grid(frame.to_cube(triangles_F33), frame.resolution, keep_unknown=True)
+
+
+def _levels(resolution: int) -> list[int]:
+    levels = [resolution]
+    while levels[0] % 2 == 0 and levels[0] // 2 >= COARSEST:
+        levels.insert(0, levels[0] // 2)
+    return levels
+
+
+def _at_centres(triangles: NDArray[np.float64], cells_N: NDArray[np.int64], level: int) -> NDArray[np.float64]:
+    """Winding numbers at the centres of cells of a grid, numbered in C order; a bounded number of points at once."""
+    values = np.empty(len(cells_N))
+    for start in range(0, len(cells_N), CHUNK):
+        index = np.unravel_index(cells_N[start : start + CHUNK], (level,) * 3)
+        values[start : start + CHUNK] = winding_numbers(triangles, (np.stack(index, axis=1) + 0.5) / level - 0.5)
+    return values
+
+
+def _halved(cells_N: NDArray[np.int64], level: int) -> NDArray[np.int64]:
+    """The 8 cells of the next level in each cell, numbered in C order."""
+    i, j, k = np.unravel_index(cells_N, (level,) * 3)
+    first = (2 * i * 2 * level + 2 * j) * 2 * level + 2 * k
+    a, b, c = np.indices((2, 2, 2)).reshape(3, 8)
+    return (first[:, None] + (a * 2 * level + b) * 2 * level + c).reshape(-1)
+
+
+def _repeated(grid: NDArray[np.int16], factor: int) -> NDArray[np.int16]:
+    for axis in range(3):
+        grid = np.repeat(grid, factor, axis=axis)
+    return grid
+
+
+def _indexed(triangles_F33: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    vertices = np.ascontiguousarray(triangles_F33, dtype=np.float64).reshape(-1, 3)
+    return vertices, np.arange(len(vertices)).reshape(-1, 3)

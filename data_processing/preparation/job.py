@@ -1,0 +1,347 @@
+"""The preparation of a whole folder: what is there, what is missing, make it, pack it. Stopping is allowed anywhere.
+
+A shape becomes a part file as soon as it is finished; when all members of a shard have one, they are packed into the
+shard and removed. Each file appears by renaming. A run therefore does only what is missing, whatever stopped the last
+one; what it finds is checked, and a damaged shard is made again.
+
+Ranks of a launcher take every world-th shard each; whoever finishes last writes the index.
+"""
+
+import contextlib
+import errno
+import functools
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from data_processing.preparation import report as report
+from data_processing.preparation.shape import DataConfig, content_settings, digest_of, files_of, layout_of, size_of
+from data_processing.preparation.sources import Listing, Source, list_sources
+from data_processing.preparation.workers import Task, run_tasks
+from data_processing.store.shape_set import INDEX_FILE, JOB_FILE, PARTS, SHARDS, read_json
+from data_processing.store.shards import SCHEMA, Layout, Row, ShapeRecord, Shard, write_shard
+from data_processing.store.splits import split_names
+from isofield.runtime.atomic_files import WriteError, locked, remove_leftovers, write_text
+from isofield.runtime.commandline import DONE, SOME_FAILED, say
+from isofield.runtime.config import to_plain
+
+SHOWN = 3  # names in a message
+
+
+@dataclass(frozen=True)
+class Job:
+    """A listed input folder and the place of the data set made from it."""
+
+    config: DataConfig
+    sources: tuple[Source, ...]
+    settings: dict[str, Any]  # what decides the content; in every shard
+
+    @property
+    def folder(self) -> Path:
+        return self.config.folder
+
+    @property
+    def layout(self) -> Layout:
+        return layout_of(self.config)
+
+    @property
+    def shard_count(self) -> int:
+        return -(-len(self.sources) // self.config.shard_size)
+
+    def members(self, shard: int) -> range:
+        """Numbers of the sources of a shard."""
+        size = self.config.shard_size
+        return range(shard * size, min((shard + 1) * size, len(self.sources)))
+
+    def shard_file(self, shard: int) -> Path:
+        return self.folder / SHARDS / f"{shard:05d}.h5"
+
+    def part_file(self, number: int) -> Path:
+        key = f"[{json.dumps(self.sources[number].name)}, {self._settings_text}]"
+        digest = hashlib.blake2b(key.encode(), digest_size=6).hexdigest()
+        return self.folder / PARTS / f"{number:07d}-{digest}.h5"
+
+    @functools.cached_property
+    def _settings_text(self) -> str:
+        return json.dumps(self.settings, sort_keys=True)
+
+
+@dataclass
+class ShardState:
+    """Which members of a shard are finished, and where."""
+
+    shard: int
+    finished: dict[int, ShapeRecord] = field(default_factory=dict)
+    missing: set[int] = field(default_factory=set)
+    packed: bool = False  # the shard file holds exactly what is finished
+
+
+def prepare_folder(config: DataConfig, *, command: str = "", rank: int = 0, world: int = 1) -> int:
+    """Prepare a folder, or finish preparing it; returns the exit status.
+
+    Raises FileNotFoundError and ValueError for an input or a config that cannot be used, OSError for a full disk.
+    """
+    job, listing = _listed(config)
+    _check_splits_and_licences(job)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with locked(job.folder / f".lock-{rank}", what="preparation"):  # one process a rank
+        _open_job(job, command)
+        if world == 1:
+            remove_leftovers([job.folder, job.folder / SHARDS, job.folder / PARTS])
+        parts = {file.name for file in (job.folder / PARTS).glob("[0-9]*.h5")}
+        states = [_examine(job, shard, parts) for shard in range(rank, job.shard_count, world)]
+        _announce(job, listing, states, rank, world)
+        if not all(state.packed for state in states):
+            (job.folder / INDEX_FILE).unlink(missing_ok=True)  # from here to the end the data set is unfinished
+        _work(job, states, rank)
+        return _finish(job, states, rank)
+
+
+def _listed(config: DataConfig) -> tuple[Job, Listing]:
+    listing = list_sources(
+        config.input, kind=config.kind, categories=config.categories, exclude=config.exclude, labels=config.labels
+    )
+    return Job(config, listing.sources, content_settings(to_plain(config))), listing
+
+
+def _check_splits_and_licences(job: Job) -> None:
+    names, categories = zip(*((source.name, source.category) for source in job.sources), strict=True)
+    split_names(names, categories, job.config.splits)
+    report.read_licences(job.config.licences)
+
+
+def _open_job(job: Job, command: str) -> None:
+    """Write job.json, or check that it is the same job. ValueError that names what differs and the way out."""
+    comparable = {
+        **job.settings,
+        "input": str(job.config.input.resolve()),
+        "shard_size": job.config.shard_size,
+        "schema": SCHEMA,
+    }
+    job_names = [source.name for source in job.sources]
+    plain = {"command": command, "settings": comparable, "names": job_names}
+    file = job.folder / JOB_FILE
+    if not file.is_file():
+        write_text(file, json.dumps(plain, indent=1) + "\n")
+        return
+    try:
+        found = read_json(file)
+    except ValueError as error:
+        raise ValueError(f"{error}: remove that file first; the shapes are kept") from error
+    differences = _differences(found.get("settings"), comparable)
+    way_out = f"Choose another place with --set output=FOLDER, or delete {job.folder} to make it anew"
+    if differences:
+        raise ValueError(f"{job.folder} was made with other settings: {'; '.join(differences)}. {way_out}")
+    if found.get("names") != job_names:
+        listed = found.get("names")
+        there = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
+        now = set(job_names)
+        changes = f"{_some(now - there)} new, {_some(there - now)} gone"
+        raise ValueError(f"{job.config.input} has other shapes than {job.folder} was made from: {changes}. {way_out}")
+
+
+def _differences(there: Any, now: Any, key: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(now, dict):
+        keys = sorted({*there, *now})
+        return [line for k in keys for line in _differences(there.get(k), now.get(k), f"{key}.{k}" if key else k)]
+    return [] if there == now else [f"{key}: {there!r} there, {now!r} now"]
+
+
+def _some(names: set[str]) -> str:
+    shown = ", ".join(sorted(names)[:SHOWN])
+    return f"{len(names)} ({shown}{', ...' if len(names) > SHOWN else ''})" if names else "0"
+
+
+def _examine(job: Job, shard: int, parts: Collection[str]) -> ShardState:
+    """What of a shard is there and sound. `parts`: names of the part files there are: nobody asks for 50,000 others."""
+    state = ShardState(shard)
+    in_shard = _checked_records(job, job.shard_file(shard), list(job.members(shard)))
+    part_of = {number: job.part_file(number) for number in job.members(shard)} if parts else {}
+    part_of = {number: file for number, file in part_of.items() if file.name in parts}
+    for number in job.members(shard):
+        part = _checked_records(job, part_of[number], [number]) if number in part_of else None
+        if part and in_shard and part[number] == in_shard[number]:  # stopped between packing and tidying up
+            part_of[number].unlink()
+            part = None
+        record = (part or in_shard or {}).get(number)
+        found_in = part_of[number] if part else job.shard_file(shard)
+        if record is None or _again(job, number, record, found_in):
+            if part:
+                part_of[number].unlink()
+            state.missing.add(number)
+        else:
+            state.finished[number] = record
+    left = any(file.exists() for file in part_of.values())
+    state.packed = in_shard is not None and not state.missing and not left
+    return state
+
+
+def _checked_records(job: Job, file: Path, members: list[int]) -> dict[int, ShapeRecord] | None:
+    """Records of a shard or part by source number; None without such a file; a damaged one is removed."""
+    if not file.exists():
+        return None
+    try:
+        with Shard(file, job.layout) as shard:
+            shard.verify()
+            if shard.settings != job.settings:
+                raise ValueError(f"{file}: made with other settings")
+            if [record.name for record in shard.records] != [job.sources[number].name for number in members]:
+                raise ValueError(f"{file}: holds other shapes than its place says")
+            return dict(zip(members, shard.records, strict=True))
+    except ValueError as error:
+        say(f"made again: {error}")
+        file.unlink()
+        return None
+
+
+def _again(job: Job, number: int, record: ShapeRecord, found_in: Path) -> bool:
+    """Whether a finished shape is to be done again: its file changed since, or it failed and may succeed now."""
+    files = files_of(job.sources[number], job.config)
+    if record.status == "failed" and (job.config.retry_failed or not record.source_digest):
+        return True
+    if size_of(*files) != record.source_bytes:
+        return True
+    newest = max(file.stat().st_mtime_ns for file in files)
+    return newest > found_in.stat().st_mtime_ns and digest_of(*files) != record.source_digest
+
+
+def _announce(job: Job, listing: Listing, states: list[ShardState], rank: int, world: int) -> None:
+    categories = len({source.category for source in job.sources})
+    ignored = ", ".join(f"{count} {suffix}" for suffix, count in sorted(listing.ignored.items()))
+    mine = f"; rank {rank} of {world} takes {sum(map(_size, states))}" if world > 1 else ""
+    say(
+        f"{job.config.input}: {len(job.sources)} shapes in {categories} categories"
+        + (f", other files left alone: {ignored}" if ignored else "")
+        + mine
+    )
+    finished = sum(len(state.finished) for state in states)
+    if finished:
+        say(f"{job.folder}: {finished} shapes are finished already")
+
+
+def _size(state: ShardState) -> int:
+    return len(state.finished) + len(state.missing)
+
+
+def _work(job: Job, states: list[ShardState], rank: int) -> None:
+    """Make the missing parts, and pack each shard as soon as it is complete."""
+    state_of = {number: state for state in states for number in state.missing}
+    number_of = {job.sources[number].name: number for number in state_of}
+    for state in states:
+        if not state.missing and not state.packed:
+            _pack(job, state)
+    if not state_of:
+        return
+    tasks = [Task(job.sources[number], job.part_file(number).absolute()) for number in sorted(state_of)]
+    device, workers = _device(job.config), _workers(job.config, len(tasks))
+    total = sum(map(_size, states))
+    with (
+        tqdm(
+            total=total, initial=total - len(tasks), unit="shape", mininterval=0.5 if sys.stderr.isatty() else 10
+        ) as bar,
+        report.Timings(job.folder, rank) as timings,
+    ):
+        config = replace(job.config, input=job.config.input.absolute())  # workers may have another current directory
+        outcomes = run_tasks(tasks, config, settings=job.settings, device=device, workers=workers)
+        with _kept(job, states), contextlib.closing(outcomes):
+            for outcome in outcomes:
+                number = number_of[outcome.record.name]
+                state = state_of[number]
+                state.missing.discard(number)
+                state.finished[number] = outcome.record
+                timings.add(outcome)
+                bar.update()
+                if not state.missing:
+                    _pack(job, state)
+
+
+@contextlib.contextmanager
+def _kept(job: Job, states: list[ShardState]) -> Iterator[None]:
+    """Say, when a disk is full or a process is stopped, what there is and how to go on."""
+    try:
+        yield
+    except (OSError, KeyboardInterrupt) as error:
+        finished = sum(len(state.finished) for state in states)
+        kept = f"{finished} of {sum(map(_size, states))} shapes are finished and kept in {job.folder}"
+        if isinstance(error, KeyboardInterrupt):
+            say(kept)
+            raise
+        raise OSError(f"{error}. Stopped: {kept}; when the cause is gone, run the same command again") from error
+
+
+def _pack(job: Job, state: ShardState) -> None:
+    """Parts (and rows of an older shard where there is no part) into the shard; then the parts go."""
+    file = job.shard_file(state.shard)
+    rows: list[Row] = []
+    records: list[ShapeRecord] = []
+    with contextlib.ExitStack() as stack:
+        old = stack.enter_context(Shard(file, job.layout)) if file.exists() else None
+        for number in job.members(state.shard):
+            record = state.finished[number]
+            records.append(record)
+            if record.status == "failed":
+                continue
+            if job.part_file(number).exists():
+                with Shard(job.part_file(number), job.layout) as part:
+                    rows.append(part.row(0))
+            elif old is not None and record.name in old.done_names:
+                rows.append(old.row(old.done_names.index(record.name)))
+            else:
+                raise _vanished(job, state, job.part_file(number))
+    write_shard(file, rows, records, layout=job.layout, settings=job.settings)
+    for number in job.members(state.shard):
+        job.part_file(number).unlink(missing_ok=True)
+
+
+def _vanished(job: Job, state: ShardState, file: Path) -> WriteError:
+    """A file that this run has written, or found, is gone."""
+    state.finished.clear()
+    return WriteError(errno.ENOENT, f"it vanished: something removes files from {job.folder}", str(file))
+
+
+def _finish(job: Job, states: list[ShardState], rank: int) -> int:
+    """Write report and index when all shards are there (ranks still at work otherwise); the exit status."""
+    for state in states:
+        if not job.shard_file(state.shard).exists():
+            raise _vanished(job, state, job.shard_file(state.shard))
+    if not all(job.shard_file(shard).exists() for shard in range(job.shard_count)):
+        say(f"rank {rank} is done; the last rank to finish writes the index")
+        return DONE
+    with contextlib.suppress(OSError):
+        (job.folder / PARTS).rmdir()
+    records: list[ShapeRecord] = []
+    for shard in range(job.shard_count):
+        with Shard(job.shard_file(shard), job.layout) as opened:
+            records += opened.records
+    summary = report.write_all(job.config, records, members=[len(job.members(s)) for s in range(job.shard_count)])
+    say(summary)
+    failed = [record for record in records if record.status == "failed"]
+    if len(failed) == len(records):
+        raise ValueError(f"all {len(failed)} shapes failed; the first: {failed[0].reason}")
+    return SOME_FAILED if failed else DONE
+
+
+def _device(config: DataConfig) -> str:
+    """The device of this rank. ValueError when the config wants CUDA and there is none."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: cuda, but PyTorch finds no CUDA device here; use device: auto or cpu")
+    if config.device == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+
+
+def _workers(config: DataConfig, tasks: int) -> int:
+    if config.workers:
+        return min(config.workers, tasks)
+    if _device(config) != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), tasks))

@@ -1,0 +1,386 @@
+"""One shape: read, normalise, tell inside from outside at 256^3, make the row that the data config asks for.
+
+The job over a whole folder (workers, parts, shards, report) is in job.py; what it does to a shape is all here, and is
+used again for a user's own file at generation.
+"""
+
+import functools
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data_processing.formats.nifti import NIFTI_SUFFIXES
+from data_processing.formats.pictures import PhotoSettings
+from data_processing.formats.voxel_files import read_voxels, to_cube, voxel_suffix
+from data_processing.geometry.coordinates import Normalisation, normalising_to_world
+from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh
+from data_processing.medical.crops import structure_files
+from data_processing.medical.masks import inside_mask, mask_to_cube, read_structure
+from data_processing.medical.structures import LabelSettings, find_part
+from data_processing.occupancy.coarse_solids import solid_cells
+from data_processing.occupancy.inside_outside import InsideSettings, Occupancy, inside_points, occupancy_grid
+from data_processing.preparation.boundary_points import boundary_row
+from data_processing.preparation.contents import Contents
+from data_processing.preparation.cube_shape import LEVEL, CubeShape, surface_of_grid, voxels_at
+from data_processing.preparation.level_points import Level, carve_from_top, max_pool, sample_levels
+from data_processing.preparation.renderings import existing_files, rendering_row
+from data_processing.preparation.sources import Source, kind_of
+from data_processing.preparation.surface_points import surface_row
+from data_processing.store.shards import Layout, Row, ShapeRecord, pack_bits
+from data_processing.store.splits import SplitSettings
+from isofield.runtime.config import build, to_plain
+
+RESOLUTION = 256  # of the published levels: their points are uint8 indices
+ENCODER_RESOLUTION = 64  # of IM-NET's input
+BORDER = 1e-6  # cube units by which rounding may carry a vertex outside
+MAX_REASON = 500
+HASHED_BYTES = 1 << 20
+
+# What a broken file, or a library that chokes on it, can raise. Not a full disk: writing happens elsewhere.
+SHAPE_ERRORS = (ValueError, OSError, MemoryError, RuntimeError, ArithmeticError, LookupError, TypeError, AttributeError)
+# Not the file's fault: such a shape is tried again at the next run.
+PASSING_ERRORS = (OSError, MemoryError, torch.OutOfMemoryError)
+
+
+@dataclass(frozen=True)
+class NormalisationSettings:
+    """Centre of the bounding box to the middle of the cube; its longest edge, or its diagonal, to `length`.
+
+    "fixed": the cube's side is `length` units of the file (millimetres of a scan) for every shape: sizes are kept.
+    """
+
+    by: Normalisation = "longest_edge"
+    length: float = 0.9
+
+    def __post_init__(self) -> None:
+        limit = {"longest_edge": 1.0, "diagonal": 3**0.5}.get(self.by, float("inf"))
+        if self.by != "none" and not 0 < self.length <= limit:
+            raise ValueError(f"length by {self.by} must be in (0, {limit:.3f}], got {self.length}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A file in configs/data/: what to prepare, how, and where it goes."""
+
+    name: str
+    input: Path  # folder, relative to the current directory
+    output: Path | None = None  # none: datasets/<name>
+    kind: Literal["auto", "mesh", "voxels", "labels"] = "auto"  # auto: by suffix; labels: scans with a section labels
+    labels: LabelSettings | None = None  # which structures of a labelled scan become shapes
+    categories: tuple[str, ...] | None = None  # none: every folder of the input
+    exclude: tuple[str, ...] = ()
+    licences: Path | None = None  # CSV with the columns file, licence, author
+    normalisation: NormalisationSettings = field(default_factory=NormalisationSettings)
+    inside: InsideSettings = field(default_factory=InsideSettings)
+    carve: bool = False  # fill what is covered from above and between its own sides, as IM-NET's data were
+    threshold: float = 0.5  # of voxel files: occupied above
+    voxel_key: str | None = None  # which array of a .npz
+    resolution: int = RESOLUTION
+    contents: Contents = field(default_factory=Contents)
+    photo: PhotoSettings = field(default_factory=PhotoSettings)  # of a user's own picture, at generation
+    seed: int = 0
+    splits: SplitSettings = field(default_factory=SplitSettings)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = 0  # 0: one per CPU core; on a GPU one
+    shard_size: int = 32
+    retry_failed: bool = False  # try shapes again that failed before though their file did not change
+
+    def __post_init__(self) -> None:
+        if self.resolution != RESOLUTION:
+            raise ValueError(f"resolution must be {RESOLUTION} (points of the levels are bytes), got {self.resolution}")
+        if not self.name or "/" in self.name or self.name.startswith("."):
+            raise ValueError(f"name must be a plain folder name, got {self.name!r}")
+        if (self.kind == "labels") != (self.labels is not None):
+            raise ValueError("kind: labels and a section labels: belong together: expected both or neither")
+        if self.workers < 0 or not 1 <= self.shard_size <= 4096:
+            raise ValueError(f"expected workers >= 0 and shard_size 1..4096, got {self.workers} and {self.shard_size}")
+
+    @property
+    def folder(self) -> Path:
+        """Where the data set goes."""
+        return self.output or Path("datasets") / self.name
+
+
+class Stages:
+    """Seconds of each stage, wall and CPU."""
+
+    def __init__(self) -> None:
+        self.wall: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
+        self._last = time.perf_counter(), time.process_time()
+
+    def end(self, stage: str) -> None:
+        """Book the time since the last end to `stage`."""
+        now = time.perf_counter(), time.process_time()
+        self.wall[stage] = self.wall.get(stage, 0.0) + now[0] - self._last[0]
+        self.cpu[stage] = self.cpu.get(stage, 0.0) + now[1] - self._last[1]
+        self._last = now
+
+
+def config_of(settings: dict[str, Any]) -> DataConfig:
+    """The config that made a data set, from `ShapeSet.settings`."""
+    return build(DataConfig, settings, where="settings of the data set")
+
+
+def layout_of(config: DataConfig) -> Layout:
+    """The fields of the rows that a config makes."""
+    return config.contents.layout()
+
+
+def read_shape(
+    file: Path,
+    config: DataConfig,
+    *,
+    part: str = "",
+    device: torch.device | str = "cpu",
+    stages: Stages | None = None,
+) -> CubeShape:
+    """A mesh or voxel file, or a `part` of a labelled scan (Source.part), as a shape in the cube, as the config says.
+
+    FileNotFoundError; ValueError for a file that holds no shape (the reason names it).
+    """
+    kind = kind_of(file)  # `config.kind` chooses files of a folder; a single file is what it is
+    if kind is None:
+        raise ValueError(f"{file}: neither a mesh nor a voxel file by its suffix")
+    stages = stages or Stages()
+    if config.labels is not None and voxel_suffix(file) in NIFTI_SUFFIXES:
+        shape = _read_part(file, part, config, config.labels, device, stages)
+    else:
+        read: Callable[..., CubeShape] = _read_mesh if kind == "mesh" else _read_voxels
+        shape = read(file, config, device, stages)
+    if config.carve:
+        shape = _voxel_shape(carve_from_top(shape.grid_RRR), shape.to_world, f"{shape.method}+carved", shape.quality)
+        stages.end("carve")
+    if not shape.grid_RRR.any():
+        size = len(shape.grid_RRR)
+        raise ValueError(f"{file}: nothing is inside at {size}^3 ({shape.method}): too thin, or no solid shape")
+    return shape
+
+
+def cube_voxels(shape: CubeShape) -> NDArray[np.uint8]:
+    """The input of the voxel encoder: (64, 64, 64) uint8, 1 where any of the 4^3 voxels is inside."""
+    return max_pool(shape.grid_RRR, ENCODER_RESOLUTION).cpu().numpy()
+
+
+def cube_solid(shape: CubeShape, resolution: int, settings: InsideSettings) -> NDArray[np.uint8]:
+    """Solid occupancy (R, R, R) uint8 0/1 of the field grid_R: see occupancy/coarse_solids.py."""
+    return solid_cells(shape.grid_RRR, resolution, keep_thin=settings.thin == "keep").cpu().numpy()
+
+
+def prepare_shape(
+    source: Source, config: DataConfig, *, device: torch.device | str = "cpu", stages: Stages | None = None
+) -> tuple[Row, ShapeRecord]:
+    """The row and the record of one shape. Depends on the file, the content settings and the shape's name alone.
+
+    Raises what reading raises; see `attempt` for the version that records it.
+    """
+    stages = stages or Stages()
+    shape = read_shape(config.input / source.file, config, part=source.part, device=device, stages=stages)
+    row, levels = row_of(shape, config, name=source.name, stages=stages)
+    record = ShapeRecord(
+        name=source.name,
+        category=source.category,
+        source=source.file,
+        source_bytes=size_of(*files_of(source, config)),
+        source_digest=digest_of(*files_of(source, config)),
+        status="done",
+        method=shape.method,
+        quality=shape.quality,
+        inside_fraction=round(int(shape.grid_RRR.count_nonzero()) / shape.grid_RRR.numel(), 8),
+        mixed_cells={resolution: int(level.mixed_cells) for resolution, level in levels.items()},
+        dropped_cells={resolution: int(level.dropped_cells) for resolution, level in levels.items()},
+    )
+    return row, record
+
+
+def row_of(shape: CubeShape, config: DataConfig, *, name: str, stages: Stages) -> tuple[Row, dict[int, Level]]:
+    """The fields that `config.contents` asks for, and the levels among them. Seed and name key the draws."""
+    contents, seed = config.contents, config.seed
+    row: Row = {"to_world": shape.to_world}
+    if contents.voxels:
+        row["voxels"] = pack_bits(cube_voxels(shape))
+        stages.end("pool")
+    levels = sample_levels(shape.grid_RRR, seed=seed, name=name) if contents.levels else {}
+    for resolution, level in levels.items():
+        row[f"points_{resolution}"] = level.points_P3.cpu().numpy()
+        row[f"values_{resolution}"] = pack_bits(level.values_P.cpu().numpy())
+    stages.end("levels")
+    for resolution in contents.grids:
+        row[f"grid_{resolution}"] = pack_bits(cube_solid(shape, resolution, config.inside))
+    stages.end("grids")
+    if contents.boundary:
+        row |= boundary_row(shape, contents.boundary, seed=seed, name=name)
+        stages.end("boundary")
+    if contents.surface:
+        row |= surface_row(shape, contents.surface, seed=seed, name=name)
+        stages.end("surface")
+    if contents.rendering:
+        row |= rendering_row(shape, contents.rendering, seed=seed, name=name)
+        stages.end("rendering")
+    return row, levels
+
+
+def attempt(
+    source: Source, config: DataConfig, *, device: torch.device | str = "cpu", stages: Stages | None = None
+) -> tuple[list[Row], ShapeRecord]:
+    """`prepare_shape`, with a failure as a record that says why; no row then."""
+    try:
+        row, record = prepare_shape(source, config, device=device, stages=stages)
+    except SHAPE_ERRORS as error:
+        return [], failure(source, config, error)
+    return [row], record
+
+
+def failure(source: Source, config: DataConfig, error: Exception) -> ShapeRecord:
+    """The record of a shape that failed; with a digest of its file where the file is to blame."""
+    file = config.input / source.file
+    text = " ".join(str(error).split()).replace(str(file), source.file) or "no message"
+    known = isinstance(error, ValueError | OSError)
+    passing = isinstance(error, PASSING_ERRORS)
+    return ShapeRecord(
+        name=source.name,
+        category=source.category,
+        source=source.file,
+        source_bytes=size_of(*files_of(source, config)),
+        status="failed",
+        reason=(text if known else f"{type(error).__name__}: {text}")[:MAX_REASON],
+        source_digest="" if passing else digest_of(*files_of(source, config)),
+    )
+
+
+def files_of(source: Source, config: DataConfig) -> list[Path]:
+    """All files that a shape is made from: one, but for structures merged from a folder of one file per organ.
+
+    Pictures that were rendered before belong to them; those that are missing do not, until they appear.
+    """
+    file, rendering = config.input / source.file, config.contents.rendering
+    pictures = [file for file in existing_files(rendering, source.name) if file.is_file()] if rendering else []
+    if config.labels is None or not source.part:
+        return [file, *pictures]
+    return structure_files(file, find_part(source.part, config.labels).structure, config.labels) + pictures
+
+
+def digest_of(*files: Path) -> str:
+    """Of the content of files; "" when one cannot be read."""
+    state = hashlib.blake2b(digest_size=16)
+    try:
+        for file in files:
+            with open(file, "rb") as handle:
+                while block := handle.read(HASHED_BYTES):
+                    state.update(block)
+    except OSError:
+        return ""
+    return state.hexdigest()
+
+
+def size_of(*files: Path) -> int:
+    """Bytes of files together; -1 when one cannot be looked at."""
+    try:
+        return sum(file.stat().st_size for file in files)
+    except OSError:
+        return -1
+
+
+def _read_mesh(file: Path, config: DataConfig, device: torch.device | str, stages: Stages) -> CubeShape:
+    mesh = read_mesh(file)
+    stages.end("read")
+    lower, upper = mesh.bounds()
+    by = config.normalisation.by
+    if by == "none" and max(-lower.min(), upper.max()) > 0.5 + BORDER:
+        raise ValueError(
+            f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: normalise it"
+        )
+    to_world = normalising_to_world(lower, upper, by=by, length=config.normalisation.length)
+    mesh = mesh.transformed(np.linalg.inv(to_world))
+    found = occupancy_grid(mesh, RESOLUTION, config.inside, device=device)
+    stages.end("occupancy")
+    inside = functools.partial(_inside_mesh, mesh=mesh, found=found, settings=config.inside, device=device)
+    return CubeShape(found.grid_RRR, to_world, found.method, found.quality, lambda: mesh, inside)
+
+
+def _inside_mesh(
+    points_N3: NDArray[np.floating],
+    *,
+    mesh: TriangleMesh,
+    found: Occupancy,
+    settings: InsideSettings,
+    device: torch.device | str,
+) -> NDArray[np.bool_]:
+    """As in the grid: by the method that made it, and in the voxels that thin parts were given."""
+    inside = inside_points(mesh, points_N3, settings, method=found.method, device=device)
+    return inside if found.thin_RRR is None else inside | voxels_at(found.thin_RRR, points_N3)
+
+
+def _read_voxels(file: Path, config: DataConfig, device: torch.device | str, stages: Stages) -> CubeShape:
+    grid = read_voxels(file, threshold=config.threshold, key=config.voxel_key)
+    stages.end("read")
+    by, length = config.normalisation.by, config.normalisation.length
+    voxels_RRR, to_world = to_cube(grid, RESOLUTION, by=by, length=length)
+    stages.end("occupancy")
+    return _voxel_shape(torch.from_numpy(voxels_RRR).to(device), to_world, "voxels", "ok")
+
+
+def _read_part(
+    file: Path, part: str, config: DataConfig, labels: LabelSettings, device: torch.device | str, stages: Stages
+) -> CubeShape:
+    """A structure of a labelled scan, resampled once: its field is asked at every voxel, surface and points alike."""
+    mask = read_structure(file, part, labels)
+    stages.end("read")
+    resolution, by = mask_resolution(config.contents), config.normalisation.by
+    field_RRR, to_world = mask_to_cube(mask, resolution, by=by, length=config.normalisation.length, device=device)
+    grid_RRR = (field_RRR > LEVEL).to(torch.uint8)
+    stages.end("occupancy")
+    surface = functools.cache(functools.partial(surface_of_grid, field_RRR))
+    inside = functools.partial(inside_mask, mask, to_world, resolution=resolution, device=device)
+    return CubeShape(grid_RRR, to_world, "mask", mask.quality, surface, inside, mask.scan)
+
+
+def mask_resolution(contents: Contents) -> int:
+    """Of the grid that a mask is resampled to: 256 for what is pooled from it, else the finest that is stored."""
+    return RESOLUTION if contents.voxels or contents.levels or not contents.grids else max(contents.grids)
+
+
+def _voxel_shape(grid_RRR: torch.Tensor, to_world: NDArray[np.float64], method: str, quality: str) -> CubeShape:
+    """What is inside a voxel is inside; the surface runs half-way between the centres."""
+    surface = functools.cache(functools.partial(surface_of_grid, grid_RRR))
+    return CubeShape(grid_RRR, to_world, method, quality, surface, functools.partial(voxels_at, grid_RRR))
+
+
+def content_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The part of the settings that decides what is in a row.
+
+    Keys that came later are left out where they have their default: what was prepared before stays as it is.
+    """
+    chosen = {key: value for key, value in settings.items() if key in CONTENT_KEYS}
+    if chosen.get("contents"):
+        chosen["contents"] = {key: v for key, v in chosen["contents"].items() if (key, v) not in LATER_CONTENTS}
+    if chosen.get("labels"):
+        chosen["labels"] = {key: value for key, value in chosen["labels"].items() if key not in CHOOSING_LABELS}
+    return {key: value for key, value in chosen.items() if value != LATER_KEYS.get(key, ...)}
+
+
+CONTENT_KEYS: Sequence[str] = (
+    "kind",
+    "normalisation",
+    "inside",
+    "carve",
+    "threshold",
+    "voxel_key",
+    "resolution",
+    "contents",
+    "labels",
+    "seed",
+)
+LATER_CONTENTS = (("rendering", None),)
+LATER_KEYS: dict[str, Any] = {
+    "contents": {key: value for key, value in to_plain(Contents()).items() if (key, value) not in LATER_CONTENTS},
+    "labels": None,
+}
+CHOOSING_LABELS = ("pattern", "keep_partial")  # which shapes there are and in which split, not what they hold

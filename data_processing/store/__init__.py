@@ -1,0 +1,1 @@
+"""The prepared data set on disk: shards, index, splits, published HDF5."""

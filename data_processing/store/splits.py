@@ -1,0 +1,221 @@
+"""Which shapes train, which validate, which test. Names decide, never the order of work, and no shape is in two splits.
+
+The published rule of IM-NET: per category, names sorted, the first 80 % train, the rest test.
+Where shapes have a subject, subjects are divided instead of shapes, over all categories at once: one is in one split.
+"""
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isofield.runtime.seeds import numpy_generator
+
+SPLITS = ("train", "val", "test")
+PARTIAL = "partial"  # shapes set aside: kept, but in none of the others
+BIDS_SUBJECT = r"(?:^|[/_])(sub-[A-Za-z0-9]+)"
+MAX_LIST_BYTES = 1 << 28
+
+Splits = dict[str, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class SplitLists:
+    """Text files with one name a line; a name is the path of the shape below the input folder, without suffix."""
+
+    train: Path | None = None
+    val: Path | None = None
+    test: Path | None = None
+    allow_missing: bool = False  # names in a list that the input folder does not have
+
+
+@dataclass(frozen=True)
+class SplitRatios:
+    """Shares of each category, drawn by seed."""
+
+    train: float = 0.8
+    val: float = 0.0
+    test: float = 0.2
+
+    def __post_init__(self) -> None:
+        shares = (self.train, self.val, self.test)
+        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"train, val and test must be shares that sum to 1, got {shares}")
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """The section `splits:` of a data config."""
+
+    rule: Literal["published", "ratios", "lists"] = "published"
+    ratios: SplitRatios = field(default_factory=SplitRatios)
+    lists: SplitLists = field(default_factory=SplitLists)
+    val_share: float = 0.0  # of train, taken by seed per category (rules published and lists)
+    seed: int = 0
+    subject: str | None = None  # "bids": entity sub-; else a regular expression: its first group (or match) in the name
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.val_share < 1:
+            raise ValueError(f"val_share must be in [0, 1), got {self.val_share}")
+        try:
+            re.compile(self.subject or "")
+        except (re.error, RecursionError, OverflowError) as error:
+            got = (self.subject or "")[:200]
+            raise ValueError(f"subject must be bids or a regular expression, got {got!r}: {error}") from error
+        if self.rule == "ratios" and self.val_share:
+            raise ValueError("val_share takes from train; with rule ratios give ratios.val instead")
+
+
+def split_names(
+    names: Sequence[str], categories: Sequence[str], settings: SplitSettings, *, set_aside: Sequence[int] = ()
+) -> Splits:
+    """Ascending indices into `names` for each split that is not empty. ValueError for lists that do not fit.
+
+    `set_aside`: indices that go into the split "partial" whatever the rule says; they change nothing for the others
+    (a shape is divided as if it were whole, so a subject keeps its split).
+    """
+    if settings.rule == "lists":
+        splits = _from_lists(names, settings.lists)
+    else:
+        splits = {split: [] for split in SPLITS}
+        for group, members in _groups(names, categories, settings).items():
+            for split, part in _divided(list(members), group, settings).items():
+                splits[split] += [index for unit in part for index in members[unit]]
+    if settings.val_share:
+        _take_validation(splits, names, categories, settings)
+    _refuse_overlap(splits, names)
+    if settings.subject:
+        _refuse_shared_subjects(splits, names, settings)
+    aside = set(set_aside)
+    splits = {split: [index for index in members if index not in aside] for split, members in splits.items()}
+    splits[PARTIAL] = list(aside)
+    return {split: np.array(sorted(members), dtype=np.int64) for split, members in splits.items() if members}
+
+
+def subject_of(name: str, settings: SplitSettings) -> str:
+    """Whose shape it is, by `settings.subject`. ValueError when the name does not say."""
+    assert settings.subject
+    found = re.search(BIDS_SUBJECT if settings.subject == "bids" else settings.subject, name)
+    subject = (found[1] if found and found.re.groups else found and found[0]) or ""
+    if not subject:
+        rule = "sub-LABEL" if settings.subject == "bids" else settings.subject
+        raise ValueError(f"shape {name!r} has no subject by splits.subject ({rule}): correct the rule or the name")
+    return subject
+
+
+def members_of(splits: Mapping[str, NDArray[np.int64]], split: str, *, where: Path) -> NDArray[np.int64]:
+    """Indices of a split, or the ValueError that lists the splits there are."""
+    if split not in splits:
+        there = ", ".join(f"{name} ({len(members)})" for name, members in splits.items())
+        raise ValueError(f"{where}: no split '{split}'; it has: {there or 'none'}")
+    return splits[split]
+
+
+def published_train_count(count: int) -> int:
+    """How many of a category's shapes train by the published rule: 80 % rounded down, but at least one."""
+    return max(1, count * 8 // 10) if count else 0
+
+
+def _divided(units: list[str], group: str, settings: SplitSettings) -> dict[str, list[str]]:
+    """Units of one group, sorted by name, to splits."""
+    if settings.rule == "published":
+        train = published_train_count(len(units))
+        return {"train": units[:train], "test": units[train:]}
+    order = numpy_generator(settings.seed, group, "split ratios").permutation(len(units))
+    drawn = [units[i] for i in order]
+    test, val = (round(len(drawn) * share) for share in (settings.ratios.test, settings.ratios.val))
+    return {"test": drawn[:test], "val": drawn[test : test + val], "train": drawn[test + val :]}
+
+
+def _groups(
+    names: Sequence[str], categories: Sequence[str], settings: SplitSettings
+) -> dict[str, dict[str, list[int]]]:
+    """What is divided: group -> unit -> indices, sorted by unit. Shapes by category, or subjects all together."""
+    groups: dict[str, dict[str, list[int]]] = {}
+    by_subject = settings.subject is not None
+    units = [subject_of(name, settings) for name in names] if by_subject else list(names)
+    for index in sorted(range(len(names)), key=lambda i: units[i]):
+        group = "subjects" if by_subject else categories[index]
+        groups.setdefault(group, {}).setdefault(units[index], []).append(index)
+    return groups
+
+
+def _take_validation(
+    splits: dict[str, list[int]], names: Sequence[str], categories: Sequence[str], settings: SplitSettings
+) -> None:
+    if splits.get("val"):
+        raise ValueError("val_share takes validation shapes from train, but a val list is given too: choose one")
+    train = set(splits["train"])
+    for group, units in _groups(names, categories, settings).items():
+        candidates = [there for members in units.values() if (there := [i for i in members if i in train])]
+        generator = numpy_generator(settings.seed, group, "validation share")
+        taken = generator.permutation(len(candidates))[: round(len(candidates) * settings.val_share)]
+        splits["val"] += [index for i in taken for index in candidates[i]]
+    splits["train"] = sorted(train - set(splits["val"]))
+
+
+def _from_lists(names: Sequence[str], lists: SplitLists) -> dict[str, list[int]]:
+    files: Mapping[str, Path | None] = {split: getattr(lists, split) for split in SPLITS}
+    if not any(files.values()):
+        raise ValueError("splits.rule is lists, but splits.lists names no file: give train, val or test")
+    index_of = {name: index for index, name in enumerate(names)}
+    splits: dict[str, list[int]] = {}
+    for split, file in files.items():
+        listed = read_names(file) if file else []
+        unknown = [name for name in listed if name not in index_of]
+        if file and unknown and not lists.allow_missing:
+            raise ValueError(_unknown_names(file, unknown, names))
+        splits[split] = [index_of[name] for name in listed if name in index_of]
+        if file and len(set(splits[split])) < len(splits[split]):
+            twice = Counter(listed).most_common(1)[0][0]
+            raise ValueError(f"{file}: lists {twice!r} twice")
+    return splits
+
+
+def read_names(file: Path) -> list[str]:
+    """Lines of a list of names, without blanks and empty lines. FileNotFoundError, or ValueError when it is no text."""
+    if not file.is_file():
+        raise FileNotFoundError(f"list of names {file} does not exist")
+    if file.stat().st_size > MAX_LIST_BYTES:
+        raise ValueError(f"{file}: {file.stat().st_size} bytes is no list of names")
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: expected one name a line in UTF-8: {error}") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _unknown_names(file: Path, unknown: list[str], names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(unknown[0], names[:5000], n=1)
+    hint = f"; the nearest is {close[0]!r}" if close else (f"; names look like {names[0]!r}" if names else "")
+    return (
+        f"{file}: {len(unknown)} names are not in the data set, first {unknown[0]!r}{hint}. "
+        "Correct the list, or set splits.lists.allow_missing=true"
+    )
+
+
+def _refuse_shared_subjects(splits: Mapping[str, list[int]], names: Sequence[str], settings: SplitSettings) -> None:
+    """Only lists can do this."""
+    owner: dict[str, str] = {}
+    for split, members in splits.items():
+        for index in members:
+            subject = subject_of(names[index], settings)
+            if owner.setdefault(subject, split) != split:
+                raise ValueError(
+                    f"subject {subject!r} is in {owner[subject]} and in {split} ({names[index]!r}): "
+                    "keep each subject in one list, or set splits.subject=null"
+                )
+
+
+def _refuse_overlap(splits: Mapping[str, list[int]], names: Sequence[str]) -> None:
+    owner: dict[int, str] = {}
+    for split, members in splits.items():
+        for index in members:
+            if owner.setdefault(index, split) != split:
+                raise ValueError(f"shape {names[index]!r} is in {owner[index]} and in {split}: splits must not overlap")

@@ -1,0 +1,118 @@
+"""Checkpoints: tensors and plain data, replaced atomically, read with `weights_only=True`."""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from isofield.runtime.atomic_files import replacing
+
+FORMAT = 1
+SHOWN = 100  # characters of a name
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Write tensors and plain data; a kill at any moment leaves the old file or the new one."""
+    image = io.BytesIO()  # composed in memory: a full disk is then an ordinary OSError of one write
+    torch.save({"format": FORMAT, **content}, image)
+    with replacing(path) as temporary:
+        temporary.write_bytes(image.getbuffer())
+
+
+def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint of ours. ValueError for anything else; no code in the file is ever executed."""
+    content = load_tensors(path, device=device)
+    if not isinstance(content, dict) or content.get("format") != FORMAT or "model" not in content:
+        raise ValueError(
+            f"{path} is no checkpoint of a run (format {FORMAT}); published weights come in through "
+            "`python -m imnet.published`"
+        )
+    return content
+
+
+def load_tensors(path: Path, *, device: torch.device | str = "cpu") -> Any:
+    """Any torch file of tensors and plain data. ValueError when it is cut short, corrupt, or holds anything else."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise OSError(f"{path} cannot be opened: {error}") from error
+    try:
+        _refuse_packed(path)
+        content = torch.load(path, map_location=device, weights_only=True)
+        _refuse_hollow(content)
+        return content
+    except Exception as error:
+        kind = "not only tensors and plain data" if _is_archive(path) else "cut short or corrupt"
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        advice = reason.startswith("Weights only load failed")  # to load it all the same, with any code that is in it
+        raise ValueError(
+            f"{path}: cannot be read as a torch checkpoint ({kind}; {path.stat().st_size} bytes)"
+            f"{'' if advice else f': {reason}'}"
+        ) from error
+
+
+def sizes_of(state: Callable[[], Mapping[str, torch.Tensor]]) -> dict[str, torch.Size]:
+    """Names and sizes of the tensors that `state` would make, without memory for them."""
+    with torch.device("meta"), _NothingDrawn():
+        return {name: value.shape for name, value in state().items()}
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """normal_, kaiming_normal_ and the like do nothing: without memory they take five seconds of imports."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "").endswith("normal_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def _refuse_packed(path: Path) -> None:
+    """Torch stores its records as they are; packed or overlapping ones would unpack to any size."""
+    if _is_archive(path):
+        with zipfile.ZipFile(path) as archive:
+            declared = sum(member.file_size for member in archive.infolist())
+        if declared > path.stat().st_size:
+            raise ValueError(f"declares {declared:,} bytes of records: torch does not pack them")
+
+
+def _refuse_hollow(content: Any) -> None:
+    """Tensors that declare more numbers than they hold, wherever they are: a copy of one would take any memory."""
+    waiting, seen = [("it", content)], set[int]()
+    while waiting:
+        name, one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, Mapping):
+            waiting += [(str(key)[:SHOWN], value) for key, value in one.items()]
+        elif isinstance(one, list | tuple | set):
+            waiting += [(name, value) for value in one]
+        elif isinstance(one, torch.Tensor):
+            held = one.layout is torch.strided and one.device.type != "meta" and not one.is_quantized
+            if not held or one.untyped_storage().nbytes() < one.numel() * one.element_size():
+                raise ValueError(f"{name} declares {tuple(one.shape)} but does not hold as many numbers")
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # it says so of archives over several disks
+        return False
+
+
+def hash_of(state: Mapping[str, torch.Tensor]) -> str:
+    """A short hash of names and values of weights: tells which model made a result."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name in sorted(state):
+        digest.update(name.encode())
+        buffer = io.BytesIO(state[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(buffer.getbuffer())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""The story of each command, from its arguments to its exit status."""

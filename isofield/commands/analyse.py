@@ -1,0 +1,52 @@
+"""Find bad organ masks in a folder: `python analyse.py --models runs/ORGAN [...] --input FOLDER --out OUT`.
+
+Each organ of each scan is reconstructed by the prior of that organ, judged, and told in a row of OUT/results.csv: OK,
+OUTLIER, PARTIAL, UNSURE, NO_MODEL, EMPTY or ERROR. OUT/report.html shows where, the worst first. The input is never
+written to. Exit status: 0 no outliers, 1 outliers, 2 errors. Stopped, it goes on with --resume.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from isofield.outliers.analysis.folder import Job, analyse, refuse_nameless
+from isofield.outliers.analysis.options import read_options, settings_of, table_of
+from isofield.outliers.analysis.organs import Naming, known_names
+from isofield.outliers.analysis.priors import load_priors
+from isofield.outliers.analysis.report import write_report
+from isofield.outliers.analysis.rows import exit_status, settled, table, write_results
+from isofield.outliers.analysis.scans import find_scans
+from isofield.run_dir import at_work
+from isofield.runtime import distributed
+from isofield.runtime.commandline import SOME_FAILED, run, say
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
+    options = read_options(sys.argv[1:] if arguments is None else arguments, __doc__)
+    settings = settings_of(options)
+    naming = Naming(options.labels, options.threshold)
+    with distributed.session(options.device) as group:
+        priors = load_priors(options.models, which=options.checkpoint, device=group.device)
+        known = known_names(priors, table_of(options.labels))
+        scans = find_scans(options.input, known, pattern=options.pattern, layout=options.layout)
+        refuse_nameless(scans, naming)  # before anything is written
+        with at_work(options.out, group.rank, what="analysis"):
+            job = Job(options.input, options.out, priors, naming, settings, group.device)
+            rows = analyse(job, scans, group=group, resume=options.resume)
+            if not group.is_first:
+                return 0
+            rows = settled(rows, fpr=options.fpr, across_folder=options.bh)
+            write_results(options.out, rows, vars(options) | {"scans": len(scans)})
+            title = f"Organ masks of {options.input.resolve().name}"
+            report = write_report(options.out, rows, priors, fpr=options.fpr, title=title)
+        for prior in priors:
+            say(prior.about(options.fpr))
+        say(table(rows, options.out))
+        say(f"report: {report}")
+    return exit_status(rows)
+
+
+def command() -> NoReturn:
+    """The whole process: ends with the exit status."""
+    run(main, error=SOME_FAILED, again=" with --resume")

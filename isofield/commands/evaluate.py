@@ -1,0 +1,73 @@
+"""Compare meshes with their ground truth: `python evaluate.py --run runs/NAME --split test [--protocol imnet ...]`.
+
+Or any two folders: `python evaluate.py --pred DIR --gt DIR`. Writes JSON and CSV for each protocol, and report.html.
+`--protocol masks` compares NIfTI masks on the grid of their scan, in millimetres. `--run runs/NAME --samples`, or
+`--pred DIR --gt DIR --protocol generative lfd`, judge a set of shapes against another, whatever their names.
+`--run runs/ORGAN --calibrate` lets clean masks that the run never saw say what is usual, for analyse.py.
+Under torchrun the ranks share the shapes out; stopped, it goes on, with any number of ranks.
+"""
+
+import argparse
+import functools
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import torch
+
+from isofield.commands.sets_judgement import judge
+from isofield.evaluation.options import LIGHT_FIELDS, pairs_of, read_options
+from isofield.evaluation.protocols import find_protocols
+from isofield.evaluation.resume import Notes, rows_of_ranks
+from isofield.evaluation.rows import Draws, by_protocol, each_pair
+from isofield.evaluation.tables import write_tables
+from isofield.outliers.scoring.calibrate import calibrate_run
+from isofield.reports.pairs import write_report
+from isofield.run_dir import at_work
+from isofield.runtime.atomic_files import remove_leftovers
+from isofield.runtime.commandline import DONE, SOME_FAILED, run, say
+from isofield.runtime.distributed import Group, resolve_device, session
+from isofield.runtime.processes import is_first_alone
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
+    options = read_options(sys.argv[1:] if arguments is None else arguments, __doc__)
+    if options.calibrate:
+        if not is_first_alone("calibration"):
+            return DONE
+        device = resolve_device(options.device)
+        say(calibrate_run(options.run, data=options.data, split=options.split, device=device).described())
+        return DONE
+    torch.set_num_threads(1)  # the operators are small: more processes pay, more threads do not
+    if options.samples:
+        return judge(options) if is_first_alone("judging sets of shapes") else DONE
+    with session("cpu") as group:
+        return compare(options, group)
+
+
+def compare(options: argparse.Namespace, group: Group) -> int:
+    """Every shape with its own ground truth."""
+    protocols = find_protocols(options.protocol, tolerance=options.tolerance)
+    draws = Draws(seed=options.seed, points=options.points, iou_points=options.iou_points)
+    what = pairs_of(options)
+    out = options.out or what.out
+    notes = Notes(out, what, protocols, draws)
+    with_options = {"workers": options.workers, "light_fields": out / LIGHT_FIELDS, "progress": group.is_first}
+    each = functools.partial(each_pair, protocols=protocols, draws=draws, **with_options)
+    with at_work(out, group.rank, what="evaluation"):
+        remove_leftovers([out, out / LIGHT_FIELDS] if group.is_first else [])
+        found = rows_of_ranks(what.pairs, each, notes, group)
+        if not group.is_first:
+            return DONE
+        evaluations = write_tables(by_protocol(found, protocols), protocols, draws, what, out)
+        report = out / what.report
+        write_report(report, evaluations, what.pairs, title=what.title, up=options.up, pictures=options.pictures)
+        notes.remove()
+    say(f"report: {report}")
+    return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
+
+
+def command() -> NoReturn:
+    """The whole process: ends with the exit status."""
+    run(main)

@@ -1,0 +1,53 @@
+"""Generate meshes: of a split of the data set or of your own files, in the frame of the input; new ones; or a walk."""
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from isofield.generation.contact_sheets import write_overview
+from isofield.generation.meshes import generate, meshes_of
+from isofield.generation.options import arguments_of, settings_of
+from isofield.generation.requests import wanted
+from isofield.generation.test_time_fitting import encoder_parameters
+from isofield.registry import load_run
+from isofield.run_dir import RunDir, manifest_file
+from isofield.runtime import distributed
+from isofield.runtime.commandline import DONE, SOME_FAILED, run, say
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
+    options = arguments_of(sys.argv[1:] if arguments is None else arguments, description=__doc__)
+    run_dir = RunDir(options.run)
+    with distributed.session(options.device) as group:
+        loaded = load_run(run_dir, which=options.checkpoint, device=group.device)
+        asked = wanted(options, loaded.model, loaded.config, run_dir, device=group.device)
+        names = [item.name for item in asked.items]
+        settings = settings_of(options, model_hash=loaded.model_hash, iso_level=loaded.model.iso_level)
+        if settings.fit_steps:
+            encoder_parameters(loaded.model)  # one error before any work, where it cannot be fitted
+        folder = options.out or asked.folder
+        rows = generate(
+            loaded.model,
+            asked.items[group.rank :: group.size],
+            folder,
+            settings=settings,
+            batch_points=options.batch_points,
+            group=group,
+            header={"run": str(run_dir.path), "checkpoint": options.checkpoint, "step": loaded.step} | asked.about,
+            only=names if asked.whole else None,
+        )
+        if asked.whole and group.is_first:
+            files = meshes_of(folder, names)
+            for picture in write_overview(folder, files, walk=bool(options.interpolate), up=options.up):
+                say(f"{picture}")
+        failed = [row for row in rows if row["status"] == "failed"]
+        for row in failed:
+            say(f"failed: {row['name']}: {row['reason']}")
+        say(f"{len(rows) - len(failed)} meshes, {len(failed)} failed; {manifest_file(folder)}")
+    return SOME_FAILED if failed else DONE
+
+
+def command() -> NoReturn:
+    """The whole process: ends with the exit status."""
+    run(main)

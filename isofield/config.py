@@ -1,0 +1,93 @@
+"""The sections of a training config. How YAML becomes these is in isofield.runtime.config."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from data_processing.loading.batches import DataSection, Level
+from isofield.runtime.config import read_config
+from isofield.training.optim import OptimSection
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some epochs over the points of one sampling level, over samples near the surface, or over codes."""
+
+    level: Level
+    epochs: int
+    points: int = 4096  # of a shape in a step
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.points) < 1 or (isinstance(self.level, int) and self.level < 1):
+            raise ValueError("level, epochs and points of a stage must be at least 1")
+
+
+@dataclass(frozen=True)
+class ValidationSection:
+    """A fixed set, judged every so often; decides which checkpoint is `best`."""
+
+    every: int = 1000  # steps; 0: only at the end
+    split: str = "val"  # where the data set has none, the first training shapes, and a line says so
+    shapes: int = 64
+    pictures: int = 4  # of these shapes, reconstructed and rendered for TensorBoard
+    resolution: int = 64  # of the reconstructions
+
+    def __post_init__(self) -> None:
+        if self.every < 0 or self.shapes < 1 or self.pictures < 0 or self.resolution < 2:
+            raise ValueError(
+                "validation: every and pictures must not be negative, shapes at least 1, resolution at least 2"
+            )
+
+
+@dataclass(frozen=True)
+class TrainingSection:
+    stages: tuple[Stage, ...]
+    batch_shapes: int = 32  # over all processes
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    max_steps: int | None = None  # stop here (a later --resume goes on)
+    max_minutes: float | None = None  # stop when this much time was spent in training, over all resumes
+    checkpoint_every: int = 1000  # steps
+    keep_checkpoints: int = 0  # numbered ones, beside last and best
+    log_every: int = 10  # steps
+    optim: OptimSection = field(default_factory=OptimSection)
+    validation: ValidationSection = field(default_factory=ValidationSection)
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("training.stages: expected at least one stage, such as {level: 16, epochs: 100}")
+        if min(self.batch_shapes, self.checkpoint_every, self.log_every) < 1 or self.keep_checkpoints < 0:
+            raise ValueError(
+                "batch_shapes, checkpoint_every and log_every must be at least 1, keep_checkpoints at least 0"
+            )
+        if (self.max_steps is not None and self.max_steps < 1) or (
+            self.max_minutes is not None and not self.max_minutes > 0
+        ):
+            raise ValueError("max_steps must be at least 1 and max_minutes positive (or null: no limit)")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole training config. `model` is checked by the registry against the section of the model it names."""
+
+    name: str
+    model: dict[str, Any]
+    data: DataSection
+    training: TrainingSection
+    runs: Path = Path("runs")
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not self.name or Path(self.name).name != self.name or self.name.startswith("."):
+            raise ValueError(f"name: expected a plain folder name, got {self.name!r}")
+
+    @property
+    def run_path(self) -> Path:
+        return self.runs / self.name
+
+
+def read_run_config(path: Path | str, *, overrides: Sequence[str] = ()) -> RunConfig:
+    """A training config out of a YAML file; ValueError that names file, key and what was expected."""
+    return read_config(path, RunConfig, overrides=overrides)

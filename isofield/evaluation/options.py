@@ -1,0 +1,113 @@
+"""What evaluate.py can be asked for: its options, which of them belong together, and the shapes that they mean."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from isofield.evaluation.mask_pairs import folder_masks_to_compare, run_masks_to_compare
+from isofield.evaluation.pairs import AGAINST, Comparison, folders_to_compare, run_to_compare
+from isofield.evaluation.protocols import GENERATIVE, KNOWN, MASKS
+from isofield.evaluation.sets import MOST_TRAINING_SHAPES, Sets, folders_to_judge, run_to_judge
+from isofield.metrics.sets import NORMALISATIONS, GenerativeSettings
+from isofield.runtime.commandline import Parser
+
+OF_SETS = ("normalisation", "emd_points", "emd_solver", "training", "training_shapes")
+LIGHT_FIELDS = "light-fields"  # descriptors, kept in the folder of the results
+EMD_POINTS = 512  # of 2,048: 500 x 500 shapes in minutes, not hours
+
+
+def read_options(arguments: Sequence[str], description: str | None) -> argparse.Namespace:
+    """The options; `samples` says whether sets are judged. Wrong combinations end the program with a line."""
+    parser = Parser(description=description)
+    parser.add_argument("--run", type=Path, help="run whose meshes are judged; give --split or --samples too")
+    parser.add_argument("--split", help="train, val or test of the run's data set; with --samples [test]")
+    parser.add_argument("--pred", type=Path, help="folder of meshes to judge, instead of a run")
+    parser.add_argument("--gt", type=Path, help="folder of ground truth of the same names: meshes, voxels or clouds")
+    parser.add_argument("--data", type=Path, help="another data set than the run's own")
+    parser.add_argument("--against", choices=AGAINST, default="source", help="of a run: source meshes or stored voxels")
+    parser.add_argument("--protocol", nargs="+", metavar="NAME", help=f"of {', '.join(KNOWN)} [imnet onet]")
+    parser.add_argument("--tolerance", type=float, help="mm within which the surfaces of masks count as equal")
+    parser.add_argument("--points", type=int, help="surface points, instead of the protocol's number")
+    parser.add_argument("--iou-points", type=int, help="points for IoU, instead of the protocol's number")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=0, help="processes; 0: by cores and shapes; same numbers")
+    parser.add_argument("--pictures", type=int, default=60, help="most shapes shown in the report; 0: none")
+    parser.add_argument("--up", choices=["y", "z"], default="y", help="the axis that points up in the pictures")
+    parser.add_argument("--out", type=Path, help="folder of the results; default: beside the meshes")
+    parser.add_argument("--calibrate", action="store_true", help="of a prior of organ masks: learn what is usual")
+    sets = parser.add_argument_group("sets of shapes, whatever their names (protocols generative, lfd)")
+    sets.add_argument("--samples", action="store_true", help="judge the samples of --run, or --pred, as a set")
+    sets.add_argument("--normalisation", choices=NORMALISATIONS, help="of each shape's points [diagonal]")
+    sets.add_argument("--emd-points", type=int, help=f"of the earth mover's distance; 0: without it [{EMD_POINTS}]")
+    sets.add_argument("--emd-solver", choices=["auction", "exact"], help="auction: within 1 %%, proved [auction]")
+    sets.add_argument("--training", type=Path, metavar="DIR", help="training shapes of --pred; a run knows its own")
+    sets.add_argument("--training-shapes", type=int, metavar="N", help=f"most looked at [{MOST_TRAINING_SHAPES}]")
+    sets.add_argument(
+        "--device", default="auto", help="for distances between shapes of sets: auto, cpu, cuda or cuda:N"
+    )
+    options = parser.parse_args(arguments)
+    options.samples |= options.pred is not None and GENERATIVE in (options.protocol or ())
+    options.protocol = options.protocol or ([GENERATIVE] if options.samples else ["imnet", "onet"])
+    _check(parser, options)
+    return options
+
+
+def generative_settings(options: argparse.Namespace) -> GenerativeSettings:
+    """What decides the numbers of judged sets. Raises ValueError for settings that cannot be meant."""
+    points = GenerativeSettings.points if options.points is None else options.points
+    emd_points = min(EMD_POINTS, points) if options.emd_points is None else options.emd_points
+    return GenerativeSettings(
+        points=points,
+        seed=options.seed,
+        normalisation=options.normalisation or "diagonal",
+        distances=("chamfer", "emd") if emd_points else ("chamfer",),
+        emd_points=emd_points or None,
+        emd_solver=options.emd_solver or "auction",
+    )
+
+
+def pairs_of(options: argparse.Namespace) -> Comparison:
+    """The pairs of a run's split, or of two folders."""
+    against, truth, data = options.against, options.gt, options.data
+    if set(options.protocol) == {MASKS}:
+        if options.run is None:
+            return folder_masks_to_compare(options.pred, truth)
+        return run_masks_to_compare(options.run, options.split, truth_folder=truth, data=data)
+    if options.run is None:
+        return folders_to_compare(options.pred, truth)
+    return run_to_compare(options.run, options.split, against=against, truth_folder=truth, data=data)
+
+
+def sets_of(options: argparse.Namespace) -> Sets:
+    """The samples of a run and a split of its data set, or two folders."""
+    most = MOST_TRAINING_SHAPES if options.training_shapes is None else options.training_shapes
+    drawn: dict[str, int] = {"training_shapes": most, "seed": options.seed}
+    if options.run is None:
+        return folders_to_judge(options.pred, options.gt, training=options.training, **drawn)
+    split, against = options.split or "test", options.against
+    return run_to_judge(options.run, split, against=against, data=options.data, **drawn)
+
+
+def _check(parser: Parser, options: argparse.Namespace) -> None:
+    if options.calibrate:
+        if options.run is None or options.pred or options.gt or options.samples:
+            parser.error("--calibrate goes with --run, and if wanted --data and --split of clean masks it never saw")
+        return
+    if (options.run is None) == (options.pred is None):
+        parser.error("give either --run (with --split or --samples) or --pred (with --gt)")
+    if options.pred and not options.gt:
+        parser.error("--run needs --split, --pred needs --gt")
+    if options.run and not (options.split or options.samples):
+        parser.error("--run needs --split (or --samples), --pred needs --gt")
+    if not options.samples:
+        wrong = [f"--{name.replace('_', '-')}" for name in OF_SETS if getattr(options, name) is not None]
+        if wrong:
+            parser.error(f"{', '.join(wrong)}: only sets of shapes have it; add --samples or --protocol {GENERATIVE}")
+        return
+    if options.run and (options.gt or options.training):
+        parser.error("samples of a run are judged against its data set: give --pred instead, or no --gt and --training")
+    for name in ("iou_points", "tolerance"):
+        if getattr(options, name) is not None:
+            parser.error(f"--{name.replace('_', '-')}: sets of shapes have none")
+    if options.training_shapes is not None and options.training_shapes < 0:
+        parser.error(f"--training-shapes: expected at least 0, got {options.training_shapes}")

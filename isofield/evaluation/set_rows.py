@@ -1,0 +1,188 @@
+"""Samples judged as a set against references, and asked whether they are copies of training shapes.
+
+One evaluation for each protocol, as plain data: `generative` by points of surfaces (Chamfer, earth mover's distance,
+occupancy), `lfd` by silhouettes. A shape that cannot be read is a row with its reason, counted beside every number.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from isofield.evaluation.light_field_protocol import SCALE, SOURCE, UNIT
+from isofield.evaluation.protocols import GENERATIVE
+from isofield.evaluation.set_shapes import SIDES, Shape, read_shapes
+from isofield.evaluation.sets import Sets
+from isofield.metrics.light_field import Descriptor, distance_matrix
+from isofield.metrics.set_distances import Bounded, Solver
+from isofield.metrics.set_scores import SetDistances, kept, nearest, nearness, scores
+from isofield.metrics.sets import MEANINGS, NORMALISATIONS, GenerativeSettings, judge_sets, stacked
+
+Row = dict[str, Any]
+UNITS = {"cov": "share, 0 to 1", "1nna": "share, 0 to 1; 0.5 is best"}
+KEPT_IN_1NNA = "of the larger set as many as of the smaller take part in 1-NNA, drawn by the seed"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and with how many the work is done; none of it changes a number. `light_fields`: kept descriptors."""
+
+    device: torch.device = torch.device("cpu")  # noqa: RUF009 (immutable)
+    workers: int = 0
+    light_fields: Path | None = None
+    progress: bool = True
+
+
+Nearest = list[tuple[str, float]]  # of each usable shape of a side: name and distance
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Numbers of one protocol: scores by distance; the nearest shapes by side, distance and what is looked at."""
+
+    scores: dict[str, Row]
+    nearest: dict[tuple[str, str, str], Nearest]
+    jsd: Row | None
+    settings: Row
+
+
+Sides = Mapping[str, Sequence[Shape]]  # samples, references, training: those that a protocol can look at
+
+
+def evaluate_sets(
+    sets: Sets, protocols: Sequence[str], settings: GenerativeSettings, machine: Machine = Machine()
+) -> list[Row]:
+    """One evaluation for each protocol. Raises ValueError when a protocol has no sample or no reference to look at."""
+    found = read_shapes(
+        sets,
+        protocols,
+        settings,
+        workers=machine.workers,
+        light_fields=machine.light_fields,
+        progress=machine.progress,
+    )
+    evaluations = []
+    for protocol in protocols:
+        usable = {side: [shape for shape in found[side] if protocol not in shape.reasons] for side in SIDES}
+        for side in ("samples", "references"):
+            if not usable[side]:
+                first = found[side][0]
+                raise ValueError(
+                    f"protocol {protocol}: none of {len(found[side])} {side} can be judged, the first because: "
+                    f"{first.name}: {first.reasons[protocol]}"
+                )
+        judge = judge_clouds if protocol == GENERATIVE else judge_light_fields
+        judged = judge(usable, settings, machine)
+        evaluations.append(_evaluation(protocol, sets, found, judged))
+    return evaluations
+
+
+def judge_clouds(sides: Sides, settings: GenerativeSettings, machine: Machine) -> Judged:
+    """By points of the surfaces; training shapes by Chamfer alone."""
+    clouds = {side: [s.cloud_N3 for s in shapes if s.cloud_N3 is not None] for side, shapes in sides.items()}
+    names = {side: [shape.name for shape in shapes] for side, shapes in sides.items()}
+    options: Row = {"device": machine.device, "workers": machine.workers, "progress": machine.progress}
+    result = judge_sets(
+        clouds["samples"],
+        clouds["references"],
+        settings,
+        sample_names=names["samples"],
+        reference_names=names["references"],
+        **options,
+    )
+    nearest_shapes = {}
+    for side, other in (("samples", "reference"), ("references", "sample")):
+        for kind, rows in result[f"nearest_{other}"].items():
+            nearest_shapes[side, kind, other] = [(row[other], row["distance"]) for row in rows]
+    if clouds["training"]:
+        trained = stacked(clouds["training"], names["training"], settings)
+        for side in ("samples", "references"):
+            own = stacked(clouds[side], names[side], settings)
+            between = Solver("chamfer", **options).between(own, trained, what=f"{side} to training shapes")
+            nearest_shapes[side, "chamfer", "training"] = nearest(between, names["training"])
+    units = {f"mmd_{kind}": f"{MEANINGS[kind]}; 1 is {settings.unit}" for kind in settings.distances} | {
+        "jsd": "bits, 0 to 1"
+    }
+    described = _described(result["settings"], units, scale=NORMALISATIONS[settings.normalisation])
+    return Judged(result["scores"], nearest_shapes, result["jsd"], described)
+
+
+def judge_light_fields(sides: Sides, settings: GenerativeSettings, machine: Machine) -> Judged:
+    """By silhouettes; of the settings only the seed counts, which draws the shapes of 1-NNA."""
+    own = {side: [s.descriptor for s in shapes if s.descriptor is not None] for side, shapes in sides.items()}
+    names = {side: [shape.name for shape in shapes] for side, shapes in sides.items()}
+    in_s, in_r = kept(len(own["samples"]), len(own["references"]), seed=settings.seed)
+    between = _light_fields(own["samples"], own["references"], machine, "samples to references")
+    distances = SetDistances(between)
+    if len(in_s) > 1:
+        kept_s, kept_r = [own["samples"][i] for i in in_s], [own["references"][i] for i in in_r]
+        among_s = _light_fields(kept_s, kept_s, machine, "among samples")
+        distances = SetDistances(between, among_s, _light_fields(kept_r, kept_r, machine, "among references"))
+    nearest_shapes = {("samples", "lfd", "reference"): nearest(between, names["references"])}
+    nearest_shapes["references", "lfd", "sample"] = nearest(between.transposed(), names["samples"])
+    if own["training"]:
+        for side in ("samples", "references"):
+            to_training = _light_fields(own[side], own["training"], machine, f"{side} to training shapes")
+            nearest_shapes[side, "lfd", "training"] = nearest(to_training, names["training"])
+    means = {key: MEANINGS[key] for key in ("cov", "mmd", "mmd_of_samples", "1nna")}
+    described = _described({"seed": settings.seed, "means": means, "source": SOURCE}, {"mmd_lfd": UNIT}, scale=SCALE)
+    return Judged({"lfd": scores(distances, seed=settings.seed)}, nearest_shapes, None, described)
+
+
+def _described(settings: Row, units: dict[str, str], *, scale: str) -> Row:
+    """Settings as every protocol has them, and what 1-NNA does with sets of two sizes."""
+    kinds = [key.removeprefix("mmd_") for key in units if key.startswith("mmd_")]
+    units |= {f"{score}_{kind}": unit for kind in kinds for score, unit in UNITS.items()}
+    return {"compares": "sets"} | settings | {"scale": scale, "units": units, "1nna_shapes": KEPT_IN_1NNA}
+
+
+def _evaluation(protocol: str, sets: Sets, found: dict[str, list[Shape]], judged: Judged) -> Row:
+    rows = {side: [_row(shape, side, protocol) for shape in found[side]] for side in SIDES}
+    failed = [row for side in SIDES for row in rows[side] if row["status"] != "done"]
+    counts = {side: sum(row["status"] == "done" for row in rows[side]) for side in SIDES}
+    for (side, kind, other), of_shapes in judged.nearest.items():
+        done = [row for row in rows[side] if row["status"] == "done"]
+        for row, (name, distance) in zip(done, of_shapes, strict=True):
+            row |= {f"{other}_{kind}": name, f"{other}_{kind}_distance": distance}
+    mean = {
+        f"{score}_{kind}": row.get(score) for kind, row in judged.scores.items() for score in ("cov", "mmd", "1nna")
+    }
+    if judged.jsd is not None:
+        mean["jsd"] = judged.jsd["jsd"]
+    trained = [kind for side, kind, other in judged.nearest if (side, other) == ("samples", "training")]
+    return {
+        "protocol": protocol,
+        "split": sets.split,
+        "n": counts["samples"],
+        "failed_count": len(failed),
+        "failed": [{key: row[key] for key in ("set", "name", "reason")} for row in failed],
+        "sets": {side: {"n": counts[side], "failed_count": len(rows[side]) - counts[side]} for side in SIDES},
+        "mean": mean,
+        "scores": judged.scores,
+        "jsd": judged.jsd,
+        "nearness_to_training": {
+            kind: nearness(*(_distances(judged, side, kind) for side in ("samples", "references"))) for kind in trained
+        },
+        "per_shape": rows["samples"] + rows["references"],
+        "settings": sets.about | judged.settings,
+    }
+
+
+def _row(shape: Shape, side: str, protocol: str) -> Row:
+    reason = shape.reasons.get(protocol, "")
+    status = "failed" if protocol in shape.reasons else "done"
+    return {"set": side, "name": shape.name, "status": status, "reason": reason}
+
+
+def _distances(judged: Judged, side: str, kind: str) -> NDArray[np.float64]:
+    return np.array([distance for _, distance in judged.nearest[side, kind, "training"]])
+
+
+def _light_fields(first: Sequence[Descriptor], second: Sequence[Descriptor], machine: Machine, what: str) -> Bounded:
+    with tqdm(total=len(first), desc=f"lfd, {what}", unit="shape", disable=not machine.progress) as bar:
+        return Bounded.exact(distance_matrix(first, second, device=machine.device, progress=bar.update))

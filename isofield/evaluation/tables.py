@@ -1,0 +1,163 @@
+"""Rows of an evaluation into means, and both into JSON, CSV and a table for the terminal.
+
+Failed shapes stand beside every mean, never inside it; a metric that a shape cannot have (IoU against a point cloud)
+is counted as undefined. An infinite distance (to an empty mask) makes the mean infinite; JSON says "inf".
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isofield.evaluation.pairs import Comparison
+from isofield.evaluation.protocols import AnyProtocol, Protocol
+from isofield.evaluation.rows import Draws, Row
+from isofield.runtime.atomic_files import write_text
+from isofield.runtime.commandline import say
+from isofield.runtime.csv_cells import cells
+
+
+def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: Draws, *, split: str | None, about: Row) -> Row:
+    """The evaluation of one protocol as plain data, ready for JSON. `about`: where both sides came from."""
+    done = [row for row in rows if row["status"] == "done"]
+    failed = [{"name": row["name"], "reason": row["reason"]} for row in rows if row["status"] != "done"]
+    metrics, averaged = protocol.metrics, (*protocol.metrics, *protocol.flags)
+    per_category = {}
+    for category in sorted({row["category"] for row in rows}):
+        of_category = [row for row in done if row["category"] == category]
+        total = sum(row["category"] == category for row in rows)
+        per_category[category] = {"n": len(of_category), "failed_count": total - len(of_category)} | means(
+            of_category, averaged
+        )
+    return {
+        "protocol": protocol.name,
+        "split": split,
+        "n": len(done),
+        "failed_count": len(failed),
+        "failed": failed,
+        "mean": means(done, averaged),
+        "mean_per_category": means(list(per_category.values()), averaged),
+        "median": medians(done, metrics),
+        "undefined": {key: count for key in metrics if (count := sum(row[key] is None for row in done))},
+        "per_category": per_category,
+        "per_shape": list(rows),
+        "settings": describe(protocol, draws) | about,
+    }
+
+
+def means(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, float | None]:
+    """Mean of each key over the rows that have it; of yes and no (`watertight`) the share of rows."""
+    return {key: float(np.mean(values)) if (values := _values(rows, key)) else None for key in keys}
+
+
+def medians(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, float | None]:
+    """Median of each key over the rows that have it."""
+    return {key: float(np.median(values)) if (values := _values(rows, key)) else None for key in keys}
+
+
+def describe(protocol: AnyProtocol, draws: Draws) -> Row:
+    """What has to stand beside every number."""
+    if not isinstance(protocol, Protocol):
+        return protocol.describe()
+    return {
+        "points": draws.surface_count(protocol),
+        "seed": draws.seed,
+        "scale": protocol.describe_scale(),
+        "units": protocol.units(),
+        "iou_points": draws.iou_count(protocol),
+        "f_score_threshold": protocol.f_threshold,
+        "metrics": list(protocol.metrics),
+        "flags": list(protocol.flags),
+        "published_metrics": list(protocol.published),
+        "source": protocol.source,
+    }
+
+
+def write_json(path: Path, evaluation: Row) -> None:
+    """Replace the JSON file of an evaluation, atomically."""
+    write_text(path, json.dumps(_finite(evaluation), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_tables(
+    rows: Mapping[str, Sequence[Row]], protocols: Sequence[AnyProtocol], draws: Draws, what: Comparison, out: Path
+) -> list[dict[str, Any]]:
+    """JSON and CSV of each protocol's rows, told at the terminal as well; returns what is in them."""
+    evaluations = []
+    for protocol in protocols:
+        evaluation = summarise(rows[protocol.name], protocol, draws, split=what.split, about=what.about)
+        write_json(what.result_file(out, protocol.name, ".json"), evaluation)
+        write_csv(what.result_file(out, protocol.name, ".csv"), evaluation)
+        say(table(evaluation))
+        evaluations.append(evaluation)
+    return evaluations
+
+
+def write_csv(path: Path, evaluation: Row) -> None:
+    """Replace the CSV file: a line for each shape, each with protocol, points, seed and unit."""
+    settings = evaluation["settings"]
+    shared = {"protocol": evaluation["protocol"], "split": evaluation["split"] or ""}
+    shared |= {key: settings[key] for key in ("points", "seed", "tolerance_mm") if key in settings}
+    if "chamfer" in settings["units"]:
+        shared["chamfer_unit"] = settings["units"]["chamfer"]
+    numbers = [*settings["metrics"], *settings["flags"]]
+    columns = ["name", "category", "status", *numbers, "ground_truth", *shared, "reason"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(cells(row | shared) for row in evaluation["per_shape"])
+    write_text(path, text.getvalue())
+
+
+def table(evaluation: Row) -> str:
+    """Means for each category and over all, for the terminal."""
+    settings = evaluation["settings"]
+    extra = [key for key in ("f_score", *settings["flags"]) if key in evaluation["mean"]]
+    keys = list(dict.fromkeys([*settings["published_metrics"], *extra]))
+    total = {"n": evaluation["n"], "failed_count": evaluation["failed_count"]}
+    lines = [*evaluation["per_category"].items()]
+    lines += [("per category", evaluation["mean_per_category"] | total), ("per shape", evaluation["mean"] | total)]
+    width = max(len(name) for name, _ in lines) + 2
+    text = [
+        f"{evaluation['protocol']}: {_conditions(settings)}",
+        f"{'':{width}}{'n':>6}{'failed':>8}" + "".join(f"{key:>{_wide(key)}}" for key in keys),
+    ]
+    for name, values in lines:
+        numbers = "".join(f"{short(values[key]):>{_wide(key)}}" for key in keys)
+        text.append(f"{name:{width}}{values['n']:>6}{values['failed_count']:>8}{numbers}")
+    text += [f"failed: {failure['name']}: {failure['reason']}" for failure in evaluation["failed"]]
+    return "\n".join(text)
+
+
+def _conditions(settings: Row) -> str:
+    if "tolerance_mm" in settings:
+        return f"distances in mm; nsd within {settings['tolerance_mm']:g} mm"
+    if "points" not in settings:
+        return str(settings["scale"])
+    return f"{settings['points']:,} points, seed {settings['seed']}; chamfer: {settings['units']['chamfer']}"
+
+
+def _finite(data: Any) -> Any:
+    """The same data with infinite numbers as words: JSON has none."""
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_finite(value) for value in data]
+    return str(data) if isinstance(data, float) and math.isinf(data) else data
+
+
+def _wide(key: str) -> int:
+    return max(10, len(key) + 2)
+
+
+def short(value: float | None) -> str:
+    """A number for the terminal: four digits, a dash where there is none."""
+    return "-" if value is None else f"{value:.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"
+
+
+def _values(rows: Sequence[Row], key: str) -> list[float]:
+    return [row[key] for row in rows if row[key] is not None]

@@ -1,0 +1,1 @@
+"""A field to a mesh, coarse to fine."""

@@ -1,0 +1,124 @@
+"""What to generate: shapes of a split of a data set, or the user's own files prepared as the run's data were."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data_processing.formats.nifti import NIFTI_SUFFIXES
+from data_processing.formats.pictures import mask_file
+from data_processing.loading.batches import all_members
+from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.single_inputs import Observed, is_photo, observe_file, observe_shape, scan_of
+from data_processing.medical.structures import all_parts
+from data_processing.preparation.shape import SHAPE_ERRORS, DataConfig, config_of, content_settings, digest_of
+from data_processing.store.shape_set import ShapeSet
+from isofield.generation.meshes import Item
+from isofield.run_dir import RunDir
+from isofield.runtime.config import override, to_plain
+from isofield.runtime.json_files import read_object
+
+
+def items_of_split(
+    shapes: ShapeSet, split: str, categories: Sequence[str] = (), *, section: InputSection, seed: int
+) -> list[Item]:
+    """Every shape of a split, those too whose preparation failed: their loading says why.
+
+    `section` and `seed` are the run's: what the network is shown. ValueError when there is no such split or category.
+    """
+
+    def load(index: int) -> Observed:
+        observed = observe_shape(shapes, index, section, seed=seed)
+        return replace(observed, scan=scan_of(shapes, index))
+
+    def origin(index: int) -> str:
+        return _digest(observe_shape(shapes, index, section, seed=seed))
+
+    def refuse(reason: str) -> Observed:
+        raise ValueError(f"preparation failed: {reason}")
+
+    indices, failed = all_members(shapes, split, categories)
+    items = [Item(shapes.names[i], functools.partial(load, i), functools.partial(origin, i)) for i in indices]
+    return items + [Item(shape.name, functools.partial(refuse, shape.reason), str) for shape in failed]
+
+
+def items_of_files(
+    files: Sequence[Path],
+    run: RunDir,
+    *,
+    section: InputSection,
+    overrides: Sequence[str] = (),
+    device: torch.device,
+) -> list[Item]:
+    """The user's own files, named by their stems; of a run on labelled scans, a NIfTI file is an item for each part.
+
+    ValueError when two would have one name.
+    """
+    config = preparation_of(run, overrides=overrides)
+    wanted: dict[str, _Wanted] = {}
+    for file in files:
+        for one in _wanted_of(file, config):
+            other = wanted.setdefault(one.name, one)
+            if other.file is not file:
+                raise ValueError(f"{other.file} and {file} would both be written as {one.name}: run twice, with --out")
+    load = functools.partial(_load_file, config=config, section=section, device=device)
+    origin = functools.partial(_origin_of_file, config=config, section=section)
+    return [Item(name, functools.partial(load, one), functools.partial(origin, one)) for name, one in wanted.items()]
+
+
+def preparation_of(run: RunDir, *, overrides: Sequence[str] = ()) -> DataConfig:
+    """How the run's data were prepared, read back from the run, with `--set` overrides."""
+    settings = read_object(run.preparation_file, again="it comes with the run, from its training")
+    for text in overrides:
+        override(settings, text)
+    return config_of(settings)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A shape to be made of a file; `part` as in Source.part."""
+
+    name: str
+    file: Path
+    part: str = ""
+
+
+def _wanted_of(file: Path, config: DataConfig) -> list[_Wanted]:
+    if config.labels is not None and file.name.lower().endswith(NIFTI_SUFFIXES):
+        return [_Wanted(part.name(_stem(file)), file, part.key) for part in all_parts(config.labels)]
+    return [_Wanted(_stem(file), file)]
+
+
+def _load_file(wanted: _Wanted, config: DataConfig, section: InputSection, device: torch.device) -> Observed:
+    try:
+        return observe_file(wanted.file, config, section, name=wanted.name, part=wanted.part, device=device)
+    except SHAPE_ERRORS as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _origin_of_file(wanted: _Wanted, config: DataConfig, section: InputSection) -> str:
+    """The file's content, how it was prepared and what was shown of it."""
+    plain, files = [content_settings(to_plain(config)), to_plain(section), wanted.part], [wanted.file]
+    if is_photo(wanted.file, section):
+        mask = mask_file(wanted.file, config.photo)
+        plain, files = [*plain, to_plain(config.photo)], [*files, *([mask] if mask else [])]
+    settings = json.dumps(plain, sort_keys=True)
+    return hashlib.blake2b(f"{digest_of(*files)} {settings}".encode(), digest_size=16).hexdigest()
+
+
+def _digest(observed: Observed) -> str:
+    values = observed.inputs.numpy()
+    bits = values.ndim == 4 and bool(((values == 0) | (values == 1)).all())  # not pixels, not shares of finer cells
+    shown = np.packbits(values > 0) if bits else values
+    content = shown.tobytes() + observed.to_world.tobytes()
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _stem(file: Path) -> str:
+    name = file.name.removesuffix(".gz")
+    return name.rpartition(".")[0] or name

@@ -1,0 +1,285 @@
+"""Meshes out of a trained model: one shape after the other, each written whole or not at all, a row for every one."""
+
+import json
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from data_processing.formats.nifti import ScanGrid
+from data_processing.formats.pictures import Picture, write_picture
+from data_processing.formats.point_clouds import PointCloud, write_cloud
+from data_processing.geometry.triangle_mesh import TriangleMesh, write_mesh
+from data_processing.loading.single_inputs import Observed
+from data_processing.medical.masks import mask_on_scan, write_scan_mask
+from isofield.contract import Model
+from isofield.extraction.isosurface import extract
+from isofield.extraction.lattice import Field
+from isofield.generation.test_time_fitting import fitted_code
+from isofield.run_dir import at_work, journal_file, journal_files, manifest_file, mesh_in
+from isofield.runtime.atomic_files import remove_leftovers, write_text
+from isofield.runtime.distributed import Group
+from isofield.runtime.file_names import INPUT
+from isofield.runtime.journal import Journal, Line, tidied
+from isofield.runtime.json_files import leads_out, read_object
+
+FILES = ("file", "input_file", "mask_file")  # of a row, below the folder
+MASK_MARGIN = 2.0  # samples beyond the mesh within which voxels of a scan are asked
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides how a mesh comes out; a mesh made with other settings is made again."""
+
+    model_hash: str
+    resolution: int
+    frame: int
+    refine_steps: int
+    suffix: str
+    iso_level: float
+    with_input: bool = False  # write the input as the network saw it beside the mesh
+    fit_steps: int = 0  # the encoder is tuned on each input
+    fit_rate: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if self.fit_steps < 0 or not 0 < self.fit_rate < float("inf"):
+            raise ValueError(f"expected no negative steps of fitting at a positive rate, got {self.fit_steps}")
+        if self.resolution < 2 or self.frame < 1 or self.refine_steps < 0:
+            raise ValueError(
+                f"expected a resolution of at least 2, a frame of at least 1, no negative refinement; got "
+                f"{self.resolution}, {self.frame}, {self.refine_steps}"
+            )
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A shape given by its code instead of an input: it stands in the cube."""
+
+    code: Any
+
+
+@dataclass(frozen=True)
+class Item:
+    """One shape to generate.
+
+    `load` gets at its input, or at its code. `origin` tells what it is made from: a mesh made from something else under
+    the same name is made again. Both raise ValueError when the shape cannot be had.
+    """
+
+    name: str
+    load: Callable[[], Observed | Coded]
+    origin: Callable[[], str]
+
+
+def generate(
+    model: Model,
+    items: Sequence[Item],
+    folder: Path,
+    *,
+    settings: Settings,
+    batch_points: int,
+    group: Group,
+    header: dict[str, Any],
+    only: Collection[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Write a mesh for each item into `folder` and the manifest beside them; returns this rank's rows.
+
+    Shapes that are there, of the same origin and with the same settings, are not made again. A shape that fails is a
+    row with its reason. The manifest lists what was ever generated into the folder with these settings, or `only` those
+    names. ValueError when another process is at it.
+    """
+    if batch_points < 1:
+        raise ValueError(f"expected at least one point in a batch, got {batch_points}")
+    with at_work(folder, group.rank, what="generation"):
+        remove_leftovers({folder} | {mesh_in(folder, item.name, "").parent for item in items})
+        group.wait()  # nobody writes before all have
+        rows = _rows(_Job(model, folder, settings, batch_points, group.device), items, group)
+        group.wait()
+        if group.is_first:
+            write_manifest(folder, settings, header, only=only)
+        group.wait()
+    return rows
+
+
+def write_manifest(
+    folder: Path, settings: Settings, header: dict[str, Any], *, only: Collection[str] | None = None
+) -> None:
+    """manifest.json out of the journals of all ranks: the last row of each shape, sorted by name."""
+    lines = tidied(journal_files(folder), journal_file(folder, 0))
+    rows, chosen = _made_with(lines, settings), None if only is None else set(only)
+    shapes = [rows[name] for name in sorted(rows) if chosen is None or name in chosen]
+    content = {**header, **asdict(settings), "shapes": shapes}
+    write_text(manifest_file(folder), json.dumps(content, indent=1) + "\n")
+
+
+def meshes_of(folder: Path, names: Sequence[str]) -> list[Path | None]:
+    """The meshes of some shapes as the folder's manifest has them; None where the shape failed."""
+    shapes = read_object(manifest_file(folder), again="generate again")["shapes"]
+    files = {row["name"]: folder / row["file"] for row in shapes if row["status"] == "done"}
+    return [files.get(name) for name in names]
+
+
+def field_of(model: Model, code: Any) -> Field:
+    """The field of one code: (N, 3) cube coordinates to (N,)."""
+    return lambda points_N3: model.decode(points_N3[None], code)[0]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is the same for all shapes."""
+
+    model: Model
+    folder: Path
+    settings: Settings
+    batch_points: int
+    device: torch.device
+
+
+def _rows(job: _Job, items: Sequence[Item], group: Group) -> list[dict[str, Any]]:
+    """Of these items, each noted as soon as its mesh is written."""
+    rows, made_with = [], asdict(job.settings)
+    with Journal(journal_file(job.folder, group.rank), journal_files(job.folder)) as journal:
+        done = _done_before(journal.before, job.folder, job.settings)
+        journal.before.clear()  # of 50,000 shapes: 100 MiB
+        for item in tqdm(items, unit="shape", disable=not group.is_first):
+            row = done.get(item.name)
+            if row is None or row.get("origin") != _origin_of(item):
+                row = _attempt(job, item)
+                journal.add({**row, "settings": made_with})
+            rows.append(row)
+    return rows
+
+
+def _attempt(job: _Job, item: Item) -> dict[str, Any]:
+    began = time.perf_counter()
+    try:
+        row = _make(job, item)
+    except ValueError as error:
+        row = {"name": item.name, "status": "failed", "reason": str(error)}
+    return {**row, "seconds": round(time.perf_counter() - began, 3)}
+
+
+def _make(job: _Job, item: Item) -> dict[str, Any]:
+    settings, given = job.settings, item.load()
+    fitting: dict[str, float] = {}
+    if isinstance(given, Coded):
+        code, to_world = given.code, np.eye(4)
+    else:
+        to_world = given.to_world
+        code, fitting = fitted_code(
+            job.model, given, name=item.name, steps=settings.fit_steps, rate=settings.fit_rate, device=job.device
+        )
+    field = field_of(job.model, code)
+    extraction = extract(
+        field,
+        iso_level=settings.iso_level,
+        resolution=settings.resolution,
+        frame=settings.frame,
+        refine_steps=settings.refine_steps,
+        batch_points=job.batch_points,
+        device=job.device,
+    )
+    mesh = extraction.mesh
+    if len(mesh.faces) == 0:
+        raise ValueError(f"the field crosses {settings.iso_level} nowhere at {settings.resolution}^3: no surface")
+    files = {} if isinstance(given, Coded) else _write_beside(job, item, given, field, mesh)
+    file = mesh_in(job.folder, item.name, settings.suffix)
+    write_mesh(file, mesh.transformed(to_world))
+    return {
+        "name": item.name,
+        "origin": item.origin(),
+        "file": file.relative_to(job.folder).as_posix(),
+        **files,
+        "status": "done",
+        "reason": "",
+        **fitting,
+        "evaluations": extraction.evaluations,
+        "refinement_evaluations": extraction.refinement_evaluations,
+        "vertices": len(mesh.vertices),
+        "faces": len(mesh.faces),
+        "to_world": to_world.tolist(),
+    }
+
+
+def _write_beside(job: _Job, item: Item, observed: Observed, field: Field, mesh: TriangleMesh) -> dict[str, str]:
+    """What comes with a mesh: the input as the network saw it, the mask on the scan's grid."""
+    files = {}
+    if job.settings.with_input or observed.cut_out:
+        files["input_file"] = _write_input(job, item, observed)
+    if observed.scan is not None:
+        files["mask_file"] = _write_mask(job, item, observed, observed.scan, field, mesh)
+    return files
+
+
+def _write_input(job: _Job, item: Item, observed: Observed) -> str:
+    """What the network saw, in the frame of the file, or the picture; its path below the folder."""
+    shown = observed.shown()
+    suffix = {PointCloud: ".ply", Picture: ".png"}.get(type(shown), job.settings.suffix)
+    file = mesh_in(job.folder, item.name, suffix, ending=INPUT)
+    if isinstance(shown, Picture):
+        write_picture(file, shown)
+    elif isinstance(shown, PointCloud):
+        write_cloud(file, shown.transformed(observed.to_world))
+    elif len(shown.faces):
+        write_mesh(file, shown.transformed(observed.to_world))
+    else:
+        raise ValueError("the input is empty: nothing is left of the shape")
+    return file.relative_to(job.folder).as_posix()
+
+
+def _write_mask(job: _Job, item: Item, observed: Observed, scan: ScanGrid, field: Field, mesh: TriangleMesh) -> str:
+    """The field at the scan's own voxel centres, as NIfTI on its grid: nothing is asked far from the mesh."""
+    lower, upper = mesh.bounds()
+    margin = MASK_MARGIN / job.settings.resolution
+    values = mask_on_scan(
+        field,
+        iso_level=job.settings.iso_level,
+        to_world=observed.to_world,
+        scan=scan,
+        batch_points=job.batch_points,
+        device=job.device,
+        box=(lower - margin, upper + margin),
+    )
+    file = mesh_in(job.folder, item.name, ".nii.gz", ending="_recon")
+    write_scan_mask(file, values, scan)
+    return file.relative_to(job.folder).as_posix()
+
+
+def _done_before(lines: dict[str, Line], folder: Path, settings: Settings) -> dict[str, Line]:
+    """Rows of shapes whose mesh is there, made with the same settings. Failed ones are tried again."""
+    rows = _made_with(lines, settings)
+    return {name: row for name, row in rows.items() if row["status"] == "done" and _files_are_there(row, folder)}
+
+
+def _made_with(lines: dict[str, Line], settings: Settings) -> dict[str, Line]:
+    """Rows of a journal made with some settings, without what only the journal needs."""
+    wanted = asdict(settings)
+    return {
+        name: {key: value for key, value in line.items() if key not in ("settings", "start")}
+        for name, line in lines.items()
+        if line.get("settings") == wanted and "status" in line and _stays_inside(line)
+    }
+
+
+def _stays_inside(row: Line) -> bool:
+    """A journal may come with a run from anywhere: files are those of the folder."""
+    if row["status"] == "done" and "file" not in row:
+        return False
+    return not any(leads_out(row[key]) for key in FILES if key in row)
+
+
+def _files_are_there(row: dict[str, Any], folder: Path) -> bool:
+    return all((folder / row[key]).is_file() for key in FILES if key in row)
+
+
+def _origin_of(item: Item) -> str | None:
+    """None when the shape cannot be had: making it then says why."""
+    try:
+        return item.origin()
+    except ValueError:
+        return None

@@ -1,0 +1,52 @@
+"""The command line of generate.py, and what of it decides how a mesh comes out."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from isofield.generation.meshes import Settings
+from isofield.runtime.commandline import Parser
+
+
+def arguments_of(argv: Sequence[str], *, description: str | None) -> argparse.Namespace:
+    parser = Parser(description=description)
+    parser.add_argument("--run", type=Path, required=True, help="run directory, such as runs/demo")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--split", help="all shapes of a split of the run's data set: train, val, test")
+    what.add_argument("--input", type=Path, nargs="+", metavar="FILE", help="your own meshes, voxels, clouds, NIfTI")
+    what.add_argument("--samples", type=int, metavar="N", help="new shapes out of noise (latent GAN)")
+    what.add_argument(
+        "--interpolate", nargs=2, metavar=("A", "B"), help="a walk from A to B: names of shapes, or files"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of --samples: the same seed gives the same meshes [0]")
+    parser.add_argument("--steps", type=int, default=9, help="shapes of a walk, both ends included [9]")
+    parser.add_argument("--up", choices=("y", "z"), default="y", help="the axis that points up in pictures [y]")
+    parser.add_argument("--out", type=Path, help="folder for the meshes [RUN/meshes/SPLIT, or RUN/meshes/input]")
+    parser.add_argument("--checkpoint", default="best", help="best, last or a step [best]")
+    parser.add_argument("--resolution", type=int, default=256, help="samples along each edge of the cube [256]")
+    parser.add_argument("--frame", type=int, default=32, help="coarse grid: finds parts thicker than 1/FRAME [32]")
+    parser.add_argument("--refine", type=int, default=0, metavar="STEPS", help="move vertices onto the level [0]")
+    parser.add_argument("--format", default="ply", choices=("ply", "obj", "stl", "off", "glb"), help="[ply]")
+    parser.add_argument("--data", type=Path, help="another data set than the run's own")
+    parser.add_argument("--set", nargs="+", default=[], action="extend", metavar="K=V", help="preparation of --input")
+    parser.add_argument("--with-input", action="store_true", help="write what the network saw beside each mesh")
+    parser.add_argument("--fit-steps", type=int, default=0, metavar="N", help="tune the encoder on each input [0]")
+    parser.add_argument("--fit-rate", type=float, default=1e-4, metavar="LR", help="of the fitting's Adam [1e-4]")
+    parser.add_argument("--batch-points", type=int, default=1 << 16, help="points decoded at once: bounds memory")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
+    return parser.parse_args(argv)
+
+
+def settings_of(arguments: argparse.Namespace, *, model_hash: str, iso_level: float) -> Settings:
+    """ValueError for numbers that make no sense."""
+    return Settings(
+        model_hash=model_hash,
+        resolution=arguments.resolution,
+        frame=arguments.frame,
+        refine_steps=arguments.refine,
+        suffix=f".{arguments.format}",
+        iso_level=iso_level,
+        with_input=arguments.with_input,
+        fit_steps=arguments.fit_steps,
+        fit_rate=arguments.fit_rate,
+    )

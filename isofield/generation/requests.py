@@ -1,0 +1,52 @@
+"""What `generate.py` was asked for: shapes of a split, the user's own files, new shapes, or a walk between two."""
+
+import functools
+from argparse import Namespace
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from data_processing.store.shape_set import open_shapes
+from isofield.config import RunConfig
+from isofield.contract import Model
+from isofield.generation.inputs import items_of_files, items_of_split
+from isofield.generation.latent_shapes import end_of_walk, items_of_samples, items_of_walk, walk_name
+from isofield.generation.meshes import Item
+from isofield.run_dir import RunDir
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Shapes to generate, and the folder of the run they go to.
+
+    whole: these shapes alone belong to the folder; others that are there are of an earlier request. `about` goes into
+    the manifest.
+    """
+
+    items: list[Item]
+    folder: Path
+    whole: bool = False
+    about: dict[str, int | str] = field(default_factory=dict)
+
+
+def wanted(arguments: Namespace, model: Model, config: RunConfig, run: RunDir, *, device: torch.device) -> Wanted:
+    """The items of a command line (generate.py). ValueError, FileNotFoundError for what is not there."""
+    data, seed, path = config.data, config.training.seed, arguments.data or config.data.path
+    files = functools.partial(items_of_files, run=run, section=data.input, overrides=arguments.set, device=device)
+    if arguments.split:
+        shapes = open_shapes(path)
+        items = items_of_split(shapes, arguments.split, data.categories, section=data.input, seed=seed)
+        return Wanted(items, run.meshes(arguments.split))
+    if arguments.samples is not None:
+        items = items_of_samples(model, arguments.samples, seed=arguments.seed)
+        return Wanted(items, run.meshes("samples"), whole=True, about={"seed": arguments.seed})
+    if arguments.interpolate:
+        ends = [
+            end_of_walk(text, lambda: open_shapes(path), lambda file: files([file]), section=data.input, seed=seed)
+            for text in arguments.interpolate
+        ]
+        first, last = arguments.interpolate
+        items = items_of_walk(model, ends, arguments.steps, device=device)
+        return Wanted(items, run.meshes(walk_name(first, last)), whole=True, about={"from": first, "to": last})
+    return Wanted(files(arguments.input), run.meshes("input"))

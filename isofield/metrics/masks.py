@@ -1,0 +1,68 @@
+"""Two masks on the grid of one scan: overlap, surface distances in mm, volumes."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_processing.medical.crops import Crop, same_grid
+from isofield.evaluation.mask_protocol import MaskProtocol
+from isofield.metrics.mask_surfaces import PERCENT, distances_between, surface_elements
+
+Mask = NDArray[np.uint8]
+
+
+def compare_crops(predicted: Crop, true: Crop, protocol: MaskProtocol) -> dict[str, float]:
+    """All metrics of two masks of one scan. ValueError when they do not lie on the same grid."""
+    if not same_grid(predicted.scan, true.scan):
+        raise ValueError(
+            f"expected the grid of the ground truth {true.scan.file}: {true.scan.shape}, affine "
+            f"{true.scan.affine.round(4).tolist()}; the prediction {predicted.scan.file} has {predicted.scan.shape}, "
+            f"{predicted.scan.affine.round(4).tolist()}: write it on the scan's own grid"
+        )
+    return compare_masks(*in_one_box(predicted, true), true.index_to_world[:3, :3], tolerance=protocol.tolerance)
+
+
+def compare_masks(predicted: Mask, true: Mask, axes_33: NDArray[np.floating], *, tolerance: float) -> dict[str, float]:
+    """Metrics of two masks (X, Y, Z) 0/1 whose axes take the steps `axes_33` (columns, mm).
+
+    Of two empty masks all agree: Dice and nsd 1, distances 0. If one is empty: Dice and nsd 0, distances infinite.
+    """
+    volume = abs(float(np.linalg.det(axes_33))) / 1000
+    counts = int(np.count_nonzero(predicted)), int(np.count_nonzero(true))
+    volumes = {"volume": counts[1] * volume, "predicted_volume": counts[0] * volume}
+    if not all(counts):
+        alike = float(not any(counts))
+        return {
+            "dice": alike,
+            "nsd": alike,
+            **dict.fromkeys(("asd", "assd", "hd95", "hd"), 0.0 if alike else float("inf")),
+            **volumes,
+        }
+    there, back = distances_between(surface_elements(predicted, axes_33), surface_elements(true, axes_33))
+    areas = there.areas_N.sum() + back.areas_N.sum()
+    return {
+        "dice": 2 * int(np.count_nonzero(predicted & true)) / sum(counts),
+        "nsd": (there.area_within(tolerance) + back.area_within(tolerance)) / areas,
+        "asd": (there.mean() + back.mean()) / 2,
+        "assd": (there.mean() * there.areas_N.sum() + back.mean() * back.areas_N.sum()) / areas,
+        "hd95": max(there.percentile(PERCENT), back.percentile(PERCENT)),
+        "hd": float(max(there.distances_N[-1], back.distances_N[-1])),
+        **volumes,
+    }
+
+
+def in_one_box(predicted: Crop, true: Crop) -> tuple[Mask, Mask]:
+    """Both masks in the smallest box of the scan that holds them."""
+    filled = [crop for crop in (predicted, true) if crop.occupancy.size]
+    if not filled:
+        return predicted.occupancy, true.occupancy
+    lower = np.min([crop.lower for crop in filled], axis=0)
+    upper = np.max([crop.lower + crop.occupancy.shape for crop in filled], axis=0)
+    return _placed(predicted, lower, upper), _placed(true, lower, upper)
+
+
+def _placed(crop: Crop, lower: NDArray[np.int64], upper: NDArray[np.int64]) -> Mask:
+    box = np.zeros(upper - lower, dtype=np.uint8)
+    if crop.occupancy.size:
+        start = crop.lower - lower
+        box[tuple(slice(a, a + n) for a, n in zip(start, crop.occupancy.shape, strict=True))] = crop.occupancy
+    return box

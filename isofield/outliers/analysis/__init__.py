@@ -1,0 +1,1 @@
+"""A folder of scans to a table of rows."""

@@ -1,0 +1,133 @@
+"""The priors of an analysis: runs by the organs they know, judges where they are calibrated.
+
+A run knows the structures that its data set was made of. Without calibration it still reconstructs: its masks are
+UNSURE, whatever they look like.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from data_processing.medical.structures import LabelSettings, StructureSettings
+from data_processing.preparation.shape import DataConfig
+from isofield.generation.inputs import preparation_of
+from isofield.outliers.benchmark.corruptions import dice
+from isofield.outliers.scoring.calibration import Calibration, needed
+from isofield.outliers.scoring.cube_masks import CubeMask
+from isofield.outliers.scoring.detector import Judge, Judgement, load_judge
+from isofield.outliers.scoring.reconstruction import Reconstruction, at_once, reconstruct
+from isofield.registry import LoadedRun, load_run
+from isofield.run_dir import RunDir
+from isofield.runtime.json_files import read_object
+
+MAX_NOTE = 1000  # characters
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """A run that is ready to look at masks. `labels`: how its structures are cut from scans."""
+
+    run: RunDir
+    loaded: LoadedRun
+    preparation: DataConfig
+    labels: LabelSettings
+    structures: tuple[StructureSettings, ...]
+    judge: Judge | None
+    device: torch.device
+    notes: tuple[str, ...] = ()  # what the run says of itself that a reader has to know
+
+    @property
+    def calibration(self) -> Calibration | None:
+        return None if self.judge is None else self.judge.calibration
+
+    def about(self, fpr: float) -> str:
+        """A line for the terminal: what it can judge, or how many clean masks it lacks."""
+        organs, missing = ", ".join(organs_of(self)), self.missing(fpr)
+        count = 0 if self.calibration is None else self.calibration.n
+        enough = f"{missing} more are needed to flag at {fpr:g}: UNSURE until then" if missing else "enough"
+        return "; ".join([f"{organs}: calibrated with {count} clean masks, {enough}", *self.notes])
+
+    def missing(self, fpr: float) -> int:
+        """How many more clean masks have to be calibrated with before it can flag at this rate."""
+        return needed(fpr) if self.calibration is None else self.calibration.missing(fpr)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of everything in the run that a judgement depends on."""
+        digest = hashlib.blake2b(digest_size=8)
+        for file in (self.run.calibration_file, self.run.judge_file, self.run.preparation_file):
+            digest.update(file.read_bytes() if file.is_file() else b"none")
+        return f"{self.loaded.model_hash}-{digest.hexdigest()}"
+
+    @property
+    def at_once(self) -> int:
+        """Masks in one pass of the encoder."""
+        return at_once(self.loaded, self.device)
+
+    def judged(self, masks: Sequence[CubeMask], *, fpr: float) -> list[Judgement]:
+        """One judgement for each mask; without calibration it says how far mask and reconstruction agree."""
+        if self.judge is not None:
+            return self.judge.judge(masks, fpr=fpr)
+        thin = self.preparation.inside.thin == "keep"
+        rebuilt = reconstruct(self.loaded, masks, keep_thin=thin, device=self.device)
+        return [self._unsure(mask, one) for mask, one in zip(masks, rebuilt, strict=True)]
+
+    def _unsure(self, mask: CubeMask, rebuilt: Reconstruction) -> Judgement:
+        seen = slice(None) if mask.visible_RRR is None else mask.visible_RRR
+        overlap = dice(mask.occupancy_RRR[seen], rebuilt.occupancy_RRR[seen])
+        reason = f"{self.run.path} has no calibration: python evaluate.py --run {self.run.path} --calibrate"
+        return Judgement(float("nan"), float("nan"), "UNSURE", reason, {}, overlap, rebuilt, bool(mask.touched))
+
+
+def load_priors(runs: Sequence[Path], *, which: str = "best", device: torch.device) -> list[Prior]:
+    """Each run once, on the device.
+
+    Raises FileNotFoundError when there is none, ValueError for a stale calibration (of another model), a run that was
+    not made from labelled scans, and two runs that know the same organ.
+    """
+    priors = [_load(RunDir(path), which, device) for path in dict.fromkeys(path.resolve() for path in runs)]
+    knowing: dict[str, Path] = {}
+    for prior in priors:
+        for organ in organs_of(prior):
+            if organ in knowing:
+                raise ValueError(f"{knowing[organ]} and {prior.run.path} both know {organ}: give one of them")
+            knowing[organ] = prior.run.path
+    return priors
+
+
+def organs_of(prior: Prior) -> list[str]:
+    """What its parts are called in results."""
+    return [organ_name(structure, suffix) for structure in prior.structures for suffix in structure.suffixes()]
+
+
+def organ_name(structure: StructureSettings, suffix: str) -> str:
+    """kidney_left, as TotalSegmentator calls them."""
+    return f"{structure.name}_{suffix}" if suffix else structure.name
+
+
+def _load(run: RunDir, which: str, device: torch.device) -> Prior:
+    loaded = load_run(run, which=which, device=device)
+    preparation = preparation_of(run)
+    labels = preparation.labels
+    if labels is None:
+        raise ValueError(f"{run.path} was not trained on labelled scans (kind: labels): it knows no organ by name")
+    there = run.calibration_file.is_file() and run.judge_file.is_file()
+    judge = load_judge(run, which=which, device=device) if there else None
+    loaded = loaded if judge is None else judge.loaded
+    categories = loaded.config.data.categories
+    structures = tuple(one for one in labels.structures if not categories or one.name in categories)
+    return Prior(run, loaded, preparation, labels, structures, judge, device, _notes(run, judge))
+
+
+def _notes(run: RunDir, judge: Judge | None) -> tuple[str, ...]:
+    """Of a run of published weights without calibration: thresholds that came along are shown, not used."""
+    if judge is not None or not run.published_file.is_file():
+        return ()
+    try:
+        note = str(read_object(run.published_file, again="import the run again")["note"])[:MAX_NOTE]
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{run.published_file} is damaged ({error}): import the run again") from error
+    return (f"published weights: {note}",)

@@ -1,0 +1,158 @@
+"""A row for every organ of every scan: its columns, what is flagged in the end, and the files it is written to.
+
+Infinite distances stay infinite ("inf"); what is not known is empty, never NaN.
+"""
+
+import csv
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from isofield.outliers.scoring.calibration import flagged as is_flagged
+from isofield.runtime.atomic_files import write_text
+from isofield.runtime.csv_cells import cells
+
+Row = dict[str, Any]
+STATUSES = ("ERROR", "OUTLIER", "PARTIAL", "UNSURE", "OK", "EMPTY", "NO_MODEL")
+JUDGED = ("OK", "OUTLIER", "PARTIAL")
+COLUMNS = (
+    "scan", "file", "organ", "structure", "status", "flagged", "reason", "p", "q", "score", "dice", "asd",
+    "assd", "hd95", "hd", "nsd", "limits", "volume_ml", "reconstruction_ml", "components", "left_out_ml",
+    "touched", "spacing_mm", "orientation", "disagreement_sign", "disagreement_ml", "disagreement_depth_mm",
+    "disagreement_x_mm", "disagreement_y_mm", "disagreement_z_mm", "score_parts", "model", "model_hash",
+    "calibration_n", "calibration_hash", "seconds", "picture", "reconstruction", "disagreement", "repaired",
+)  # fmt: skip
+CSV_FILE, JSON_FILE = "results.csv", "results.json"
+FORMAT = 1
+WORST = 10
+
+
+def new_row(scan: str, file: str, organ: str, status: str, reason: str, **known: Any) -> Row:
+    """All columns, those not known are None. `status` is one of STATUSES."""
+    assert status in STATUSES and set(known) <= set(COLUMNS) | {"thumbnail"}
+    row: Row = dict.fromkeys(COLUMNS)
+    return row | {"scan": scan, "file": file, "organ": organ, "status": status, "reason": reason} | known
+
+
+def settled(rows: Sequence[Row], *, fpr: float, across_folder: bool) -> list[Row]:
+    """What is flagged, by p <= fpr of each mask, or by Benjamini and Hochberg (1995) across all masks with a p-value.
+
+    A PARTIAL mask stays PARTIAL and is flagged; UNSURE ones never are. `q` is filled in for all that were judged.
+    """
+    judged = [number for number, row in enumerate(rows) if row["status"] in JUDGED and row["p"] is not None]
+    q_of = dict(zip(judged, adjusted([rows[number]["p"] for number in judged]), strict=True))
+    result = []
+    for number, row in enumerate(rows):
+        row = {**row, "q": q_of.get(number), "flagged": bool(row["flagged"])}
+        if across_folder and number in q_of and math.isfinite(row["score"] or 0.0):
+            row = _across(row, fpr)
+        result.append(row)
+    return result
+
+
+def _across(row: Row, fpr: float) -> Row:
+    found = is_flagged(row["q"], fpr) or bool(row["limits"])
+    status = row["status"] if row["status"] == "PARTIAL" else ("OUTLIER" if found else "OK")
+    note = f"; q {row['q']:.3g} across the folder" if row["flagged"] != found else ""
+    return {**row, "flagged": found, "status": status, "reason": row["reason"] + note}
+
+
+def adjusted(values: Sequence[float]) -> list[float]:
+    """p-values adjusted for the false discovery rate (Benjamini and Hochberg 1995), in the same order."""
+    order = sorted(range(len(values)), key=lambda number: values[number])
+    result, least = [1.0] * len(values), 1.0
+    for rank in range(len(values), 0, -1):
+        number = order[rank - 1]
+        least = min(least, values[number] * len(values) / rank)
+        result[number] = least
+    return result
+
+
+def worst_first(rows: Sequence[Row]) -> list[Row]:
+    """Errors, then flagged masks by p and score, then the others that were scored, then the rest by name."""
+
+    def key(row: Row) -> tuple[Any, ...]:
+        group = 0 if row["status"] == "ERROR" else 1 if row["flagged"] else 2 + STATUSES.index(row["status"])
+        p = 1.0 if row["p"] is None else row["p"]
+        score = -math.inf if row["score"] is None else row["score"]
+        dice = 1.0 if row["dice"] is None else row["dice"]
+        return group, p, -score, dice, row["scan"], row["organ"]
+
+    return sorted(rows, key=key)
+
+
+def totals(rows: Sequence[Row]) -> dict[str, int]:
+    """How many of each status, and how many are flagged."""
+    counts = Counter(row["status"] for row in rows)
+    return {status: counts[status] for status in STATUSES} | {"flagged": sum(bool(row["flagged"]) for row in rows)}
+
+
+def exit_status(rows: Sequence[Row]) -> int:
+    """0 nothing to look at, 1 outliers, 2 errors."""
+    counts = totals(rows)
+    return 2 if counts["ERROR"] else 1 if counts["flagged"] else 0
+
+
+def write_results(out: Path, rows: Sequence[Row], settings: Mapping[str, Any]) -> None:
+    """results.csv and results.json, worst first."""
+    plain = [plain_row(row) for row in worst_first(rows)]
+    content = {"format": FORMAT, "settings": dict(settings), "totals": totals(rows), "rows": plain}
+    write_text(out / JSON_FILE, json.dumps(content, indent=1, allow_nan=False, default=str) + "\n")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(cells({key: _cell(value) for key, value in row.items()}) for row in plain)
+    write_text(out / CSV_FILE, text.getvalue())
+
+
+def plain_row(row: Row) -> Row:
+    """What JSON can hold: infinity as a word, numbers rounded to what means something; no thumbnail."""
+    return {key: _number(row[key]) for key in COLUMNS}
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, float):
+        return (
+            ("inf" if value > 0 else "-inf")
+            if math.isinf(value)
+            else None
+            if math.isnan(value)
+            else float(f"{value:.6g}")
+        )
+    if isinstance(value, Mapping):
+        return {key: _number(part) for key, part in value.items()}
+    return [_number(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key} {part}" for key, part in value.items())
+    if isinstance(value, list):
+        return " ".join(str(part) for part in value)
+    return "" if value is None else value
+
+
+def table(rows: Sequence[Row], out: Path) -> str:
+    """The worst cases with the picture to open, and the totals by status."""
+    worst = [row for row in worst_first(rows) if row["flagged"] or row["status"] in ("ERROR", "UNSURE")][:WORST]
+    lines = []
+    if worst:
+        cells = [("scan", "organ", "status", "p", "dice", "hd95", "look at")]
+        for row in worst:
+            look = str(out / row["picture"]) if row["picture"] else row["reason"][:90]
+            numbers = (_short(row["p"]), _short(row["dice"]), _short(row["hd95"]))
+            cells.append((row["scan"][-32:], row["organ"] or "-", row["status"], *numbers, look))
+        widths = [max(len(line[column]) for line in cells) for column in range(6)]
+        lines = ["  ".join([c.ljust(w) for c, w in zip(line, widths, strict=False)] + [line[6]]) for line in cells]
+    counts = totals(rows)
+    named = [f"{counts[status]} {status}" for status in STATUSES if counts[status]]
+    flagged = f"; flagged {counts['flagged']}" if counts["flagged"] else ""
+    return "\n".join([*lines, f"{len(rows)} organs: {', '.join(named)}{flagged}"])
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

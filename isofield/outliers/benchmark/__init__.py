@@ -1,0 +1,1 @@
+"""How well corrupted masks are told from clean ones."""

@@ -1,0 +1,312 @@
+"""Tables of the benchmark: which detector tells what, where the disagreement lies, what the prior rebuilds."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isofield.outliers.benchmark.baselines import Baselines
+from isofield.outliers.benchmark.cases import CLEAN, Case
+from isofield.outliers.benchmark.corruptions import FAMILIES, MATCHED, TARGETS
+from isofield.outliers.benchmark.ranking import Estimate, binomial_interval, mean_auroc, mean_over_patients
+from isofield.outliers.scoring.calibration import conformal_p, flagged, needed
+from isofield.outliers.scoring.scores import Measured, Scorer
+from isofield.outliers.scoring.shape_space import Frame
+from isofield.runtime.atomic_files import write_text
+from isofield.runtime.seeds import numpy_generator
+
+Array = NDArray[np.float64]
+OURS, PLAIN = "ours", "ours_without_prior"
+UNSEEN = "macro_unseen"  # over families that nothing in training resembled
+MADE = {"prior": "rebuilt_dice", "repaired": "repaired_dice"}  # what is compared with the clean mask, by its truth
+COLUMNS = ("table", "family", "severity", "detector", "value", "low", "high", "n")
+
+
+@dataclass(frozen=True, eq=False)
+class Detectors:
+    """All that is fitted on training masks."""
+
+    frame: Frame
+    ours: Scorer
+    plain: Scorer  # without the prior
+    baselines: Baselines
+
+    def scores(self, measured: Sequence[Measured]) -> dict[str, Array]:
+        """(N,) of each detector; larger is stranger. Groups of ours stand for themselves too, as `ours:GROUP`."""
+        kept = set(self.plain.names)
+        plain = [
+            Measured({name: v for name, v in one.numbers.items() if name in kept}, one.distances_D) for one in measured
+        ]
+        return {
+            **self.baselines.scores(measured),
+            **{f"{OURS}:{group}": values for group, values in self.ours.strangeness(measured).items()},
+            PLAIN: self.plain.scores(plain),
+            OURS: self.ours.scores(measured),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """Measured cases of held-out patients and what judges them."""
+
+    cases: list[Case]
+    detectors: Detectors
+    seeds: int = 20
+    fpr: float = 0.05
+    seen: dict[str, tuple[str, ...]] = field(default_factory=dict)  # what training had that resembles a family
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number of a case's truth, less another one; `made`: of what."""
+
+    table: str
+    made: str
+    key: str
+    less: str = ""
+
+    def of(self, truth: dict[str, float]) -> float:
+        return truth.get(self.key, np.nan) - (truth[self.less] if self.less else 0.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of the benchmark, with its interval over patients."""
+
+    table: str
+    family: str
+    severity: str
+    detector: str
+    estimate: Estimate
+    n: int
+
+
+def tables(benchmark: Benchmark, *, about: dict[str, Any]) -> dict[str, Any]:
+    """Every table as rows, and what they are made of."""
+    cases = benchmark.cases
+    scores = benchmark.detectors.scores([case.measured for case in cases])
+    patients = np.unique([case.subject for case in cases], return_inverse=True)[1].astype(np.int64)
+    kinds = {(case.family, case.severity): None for case in cases if case.family != CLEAN}
+    groups = {kind: _where(cases, *kind) for kind in kinds}
+    clean = _where(cases, CLEAN, CLEAN)
+    rows = [
+        *auroc_rows(scores, patients, groups, clean, benchmark.seen),
+        *flag_rows(scores, patients, groups, clean, benchmark),
+        *truth_rows(cases, patients, groups, clean),
+    ]
+    return {
+        **about,
+        "patients": len(np.unique(patients[clean])),
+        "clean": len(clean),
+        "fpr": benchmark.fpr,
+        "seeds": benchmark.seeds,
+        "seen_in_training": {family: list(kinds) for family, kinds in benchmark.seen.items() if kinds},
+        "unmatched": [
+            f"{c.name} {c.family} {c.severity}" for c in cases if c.family in MATCHED and not c.truth["matched"]
+        ],
+        "rows": rows,
+    }
+
+
+def auroc_rows(
+    scores: dict[str, Array],
+    patients: NDArray[np.int64],
+    groups: dict[tuple[str, str], NDArray[np.int64]],
+    clean: NDArray[np.int64],
+    seen: dict[str, tuple[str, ...]],
+) -> list[Row]:
+    """AUROC of each family and severity, and the mean over the matched families; and over those `seen` has none of."""
+    rows = []
+    for detector, values in scores.items():
+        below = (values[clean], patients[clean])
+        parts = {kind: (values[members], patients[members]) for kind, members in groups.items()}
+        for (family, severity), part in parts.items():
+            estimate = mean_auroc([part], below, key=f"{family} {severity}")
+            rows.append(Row("auroc", family, severity, detector, estimate, len(part[0])))
+        for severity in TARGETS:
+            unseen = [family for family in MATCHED if not seen.get(family)]
+            for name, families in (("macro", MATCHED), (UNSEEN, unseen)):
+                matched = [parts[family, severity] for family in families if (family, severity) in parts]
+                if matched:
+                    estimate = mean_auroc(matched, below, key=f"{name} {severity}")
+                    rows.append(Row("auroc", name, severity, detector, estimate, sum(len(p[0]) for p in matched)))
+    return rows
+
+
+def flag_rows(
+    scores: dict[str, Array],
+    patients: NDArray[np.int64],
+    groups: dict[tuple[str, str], NDArray[np.int64]],
+    clean: NDArray[np.int64],
+    benchmark: Benchmark,
+) -> list[Row]:
+    """Shares that are flagged after calibration on half of the patients, over the seeds; and of clean masks.
+
+    The interval is over seeds here (2.5 to 97.5 %): each divides the patients anew.
+    """
+    found: dict[tuple[str, str, str], list[float]] = {}
+    counts: dict[tuple[str, str, str], int] = {}
+    within: dict[str, list[float]] = {detector: [] for detector in scores}
+    for seed in range(benchmark.seeds):
+        calibrates = _calibrating(np.unique(patients[clean]), seed)
+        held = clean[calibrates[patients[clean]]]
+        if len(held) < needed(benchmark.fpr):
+            continue
+        for detector, values in scores.items():
+            flags = np.array([flagged(conformal_p(values[held], v), benchmark.fpr) for v in values])
+            kinds = {(CLEAN, CLEAN): clean, **groups}
+            for (family, severity), members in kinds.items():
+                tested = members[~calibrates[patients[members]]]
+                if len(tested):
+                    found.setdefault((family, severity, detector), []).append(float(flags[tested].mean()))
+                    counts[family, severity, detector] = len(tested)
+            tested = clean[~calibrates[patients[clean]]]
+            most = binomial_interval(len(tested), benchmark.fpr)[1]
+            within[detector].append(float(flags[tested].sum() <= most))
+            for severity in TARGETS:
+                rates = [found[family, severity, detector][-1] for family in MATCHED if (family, severity) in groups]
+                if rates:
+                    found.setdefault(("macro", severity, detector), []).append(float(np.mean(rates)))
+                    counts["macro", severity, detector] = len(rates)
+    rows = [Row("flagged", *key, _over_seeds(values), counts[key]) for key, values in found.items()]
+    rows += [
+        Row("seeds_within_binomial", CLEAN, CLEAN, name, _over_seeds(v), len(v)) for name, v in within.items() if v
+    ]
+    return rows
+
+
+def truth_rows(
+    cases: Sequence[Case],
+    patients: NDArray[np.int64],
+    groups: dict[tuple[str, str], NDArray[np.int64]],
+    clean: NDArray[np.int64],
+) -> list[Row]:
+    """Dice of reconstructions to the clean mask, what was gained over the spoilt one, precision of the disagreement.
+
+    Of what the prior makes of a mask, and of the mask repaired where the prior is sure.
+    """
+    ceilings = [Value("dice_ceiling", made, key) for made, key in MADE.items()]
+    gains = [Value("dice_gain", made, key, less="dice") for made, key in MADE.items()]
+    precisions = [
+        Value("average_precision", "prior", "precision"),
+        Value("chance_precision", "prior", "chance"),
+    ]
+    rows = [_mean_row(value, (CLEAN, CLEAN), cases, patients, clean) for value in ceilings]
+    means: dict[tuple[str, str, str], list[float]] = {}
+    for (family, severity), members in groups.items():
+        if severity not in TARGETS:
+            continue
+        made = [_mean_row(value, (family, severity), cases, patients, members) for value in (*gains, *precisions)]
+        rows += made
+        if family in MATCHED:
+            for row in made:
+                means.setdefault((row.table, severity, row.detector), []).append(row.estimate.value)
+    for (table, severity, of), values in means.items():
+        estimate = Estimate(float(np.mean(values)), float("nan"), float("nan"))
+        rows.append(Row(table, "macro", severity, of, estimate, len(values)))
+    return rows
+
+
+def _mean_row(
+    value: Value,
+    kind: tuple[str, str],
+    cases: Sequence[Case],
+    patients: NDArray[np.int64],
+    members: NDArray[np.int64],
+) -> Row:
+    values = np.array([value.of(cases[index].truth) for index in members], dtype=np.float64)
+    there = np.isfinite(values)
+    key = " ".join((value.table, *kind))
+    estimate = mean_over_patients(values[there], patients[members][there], key=key)
+    return Row(value.table, *kind, value.made, estimate, int(there.sum()))
+
+
+def _calibrating(owners: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    """Which patients (by number) calibrate: half of those that have clean masks."""
+    drawn = numpy_generator(seed, "calibration and test").permutation(owners)[: len(owners) // 2]
+    marks = np.zeros(int(owners.max()) + 1, dtype=bool)
+    marks[drawn] = True
+    return marks
+
+
+def _where(cases: Sequence[Case], family: str, severity: str) -> NDArray[np.int64]:
+    return np.array([i for i, c in enumerate(cases) if (c.family, c.severity) == (family, severity)], dtype=np.int64)
+
+
+def _over_seeds(values: Sequence[float]) -> Estimate:
+    low, high = np.percentile(values, (2.5, 97.5))
+    return Estimate(float(np.mean(values)), float(low), float(high))
+
+
+def write_tables(results: dict[str, Any], folder: Path) -> str:
+    """benchmark.json, .csv and .md; returns the text of the last."""
+    rows: list[Row] = results["rows"]
+    plain = [
+        (r.table, r.family, r.severity, r.detector, r.estimate.value, r.estimate.low, r.estimate.high, r.n)
+        for r in rows
+    ]
+    content = {**results, "rows": [dict(zip(COLUMNS, _finite(row), strict=True)) for row in plain]}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([COLUMNS, *plain])
+    markdown = as_markdown(results)
+    write_text(folder / "benchmark.json", json.dumps(content, indent=1) + "\n")
+    write_text(folder / "benchmark.csv", text.getvalue())
+    write_text(folder / "benchmark.md", markdown)
+    return markdown
+
+
+def as_markdown(results: dict[str, Any]) -> str:
+    """AUROC by detector, ours by family, and the rest."""
+    rows: list[Row] = results["rows"]
+    by = {(r.table, r.family, r.severity, r.detector): r.estimate for r in rows}
+    detectors = list(dict.fromkeys(r.detector for r in rows if r.table == "auroc"))
+    real = list(dict.fromkeys(r.family for r in rows if r.table == "auroc" and r.severity == "real"))
+    columns = [*(("macro", severity) for severity in TARGETS), *((family, "real") for family in real)]
+    heads = [f"{severity} AUROC" for severity in TARGETS] + [family.replace("_", " ") for family in real]
+    heads += [f"{severity} flagged" for severity in TARGETS] + ["clean flagged"]
+    lines = [f"{results['patients']} patients, {results['clean']} clean masks, model {results['model_hash']}", ""]
+    lines += _table_head(["detector", *heads])
+    flags = [*(("macro", severity) for severity in TARGETS), (CLEAN, CLEAN)]
+    for detector in detectors:
+        cells = [str(by.get(("auroc", *kind, detector), "")) for kind in columns]
+        cells += [_short(by.get(("flagged", *kind, detector))) for kind in flags]
+        lines.append(f"| {detector} | " + " | ".join(cells) + " |")
+    kinds = ("AUROC", "flagged", "Dice gain", "repaired", "AP", "chance")
+    heads = [f"{severity} {kind}" for severity in TARGETS for kind in kinds]
+    lines += ["", *_table_head(["family", "seen in training", *heads])]
+    for family in ["macro", UNSEEN, *FAMILIES]:
+        cells = [", ".join(results["seen_in_training"].get(family, ()))]
+        for severity in TARGETS:
+            cells.append(str(by.get(("auroc", family, severity, OURS), "")))
+            cells.append(_short(by.get(("flagged", family, severity, OURS))))
+            cells += [_short(by.get(("dice_gain", family, severity, made)), "+.3f") for made in MADE]
+            cells += [
+                _short(by.get((table, family, severity, "prior")))
+                for table in ("average_precision", "chance_precision")
+            ]
+        lines.append(f"| {family} | " + " | ".join(cells) + " |")
+    ceiling, kept = (by["dice_ceiling", CLEAN, CLEAN, made] for made in MADE)
+    lines += ["", f"Dice of a clean mask's reconstruction: {ceiling}; repaired where the prior is sure: {kept}"]
+    held = by.get(("seeds_within_binomial", CLEAN, CLEAN, OURS))
+    if held is not None:
+        lines.append(f"Seeds whose clean flags stay within the binomial interval: {held.value:.2f}")
+    return "\n".join(lines) + "\n"
+
+
+def _table_head(names: Sequence[str]) -> list[str]:
+    return ["| " + " | ".join(names) + " |", "|---|" + "---:|" * (len(names) - 1)]
+
+
+def _short(estimate: Estimate | None, form: str = ".2f") -> str:
+    return "" if estimate is None or not np.isfinite(estimate.value) else f"{estimate.value:{form}}"
+
+
+def _finite(row: Sequence[Any]) -> list[Any]:
+    return [None if isinstance(value, float) and not np.isfinite(value) else value for value in row]

@@ -1,0 +1,66 @@
+"""Training masks measured so that a prior has not seen them: what it disagrees with is that of masks slightly turned.
+
+A prior gives back the masks it was trained on better than others of their kind. A score fitted on that finds every
+other clean mask strange in its prior's numbers. Turned by some degrees and scaled by some percent a mask is as good a
+mask, and new to the prior; all other numbers are those of the mask itself, as turning resamples its surface.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.ndimage
+import torch
+from numpy.typing import NDArray
+
+from data_processing.preparation.shape import DataConfig
+from isofield.outliers.scoring.cube_masks import CubeMask
+from isofield.outliers.scoring.detector import measured_masks
+from isofield.outliers.scoring.scores import Measured
+from isofield.outliers.scoring.shape_space import Frame
+from isofield.registry import LoadedRun
+from isofield.runtime.seeds import numpy_generator
+
+DEGREES = (6.0, 15.0)
+SCALE = (0.95, 1.05)
+OF_PRIOR = "prior_"
+
+
+def measured_as_unseen(
+    loaded: LoadedRun,
+    masks: Sequence[CubeMask],
+    frame: Frame,
+    preparation: DataConfig,
+    *,
+    device: torch.device | str = "cpu",
+) -> list[Measured]:
+    """Numbers of training masks to fit a score on; none may be empty."""
+    turned_masks = [turned(mask, number) for number, mask in enumerate(masks)]
+    seen = measured_masks(loaded, masks, frame, preparation, device=device)
+    unseen = measured_masks(loaded, turned_masks, frame, preparation, device=device)
+    return [with_prior_of(own, other) for (own, _), (other, _) in zip(seen, unseen, strict=True)]
+
+
+def with_prior_of(own: Measured, other: Measured) -> Measured:
+    """The numbers of one mask, but for what its prior says of it."""
+    return Measured({**own.numbers, **_of_prior(other)}, own.distances_D)
+
+
+def turned(mask: CubeMask, number: int) -> CubeMask:
+    """The mask about its centre, always the same for a number; as it was where nothing would be left of it."""
+    generator = numpy_generator(0, "turned", number)
+    axis = generator.standard_normal(3)
+    cross = np.cross(np.eye(3), axis / np.linalg.norm(axis))
+    angle = np.deg2rad(generator.uniform(*DEGREES))
+    rotation = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    occupancy = _resampled(mask.occupancy_RRR, rotation * generator.uniform(*SCALE))
+    return CubeMask(occupancy if occupancy.any() else mask.occupancy_RRR, mask.to_world)
+
+
+def _resampled(occupancy_RRR: NDArray[np.bool_], matrix: NDArray[np.float64]) -> NDArray[np.bool_]:
+    centre = np.array(scipy.ndimage.center_of_mass(occupancy_RRR))
+    share = scipy.ndimage.affine_transform(occupancy_RRR.astype(np.float32), matrix, centre - matrix @ centre, order=1)
+    return np.asarray(share > 0.5)
+
+
+def _of_prior(measured: Measured) -> dict[str, float]:
+    return {name: value for name, value in measured.numbers.items() if name.startswith(OF_PRIOR)}

@@ -1,0 +1,121 @@
+"""A judge of masks: a run's prior, a score fitted on its training masks, calibration on masks it never saw."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from data_processing.preparation.shape import DataConfig
+from isofield.generation.inputs import preparation_of
+from isofield.outliers.scoring.calibration import Calibration, flagged, load_calibration, needed
+from isofield.outliers.scoring.cube_masks import CubeMask
+from isofield.outliers.scoring.mask_distances import dice
+from isofield.outliers.scoring.reconstruction import Reconstruction, reconstruct
+from isofield.outliers.scoring.scores import VISIBLE, Measured, Scorer, measure, scorer_of
+from isofield.outliers.scoring.shape_space import Frame
+from isofield.registry import LoadedRun, load_run
+from isofield.run_dir import RunDir
+
+Verdict = Literal["OK", "OUTLIER", "UNSURE"]
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What is thought of one mask, and why.
+
+    `components`: strangeness of each part of the score in deviations above the median clean mask, the largest first.
+    `dice`: mask against reconstruction on the judged grid, of what is visible. `reconstruction`: None of an empty mask.
+    """
+
+    score: float
+    p: float
+    verdict: Verdict
+    reason: str
+    components: dict[str, float]
+    dice: float
+    reconstruction: Reconstruction | None
+    partial: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Fitted and calibrated; see `load_judge`."""
+
+    loaded: LoadedRun
+    preparation: DataConfig
+    scorer: Scorer
+    calibration: Calibration
+    device: torch.device | str = "cpu"
+
+    def judge(self, masks: Sequence[CubeMask], *, fpr: float = 0.05) -> list[Judgement]:
+        """One judgement for each mask, in their order; the encoder sees them in batches."""
+        needed(fpr)  # refuses a rate that is none
+        there = [mask for mask in masks if mask.occupancy_RRR.any()]
+        found = measured_masks(self.loaded, there, self.scorer.frame, self.preparation, device=self.device)
+        return [
+            self._judged(mask, *next(found), fpr=fpr) if mask.occupancy_RRR.any() else _empty(self.calibration)
+            for mask in masks
+        ]
+
+    def _judged(self, mask: CubeMask, measured: Measured, rebuilt: Reconstruction, *, fpr: float) -> Judgement:
+        partial = bool(mask.touched)
+        strangeness = {group: float(values[0]) for group, values in self.scorer.strangeness([measured]).items()}
+        if partial:  # the other groups speak of the whole shape
+            strangeness = {VISIBLE: strangeness[VISIBLE]}
+        components = dict(sorted(strangeness.items(), key=lambda item: -item[1]))
+        score = float((self.scorer.visible_scores if partial else self.scorer.scores)([measured])[0])
+        lost = not rebuilt.occupancy_RRR.any()
+        score = float("inf") if lost else score
+        p = self.calibration.p_value(score, partial=partial)
+        verdict, reason = verdict_of(p, self.calibration, fpr)
+        if lost:
+            verdict, reason = "OUTLIER", "the prior makes nothing of this mask"
+        elif verdict == "OUTLIER":
+            worst = next(iter(components))
+            reason = f"{reason}; most by {worst} ({components[worst]:.1f} deviations above the median clean mask)"
+        seen = mask.visible_RRR if mask.visible_RRR is not None else np.ones_like(mask.occupancy_RRR)
+        overlap = dice(mask.occupancy_RRR & seen, rebuilt.occupancy_RRR & seen)
+        return Judgement(score, p, verdict, reason, components, overlap, rebuilt, partial)
+
+
+def measured_masks(
+    loaded: LoadedRun,
+    masks: Sequence[CubeMask],
+    frame: Frame,
+    preparation: DataConfig,
+    *,
+    device: torch.device | str = "cpu",
+) -> Iterator[tuple[Measured, Reconstruction]]:
+    """Each mask as numbers, with what the prior makes of it; none may be empty."""
+    thin = preparation.inside.thin == "keep"
+    for mask, one in zip(masks, reconstruct(loaded, masks, keep_thin=thin, device=device), strict=True):
+        yield measure(mask, frame, one), one
+
+
+def verdict_of(p: float, calibration: Calibration, fpr: float) -> tuple[Verdict, str]:
+    """What a p-value says at a rate of false positives, and in words."""
+    missing = calibration.missing(fpr)
+    if missing:
+        return "UNSURE", (
+            f"{calibration.n} clean masks are too few to flag {fpr:.3g} of them: calibrate with {missing} more"
+        )
+    if flagged(p, fpr):
+        return "OUTLIER", f"stranger than clean masks are (p {p:.3g})"
+    return "OK", f"{p:.0%} of clean masks are as strange or stranger"
+
+
+def _empty(calibration: Calibration) -> Judgement:
+    """An empty mask is always an outlier."""
+    p = calibration.p_value(float("inf"))
+    return Judgement(float("inf"), p, "OUTLIER", "the mask is empty", {}, 0.0, None)
+
+
+def load_judge(run: Path | RunDir, *, which: str = "best", device: torch.device | str = "cpu") -> Judge:
+    """The judge of a run. FileNotFoundError without calibration, ValueError when it is of another model."""
+    place = run if isinstance(run, RunDir) else RunDir(run)
+    loaded = load_run(place, which=which, device=device)
+    calibration, arrays = load_calibration(place, model_hash=loaded.model_hash)
+    return Judge(loaded, preparation_of(place), scorer_of(arrays), calibration, device)

@@ -1,0 +1,214 @@
+"""One number for how strange a mask is, fitted on clean training masks alone.
+
+A mask is measured (`measure`): shape, surface, slices, what is left over by linear components of signed distances, and
+what its prior disagrees with. Each group of numbers has a Mahalanobis distance with shrunk correlations, and so have
+all of them but the prior's together. Distances become deviations above what clean masks that were left out of the fit
+show (`statistics.Tail`), so that groups can be compared. The score is how strange the mask is in itself, and how
+far its prior disagrees beyond what is usual: one that agrees takes nothing back. Single groups say what is strange.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.ndimage
+from numpy.typing import NDArray
+
+from isofield.outliers.scoring.cube_masks import CubeMask
+from isofield.outliers.scoring.disagreement import box_around, disagreement_features
+from isofield.outliers.scoring.features import shape_features, slice_features, surface_features
+from isofield.outliers.scoring.mahalanobis import Mahalanobis, Tail, fit_mahalanobis, fit_tail, held_out
+from isofield.outliers.scoring.mask_distances import signed_distance
+from isofield.outliers.scoring.reconstruction import Reconstruction
+from isofield.outliers.scoring.shape_space import Components, Frame, fit_components, overlap
+
+Array = NDArray[np.float64]
+ITSELF, PRIOR = "itself", "prior"
+GROUPS: dict[str, tuple[str, ...]] = {  # by the beginnings of names
+    "shape": ("shape_",),
+    "surface": ("surface_",),
+    "slices": ("slices_",),
+    "space": ("space_",),
+    ITSELF: ("shape_", "surface_", "slices_", "space_"),
+    PRIOR: ("prior_",),
+}
+VISIBLE = PRIOR  # what still means something of a mask that the field of view cuts off
+LEAST = 8  # masks to fit on
+NEAR = 1.5  # cells from a surface
+BLUR = 1.5  # cells
+SMALL = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A mask as numbers: named ones, and signed distances (D,) of shape_space.Frame."""
+
+    numbers: dict[str, float]
+    distances_D: NDArray[np.float32]
+
+
+def measure(mask: CubeMask, frame: Frame, reconstruction: Reconstruction | None) -> Measured:
+    """Numbers of a mask that is not empty; without a reconstruction those of its prior are left out."""
+    box, spacing = box_around(mask, reconstruction), mask.spacing
+    inside = mask.occupancy_RRR[box]
+    distance = signed_distance(inside)
+    numbers = {f"shape_{name}": value for name, value in shape_features(inside, spacing, distance).items()}
+    numbers |= {f"surface_{name}": value for name, value in surface_features(inside).items()}
+    numbers |= {f"slices_{name}": value for name, value in slice_features(inside).items()}
+    if reconstruction is not None:
+        numbers |= disagreement_features(reconstruction, box, distance)
+    return Measured(numbers, frame.distances(inside, spacing, distance))
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """What is kept of the training masks: small arrays."""
+
+    names: tuple[str, ...]  # of the numbers, the left-over ones of `components` last
+    frame: Frame
+    components: Components
+    groups: dict[str, tuple[Mahalanobis, Tail]]
+
+    def strangeness(self, measured: Sequence[Measured]) -> dict[str, Array]:
+        """(N,) of each group, in deviations above the median of clean masks."""
+        values_NF = np.concatenate([_numbers(measured), _left_over(self.components, _distances(measured))], axis=1)
+        return {
+            group: tail.strangeness(mahalanobis.distances(values_NF[:, _columns(self.names, group)]))
+            for group, (mahalanobis, tail) in self.groups.items()
+        }
+
+    def scores(self, measured: Sequence[Measured]) -> Array:
+        """(N,); larger is stranger."""
+        strangeness = self.strangeness(measured)
+        return strangeness[ITSELF] + np.maximum(strangeness.get(PRIOR, 0.0), 0.0)
+
+    def visible_scores(self, measured: Sequence[Measured]) -> Array:
+        """(N,): by the disagreement with the prior alone. ValueError of a scorer without a prior."""
+        if VISIBLE not in self.groups:
+            raise ValueError("only a prior can judge what is visible of a mask")
+        return self.strangeness(measured)[VISIBLE]
+
+
+def fit_scorer(measured: Sequence[Measured], frame: Frame) -> Scorer:
+    """Of clean training masks. ValueError when there are too few to know what is usual."""
+    if len(measured) < LEAST:
+        raise ValueError(f"expected at least {LEAST} clean training masks, got {len(measured)}")
+    distances_ND = _distances(measured)
+    # Of a training mask only components that did not see it may say what is left over.
+    left_over = held_out(distances_ND, lambda others, rows: _left_over(fit_components(others), rows))
+    values_NF = np.concatenate([_numbers(measured), left_over], axis=1)
+    names = (*measured[0].numbers, *LEFT_OVER)
+    groups: dict[str, tuple[Mahalanobis, Tail]] = {}
+    for group in GROUPS:
+        chosen = values_NF[:, _columns(names, group)]
+        if chosen.shape[1]:
+            unseen = held_out(chosen, lambda others, rows: fit_mahalanobis(others).distances(rows))
+            groups[group] = fit_mahalanobis(chosen), fit_tail(unseen)
+    return Scorer(names, frame, fit_components(distances_ND), groups)
+
+
+LEFT_OVER = tuple(f"space_{name}" for name in ("unlike", "rms", "extra", "missing", "lean", "far", "far_first"))
+FIRST = 20  # components that describe what is common
+
+
+def _left_over(components: Components, distances_ND: NDArray[np.floating]) -> Array:
+    """(N, 7): what the nearest shape of the components lacks, and how unusual that shape is among them."""
+    cells = round(distances_ND.shape[1] ** (1 / 3))
+    rows = []
+    for distances_D in distances_ND:
+        nearest_D = components.project(distances_D)
+        rest_D = distances_D - nearest_D
+        near_D = np.minimum(np.abs(distances_D), np.abs(nearest_D)) < NEAR
+        blurred = scipy.ndimage.gaussian_filter((rest_D * near_D).reshape((cells,) * 3), BLUR)
+        weights = ((components.modes_MD @ (distances_D - components.mean_D)) / components.spread_M) ** 2
+        rest = rest_D[near_D] if near_D.any() else np.ones(1)
+        rows.append(
+            [
+                np.log(1 - overlap(distances_D, nearest_D) + SMALL),
+                np.log(np.sqrt((rest**2).mean()) + SMALL),
+                np.log(max(0.0, -blurred.min()) + SMALL),
+                np.log(max(0.0, blurred.max()) + SMALL),
+                rest.mean(),
+                np.log(weights.mean() + SMALL) / 2,
+                np.log(weights[:FIRST].mean() + SMALL) / 2,
+            ]
+        )
+    return np.array(rows, dtype=np.float64)
+
+
+def _columns(names: Sequence[str], group: str) -> NDArray[np.int64]:
+    return np.array([i for i, name in enumerate(names) if name.startswith(GROUPS[group])], dtype=np.int64)
+
+
+def _numbers(measured: Sequence[Measured]) -> Array:
+    return np.array([list(one.numbers.values()) for one in measured], dtype=np.float64)
+
+
+def _distances(measured: Sequence[Measured]) -> NDArray[np.float32]:
+    return np.stack([one.distances_D for one in measured])
+
+
+def scorer_arrays(scorer: Scorer) -> dict[str, NDArray[Any]]:
+    """Flat arrays to be stored without pickle."""
+    arrays: dict[str, NDArray[Any]] = {
+        "names": np.array(scorer.names),
+        "frame": np.array([scorer.frame.cell, scorer.frame.cells]),
+        "components/mean": scorer.components.mean_D,
+        "components/modes": scorer.components.modes_MD,
+        "components/spread": scorer.components.spread_M,
+    }
+    for group, (mahalanobis, tail) in scorer.groups.items():
+        arrays[f"groups/{group}/mean"] = mahalanobis.mean_D
+        arrays[f"groups/{group}/spread"] = mahalanobis.spread_D
+        arrays[f"groups/{group}/inverse"] = mahalanobis.inverse_DD
+        arrays[f"groups/{group}/tail"] = np.array([tail.middle, tail.spread])
+    return arrays
+
+
+def scorer_of(arrays: Mapping[str, NDArray[Any]]) -> Scorer:
+    """The inverse of `scorer_arrays`. ValueError for arrays that are no scorer, or do not fit each other."""
+    try:
+        frame = _frame_of(arrays["frame"])
+        names = tuple(str(name) for name in arrays["names"].ravel())
+        groups: dict[str, tuple[Mahalanobis, Tail]] = {}
+        for group in (name.split("/")[1] for name in arrays if name.endswith("/tail")):
+            size = len(_columns(names, group))
+            part = {key: arrays[f"groups/{group}/{key}"] for key in ("mean", "spread", "inverse", "tail")}
+            _refuse_misfit(part, {"mean": (size,), "spread": (size,), "inverse": (size, size), "tail": (2,)})
+            _refuse_no_spread(part["spread"], part["tail"][1:])
+            mahalanobis = Mahalanobis(part["mean"], part["spread"], part["inverse"])
+            groups[group] = mahalanobis, Tail(float(part["tail"][0]), float(part["tail"][1]))
+        parts = {key: arrays[f"components/{key}"] for key in ("mean", "modes", "spread")}
+        modes, cells = len(parts["spread"].ravel()), frame.cells**3
+        _refuse_misfit(parts, {"mean": (cells,), "modes": (modes, cells), "spread": (modes,)})
+        _refuse_no_spread(parts["spread"])
+        groups[ITSELF]  # no score without
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"the arrays of a judge lack {error}") from error
+    return Scorer(names, frame, Components(**{f"{key}_{axes}": parts[key] for key, axes in AXES.items()}), groups)
+
+
+AXES = {"mean": "D", "modes": "MD", "spread": "M"}
+MAX_CELLS = 256  # along an edge
+
+
+def _frame_of(values: NDArray[Any]) -> Frame:
+    if values.shape != (2,) or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+        raise ValueError("the arrays of a judge have no frame")
+    cell, cells = float(values[0]), int(values[1])
+    if not (cell > 0 and 1 < cells <= MAX_CELLS):
+        raise ValueError(f"the arrays of a judge have a frame of {cells} cells of {cell:g}")
+    return Frame(cell, cells)
+
+
+def _refuse_no_spread(*spreads: NDArray[Any]) -> None:
+    if any((spread <= 0).any() for spread in spreads):
+        raise ValueError("the arrays of a judge have numbers that never vary")
+
+
+def _refuse_misfit(arrays: Mapping[str, NDArray[Any]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    for key, shape in wanted.items():
+        found = arrays[key]
+        if found.shape != shape or found.dtype.kind != "f" or not np.isfinite(found).all():
+            raise ValueError(f"the arrays of a judge do not fit each other: {key} is {found.dtype} {found.shape}")

@@ -1,0 +1,177 @@
+"""The files of a run: the only place that knows how they are called.
+
+runs/NAME/
+  config.yaml            resolved config
+  preparation.json       how the data set was made: read back for the user's own files
+  checkpoints/           last.pt, previous.pt (the one before it), best.pt, step-00001000.pt
+  calibration.json       scores of clean masks that the model never saw, of a prior of organ masks (outliers)
+  judge.npz              what those scores are computed with
+  published.json         what came with published weights, to be shown
+  codes.npz              codes of a frozen autoencoder, where the model trains on them
+  logs/                  TensorBoard
+  meshes/SPLIT/NAME.ply  generated meshes, manifest.json; SPLIT may be input, samples, or A-to-B of a walk
+  evaluation/            SPLIT-PROTOCOL.{json,csv}, report.html
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from isofield.runtime.atomic_files import locked, remove_leftovers, write_text
+from isofield.runtime.file_names import path_in
+
+BESIDE_LAST = ("best", "previous")
+
+
+class RunDir:
+    """Paths inside one run. Creates nothing but the folders it is asked to write to."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def preparation_file(self) -> Path:
+        return self.path / "preparation.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def codes_file(self) -> Path:
+        return self.path / "codes.npz"
+
+    @property
+    def calibration_file(self) -> Path:
+        return self.path / "calibration.json"
+
+    @property
+    def judge_file(self) -> Path:
+        return self.path / "judge.npz"
+
+    @property
+    def published_file(self) -> Path:
+        return self.path / "published.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation"
+
+    @property
+    def report_file(self) -> Path:
+        return self.evaluation / "report.html"
+
+    def existing(self) -> "RunDir":
+        """Itself, when it is a run; FileNotFoundError that names the runs beside it when not."""
+        if not self.config_file.is_file():
+            runs = sorted(p.parent.name for p in self.path.parent.glob("*/config.yaml"))
+            beside = ", ".join(runs) if runs else "none"
+            raise FileNotFoundError(f"{self.path} is not a run (it has no config.yaml); runs beside it: {beside}")
+        return self
+
+    def checkpoint_file(self, which: str | int) -> Path:
+        """`last`, `best`, `previous`, or a step number."""
+        if isinstance(which, int) or which.isdigit():
+            return self.checkpoints / f"step-{int(which):08d}.pt"
+        if which not in ("last", *BESIDE_LAST):
+            raise ValueError(f"checkpoint '{which}': expected last, best or a step number")
+        return self.checkpoints / f"{which}.pt"
+
+    def saved_steps(self) -> list[int]:
+        """Steps of the numbered checkpoints, ascending."""
+        found = (re.fullmatch(r"step-(\d+)\.pt", p.name) for p in self.checkpoints.glob("step-*.pt"))
+        return sorted(int(match[1]) for match in found if match)
+
+    @property
+    def has_checkpoints(self) -> bool:
+        return self.checkpoint_file("last").is_file() or bool(self.others())
+
+    def others(self) -> list[str]:
+        """The checkpoints that are there beside `last`."""
+        steps = map(str, self.saved_steps())
+        return [which for which in (*BESIDE_LAST, *steps) if self.checkpoint_file(which).is_file()]
+
+    def existing_checkpoint(self, which: str | int) -> Path:
+        """The file of a checkpoint that is there; FileNotFoundError that names the ones that are."""
+        file = self.checkpoint_file(which)
+        if not file.is_file():
+            there = [name for name in ("last",) if self.checkpoint_file(name).is_file()] + self.others()
+            names = ", ".join(there) if there else "none: train it first"
+            raise FileNotFoundError(f"{self.path} has no checkpoint '{which}'; it has: {names}")
+        return file
+
+    def locked(self) -> AbstractContextManager[None]:
+        """One training at a time; the folder is made. ValueError when another process is at it."""
+        return locked(made(self.path) / ".lock", what="training")
+
+    def meshes(self, split: str) -> Path:
+        return self.path / "meshes" / split
+
+    def mesh_file(self, split: str, name: str, suffix: str = ".ply") -> Path:
+        """Where the mesh of a shape of the data set goes; the name may hold a category folder."""
+        return mesh_in(self.meshes(split), name, suffix)
+
+    def evaluation_file(self, split: str, protocol: str, suffix: str) -> Path:
+        return self.evaluation / f"{split}-{protocol}{suffix}"
+
+
+def mesh_in(folder: Path, name: str, suffix: str, *, last: str = "", ending: str = "") -> Path:
+    """`folder/name` + suffix, and never outside, whatever the name; see file_names.py."""
+    return path_in(folder, name, suffix, last=last, ending=ending)
+
+
+def manifest_file(folder: Path) -> Path:
+    """What was generated into a folder of meshes."""
+    return folder / "manifest.json"
+
+
+def claim(run: RunDir, *, config: str, preparation: Mapping[str, Any], resume: bool) -> None:
+    """Make the folder of a run and write what it starts from: its config (YAML text) and how its data were prepared.
+
+    What a killed training was writing is removed.
+    Raises ValueError when the run holds checkpoints already and `resume` is not set: nothing is overwritten.
+    """
+    if not resume and run.has_checkpoints:
+        raise ValueError(f"{run.path} holds checkpoints already: add --resume to go on, or choose another name")
+    remove_leftovers([run.path, run.checkpoints])
+    write_text(run.config_file, config)
+    write_text(run.preparation_file, json.dumps(dict(preparation), indent=1, sort_keys=True) + "\n")
+
+
+def at_work(folder: Path, rank: int, *, what: str) -> AbstractContextManager[None]:
+    """One process a rank at a time writes results into a folder, which is made. ValueError when another is at it."""
+    return locked(made(folder) / f".lock-{rank}", what=what)
+
+
+def made(folder: Path) -> Path:
+    """The folder, and those above. ValueError when something else is there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(f"{folder}: a file or a broken link is in its way; move that, or write elsewhere") from error
+    return folder
+
+
+def journal_file(folder: Path, rank: int) -> Path:
+    """Where one rank notes each mesh as soon as it is written."""
+    return folder / f".journal-{rank}.jsonl"
+
+
+def journal_files(folder: Path) -> list[Path]:
+    """Journals of all ranks that ever wrote into a folder of meshes."""
+    return sorted(folder.glob(".journal-*.jsonl"))

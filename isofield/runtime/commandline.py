@@ -1,0 +1,95 @@
+"""How every command of ours ends: one clear line on the error stream, and an exit status that means something.
+
+0: all done. 1: an error, nothing (more) was done. 2: finished, but some shapes failed and are listed. 130: Ctrl-C
+(SIGINT). 143: SIGTERM, as schedulers send it before they take a machine away. (analyse.py: 1 outliers, 2 errors.)
+
+After 1, 130 and 143 what is finished is kept, and the same command goes on from there. Training writes a checkpoint
+first, after the step (or the validation) under way; a second signal, two seconds later or more, ends it at once.
+
+torchrun hands signals on to its processes and gives them 30 seconds; it ends with 1 itself, whatever they ended with.
+"""
+
+import argparse
+import contextlib
+import os
+import re
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import NoReturn
+
+from isofield.runtime.atomic_files import WriteError
+
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+DONE, ERROR, SOME_FAILED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: whatever cleans up after Ctrl-C cleans up after it too."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but wrong usage exits with 1: 2 means that single shapes failed."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(ERROR, f"error: {message}\n")
+
+
+def say(line: str) -> None:
+    """Print a line for the person at the terminal, at once."""
+    sys.stdout.write(shown(line) + "\n")
+    sys.stdout.flush()
+
+
+def shown(text: str) -> str:
+    """The text with escapes for what would move the cursor, turn the line around or is no text: names hold anything."""
+    return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def run(main: Callable[[], int], *, error: int = ERROR, again: str = "") -> NoReturn:
+    """Call `main` and exit with its status; turn the errors a user can cause into one line, and exit with `error`.
+
+    `again`: how to call the command after an interrupt. ISOFIELD_TRACEBACK=1 prints the traceback too.
+    """
+    try:
+        with _terminated_by_signal():
+            status = main()
+    except KeyboardInterrupt as problem:
+        terminated = isinstance(problem, Terminated)
+        how, status = ("terminated", TERMINATED) if terminated else ("interrupted", INTERRUPTED)
+        sys.stderr.write(f"{how}; run the same command again{again} to continue\n")
+    except (ValueError, OSError) as problem:
+        if os.environ.get("ISOFIELD_TRACEBACK"):
+            traceback.print_exc()
+        kept = isinstance(problem, WriteError)
+        hint = f". What is finished is kept: when the cause is gone, run the same command again{again}" if kept else ""
+        sys.stderr.write(f"error: {shown(str(problem))}{hint}\n")
+        status = error
+    sys.exit(status)
+
+
+@contextlib.contextmanager
+def _terminated_by_signal() -> Iterator[None]:
+    """SIGTERM raises Terminated, once: launchers send it twice, and the first one is still tidying up."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    ended = False
+    try:
+        yield
+    except Terminated:
+        ended = True  # the process ends now, however often it is told to
+        raise
+    finally:
+        if not ended:
+            signal.signal(signal.SIGTERM, before)

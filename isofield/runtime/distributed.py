@@ -1,0 +1,135 @@
+"""One process, or several started by torchrun: who am I, sums over all, an orderly end.
+
+Plain `python` is one process. There is no launcher of our own.
+
+A rank that ends takes the run down: torchrun ends the others. One that stops without ending (its machine hangs, say) is
+waited for ISOFIELD_TIMEOUT seconds, then the others end with an error; one that works is waited for however long it
+takes. On CUDA the collectives themselves are watched by NCCL, which aborts the process after the same time.
+"""
+
+import contextlib
+import datetime
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+import torch.distributed as dist
+
+from isofield.runtime.heartbeat import Pulse, lost
+
+TIMEOUT_VARIABLE, TIMEOUT_SECONDS = "ISOFIELD_TIMEOUT", 1800
+
+
+@dataclass(frozen=True)
+class Group:
+    """This process among `size` processes; `device` is its own."""
+
+    rank: int
+    size: int
+    device: torch.device
+    pulse: Pulse | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """This rank's contiguous share of `count` things: sizes differ by one at most."""
+        base, extra = divmod(count, self.size)
+        start = self.rank * base + min(self.rank, extra)
+        return slice(start, start + base + (self.rank < extra))
+
+    def add_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Sum the gradients over all ranks, in one message. A parameter without a gradient counts as zero."""
+        if self.size == 1:
+            return
+        owned = list(parameters)
+        for parameter in owned:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in owned if parameter.grad is not None]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        with self._contact():
+            dist.all_reduce(flat)
+        parts = flat.split([gradient.numel() for gradient in gradients])
+        torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
+
+    def total(self, value: torch.Tensor) -> torch.Tensor:
+        """The sum of a tensor over all ranks."""
+        if self.size > 1:
+            value = value.clone()
+            with self._contact():
+                dist.all_reduce(value)
+        return value
+
+    def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Give every rank the first rank's values."""
+        if self.size > 1:
+            for tensor in tensors:
+                with self._contact():
+                    dist.broadcast(tensor, src=0)
+
+    def wait(self) -> None:
+        """Until every rank has come here, however long it works; LostRankError (an OSError) when one is gone."""
+        if self.pulse is not None:
+            self.pulse.wait()
+
+    @contextlib.contextmanager
+    def _contact(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise lost(self.rank, error) from error
+
+
+def resolve_device(name: str, *, local_rank: int = 0) -> torch.device:
+    """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`. ValueError when it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device '{name}': expected auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device '{name}': torch sees no CUDA device here; use cpu or auto")
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", local_rank)
+    return device
+
+
+def timeout() -> datetime.timedelta:
+    """How long ranks wait for one that gives no sign of life. ValueError unless it is a positive number of seconds."""
+    text = os.environ.get(TIMEOUT_VARIABLE, str(TIMEOUT_SECONDS))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 1e8:
+        raise ValueError(f"{TIMEOUT_VARIABLE}: expected a positive number of seconds, got {text!r}")
+    return datetime.timedelta(seconds=seconds)
+
+
+@contextlib.contextmanager
+def session(device: str = "auto") -> Iterator[Group]:
+    """Join the other processes if torchrun started us, and leave them at the end."""
+    size, rank, local = (int(os.environ.get(k, d)) for k, d in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0)))
+    own = resolve_device(device, local_rank=local)
+    if own.type == "cuda":
+        torch.cuda.set_device(own)
+    if size == 1:
+        yield Group(0, 1, own)
+        return
+    limit = timeout()
+    try:
+        dist.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=limit)
+        store, _, _ = next(dist.rendezvous("env://", timeout=limit))  # a connection of its own
+    except RuntimeError as error:
+        raise lost(rank, error) from error
+    pulse = Pulse(store, rank=rank, size=size, timeout=limit.total_seconds())
+    try:
+        yield Group(rank, size, own, pulse)
+        pulse.leave()  # nobody leaves while others still talk: gloo aborts the process then, now and again
+    finally:
+        pulse.stop()
+        dist.destroy_process_group()

@@ -1,0 +1,19 @@
+"""CPU kernels by numba: nothing is compiled at installation, each kernel at its first call.
+
+Modules of kernels (occupancy/scan_conversion_kernels.py, ...) import numba at their top and are imported where they are
+used, on first use. Compiled code is kept on disk where numba finds a folder that it may write (beside the module, or
+the user's cache).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, compiled at its first call, on one thread: every operation is rounded as numpy rounds it."""
+    try:
+        return numba.njit(function, cache=True, nogil=True, error_model="numpy")
+    except RuntimeError:  # no folder for a cache can be written
+        return numba.njit(function, nogil=True, error_model="numpy")

@@ -1,0 +1,1 @@
+"""The training loop: schedule, state, optimisers, validation, stopping."""

@@ -1,0 +1,294 @@
+"""The one training loop, for any model that keeps the contract: plain functions in running order.
+
+What a step sees is a pure function of config, seed and step, on any device and any number of ranks. On a CPU the same
+config and number of threads and ranks give the same run bit by bit, resumed after any step too. Other numbers of ranks
+or threads take sums in another order: the same up to rounding. On CUDA weights, moments and generators are put back
+exactly as well, but two runs agree up to rounding only: atomic sums (gradients of gathered features) and the algorithms
+that cuDNN chooses have no fixed order, and nothing here forces one.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from data_processing.batch import Batch
+from data_processing.loading.batches import Codes, Draw, check_contents, open_source, points_of, selected
+from data_processing.store.shape_set import ShapeSet
+from isofield.config import RunConfig
+from isofield.contract import JudgesItself, Model
+from isofield.run_dir import RunDir, claim
+from isofield.runtime.atomic_files import WriteError
+from isofield.runtime.commandline import say
+from isofield.runtime.config import to_yaml
+from isofield.runtime.distributed import Group
+from isofield.runtime.seeds import seed_of
+from isofield.training.frozen_codes import codes_of, trains_on_codes
+from isofield.training.optim import learning_rate, set_learning_rate
+from isofield.training.schedule import StagePlan, draw_of_step, local_part, plan
+from isofield.training.state import State, fresh, new_optimisers, prune, restore, save
+from isofield.training.stopping import Stop
+from isofield.training.validation import Validator, judged_shapes
+
+CHECK_EVERY = 10  # steps between looks at the loss on a GPU: each look waits for the device
+
+Logs = dict[str, torch.Tensor]
+
+
+@dataclass
+class Job:
+    """What stays the same during a run."""
+
+    config: RunConfig
+    shapes: ShapeSet
+    indices: NDArray[np.int64]  # of the training shapes
+    stages: list[StagePlan]
+    run: RunDir
+    group: Group
+    validator: Validator
+    codes: Codes | None  # of `level: codes`
+    writer: SummaryWriter | None
+    bar: tqdm
+    stop: Stop
+    unchecked: list[tuple[int, Draw, Logs]] = field(default_factory=list)  # losses nobody looked at yet
+    reported: tuple[int, float] = (0, 0.0)  # step and seconds at the last report
+
+    def tell(self, line: str) -> None:
+        """A line above the progress bar, once for all ranks."""
+        if self.group.is_first:
+            self.bar.write(line)
+
+    @property
+    def last_step(self) -> int:
+        return min(self.stages[-1].end, self.config.training.max_steps or self.stages[-1].end)
+
+
+def train(model: Model, shapes: ShapeSet, config: RunConfig, run: RunDir, group: Group, *, resume: bool) -> State:
+    """Train from the start, or go on from `last`; ends with a checkpoint.
+
+    Raises ValueError on a non-finite loss (naming step and shapes), KeyboardInterrupt after SIGINT, Terminated after
+    SIGTERM: in all cases the checkpoints on disk are sound. OSError when they cannot be written.
+    """
+    indices = selected(shapes, "train", config.data.categories)
+    if len(indices) == 0:
+        raise ValueError(f"{shapes.path}: no shape to train on in the split 'train'")
+    for stage in config.training.stages:
+        check_contents(shapes, stage.level, config.data)
+    state = start(model, config, run, group, resume=resume)
+    with run.locked() if group.is_first else contextlib.nullcontext():
+        if group.is_first:  # not before: a config that the checkpoint does not fit replaces nothing
+            claim(run, config=to_yaml(config), preparation=shapes.settings, resume=resume)
+        _train(state, shapes, config, run, group, indices=indices)
+    return state
+
+
+def _train(
+    state: State, shapes: ShapeSet, config: RunConfig, run: RunDir, group: Group, *, indices: NDArray[np.int64]
+) -> None:
+    """From wherever the state stands to the end."""
+    model = state.model
+    plans, judged = plan(config.training, shapes=len(indices)), judged_shapes(shapes, config, group, fallback=indices)
+    codes = None
+    if trains_on_codes(config):
+        codes = codes_of(model, shapes, config, run, group, indices=np.concatenate([indices, judged]))
+    by_quality = isinstance(model, JudgesItself)
+    validator = Validator(shapes, config, group, indices=judged, by_quality=by_quality, codes=codes)
+    with (
+        _writer(run, group, step=state.step) as writer,
+        tqdm(total=plans[-1].end, initial=state.step, unit="step", disable=not group.is_first) as bar,
+    ):
+        stop = Stop(group, minutes=config.training.max_minutes)
+        job = Job(config, shapes, indices, plans, run, group, validator, codes, writer, bar, stop)
+        job.reported = (state.step, state.seconds)
+        with stop.listening():
+            for part in plans:
+                if state.step < min(part.end, job.last_step) and not _should_stop(state, job):
+                    run_stage(state, job, part)
+            finish(state, job)
+
+
+def start(model: Model, config: RunConfig, run: RunDir, group: Group, *, resume: bool) -> State:
+    """A fresh state, or the one in the run's last checkpoint."""
+    model.to(group.device)
+    model.train()
+    state = fresh(model, config)
+    torch.manual_seed(seed_of(config.training.seed, "training"))
+    if resume and run.has_checkpoints:
+        restore(state, config, run, device=group.device)
+    group.broadcast(model.state_dict().values())
+    if config.training.compile:
+        for part in model.children():
+            part.compile()
+    return state
+
+
+def run_stage(state: State, job: Job, stage: StagePlan) -> None:
+    """The steps of one stage, from wherever the state stands."""
+    section, level = job.config.training, stage.stage.level
+    data, device = job.config.data, job.group.device
+    source, line = open_source(
+        job.shapes, job.indices, level=level, device=device, section=data, seed=section.seed, codes=job.codes
+    )
+    job.tell(line)
+    if state.step == stage.first and stage.number > 0 and section.optim.restart_at_stage:
+        state.optimisers = new_optimisers(state.model, job.config)
+    steps = range(state.step, min(stage.end, job.last_step))
+    batches = source.batches(local_part(_draw(job, stage, step), job.group)[0] for step in steps)
+    began = time.perf_counter()
+    for step, batch in zip(steps, batches, strict=True):
+        draw = _draw(job, stage, step)
+        rate = learning_rate(section.optim, step=step, steps=job.stages[-1].end)
+        logs = train_step(state, batch, job, weight=local_part(draw, job.group)[1], rate=rate)
+        state.step += 1
+        state.seconds += time.perf_counter() - began
+        began = time.perf_counter()
+        job.unchecked.append((step, draw, logs))
+        if job.group.device.type == "cpu" or len(job.unchecked) >= CHECK_EVERY:
+            check_finite(job)
+        job.bar.update()
+        if state.step % section.log_every == 0:
+            report(state, job, stage, logs, rate=rate)
+        after_step(state, job)
+        if _should_stop(state, job):
+            break
+
+
+def train_step(state: State, batch: Batch, job: Job, *, weight: float, rate: float) -> Logs:
+    """One step of every player on this rank's part of the batch. Returns this rank's share of the means, on the device.
+
+    Losses are weighted by the share of the batch and summed over ranks: the gradient is that of one process.
+    """
+    section = job.config.training
+    logs: Logs = {}
+    precision = torch.autocast(job.group.device.type, torch.bfloat16, enabled=section.precision == "bfloat16")
+    losses = state.model.losses(batch)
+    while True:
+        with precision:
+            turn = next(losses, None)
+        if turn is None:
+            return logs
+        player, values = turn
+        optimiser, owned = state.optimisers[player], state.model.players()[player]
+        optimiser.zero_grad(set_to_none=True)
+        (values["loss"] * weight).backward()
+        job.group.add_gradients(owned)
+        if section.optim.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(owned, section.optim.clip_norm)
+        set_learning_rate(optimiser, rate)
+        optimiser.step()
+        if state.average:
+            state.average.update(state.model.state_dict())
+        logs |= {f"{player}/{name}": value.detach() * weight for name, value in values.items()}
+
+
+def check_finite(job: Job) -> None:
+    """Stop at the first non-finite loss, naming its step and the shapes of its batch."""
+    for step, draw, logs in job.unchecked:
+        for name, value in logs.items():
+            total = float(job.group.total(value))
+            if not np.isfinite(total):
+                names = ", ".join(job.shapes.names[int(index)] for index in draw.shapes)
+                raise ValueError(
+                    f"step {step}: {name} is {total}; shapes of the batch: {names}. The checkpoints on disk are sound: "
+                    "lower the learning rate or set training.optim.clip_norm, and --resume"
+                )
+    job.unchecked.clear()
+
+
+def report(state: State, job: Job, stage: StagePlan, logs: Logs, *, rate: float) -> None:
+    """Losses, learning rate and throughput to the bar and TensorBoard."""
+    means = {name: float(job.group.total(value)) for name, value in logs.items()}
+    steps, seconds = state.step - job.reported[0], state.seconds - job.reported[1]
+    job.reported = (state.step, state.seconds)
+    if job.writer is None:
+        return
+    shown = {name.split("/")[-1]: f"{value:.4g}" for name, value in means.items()}
+    what, each = ("shapes", 1) if stage.stage.level == "codes" else ("points", stage.stage.points)
+    rate_of_work = min(job.config.training.batch_shapes, len(job.indices)) * each * steps / max(seconds, 1e-9)
+    job.bar.set_postfix({"level": stage.stage.level, **shown, f"{what}/s": f"{rate_of_work:.3g}"})
+    for name, value in means.items():
+        job.writer.add_scalar(name, value, state.step)
+    job.writer.add_scalar("learning_rate", rate, state.step)
+    job.writer.add_scalar(f"{what}_per_second", rate_of_work, state.step)
+
+
+def after_step(state: State, job: Job) -> None:
+    """Validation and checkpoints, when their turn has come."""
+    section = job.config.training
+    judged = section.validation.every and state.step % section.validation.every == 0
+    if judged:
+        judge(state, job)
+    if state.step % section.checkpoint_every == 0:
+        check_finite(job)
+        if section.keep_checkpoints and job.group.is_first:
+            save(state, job.config, job.run, which=state.step, group=job.group)
+            prune(job.run, keep=section.keep_checkpoints)
+        # `last` at the end: killed before, the step is repeated, and nothing of it is missing
+        save(state, job.config, job.run, which="last", group=job.group)
+
+
+def judge(state: State, job: Job) -> None:
+    """Validate; keep the checkpoint as `best` when it is."""
+    check_finite(job)
+    value, measure = job.validator.judge(state), job.validator.measure
+    job.validator.show(state, job.writer, value=value)
+    job.tell(f"step {state.step}: validation {measure} {value:.6f}" + (" (best)" if _better(value, state) else ""))
+    if _better(value, state):
+        state.best = value
+        save(state, job.config, job.run, which="best", group=job.group)
+
+
+def finish(state: State, job: Job) -> None:
+    """The last validation and checkpoint; after a signal only the checkpoint."""
+    check_finite(job)
+    every = job.config.training.validation.every
+    if job.stop.by_signal is None and not (every and state.step % every == 0 and state.best is not None):
+        judge(state, job)
+    save(state, job.config, job.run, which="last", group=job.group)
+    if job.stop.by_signal is not None:
+        job.group.wait()  # a rank that ends makes torchrun end the others: not before the checkpoint is written
+        raise job.stop.interrupt()
+    if job.group.is_first:
+        best = "" if state.best is None else f", best validation {job.validator.measure} {state.best:.6f}"
+        say(f"{job.run.path}: step {state.step} of {job.stages[-1].end}{best}")
+
+
+def _draw(job: Job, stage: StagePlan, step: int) -> Draw:
+    points = points_of(job.shapes, stage.stage.level)
+    return draw_of_step(stage, step, indices=job.indices, level_points=points, section=job.config.training)
+
+
+def _better(value: float, state: State) -> bool:
+    return state.best is None or value < state.best
+
+
+def _should_stop(state: State, job: Job) -> bool:
+    return job.stop.wanted(step=state.step, seconds=state.seconds)
+
+
+@contextlib.contextmanager
+def _writer(run: RunDir, group: Group, *, step: int) -> Iterator[SummaryWriter | None]:
+    """TensorBoard, first rank only; events after `step` are dropped when resuming. WriteError when it cannot write."""
+    if not group.is_first:
+        yield None
+        return
+    before = threading.excepthook
+    threading.excepthook = lambda told: None if issubclass(told.exc_type, OSError) else before(told)  # raised here too
+    try:
+        with SummaryWriter(str(run.logs), purge_step=step) as writer:
+            yield writer
+    except OSError as error:
+        its_own = error.filename is None or str(run.logs) in os.fsdecode(error.filename)
+        if error.errno is None or not its_own:
+            raise
+        raise WriteError(error.errno, error.strerror, str(run.logs)) from error
+    finally:
+        threading.excepthook = before

@@ -1,0 +1,193 @@
+"""Point clouds: every format gives the same points back, and what cannot be meant is refused with a reason."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trimesh
+
+from data_processing.formats.point_clouds import PointCloud, read_cloud, write_cloud
+
+RANDOM = np.random.default_rng(0)
+POINTS = (RANDOM.uniform(-3, 5, (40, 3)) + np.array([100.0, -7.0, 0.5])).astype(np.float32)
+NORMALS = RANDOM.normal(size=(40, 3)).astype(np.float32)
+PCD = (
+    "# .PCD v0.7\nVERSION 0.7\nFIELDS {fields}\nSIZE {size}\nTYPE {type}\nCOUNT {count}\n"
+    "WIDTH {n}\nHEIGHT 1\nPOINTS {n}\nDATA {data}\n"
+)
+
+
+def pcd(fields: str, size: str, kind: str, count: str, n: int, data: str) -> bytes:
+    return PCD.format(fields=fields, size=size, type=kind, count=count, n=n, data=data).encode()
+
+
+def ascii_rows(values: np.ndarray, between: str = " ") -> bytes:
+    return "".join(between.join(repr(float(v)) for v in row) + "\n" for row in values).encode()
+
+
+def write_npz(path: Path) -> None:
+    np.savez(path, points=POINTS, normals=NORMALS)
+
+
+def write_binary_pcd(path: Path) -> None:
+    """With a colour before the points, padding, and a field of several values: as the Point Cloud Library writes."""
+    dtype = np.dtype([("rgb", "<u4"), ("p", "<f4", 3), ("pad", "u1", 4), ("hist", "<f8", 2), ("n", "<f4", 3)])
+    rows = np.zeros(len(POINTS), dtype)
+    rows["p"], rows["n"], rows["rgb"], rows["hist"] = POINTS, NORMALS, 7, 1e9
+    fields = "rgb x y z _ hist normal_x normal_y normal_z"
+    header = pcd(fields, "4 4 4 4 1 8 4 4 4", "U F F F U F F F F", "1 1 1 1 4 2 1 1 1", len(POINTS), "binary")
+    path.write_bytes(header + rows.tobytes())
+
+
+WITH_NORMALS = {
+    "a.npz": write_npz,
+    "a.npy": lambda path: np.save(path, np.hstack([POINTS, NORMALS])),
+    "a.xyz": lambda path: path.write_bytes(b"# x y z nx ny nz\n" + ascii_rows(np.hstack([POINTS, NORMALS]))),
+    "binary.pcd": write_binary_pcd,
+    "ascii.pcd": lambda path: path.write_bytes(
+        pcd(
+            "x y z normal_x normal_y normal_z",
+            " ".join("4" * 6),
+            " ".join("F" * 6),
+            " ".join("1" * 6),
+            len(POINTS),
+            "ascii",
+        )
+        + ascii_rows(np.hstack([POINTS, NORMALS]))
+    ),
+    "a.ply": lambda path: write_cloud(path, PointCloud(POINTS.astype(float), NORMALS.astype(float))),
+}
+WITHOUT = {
+    "b.ply": lambda path: trimesh.PointCloud(POINTS).export(path),
+    "b.npy": lambda path: np.save(path, POINTS),
+    "B.XYZ": lambda path: path.write_bytes(ascii_rows(POINTS, ", ")),
+    "b.pcd": lambda path: path.write_bytes(pcd("x y z", "4 4 4", "F F F", "1 1 1", 40, "ascii") + ascii_rows(POINTS)),
+    "b.npz": lambda path: np.savez(path, points=POINTS),
+}
+
+
+@pytest.mark.parametrize("name", [*WITH_NORMALS, *WITHOUT])
+def test_every_format_gives_the_points_back(tmp_path: Path, name: str):
+    file = tmp_path / name
+    {**WITH_NORMALS, **WITHOUT}[name](file)
+    cloud = read_cloud(file)
+    assert cloud is not None and cloud.points_N3.dtype == np.float64
+    assert np.array_equal(cloud.points_N3.astype(np.float32), POINTS)
+    if name in WITH_NORMALS:
+        assert np.array_equal(cloud.normals_N3.astype(np.float32), NORMALS)
+    else:
+        assert cloud.normals_N3 is None
+
+
+def test_a_written_cloud_is_read_by_others(tmp_path: Path):
+    write_cloud(tmp_path / "a.ply", PointCloud(POINTS.astype(float)))
+    loaded: Any = trimesh.load(tmp_path / "a.ply")
+    assert np.array_equal(np.asarray(loaded.vertices, np.float32), POINTS)
+    with pytest.raises(ValueError, match=r"written as \.ply"):
+        write_cloud(tmp_path / "a.xyz", PointCloud(POINTS.astype(float)))
+
+
+def test_what_holds_no_cloud_is_left_to_other_readers(tmp_path: Path):
+    trimesh.creation.box((1, 2, 3)).export(tmp_path / "mesh.ply")
+    np.save(tmp_path / "voxels.npy", np.ones((4, 5, 6), np.uint8))
+    np.savez(tmp_path / "voxels.npz", voxels=np.ones((4, 5, 6), np.uint8))
+    (tmp_path / "mesh.obj").write_text("v 0 0 0\n")
+    for name in ("mesh.ply", "voxels.npy", "voxels.npz", "mesh.obj"):
+        assert read_cloud(tmp_path / name) is None
+
+
+def changed(index: tuple[int, int], value: float) -> np.ndarray:
+    points = POINTS.astype(float)
+    points[index] = value
+    return points
+
+
+BAD_ARRAYS = [
+    (changed((3, 1), np.nan), "points hold NaN or infinity: remove"),
+    (changed((0, 2), np.inf), "points hold NaN or infinity"),
+    (changed((0, 0), 1e200), r"coordinates up to 1e\+200"),
+    (np.empty((0, 3)), r"got \(0, 3\)"),
+    (POINTS[:1], "all 1 points are one point"),
+    (np.repeat(POINTS[:1], 9, 0), "all 9 points are one point"),
+    (POINTS[:, :2], r"expected numbers \(N, 3\), or \(N, 6\) with normals; got \(40, 2\)"),
+    (np.hstack([POINTS, POINTS[:, :1]]), r"got \(40, 4\)"),
+    (POINTS.astype(complex), "complex"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), BAD_ARRAYS)
+def test_arrays_that_cannot_be_meant_are_refused(tmp_path: Path, values: np.ndarray, message: str):
+    np.save(tmp_path / "bad.npy", values)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_cloud(tmp_path / "bad.npy")
+    assert "bad.npy" in str(caught.value)
+
+
+HEAD = pcd("x y z", "4 4 4", "F F F", "1 1 1", 40, "binary")
+BAD_FILES = [
+    ("a.xyz", b"", "the file is empty"),
+    ("a.xyz", b"# nothing\n\n", "the file is empty"),
+    ("a.xyz", b"1 2 3\n4 5\n", "three or six numbers"),
+    ("a.xyz", b"1 2 3\n4 5 x\n", "three or six numbers"),
+    ("a.xyz", b"\xff\xfe\x00\x01\n", "three or six numbers"),
+    ("a.xyz", b"1 2\n3 4\n", r"got \(2, 2\)"),
+    ("a.xyz", b"1 2 3\n", "all 1 points are one point"),
+    ("a.xyz", b"1 2 nan\n1 2 3\n", "NaN"),
+    ("a.npy", b"\x93NUMPY\x01\x00", "cannot be read as .npy"),
+    ("a.npy", b"", "cannot be read as .npy"),
+    ("a.pcd", b"", "not a .pcd file: its header has no FIELDS"),
+    ("a.pcd", b"\x00" * 5000, "not a .pcd file"),
+    ("a.pcd", HEAD, "cut off: declares 40 points, holds 0"),
+    ("a.pcd", HEAD + POINTS.tobytes()[:-1], "cut off: declares 40 points, holds 39"),
+    ("a.pcd", HEAD.replace(b"POINTS 40", b"POINTS 999999999999999"), "cut off: declares 999999999999999"),
+    ("a.pcd", HEAD.replace(b"POINTS 40", b"POINTS -4"), "number of points"),
+    ("a.pcd", HEAD.replace(b"POINTS 40", b"POINTS many"), "makes no sense"),
+    ("a.pcd", HEAD.replace(b"FIELDS x y z", b"FIELDS a b c"), "expected fields x y z"),
+    ("a.pcd", HEAD.replace(b"FIELDS x y z", b"FIELDS x y"), "makes no sense"),
+    ("a.pcd", HEAD.replace(b"TYPE F", b"TYPE O"), "makes no sense"),
+    ("a.pcd", HEAD.replace(b"DATA binary", b"DATA binary_compressed"), "expected ascii or binary"),
+    ("a.pcd", HEAD.replace(b"DATA binary", b"DATA ascii") + b"1 2 3\n4 5 6\n", "declares 40 points of 3 values"),
+    ("a.pcd", HEAD.replace(b"DATA binary", b"DATA ascii") + b"1 2 x\n", "not numbers"),
+    ("a.pcd", HEAD.replace(b"POINTS 40", b"POINTS 0"), r"got \(0, 3\)"),
+    ("a.npz", b"PK\x03\x04", "cannot be read as .npz"),
+    ("a.ply", b"ply\nformat ascii 1.0\nelement vertex 0\nproperty float x\nend_header\n", "not a point cloud|got"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), BAD_FILES)
+def test_files_that_cannot_be_meant_are_refused(tmp_path: Path, name: str, content: bytes, message: str):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_cloud(tmp_path / name)
+    assert name in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"none\.xyz does not exist"):
+        read_cloud(tmp_path / "none.xyz")
+
+
+def test_no_code_of_a_file_is_run(tmp_path: Path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    np.save(tmp_path / "evil.npy", np.array([[Evil(), 1, 2]], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="plain numbers"):
+        read_cloud(tmp_path / "evil.npy")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_normals_stay_across_the_surface_under_an_affine():
+    """A plane's points and normal, sheared and mirrored: the normal still is at a right angle to the plane."""
+    random = np.random.default_rng(1)
+    along = random.normal(size=(2, 3))
+    points = random.normal(size=(20, 2)) @ along
+    matrix = np.eye(4)
+    matrix[:3] = random.normal(size=(3, 4))
+    moved = PointCloud(points, np.repeat(np.cross(*along)[None], 20, 0)).transformed(matrix)
+    edges = moved.points_N3[1:] - moved.points_N3[:1]
+    assert np.abs(edges @ moved.normals_N3[0]).max() < 1e-9
+    assert np.allclose(moved.points_N3, points @ matrix[:3, :3].T + matrix[:3, 3])

@@ -1,0 +1,260 @@
+"""What the network is shown: marking, one-sided scans, noise, cropping, deformation; what decides about it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linprog
+
+from data_processing.geometry.coordinates import from_fixed, to_fixed
+from data_processing.loading.mask_deformation import DeformSection, deform
+from data_processing.loading.network_inputs import InputSection, check_fields, fields_of, mark, observe, seen_points
+from data_processing.store.shards import Layout
+from isofield.runtime.counter_random import keys_of
+from isofield.runtime.seeds import seed_of
+
+SHAPES, STORED, VIEWS, GRID = 6, 400, 16, 16
+
+
+def keys(epoch: int = 0, count: int = SHAPES) -> torch.Tensor:
+    return keys_of(seed_of(0, f"shape {number}", "input", epoch) for number in range(count))
+
+
+def packed() -> dict[str, torch.Tensor]:
+    """Rows with noise in every field, but for the grid: off-centre boxes."""
+    random = np.random.default_rng(0)
+    grids = np.zeros((SHAPES, GRID, GRID, GRID), np.uint8)
+    for number in range(SHAPES):
+        grids[number, 2 : 9 + number, 3:11, 5 : 8 + number // 2] = 1
+    return {
+        "grid_16": torch.from_numpy(np.packbits(grids.reshape(SHAPES, -1), axis=1)),
+        "surface_points": torch.from_numpy(to_fixed(random.uniform(-0.45, 0.45, (SHAPES, STORED, 3)))),
+        "surface_visible": torch.from_numpy(random.integers(0, 256, (SHAPES, STORED, VIEWS // 8), dtype=np.uint8)),
+    }
+
+
+def grids() -> torch.Tensor:
+    bits = np.unpackbits(packed()["grid_16"].numpy(), axis=1)
+    return torch.from_numpy(bits.reshape(SHAPES, 1, GRID, GRID, GRID)).float()
+
+
+def one_side(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether a plane parts two sets of points (N, 3)."""
+    rows = np.vstack([np.hstack([a, np.ones((len(a), 1))]), -np.hstack([b, np.ones((len(b), 1))])])
+    return linprog(np.zeros(4), A_ub=rows, b_ub=-np.ones(len(rows)), bounds=(None, None)).status == 0
+
+
+@pytest.mark.parametrize("resolution", [7, 10])
+def test_a_point_marks_the_cell_that_holds_it(resolution: int):
+    """Three different coordinates, an odd grid, anywhere in the cell: the index says itself where the centre lies."""
+    cell = torch.tensor([[5, 1, 3], [0, 6, 2]])
+    centre = (cell + 0.5) / resolution - 0.5
+    for offset in (-0.49, 0.0, 0.49):
+        marked = mark(centre[:, None] + offset / resolution, torch.ones(2, 1, dtype=torch.bool), resolution)
+        assert marked.shape == (2, 1, *[resolution] * 3) and marked.dtype == torch.float32
+        assert torch.equal(marked.nonzero()[:, [0, 2, 3, 4]], torch.cat([torch.arange(2)[:, None], cell], 1))
+        assert marked.sum() == 2
+
+
+def test_points_at_and_beyond_the_border_mark_its_cells():
+    points = torch.tensor([[[0.5, -0.5, 0.499], [0.7, -0.8, 0.0]]])
+    marked = mark(points, torch.ones(1, 2, dtype=torch.bool), 8)
+    assert marked.nonzero().tolist() == [[0, 0, 7, 0, 4], [0, 0, 7, 0, 7]]
+
+
+def test_what_is_not_seen_marks_nothing():
+    points = torch.tensor([[[0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [-0.3, 0.0, 0.4]]])
+    marked = mark(points, torch.tensor([[False, True, False]]), 8)
+    assert marked.sum() == 1 and marked[0, 0, 4, 5, 6] == 1
+
+
+def test_a_solid_is_its_grid():
+    assert torch.equal(observe(packed(), InputSection("solid", GRID), keys()), grids())
+
+
+@pytest.mark.parametrize("wanted", [0, 30, STORED])
+def test_points_are_different_stored_ones(wanted: int):
+    points, seen = seen_points(packed(), InputSection("points", 32, points=wanted), keys())
+    assert points.shape == (SHAPES, wanted or STORED, 3) and seen.all()
+    stored = from_fixed(packed()["surface_points"])
+    for row, all_of_them in zip(points.tolist(), stored.tolist(), strict=True):
+        drawn = {tuple(point) for point in row}
+        assert len(drawn) == (wanted or STORED) and drawn <= {tuple(point) for point in all_of_them}
+
+
+@pytest.mark.parametrize("wanted", [0, 60, STORED])
+def test_a_scan_is_what_one_camera_sees(wanted: int):
+    """Without a limit on points the marks are those of the points that one camera sees, all of them, and no other."""
+    visible = np.unpackbits(packed()["surface_visible"].numpy(), axis=2).astype(bool)
+    stored = from_fixed(packed()["surface_points"])
+    used = set()
+    for epoch in range(40):
+        section = InputSection("scan", 32, points=wanted)
+        points, seen = seen_points(packed(), section, keys(epoch))
+        for shape in range(SHAPES):
+            row = {tuple(point) for point in points[shape][seen[shape]].tolist()}
+            by_camera = [{tuple(p) for p in stored[shape][visible[shape, :, v]].tolist()} for v in range(VIEWS)]
+            cameras = [v for v in range(VIEWS) if row <= by_camera[v]]
+            assert len(cameras) == 1
+            used.add(cameras[0])
+            expected = len(by_camera[cameras[0]])
+            assert len(row) == (min(wanted, expected) if wanted else expected)
+        assert torch.equal(observe(packed(), section, keys(epoch)), mark(points, seen, 32))
+    assert used == set(range(VIEWS))
+
+
+def test_noise_moves_points_by_its_sigma():
+    still, _ = seen_points(packed(), InputSection("points", 32, points=0), keys())
+    moved, _ = seen_points(packed(), InputSection("points", 32, points=0, noise=0.02), keys())
+    step = (moved - still).flatten() / 0.02
+    assert abs(float(step.mean())) < 0.06 and abs(float(step.std()) - 1) < 0.05
+    other, _ = seen_points(packed(), InputSection("points", 32, points=0, noise=0.02), keys(1))
+    assert not torch.equal(moved, other)
+
+
+def test_noise_flips_its_share_of_cells():
+    noisy = observe(packed(), InputSection("solid", GRID, noise=0.1), keys())
+    share = (noisy != grids()).flatten(1).float().mean(1)
+    assert ((share - 0.1).abs() < 5 * (0.09 / GRID**3) ** 0.5).all() and ((noisy == 0) | (noisy == 1)).all()
+
+
+def test_cropping_a_cloud_takes_what_lies_beyond_a_plane():
+    section = InputSection("points", 32, points=0, crop=(0.2, 0.6))
+    points, seen = seen_points(packed(), section, keys())
+    whole, _ = seen_points(packed(), InputSection("points", 32, points=0), keys())
+    assert torch.equal(points, whole) and not seen.all(1).any() and seen.any(1).all()
+    for shape in range(SHAPES):
+        assert one_side(points[shape][seen[shape]].numpy(), points[shape][~seen[shape]].numpy())
+
+
+def test_cropping_a_solid_takes_what_lies_beyond_a_plane_and_nothing_else():
+    cropped = observe(packed(), InputSection("solid", GRID, crop=(0.3, 0.3)), keys())
+    assert (cropped <= grids()).all()
+    for after, before in zip(cropped[:, 0], grids()[:, 0], strict=True):
+        kept, gone = after.nonzero().numpy(), (before - after).nonzero().numpy()
+        assert len(kept) and len(gone) and one_side(kept, gone)
+
+
+def test_the_cropped_share_is_of_the_extent():
+    """Of a ball that loses 0.3 of its diameter, a cap of 0.216 of its volume goes, whatever the direction."""
+    axis = (torch.arange(32) + 0.5) / 32 - 0.5
+    x, y, z = torch.meshgrid(axis, axis, axis, indexing="ij")
+    ball = ((x - 0.05).square() + y.square() + (z + 0.02).square() < 0.4**2).numpy()
+    bits = torch.from_numpy(np.packbits(ball.reshape(1, -1), axis=1)).expand(40, -1)
+    cropped = observe({"grid_32": bits}, InputSection("solid", 32, crop=(0.3, 0.3)), keys(count=40))
+    lost = 1 - cropped.flatten(1).sum(1) / ball.sum()
+    assert ((lost - 0.216).abs() < 0.02).all() and lost.std() > 1e-4  # directions differ
+    shares = observe({"grid_32": bits}, InputSection("solid", 32, crop=(0.0, 0.5)), keys(count=40))
+    lost = 1 - shares.flatten(1).sum(1) / ball.sum()
+    assert lost.min() < 0.03 and 0.3 < lost.max() < 0.52
+
+
+def test_noise_beyond_the_plane_is_cropped_too():
+    """The plane is that of the shape without noise; beyond it nothing is left."""
+    clean = observe(packed(), InputSection("solid", GRID, crop=(0.4, 0.4)), keys())
+    noisy = observe(packed(), InputSection("solid", GRID, crop=(0.4, 0.4), noise=0.3), keys())
+    for after, cropped, before in zip(noisy[:, 0], clean[:, 0], grids()[:, 0], strict=True):
+        gone = (before - cropped).nonzero().numpy()
+        assert one_side(after.nonzero().numpy(), gone)
+
+
+def test_a_deformed_input_is_a_deformed_grid():
+    section = InputSection("deformed", GRID, deform=DeformSection(modes=("add",), add_margin=2, threshold=(0.5, 0.6)))
+    shown = observe(packed(), section, keys())
+    assert (shown >= grids()).all() and not torch.equal(shown, grids())
+    assert torch.equal(shown, observe(packed(), section, keys()))
+    none = InputSection("deformed", GRID, deform=DeformSection(modes=("none",)))
+    assert torch.equal(observe(packed(), none, keys()), grids())
+    other = DeformSection(modes=("add",), add_margin=2, threshold=(0.9, 0.9))
+    assert deform(grids()[:, 0].byte(), other, keys()).sum() < shown.sum()  # the section's own settings count
+
+
+def test_shares_of_finer_cells_are_shown():
+    cells = grids()[:, 0]
+    for kind in ("solid", "deformed"):
+        deform_off = DeformSection(modes=("none",))
+        shown = observe(packed(), InputSection(kind, GRID // 2, finer=2, deform=deform_off), keys())
+        assert torch.equal(shown, torch.nn.functional.avg_pool3d(cells[:, None], 2))
+    assert ((shown > 0) & (shown < 1)).any()
+    section = InputSection("deformed", GRID // 2, finer=2, noise=0.01, crop=(0.1, 0.5))
+    fine = InputSection("deformed", GRID, noise=0.01, crop=(0.1, 0.5))
+    pooled = torch.nn.functional.avg_pool3d(observe(packed(), fine, keys()), 2)
+    assert torch.equal(observe(packed(), section, keys()), pooled)  # all that is done to it is done to the finer grid
+    for wrong in ({"finer": 0}, {"kind": "points", "finer": 2}):
+        with pytest.raises(ValueError, match=r"data\.input: finer"):
+            InputSection(**wrong)
+
+
+SECTIONS = {
+    "points": InputSection("points", 32, points=50, noise=0.01, crop=(0.1, 0.5)),
+    "scan": InputSection("scan", 32, points=50, noise=0.01, crop=(0.1, 0.5)),
+    "solid": InputSection("solid", GRID, noise=0.01, crop=(0.1, 0.5)),
+    "deformed": InputSection("deformed", GRID, noise=0.01, crop=(0.1, 0.5)),
+}
+
+
+@pytest.mark.parametrize("section", SECTIONS.values(), ids=SECTIONS)
+def test_a_key_shows_the_same_in_any_batch_and_another_epoch_another(section: InputSection):
+    whole = observe(packed(), section, keys())
+    assert whole.shape == (SHAPES, 1, *[section.resolution] * 3) and whole.dtype == torch.float32
+    for shape in range(SHAPES):
+        alone = {key: value[shape : shape + 1] for key, value in packed().items()}
+        assert torch.equal(observe(alone, section, keys()[shape : shape + 1])[0], whole[shape])
+    later = observe(packed(), section, keys(1))
+    assert all(not torch.equal(a, b) for a, b in zip(whole, later, strict=True))
+
+
+def test_each_kind_names_its_fields():
+    names = {kind: fields_of(InputSection(kind, 32)) for kind in ("solid", "deformed", "points", "scan")}
+    assert names == {
+        "solid": ("grid_32",),
+        "deformed": ("grid_32",),
+        "points": ("surface_points",),
+        "scan": ("surface_points", "surface_visible"),
+    }
+    assert fields_of(InputSection()) == ("voxels",)
+    assert fields_of(InputSection("solid", 32, finer=2)) == ("grid_64",)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (InputSection("solid", 128), "holds no grid_128; it has .*grid_16"),
+        (InputSection("scan", 32), "holds no surface_visible"),
+        (
+            InputSection("voxels", 32),
+            r"voxels of 32\^3, .* of 64\^3; of other resolutions there is kind: solid",
+        ),
+        (InputSection("points", 32, points=2001), "wants 2001 points, 2000 are stored"),
+    ],
+)
+def test_what_a_data_set_does_not_hold_is_named(section: InputSection, message: str):
+    with pytest.raises(ValueError, match=message):
+        check_fields(section, Layout(grids=(16,), surface_points=2000), Path("set"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"resolution": 7}, "even resolution"),
+        ({"resolution": -2}, "even resolution"),
+        ({"points": -1}, "number of points"),
+        ({"noise": -0.1}, "noise must be"),
+        ({"noise": float("nan")}, "noise must be"),
+        ({"noise": 1.0}, "share below 1"),
+        ({"crop": (0.5, 0.2)}, r"crop must be a range of shares in \[0, 1\)"),
+        ({"crop": (0.0, 1.0)}, "crop must be"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        InputSection(**{"kind": "solid", **wrong})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("section", SECTIONS.values(), ids=SECTIONS)
+def test_a_gpu_shows_what_the_cpu_shows(section: InputSection):
+    there = {key: value.cuda() for key, value in packed().items()}
+    assert torch.equal(observe(there, section, keys().cuda()).cpu(), observe(packed(), section, keys()))

@@ -1,0 +1,117 @@
+"""evaluate.py as a user calls it: files, exit statuses, messages."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh, write_mesh
+from data_processing.store.shape_set import open_shapes
+from isofield.evaluation.ground_truth import truth_of_shape
+from isofield.run_dir import manifest_file
+from tests.isofield.ready_runs import bare_run
+from tests.small_sets import write_published
+
+SCRIPT = Path(__file__).resolve().parents[1] / "evaluate.py"
+FEW = ["--points", "2000", "--iou-points", "5000", "--pictures", "4"]
+
+
+def evaluate(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture
+def folders(examples, tmp_path):
+    """Three real meshes, two of them shaken a little, one lost."""
+    generator = np.random.default_rng(0)
+    for path in sorted(examples.glob("*/*.ply"))[::30][:3]:
+        mesh = read_mesh(path)
+        name = f"{path.parent.name}/{path.stem}"
+        write_mesh(tmp_path / "gt" / f"{name}.ply", mesh)
+        size = np.ptp(mesh.vertices, axis=0).max()
+        shaken = mesh.vertices + generator.normal(size=mesh.vertices.shape) * size * 1e-3
+        write_mesh(tmp_path / "pred" / f"{name}.obj", TriangleMesh(shaken, mesh.faces))
+    return tmp_path
+
+
+def test_two_folders(folders):
+    result = evaluate("--pred", folders / "pred", "--gt", folders / "gt", "--protocol", "ifnet", "--workers", 2, *FEW)
+    assert result.returncode == 0, result.stderr
+    out = folders / "pred-evaluation"
+    assert str(out / "report.html") in result.stdout
+    evaluation = json.loads((out / "ifnet.json").read_text())
+    assert evaluation["n"] == 3
+    assert evaluation["failed"] == []
+    assert 0 < evaluation["mean"]["chamfer"] < 1e-3
+    assert evaluation["mean"]["iou"] > 0.8
+    assert len(list(csv.DictReader((out / "ifnet.csv").open()))) == 3
+    assert "data:image/png" in (out / "report.html").read_text()
+
+
+def test_a_lost_shape_is_counted_and_the_exit_status_is_2(folders):
+    lost = sorted((folders / "pred").glob("*/*.obj"))[0]
+    lost.unlink()
+    result = evaluate("--pred", folders / "pred", "--gt", folders / "gt", "--out", folders / "out", *FEW)
+    assert result.returncode == 2, result.stderr
+    for protocol in ("imnet", "onet"):  # both by default
+        evaluation = json.loads((folders / "out" / f"{protocol}.json").read_text())
+        assert evaluation["n"] == 2
+        assert [failure["name"] for failure in evaluation["failed"]] == [f"{lost.parent.name}/{lost.stem}"]
+    assert f"failed: {lost.parent.name}/{lost.stem}" in result.stdout
+
+
+def test_a_run_of_published_files(tmp_path):
+    """The mesh of the stored voxels themselves is perfect; the other shapes have failed and were never made."""
+    data = write_published(tmp_path, train=1, test=3)
+    run = bare_run(data, tmp_path / "runs")
+    shapes = open_shapes(data)
+    write_mesh(run.mesh_file("test", "boxes/test00"), truth_of_shape(shapes, 1).shown())
+    rows = [
+        {"name": "boxes/test00", "file": "boxes/test00.ply", "status": "done"},
+        {"name": "boxes/test01", "status": "failed", "reason": "the field is empty"},
+    ]
+    manifest_file(run.meshes("test")).write_text(json.dumps({"model_hash": "abc", "shapes": rows}))
+    result = evaluate("--run", run.path, "--split", "test", "--protocol", "onet", *FEW)
+    assert result.returncode == 2, result.stderr
+    evaluation = json.loads(run.evaluation_file("test", "onet", ".json").read_text())
+    assert run.evaluation_file("test", "onet", ".csv").is_file()
+    assert run.report_file.is_file()
+    assert (evaluation["protocol"], evaluation["split"], evaluation["n"]) == ("onet", "test", 1)
+    assert [failure["name"] for failure in evaluation["failed"]] == ["boxes/test01", "boxes/test02"]
+    assert evaluation["mean"]["iou"] > 0.97  # corners of voxels are cut off by marching cubes
+    assert evaluation["mean"]["watertight"] == 1
+    assert evaluation["settings"]["model_hash"] == "abc"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--pred", "{0}/pred", "--gt", "{0}/gt", "--protocol", "ifnett"], "did you mean 'ifnet'"),
+        (["--pred", "{0}/pred", "--gt", "{0}/nowhere"], "does not exist"),
+        (["--run", "{0}/runs/none", "--split", "test"], "is not a run"),
+        (["--run", "{0}/runs/none"], "--run needs --split"),
+        (["--pred", "{0}/pred"], "--pred needs --gt"),
+        ([], "give either --run"),
+        (["--pred", "{0}/pred", "--gt", "{0}/gt", "--points", "0"], "at least 1, got 0"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_status_1(folders, arguments, message):
+    result = evaluate(*(argument.format(folders) for argument in arguments))
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (folders / "pred-evaluation").exists()
+
+
+def test_an_evaluation_that_cannot_be_written_says_so(folders):
+    shutil.rmtree(folders / "out", ignore_errors=True)
+    (folders / "out").write_text("a file where the folder should be")
+    result = evaluate("--pred", folders / "pred", "--gt", folders / "gt", "--out", folders / "out", *FEW)
+    assert result.returncode == 1
+    assert "error: " in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,345 @@
+"""Meshes of splits and of the user's files: frames, what is done again and what is not, kills, several processes."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from data_processing.geometry.triangle_mesh import read_mesh
+from data_processing.preparation.job import prepare_folder
+from data_processing.preparation.shape import DataConfig
+from isofield import checkpoint, registry
+from isofield.commands import generate
+from isofield.run_dir import RunDir, at_work
+from isofield.runtime.atomic_files import is_temporary
+from tests.conftest import ROOT
+from tests.isofield.ready_runs import RADII, Echo, EchoConfig, make_run
+from tests.torchrun import torchrun
+
+LOWER, UPPER = np.array([1000.0, -70.0, 5.0]), np.array([1010.0, -30.0, 25.0])  # sides 10, 40, 20 far from the origin
+VOXEL = 40 / 0.9 / 64  # of the encoder's grid, in the frame of that box
+DIAGONAL = float(np.linalg.norm(UPPER - LOWER))  # to which the published data set, and so its runs, scale a shape
+QUICK = ("--resolution", "24")
+
+
+@pytest.fixture
+def octahedra(boxes: Path, tmp_path: Path) -> RunDir:
+    return make_run(boxes, tmp_path / "runs")
+
+
+@pytest.fixture
+def echo(boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+    """A run whose model gives back the voxels it was given."""
+    monkeypatch.setitem(registry.MODELS, "echo", (EchoConfig, Echo))
+    return make_run(boxes, tmp_path / "runs", model={"type": "echo"})
+
+
+@pytest.fixture
+def run_command(monkeypatch: pytest.MonkeyPatch):
+    """generate.py in this process: its status; errors are raised."""
+
+    def run_it(run: RunDir, *arguments: object) -> int:
+        words = ["generate.py", "--run", str(run.path), "--device", "cpu", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", words)
+        return generate.main()
+
+    return run_it
+
+
+def manifest(folder: Path) -> dict:
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def rows(folder: Path) -> dict[str, dict]:
+    return {row["name"]: row for row in manifest(folder)["shapes"]}
+
+
+def times(folder: Path) -> dict[str, int]:
+    """When each mesh was written; what a killed writer left is not one."""
+    meshes = [path for path in sorted(folder.glob("**/*.ply")) if not is_temporary(path)]
+    return {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in meshes}
+
+
+def write_box(path: Path, lower: np.ndarray = LOWER, upper: np.ndarray = UPPER) -> Path:
+    trimesh.creation.box(bounds=[lower, upper]).export(path)
+    return path
+
+
+def test_a_split_comes_out_whole_with_a_manifest(octahedra: RunDir, run_command):
+    assert run_command(octahedra, "--split", "test", "--resolution", "48") == 0
+    folder = octahedra.meshes("test")
+    content = manifest(folder)
+    assert (content["run"], content["checkpoint"], content["resolution"]) == (str(octahedra.path), "best", 48)
+    assert content["iso_level"] == 0.5 and len(content["model_hash"]) == 16
+    assert [row["name"] for row in content["shapes"]] == ["boxes/test00", "boxes/test01", "boxes/test02"]
+    sizes = []
+    for row in content["shapes"]:
+        mesh = read_mesh(folder / row["file"])
+        assert row["status"] == "done" and row["evaluations"] > 0 and row["seconds"] >= 0
+        assert (len(mesh.vertices), len(mesh.faces)) == (row["vertices"], row["faces"])
+        assert row["to_world"] == np.eye(4).tolist()
+        lower, upper = mesh.bounds()
+        assert np.allclose(lower, -upper, atol=1e-6)
+        scale = upper / RADII
+        assert np.allclose(scale, scale[1], atol=0.06) and 0.9 < scale[1] < 1.2  # radii along x, y, z in their order
+        sizes.append(scale[1])
+    assert len({round(size, 6) for size in sizes}) == 3  # each shape has its own code
+
+
+def test_the_second_run_makes_nothing_again(octahedra: RunDir, run_command):
+    folder = octahedra.meshes("test")
+    run_command(octahedra, "--split", "test", *QUICK)
+    before, content = times(folder), manifest(folder)
+    assert run_command(octahedra, "--split", "test", *QUICK) == 0
+    assert times(folder) == before and manifest(folder) == content
+
+
+def test_a_deleted_mesh_is_made_again_alone(octahedra: RunDir, run_command):
+    folder = octahedra.meshes("test")
+    run_command(octahedra, "--split", "test", *QUICK)
+    before = times(folder)
+    (folder / "boxes/test01.ply").unlink()
+    run_command(octahedra, "--split", "test", *QUICK)
+    after = times(folder)
+    assert [name for name in after if after[name] != before[name]] == ["boxes/test01.ply"]
+
+
+@pytest.mark.parametrize(
+    "change", [("--resolution", "25"), ("--frame", "8"), ("--refine", "1"), ("--checkpoint", "last")]
+)
+def test_other_settings_or_weights_make_all_again(octahedra: RunDir, run_command, change: tuple[str, str]):
+    folder = octahedra.meshes("test")
+    run_command(octahedra, "--split", "test", *QUICK)
+    before = times(folder)
+    content = checkpoint.load(octahedra.checkpoint_file("last"))
+    content["model"]["decoder.layers.3.bias"] += 0.05
+    checkpoint.save(octahedra.checkpoint_file("last"), content)
+    assert run_command(octahedra, "--split", "test", *QUICK, *change) == 0
+    after = times(folder)
+    assert list(after) == list(before) and all(after[name] != before[name] for name in before)
+    assert len(rows(folder)) == 3
+
+
+def test_a_line_cut_by_a_kill_costs_that_shape_alone(octahedra: RunDir, run_command):
+    folder = octahedra.meshes("test")
+    run_command(octahedra, "--split", "test", *QUICK)
+    before, content = times(folder), manifest(folder)
+    (journal,) = folder.glob(".journal-*")
+    journal.write_bytes(journal.read_bytes()[:-40])
+    (folder / "manifest.json").unlink()
+    (folder / "boxes/.partial-7-test02.ply").write_bytes(b"ply")
+    assert run_command(octahedra, "--split", "test", *QUICK) == 0
+    after = times(folder)
+    assert [name for name in before if after[name] != before[name]] == ["boxes/test02.ply"]
+    assert list(rows(folder)) == [row["name"] for row in content["shapes"]]
+
+
+def test_a_mesh_nobody_vouches_for_is_not_taken_for_done(octahedra: RunDir, run_command):
+    half = octahedra.mesh_file("test", "boxes/test01")
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"ply\nformat binary")
+    run_command(octahedra, "--split", "test", *QUICK)
+    assert len(read_mesh(half).faces) == rows(octahedra.meshes("test"))["boxes/test01"]["faces"]
+
+
+def test_killed_in_the_middle_the_rest_is_made_and_only_the_rest(octahedra: RunDir):
+    """The real command, killed with -9 before its third mesh is there; the line about the second is cut."""
+    folder = octahedra.meshes("train")
+    words = ["generate.py", "--run", str(octahedra.path), "--split", "train", *QUICK]
+    killed = [sys.executable, "-m", "tests.signalled", "SIGKILL", "*.ply", "3", *words]
+    assert subprocess.run(killed, cwd=ROOT, capture_output=True, timeout=600, check=False).returncode == -signal.SIGKILL
+    journal = folder / ".journal-0.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-5])
+    before = times(folder)
+    assert len(before) == 2 and not (folder / "manifest.json").exists()
+    for name in before:
+        read_mesh(folder / name)  # whole, all of them
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    after = times(folder)
+    assert len(after) == len(rows(folder)) == 5
+    assert [name for name in before if after[name] == before[name]] == [min(before)]
+
+
+def test_a_second_start_while_the_first_is_at_work_is_refused(octahedra: RunDir, run_command):
+    """It would take the file that the first is writing for one that a killed one left."""
+    folder = octahedra.meshes("test")
+    with at_work(folder, 0, what="generation"):
+        left = folder / ".partial-1-test00.ply"
+        left.write_bytes(b"ply")
+        with pytest.raises(ValueError, match="another generation is at work there; wait for it, or stop it"):
+            run_command(octahedra, "--split", "test", *QUICK)
+        assert left.exists() and not times(folder)
+    assert run_command(octahedra, "--split", "test", *QUICK) == 0 and not left.exists()
+
+
+def test_two_processes_make_the_meshes_of_one(octahedra: RunDir, tmp_path: Path, run_command):
+    one, two = tmp_path / "one", tmp_path / "two"
+    run_command(octahedra, "--split", "test", *QUICK, "--out", one)
+    torchrun("generate.py", "--run", octahedra.path, "--split", "test", *QUICK, "--out", two, "--device", "cpu")
+    assert list(times(one)) == list(times(two))
+    for name in times(one):
+        a, b = read_mesh(one / name), read_mesh(two / name)
+        assert np.array_equal(a.faces, b.faces) and np.allclose(a.vertices, b.vertices, atol=1e-6)
+    assert list(rows(two)) == list(rows(one))
+    made = [line for journal in two.glob(".journal-*") for line in journal.read_text().splitlines() if line]
+    assert len(list(two.glob(".journal-*"))) == 2 and len(made) == 3  # each shape by one of them
+
+
+def test_what_another_rank_failed_at_before_is_mended(octahedra: RunDir, run_command):
+    """Three ranks were killed, one goes on: its lines count, though those of rank 2 are read after them."""
+    run_command(octahedra, "--split", "test", *QUICK)
+    folder = octahedra.meshes("test")
+    before, journal = rows(folder), folder / ".journal-0.jsonl"
+    failed = [
+        {**json.loads(line), "status": "failed", "reason": "memory"} for line in journal.read_text().split("\n")[1:4]
+    ]
+    (folder / ".journal-2.jsonl").write_text("".join(json.dumps(line) + "\n" for line in failed))
+    journal.unlink()
+    run_command(octahedra, "--split", "test", *QUICK)
+    assert [row["status"] for row in rows(folder).values()] == ["done"] * 3 and list(rows(folder)) == list(before)
+
+
+def test_the_users_mesh_comes_out_in_its_own_frame(echo: RunDir, tmp_path: Path, run_command):
+    """An off-centre box with three different sides, far from the origin: an axis swap or a lost shift cannot hide."""
+    file = write_box(tmp_path / "my.box.ply")
+    assert run_command(echo, "--input", file, "--resolution", "64") == 0
+    folder = echo.meshes("input")
+    lower, upper = read_mesh(folder / "my.box.ply").bounds()
+    assert np.abs(lower - LOWER).max() < 1.1 * VOXEL and np.abs(upper - UPPER).max() < 1.1 * VOXEL
+    matrix = np.array(rows(folder)["my.box"]["to_world"])
+    assert np.allclose(matrix[:3, 3], (LOWER + UPPER) / 2) and np.allclose(np.diag(matrix)[:3], DIAGONAL)
+
+
+def test_the_users_voxels_come_out_in_the_frame_of_their_file(echo: RunDir, tmp_path: Path, run_command):
+    voxels = np.zeros((40, 30, 20), np.uint8)
+    voxels[5:35, 12:18, 3:7] = 1
+    np.save(tmp_path / "part.npy", voxels)
+    assert run_command(echo, "--input", tmp_path / "part.npy", "--resolution", "64") == 0
+    lower, upper = read_mesh(echo.meshes("input") / "part.ply").bounds()
+    # Of a .npy: the cube, its longest axis filling it, the others in the middle.
+    assert np.allclose(lower, np.array([5 - 20, 12 - 15, 3 - 10]) / 40, atol=0.03)
+    assert np.allclose(upper, np.array([35 - 20, 18 - 15, 7 - 10]) / 40, atol=0.03)
+
+
+def test_meshes_of_a_data_set_come_out_in_the_frames_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command
+):
+    """A stored set of two boxes and a broken file: frames, and a row for the shape that is not in the set."""
+    folder = tmp_path / "raw" / "box"
+    folder.mkdir(parents=True)
+    write_box(folder / "a.ply")
+    write_box(folder / "b.ply", np.array([-3.0, 0.0, 0.0]), np.array([-2.0, 5.0, 2.0]))
+    for name in ("c", "d"):
+        (folder / f"{name}.ply").write_bytes(b"ply\n")
+    members = {"train": "box/b\n", "val": "box/d\n", "test": "box/a\nbox/c\n"}
+    for split, names in members.items():
+        (tmp_path / f"{split}.txt").write_text(names)
+    lists = {"rule": "lists", "lists": {split: str(tmp_path / f"{split}.txt") for split in members}}
+    settings = {"name": "raw", "input": tmp_path / "raw", "output": tmp_path / "set", "workers": 1, "splits": lists}
+    assert prepare_folder(registry.build(DataConfig, settings, where="test")) == 2
+    monkeypatch.setitem(registry.MODELS, "echo", (EchoConfig, Echo))
+    run = make_run(tmp_path / "set", tmp_path / "runs", model={"type": "echo"})
+    assert run_command(run, "--split", "test", "--resolution", "64") == 2
+    lower, upper = read_mesh(run.mesh_file("test", "box/a")).bounds()
+    assert np.abs(lower - LOWER).max() < 1.1 * VOXEL and np.abs(upper - UPPER).max() < 1.1 * VOXEL
+    row = rows(run.meshes("test"))["box/c"]
+    assert row["status"] == "failed" and row["reason"].startswith("preparation failed: ")
+    assert run_command(run, "--split", "val", "--resolution", "64") == 2  # a split of which nothing could be prepared
+    assert list(rows(run.meshes("val"))) == ["box/d"]
+
+
+def test_another_file_of_the_same_name_is_not_taken_for_done(echo: RunDir, tmp_path: Path, run_command):
+    file, folder = write_box(tmp_path / "x.ply"), echo.meshes("input")
+    run_command(echo, "--input", file, *QUICK)
+    first = times(folder)
+    run_command(echo, "--input", file, *QUICK)
+    assert times(folder) == first
+    run_command(echo, "--input", file, *QUICK, "--set", "normalisation.length=0.5")  # prepared otherwise
+    second = times(folder)
+    assert second != first and np.isclose(rows(folder)["x"]["to_world"][0][0], 2 * DIAGONAL)
+    write_box(file, LOWER + 500, UPPER + 500)
+    run_command(echo, "--input", file, *QUICK, "--set", "normalisation.length=0.5")
+    assert times(folder) != second and read_mesh(folder / "x.ply").bounds()[0][0] > 1400
+
+
+def test_a_shape_that_fails_is_a_row_and_the_others_are_made(
+    echo: RunDir, tmp_path: Path, run_command, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "cut.ply").write_bytes(b"ply\nformat")
+    files = [tmp_path / "cut.ply", tmp_path / "missing.ply", write_box(tmp_path / "good.ply")]
+    assert run_command(echo, "--input", *files, *QUICK) == 2
+    found = rows(echo.meshes("input"))
+    assert {name: row["status"] for name, row in found.items()} == {
+        "cut": "failed",
+        "missing": "failed",
+        "good": "done",
+    }
+    assert "cut.ply" in found["cut"]["reason"] and "does not exist" in found["missing"]["reason"]
+    out = capsys.readouterr().out
+    assert "failed: cut:" in out and "1 meshes, 2 failed" in out
+    write_box(tmp_path / "cut.ply")
+    assert run_command(echo, "--input", files[0], files[2], *QUICK) == 0  # failed ones are tried again
+    assert rows(echo.meshes("input"))["cut"]["status"] == "done"
+
+
+def test_a_field_without_a_surface_is_a_failure_that_says_so(octahedra: RunDir, run_command):
+    content = checkpoint.load(octahedra.checkpoint_file("best"))
+    content["model"]["decoder.layers.3.bias"] -= 5
+    checkpoint.save(octahedra.checkpoint_file("best"), content)
+    assert run_command(octahedra, "--split", "test", *QUICK) == 2
+    found = rows(octahedra.meshes("test"))
+    assert all(row["status"] == "failed" and "no surface" in row["reason"] for row in found.values())
+    assert len(found) == 3
+
+
+@pytest.mark.parametrize("suffix", ["ply", "obj", "stl", "off", "glb"])
+def test_every_format_reads_back_the_same(octahedra: RunDir, run_command, tmp_path: Path, suffix: str):
+    assert run_command(octahedra, "--split", "test", *QUICK, "--format", suffix) == 0
+    folder = octahedra.meshes("test")
+    row = rows(folder)["boxes/test00"]
+    assert row["file"] == f"boxes/test00.{suffix}"
+    mesh = trimesh.load_mesh(folder / row["file"])
+    assert len(mesh.faces) == row["faces"] and mesh.is_watertight and mesh.volume > 0
+    assert np.argsort(mesh.extents).tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--split", "tset"], r"no split 'tset'; it has: train \(5\), test \(3\)"),
+        (["--split", "test", "--checkpoint", "7"], "no checkpoint '7'; it has: last, best"),
+        (["--split", "test", "--checkpoint", "bst"], "expected last, best or a step number"),
+        (["--split", "test", "--data", "nowhere"], "nowhere is no data set"),
+        (["--split", "test", "--resolution", "1"], "resolution of at least 2"),
+        (["--split", "test", "--frame", "0"], "frame of at least 1"),
+        (["--split", "test", "--batch-points", "0"], "at least one point"),
+        (["--input", "a/x.ply", "b/x.obj"], r"a/x.ply and b/x.obj would both be written as x"),
+        (["--input", "a/x.ply", "--set", "normalisation.lenght=1"], "did you mean 'normalisation.length'?"),
+    ],
+)
+def test_what_cannot_be_is_one_error_before_any_work(octahedra: RunDir, run_command, arguments, message: str):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        run_command(octahedra, *arguments)
+    assert not list(octahedra.path.glob("meshes/**/*.*"))
+
+
+def test_batches_bound_the_points_and_change_nothing(octahedra: RunDir, run_command, tmp_path: Path):
+    for points in (100, 1 << 16):
+        run_command(octahedra, "--split", "test", *QUICK, "--batch-points", points, "--out", tmp_path / str(points))
+    a, b = (read_mesh(tmp_path / str(points) / "boxes/test00.ply") for points in (100, 1 << 16))
+    assert np.array_equal(a.faces, b.faces) and np.allclose(a.vertices, b.vertices, atol=1e-6)
+
+
+def test_a_field_of_nan_is_named(octahedra: RunDir, run_command):
+    content = checkpoint.load(octahedra.checkpoint_file("best"))
+    content["model"]["decoder.layers.3.bias"] = torch.full((1,), float("nan"))
+    checkpoint.save(octahedra.checkpoint_file("best"), content)
+    assert run_command(octahedra, "--split", "test", *QUICK) == 2
+    assert "NaN" in rows(octahedra.meshes("test"))["boxes/test00"]["reason"]

@@ -1,0 +1,173 @@
+"""Masks of scans judged: two folders, and a run over labelled scans, from files to rows, tables and pages."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from data_processing.formats.nifti import ScanGrid
+from data_processing.loading.batches import DataSection
+from data_processing.medical.masks import read_structure, write_scan_mask
+from data_processing.medical.structures import LabelSettings, StructureSettings
+from data_processing.preparation.job import prepare_folder
+from data_processing.preparation.shape import Contents, DataConfig
+from data_processing.store.splits import SplitRatios, SplitSettings
+from isofield.config import RunConfig, Stage, TrainingSection
+from isofield.evaluation.mask_pairs import folder_masks_to_compare, run_masks_to_compare
+from isofield.evaluation.mask_protocol import MaskProtocol
+from isofield.evaluation.protocols import find_protocols
+from isofield.evaluation.rows import Draws, evaluate_pairs
+from isofield.evaluation.tables import summarise, table
+from isofield.metrics.masks import compare_masks
+from isofield.run_dir import RunDir, mesh_in
+from isofield.runtime.config import to_yaml
+from tests.conftest import ROOT
+from tests.data_processing.scan_files import body, save, turned
+from tests.small_sets import write_published
+
+KIDNEYS = LabelSettings((StructureSettings("kidney", (2,), components=2, mirror="right"),))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A mask that is right, one moved, one empty, one on another grid, one of two labels, one cut off, one lost."""
+    values, affine = body()
+    kidney, scan = (values == 2).astype(np.uint8), ScanGrid(values.shape, affine)
+    for name in ("right", "moved", "empty", "grid", "labels", "cut", "lost"):
+        write_scan_mask(tmp_path / "gt" / "kidney" / f"{name}.nii.gz", kidney, scan)
+    below = tmp_path / "pred" / "kidney"
+    write_scan_mask(below / "right_recon.nii.gz", kidney, scan)
+    write_scan_mask(below / "moved_recon.nii.gz", np.roll(kidney, 1, axis=0), scan)
+    write_scan_mask(below / "empty_recon.nii.gz", kidney * 0, scan)
+    save(below / "grid_recon.nii.gz", *turned(kidney, affine, (0, 1, 2), (1, 0, 0)))
+    save(below / "labels_recon.nii.gz", values, affine)
+    (below / "cut_recon.nii.gz").write_bytes((below / "right_recon.nii.gz").read_bytes()[:-50])
+    return tmp_path
+
+
+def rows_of(folders):
+    pairs = folder_masks_to_compare(folders / "pred", folders / "gt").pairs
+    (rows,) = evaluate_pairs(pairs, [MaskProtocol(1.0)], Draws(), progress=False).values()
+    return {row["name"].removeprefix("kidney/"): row for row in rows}
+
+
+def test_a_row_for_every_mask_with_the_reason_of_failures(folders):
+    rows = rows_of(folders)
+    assert rows["right"]["dice"] == 1 and rows["right"]["hd"] == 0 and rows["right"]["nsd"] == 1
+    assert rows["moved"]["hd"] == pytest.approx(2.0) and 0.8 < rows["moved"]["dice"] < 1
+    values, affine = body()
+    kidney = (values == 2).astype(np.uint8)
+    whole = compare_masks(np.roll(kidney, 1, axis=0), kidney, affine[:3, :3], tolerance=1.0)  # not cropped
+    assert {key: rows["moved"][key] for key in whole} == pytest.approx(whole)
+    assert rows["empty"]["dice"] == 0 and rows["empty"]["hd95"] == np.inf and rows["empty"]["status"] == "done"
+    for name, reason in {
+        "grid": r"expected the grid of the ground truth .*gt.*grid\.nii\.gz.*the prediction .*pred",
+        "labels": r"prediction: .*expected a mask of one shape, got the labels 2, 5",
+        "cut": r"prediction: .*cut_recon\.nii\.gz.*restore the file",
+        "lost": r"no prediction: .*pred has no kidney/lost",
+    }.items():
+        assert rows[name]["status"] == "failed"
+        with pytest.raises(ValueError, match=reason):
+            raise ValueError(rows[name]["reason"])
+
+
+def test_means_stand_beside_failures_and_infinity_is_not_hidden(folders):
+    protocol = MaskProtocol(1.0)
+    evaluation = summarise(list(rows_of(folders).values()), protocol, Draws(), split=None, about={})
+    assert evaluation["n"] == 3 and evaluation["failed_count"] == 4
+    assert evaluation["mean"]["dice"] == pytest.approx(np.mean([1, 0, rows_of(folders)["moved"]["dice"]]))
+    assert evaluation["mean"]["hd"] == np.inf and evaluation["median"]["hd"] == pytest.approx(2.0)
+    assert "inf" in table(evaluation) and "nsd within 1 mm" in table(evaluation)
+
+
+def test_the_command_writes_json_csv_and_a_page(folders):
+    command = [sys.executable, ROOT / "evaluate.py", "--pred", folders / "pred", "--gt", folders / "gt"]
+    command += ["--protocol", "masks", "--tolerance", "2.5", "--out", folders / "out"]
+    result = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=600)
+    assert result.returncode == 2, result.stderr
+    evaluation = json.loads((folders / "out" / "masks.json").read_text())
+    assert evaluation["mean"]["hd95"] == "inf" and evaluation["settings"]["tolerance_mm"] == 2.5
+    rows = {row["name"]: row for row in csv.DictReader((folders / "out" / "masks.csv").open())}
+    assert len(rows) == 7 and rows["kidney/empty"]["hd"] == "inf" and float(rows["kidney/moved"]["nsd"]) == 1
+    assert rows["kidney/moved"]["tolerance_mm"] == "2.5"
+    page = (folders / "out" / "report-masks.html").read_text()
+    assert page.count("data:image/png") == 3 and "HD95" in page and "restore the file" in page
+
+
+def test_protocols_of_masks_and_of_meshes_are_not_mixed():
+    with pytest.raises(ValueError, match="run it on its own"):
+        find_protocols(["imnet", "masks"])
+    with pytest.raises(ValueError, match="did you mean 'masks'"):
+        find_protocols(["mask"])
+    with pytest.raises(ValueError, match="tolerance of at least 0"):
+        find_protocols(["masks"], tolerance=-1)
+
+
+def test_folders_without_a_name_in_common(tmp_path):
+    values, affine = body()
+    save(tmp_path / "a" / "x.nii.gz", values, affine)
+    save(tmp_path / "b" / "y.nii.gz", values, affine)
+    with pytest.raises(ValueError, match="for example x and y; names have to match"):
+        folder_masks_to_compare(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_run_over_labelled_scans(tmp_path):
+    """Prepared from scans; ground truths are the parts in the scans themselves, whatever the cube made of them."""
+    values, affine = body()
+    for name in ("one", "two"):
+        save(tmp_path / "scans" / f"{name}.nii.gz", *turned(values, affine, (2, 0, 1), (1, 0, 1)))
+    save(tmp_path / "scans" / "none.nii.gz", (values == 5).astype(np.uint8), affine)
+    config = DataConfig(
+        "kidneys",
+        tmp_path / "scans",
+        tmp_path / "set",
+        kind="labels",
+        labels=KIDNEYS,
+        contents=Contents(voxels=0, levels=False, grids=(32,)),
+        splits=SplitSettings(rule="ratios", ratios=SplitRatios(0.0, 0.0, 1.0)),
+        workers=1,
+    )
+    assert prepare_folder(config) == 2  # a scan without kidneys
+    training = TrainingSection(stages=(Stage(level=16, epochs=1),))
+    run = RunDir(tmp_path / "runs" / "tiny")
+    section = DataSection(path=tmp_path / "set")
+    run.path.mkdir(parents=True)
+    run.config_file.write_text(to_yaml(RunConfig("tiny", {"type": "imnet_autoencoder"}, section, training)))
+    for name, side, shift in (("one", "left", 0), ("one", "right", 1), ("two", "left", 0)):
+        mask = read_structure(tmp_path / "scans" / f"{name}.nii.gz", f"kidney/{side}", KIDNEYS)
+        file = mesh_in(run.meshes("test"), f"kidney/{name}-{side}", "_recon.nii.gz")
+        write_scan_mask(file, np.roll(mask.on_scan(), shift, axis=1), mask.scan)
+    comparison = run_masks_to_compare(run.path, "test", truth_folder=None, data=None)
+    (rows,) = evaluate_pairs(comparison.pairs, [MaskProtocol(1.0)], Draws(), progress=False).values()
+    found = {row["name"]: row for row in rows}
+    assert found["kidney/one-left"]["dice"] == found["kidney/two-left"]["dice"] == 1
+    assert found["kidney/one-right"]["hd"] == pytest.approx(2.0)
+    assert "no prediction" in found["kidney/two-right"]["reason"]
+    assert "preparation failed: " in found["kidney/none-left"]["reason"] and len(rows) == 6
+    (tmp_path / "scans" / "two.nii.gz").unlink()
+    (rows,) = evaluate_pairs(comparison.pairs, [MaskProtocol(1.0)], Draws(), progress=False).values()
+    gone = next(row for row in rows if row["name"] == "kidney/two-left")
+    assert gone["status"] == "failed" and "no longer" in gone["reason"]
+
+
+def test_a_run_over_meshes_has_no_masks(tmp_path):
+    path = write_published(tmp_path, train=1, test=1)
+    run = RunDir(tmp_path / "runs" / "tiny")
+    training = TrainingSection(stages=(Stage(level=16, epochs=1),))
+    run.path.mkdir(parents=True)
+    run.config_file.write_text(to_yaml(RunConfig("x", {"type": "imnet_autoencoder"}, DataSection(path=path), training)))
+    with pytest.raises(ValueError, match="was not made from labelled scans"):
+        run_masks_to_compare(run.path, "test", truth_folder=None, data=None)
+
+
+def test_a_real_kidney_against_itself_eroded(shared, tmp_path):
+    """Spacing of the file is honoured: slices of 4 mm, 0.98 mm in plane."""
+    path = shared / "data" / "kits19" / "case_00004.nii.gz"
+    settings = LabelSettings((StructureSettings("kidney", (1, 2), components=2),))
+    mask = read_structure(path, "kidney/left", settings)
+    moved = np.roll(mask.on_scan(), 1, axis=0)  # stored axes are IPL: one slice further down
+    found = compare_masks(moved, mask.on_scan(), mask.scan.affine[:3, :3], tolerance=1.0)
+    assert found["hd"] == pytest.approx(4.0) and 0 < found["asd"] < 4

@@ -1,0 +1,67 @@
+"""The fused layer against its plain twin: values, gradients, autocast, and the fall-back."""
+
+import pytest
+import torch
+
+from isofield.ops import linear_leaky as ops
+from isofield.ops.linear_leaky import linear_leaky, plain_linear_leaky
+
+SLOPE = 0.02
+
+
+def inputs(rows: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(rows)
+    shapes = (2, rows, 40), (24, 40), (24,)
+    return [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
+
+
+@pytest.mark.skipif(not ops.HAS_ONEDNN, reason="this torch has no oneDNN: only the plain twin runs")
+@pytest.mark.parametrize("rows", [1, 7, 300])
+def test_values_and_gradients_equal_the_plain_twin(rows: int):
+    ours, plain = inputs(rows), inputs(rows)
+    y, expected = linear_leaky(*ours, slope=SLOPE), plain_linear_leaky(*plain, slope=SLOPE)
+    assert type(y.grad_fn).__name__ != type(expected.grad_fn).__name__  # not the twin against itself
+    assert torch.allclose(y, expected, rtol=1e-5, atol=1e-5)
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    (y * weights).sum().backward()
+    (expected * weights).sum().backward()
+    for a, b in zip(ours, plain, strict=True):
+        assert torch.allclose(a.grad, b.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_without_gradients_the_values_are_the_same():
+    ours = inputs(30)
+    with torch.no_grad():
+        assert torch.equal(linear_leaky(*ours, slope=SLOPE), linear_leaky(*inputs(30), slope=SLOPE).detach())
+
+
+def test_only_the_wanted_gradients_are_computed():
+    x, weight, bias = inputs(5)
+    weight, bias = weight.detach(), bias.detach()
+    linear_leaky(x, weight, bias, slope=SLOPE).sum().backward()
+    assert x.grad is not None and weight.grad is None and bias.grad is None
+
+
+def test_autocast_computes_in_bfloat16_and_keeps_float32_gradients():
+    ours, plain = inputs(64), inputs(64)
+    with torch.autocast("cpu", torch.bfloat16):
+        y, expected = linear_leaky(*ours, slope=SLOPE), plain_linear_leaky(*plain, slope=SLOPE)
+    assert y.dtype == torch.bfloat16
+    assert torch.allclose(y, expected, rtol=2e-2, atol=2e-2)
+    y.float().sum().backward()
+    expected.float().sum().backward()
+    for a, b in zip(ours, plain, strict=True):
+        assert a.grad is not None and b.grad is not None and a.grad.dtype == torch.float32
+        assert torch.linalg.vector_norm(a.grad - b.grad) < 1e-2 * torch.linalg.vector_norm(b.grad)
+
+
+def test_double_precision_and_empty_inputs_take_the_plain_twin():
+    x, weight, bias = inputs(3, torch.float64)
+    assert torch.autograd.gradcheck(lambda *t: linear_leaky(*t, slope=SLOPE), (x, weight, bias))
+    assert linear_leaky(torch.empty(0, 40), *(t.detach().float() for t in (weight, bias)), slope=SLOPE).shape == (0, 24)
+
+
+def test_the_plain_twin_runs_where_the_operator_is_missing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ops, "HAS_ONEDNN", False)
+    x, weight, bias = inputs(9)
+    assert torch.equal(linear_leaky(x, weight, bias, slope=SLOPE), plain_linear_leaky(x, weight, bias, slope=SLOPE))

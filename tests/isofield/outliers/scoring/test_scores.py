@@ -1,0 +1,94 @@
+"""The score of masks: fitted on clean ones, stranger for others, the same after storing."""
+
+import numpy as np
+import pytest
+
+from isofield.outliers.scoring.cube_masks import GRID, CubeMask
+from isofield.outliers.scoring.scores import (
+    GROUPS,
+    ITSELF,
+    PRIOR,
+    Measured,
+    fit_scorer,
+    measure,
+    scorer_arrays,
+    scorer_of,
+)
+from isofield.outliers.scoring.shape_space import Frame
+from tests.isofield.outliers.organs import ellipsoid
+
+FRAME = Frame(cell=2.5, cells=24)
+
+
+def measured(radii):
+    return measure(CubeMask(ellipsoid(radii, size=GRID), np.diag([GRID, GRID, GRID, 1.0])), FRAME, None)
+
+
+@pytest.fixture(scope="module")
+def training():
+    random = np.random.default_rng(0)
+    return [measured(tuple(np.array([16.0, 11.0, 8.0]) * random.uniform(0.9, 1.1, 3))) for _ in range(14)]
+
+
+@pytest.fixture(scope="module")
+def scorer(training):
+    return fit_scorer(training, FRAME)
+
+
+def test_other_shapes_are_stranger(scorer):
+    usual, ball, huge = scorer.scores([measured((16, 11, 8)), measured((11, 11, 11)), measured((24, 16, 12))])
+    assert ball > usual + 1
+    assert huge > usual + 1
+
+
+def test_the_score_is_of_each_mask_alone(scorer):
+    masks = [measured((16, 11, 8)), measured((11, 11, 11))]
+    together = scorer.scores(masks)
+    np.testing.assert_allclose(together, [scorer.scores([one])[0] for one in masks])
+
+
+def test_it_comes_back_from_its_arrays(scorer):
+    arrays = scorer_arrays(scorer)
+    assert all(values.dtype != object for values in arrays.values())
+    back = scorer_of(arrays)
+    one = [measured((11, 11, 11))]
+    np.testing.assert_array_equal(back.scores(one), scorer.scores(one))
+    del arrays["frame"]
+    with pytest.raises(ValueError, match="frame"):
+        scorer_of(arrays)
+
+
+def test_without_a_prior_there_is_no_visible_score(scorer, training):
+    assert set(scorer.groups) == set(GROUPS) - {"prior"}
+    with pytest.raises(ValueError, match="prior"):
+        scorer.visible_scores(training[:1])
+
+
+def test_any_group_that_stands_out_raises_the_score(scorer):
+    usual = measured((16, 11, 8))
+    numbers = dict(usual.numbers)
+    for group in ("shape", "surface", "slices"):
+        moved = {
+            name: value + 8 * scorer.groups[group][0].spread_D[place]
+            for place, (name, value) in enumerate((n, v) for n, v in numbers.items() if n.startswith(group))
+        }
+        odd = Measured({**numbers, **moved}, usual.distances_D)
+        assert scorer.scores([odd])[0] > scorer.scores([usual])[0] + 1
+        np.testing.assert_array_equal(scorer.scores([odd]), scorer.strangeness([odd])[ITSELF])
+
+
+def test_a_prior_adds_what_it_disagrees_with(scorer, training):
+    random = np.random.default_rng(0)
+    with_prior = [Measured({**one.numbers, "prior_unlike": random.normal()}, one.distances_D) for one in training]
+    both = fit_scorer(with_prior, FRAME)
+    found = both.strangeness(with_prior[:3])
+    np.testing.assert_allclose(found[ITSELF], scorer.strangeness(training[:3])[ITSELF])
+    np.testing.assert_array_equal(both.scores(with_prior[:3]), found[ITSELF] + np.maximum(found[PRIOR], 0))
+    numbers = with_prior[0].numbers
+    odd = Measured({**numbers, "prior_unlike": numbers["prior_unlike"] + 9}, training[0].distances_D)
+    assert both.scores([odd])[0] > both.scores(with_prior[:1])[0] + 1
+
+
+def test_too_few_masks_are_refused(training):
+    with pytest.raises(ValueError, match="at least 8"):
+        fit_scorer(training[:7], FRAME)
