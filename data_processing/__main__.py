@@ -13,8 +13,8 @@ import time
 
 import torch
 
+from data_processing.preparation.config import DataConfig
 from data_processing.preparation.job import prepare_folder
-from data_processing.preparation.shape import DataConfig
 from isofield.runtime.commandline import DONE, Parser, run, say
 from isofield.runtime.config import read_config, to_yaml
 

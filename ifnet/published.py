@@ -20,7 +20,7 @@ import torch
 from data_processing.loading.batches import DataSection
 from ifnet.model import Config, IFNet
 from ifnet.published_organs import OrganFolder, read_organ_folder
-from isofield.config import RunConfig, Stage, TrainingSection
+from isofield.config import OptimSection, RunConfig, Stage, TrainingSection
 from isofield.ops.feature_sampling import published_columns
 from isofield.run_dir import RunDir
 from isofield.runtime.atomic_files import write_text
@@ -34,7 +34,6 @@ from isofield.training.imported_weights import (
     some,
     write_run,
 )
-from isofield.training.optim import OptimSection
 
 SETUPS = {
     "voxels_32": Config(

@@ -15,13 +15,16 @@ runs/NAME/
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from data_processing.preparation.config import DataConfig, config_of
 from isofield.runtime.atomic_files import locked, remove_leftovers, write_text
+from isofield.runtime.config import override
 from isofield.runtime.file_names import path_in
+from isofield.runtime.json_files import read_object
 
 BESIDE_LAST = ("best", "previous")
 
@@ -175,3 +178,11 @@ def journal_file(folder: Path, rank: int) -> Path:
 def journal_files(folder: Path) -> list[Path]:
     """Journals of all ranks that ever wrote into a folder of meshes."""
     return sorted(folder.glob(".journal-*.jsonl"))
+
+
+def preparation_of(run: RunDir, *, overrides: Sequence[str] = ()) -> DataConfig:
+    """How the run's data were prepared, read back from the run, with `--set` overrides."""
+    settings = read_object(run.preparation_file, again="it comes with the run, from its training")
+    for text in overrides:
+        override(settings, text)
+    return config_of(settings)

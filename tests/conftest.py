@@ -48,7 +48,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_fork_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process that starts workers was there, and no longer answers."""
-    from data_processing.preparation.workers import worker_pool  # late: it imports torch
+    from isofield.runtime.processes import worker_pool
 
     with worker_pool(1) as pool:
         assert pool.submit(os.getpid).result() != os.getpid()

@@ -13,11 +13,11 @@ import trimesh
 from PIL import Image
 from scipy.io import savemat
 
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.nifti import read_mask
 from data_processing.formats.pictures import read_picture
 from data_processing.formats.point_clouds import read_cloud
 from data_processing.formats.voxel_files import read_voxels
-from data_processing.geometry.triangle_mesh import read_mesh
 from data_processing.medical.label_names import read_table
 from data_processing.medical.label_volumes import label_volume
 from data_processing.preparation.contents import RenderingSettings
@@ -29,12 +29,11 @@ from imnet import published as imnet_published
 from isofield import checkpoint
 from isofield.config import read_run_config
 from isofield.evaluation.pairs import read_manifest
-from isofield.generation.inputs import preparation_of
 from isofield.outliers.analysis.journal import Done
 from isofield.outliers.analysis.rows import new_row
 from isofield.outliers.scoring.calibration import Calibration, load_calibration, save_calibration
 from isofield.outliers.scoring.scores import scorer_of
-from isofield.run_dir import RunDir, journal_file, manifest_file
+from isofield.run_dir import RunDir, journal_file, manifest_file, preparation_of
 from isofield.runtime.config import read_yaml
 from isofield.runtime.journal import latest
 from isofield.training.frozen_codes import _kept

@@ -28,12 +28,11 @@ import numpy as np
 from data_processing.store.shape_set import open_shapes
 from isofield import registry
 from isofield.commands import analyse, evaluate, generate, train
-from isofield.config import RunConfig, Stage, ValidationSection
+from isofield.config import OptimSection, RunConfig, Stage, ValidationSection
 from isofield.registry import build_model, resolve
 from isofield.run_dir import RunDir, claim
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_yaml
-from isofield.training.optim import OptimSection
 from isofield.training.state import fresh, save
 from tests.isofield.conftest import tiny_config
 from tests.isofield.outliers.analysed import brain_values, make_prior, write_scan

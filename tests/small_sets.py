@@ -7,9 +7,9 @@ import numpy as np
 import torch
 import trimesh
 
+from data_processing.preparation.config import DataConfig
 from data_processing.preparation.job import prepare_folder
 from data_processing.preparation.level_points import max_pool, sample_levels
-from data_processing.preparation.shape import DataConfig
 from isofield.runtime.config import build
 from isofield.runtime.seeds import numpy_generator
 

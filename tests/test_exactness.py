@@ -11,11 +11,10 @@ import torch
 from data_processing.loading.batches import Draw, open_source, selected
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield import checkpoint
-from isofield.config import RunConfig, Stage, ValidationSection
+from isofield.config import OptimSection, RunConfig, Stage, ValidationSection
 from isofield.run_dir import RunDir
 from isofield.runtime.config import to_yaml
 from isofield.runtime.distributed import Group
-from isofield.training.optim import OptimSection
 from isofield.training.schedule import draw_of_step, local_part, plan
 from tests.isofield.conftest import boxes, tiny_config  # noqa: F401 - a fixture
 from tests.isofield.ready_runs import make_run

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from data_processing.geometry.triangle_mesh import write_mesh
+from data_processing.formats.mesh_files import write_mesh
+from data_processing.preparation.config import DataConfig
 from data_processing.preparation.job import prepare_folder
-from data_processing.preparation.shape import DataConfig
 from data_processing.preparation.sources import list_sources
 from data_processing.store.shape_set import open_shapes
 from isofield.evaluation.pairs import pairs_of_folders

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from data_processing.preparation.shape import DataConfig
+from data_processing.preparation.config import DataConfig
 from isofield.run_dir import RunDir
 from isofield.runtime.config import to_yaml
 from tests.data_processing.box_folders import contents, write_boxes

@@ -9,10 +9,9 @@ import yaml
 
 from data_processing import __main__ as data_processing
 from isofield.commands import analyse, evaluate, generate, train
-from isofield.config import RunConfig, Stage, ValidationSection
+from isofield.config import OptimSection, RunConfig, Stage, ValidationSection
 from isofield.runtime.commandline import SOME_FAILED
 from isofield.runtime.config import to_yaml
-from isofield.training.optim import OptimSection
 from tests.data_processing.box_folders import write_boxes
 from tests.isofield.conftest import tiny_config
 from tests.isofield.outliers.analysed import brain_values, make_network, write_scan

@@ -5,7 +5,9 @@ index of 0 is read as an empty block. MATLAB 5 files (scipy) and 7.3 files (HDF5
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,6 @@ import scipy.io
 from numpy.typing import NDArray
 
 from data_processing.formats import hdf5
-from data_processing.formats.matlab5 import refuse_unsound
 from data_processing.formats.npy import MAX_DEFLATE_RATIO
 from data_processing.geometry.voxel_grid import (
     RefusedFileError,
@@ -23,12 +24,17 @@ from data_processing.geometry.voxel_grid import (
     cube_frame,
     reading,
 )
+from isofield.runtime.atomic_files import refuse_large
 
 BLOCKS = 16
 BLOCK_SHAPE = INDEX_SHAPE = (BLOCKS, BLOCKS, BLOCKS)
 PLAIN = {"double", "single", "logical", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))}
 HDF5_MAGIC = b"\x89HDF"
 HDF5_OFFSET = 512  # MATLAB puts its own header before the HDF5 file
+HEADER_BYTES = 128
+MATRIX, COMPRESSED = 14, 15
+TYPES = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13, MATRIX, 16, 17, 18}  # of the parts of a matrix
+MAX_BYTES = 1 << 28  # of a file, and of an unpacked variable: 4096 blocks of 16^3 doubles are half of it
 
 
 def read_hsp(path: Path, *, threshold: float = 0.5) -> VoxelGrid:
@@ -106,3 +112,40 @@ def _assemble(blocks: NDArray[np.uint8], index: NDArray[np.int64]) -> NDArray[np
     with_empty = np.concatenate([np.zeros_like(blocks[:1]), blocks])
     side = BLOCKS * BLOCKS
     return with_empty[index].transpose(0, 3, 1, 4, 2, 5).reshape(side, side, side)
+
+
+def refuse_unsound(path: Path) -> None:
+    """ValueError where an element is of no known type, or reaches beyond what it lies in."""
+    refuse_large(path, MAX_BYTES)
+    data = path.read_bytes()
+    order = ">" if data[126:HEADER_BYTES] == b"MI" else "<"
+    for kind, body in _elements(data[HEADER_BYTES:], order, padded=False):
+        for inner, parts in _elements(_unpacked(body), order, padded=True) if kind == COMPRESSED else [(kind, body)]:
+            if inner != MATRIX:
+                raise ValueError(f"an element of type {inner} where a variable is expected")
+            for part, _ in _elements(parts, order, padded=True):
+                if part not in TYPES:
+                    raise ValueError(f"a part of unknown type {part}")
+
+
+def _elements(data: bytes, order: str, *, padded: bool) -> Iterator[tuple[int, bytes]]:
+    """Type and content of one after the other; `padded`: each begins at a multiple of eight bytes."""
+    place = 0
+    while place + 8 <= len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, place)
+        start, step = place + 8, 8 + (-(-size // 8) * 8 if padded else size)
+        room = len(data) - start
+        if kind >> 16:  # up to four bytes, within the tag
+            kind, size, start, step, room = kind & 0xFFFF, kind >> 16, place + 4, 8, 4
+        if size > room:
+            raise ValueError(f"an element of {size:,} bytes where there are {room:,}")
+        yield kind, data[start : start + size]
+        place += step
+
+
+def _unpacked(data: bytes) -> bytes:
+    unpacker = zlib.decompressobj()
+    content = unpacker.decompress(data, MAX_BYTES)
+    if unpacker.unconsumed_tail:
+        raise ValueError(f"a variable of more than {MAX_BYTES:,} bytes")
+    return content

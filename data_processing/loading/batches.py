@@ -24,6 +24,7 @@ from data_processing.store.bits import bits_at, unpack_bits
 from data_processing.store.shape_set import ShapeSet
 from data_processing.store.shards import FailedShape, Layout
 from isofield.runtime.counter_random import derived, integers, keys_of
+from isofield.runtime.memory import free_memory
 from isofield.runtime.seeds import seed_of
 
 POINT_GRID = 256  # level points are indices into a grid of this resolution
@@ -167,17 +168,6 @@ def fields_of_batch(level: Level, section: DataSection) -> tuple[str, ...]:
         return inputs
     points = ("boundary_points", "boundary_values") if level == "boundary" else (f"points_{level}", f"values_{level}")
     return (*inputs, *points)
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes free on the device (of the machine, on a CPU)."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines()) if LINUX else {}
-    return int(fields["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in fields else 4 << 30
-
-
-LINUX = Path("/proc/meminfo").exists()
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ from data_processing.loading.network_inputs import (
     observe,
     seen_points,
 )
+from data_processing.preparation.config import DataConfig
 from data_processing.preparation.contents import Contents, RenderingSettings, SurfaceSettings
-from data_processing.preparation.shape import BORDER, DataConfig, Stages, read_shape, row_of
+from data_processing.preparation.shape import BORDER, Stages, read_shape, row_of
 from data_processing.preparation.sources import kind_of
 from data_processing.store.shape_set import ShapeSet
 from isofield.runtime.counter_random import derived, keys_of, subsets

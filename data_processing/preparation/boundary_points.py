@@ -16,7 +16,8 @@ from data_processing.geometry.coordinates import from_fixed, to_fixed
 from data_processing.geometry.triangle_mesh import sample_surface
 from data_processing.preparation.contents import BoundarySettings
 from data_processing.preparation.cube_shape import CubeShape
-from data_processing.store.shards import Row, pack_bits
+from data_processing.store.bits import pack_bits
+from data_processing.store.shards import Row
 from isofield.runtime.seeds import numpy_generator
 
 

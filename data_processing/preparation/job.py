@@ -23,7 +23,8 @@ import torch
 from tqdm import tqdm
 
 from data_processing.preparation import report as report
-from data_processing.preparation.shape import DataConfig, content_settings, digest_of, files_of, layout_of, size_of
+from data_processing.preparation.config import DataConfig, content_settings, layout_of
+from data_processing.preparation.shape import digest_of, files_of, size_of
 from data_processing.preparation.sources import Listing, Source, list_sources
 from data_processing.preparation.workers import Task, run_tasks
 from data_processing.store.shape_set import INDEX_FILE, JOB_FILE, PARTS, SHARDS, read_json

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from data_processing.preparation.shape import DataConfig, layout_of
+from data_processing.preparation.config import DataConfig, layout_of
 from data_processing.preparation.workers import Outcome
 from data_processing.store.shape_set import INDEX_FILE, DatasetIndex, ShardEntry
 from data_processing.store.shards import SCHEMA, FailedShape, ShapeRecord

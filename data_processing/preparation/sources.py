@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from data_processing.formats.mesh_files import MESH_SUFFIXES
 from data_processing.formats.nifti import NIFTI_SUFFIXES
 from data_processing.formats.voxel_files import VOXEL_SUFFIXES, voxel_suffix
-from data_processing.geometry.triangle_mesh import MESH_SUFFIXES
 from data_processing.medical.crops import organ_file
 from data_processing.medical.structures import LabelSettings, all_parts
 

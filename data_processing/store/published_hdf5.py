@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.formats import hdf5
-from data_processing.store.shards import FailedShape, Layout, Row, refuse_absent, unpack_bits
+from data_processing.store.bits import unpack_array
+from data_processing.store.shards import FailedShape, Layout, Row, refuse_absent
 from data_processing.store.splits import members_of, read_names
 
 LAYOUT = Layout()
@@ -82,7 +83,7 @@ class PublishedShapes:
         return {key: file.packed(key, row) for key in keys or [k for k in self.layout.fields() if k != "to_world"]}
 
     def voxels(self, index: int) -> NDArray[np.uint8]:
-        return unpack_bits(self.packed(index, ["voxels"])["voxels"], (self.voxel_resolution,) * 3)
+        return unpack_array(self.packed(index, ["voxels"])["voxels"], (self.voxel_resolution,) * 3)
 
     def to_world(self, index: int) -> NDArray[np.float64]:
         self._locate(index)

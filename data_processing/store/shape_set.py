@@ -20,8 +20,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from data_processing.store.bits import unpack_array
 from data_processing.store.published_hdf5 import PublishedShapes, published_files
-from data_processing.store.shards import SCHEMA, FailedShape, Layout, Row, Shard, refuse_absent, unpack_bits
+from data_processing.store.shards import SCHEMA, FailedShape, Layout, Row, Shard, refuse_absent
 from data_processing.store.splits import members_of
 from isofield.runtime.config import build
 from isofield.runtime.json_files import leads_out, read_object
@@ -149,7 +150,7 @@ class StoredShapes:
         return self._row(index, keys or [key for key in self.layout.fields() if key != "to_world"])
 
     def voxels(self, index: int) -> NDArray[np.uint8]:
-        return unpack_bits(self.packed(index, ["voxels"])["voxels"], (self.voxel_resolution,) * 3)
+        return unpack_array(self.packed(index, ["voxels"])["voxels"], (self.voxel_resolution,) * 3)
 
     def to_world(self, index: int) -> NDArray[np.float64]:
         return self._row(index, ["to_world"])["to_world"]

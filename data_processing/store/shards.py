@@ -119,16 +119,6 @@ class FailedShape:
     reason: str
 
 
-def pack_bits(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """0/1 of any shape, in C order, eight to a byte; the first value in the highest bit."""
-    return np.packbits(values.reshape(-1))
-
-
-def unpack_bits(packed: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The inverse of `pack_bits`."""
-    return np.unpackbits(packed, count=int(np.prod(shape))).reshape(shape)
-
-
 def refuse_absent(path: Path, layout: Layout, keys: Sequence[str]) -> None:
     """ValueError when a data set does not have a field, naming those that it has."""
     absent = [key for key in keys if key not in layout.fields()]

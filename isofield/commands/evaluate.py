@@ -15,14 +15,16 @@ from typing import NoReturn
 
 import torch
 
-from isofield.commands.sets_judgement import judge
-from isofield.evaluation.options import LIGHT_FIELDS, pairs_of, read_options
-from isofield.evaluation.protocols import find_protocols
+from isofield.evaluation import set_tables
+from isofield.evaluation.options import LIGHT_FIELDS, generative_settings, pairs_of, read_options, sets_of
+from isofield.evaluation.protocols import find_protocols, protocols_of_sets
 from isofield.evaluation.resume import Notes, rows_of_ranks
 from isofield.evaluation.rows import Draws, by_protocol, each_pair
-from isofield.evaluation.tables import write_tables
+from isofield.evaluation.set_rows import Machine, evaluate_sets
+from isofield.evaluation.tables import write_json, write_tables
 from isofield.outliers.scoring.calibrate import calibrate_run
 from isofield.reports.pairs import write_report
+from isofield.reports.sets import write_sets_report
 from isofield.run_dir import at_work
 from isofield.runtime.atomic_files import remove_leftovers
 from isofield.runtime.commandline import DONE, SOME_FAILED, run, say
@@ -64,6 +66,24 @@ def compare(options: argparse.Namespace, group: Group) -> int:
         report = out / what.report
         write_report(report, evaluations, what.pairs, title=what.title, up=options.up, pictures=options.pictures)
         notes.remove()
+    say(f"report: {report}")
+    return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
+
+
+def judge(options: argparse.Namespace) -> int:
+    """Writes JSON and CSV for each protocol and the report; returns the exit status."""
+    protocols, settings = protocols_of_sets(options.protocol), generative_settings(options)
+    device, sets = resolve_device(options.device), sets_of(options)
+    out = options.out or sets.out
+    machine = Machine(device, options.workers, out / LIGHT_FIELDS)
+    with at_work(out, 0, what="evaluation"):
+        evaluations = evaluate_sets(sets, protocols, settings, machine)
+        for evaluation in evaluations:
+            write_json(sets.result_file(out, evaluation["protocol"], ".json"), evaluation)
+            set_tables.write_csv(sets.result_file(out, evaluation["protocol"], ".csv"), evaluation)
+            say(set_tables.table(evaluation))
+        report = out / sets.report
+        write_sets_report(report, evaluations, sets, up=options.up, pictures=options.pictures)
     say(f"report: {report}")
     return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
 

@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data_processing.formats.mesh_files import MESH_SUFFIXES, read_mesh
 from data_processing.formats.point_clouds import PointCloud, read_cloud
 from data_processing.formats.voxel_files import VOXEL_SUFFIXES, VoxelGrid, read_voxels, voxel_suffix
 from data_processing.geometry.coordinates import transform_points
 from data_processing.geometry.marching_cubes import marching_cubes, pad_outside
 from data_processing.geometry.rendering import splats
-from data_processing.geometry.triangle_mesh import MESH_SUFFIXES, TriangleMesh, read_mesh, sample_surface
+from data_processing.geometry.triangle_mesh import TriangleMesh, sample_surface
 from data_processing.occupancy.inside_outside import METHODS, InsideSettings, inside_points
+from data_processing.store.bits import unpack_array
 from data_processing.store.shape_set import ShapeSet
-from data_processing.store.shards import unpack_bits
 from isofield.metrics.surfaces import SurfaceSamples
 
 TRUTH_SUFFIXES = MESH_SUFFIXES | VOXEL_SUFFIXES
@@ -176,7 +177,7 @@ def stored_grid(shapes: ShapeSet, index: int) -> VoxelGrid:
     grids = shapes.layout.grids
     if grids:
         size, field = max(grids), f"grid_{max(grids)}"
-        occupancy = unpack_bits(shapes.packed(index, [field])[field], (size,) * 3)
+        occupancy = unpack_array(shapes.packed(index, [field])[field], (size,) * 3)
     else:
         occupancy = shapes.voxels(index)
     index_to_cube = np.eye(4)

@@ -6,14 +6,19 @@ Nothing is dropped here: a shape with one side missing is a pair that says why.
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data_processing.formats.nifti import NIFTI_SUFFIXES
 from data_processing.loading.batches import all_members
-from data_processing.medical.crops import Crop, mask_crop
+from data_processing.medical.crops import Crop, mask_crop, same_grid
 from data_processing.medical.masks import read_crop
 from data_processing.medical.structures import LabelSettings, part_of_name
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.config import read_run_config
 from isofield.evaluation.pairs import Comparison, Pair, beside, files_by_name, files_of_set, opened
+from isofield.evaluation.protocols import MaskProtocol
+from isofield.metrics.masks import Mask, compare_masks
 from isofield.run_dir import RunDir, mesh_in
 from isofield.runtime.config import build
 
@@ -117,3 +122,32 @@ def _masks_below(folder: Path) -> dict[str, FileMask]:
             raise ValueError(f"{found[short].path} and {path} have one name: keep one of them in {folder}")
         found[short] = FileMask(path)
     return found
+
+
+def compare_crops(predicted: Crop, true: Crop, protocol: MaskProtocol) -> dict[str, float]:
+    """All metrics of two masks of one scan. ValueError when they do not lie on the same grid."""
+    if not same_grid(predicted.scan, true.scan):
+        raise ValueError(
+            f"expected the grid of the ground truth {true.scan.file}: {true.scan.shape}, affine "
+            f"{true.scan.affine.round(4).tolist()}; the prediction {predicted.scan.file} has {predicted.scan.shape}, "
+            f"{predicted.scan.affine.round(4).tolist()}: write it on the scan's own grid"
+        )
+    return compare_masks(*in_one_box(predicted, true), true.index_to_world[:3, :3], tolerance=protocol.tolerance)
+
+
+def in_one_box(predicted: Crop, true: Crop) -> tuple[Mask, Mask]:
+    """Both masks in the smallest box of the scan that holds them."""
+    filled = [crop for crop in (predicted, true) if crop.occupancy.size]
+    if not filled:
+        return predicted.occupancy, true.occupancy
+    lower = np.min([crop.lower for crop in filled], axis=0)
+    upper = np.max([crop.lower + crop.occupancy.shape for crop in filled], axis=0)
+    return _placed(predicted, lower, upper), _placed(true, lower, upper)
+
+
+def _placed(crop: Crop, lower: NDArray[np.int64], upper: NDArray[np.int64]) -> Mask:
+    box = np.zeros(upper - lower, dtype=np.uint8)
+    if crop.occupancy.size:
+        start = crop.lower - lower
+        box[tuple(slice(a, a + n) for a, n in zip(start, crop.occupancy.shape, strict=True))] = crop.occupancy
+    return box

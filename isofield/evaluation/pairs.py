@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from data_processing.formats.mesh_files import MESH_SUFFIXES
 from data_processing.formats.voxel_files import voxel_suffix
-from data_processing.geometry.triangle_mesh import MESH_SUFFIXES
 from data_processing.loading.batches import all_members
 from data_processing.occupancy.inside_outside import InsideSettings
 from data_processing.store.published_hdf5 import published_files

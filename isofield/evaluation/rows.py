@@ -15,18 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry.coordinates import transform_points
-from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, read_mesh, sample_surface
+from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, sample_surface
 from data_processing.medical.crops import Crop, mask_crop
 from data_processing.occupancy.inside_outside import inside_points
 from isofield.evaluation.ground_truth import GroundTruth
-from isofield.evaluation.light_field_protocol import LightFieldProtocol
-from isofield.evaluation.mask_protocol import MaskProtocol
+from isofield.evaluation.mask_pairs import compare_crops
 from isofield.evaluation.pairs import Pair
-from isofield.evaluation.protocols import AnyProtocol, Protocol
+from isofield.evaluation.protocols import AnyProtocol, LightFieldProtocol, MaskProtocol, Protocol
 from isofield.metrics import surfaces as metrics
 from isofield.metrics.light_field import described_mesh, distance_matrix
-from isofield.metrics.masks import compare_crops
 from isofield.metrics.surfaces import SurfaceSamples
 from isofield.runtime import seeds
 from isofield.runtime.atomic_files import WriteError

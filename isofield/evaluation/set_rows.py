@@ -4,8 +4,9 @@ One evaluation for each protocol, as plain data: `generative` by points of surfa
 occupancy), `lfd` by silhouettes. A shape that cannot be read is a row with its reason, counted beside every number.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,21 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from isofield.evaluation.light_field_protocol import SCALE, SOURCE, UNIT
-from isofield.evaluation.protocols import GENERATIVE
-from isofield.evaluation.set_shapes import SIDES, Shape, read_shapes
-from isofield.evaluation.sets import Sets
-from isofield.metrics.light_field import Descriptor, distance_matrix
+from isofield.evaluation.ground_truth import GroundTruth
+from isofield.evaluation.protocols import GENERATIVE, LIGHT_FIELD, SCALE, SOURCE, UNIT
+from isofield.evaluation.sets import Member, Sets
+from isofield.metrics.light_field import Descriptor, described_mesh, distance_matrix
 from isofield.metrics.set_distances import Bounded, Solver
 from isofield.metrics.set_scores import SetDistances, kept, nearest, nearness, scores
-from isofield.metrics.sets import MEANINGS, NORMALISATIONS, GenerativeSettings, judge_sets, stacked
+from isofield.metrics.sets import MEANINGS, NORMALISATIONS, GenerativeSettings, judge_sets, normalise, stacked
+from isofield.runtime import seeds
+from isofield.runtime.processes import in_order
 
 Row = dict[str, Any]
 UNITS = {"cov": "share, 0 to 1", "1nna": "share, 0 to 1; 0.5 is best"}
 KEPT_IN_1NNA = "of the larger set as many as of the smaller take part in 1-NNA, drawn by the seed"
+Nearest = list[tuple[str, float]]  # of each usable shape of a side: name and distance
+SIDES = ("samples", "references", "training")
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,6 @@ class Machine:
     progress: bool = True
 
 
-Nearest = list[tuple[str, float]]  # of each usable shape of a side: name and distance
-
-
 @dataclass(frozen=True)
 class Judged:
     """Numbers of one protocol: scores by distance; the nearest shapes by side, distance and what is looked at."""
@@ -49,6 +50,26 @@ class Judged:
     nearest: dict[tuple[str, str, str], Nearest]
     jsd: Row | None
     settings: Row
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the protocols look at. `reasons`: by protocol, why it has nothing to look at."""
+
+    name: str
+    cloud_N3: NDArray[np.float64] | None = None
+    descriptor: Descriptor | None = None
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Task:
+    member: Member
+    side: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.side}: {self.member.name}"
 
 
 Sides = Mapping[str, Sequence[Shape]]  # samples, references, training: those that a protocol can look at
@@ -186,3 +207,63 @@ def _distances(judged: Judged, side: str, kind: str) -> NDArray[np.float64]:
 def _light_fields(first: Sequence[Descriptor], second: Sequence[Descriptor], machine: Machine, what: str) -> Bounded:
     with tqdm(total=len(first), desc=f"lfd, {what}", unit="shape", disable=not machine.progress) as bar:
         return Bounded.exact(distance_matrix(first, second, device=machine.device, progress=bar.update))
+
+
+def read_shapes(
+    sets: Sets,
+    protocols: Sequence[str],
+    settings: GenerativeSettings,
+    *,
+    workers: int = 0,
+    light_fields: Path | None = None,
+    progress: bool = True,
+) -> dict[str, list[Shape]]:
+    """All shapes by side ("samples", "references", "training"), in the order of the members.
+
+    `light_fields`: folder in which descriptors are kept; None keeps none.
+    """
+    by_side = {side: getattr(sets, side) for side in SIDES}
+    tasks = [_Task(member, side) for side in SIDES for member in by_side[side]]
+    work = functools.partial(_read, protocols=tuple(protocols), settings=settings, light_fields=light_fields)
+    results = in_order(work, tasks, workers=workers)
+    shapes = iter(list(tqdm(results, total=len(tasks), desc="shapes", unit="shape", disable=not progress)))
+    return {side: [next(shapes) for _ in by_side[side]] for side in SIDES}
+
+
+def _read(task: _Task, *, protocols: tuple[str, ...], settings: GenerativeSettings, light_fields: Path | None) -> Shape:
+    name, found, reasons = task.member.name, dict[str, Any](), dict[str, str]()
+    try:
+        truth = task.member.load()
+    except (ValueError, OSError) as error:
+        return Shape(name, reasons=dict.fromkeys(protocols, str(error)))
+    if GENERATIVE in protocols:
+        try:
+            found["cloud_N3"] = _cloud(truth, settings, name=name, side=task.side)
+        except ValueError as error:
+            reasons[GENERATIVE] = str(error)
+    if LIGHT_FIELD in protocols:
+        try:
+            found["descriptor"] = described_mesh(truth.solid(), light_fields)
+        except ValueError as error:
+            reasons[LIGHT_FIELD] = str(error)
+    return Shape(name, **found, reasons=reasons)
+
+
+def _cloud(truth: GroundTruth, settings: GenerativeSettings, *, name: str, side: str) -> NDArray[np.float64]:
+    """Points of the surface. ValueError where there are too few, or none that can be brought to one size."""
+    cloud_N3 = draw_cloud(truth, settings, name=name, side=side)
+    if not np.isfinite(normalise(cloud_N3, settings.normalisation)).all():
+        raise ValueError("its points are not finite: coordinates are too large to compare")
+    return cloud_N3
+
+
+def draw_cloud(truth: GroundTruth, settings: GenerativeSettings, *, name: str, side: str) -> NDArray[np.float64]:
+    """Points of one shape's surface (points, 3), drawn by seed, name and side ("samples", "references").
+
+    Raises ValueError when the shape is a cloud of fewer points.
+    """
+    generator = seeds.numpy_generator(settings.seed, name, "generative", side)
+    points_N3 = truth.surface(settings.points, generator).points_N3
+    if len(points_N3) != settings.points:
+        raise ValueError(f"{name}: has {len(points_N3)} points, {settings.points} are compared; set fewer points")
+    return points_N3

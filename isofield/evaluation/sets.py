@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from data_processing.geometry.triangle_mesh import MESH_SUFFIXES
+from data_processing.formats.mesh_files import MESH_SUFFIXES
 from data_processing.loading.batches import all_members
 from data_processing.store.shape_set import ShapeSet
 from isofield.config import read_run_config

@@ -7,12 +7,13 @@ voxels are cubes of side 1 / M, M = max(R), and the volume is centred: along axi
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from data_processing.geometry.coordinates import voxel_centres
 from data_processing.geometry.marching_cubes import OUTSIDE, corner_offsets, strides
+from isofield.contract import Model
 
 Field = Callable[[torch.Tensor], torch.Tensor]  # (N, 3) float32 cube coordinates -> (N,) values
 Resolution = tuple[int, int, int]
@@ -132,3 +133,8 @@ def halved(lattice: Lattice, resolution: Resolution) -> tuple[Lattice, list[torc
         positions.append(both)
         places.append(torch.searchsorted(both, old))
     return lattice_of(positions, resolution), places
+
+
+def field_of(model: Model, code: Any) -> Field:
+    """The field of one code: (N, 3) cube coordinates to (N,)."""
+    return lambda points_N3: model.decode(points_N3[None], code)[0]

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.pictures import Picture, write_picture
 from data_processing.geometry.rendering import BACKGROUND, THREE_QUARTER, Frame, Up, frame_around, render
-from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.runtime.atomic_files import replacing
 
 TILE = 192

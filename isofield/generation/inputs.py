@@ -16,12 +16,12 @@ from data_processing.loading.batches import all_members
 from data_processing.loading.network_inputs import InputSection
 from data_processing.loading.single_inputs import Observed, is_photo, observe_file, observe_shape, scan_of
 from data_processing.medical.structures import all_parts
-from data_processing.preparation.shape import SHAPE_ERRORS, DataConfig, config_of, content_settings, digest_of
+from data_processing.preparation.config import DataConfig, content_settings
+from data_processing.preparation.shape import SHAPE_ERRORS, digest_of
 from data_processing.store.shape_set import ShapeSet
 from isofield.generation.meshes import Item
-from isofield.run_dir import RunDir
-from isofield.runtime.config import override, to_plain
-from isofield.runtime.json_files import read_object
+from isofield.run_dir import RunDir, preparation_of
+from isofield.runtime.config import to_plain
 
 
 def items_of_split(
@@ -69,14 +69,6 @@ def items_of_files(
     load = functools.partial(_load_file, config=config, section=section, device=device)
     origin = functools.partial(_origin_of_file, config=config, section=section)
     return [Item(name, functools.partial(load, one), functools.partial(origin, one)) for name, one in wanted.items()]
-
-
-def preparation_of(run: RunDir, *, overrides: Sequence[str] = ()) -> DataConfig:
-    """How the run's data were prepared, read back from the run, with `--set` overrides."""
-    settings = read_object(run.preparation_file, again="it comes with the run, from its training")
-    for text in overrides:
-        override(settings, text)
-    return config_of(settings)
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from data_processing.formats.mesh_files import write_mesh
 from data_processing.formats.nifti import ScanGrid
 from data_processing.formats.pictures import Picture, write_picture
 from data_processing.formats.point_clouds import PointCloud, write_cloud
-from data_processing.geometry.triangle_mesh import TriangleMesh, write_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.loading.single_inputs import Observed
 from data_processing.medical.masks import mask_on_scan, write_scan_mask
 from isofield.contract import Model
 from isofield.extraction.isosurface import extract
-from isofield.extraction.lattice import Field
+from isofield.extraction.lattice import Field, field_of
 from isofield.generation.test_time_fitting import fitted_code
 from isofield.run_dir import at_work, journal_file, journal_files, manifest_file, mesh_in
 from isofield.runtime.atomic_files import remove_leftovers, write_text
@@ -122,11 +123,6 @@ def meshes_of(folder: Path, names: Sequence[str]) -> list[Path | None]:
     shapes = read_object(manifest_file(folder), again="generate again")["shapes"]
     files = {row["name"]: folder / row["file"] for row in shapes if row["status"] == "done"}
     return [files.get(name) for name in names]
-
-
-def field_of(model: Model, code: Any) -> Field:
-    """The field of one code: (N, 3) cube coordinates to (N,)."""
-    return lambda points_N3: model.decode(points_N3[None], code)[0]
 
 
 @dataclass(frozen=True)

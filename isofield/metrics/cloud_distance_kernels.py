@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.compiled_loops import vectorised
+from isofield.runtime.jit import vectorised
 
 INFINITY_BITS = np.int32(0x7F800000)
 

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.compiled_loops import vectorised
+from isofield.runtime.jit import vectorised
 
 BLOCK = 64  # objects looked at together; clouds are filled up to whole blocks with objects that nobody can afford
 NOBODY_PAYS = np.float32(1e30)

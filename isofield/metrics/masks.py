@@ -3,22 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.medical.crops import Crop, same_grid
-from isofield.evaluation.mask_protocol import MaskProtocol
 from isofield.metrics.mask_surfaces import PERCENT, distances_between, surface_elements
 
 Mask = NDArray[np.uint8]
-
-
-def compare_crops(predicted: Crop, true: Crop, protocol: MaskProtocol) -> dict[str, float]:
-    """All metrics of two masks of one scan. ValueError when they do not lie on the same grid."""
-    if not same_grid(predicted.scan, true.scan):
-        raise ValueError(
-            f"expected the grid of the ground truth {true.scan.file}: {true.scan.shape}, affine "
-            f"{true.scan.affine.round(4).tolist()}; the prediction {predicted.scan.file} has {predicted.scan.shape}, "
-            f"{predicted.scan.affine.round(4).tolist()}: write it on the scan's own grid"
-        )
-    return compare_masks(*in_one_box(predicted, true), true.index_to_world[:3, :3], tolerance=protocol.tolerance)
 
 
 def compare_masks(predicted: Mask, true: Mask, axes_33: NDArray[np.floating], *, tolerance: float) -> dict[str, float]:
@@ -48,21 +35,3 @@ def compare_masks(predicted: Mask, true: Mask, axes_33: NDArray[np.floating], *,
         "hd": float(max(there.distances_N[-1], back.distances_N[-1])),
         **volumes,
     }
-
-
-def in_one_box(predicted: Crop, true: Crop) -> tuple[Mask, Mask]:
-    """Both masks in the smallest box of the scan that holds them."""
-    filled = [crop for crop in (predicted, true) if crop.occupancy.size]
-    if not filled:
-        return predicted.occupancy, true.occupancy
-    lower = np.min([crop.lower for crop in filled], axis=0)
-    upper = np.max([crop.lower + crop.occupancy.shape for crop in filled], axis=0)
-    return _placed(predicted, lower, upper), _placed(true, lower, upper)
-
-
-def _placed(crop: Crop, lower: NDArray[np.int64], upper: NDArray[np.int64]) -> Mask:
-    box = np.zeros(upper - lower, dtype=np.uint8)
-    if crop.occupancy.size:
-        start = crop.lower - lower
-        box[tuple(slice(a, a + n) for a, n in zip(start, crop.occupancy.shape, strict=True))] = crop.occupancy
-    return box

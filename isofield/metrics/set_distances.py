@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from data_processing.loading.batches import free_memory
 from isofield.metrics import cloud_distance, earth_mover
+from isofield.runtime.memory import free_memory
 
 Kind = Literal["chamfer", "emd"]
 Pairs = NDArray[np.int64]  # (P, 2): a shape of the first set, a shape of the second

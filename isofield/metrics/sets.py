@@ -14,11 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from isofield.evaluation.ground_truth import GroundTruth
 from isofield.metrics.earth_mover import LAST_SHARE
 from isofield.metrics.set_distances import Kind, Solver
 from isofield.metrics.set_scores import SetDistances, jensen_shannon, judge_distances, kept, nearest_rows
-from isofield.runtime import seeds
 
 Normalisation = Literal["as_is", "box", "sphere", "diagonal"]
 Row = dict[str, Any]
@@ -116,18 +114,6 @@ class GenerativeSettings:
             "unit": self.unit,
             "means": {kind: MEANINGS[kind] for kind in self.distances} | meanings,
         }
-
-
-def draw_cloud(truth: GroundTruth, settings: GenerativeSettings, *, name: str, side: str) -> NDArray[np.float64]:
-    """Points of one shape's surface (points, 3), drawn by seed, name and side ("samples", "references").
-
-    Raises ValueError when the shape is a cloud of fewer points.
-    """
-    generator = seeds.numpy_generator(settings.seed, name, "generative", side)
-    points_N3 = truth.surface(settings.points, generator).points_N3
-    if len(points_N3) != settings.points:
-        raise ValueError(f"{name}: has {len(points_N3)} points, {settings.points} are compared; set fewer points")
-    return points_N3
 
 
 def normalise(points_N3: NDArray[np.floating], how: Normalisation) -> NDArray[np.float64]:

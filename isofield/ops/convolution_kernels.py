@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from isofield.ops import memory
 from isofield.ops.bfloat16_loops import as_array, narrow, wide
-from isofield.runtime.compiled_loops import vectorised, vectorised_sums
+from isofield.runtime.jit import vectorised, vectorised_sums
 from isofield.runtime.threads import in_parallel, share
 
 

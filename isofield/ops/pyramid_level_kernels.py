@@ -10,7 +10,7 @@ Import this module where a kernel is about to run: it needs numba.
 import numpy as np
 
 from isofield.ops.bfloat16_loops import narrow, wide
-from isofield.runtime.compiled_loops import vectorised
+from isofield.runtime.jit import vectorised
 
 
 @vectorised

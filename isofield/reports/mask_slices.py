@@ -5,9 +5,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.medical.crops import same_grid
+from isofield.evaluation.mask_pairs import in_one_box
 from isofield.evaluation.pairs import Pair
 from isofield.evaluation.rows import load_masks
-from isofield.metrics.masks import in_one_box
 
 LEGEND = "Slices through the largest difference: ground truth green, reconstruction red"
 TRUE, PREDICTED = (60, 150, 40), (40, 40, 220)  # BGR, as OpenCV writes them

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry import rendering
-from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.evaluation.pairs import Pair
 from isofield.evaluation.protocols import FLAGS, LOWER_IS_BETTER, NO_BETTER
 from isofield.reports.mask_slices import LEGEND, slices_of

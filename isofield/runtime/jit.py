@@ -17,3 +17,24 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(function, cache=True, nogil=True, error_model="numpy")
     except RuntimeError:  # no folder for a cache can be written
         return numba.njit(function, nogil=True, error_model="numpy")
+
+
+def vectorised(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, compiled at its first call, on one thread, without the interpreter's lock.
+
+    A product and a sum may become one operation with one rounding; nothing else is reordered or assumed. Compiled code
+    is kept on disk where numba finds a folder that it may write.
+    """
+    return _compiled(function, {"contract"})
+
+
+def vectorised_sums(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, but sums may add up in several lanes: another order, one and the same on a processor."""
+    return _compiled(function, {"contract", "reassoc"})
+
+
+def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Callable[..., Any]:
+    try:
+        return numba.njit(function, cache=True, nogil=True, error_model="numpy", fastmath=fastmath)
+    except RuntimeError:  # no folder for a cache can be written
+        return numba.njit(function, nogil=True, error_model="numpy", fastmath=fastmath)

@@ -1,14 +1,33 @@
 """Work over shapes in several processes, in order: the same results as in one, sooner. Ctrl-C ends all of them."""
 
+import contextlib
+import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Protocol, TypeVar
+from multiprocessing import connection
+from typing import Any, ParamSpec, Protocol, TypeVar
 
-from data_processing.preparation.workers import worker_pool
+import torch
+
 from isofield.runtime.commandline import say
 
 SHAPES_OF_A_WORKER = 16  # a process pays for its start when it has more to do than this
+Result = TypeVar("Result")
+T = TypeVar("T")
+P = ParamSpec("P")
+# Read by the libraries when they are loaded: one worker, one thread, so that workers do not fight for cores and sums
+# are taken in the same order whatever the number of workers.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "IGL_NUM_THREADS",
+)
 
 
 def own_cores() -> int:
@@ -36,7 +55,6 @@ class Named(Protocol):
 
 
 Item = TypeVar("Item", bound=Named)
-Result = TypeVar("Result")
 
 
 def in_order(work: Callable[[Item], Result], items: Sequence[Item], *, workers: int) -> Iterator[Result]:
@@ -49,7 +67,7 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item], *, workers: 
     if count <= 1:
         yield from map(work, items)
         return
-    with worker_pool(count) as pool:
+    with worker_pool(count, preload=[getattr(work, "func", work).__module__]) as pool:
         name = items[0].name
         try:
             results = [pool.submit(work, item) for item in items]
@@ -59,3 +77,69 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item], *, workers: 
         except BrokenProcessPool as error:
             reason = f"an evaluation process died at or before {name} (out of memory?): use fewer --workers"
             raise OSError(f"{reason}. What is finished is kept: the same command goes on from there") from error
+
+
+class _Workers(ProcessPoolExecutor):
+    """BrokenProcessPool also where the process that starts workers is gone."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        try:
+            return super().submit(fn, *args, **kwargs)
+        except ConnectionError as error:
+            raise BrokenProcessPool(f"no worker can be started: {error}") from error
+
+
+@contextlib.contextmanager
+def worker_pool(workers: int, *, preload: Sequence[str] = ()) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes, stopped at once when the block is left by an exception.
+
+    `preload`: modules that the fork server imports once for all of them, if this call starts it.
+    """
+    before = set(multiprocessing.active_children())
+    with _thread_variables("1"):
+        pool, finished = _Workers(workers, mp_context=_context(preload), initializer=_start_worker), False
+        try:
+            yield pool
+            finished = True
+        finally:
+            pool.shutdown(wait=finished, cancel_futures=not finished)
+            if not finished:
+                for process in set(multiprocessing.active_children()) - before:
+                    process.terminate()
+
+
+def _context(preload: Sequence[str]) -> Any:
+    """Fork server: imports are paid once, and no thread or device handle of the parent is inherited."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, *preload])
+    return context
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the parent decides
+    torch.set_num_threads(1)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """A parent killed by SIGKILL cannot stop its workers, and they would wait for it for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def _thread_variables(value: str) -> Iterator[None]:
+    saved = {key: os.environ.get(key) for key in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, value))
+    try:
+        yield
+    finally:
+        for key, old in saved.items():
+            if old is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = old

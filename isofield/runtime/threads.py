@@ -2,10 +2,14 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def in_parallel(part: Callable[[int, int], None]) -> None:
@@ -26,3 +30,13 @@ def share(count: int, number: int, parts: int) -> tuple[int, int]:
 def _threads(count: int, process: int) -> ThreadPoolExecutor:
     """Kept from call to call; of one process, because threads don't survive a fork."""
     return ThreadPoolExecutor(count, thread_name_prefix=f"compiled-loops-{process}")
+
+
+def spread(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Results in the order of the items, on as many threads as torch uses."""
+    count = torch.get_num_threads()
+    if count == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(count, thread_name_prefix="light-field") as threads:
+        yield from threads.map(work, items)

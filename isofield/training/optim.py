@@ -2,34 +2,11 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
 
-
-@dataclass(frozen=True)
-class OptimSection:
-    """The `training.optim:` section. Defaults are IM-NET's: Adam 5e-5, betas (0.5, 0.999), nothing else."""
-
-    learning_rate: float = 5e-5
-    betas: tuple[float, float] = (0.5, 0.999)
-    weight_decay: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
-    warmup_steps: int = 0
-    final_fraction: float = 0.0  # of the learning rate, at the end of `cosine`
-    clip_norm: float | None = None
-    ema_decay: float = 0.0  # 0: no averaging of weights
-    restart_at_stage: bool = True  # Adam starts afresh at each stage, as published
-
-    def __post_init__(self) -> None:
-        if not (self.learning_rate > 0 and all(0 <= beta < 1 for beta in self.betas) and 0 <= self.ema_decay < 1):
-            raise ValueError("learning_rate must be positive, betas and ema_decay in [0, 1)")
-        if self.weight_decay < 0 or self.warmup_steps < 0 or not 0 <= self.final_fraction <= 1:
-            raise ValueError("weight_decay and warmup_steps must not be negative, final_fraction must be in [0, 1]")
-        if self.clip_norm is not None and self.clip_norm <= 0:
-            raise ValueError(f"clip_norm must be positive (or null for none), got {self.clip_norm}")
+from isofield.config import OptimSection
 
 
 def build_optimiser(parameters: Iterable[nn.Parameter], section: OptimSection) -> torch.optim.Optimizer:

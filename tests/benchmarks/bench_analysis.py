@@ -17,7 +17,7 @@ import torch
 from data_processing.loading.batches import DataSection
 from data_processing.loading.network_inputs import InputSection
 from data_processing.medical.label_volumes import label_volume
-from data_processing.preparation.shape import DataConfig
+from data_processing.preparation.config import DataConfig
 from ifnet.model import Config
 from isofield.config import RunConfig, Stage, TrainingSection
 from isofield.ops.feature_sampling import published_columns

@@ -13,11 +13,11 @@ import torch
 
 from data_processing.geometry.coordinates import from_fixed, voxel_index
 from data_processing.preparation.boundary_points import boundary_row
+from data_processing.preparation.config import RESOLUTION, DataConfig
 from data_processing.preparation.contents import BoundarySettings, SurfaceSettings
-from data_processing.preparation.shape import RESOLUTION, CubeShape, DataConfig, read_shape
+from data_processing.preparation.shape import CubeShape, read_shape
 from data_processing.preparation.surface_points import surface_row
-from data_processing.store.bits import bits_at
-from data_processing.store.shards import pack_bits
+from data_processing.store.bits import bits_at, pack_bits
 from isofield.runtime.commandline import say
 from isofield.runtime.counter_random import derived, integers, keys_of, normals
 from isofield.runtime.seeds import seed_of

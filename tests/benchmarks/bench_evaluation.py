@@ -21,10 +21,11 @@ import torch
 import trimesh
 from scipy.spatial import cKDTree
 
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry import rendering
 from data_processing.geometry.coordinates import normalising_to_world, voxel_centres
 from data_processing.geometry.marching_cubes import marching_cubes, pad_outside
-from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, read_mesh, sample_surface
+from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, sample_surface
 from data_processing.occupancy.inside_outside import inside_points
 from isofield.evaluation.ground_truth import MeshTruth
 from isofield.evaluation.protocols import find_protocol

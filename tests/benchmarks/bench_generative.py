@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from data_processing.geometry.triangle_mesh import read_mesh, sample_surface
+from data_processing.formats.mesh_files import read_mesh
+from data_processing.geometry.triangle_mesh import sample_surface
 from isofield.metrics import earth_mover
 from isofield.metrics.set_distances import Solver
 from isofield.metrics.sets import GenerativeSettings, judge_sets

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 import numpy as np
 import trimesh
 
-from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh
+from data_processing.formats.mesh_files import read_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.metrics.light_field import Descriptor, describe, distance_matrix
 from isofield.metrics.light_field.descriptors import describe_silhouettes, measure
 from isofield.metrics.light_field.distance import rows_plain
 from isofield.metrics.light_field.silhouettes import normalised, silhouettes, silhouettes_plain
 from isofield.metrics.light_field.tables import screen_axes
-from isofield.runtime.light_field_threads import spread
+from isofield.runtime.threads import spread
 from tests.benchmarks.measuring import EXAMPLES, Table, threads, timed
 from tests.data_processing.solids import ball, joined
 from tests.isofield.metrics.light_field.plain import outline

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
+from data_processing.preparation.config import DataConfig, config_of
 from data_processing.preparation.job import prepare_folder
-from data_processing.preparation.shape import DataConfig, config_of, read_shape
+from data_processing.preparation.shape import read_shape
 from data_processing.preparation.sources import list_sources
 from data_processing.preparation.workers import Task, make_part
 from data_processing.store.shape_set import StoredShapes, open_shapes

@@ -31,10 +31,11 @@ from data_processing.loading.batches import UNLIMITED, DataSection, open_source,
 from data_processing.loading.network_inputs import InputSection
 from data_processing.preparation import job as preparation
 from data_processing.preparation import report
+from data_processing.preparation.config import DataConfig, content_settings, layout_of
 from data_processing.preparation.contents import BoundarySettings, Contents
-from data_processing.preparation.shape import DataConfig, content_settings, digest_of, layout_of
+from data_processing.preparation.shape import digest_of
 from data_processing.preparation.sources import list_sources
-from data_processing.preparation.workers import Task, worker_pool
+from data_processing.preparation.workers import Task
 from data_processing.store.shape_set import SHARDS, open_shapes
 from data_processing.store.shards import ShapeRecord, write_shard
 from data_processing.store.splits import SplitLists, SplitSettings, split_names
@@ -52,6 +53,7 @@ from isofield.run_dir import RunDir, journal_file
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_plain, to_yaml
 from isofield.runtime.distributed import Group
+from isofield.runtime.processes import worker_pool
 from isofield.training.schedule import draw_of_step, plan
 from tests.benchmarks.measuring import Table, Timing, peak_memory
 

@@ -13,9 +13,10 @@ import statistics
 import numpy as np
 import trimesh
 
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry.coordinates import normalising_to_world
 from data_processing.geometry.rendering import MARGIN, Camera, Frame, photographs, render
-from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.preparation.contents import RenderingSettings
 from data_processing.preparation.renderings import drawn_cameras
 from isofield.runtime.commandline import say

@@ -5,8 +5,9 @@ import functools
 import numpy as np
 import torch
 
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry.rendering import photographs
-from data_processing.geometry.triangle_mesh import closed_faces, read_mesh
+from data_processing.geometry.triangle_mesh import closed_faces
 from data_processing.occupancy.inside_outside import InsideSettings, occupancy_grid
 from data_processing.occupancy.winding_number import winding_numbers
 from data_processing.preparation.level_points import sample_levels

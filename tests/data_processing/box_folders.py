@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from data_processing.geometry.triangle_mesh import TriangleMesh, write_mesh
+from data_processing.formats.mesh_files import write_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.runtime.seeds import numpy_generator
 
 BAD = {"chair/cut.ply": b"ply\nformat binary_little_endian 1.0\nelement vertex 8\n", "table/empty.obj": b""}

@@ -13,10 +13,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from data_processing.geometry.triangle_mesh import read_mesh
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.loading.mask_deformation import DeformSection
 from data_processing.loading.poses import PoseSection
-from data_processing.preparation.shape import config_of
+from data_processing.preparation.config import config_of
 from ifnet import published
 from ifnet.model import Config, IFNet
 from ifnet.published import INPUTS, SETUPS, convert, renamed

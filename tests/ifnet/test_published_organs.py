@@ -10,10 +10,9 @@ import torch
 
 from ifnet import published
 from ifnet.published_organs import read_organ_folder
-from isofield.generation.inputs import preparation_of
 from isofield.outliers.analysis.priors import load_priors, organs_of
 from isofield.registry import load_run
-from isofield.run_dir import RunDir
+from isofield.run_dir import RunDir, preparation_of
 from tests.ifnet.test_published import published_checkpoint
 
 

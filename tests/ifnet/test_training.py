@@ -14,14 +14,13 @@ from data_processing.store.shape_set import open_shapes
 from ifnet.model import Config
 from isofield import checkpoint
 from isofield.commands import generate
-from isofield.config import RunConfig, Stage, TrainingSection, ValidationSection
+from isofield.config import OptimSection, RunConfig, Stage, TrainingSection, ValidationSection
 from isofield.registry import build_model, load_run
 from isofield.run_dir import RunDir
 from isofield.runtime.config import to_plain, to_yaml
 from isofield.runtime.distributed import Group
 from isofield.runtime.seeds import seed_of
 from isofield.training.loop import train
-from isofield.training.optim import OptimSection
 from isofield.training.state import State
 from tests.torchrun import torchrun
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.pictures import Picture, write_picture
-from data_processing.geometry.triangle_mesh import read_mesh
 from imnet import published
 from imnet.published import convert_single_view, renamed, renamed_single_view
 from imnet.single_view import Config, SingleView

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from data_processing.loading.batches import DataSection
-from isofield.config import RunConfig, Stage, TrainingSection, ValidationSection
-from isofield.training.optim import OptimSection
+from isofield.config import OptimSection, RunConfig, Stage, TrainingSection, ValidationSection
 from tests.small_sets import write_published
 
 TINY_MODEL = {

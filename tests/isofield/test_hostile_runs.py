@@ -18,9 +18,8 @@ from data_processing.store.splits import SplitSettings
 from ifnet.published_organs import read_organ_folder
 from isofield import checkpoint
 from isofield.evaluation.pairs import entries_in, read_manifest
-from isofield.generation.inputs import preparation_of
 from isofield.registry import load_run
-from isofield.run_dir import RunDir, claim, journal_file, manifest_file
+from isofield.run_dir import RunDir, claim, journal_file, manifest_file, preparation_of
 from isofield.runtime.config import read_yaml, to_yaml
 from isofield.runtime.journal import latest
 from isofield.training.frozen_codes import _kept

@@ -7,13 +7,12 @@ import pytest
 import torch
 
 from isofield import checkpoint
-from isofield.config import RunConfig
+from isofield.config import OptimSection, RunConfig
 from isofield.contract import TrainsOnCodes
 from isofield.registry import MODELS, build_model, load_run, resolve
 from isofield.run_dir import RunDir, claim
 from isofield.runtime.config import to_yaml
 from isofield.runtime.distributed import Group
-from isofield.training.optim import OptimSection
 from isofield.training.state import State, fresh, save
 from tests.isofield.conftest import TINY_MODEL, tiny_config
 

@@ -12,11 +12,10 @@ from data_processing.batch import Batch
 from data_processing.loading.batches import DataSection
 from data_processing.loading.network_inputs import InputSection
 from data_processing.store.shape_set import open_shapes
-from isofield.config import RunConfig, Stage, TrainingSection, ValidationSection
+from isofield.config import OptimSection, RunConfig, Stage, TrainingSection, ValidationSection
 from isofield.registry import build_model, resolve
 from isofield.run_dir import RunDir, claim
 from isofield.runtime.config import to_yaml
-from isofield.training.optim import OptimSection
 from isofield.training.state import fresh, save
 from tests.isofield.ready_runs import ALONE
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.npy import read_npz
-from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.metrics.light_field.descriptors import Descriptor, describe
 from isofield.runtime.atomic_files import replacing
 

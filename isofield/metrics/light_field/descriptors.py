@@ -19,7 +19,7 @@ from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.metrics.light_field.radial import ART, radial_transform
 from isofield.metrics.light_field.silhouettes import silhouettes
 from isofield.metrics.light_field.tables import SETS, VIEWS
-from isofield.runtime.light_field_threads import spread
+from isofield.runtime.threads import spread
 
 FOURIER = 10
 LENGTH = ART + FOURIER + 2

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from isofield.metrics.light_field.descriptors import FOURIER, LENGTH, Descriptor
 from isofield.metrics.light_field.radial import ART
 from isofield.metrics.light_field.tables import SETS, VIEWS, rotations
-from isofield.runtime.light_field_threads import spread
+from isofield.runtime.threads import spread
 
 WEIGHTS = (1,) * ART + (2,) * FOURIER + (2, 1)  # ART, Fourier, circularity, eccentricity
 PAIRS_AT_ONCE = 128  # pairs of shapes whose view differences the torch path holds at once: 0.12 GB

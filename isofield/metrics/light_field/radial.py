@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from isofield.runtime.light_field_threads import spread
+from isofield.runtime.threads import spread
 
 ANGULAR, RADIAL = 12, 3  # orders; (0, 0) only counts pixels and is left out
 ART = ANGULAR * RADIAL - 1

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.metrics.light_field.tables import screen_axes
-from isofield.runtime.light_field_threads import spread
+from isofield.runtime.threads import spread
 
 PIXELS = 256
 STEPS = 256  # lattice steps a pixel

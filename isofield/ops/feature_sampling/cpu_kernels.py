@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from isofield.ops.bfloat16_loops import as_array, narrow, wide
-from isofield.runtime.compiled_loops import vectorised
+from isofield.runtime.jit import vectorised
 from isofield.runtime.threads import in_parallel, share
 
 

@@ -12,15 +12,14 @@ from pathlib import Path
 import torch
 
 from data_processing.medical.structures import LabelSettings, StructureSettings
-from data_processing.preparation.shape import DataConfig
-from isofield.generation.inputs import preparation_of
+from data_processing.preparation.config import DataConfig
 from isofield.outliers.benchmark.corruptions import dice
 from isofield.outliers.scoring.calibration import Calibration, needed
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.detector import Judge, Judgement, load_judge
 from isofield.outliers.scoring.reconstruction import Reconstruction, at_once, reconstruct
 from isofield.registry import LoadedRun, load_run
-from isofield.run_dir import RunDir
+from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.json_files import read_object
 
 MAX_NOTE = 1000  # characters

@@ -18,14 +18,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from data_processing.preparation.shape import DataConfig
+from data_processing.preparation.config import DataConfig
 from data_processing.store.shape_set import ShapeSet, open_shapes
-from isofield.generation.inputs import preparation_of
 from isofield.outliers.benchmark.baselines import fit_baselines
-from isofield.outliers.benchmark.case_files import kept_cases
-from isofield.outliers.benchmark.cases import CLEAN, Case, Shape, measured_cases
+from isofield.outliers.benchmark.cases import CLEAN, Case, Shape, folder_masks, kept_cases, measured_cases
 from isofield.outliers.benchmark.corruptions import FAMILIES
-from isofield.outliers.benchmark.folder_masks import folder_masks
 from isofield.outliers.benchmark.seen_kinds import seen_kinds
 from isofield.outliers.benchmark.tables import Benchmark, Detectors, tables, write_tables
 from isofield.outliers.scoring.augmented_training import turned, with_prior_of
@@ -35,7 +32,7 @@ from isofield.outliers.scoring.cube_masks import stored_mask
 from isofield.outliers.scoring.scores import Measured, fit_scorer
 from isofield.outliers.scoring.shape_space import Frame
 from isofield.registry import LoadedRun, load_run
-from isofield.run_dir import RunDir
+from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.commandline import DONE, Parser, run, say
 
 TURNED = "turned"

@@ -4,28 +4,40 @@ What is measured of a case is all that detectors need, and what is known of the 
 from the clean mask, and how well the disagreement finds the cells that were spoilt.
 """
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from data_processing.preparation.shape import DataConfig
+from data_processing.formats.npy import read_npz
+from data_processing.medical.masks import read_structure
+from data_processing.preparation.config import DataConfig
+from data_processing.preparation.sources import list_sources
 from isofield.outliers.benchmark.corruptions import FLIP, TARGETS, corrupt
 from isofield.outliers.benchmark.ranking import average_precision
-from isofield.outliers.scoring.cube_masks import GRID, CubeMask, centring, shifted
+from isofield.outliers.scoring.cube_masks import GRID, CubeMask, centring, cube_mask, shifted
 from isofield.outliers.scoring.detector import measured_masks
 from isofield.outliers.scoring.mask_distances import dice
 from isofield.outliers.scoring.reconstruction import Reconstruction
 from isofield.outliers.scoring.scores import Measured
 from isofield.outliers.scoring.shape_space import Frame
 from isofield.registry import LoadedRun
+from isofield.runtime.atomic_files import replacing
+from isofield.runtime.commandline import say
 
 Mask = NDArray[np.bool_]
 CLEAN = "clean"
 ROOM = 24  # cells around a mask in which families may add, as far as the cube has them
 NEAR = 6  # cells around the masks within which cells are ranked
+MAX_BYTES = 1 << 32
+VERSION = 4  # of what is measured: older files are made again
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,3 +134,53 @@ def _with_room(occupancy: Mask) -> Mask:
 def _around(mask: Mask, margin: int) -> tuple[slice, ...]:
     (box,) = scipy.ndimage.find_objects(mask.view(np.uint8))
     return tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
+
+
+def kept_cases(folder: Path, name: str, key: dict[str, Any], make: Callable[[], Iterable[Case]]) -> list[Case]:
+    """The cases in `folder` that were made under this key; else they are made and written."""
+    text = json.dumps({**key, "name": name, "version": VERSION}, sort_keys=True)
+    file = folder / f"{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}.npz"
+    if file.is_file():
+        return _read(file)
+    cases = list(make())
+    with replacing(file) as temporary:
+        np.savez_compressed(
+            temporary,
+            about=np.array([[c.name, c.subject, c.family, c.severity, json.dumps(c.truth)] for c in cases]),
+            names=np.array(list(cases[0].measured.numbers)),
+            numbers=np.array([list(c.measured.numbers.values()) for c in cases]),
+            distances=np.stack([c.measured.distances_D for c in cases]).astype(np.float16),
+        )
+    return _read(file)
+
+
+def _read(file: Path) -> list[Case]:
+    arrays = read_npz(file, most=MAX_BYTES, names=("about", "names", "numbers", "distances"))
+    about, names, numbers, distances = (arrays[key] for key in ("about", "names", "numbers", "distances"))
+    called = [str(name) for name in names]
+    return [
+        Case(
+            name=str(row[0]),
+            subject=str(row[1]),
+            family=str(row[2]),
+            severity=str(row[3]),
+            measured=Measured(dict(zip(called, values.tolist(), strict=True)), distance_D.astype(np.float32)),
+            truth=json.loads(str(row[4])),
+        )
+        for row, values, distance_D in zip(about, numbers, distances, strict=True)
+    ]
+
+
+def folder_masks(folder: Path, config: DataConfig) -> Iterator[tuple[str, CubeMask]]:
+    """Name and mask of every part of every scan, as the run's preparation finds them; what cannot be read is said.
+
+    ValueError when the run was not trained on labelled scans; FileNotFoundError when nothing is there.
+    """
+    if config.labels is None:
+        raise ValueError(f"{folder} is no data set, and the run was not trained on labelled scans: prepare it first")
+    settings = dataclasses.replace(config, input=folder)
+    for source in list_sources(settings.input, kind="labels", labels=config.labels).sources:
+        try:
+            yield source.name, cube_mask(read_structure(folder / source.file, source.part, config.labels), settings)
+        except (ValueError, OSError) as error:
+            say(f"{source.name}: left out: {error}")

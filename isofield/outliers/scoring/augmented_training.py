@@ -12,7 +12,7 @@ import scipy.ndimage
 import torch
 from numpy.typing import NDArray
 
-from data_processing.preparation.shape import DataConfig
+from data_processing.preparation.config import DataConfig
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.detector import measured_masks
 from isofield.outliers.scoring.scores import Measured

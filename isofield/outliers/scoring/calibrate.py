@@ -7,10 +7,9 @@ import numpy as np
 import scipy.ndimage
 import torch
 
-from data_processing.preparation.shape import DataConfig, config_of
+from data_processing.preparation.config import DataConfig, config_of
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from data_processing.store.splits import subject_of
-from isofield.generation.inputs import preparation_of
 from isofield.outliers.scoring.augmented_training import measured_as_unseen
 from isofield.outliers.scoring.calibration import Calibration, hash_of_masks, save_calibration
 from isofield.outliers.scoring.cube_masks import CubeMask, stored_mask
@@ -18,7 +17,7 @@ from isofield.outliers.scoring.detector import measured_masks
 from isofield.outliers.scoring.scores import Scorer, fit_scorer, scorer_arrays
 from isofield.outliers.scoring.shape_space import Frame, frame_of
 from isofield.registry import LoadedRun, load_run
-from isofield.run_dir import RunDir
+from isofield.run_dir import RunDir, preparation_of
 
 TRAIN, TEST, CALIBRATION, VALIDATION = "train", "test", "calibration", "val"
 MAX_FITTED = 500  # training masks that the score is fitted on

@@ -12,8 +12,8 @@ from data_processing.loading.network_inputs import shares
 from data_processing.medical.masks import ScanMask, mask_to_cube, read_structure
 from data_processing.medical.structures import part_of_name
 from data_processing.occupancy.coarse_solids import solid_cells
+from data_processing.preparation.config import DataConfig, config_of, mask_resolution
 from data_processing.preparation.level_points import max_pool
-from data_processing.preparation.shape import DataConfig, config_of, mask_resolution
 from data_processing.store.bits import unpack_bits
 from data_processing.store.shape_set import ShapeSet
 

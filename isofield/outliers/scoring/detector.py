@@ -8,8 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from data_processing.preparation.shape import DataConfig
-from isofield.generation.inputs import preparation_of
+from data_processing.preparation.config import DataConfig
 from isofield.outliers.scoring.calibration import Calibration, flagged, load_calibration, needed
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.mask_distances import dice
@@ -17,7 +16,7 @@ from isofield.outliers.scoring.reconstruction import Reconstruction, reconstruct
 from isofield.outliers.scoring.scores import VISIBLE, Measured, Scorer, measure, scorer_of
 from isofield.outliers.scoring.shape_space import Frame
 from isofield.registry import LoadedRun, load_run
-from isofield.run_dir import RunDir
+from isofield.run_dir import RunDir, preparation_of
 
 Verdict = Literal["OK", "OUTLIER", "UNSURE"]
 

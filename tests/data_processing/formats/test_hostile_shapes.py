@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.pictures import read_picture
 from data_processing.formats.point_clouds import read_cloud
-from data_processing.geometry.triangle_mesh import read_mesh
 from tests.hostile import SECRET, limited, refusal
 
 CORNERS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype="<f4")

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import trimesh
 
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry import rendering
 from data_processing.geometry.rendering import BACKGROUND, Camera, Frame
-from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 
 
 def box(lower, upper) -> TriangleMesh:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry import triangle_mesh
-from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh, sample_surface
+from data_processing.geometry.triangle_mesh import TriangleMesh, sample_surface
 from tests.data_processing.solids import ball, box, joined
 
 pytestmark = pytest.mark.skipif(triangle_mesh.compiled_kernels() is None, reason="numba is not installed")

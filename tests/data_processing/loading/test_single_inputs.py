@@ -15,7 +15,7 @@ from data_processing.loading.batches import DataSection, Draw, ResidentShapes, r
 from data_processing.loading.mask_deformation import DeformSection
 from data_processing.loading.network_inputs import InputSection
 from data_processing.loading.single_inputs import FIXED, as_given, cell_boxes, observe_file, observe_shape
-from data_processing.preparation.shape import DataConfig, config_of
+from data_processing.preparation.config import DataConfig, config_of
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.runtime.config import build
 from tests.small_sets import box_corners

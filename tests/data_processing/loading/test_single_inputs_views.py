@@ -13,8 +13,8 @@ from data_processing.formats.pictures import Picture
 from data_processing.loading.batches import DataSection, Draw, ResidentShapes, StreamedShapes, recipe_of
 from data_processing.loading.network_inputs import InputSection, check_fields, observe
 from data_processing.loading.single_inputs import FIXED, observe_file, observe_shape
+from data_processing.preparation.config import DataConfig, config_of
 from data_processing.preparation.contents import RenderingSettings
-from data_processing.preparation.shape import DataConfig, config_of
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.runtime.config import build
 from isofield.runtime.counter_random import keys_of

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh
+from data_processing.formats.mesh_files import read_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.occupancy.inside_outside import InsideSettings, inside_points, occupancy_grid
 from tests.data_processing.solids import ball, box, centres, joined, quad, turned, turned_inside_out, without_faces
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.geometry.triangle_mesh import read_mesh
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.occupancy.scan_conversion import blocked_edges, scan_grid, scan_points
 from data_processing.occupancy.surface_voxels import touched_cells
 from data_processing.occupancy.winding_number import winding_numbers

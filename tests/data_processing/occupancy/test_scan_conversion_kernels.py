@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.geometry.triangle_mesh import is_watertight, read_mesh
+from data_processing.formats.mesh_files import read_mesh
+from data_processing.geometry.triangle_mesh import is_watertight
 from data_processing.occupancy import scan_conversion
 from data_processing.occupancy.scan_conversion import POINT_CELLS, PointFrame, scan_points
 from data_processing.occupancy.surface_voxels import touched_cells

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh
+from data_processing.formats.mesh_files import read_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.occupancy import winding_number
 from data_processing.occupancy.scan_conversion import UNKNOWN
 from data_processing.occupancy.winding_number import (

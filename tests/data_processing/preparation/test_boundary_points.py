@@ -7,12 +7,13 @@ import pytest
 import torch
 from scipy import stats
 
+from data_processing.formats.mesh_files import write_mesh
 from data_processing.geometry.coordinates import from_fixed
-from data_processing.geometry.triangle_mesh import write_mesh
 from data_processing.occupancy.inside_outside import InsideSettings
 from data_processing.preparation.boundary_points import boundary_row
+from data_processing.preparation.config import DataConfig, NormalisationSettings
 from data_processing.preparation.contents import BoundarySettings
-from data_processing.preparation.shape import DataConfig, NormalisationSettings, read_shape
+from data_processing.preparation.shape import read_shape
 from tests.data_processing.solids import ball, box, joined, quad, turned_inside_out
 
 LOWER, UPPER = np.array([-0.45, -0.3, -0.1]), np.array([0.45, 0.2, 0.35])

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import data_processing.preparation.job
-from data_processing.geometry.triangle_mesh import read_mesh
+from data_processing.formats.mesh_files import read_mesh
+from data_processing.preparation.config import DataConfig, NormalisationSettings, content_settings
 from data_processing.preparation.job import Job, prepare_folder
 from data_processing.preparation.report import Timings
-from data_processing.preparation.shape import DataConfig, NormalisationSettings, content_settings
 from data_processing.preparation.sources import list_sources
 from data_processing.preparation.workers import DIED
 from data_processing.store.shape_set import StoredShapes, open_shapes

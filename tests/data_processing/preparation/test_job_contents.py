@@ -8,12 +8,13 @@ import nibabel
 import numpy as np
 import pytest
 
-from data_processing.geometry.triangle_mesh import read_mesh
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.medical.structures import LabelSettings, StructureSettings
 from data_processing.occupancy.inside_outside import inside_points
+from data_processing.preparation.config import DataConfig, NormalisationSettings, content_settings
 from data_processing.preparation.contents import BoundarySettings, Contents, SurfaceSettings
 from data_processing.preparation.job import prepare_folder
-from data_processing.preparation.shape import DataConfig, NormalisationSettings, content_settings, prepare_shape
+from data_processing.preparation.shape import prepare_shape
 from data_processing.preparation.sources import list_sources
 from data_processing.store.shape_set import open_shapes
 from data_processing.store.shards import Layout, Shard

@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data_processing.formats.mesh_files import read_mesh, write_mesh
 from data_processing.geometry.coordinates import normalising_to_world
 from data_processing.geometry.rendering import BACKGROUND, MARGIN, Camera, Frame, camera_positions, photographs, render
-from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh, sample_surface, write_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh, sample_surface
+from data_processing.preparation.config import DataConfig, content_settings
 from data_processing.preparation.contents import Contents, RenderingSettings
 from data_processing.preparation.cube_shape import CubeShape
 from data_processing.preparation.job import prepare_folder
 from data_processing.preparation.renderings import drawn_cameras, rendering_row
-from data_processing.preparation.shape import DataConfig, attempt, content_settings, read_shape
+from data_processing.preparation.shape import attempt, read_shape
 from data_processing.preparation.sources import Source
-from data_processing.preparation.visibility import visible_from
+from data_processing.preparation.surface_points import visible_from
 from data_processing.store.shape_set import open_shapes
 from isofield.runtime.commandline import DONE, SOME_FAILED
 from isofield.runtime.config import build, to_plain

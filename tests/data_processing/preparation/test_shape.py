@@ -6,19 +6,13 @@ import pytest
 import torch
 import trimesh
 
+from data_processing.formats.mesh_files import write_mesh
 from data_processing.geometry.coordinates import transform_points, voxel_centres
-from data_processing.geometry.triangle_mesh import TriangleMesh, write_mesh
-from data_processing.preparation.shape import (
-    DataConfig,
-    NormalisationSettings,
-    attempt,
-    config_of,
-    cube_voxels,
-    prepare_shape,
-    read_shape,
-)
+from data_processing.geometry.triangle_mesh import TriangleMesh
+from data_processing.preparation.config import DataConfig, NormalisationSettings, config_of
+from data_processing.preparation.shape import attempt, cube_voxels, prepare_shape, read_shape
 from data_processing.preparation.sources import Source, list_sources
-from data_processing.store.shards import unpack_bits
+from data_processing.store.bits import unpack_array
 
 LOWER, SIDES = np.array([3.0, -20.0, 100.0]), np.array([8.0, 4.0, 2.0])
 
@@ -72,9 +66,9 @@ def test_the_row_agrees_with_the_grid(tmp_path):
     assert record.status == "done" and record.method == "scan" and record.inside_fraction == round(grid.mean(), 8)
     np.testing.assert_array_equal(row["to_world"], shape.to_world)
     pooled = grid.reshape(64, 4, 64, 4, 64, 4).max(axis=(1, 3, 5))
-    np.testing.assert_array_equal(unpack_bits(row["voxels"], (64, 64, 64)), pooled)
+    np.testing.assert_array_equal(unpack_array(row["voxels"], (64, 64, 64)), pooled)
     for level in (16, 32, 64):
-        points, values = row[f"points_{level}"], unpack_bits(row[f"values_{level}"], (len(row[f"points_{level}"]),))
+        points, values = row[f"points_{level}"], unpack_array(row[f"values_{level}"], (len(row[f"points_{level}"]),))
         np.testing.assert_array_equal(grid[tuple(points.T)], values)
         assert len(np.unique(points // (256 // level), axis=0)) == len(points)
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry.coordinates import normalising_to_world
 from data_processing.geometry.rendering import Camera, camera_positions, camera_ring, camera_sphere, ray_scene
-from data_processing.geometry.triangle_mesh import read_mesh, sample_surface
-from data_processing.preparation.visibility import visible_from
+from data_processing.geometry.triangle_mesh import sample_surface
+from data_processing.preparation.surface_points import visible_from
 from isofield.runtime.seeds import numpy_generator
 from tests.data_processing.solids import ball, box, joined, quad, turned, turned_inside_out
 

@@ -4,9 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from data_processing.preparation.shape import config_of
+from data_processing.preparation.config import config_of
+from data_processing.store.bits import unpack_array
 from data_processing.store.shape_set import open_shapes
-from data_processing.store.shards import unpack_bits
 
 LEVELS = {16: 4096, 32: 4096, 64: 16384}
 
@@ -45,7 +45,7 @@ def test_rows_are_those_of_the_files(pair):
         np.testing.assert_array_equal(shapes.voxels(index), whole["voxels"][index, ..., 0])
         for level, points in LEVELS.items():
             np.testing.assert_array_equal(packed[f"points_{level}"], whole[f"points_{level}"][index])
-            values = unpack_bits(packed[f"values_{level}"], (points,))
+            values = unpack_array(packed[f"values_{level}"], (points,))
             np.testing.assert_array_equal(values, whole[f"values_{level}"][index, :, 0])
     np.testing.assert_array_equal(shapes.to_world(6), np.eye(4))
     assert shapes.source(0) is None and shapes.inside_method(0) == "published"

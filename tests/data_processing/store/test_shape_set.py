@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from data_processing.store.bits import pack_bits
 from data_processing.store.shape_set import DatasetIndex, OpenShards, ShardEntry, StoredShapes, open_shapes
-from data_processing.store.shards import SCHEMA, Layout, ShapeRecord, pack_bits, write_shard
+from data_processing.store.shards import SCHEMA, Layout, ShapeRecord, write_shard
 from isofield.runtime.config import to_plain
 
 LAYOUT = Layout()

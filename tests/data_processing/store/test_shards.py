@@ -7,7 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from data_processing.store.shards import Layout, ShapeRecord, Shard, pack_bits, unpack_bits, write_shard
+from data_processing.store.bits import pack_bits, unpack_array
+from data_processing.store.shards import Layout, ShapeRecord, Shard, write_shard
 
 LAYOUT = Layout()
 SETTINGS = {"seed": 0, "normalisation": {"by": "longest_edge"}}
@@ -45,7 +46,7 @@ def test_bits_are_packed_first_voxel_highest():
     voxels[0, 0, 0] = voxels[0, 2, 1] = voxels[1, 0, 3] = 1
     packed = pack_bits(voxels)
     assert packed.tolist() == [0b10000000, 0b01000001, 0]
-    np.testing.assert_array_equal(unpack_bits(packed, (2, 3, 4)), voxels)
+    np.testing.assert_array_equal(unpack_array(packed, (2, 3, 4)), voxels)
 
 
 def test_same_rows_make_the_same_bytes_later(shard_file, tmp_path):

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh, write_mesh
+from data_processing.formats.mesh_files import read_mesh, write_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.store.shape_set import open_shapes
 from isofield.evaluation.ground_truth import truth_of_shape
 from isofield.run_dir import manifest_file

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from data_processing.geometry.triangle_mesh import write_mesh
+from data_processing.formats.mesh_files import write_mesh
 from data_processing.store.shape_set import open_shapes
 from isofield.evaluation.ground_truth import truth_of_shape
 from isofield.run_dir import manifest_file

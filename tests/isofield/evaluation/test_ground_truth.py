@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import trimesh
 
+from data_processing.formats.mesh_files import write_mesh
 from data_processing.formats.voxel_files import VoxelGrid
-from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, sample_surface, write_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, sample_surface
 from data_processing.store.shape_set import open_shapes
 from isofield.evaluation.ground_truth import TRUTH_SUFFIXES, VoxelTruth, read_ground_truth, truth_of_shape
 from isofield.runtime import seeds

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from data_processing.geometry.triangle_mesh import TriangleMesh, write_mesh
+from data_processing.formats.mesh_files import write_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.evaluation.pairs import files_by_name, folders_to_compare, pairs_of_folders, pairs_of_run, run_to_compare
 from isofield.run_dir import RunDir, manifest_file
 from isofield.runtime.config import to_yaml

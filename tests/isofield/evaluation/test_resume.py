@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.geometry.triangle_mesh import write_mesh
+from data_processing.formats.mesh_files import write_mesh
 from isofield.commands import evaluate
 from isofield.evaluation.pairs import Comparison, Pair, folders_to_compare
 from isofield.evaluation.protocols import find_protocols

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import trimesh
 
+from data_processing.formats.mesh_files import read_mesh, write_mesh
 from data_processing.formats.point_clouds import PointCloud, write_cloud
-from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, read_mesh, write_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight
 from isofield.evaluation.ground_truth import MeshTruth
 from isofield.evaluation.pairs import FileTruth, Pair, pairs_of_folders
 from isofield.evaluation.protocols import METRICS, PROTOCOLS, find_protocol, find_protocols

@@ -8,8 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
+from data_processing.formats.mesh_files import read_mesh, write_mesh
 from data_processing.formats.point_clouds import PointCloud, write_cloud
-from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh, write_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.evaluation import set_tables
 from isofield.evaluation.protocols import protocols_of_sets
 from isofield.evaluation.set_rows import Machine, evaluate_sets

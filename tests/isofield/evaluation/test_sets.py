@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from data_processing.geometry.triangle_mesh import read_mesh, write_mesh
+from data_processing.formats.mesh_files import read_mesh, write_mesh
 from isofield.evaluation.sets import folders_to_judge, run_to_judge
 from isofield.run_dir import RunDir, manifest_file
 from isofield.runtime.config import to_yaml

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.point_clouds import PointCloud, read_cloud, write_cloud
 from data_processing.geometry.coordinates import transform_points
-from data_processing.geometry.triangle_mesh import read_mesh
 from data_processing.loading.network_inputs import InputSection
 from isofield import registry
 from isofield.commands import generate

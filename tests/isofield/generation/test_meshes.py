@@ -11,9 +11,9 @@ import pytest
 import torch
 import trimesh
 
-from data_processing.geometry.triangle_mesh import read_mesh
+from data_processing.formats.mesh_files import read_mesh
+from data_processing.preparation.config import DataConfig
 from data_processing.preparation.job import prepare_folder
-from data_processing.preparation.shape import DataConfig
 from isofield import checkpoint, registry
 from isofield.commands import generate
 from isofield.run_dir import RunDir, at_work

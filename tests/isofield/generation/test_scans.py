@@ -9,10 +9,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from data_processing.geometry.triangle_mesh import read_mesh
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.loading.network_inputs import InputSection
+from data_processing.preparation.config import DataConfig
 from data_processing.preparation.job import prepare_folder
-from data_processing.preparation.shape import DataConfig
 from isofield import registry
 from isofield.commands import generate
 from isofield.run_dir import RunDir

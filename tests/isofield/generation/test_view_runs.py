@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.pictures import read_picture
-from data_processing.geometry.triangle_mesh import read_mesh
 from data_processing.loading.batches import DataSection
 from data_processing.loading.network_inputs import InputSection
 from data_processing.store.shape_set import open_shapes

@@ -12,13 +12,13 @@ from data_processing.formats.nifti import ScanGrid
 from data_processing.loading.batches import DataSection
 from data_processing.medical.masks import read_structure, write_scan_mask
 from data_processing.medical.structures import LabelSettings, StructureSettings
+from data_processing.preparation.config import DataConfig
+from data_processing.preparation.contents import Contents
 from data_processing.preparation.job import prepare_folder
-from data_processing.preparation.shape import Contents, DataConfig
 from data_processing.store.splits import SplitRatios, SplitSettings
 from isofield.config import RunConfig, Stage, TrainingSection
 from isofield.evaluation.mask_pairs import folder_masks_to_compare, run_masks_to_compare
-from isofield.evaluation.mask_protocol import MaskProtocol
-from isofield.evaluation.protocols import find_protocols
+from isofield.evaluation.protocols import MaskProtocol, find_protocols
 from isofield.evaluation.rows import Draws, evaluate_pairs
 from isofield.evaluation.tables import summarise, table
 from isofield.metrics.masks import compare_masks

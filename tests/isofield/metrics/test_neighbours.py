@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from data_processing.geometry.triangle_mesh import read_mesh, sample_surface
+from data_processing.formats.mesh_files import read_mesh
+from data_processing.geometry.triangle_mesh import sample_surface
 from isofield.metrics import neighbours
 from isofield.metrics.neighbours import CompiledTree, Neighbours, ScipyTree
 

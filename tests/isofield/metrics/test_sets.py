@@ -9,9 +9,10 @@ import pytest
 from data_processing.formats.point_clouds import PointCloud
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.evaluation.ground_truth import CloudTruth, MeshTruth
+from isofield.evaluation.set_rows import draw_cloud
 from isofield.metrics.set_distances import Bounded
 from isofield.metrics.set_scores import SetDistances
-from isofield.metrics.sets import NORMALISATIONS, GenerativeSettings, draw_cloud, judge_sets, normalise
+from isofield.metrics.sets import NORMALISATIONS, GenerativeSettings, judge_sets, normalise
 from isofield.runtime import seeds
 
 SMALL = GenerativeSettings(points=64, distances=("chamfer", "emd"))

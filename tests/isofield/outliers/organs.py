@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.medical.masks import read_structure
-from data_processing.preparation.shape import DataConfig
+from data_processing.preparation.config import DataConfig
 from isofield.outliers.scoring.cube_masks import CubeMask, cube_mask
 from isofield.runtime.config import build
 from tests.conftest import ROOT

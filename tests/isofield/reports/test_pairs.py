@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from data_processing.geometry.triangle_mesh import TriangleMesh, write_mesh
+from data_processing.formats.mesh_files import write_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.evaluation.pairs import FileTruth, Pair
 from isofield.evaluation.protocols import find_protocols
 from isofield.evaluation.rows import Draws, evaluate_pairs

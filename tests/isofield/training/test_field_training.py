@@ -12,12 +12,11 @@ from data_processing.loading.mask_deformation import DeformSection
 from data_processing.loading.network_inputs import InputSection
 from data_processing.store.shape_set import open_shapes
 from isofield import registry
-from isofield.config import RunConfig, Stage, ValidationSection
+from isofield.config import OptimSection, RunConfig, Stage, ValidationSection
 from isofield.run_dir import RunDir
 from isofield.runtime.distributed import Group
 from isofield.runtime.seeds import seed_of
 from isofield.training.loop import train
-from isofield.training.optim import OptimSection
 from isofield.training.schedule import draw_of_step, local_part, plan
 from isofield.training.state import State
 from isofield.training.validation import Validator

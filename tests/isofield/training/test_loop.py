@@ -14,7 +14,7 @@ import torch
 from data_processing.loading.batches import DataSection
 from data_processing.store.shape_set import open_shapes
 from isofield import checkpoint
-from isofield.config import RunConfig, Stage, ValidationSection
+from isofield.config import OptimSection, RunConfig, Stage, ValidationSection
 from isofield.registry import build_model, load_run
 from isofield.run_dir import RunDir
 from isofield.runtime.atomic_files import WriteError
@@ -24,7 +24,6 @@ from isofield.runtime.distributed import Group
 from isofield.runtime.seeds import seed_of
 from isofield.training import stopping
 from isofield.training.loop import train
-from isofield.training.optim import OptimSection
 from isofield.training.state import State
 from tests.isofield.conftest import tiny_config
 from tests.torchrun import torchrun

@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from isofield.training.optim import Average, OptimSection, build_optimiser, learning_rate, set_learning_rate
+from isofield.config import OptimSection
+from isofield.training.optim import Average, build_optimiser, learning_rate, set_learning_rate
 
 
 def test_published_defaults_are_plain_adam():

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from data_processing.geometry.triangle_mesh import TriangleMesh, write_mesh
+from data_processing.formats.mesh_files import write_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.metrics.light_field import Descriptor, cache, described, described_mesh
 from tests.data_processing.solids import box
 

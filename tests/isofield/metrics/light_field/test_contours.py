@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from data_processing.geometry.triangle_mesh import read_mesh
+from data_processing.formats.mesh_files import read_mesh
 from isofield.metrics.light_field import contour_kernels as kernels
 from isofield.metrics.light_field.silhouettes import silhouettes
 from tests.data_processing.solids import ball, joined

@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh
+from data_processing.formats.mesh_files import read_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.metrics.light_field import Descriptor, describe
 from isofield.metrics.light_field.descriptors import EMPTY, describe_silhouettes, measure
 from isofield.metrics.light_field.radial import ANGULAR, PI, RADIAL, _weights_compiled, radial_transform, weights_plain

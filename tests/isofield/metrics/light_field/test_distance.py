@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.geometry.triangle_mesh import read_mesh
+from data_processing.formats.mesh_files import read_mesh
 from isofield.metrics.light_field import Descriptor, describe, distance_matrix
 from isofield.metrics.light_field.distance import rows_plain
 from isofield.metrics.light_field.tables import rotations

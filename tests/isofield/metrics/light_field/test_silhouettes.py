@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.geometry.triangle_mesh import TriangleMesh, read_mesh
+from data_processing.formats.mesh_files import read_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.metrics.light_field import silhouette_kernels as kernels
 from isofield.metrics.light_field.silhouettes import PIXELS, STEPS, _filled, normalised, silhouettes, silhouettes_plain
 from isofield.metrics.light_field.tables import cameras, rotations, screen_axes

@@ -1,0 +1,123 @@
+"""What is prepared and how: the files in configs/data/, and which of their keys decide what a row holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from data_processing.formats.pictures import PhotoSettings
+from data_processing.geometry.coordinates import Normalisation
+from data_processing.medical.structures import LabelSettings
+from data_processing.occupancy.inside_outside import InsideSettings
+from data_processing.preparation.contents import Contents
+from data_processing.store.shards import Layout
+from data_processing.store.splits import SplitSettings
+from isofield.runtime.config import build, to_plain
+
+RESOLUTION = 256  # of the published levels: their points are uint8 indices
+ENCODER_RESOLUTION = 64  # of IM-NET's input
+CONTENT_KEYS: Sequence[str] = (
+    "kind",
+    "normalisation",
+    "inside",
+    "carve",
+    "threshold",
+    "voxel_key",
+    "resolution",
+    "contents",
+    "labels",
+    "seed",
+)
+LATER_CONTENTS = (("rendering", None),)
+LATER_KEYS: dict[str, Any] = {
+    "contents": {key: value for key, value in to_plain(Contents()).items() if (key, value) not in LATER_CONTENTS},
+    "labels": None,
+}
+CHOOSING_LABELS = ("pattern", "keep_partial")  # which shapes there are and in which split, not what they hold
+
+
+@dataclass(frozen=True)
+class NormalisationSettings:
+    """Centre of the bounding box to the middle of the cube; its longest edge, or its diagonal, to `length`.
+
+    "fixed": the cube's side is `length` units of the file (millimetres of a scan) for every shape: sizes are kept.
+    """
+
+    by: Normalisation = "longest_edge"
+    length: float = 0.9
+
+    def __post_init__(self) -> None:
+        limit = {"longest_edge": 1.0, "diagonal": 3**0.5}.get(self.by, float("inf"))
+        if self.by != "none" and not 0 < self.length <= limit:
+            raise ValueError(f"length by {self.by} must be in (0, {limit:.3f}], got {self.length}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A file in configs/data/: what to prepare, how, and where it goes."""
+
+    name: str
+    input: Path  # folder, relative to the current directory
+    output: Path | None = None  # none: datasets/<name>
+    kind: Literal["auto", "mesh", "voxels", "labels"] = "auto"  # auto: by suffix; labels: scans with a section labels
+    labels: LabelSettings | None = None  # which structures of a labelled scan become shapes
+    categories: tuple[str, ...] | None = None  # none: every folder of the input
+    exclude: tuple[str, ...] = ()
+    licences: Path | None = None  # CSV with the columns file, licence, author
+    normalisation: NormalisationSettings = field(default_factory=NormalisationSettings)
+    inside: InsideSettings = field(default_factory=InsideSettings)
+    carve: bool = False  # fill what is covered from above and between its own sides, as IM-NET's data were
+    threshold: float = 0.5  # of voxel files: occupied above
+    voxel_key: str | None = None  # which array of a .npz
+    resolution: int = RESOLUTION
+    contents: Contents = field(default_factory=Contents)
+    photo: PhotoSettings = field(default_factory=PhotoSettings)  # of a user's own picture, at generation
+    seed: int = 0
+    splits: SplitSettings = field(default_factory=SplitSettings)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = 0  # 0: one per CPU core; on a GPU one
+    shard_size: int = 32
+    retry_failed: bool = False  # try shapes again that failed before though their file did not change
+
+    def __post_init__(self) -> None:
+        if self.resolution != RESOLUTION:
+            raise ValueError(f"resolution must be {RESOLUTION} (points of the levels are bytes), got {self.resolution}")
+        if not self.name or "/" in self.name or self.name.startswith("."):
+            raise ValueError(f"name must be a plain folder name, got {self.name!r}")
+        if (self.kind == "labels") != (self.labels is not None):
+            raise ValueError("kind: labels and a section labels: belong together: expected both or neither")
+        if self.workers < 0 or not 1 <= self.shard_size <= 4096:
+            raise ValueError(f"expected workers >= 0 and shard_size 1..4096, got {self.workers} and {self.shard_size}")
+
+    @property
+    def folder(self) -> Path:
+        """Where the data set goes."""
+        return self.output or Path("datasets") / self.name
+
+
+def config_of(settings: dict[str, Any]) -> DataConfig:
+    """The config that made a data set, from `ShapeSet.settings`."""
+    return build(DataConfig, settings, where="settings of the data set")
+
+
+def layout_of(config: DataConfig) -> Layout:
+    """The fields of the rows that a config makes."""
+    return config.contents.layout()
+
+
+def mask_resolution(contents: Contents) -> int:
+    """Of the grid that a mask is resampled to: 256 for what is pooled from it, else the finest that is stored."""
+    return RESOLUTION if contents.voxels or contents.levels or not contents.grids else max(contents.grids)
+
+
+def content_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The part of the settings that decides what is in a row.
+
+    Keys that came later are left out where they have their default: what was prepared before stays as it is.
+    """
+    chosen = {key: value for key, value in settings.items() if key in CONTENT_KEYS}
+    if chosen.get("contents"):
+        chosen["contents"] = {key: v for key, v in chosen["contents"].items() if (key, v) not in LATER_CONTENTS}
+    if chosen.get("labels"):
+        chosen["labels"] = {key: value for key, value in chosen["labels"].items() if key not in CHOOSING_LABELS}
+    return {key: value for key, value in chosen.items() if value != LATER_KEYS.get(key, ...)}
