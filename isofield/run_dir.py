@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from data_processing.preparation.config import DataConfig, config_of
-from isofield.runtime.atomic_files import locked, remove_leftovers, write_text
+from isofield.runtime.atomic_files import hold_lock, remove_leftovers, write_text
 from isofield.runtime.config import override
 from isofield.runtime.file_names import path_in
 from isofield.runtime.json_files import read_object
@@ -120,7 +120,7 @@ class RunDir:
 
     def locked(self) -> AbstractContextManager[None]:
         """One training at a time; the folder is made. ValueError when another process is at it."""
-        return locked(made(self.path) / ".lock", what="training")
+        return hold_lock(make_folder(self.path) / ".lock", what="training")
 
     def meshes(self, split: str) -> Path:
         return self.path / "meshes" / split
@@ -156,12 +156,12 @@ def claim(run: RunDir, *, config: str, preparation: Mapping[str, Any], resume: b
     write_text(run.preparation_file, json.dumps(dict(preparation), indent=1, sort_keys=True) + "\n")
 
 
-def at_work(folder: Path, rank: int, *, what: str) -> AbstractContextManager[None]:
+def exclusive(folder: Path, rank: int, *, what: str) -> AbstractContextManager[None]:
     """One process a rank at a time writes results into a folder, which is made. ValueError when another is at it."""
-    return locked(made(folder) / f".lock-{rank}", what=what)
+    return hold_lock(make_folder(folder) / f".lock-{rank}", what=what)
 
 
-def made(folder: Path) -> Path:
+def make_folder(folder: Path) -> Path:
     """The folder, and those above. ValueError when something else is there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from isofield.runtime.json_files import parsed
+from isofield.runtime.json_files import parse_json
 
 GLB_MAGIC, JSON_CHUNK = b"glTF", b"JSON"
 COLUMNS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
@@ -41,7 +41,7 @@ def _tree(data: bytes) -> Mapping[str, Any]:
             raise ValueError("no JSON at its start")
         (length,) = struct.unpack_from("<I", data, 12)
         text = data[20 : 20 + length]
-    tree = parsed(text)
+    tree = parse_json(text)
     if not isinstance(tree, Mapping):
         raise ValueError("its JSON is no object")
     return tree

@@ -43,7 +43,7 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class Frame:
+class ViewBall:
     """The ball that a picture shows: two meshes rendered in one frame can be compared by eye."""
 
     centre_3: NDArray[np.float64]
@@ -80,10 +80,10 @@ def ray_scene(vertices_V3: NDArray[np.floating], faces_F3: NDArray[np.integer]) 
     return scene
 
 
-def frame_around(lower: NDArray[np.floating], upper: NDArray[np.floating]) -> Frame:
+def frame_around(lower: NDArray[np.floating], upper: NDArray[np.floating]) -> ViewBall:
     """The ball around a box given by its corners (3,), (3,)."""
     lower, upper = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
-    return Frame((lower + upper) / 2, max(float(np.linalg.norm(upper - lower)) / 2, 1e-12))
+    return ViewBall((lower + upper) / 2, max(float(np.linalg.norm(upper - lower)) / 2, 1e-12))
 
 
 def render(
@@ -91,7 +91,7 @@ def render(
     cameras: Sequence[Camera],
     *,
     size: int,
-    frame: Frame | None = None,
+    frame: ViewBall | None = None,
     shading: Shading = "normal",
     up: Up = "y",
     supersampling: int = 1,
@@ -153,7 +153,7 @@ def _squares(centres_N3: NDArray[np.float64], normals_N3: NDArray[np.float64], h
     return TriangleMesh(np.stack(corners, axis=1).reshape(-1, 3), faces_F3)
 
 
-def _scene(mesh: TriangleMesh, frame: Frame) -> rtcore_scene.EmbreeScene:
+def _scene(mesh: TriangleMesh, frame: ViewBall) -> rtcore_scene.EmbreeScene:
     """The mesh moved so that the frame is the unit ball: single precision is enough there."""
     return ray_scene((mesh.vertices - frame.centre_3) / frame.radius, mesh.faces)
 

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compiled
+from isofield.runtime.jit import compile_exact
 
 
-@compiled
+@compile_exact
 def cumulative_area(
     vertices_V3: NDArray[np.float64], faces_F3: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -35,7 +35,7 @@ def cumulative_area(
     return sum_F, normals_F3
 
 
-@compiled
+@compile_exact
 def place(
     vertices_V3: NDArray[np.float64],
     faces_F3: NDArray[np.int64],

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import torch
 
 from data_processing.loading.surface_damage import waits
-from isofield.runtime.counter_random import derived, directions, uniforms
+from isofield.runtime.counter_random import derive_keys, directions, uniforms
 
 UNIT = 1 << 12  # of matrices in whole numbers
 STEPS = 1 << 5  # of a cell, between whose centres is interpolated
 
 
 @dataclass(frozen=True)
-class PoseSection:
+class PoseConfig:
     """The `data.input.pose:` section; all 0: shapes as they are stored."""
 
     turn: float = 0.0  # degrees, at most, about any axis
@@ -35,10 +35,10 @@ class PoseSection:
         return bool(self.turn or self.stretch)
 
 
-def poses(section: PoseSection, keys_B: torch.Tensor) -> torch.Tensor:
+def poses(section: PoseConfig, keys_B: torch.Tensor) -> torch.Tensor:
     """Matrices (B, 3, 3) float64 that take places of a stored shape to where they are shown: stretched, then turned."""
-    axis_B3 = directions(derived(keys_B, "axis"), 1)[:, 0].double()
-    angle_B1 = uniforms(derived(keys_B, "angle"), 1).double() * (section.turn * torch.pi / 180)
+    axis_B3 = directions(derive_keys(keys_B, "axis"), 1)[:, 0].double()
+    angle_B1 = uniforms(derive_keys(keys_B, "angle"), 1).double() * (section.turn * torch.pi / 180)
     # The tangent of half the angle by its fraction (Lambert), whose operations every device rounds alike.
     half, square = angle_B1 / 2, angle_B1 * angle_B1 / 4
     tangent = half * (945 - 105 * square + square * square) / (945 - 420 * square + 15 * square * square)
@@ -51,7 +51,7 @@ def poses(section: PoseSection, keys_B: torch.Tensor) -> torch.Tensor:
         [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
     ]
     turned_B33 = torch.stack([torch.stack(row, 1) for row in rows], 1)
-    stretch_B3 = 1 + (2 * uniforms(derived(keys_B, "stretch"), 3).double() - 1) * section.stretch
+    stretch_B3 = 1 + (2 * uniforms(derive_keys(keys_B, "stretch"), 3).double() - 1) * section.stretch
     return turned_B33 * stretch_B3[:, None]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from isofield.runtime.counter_random import derived, words
+from isofield.runtime.counter_random import derive_keys, words
 
 REACH = 4  # cells: distances are known up to here
 MOST = REACH - 1.0  # cells that a surface may be moved
@@ -103,7 +103,7 @@ def _bytes(keys_B: torch.Tensor, shape: tuple[int, ...], box: tuple[slice, ...])
     joined = torch.zeros((), dtype=torch.uint8, device=keys_B.device)
     for axis in range(3):
         rows, columns = (other for other in range(3) if other != axis)
-        plane = words(derived(keys_B, f"plane {axis}"), shape[rows] * shape[columns]) >> 40 & 0xFF
+        plane = words(derive_keys(keys_B, f"plane {axis}"), shape[rows] * shape[columns]) >> 40 & 0xFF
         plane_BRR = plane.to(torch.uint8).view(-1, shape[rows], shape[columns])[:, box[rows], box[columns]]
         joined = joined ^ plane_BRR.unsqueeze(axis + 1)
     return joined

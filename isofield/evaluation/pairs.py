@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from data_processing.formats.mesh_files import MESH_SUFFIXES
 from data_processing.formats.voxel_files import voxel_suffix
 from data_processing.loading.batches import all_members
-from data_processing.occupancy.inside_outside import InsideSettings
+from data_processing.occupancy.inside_outside import InsideConfig
 from data_processing.store.published_hdf5 import published_files
 from data_processing.store.shape_set import INDEX_FILE, ShapeSet, open_shapes
 from isofield.config import read_run_config
@@ -35,11 +35,11 @@ class StoredTruth:
     against: str = "source"
 
     def load(self) -> GroundTruth:
-        shapes = opened(self.shapes)
+        shapes = open_once(self.shapes)
         return truth_of_shape(shapes, self.index, against=self.against, settings=inside_settings(shapes))
 
     def files(self) -> list[Path]:
-        source = opened(self.shapes).source(self.index) if self.against == "source" else None
+        source = open_once(self.shapes).source(self.index) if self.against == "source" else None
         return [*files_of_set(self.shapes), *([source] if source else [])]
 
 
@@ -207,14 +207,14 @@ def entries_in(folder: Path) -> list[dict[str, Any]]:
         return []
 
 
-def inside_settings(shapes: ShapeSet) -> InsideSettings:
+def inside_settings(shapes: ShapeSet) -> InsideConfig:
     """How the data set told inside from outside; our defaults for published files."""
     settings = shapes.settings.get("inside") or {}
-    return build(InsideSettings, settings, where=f"{shapes.path}: settings of the preparation: inside")
+    return build(InsideConfig, settings, where=f"{shapes.path}: settings of the preparation: inside")
 
 
 @functools.lru_cache(maxsize=2)
-def opened(path: Path) -> ShapeSet:
+def open_once(path: Path) -> ShapeSet:
     """A data set, opened once in each process."""
     return open_shapes(path)
 

@@ -3,13 +3,12 @@
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 from isofield.evaluation.tables import short
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.csv_cells import cells
+from isofield.runtime.json_files import Row
 
-Row = dict[str, Any]
 COLUMNS = ("cov", "mmd", "1nna")
 
 

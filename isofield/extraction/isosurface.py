@@ -33,10 +33,10 @@ from isofield.extraction.lattice import (
     Resolution,
     Samples,
     axis_centres,
+    coarse_lattice,
     evaluate_field,
     fine_lattice,
-    frame_lattice,
-    halved,
+    halve,
 )
 from isofield.extraction.refinement import refine_vertices
 
@@ -137,12 +137,12 @@ def _octree(
 ) -> tuple[Lattice, torch.Tensor]:
     """The coarse lattice with cells of about `stride` samples, and its cells that cross the level."""
     device = samples.values.device
-    lattice = frame_lattice(resolution, frame, device)
+    lattice = coarse_lattice(resolution, frame, device)
     every = torch.cartesian_prod(*(torch.arange(length - 1, device=device) for length in lattice.shape))
     cells = _track(samples, lattice, _flat(every, lattice), iso_level)
     spacing = max(resolution) / min(frame, max(resolution))
     for _ in range(round(math.log2(max(spacing / stride, 1)))):
-        finer, places = halved(lattice, resolution)
+        finer, places = halve(lattice, resolution)
         cells = _track(samples, finer, _children(cells, lattice, finer, places), iso_level)
         lattice = finer
     return lattice, cells

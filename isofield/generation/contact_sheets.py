@@ -9,7 +9,7 @@ from PIL import Image
 
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.pictures import Picture, write_picture
-from data_processing.geometry.rendering import BACKGROUND, THREE_QUARTER, Frame, Up, frame_around, render
+from data_processing.geometry.rendering import BACKGROUND, THREE_QUARTER, Up, ViewBall, frame_around, render
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.runtime.atomic_files import replacing
 
@@ -56,7 +56,7 @@ def write_animation(path: Path, pictures: NDArray[np.uint8]) -> None:
         first.save(temporary, format="GIF", save_all=True, append_images=rest, duration=MILLISECONDS, loop=0)
 
 
-def _tile(mesh: TriangleMesh, frame: Frame, size: int, up: Up) -> NDArray[np.uint8]:
+def _tile(mesh: TriangleMesh, frame: ViewBall, size: int, up: Up) -> NDArray[np.uint8]:
     return render(mesh, [THREE_QUARTER], size=size, frame=frame, up=up, supersampling=2)[0]
 
 

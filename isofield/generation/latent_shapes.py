@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.loading.single_inputs import Observed, observe_shape
 from data_processing.store.shape_set import ShapeSet
 from isofield.contract import MakesShapes, Model
@@ -51,7 +51,7 @@ def end_of_walk(
     shapes: Callable[[], ShapeSet],
     items_of: Callable[[Path], Sequence[Item]],
     *,
-    section: InputSection,
+    section: InputConfig,
     seed: int,
 ) -> Observed:
     """What a user calls A: a file, or a shape of the data set by its name, where the category may be left out.

@@ -8,12 +8,12 @@ over only when its own such sum is not below the best one, which rounding cannot
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compiled
+from isofield.runtime.jit import compile_exact
 
 LEAF = 16
 
 
-@compiled
+@compile_exact
 def build(points_N3: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Order (N,) of the points by leaves, the points in that order (N, 3), and boxes (nodes, 6) of all nodes."""
     count, levels = len(points_N3), 0
@@ -31,7 +31,7 @@ def build(points_N3: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np
     return order, sorted_N3, boxes
 
 
-@compiled
+@compile_exact
 def _write_box(points_N3: NDArray[np.float64], first: int, last: int, boxes: NDArray[np.float64], node: int) -> int:
     """Write the tight box of points first..last - 1, at least one; returns its longest axis."""
     ax, ay, az = points_N3[first, 0], points_N3[first, 1], points_N3[first, 2]
@@ -46,7 +46,7 @@ def _write_box(points_N3: NDArray[np.float64], first: int, last: int, boxes: NDA
     return 0 if x >= y and x >= z else (1 if y >= z else 2)
 
 
-@compiled
+@compile_exact
 def _halve(
     points_N3: NDArray[np.float64], order: NDArray[np.int64], left: int, middle: int, right: int, d: int
 ) -> None:
@@ -71,7 +71,7 @@ def _halve(
             right = j
 
 
-@compiled
+@compile_exact
 def _box_distance(boxes: NDArray[np.float64], node: int, x: float, y: float, z: float) -> float:
     """Squared distance to a box, 0 inside."""
     dx = max(max(boxes[node, 0] - x, x - boxes[node, 3]), 0.0)
@@ -80,7 +80,7 @@ def _box_distance(boxes: NDArray[np.float64], node: int, x: float, y: float, z: 
     return dx * dx + dy * dy + dz * dz
 
 
-@compiled
+@compile_exact
 def nearest(
     queries_Q3: NDArray[np.float64],
     order_N: NDArray[np.int64],

@@ -41,7 +41,7 @@ class Bounded:
             raise ValueError(f"expected a matrix of finite distances, at least 0, got {matrix.shape} {matrix.dtype}")
         return cls(matrix, matrix)
 
-    def transposed(self) -> "Bounded":
+    def transpose_sets(self) -> "Bounded":
         """The same distances, seen from the other set."""
         return Bounded(self.distance_SR.T, self.lower_SR.T)
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from isofield.ops import memory
 from isofield.ops.bfloat16_loops import as_array, narrow, wide
-from isofield.runtime.jit import vectorised, vectorised_sums
+from isofield.runtime.jit import compile_reassociating, compile_vectorised
 from isofield.runtime.threads import in_parallel, share
 
 
@@ -40,7 +40,7 @@ def _padded(x_B1RRR: torch.Tensor) -> np.ndarray:
     return F.pad(x_B1RRR[:, 0].detach(), (1,) * 6).numpy()
 
 
-@vectorised
+@compile_vectorised
 def _forward(padded, weight, bias, first, last, out):  # type: ignore[no-untyped-def]
     _, depth, height, width, channels = out.shape
     line = np.empty((channels, width), np.float32)
@@ -66,7 +66,7 @@ def _forward(padded, weight, bias, first, last, out):  # type: ignore[no-untyped
                     row[c] = narrow(line[c, x] + bias[c], row[c])
 
 
-@vectorised_sums
+@compile_reassociating
 def _backward(padded, gradient, first, last, of_plane):  # type: ignore[no-untyped-def]
     _, depth, height, width, channels = gradient.shape
     line = np.empty((channels, width), np.float32)

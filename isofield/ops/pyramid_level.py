@@ -21,24 +21,34 @@ from isofield.runtime.threads import in_parallel, share
 
 
 def pyramid_level(
-    x_BCRRR: torch.Tensor, norm: nn.modules.batchnorm._BatchNorm, *, training: bool, pooled: bool, real: bool = True
+    x_BCRRR: torch.Tensor,
+    norm: nn.modules.batchnorm._BatchNorm,
+    *,
+    training: bool,
+    pooled: bool,
+    is_padding: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Normalised relu(x), and of that the largest of each 2^3 voxels where `pooled`.
 
     The first is for sampling: channels last in memory and float32 (double stays), as gradients of points add up in it;
-    the second has the type of x. `training`, `real` and `norm` as `batch_norm` takes them. Differentiable once.
+    the second has the type of x. `training`, `is_padding` and `norm` as `batch_norm` takes them. Differentiable once.
     """
     if not _kernels_serve(x_BCRRR, training):
-        return pyramid_level_plain(x_BCRRR, norm, training=training, pooled=pooled, real=real)
+        return pyramid_level_plain(x_BCRRR, norm, training=training, pooled=pooled, is_padding=is_padding)
     levels = _Level.apply(x_BCRRR, norm.weight, norm.bias, norm, training, pooled)
     return (levels[0], levels[1]) if pooled else (levels, None)
 
 
 def pyramid_level_plain(
-    x_BCRRR: torch.Tensor, norm: nn.modules.batchnorm._BatchNorm, *, training: bool, pooled: bool, real: bool = True
+    x_BCRRR: torch.Tensor,
+    norm: nn.modules.batchnorm._BatchNorm,
+    *,
+    training: bool,
+    pooled: bool,
+    is_padding: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The plain twin."""
-    y_BCRRR = batch_norm(F.relu(x_BCRRR), norm, training=training, real=real)
+    y_BCRRR = batch_norm(F.relu(x_BCRRR), norm, training=training, is_padding=is_padding)
     # Channels-last volumes are pooled nine times faster.
     y_BCRRR = _ForSampling.apply(y_BCRRR)
     return y_BCRRR, F.max_pool3d(y_BCRRR, 2).to(x_BCRRR.dtype) if pooled else None

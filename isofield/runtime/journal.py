@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from isofield.runtime.atomic_files import WriteError, refuse_vanished, write_text
-from isofield.runtime.json_files import parsed
+from isofield.runtime.json_files import parse_json
 
 Line = dict[str, Any]
 
@@ -70,12 +70,12 @@ def objects(file: Path) -> Iterator[Line]:
     with open(file, encoding="utf-8", errors="replace") as handle:
         for text in handle:
             with contextlib.suppress(ValueError):
-                line = parsed(text)
+                line = parse_json(text)
                 if isinstance(line, dict):
                     yield line
 
 
-def tidied(files: Sequence[Path], into: Path) -> dict[str, Line]:
+def compact(files: Sequence[Path], into: Path) -> dict[str, Line]:
     """The lines that count. When most do not, `into` keeps those that do and the other files go.
 
     Nothing is touched while any process has one of the files open, or where the file system has no locks.

@@ -16,7 +16,7 @@ from isofield.contract import Model
 from isofield.run_dir import RunDir, claim
 from isofield.runtime.config import to_yaml
 from isofield.runtime.distributed import Group
-from isofield.training.state import fresh, save
+from isofield.training.state import initial_state, save
 
 
 def read_mapping(path: Path, *, expected: str) -> Mapping[str, Any]:
@@ -60,7 +60,7 @@ def write_run(model: Model, config: RunConfig, path: Path, *, preparation: Mappi
     run = RunDir(path)
     claim(run, config=to_yaml(config), preparation=preparation, resume=False)
     for which in ("last", "best"):
-        save(fresh(model, config), config, run, which=which, group=Group(0, 1, torch.device("cpu")))
+        save(initial_state(model, config), config, run, which=which, group=Group(0, 1, torch.device("cpu")))
     return run
 
 

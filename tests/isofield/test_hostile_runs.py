@@ -14,7 +14,7 @@ import torch
 
 from data_processing.medical.label_names import read_table, table_of_extensions
 from data_processing.store.shape_set import open_shapes
-from data_processing.store.splits import SplitSettings
+from data_processing.store.splits import SplitConfig
 from ifnet.published_organs import read_organ_folder
 from isofield import checkpoint
 from isofield.evaluation.pairs import entries_in, read_manifest
@@ -140,7 +140,7 @@ def test_short_words_may_be_repeated(inside: Path):
 @pytest.mark.parametrize("subject", ["(" * 5000, "a{4294967295}"])
 def test_rules_for_subjects_that_nobody_can_read(subject: str):
     with pytest.raises(ValueError, match="subject must be bids or a regular expression") as told:
-        SplitSettings(subject=subject)
+        SplitConfig(subject=subject)
     assert len(str(told.value)) < 1000
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from isofield.run_dir import RunDir, at_work, claim, journal_file, journal_files, manifest_file
+from isofield.run_dir import RunDir, claim, exclusive, journal_file, journal_files, manifest_file
 
 
 @pytest.fixture
@@ -95,6 +95,6 @@ def test_what_is_no_folder_is_named(tmp_path: Path, link: bool):
         wrong.write_bytes(b"")
     for folder in (wrong, wrong / "meshes" / "test"):
         with pytest.raises(ValueError, match=rf"^{folder}: a file or a broken link is in its way"):
-            at_work(folder, 0, what="generation")
+            exclusive(folder, 0, what="generation")
     with pytest.raises(ValueError, match="broken link is in its way"):
         RunDir(wrong).locked()

@@ -6,12 +6,12 @@ float32 holds every number here exactly (at most 10 views x 255 x 58 < 2^24), an
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compiled
+from isofield.runtime.jit import compile_exact
 
 SETS, VIEWS = 10, 10
 
 
-@compiled
+@compile_exact
 def least_costs(
     first_KL: NDArray[np.float32], others_BLK: NDArray[np.float32], rotations_PM: NDArray[np.int64]
 ) -> NDArray[np.int64]:

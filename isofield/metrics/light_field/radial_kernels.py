@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compiled
+from isofield.runtime.jit import compile_exact
 
 
-@compiled
+@compile_exact
 def spread_pixels(
     image: NDArray[np.uint8], centre_2: NDArray[np.float64], radius: float, reach: int
 ) -> NDArray[np.float64]:

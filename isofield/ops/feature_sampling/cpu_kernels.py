@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from isofield.ops.bfloat16_loops import as_array, narrow, wide
-from isofield.runtime.jit import vectorised
+from isofield.runtime.jit import compile_vectorised
 from isofield.runtime.threads import in_parallel, share
 
 
@@ -78,7 +78,7 @@ def _shares_of_lines(grid: Grid, parts: int) -> list[int]:
     return [0, *middle, grid.resolution**2]
 
 
-@vectorised
+@compile_vectorised
 def _ends(x, resolution, one):  # type: ignore[no-untyped-def]
     """The grid lines on both sides of x and their weights; one outside gets weight 0 and an index inside."""
     floor = np.floor(x)
@@ -92,7 +92,7 @@ def _ends(x, resolution, one):  # type: ignore[no-untyped-def]
     return min(max(first, 0), last), min(max(first + 1, 0), last), lower, upper
 
 
-@vectorised
+@compile_vectorised
 def _gather(rows, coordinates, resolution, column, folded, first, last, target, features):  # type: ignore[no-untyped-def]
     channels, one = rows.shape[1], coordinates.dtype.type(1)
     for n in range(first, last):
@@ -128,7 +128,7 @@ def _gather(rows, coordinates, resolution, column, folded, first, last, target, 
                     out[c] = narrow(sample, out[c])
 
 
-@vectorised
+@compile_vectorised
 def _scatter(  # type: ignore[no-untyped-def]
     rows, coordinates, resolution, column, folded, target, gradient, first_line, last_line
 ):

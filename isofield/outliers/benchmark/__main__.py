@@ -21,16 +21,16 @@ from tqdm import tqdm
 from data_processing.preparation.config import DataConfig
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.outliers.benchmark.baselines import fit_baselines
-from isofield.outliers.benchmark.cases import CLEAN, Case, Shape, folder_masks, kept_cases, measured_cases
+from isofield.outliers.benchmark.cases import CLEAN, Case, MaskShape, folder_masks, kept_cases, measured_cases
 from isofield.outliers.benchmark.corruptions import FAMILIES
 from isofield.outliers.benchmark.seen_kinds import seen_kinds
 from isofield.outliers.benchmark.tables import Benchmark, Detectors, tables, write_tables
-from isofield.outliers.scoring.augmented_training import turned, with_prior_of
+from isofield.outliers.scoring.augmented_training import turn_mask, with_prior_of
 from isofield.outliers.scoring.calibrate import MAX_FITTED, TRAIN, evenly, frame_around, members, subject
 from isofield.outliers.scoring.calibration import hash_of_masks
 from isofield.outliers.scoring.cube_masks import stored_mask
 from isofield.outliers.scoring.scores import Measured, fit_scorer
-from isofield.outliers.scoring.shape_space import Frame
+from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.commandline import DONE, Parser, run, say
@@ -42,8 +42,8 @@ TURNED = "turned"
 class Patients:
     """What is held out: clean shapes, and real faults of the same patients or of others that did not train."""
 
-    clean: list[Shape]
-    real: list[Shape]
+    clean: list[MaskShape]
+    real: list[MaskShape]
 
 
 def main() -> int:
@@ -70,8 +70,8 @@ def main() -> int:
     training = [stored_mask(own, index) for index in evenly(members(own, TRAIN, loaded), MAX_FITTED)]
     frame = frame_around(training)
     key = {"model": loaded.model_hash, "cell": frame.cell, "draw": arguments.draw}
-    shapes = [Shape(f"training {n}", "", mask, TRAIN) for n, mask in enumerate(training)]
-    shapes += [Shape(f"turned {n}", "", turned(mask, n), TURNED) for n, mask in enumerate(training)]
+    shapes = [MaskShape(f"training {n}", "", mask, TRAIN) for n, mask in enumerate(training)]
+    shapes += [MaskShape(f"turned {n}", "", turn_mask(mask, n), TURNED) for n, mask in enumerate(training)]
     clean = [shape.name for shape in patients.clean]
     spoilt = {clean[index] for index in evenly(range(len(clean)), arguments.spoil or len(clean))}
     cases: list[Case] = []
@@ -91,7 +91,7 @@ def main() -> int:
     return DONE
 
 
-def fit_detectors(measured: Sequence[Measured], frame: Frame) -> Detectors:
+def fit_detectors(measured: Sequence[Measured], frame: SdfGrid) -> Detectors:
     """All detectors, of the training masks; ours also without the prior, to see what that is worth."""
     plain = [without_prior(one) for one in measured]
     return Detectors(frame, fit_scorer(measured, frame), fit_scorer(plain, frame), fit_baselines(measured))
@@ -122,16 +122,18 @@ def held_out(
     return Patients(clean, [shape for shape in faults if shape.subject not in trained])
 
 
-def shapes_of(place: Path, own: ShapeSet, preparation: DataConfig, *, real: bool = False) -> Sequence[Shape]:
+def shapes_of(place: Path, own: ShapeSet, preparation: DataConfig, *, real: bool = False) -> Sequence[MaskShape]:
     """The masks of a data set, or of a folder of labelled scans read as the run's data were; partial ones left out."""
     if not (place / "dataset.json").is_file():
         found = folder_masks(place, preparation)
         whole = [(name, mask) for name, mask in found if not mask.touched]
-        return [Shape(name, subject(own, name), mask, name.split("/")[0] if real else CLEAN) for name, mask in whole]
+        return [
+            MaskShape(name, subject(own, name), mask, name.split("/")[0] if real else CLEAN) for name, mask in whole
+        ]
     shapes = open_shapes(place)
     cut_off = set(shapes.splits.get("partial", ()))
     return [
-        Shape(name, subject(own, name), stored_mask(shapes, index), shapes.categories[index] if real else CLEAN)
+        MaskShape(name, subject(own, name), stored_mask(shapes, index), shapes.categories[index] if real else CLEAN)
         for index, name in enumerate(shapes.names)
         if index not in cut_off
     ]

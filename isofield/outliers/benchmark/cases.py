@@ -22,12 +22,12 @@ from data_processing.preparation.config import DataConfig
 from data_processing.preparation.sources import list_sources
 from isofield.outliers.benchmark.corruptions import FLIP, TARGETS, corrupt
 from isofield.outliers.benchmark.ranking import average_precision
-from isofield.outliers.scoring.cube_masks import GRID, CubeMask, centring, cube_mask, shifted
+from isofield.outliers.scoring.cube_masks import GRID, CubeMask, centring, cube_mask, shift_mask
 from isofield.outliers.scoring.detector import measured_masks
 from isofield.outliers.scoring.mask_distances import dice
 from isofield.outliers.scoring.reconstruction import Reconstruction
 from isofield.outliers.scoring.scores import Measured
-from isofield.outliers.scoring.shape_space import Frame
+from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.registry import LoadedRun
 from isofield.runtime.atomic_files import replacing
 from isofield.runtime.commandline import say
@@ -41,7 +41,7 @@ VERSION = 4  # of what is measured: older files are made again
 
 
 @dataclass(frozen=True, eq=False)
-class Shape:
+class MaskShape:
     """A clean mask or a real fault (`family`), and whose it is."""
 
     name: str
@@ -63,7 +63,7 @@ class Case:
 
 
 @dataclass(frozen=True, eq=False)
-class Spoilt:
+class CorruptedMask:
     """A mask to be judged, its clean one on the same grid (None of real faults), and what was done to it."""
 
     mask: CubeMask
@@ -75,23 +75,23 @@ class Spoilt:
 
 
 def measured_cases(
-    shape: Shape, loaded: LoadedRun, frame: Frame, preparation: DataConfig, *, families: Sequence[str], draw: int
+    shape: MaskShape, loaded: LoadedRun, frame: SdfGrid, preparation: DataConfig, *, families: Sequence[str], draw: int
 ) -> Iterator[Case]:
     """A clean mask, and it spoilt by each family in both severities; of a real fault only itself."""
-    spoilt = list(spoilt_masks(shape, families=families, draw=draw))
+    spoilt = list(corrupted_masks(shape, families=families, draw=draw))
     found = measured_masks(loaded, [one.mask for one in spoilt], frame, preparation)
     for one, (measured, rebuilt) in zip(spoilt, found, strict=True):
         truth = known_truth(one, rebuilt)
         yield Case(shape.name, shape.subject, one.family, one.severity, measured, truth)
 
 
-def spoilt_masks(shape: Shape, *, families: Sequence[str], draw: int) -> Iterator[Spoilt]:
+def corrupted_masks(shape: MaskShape, *, families: Sequence[str], draw: int) -> Iterator[CorruptedMask]:
     """The mask itself and, of a clean one, what each family makes of it, each put into the middle of the cube again."""
     occupancy = shape.mask.occupancy_RRR
     if shape.family != CLEAN:
-        yield Spoilt(shape.mask, None, shape.family, "real", float("nan"), False)
+        yield CorruptedMask(shape.mask, None, shape.family, "real", float("nan"), False)
         return
-    yield Spoilt(shape.mask, occupancy, CLEAN, CLEAN, 1.0, True)
+    yield CorruptedMask(shape.mask, occupancy, CLEAN, CLEAN, 1.0, True)
     grid = _with_room(occupancy)
     for family in families:
         for severity in TARGETS:
@@ -100,11 +100,11 @@ def spoilt_masks(shape: Shape, *, families: Sequence[str], draw: int) -> Iterato
             made = corrupt(grid, family, severity=severity, seed=draw, name=shape.name)
             if made.mask_RRR.any():
                 shift = centring(made.mask_RRR)
-                mask = CubeMask(shifted(made.mask_RRR, shift), shape.mask.to_world)
-                yield Spoilt(mask, shifted(grid, shift), family, severity, made.dice, made.matched)
+                mask = CubeMask(shift_mask(made.mask_RRR, shift), shape.mask.to_world)
+                yield CorruptedMask(mask, shift_mask(grid, shift), family, severity, made.dice, made.matched)
 
 
-def known_truth(spoilt: Spoilt, rebuilt: Reconstruction) -> dict[str, float]:
+def known_truth(spoilt: CorruptedMask, rebuilt: Reconstruction) -> dict[str, float]:
     """Dice to the clean mask of the mask, of its reconstruction and of the repaired mask; precision of the map."""
     if spoilt.clean_RRR is None:
         return {}

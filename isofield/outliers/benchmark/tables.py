@@ -15,9 +15,9 @@ from isofield.outliers.benchmark.baselines import Baselines
 from isofield.outliers.benchmark.cases import CLEAN, Case
 from isofield.outliers.benchmark.corruptions import FAMILIES, MATCHED, TARGETS
 from isofield.outliers.benchmark.ranking import Estimate, binomial_interval, mean_auroc, mean_over_patients
-from isofield.outliers.scoring.calibration import conformal_p, flagged, needed
+from isofield.outliers.scoring.calibration import conformal_p, is_flagged, masks_needed
 from isofield.outliers.scoring.scores import Measured, Scorer
-from isofield.outliers.scoring.shape_space import Frame
+from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.seeds import numpy_generator
 
@@ -32,7 +32,7 @@ COLUMNS = ("table", "family", "severity", "detector", "value", "low", "high", "n
 class Detectors:
     """All that is fitted on training masks."""
 
-    frame: Frame
+    frame: SdfGrid
     ours: Scorer
     plain: Scorer  # without the prior
     baselines: Baselines
@@ -156,10 +156,10 @@ def flag_rows(
     for seed in range(benchmark.seeds):
         calibrates = _calibrating(np.unique(patients[clean]), seed)
         held = clean[calibrates[patients[clean]]]
-        if len(held) < needed(benchmark.fpr):
+        if len(held) < masks_needed(benchmark.fpr):
             continue
         for detector, values in scores.items():
-            flags = np.array([flagged(conformal_p(values[held], v), benchmark.fpr) for v in values])
+            flags = np.array([is_flagged(conformal_p(values[held], v), benchmark.fpr) for v in values])
             kinds = {(CLEAN, CLEAN): clean, **groups}
             for (family, severity), members in kinds.items():
                 tested = members[~calibrates[patients[members]]]

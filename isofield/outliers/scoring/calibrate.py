@@ -15,7 +15,7 @@ from isofield.outliers.scoring.calibration import Calibration, hash_of_masks, sa
 from isofield.outliers.scoring.cube_masks import CubeMask, stored_mask
 from isofield.outliers.scoring.detector import measured_masks
 from isofield.outliers.scoring.scores import Scorer, fit_scorer, scorer_arrays
-from isofield.outliers.scoring.shape_space import Frame, frame_of
+from isofield.outliers.scoring.shape_space import SdfGrid, frame_of
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
 
@@ -81,7 +81,7 @@ def fit_judge(
     return fit_scorer(measured_as_unseen(loaded, training, frame, preparation, device=device), frame)
 
 
-def frame_around(masks: Sequence[CubeMask]) -> Frame:
+def frame_around(masks: Sequence[CubeMask]) -> SdfGrid:
     """A grid in mm that holds all these masks."""
     return frame_of([extent_mm(mask) for mask in masks])
 

@@ -64,7 +64,7 @@ class Calibration:
 
     def missing(self, fpr: float) -> int:
         """How many more clean masks are needed to judge at this rate."""
-        return max(0, needed(fpr) - self.n)
+        return max(0, masks_needed(fpr) - self.n)
 
 
 def conformal_p(scores: Array, score: float) -> float:
@@ -72,12 +72,12 @@ def conformal_p(scores: Array, score: float) -> float:
     return (1 + int(np.count_nonzero(scores >= score))) / (len(scores) + 1)
 
 
-def flagged(p: float, fpr: float) -> bool:
+def is_flagged(p: float, fpr: float) -> bool:
     """p <= fpr, up to rounding of fractions."""
     return p <= fpr + SLACK
 
 
-def needed(fpr: float) -> int:
+def masks_needed(fpr: float) -> int:
     """Calibration masks without which no p-value can be as small as `fpr`. ValueError for a rate outside (0, 1)."""
     if not 0 < fpr < 1:
         raise ValueError(f"expected a rate of false positives between 0 and 1, got {fpr}")

@@ -24,7 +24,7 @@ TINY = 1e-6
 DIRECTIONS = 64
 
 
-def cropped(mask: Mask, margin: int = MARGIN) -> Mask:
+def crop_mask(mask: Mask, margin: int = MARGIN) -> Mask:
     """The box of a mask with empty voxels around it. ValueError for an empty mask."""
     boxes = scipy.ndimage.find_objects(mask.view(np.uint8))
     if not boxes:
@@ -72,7 +72,7 @@ def surface_features(mask: Mask, scales: Sequence[float] = SCALES) -> Features:
     The distribution over all faces, by percentiles. Blunt and sharp edges, ridges and dents, roughness show here; so do
     growth and shrinkage, which round off the ones and not the others.
     """
-    inside = cropped(mask)
+    inside = crop_mask(mask)
     inside = np.pad(inside, [(0, size % 2) for size in inside.shape])
     found: Features = {}
     soft = inside.astype(np.float32)
@@ -90,7 +90,7 @@ def surface_features(mask: Mask, scales: Sequence[float] = SCALES) -> Features:
 
 def slice_features(mask: Mask) -> Features:
     """How slices follow each other along each axis, and how flat the ends are."""
-    inside = cropped(mask, 3)
+    inside = crop_mask(mask, 3)
     found: Features = {}
     for axis, name in enumerate(AXES):
         slices = np.moveaxis(inside, axis, 0)

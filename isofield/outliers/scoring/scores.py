@@ -21,7 +21,7 @@ from isofield.outliers.scoring.features import shape_features, slice_features, s
 from isofield.outliers.scoring.mahalanobis import Mahalanobis, Tail, fit_mahalanobis, fit_tail, held_out
 from isofield.outliers.scoring.mask_distances import signed_distance
 from isofield.outliers.scoring.reconstruction import Reconstruction
-from isofield.outliers.scoring.shape_space import Components, Frame, fit_components, overlap
+from isofield.outliers.scoring.shape_space import Components, SdfGrid, fit_components, overlap
 
 Array = NDArray[np.float64]
 ITSELF, PRIOR = "itself", "prior"
@@ -48,7 +48,7 @@ class Measured:
     distances_D: NDArray[np.float32]
 
 
-def measure(mask: CubeMask, frame: Frame, reconstruction: Reconstruction | None) -> Measured:
+def measure(mask: CubeMask, frame: SdfGrid, reconstruction: Reconstruction | None) -> Measured:
     """Numbers of a mask that is not empty; without a reconstruction those of its prior are left out."""
     box, spacing = box_around(mask, reconstruction), mask.spacing
     inside = mask.occupancy_RRR[box]
@@ -66,7 +66,7 @@ class Scorer:
     """What is kept of the training masks: small arrays."""
 
     names: tuple[str, ...]  # of the numbers, the left-over ones of `components` last
-    frame: Frame
+    frame: SdfGrid
     components: Components
     groups: dict[str, tuple[Mahalanobis, Tail]]
 
@@ -90,7 +90,7 @@ class Scorer:
         return self.strangeness(measured)[VISIBLE]
 
 
-def fit_scorer(measured: Sequence[Measured], frame: Frame) -> Scorer:
+def fit_scorer(measured: Sequence[Measured], frame: SdfGrid) -> Scorer:
     """Of clean training masks. ValueError when there are too few to know what is usual."""
     if len(measured) < LEAST:
         raise ValueError(f"expected at least {LEAST} clean training masks, got {len(measured)}")
@@ -193,13 +193,13 @@ AXES = {"mean": "D", "modes": "MD", "spread": "M"}
 MAX_CELLS = 256  # along an edge
 
 
-def _frame_of(values: NDArray[Any]) -> Frame:
+def _frame_of(values: NDArray[Any]) -> SdfGrid:
     if values.shape != (2,) or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
         raise ValueError("the arrays of a judge have no frame")
     cell, cells = float(values[0]), int(values[1])
     if not (cell > 0 and 1 < cells <= MAX_CELLS):
         raise ValueError(f"the arrays of a judge have a frame of {cells} cells of {cell:g}")
-    return Frame(cell, cells)
+    return SdfGrid(cell, cells)
 
 
 def _refuse_no_spread(*spreads: NDArray[Any]) -> None:

@@ -6,7 +6,7 @@ import trimesh
 
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry import rendering
-from data_processing.geometry.rendering import BACKGROUND, Camera, Frame
+from data_processing.geometry.rendering import BACKGROUND, Camera, ViewBall
 from data_processing.geometry.triangle_mesh import TriangleMesh
 
 
@@ -42,7 +42,7 @@ def test_each_camera_sees_the_sides_that_face_it(camera, up, ratio):
 
 def test_front_right_and_up_are_not_mirrored():
     """A marker at +x is right, at +y is up, seen from +z; and from -y with z up, +z is up."""
-    frame = Frame(np.zeros(3), 1.0)
+    frame = ViewBall(np.zeros(3), 1.0)
     right = rendering.render(box([0.4, -0.1, -0.1], [0.6, 0.1, 0.1]), [Camera(0, 0)], size=100, frame=frame)[0]
     assert np.nonzero(right < BACKGROUND)[1].min() > 50
     above = rendering.render(box([-0.1, 0.4, -0.1], [0.1, 0.6, 0.1]), [Camera(0, 0)], size=100, frame=frame)[0]
@@ -54,7 +54,7 @@ def test_front_right_and_up_are_not_mirrored():
 
 
 def test_nearer_is_darker_in_a_depth_picture():
-    frame = Frame(np.zeros(3), 1.0)
+    frame = ViewBall(np.zeros(3), 1.0)
     near = rendering.render(
         box([-0.1, -0.1, 0.6], [0.1, 0.1, 0.7]), [Camera(0, 0)], size=51, frame=frame, shading="depth"
     )

@@ -71,7 +71,7 @@ def test_a_run_of_published_files(tmp_path):
     data = write_published(tmp_path, train=1, test=3)
     run = bare_run(data, tmp_path / "runs")
     shapes = open_shapes(data)
-    write_mesh(run.mesh_file("test", "boxes/test00"), truth_of_shape(shapes, 1).shown())
+    write_mesh(run.mesh_file("test", "boxes/test00"), truth_of_shape(shapes, 1).surface_to_show())
     rows = [
         {"name": "boxes/test00", "file": "boxes/test00.ply", "status": "done"},
         {"name": "boxes/test01", "status": "failed", "reason": "the field is empty"},

@@ -5,7 +5,7 @@ import pytest
 import scipy.ndimage
 
 from isofield.outliers.benchmark.corruptions import FAMILIES, FLIP, MATCHED, TARGETS, TOLERANCE, corrupt
-from isofield.outliers.scoring.features import component_sizes, cropped
+from isofield.outliers.scoring.features import component_sizes, crop_mask
 from isofield.outliers.scoring.mask_distances import dice
 from tests.isofield.outliers.organs import brain_mask, ellipsoid
 
@@ -15,7 +15,7 @@ REMOVING = {"blob_removed", "hole", "bite", "missing_slices", "cut_off", "erosio
 
 @pytest.fixture(scope="module")
 def organ():
-    return cropped(brain_mask(0, name="putamen").occupancy_RRR, 16)
+    return crop_mask(brain_mask(0, name="putamen").occupancy_RRR, 16)
 
 
 def spoilt(mask, family, severity="moderate", seed=0):

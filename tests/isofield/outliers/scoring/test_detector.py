@@ -14,7 +14,7 @@ from isofield.config import read_run_config
 from isofield.outliers.benchmark.corruptions import corrupt
 from isofield.outliers.scoring.calibrate import calibrate_run, refuse_shared_subjects, subject
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask, stored_mask
-from isofield.outliers.scoring.detector import load_judge
+from isofield.outliers.scoring.detector import load_detector
 from isofield.run_dir import RunDir
 from isofield.runtime.commandline import DONE, ERROR
 from tests.isofield.outliers.conftest import save_model, write_run
@@ -25,7 +25,7 @@ def judge(brain_run):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["evaluate.py", "--run", str(brain_run.path), "--calibrate"])
         assert evaluate.main() == DONE
-    return load_judge(brain_run)
+    return load_detector(brain_run)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_a_new_checkpoint_makes_the_calibration_stale(brain_run, tmp_path):
     run = RunDir(tmp_path / "run")
     save_model(run, read_run_config(run.config_file), scale=2.0)
     with pytest.raises(ValueError, match="another model"):
-        load_judge(run)
+        load_detector(run)
 
 
 def test_train_and_test_subjects_may_not_calibrate(brain_run):
