@@ -230,7 +230,7 @@ def main() -> int:
 
 def note_organ(run_dir: RunDir, organ: OrganFolder) -> None:
     """What came with the weights goes into the run, to be shown."""
-    write_text(run_dir.published_file, json.dumps(organ.told(), indent=1) + "\n")
+    write_text(run_dir.published_file, json.dumps(organ.origin_note(), indent=1) + "\n")
     say(
         f"it knows {organ.organ}; calibration is missing ({organ.about_thresholds()}): prepare clean masks of "
         f"subjects it never saw, then python evaluate.py --run {run_dir.path} --calibrate --data DATASET"

@@ -31,7 +31,7 @@ class OrganFolder:
     validation: tuple[float, ...]
     thresholds: list[float] | str | None
 
-    def told(self) -> dict[str, Any]:
+    def origin_note(self) -> dict[str, Any]:
         """For the run: where it comes from, and what is not trusted."""
         return {
             "organ": self.organ,

@@ -118,7 +118,7 @@ class RunDir:
             raise FileNotFoundError(f"{self.path} has no checkpoint '{which}'; it has: {names}")
         return file
 
-    def locked(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """One training at a time; the folder is made. ValueError when another process is at it."""
         return hold_lock(make_folder(self.path) / ".lock", what="training")
 

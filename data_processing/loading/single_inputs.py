@@ -146,7 +146,7 @@ def _observed(row: dict[str, NDArray], section: InputConfig, key: int, to_world:
     keys_B = keys_of([key])
     inputs = observe(packed, section, keys_B, fixed=True)[0]
 
-    def shown() -> TriangleMesh | PointCloud | Picture:
+    def picture_or_shape() -> TriangleMesh | PointCloud | Picture:
         if section.kind == "view":
             return Picture((inputs[0] * 255).round().to(torch.uint8).numpy())
         if section.kind not in CLOUDS:
@@ -154,7 +154,7 @@ def _observed(row: dict[str, NDArray], section: InputConfig, key: int, to_world:
         points_BN3, seen_BN = seen_points(packed, section, keys_B, fixed=True)
         return PointCloud(points_BN3[seen_BN].double().numpy())
 
-    return Observed(inputs, to_world, shown)
+    return Observed(inputs, to_world, picture_or_shape)
 
 
 def _observed_photo(file: Path, config: DataConfig, section: InputConfig) -> Observed:

@@ -25,12 +25,12 @@ def grow(masks_BRRR: torch.Tensor, cells_B: torch.Tensor) -> torch.Tensor:
     Distances between centres of cells come in steps; blurred they order the cells of a layer too.
     """
 
-    def grown(near_BXYZ: torch.Tensor, _: tuple[slice, ...]) -> torch.Tensor:
+    def grow(near_BXYZ: torch.Tensor, _: tuple[slice, ...]) -> torch.Tensor:
         distance_BXYZ = signed_sixteenths(near_BXYZ)
         added = _blurred(distance_BXYZ) < (cells_B * (UNIT * BLURS)).round().short()[:, None, None, None]
         return near_BXYZ | (added & (distance_BXYZ < BEYOND) & (cells_B > 0)[:, None, None, None])
 
-    return _near_the_masks(grown, masks_BRRR)
+    return _near_the_masks(grow, masks_BRRR)
 
 
 def shrink(masks_BRRR: torch.Tensor, cells_B: torch.Tensor) -> torch.Tensor:
@@ -47,13 +47,13 @@ def shrink(masks_BRRR: torch.Tensor, cells_B: torch.Tensor) -> torch.Tensor:
 def fray(masks_BRRR: torch.Tensor, cells_B: torch.Tensor, keys_B: torch.Tensor) -> torch.Tensor:
     """Masks whose surface is moved by noise of the standard deviation `cells_B`, which varies from cell to cell."""
 
-    def frayed(near_BXYZ: torch.Tensor, box: tuple[slice, ...]) -> torch.Tensor:
+    def fray(near_BXYZ: torch.Tensor, box: tuple[slice, ...]) -> torch.Tensor:
         distance_BXYZ = signed_sixteenths(near_BXYZ)
         noise_BXYZ = (_blurred(_bytes(keys_B, masks_BRRR.shape[1:], box)).float() / BLURS - 127.5) / DEVIATION
         inside = distance_BXYZ.float() + noise_BXYZ * (cells_B * UNIT)[:, None, None, None] < 0
         return torch.where(distance_BXYZ.abs() < BEYOND, inside.to(near_BXYZ.dtype), near_BXYZ)
 
-    return _near_the_masks(frayed, masks_BRRR)
+    return _near_the_masks(fray, masks_BRRR)
 
 
 def signed_sixteenths(masks_BXYZ: torch.Tensor) -> torch.Tensor:

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not is_first_alone("calibration"):
             return DONE
         device = resolve_device(options.device)
-        say(calibrate_run(options.run, data=options.data, split=options.split, device=device).described())
+        say(calibrate_run(options.run, data=options.data, split=options.split, device=device).description())
         return DONE
     torch.set_num_threads(1)  # the operators are small: more processes pay, more threads do not
     if options.samples:

@@ -33,12 +33,12 @@ def choose_equal_sizes(samples: int, references: int, *, seed: int) -> tuple[NDA
     """Which shapes of both sets take part in 1-NNA: all of the smaller, as many at random of the larger, sorted."""
     size = min(samples, references)
 
-    def thinned(count: int, which: str) -> NDArray[np.int64]:
+    def choose(count: int, which: str) -> NDArray[np.int64]:
         if count == size:
             return np.arange(count)
         return np.sort(seeds.numpy_generator(seed, "1-nna", which).choice(count, size, replace=False))
 
-    return thinned(samples, "samples"), thinned(references, "references")
+    return choose(samples, "samples"), choose(references, "references")
 
 
 def scores(distances: SetDistances, *, seed: int) -> Row:

@@ -83,7 +83,7 @@ def train(model: Model, shapes: ShapeSet, config: RunConfig, run: RunDir, group:
     for stage in config.training.stages:
         check_contents(shapes, stage.level, config.data)
     state = start(model, config, run, group, resume=resume)
-    with run.locked() if group.is_first else contextlib.nullcontext():
+    with run.lock() if group.is_first else contextlib.nullcontext():
         if group.is_first:  # not before: a config that the checkpoint does not fit replaces nothing
             claim(run, config=to_yaml(config), preparation=shapes.settings, resume=resume)
         _train(state, shapes, config, run, group, indices=indices)
@@ -271,7 +271,7 @@ def _better(value: float, state: State) -> bool:
 
 
 def _should_stop(state: State, job: TrainingJob) -> bool:
-    return job.stop.wanted(step=state.step, seconds=state.seconds)
+    return job.stop.should_stop(step=state.step, seconds=state.seconds)
 
 
 @contextlib.contextmanager

@@ -101,7 +101,7 @@ def stages(run: RunDir, folder: Path, out: Path) -> None:
     stage("cut two organs")
     cubes = [cube_mask(mask, prior.preparation) for _, mask in cuts]
     stage("into the cube, two")
-    judgements = prior.judged(cubes, fpr=0.05)
+    judgements = prior.judge_masks(cubes, fpr=0.05)
     stage("judge, two")
     rebuilt = judgements[0].reconstruction
     assert rebuilt is not None

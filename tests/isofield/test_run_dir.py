@@ -97,4 +97,4 @@ def test_what_is_no_folder_is_named(tmp_path: Path, link: bool):
         with pytest.raises(ValueError, match=rf"^{folder}: a file or a broken link is in its way"):
             exclusive(folder, 0, what="generation")
     with pytest.raises(ValueError, match="broken link is in its way"):
-        RunDir(wrong).locked()
+        RunDir(wrong).lock()

@@ -217,7 +217,7 @@ def _cut(job: AnalysisJob, scan: Scan, part: OrganPart) -> Cut | Row:
     try:
         cube = cube_mask(mask, part.prior.preparation, device=job.device)
     except ValueError as error:
-        status = "OUTLIER" if part.prior.judge is not None else "UNSURE"
+        status = "OUTLIER" if part.prior.detector is not None else "UNSURE"
         reason = f"larger than any mask the prior was made for: {error}"
         return _with_notice(job, scan, part.wanted, status, reason, flagged=status == "OUTLIER", **place_of(mask))
     return Cut(crop, mask, cube, time.perf_counter() - began)
@@ -246,7 +246,7 @@ def _score_parts(
 def _judgements(prior: Prior, cubes: Sequence[CubeMask], fpr: float) -> list[Judgement | Exception]:
     """Of all in one batch; where that fails, each by itself, so that one cannot take the others along."""
     try:
-        return list(prior.judged(cubes, fpr=fpr))
+        return list(prior.judge_masks(cubes, fpr=fpr))
     except SHAPE_ERRORS as error:
         if len(cubes) == 1:
             return [error]

@@ -34,13 +34,13 @@ class Prior:
     preparation: DataConfig
     labels: LabelConfig
     structures: tuple[StructureConfig, ...]
-    judge: Detector | None
+    detector: Detector | None
     device: torch.device
     notes: tuple[str, ...] = ()  # what the run says of itself that a reader has to know
 
     @property
     def calibration(self) -> Calibration | None:
-        return None if self.judge is None else self.judge.calibration
+        return None if self.detector is None else self.detector.calibration
 
     def about(self, fpr: float) -> str:
         """A line for the terminal: what it can judge, or how many clean masks it lacks."""
@@ -66,10 +66,10 @@ class Prior:
         """Masks in one pass of the encoder."""
         return at_once(self.loaded, self.device)
 
-    def judged(self, masks: Sequence[CubeMask], *, fpr: float) -> list[Judgement]:
+    def judge_masks(self, masks: Sequence[CubeMask], *, fpr: float) -> list[Judgement]:
         """One judgement for each mask; without calibration it says how far mask and reconstruction agree."""
-        if self.judge is not None:
-            return self.judge.judge(masks, fpr=fpr)
+        if self.detector is not None:
+            return self.detector.judge(masks, fpr=fpr)
         thin = self.preparation.inside.thin == "keep"
         rebuilt = reconstruct(self.loaded, masks, keep_thin=thin, device=self.device)
         return [self._unsure(mask, one) for mask, one in zip(masks, rebuilt, strict=True)]
@@ -114,16 +114,16 @@ def _load(run: RunDir, which: str, device: torch.device) -> Prior:
     if labels is None:
         raise ValueError(f"{run.path} was not trained on labelled scans (kind: labels): it knows no organ by name")
     there = run.calibration_file.is_file() and run.judge_file.is_file()
-    judge = load_detector(run, which=which, device=device) if there else None
-    loaded = loaded if judge is None else judge.loaded
+    detector = load_detector(run, which=which, device=device) if there else None
+    loaded = loaded if detector is None else detector.loaded
     categories = loaded.config.data.categories
     structures = tuple(one for one in labels.structures if not categories or one.name in categories)
-    return Prior(run, loaded, preparation, labels, structures, judge, device, _notes(run, judge))
+    return Prior(run, loaded, preparation, labels, structures, detector, device, _notes(run, detector))
 
 
-def _notes(run: RunDir, judge: Detector | None) -> tuple[str, ...]:
+def _notes(run: RunDir, detector: Detector | None) -> tuple[str, ...]:
     """Of a run of published weights without calibration: thresholds that came along are shown, not used."""
-    if judge is not None or not run.published_file.is_file():
+    if detector is not None or not run.published_file.is_file():
         return ()
     try:
         note = str(read_object(run.published_file, again="import the run again")["note"])[:MAX_NOTE]

@@ -222,11 +222,11 @@ def _shifted_piece(mask: Mask, generator: np.random.Generator, target: float) ->
     angle = generator.uniform(0, 2 * np.pi)
     way = np.array([np.cos(angle), np.sin(angle), 0.0])
 
-    def shifted(length: float) -> Mask:
+    def shift_piece(length: float) -> Mask:
         moved = scipy.ndimage.shift(piece.astype(np.float32), way * length, order=1) > 0.5
         return (mask & ~piece) | moved
 
-    return _searched(mask, shifted, target, _size(mask))
+    return _searched(mask, shift_piece, target, _size(mask))
 
 
 def _dilation(mask: Mask, generator: np.random.Generator, target: float) -> Mask:

@@ -53,7 +53,7 @@ class Calibration:
         rank = math.floor(fpr * (self.n + 1) + SLACK)
         return float(self.scores[self.n - rank]) if rank >= 1 else None
 
-    def described(self, fpr: float = 0.05) -> str:
+    def description(self, fpr: float = 0.05) -> str:
         """For the person at the terminal."""
         limit = self.threshold(fpr)
         says = f"too few to flag {fpr:g} of them, {self.missing(fpr)} more are needed"

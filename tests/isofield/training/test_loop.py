@@ -226,7 +226,7 @@ def test_a_run_whose_folder_vanishes_is_one_clear_error(boxes: Path, tmp_path: P
 
 def test_two_trainings_of_one_run_at_once_are_refused(boxes: Path, tmp_path: Path):
     config = tiny_config(boxes, tmp_path)
-    with RunDir(config.run_path).locked(), pytest.raises(ValueError, match="another training is at work there"):
+    with RunDir(config.run_path).lock(), pytest.raises(ValueError, match="another training is at work there"):
         run_training(config)
 
 
