@@ -207,7 +207,9 @@ def test_golden_weights_become_a_run_with_the_golden_outputs(
     voxels = np.unpackbits(numbers["voxels_packed"]).reshape(2, 1, 64, 64, 64)
     with torch.no_grad():
         field = model.decode(torch.from_numpy(numbers["points"]), model.encode(torch.from_numpy(voxels).float()))
-    assert np.abs(field.numpy() - numbers["out"][..., 0]).max() < 3e-5
+    error = np.abs(field.numpy() - numbers["out"][..., 0])
+    # As in test_autoencoder.py: the largest error depends on the processor.
+    assert error.mean() < 5e-6 and error.max() < 5e-5
 
 
 def test_an_imported_run_generates_evaluates_and_goes_on_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
