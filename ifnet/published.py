@@ -202,6 +202,7 @@ def read_arguments() -> argparse.Namespace:
 
 def main() -> int:
     arguments = read_arguments()
+    # An organ's folder says itself which structure it is of, and where its weights lie.
     organ: OrganFolder | None = None
     file, out, settings = arguments.file, arguments.out, preparation(arguments.setup)
     if arguments.organ_folder is not None:
@@ -209,13 +210,16 @@ def main() -> int:
         file, out = organ.checkpoint, out or Path("runs") / organ.organ
         labels = {"structures": [{"name": organ.organ, "labels": [organ.organ]}]}
         settings |= {"name": organ.organ, "kind": "labels", "labels": labels}
+    # What the weights alone do not tell: how cells are aligned and how convolutions are padded.
     choices = dataclasses.replace(SETUPS[arguments.setup], align_corners=arguments.align_corners == "true")
     if arguments.conv_padding:
         choices = dataclasses.replace(choices, convolution_padding=arguments.conv_padding)
+    # From their names to ours; every tensor has to find its place.
     state, trained = state_dict_of(file)
     config, weights = convert(state, choices, setup=arguments.setup, where=str(file))
     model = IFNet(config)
     model.load_state_dict(weights)
+    # A run like any other: generate.py and evaluate.py need not know where the weights came from.
     section = run_config(config, setup=arguments.setup, out=out, data=arguments.data)
     run_dir = write_run(model, section, out, preparation=settings)
     count = sum(parameter.numel() for parameter in model.parameters())

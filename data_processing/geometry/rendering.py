@@ -174,6 +174,7 @@ def _photograph(
 ) -> NDArray[np.float32]:
     """One smooth picture (size, size): a ray for each pixel that the shape's box covers, 12 where neighbours differ."""
     picture = np.full((size, size), BACKGROUND, dtype=np.float32)
+    # Only pixels that the shape's box can cover are worth a ray.
     rows, columns = _covered(corners_83, camera, distance, size, up)
     if rows.start >= rows.stop or columns.start >= columns.stop:
         return picture
@@ -189,6 +190,7 @@ def _photograph(
     window = grey_at((pixel_HW2 + STAGGER[pixel_HW2[..., ::-1] % len(STAGGER)]).reshape(-1, 2))
     window = window.reshape(pixel_HW2.shape[:2])
     refined = np.zeros(window.shape, dtype=bool)
+    # Where neighbours differ there is an edge: many rays a pixel there, one elsewhere.
     for _ in range(PASSES):
         edge = _differs(window) & ~refined
         if not edge.any():

@@ -114,6 +114,7 @@ def open_source(
     """
     check_contents(shapes, level, section)
     recipe = recipe_of(shapes, level, section, seed=seed, codes=codes)
+    # Resident where it fits: no byte moves between host and device during training.
     need = len(indices) * recipe.bytes_per_shape
     budget = section.memory_gb * 1e9 if section.memory_gb else free_memory(device) / 2
     if section.resident == "yes" or (section.resident == "auto" and need <= budget):

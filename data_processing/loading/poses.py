@@ -73,6 +73,7 @@ def posed_cells(cells_BRRR: torch.Tensor, pose_B33: torch.Tensor) -> torch.Tenso
     inverse_B33 = (pose_B33.transpose(1, 2) / length_B3[..., None] * UNIT).round().int()
     odd = [torch.tensor(side, device=cells_BRRR.device, dtype=torch.int32) * 2 - (resolution - 1) for side in box]
     index, fraction = [], []
+    # Whole numbers throughout: the same cells on every device.
     for row_B3 in inverse_B33.unbind(1):
         x, y, z = (row_B3[:, axis, None] * odd[axis] for axis in range(3))
         place = x[:, :, None, None] + (y[:, :, None] + z[:, None, :])[:, None]  # in 1 / (2 UNIT) cells from the middle
@@ -80,6 +81,7 @@ def posed_cells(cells_BRRR: torch.Tensor, pose_B33: torch.Tensor) -> torch.Tenso
         place = (place + STEPS).clamp(0, (resolution + 1) * STEPS)  # in the padded grid
         index.append(place // STEPS)
         fraction.append((place % STEPS).flatten(1))
+    # Interpolate among the eight cells around each place; beyond the grid is outside.
     padded = torch.nn.functional.pad(cells_BRRR, (1, 2, 1, 2, 1, 2))
     size = padded.shape[-1]
     first_BN = ((index[0] * size + index[1]) * size + index[2]).flatten(1).long()

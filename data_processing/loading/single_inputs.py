@@ -86,6 +86,8 @@ def observe_file(
     for a cloud or a picture where something else is shown.
     """
     section = as_given(section)
+    # A picture is cut out as those of the data set are, a cloud only normalised; the rest is prepared like training
+    # data.
     if is_photo(file, section):
         return _observed_photo(file, config, section)
     cloud = read_cloud(file)

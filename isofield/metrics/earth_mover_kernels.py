@@ -37,6 +37,7 @@ def transport_of_pairs(
     for p in range(len(pairs_P2)):
         largest = _fill(x_S3N[pairs_P2[p, 0]], y_R3N[pairs_P2[p, 1]], cost_NM)
         price_M[:count], price_M[count:] = 0, NOBODY_PAYS
+        # From rough to fine: a rough auction finds prices from which a fine one needs few bids.
         epsilon, last = np.float32(largest * first_share), np.float32(largest * last_share)
         bounds_P2[p] = 0
         while largest > 0:  # else all points coincide

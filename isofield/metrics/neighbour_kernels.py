@@ -96,10 +96,12 @@ def nearest(
     count, levels = len(points_N3), 0
     while (2 << levels) - 1 < len(boxes):
         levels += 1
+    # The tree is complete and lies in one array: children of node n are 2n + 1 and 2n + 2.
     first_leaf = (1 << levels) - 1
     found = 0
     for q in range(len(queries_Q3)):
         x, y, z = queries_Q3[q, 0], queries_Q3[q, 1], queries_Q3[q, 2]
+        # The last query's neighbour is near this one's too: the search begins with a small radius.
         dx, dy, dz = points_N3[found, 0] - x, points_N3[found, 1] - y, points_N3[found, 2] - z
         best = dx * dx + dy * dy + dz * dz
         depth, stack[0], bound[0] = 1, 0, _box_distance(boxes, 0, x, y, z)
@@ -108,6 +110,7 @@ def nearest(
             if bound[depth] >= best:
                 continue
             node = stack[depth]
+            # Down to the nearer child; the farther one waits on the stack if it can still hold something nearer.
             while node < first_leaf:
                 near, far = 2 * node + 1, 2 * node + 2
                 to_near, to_far = _box_distance(boxes, near, x, y, z), _box_distance(boxes, far, x, y, z)

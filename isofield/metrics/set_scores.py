@@ -53,6 +53,7 @@ def scores(distances: SetDistances, *, seed: int) -> Row:
     between = distances.between_SR
     nearest_S = between.distance_SR.argmin(axis=1)
     ties_S = (between.distance_SR == between.distance_SR.min(axis=1, keepdims=True)).sum(axis=1)
+    # Coverage, and the distances that it and mmd are made of.
     row: Row = {
         "cov": float(len(np.unique(nearest_S)) / between.distance_SR.shape[1]),
         "mmd": float(between.distance_SR.min(axis=0).mean()),
@@ -62,6 +63,7 @@ def scores(distances: SetDistances, *, seed: int) -> Row:
         "undecided": _undecided(between, nearest_S),
         "tied": int((ties_S > 1).sum()),
     }
+    # 1-NNA wants sets of equal size: else the larger one wins by its number.
     if distances.samples_KK is not None and distances.references_KK is not None:
         in_s, in_r = choose_equal_sizes(*between.distance_SR.shape, seed=seed)
         in_both = np.ix_(in_s, in_r)
@@ -142,6 +144,7 @@ def jensen_shannon(
     nodes_G3 = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
     if ball:
         nodes_G3 = nodes_G3[np.linalg.norm(nodes_G3, axis=1) <= side / 2]
+    # A point counts at its nearest node; how many lie beyond the grid is told beside the number.
     tree = cKDTree(nodes_G3)
     counts, outside = [], []
     for clouds in (samples_SN3, references_RN3):

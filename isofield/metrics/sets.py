@@ -154,6 +154,7 @@ def judge_sets(
     names_s = _names(sample_names, len(samples), "sample")
     names_r = _names(reference_names, len(references), "reference")
     clouds_s, clouds_r = stack_clouds(samples, names_s, settings), stack_clouds(references, names_r, settings)
+    # All distances once; every score below is read off these matrices.
     matrices: dict[str, SetDistances] = {
         kind: _distances(clouds_s, clouds_r, kind, settings, torch.device(device), workers, progress)
         for kind in settings.distances

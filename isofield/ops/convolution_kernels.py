@@ -50,6 +50,7 @@ def _forward(padded, weight, bias, first, last, out):  # type: ignore[no-untyped
             for c in range(channels):
                 sums, w = line[c], weight[c]
                 sums[:] = 0
+                # Nine taps in nine registers: the line is read once for all of them.
                 for k in range(3):
                     r0, r1, r2 = padded[b, z + k, y], padded[b, z + k, y + 1], padded[b, z + k, y + 2]
                     w0, w1, w2, w3, w4 = w[9 * k], w[9 * k + 1], w[9 * k + 2], w[9 * k + 3], w[9 * k + 4]
@@ -74,6 +75,7 @@ def _backward(padded, gradient, first, last, of_plane):  # type: ignore[no-untyp
         b, z, sums = plane // depth, plane % depth, of_plane[plane]
         for y in range(height):
             for x in range(width):
+                # Channels first within the line: the loops over x below then vectorise.
                 row = gradient[b, z, y, x]
                 for c in range(channels):
                     line[c, x] = wide(row[c])

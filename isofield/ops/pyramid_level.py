@@ -99,6 +99,7 @@ class _Level(torch.autograd.Function):
         from isofield.ops import pyramid_level_kernels as kernels
 
         rows = _Rows(x_BCRRR)
+        # Statistics: of this batch, noted in the layer as torch notes them, or the layer's own.
         if training:
             mean_C, var_C = rows.moments()
             statistics_used(norm, torch.tensor(float(rows.count)), torch.from_numpy(mean_C), torch.from_numpy(var_C))
@@ -109,12 +110,14 @@ class _Level(torch.autograd.Function):
         inverse_C = (1 / np.sqrt(var_C.astype(np.float64) + norm.eps)).astype(np.float32)
         scale_C = weight_C.detach().float().numpy() * inverse_C
         shift_C = (bias_C.detach().double().numpy() - mean_C.astype(np.float64) * scale_C).astype(np.float32)
+        # Rectify, normalise and write in one pass over memory: the level is too large for the caches.
         y = _Rows.empty_like(x_BCRRR, x_BCRRR.shape[2], torch.float32)
         in_parallel(lambda *part: kernels.normalise(rows.array, scale_C, shift_C, *share(rows.count, *part), y.array))
         ctx.save_for_backward(rows.volume, weight_C)
         ctx.mean_C, ctx.inverse_C, ctx.training, ctx.winners = mean_C, inverse_C, training, None
         if not pooled:
             return y.volume
+        # The next level's input, and which voxel of each block won: backward sends its gradient there alone.
         of_blocks = _Rows.empty_like(x_BCRRR, x_BCRRR.shape[2] // 2, x_BCRRR.dtype)
         winners = _Rows.empty_like(x_BCRRR, x_BCRRR.shape[2] // 2, torch.uint8)
         rows.by_slab(kernels.pool, y.array, into=(of_blocks.array, winners.array))

@@ -83,11 +83,13 @@ def gradient_sums(  # type: ignore[no-untyped-def]
     for slab in range(first, last):
         for plane in range(2):
             for j in range(side):
+                # Sums of one line in float32, of a slab in float64: exact enough, and the inner loop stays narrow.
                 plain[:] = 0
                 weighted[:] = 0
                 line = ((2 * slab + plane) * side + j) * side
                 for i in range(side):
                     z, g = rows[line + i], gradient[line + i]
+                    # The winner of a pooled block has the gradient of the block as well.
                     if has_pool:
                         p, voxel = (slab * half + j // 2) * half + i // 2, np.uint8(4 * plane + 2 * (j % 2) + i % 2)
                         of_pool, winner = pooled_gradient[p], winners[p]

@@ -50,6 +50,7 @@ def walk(image: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Rows (N, 2) of row and column along the outer contour, the start again at the end; a lone pixel stays alone."""
     width = image.shape[1]
     first = 0
+    # The uppermost pixel, of these the leftmost: nothing above it is set.
     while first < image.size and image[first // width, first % width] == 0:
         first += 1
     most = 4 * image.size  # every pixel in every direction: nothing new comes after that
@@ -58,6 +59,7 @@ def walk(image: NDArray[np.uint8]) -> NDArray[np.int32]:
         return found[:0].copy()
     start_row, start_column = first // width, first % width
     below, right = is_set(image, start_row + 1, start_column), is_set(image, start_row, start_column + 1)
+    # Where the contour passes its start twice, coming back once does not end it.
     forks = is_set(image, start_row + 1, start_column - 1) and not below
     forks = forks and (is_set(image, start_row + 1, start_column + 1) or right)
     row, column, direction, count = start_row, start_column, 0, 1
@@ -65,6 +67,7 @@ def walk(image: NDArray[np.uint8]) -> NDArray[np.int32]:
     while count < most:
         turns = 0
         while turns < 4:
+            # Turn until one of the three pixels ahead is set.
             taken = -1
             for k in range(3):
                 if taken < 0 and is_set(image, row + STEPS[direction, k, 0], column + STEPS[direction, k, 1]):

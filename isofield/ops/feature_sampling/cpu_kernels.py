@@ -97,6 +97,7 @@ def _gather(rows, coordinates, resolution, column, folded, first, last, target, 
     channels, one = rows.shape[1], coordinates.dtype.type(1)
     for n in range(first, last):
         for place in range(7):
+            # The eight cells around a place, and the weight of each end along each axis.
             x0, x1, ax, bx = _ends(coordinates[n, place, 0], resolution, one)
             y0, y1, ay, by = _ends(coordinates[n, place, 1], resolution, one)
             z0, z1, az, bz = _ends(coordinates[n, place, 2], resolution, one)
@@ -138,6 +139,7 @@ def _scatter(  # type: ignore[no-untyped-def]
         for place in range(7):
             y0, y1, ay, by = _ends(coordinates[n, place, 1], resolution, one)
             z0, z1, az, bz = _ends(coordinates[n, place, 2], resolution, one)
+            # Each thread writes its own lines alone: no two add to one row, and sums have one order.
             if z1 * resolution + y1 < first_line or z0 * resolution + y0 >= last_line:
                 continue
             x0, x1, ax, bx = _ends(coordinates[n, place, 0], resolution, one)

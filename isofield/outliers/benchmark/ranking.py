@@ -46,6 +46,7 @@ def mean_auroc(
     Patients are drawn with replacement, their clean and spoilt masks together; a draw that leaves a family or the
     clean masks without a patient is not counted.
     """
+    # Whole patients are drawn: masks of one patient are not independent.
     count = 1 + max(int(patients.max(initial=0)) for _, patients in [*families, clean])
     generator = numpy_generator("bootstrap over patients", key)
     weights_SP = np.stack([np.bincount(generator.integers(0, count, count), minlength=count) for _ in range(resamples)])
@@ -54,6 +55,7 @@ def mean_auroc(
     clean_SM = weights_SP[:, patients_M].astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         for spoilt_N, patients_N in families:
+            # AUROC is the share of pairs in the right order; weighted by how often each patient was drawn.
             above_NM = _above(spoilt_N, scores_M)
             spoilt_SN = weights_SP[:, patients_N].astype(np.float64)
             hits_S = ((spoilt_SN @ above_NM) * clean_SM).sum(axis=1)

@@ -154,6 +154,7 @@ def flag_rows(
     counts: dict[tuple[str, str, str], int] = {}
     within: dict[str, list[float]] = {detector: [] for detector in scores}
     for seed in range(benchmark.seeds):
+        # Half of the patients calibrate, the others are tested: no patient is on both sides.
         calibrates = _calibrating(np.unique(patients[clean]), seed)
         held = clean[calibrates[patients[clean]]]
         if len(held) < masks_needed(benchmark.fpr):
@@ -166,6 +167,7 @@ def flag_rows(
                 if len(tested):
                     found.setdefault((family, severity, detector), []).append(float(flags[tested].mean()))
                     counts[family, severity, detector] = len(tested)
+            # Clean masks have to be flagged about as often as was asked for, no more.
             tested = clean[~calibrates[patients[clean]]]
             most = binomial_interval(len(tested), benchmark.fpr)[1]
             within[detector].append(float(flags[tested].sum() <= most))
@@ -207,6 +209,7 @@ def truth_rows(
         if family in MATCHED:
             for row in made:
                 means.setdefault((row.table, severity, row.detector), []).append(row.estimate.value)
+    # Families count alike in the macro mean, however many masks each has.
     for (table, severity, of), values in means.items():
         estimate = Estimate(float(np.mean(values)), float("nan"), float("nan"))
         rows.append(Row(table, "macro", severity, of, estimate, len(values)))
@@ -274,6 +277,7 @@ def as_markdown(results: dict[str, Any]) -> str:
     lines = [f"{results['patients']} patients, {results['clean']} clean masks, model {results['model_hash']}", ""]
     lines += _table_head(["detector", *heads])
     flags = [*(("macro", severity) for severity in TARGETS), (CLEAN, CLEAN)]
+    # The first table: detectors against each other.
     for detector in detectors:
         cells = [str(by.get(("auroc", *kind, detector), "")) for kind in columns]
         cells += [_short(by.get(("flagged", *kind, detector))) for kind in flags]
@@ -281,6 +285,7 @@ def as_markdown(results: dict[str, Any]) -> str:
     kinds = ("AUROC", "flagged", "Dice gain", "repaired", "AP", "chance")
     heads = [f"{severity} {kind}" for severity in TARGETS for kind in kinds]
     lines += ["", *_table_head(["family", "seen in training", *heads])]
+    # The second: this prior by what was done to the masks.
     for family in ["macro", UNSEEN, *FAMILIES]:
         cells = [", ".join(results["seen_in_training"].get(family, ()))]
         for severity in TARGETS:

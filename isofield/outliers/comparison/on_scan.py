@@ -122,6 +122,7 @@ def largest_disagreement(mask: CubeMask, rebuilt: Reconstruction) -> Disagreemen
     A thin shell all around is no place to look at: pieces are found among cells that lie deeper than DEEP, if any do.
     """
     seen = np.ones_like(mask.occupancy_RRR) if mask.visible_RRR is None else mask.visible_RRR
+    # Beyond the field of view nobody can say who is right.
     ours, theirs = mask.occupancy_RRR & seen, rebuilt.occupancy_RRR & seen
     box = _box_around(ours | theirs)
     if box is None:
@@ -134,6 +135,7 @@ def largest_disagreement(mask: CubeMask, rebuilt: Reconstruction) -> Disagreemen
     if not pieces:
         return None
     depths_N, sign, cells_N3 = max(pieces, key=lambda piece: float(piece[0].sum()))
+    # A point to click on: inside the piece, near its deep middle, in millimetres of the scan.
     middle = np.average(cells_N3, axis=0, weights=depths_N**2)  # of what is deep: a shell may hang on to it
     nearest = cells_N3[((cells_N3 - middle) ** 2).sum(axis=1).argmin()]  # the middle itself may lie outside of it
     start = np.array([side.start for side in box])
