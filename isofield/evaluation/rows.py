@@ -177,9 +177,11 @@ def compare(
 
     `watertight`: whether the prediction is; then nobody has to ask how its inside is told.
     """
+    # The ground truth's box decides the scale: both shapes move alike.
     box = truth.bounds()
     matrix = protocol.normalising(*box)
     count = draws.surface_count(protocol)
+    # Each side is drawn by its own key: neither depends on the other, nor on the order of shapes.
     predicted = SurfaceSamples(*sample_surface(prediction, count, _generator(draws, name, "prediction")))
     true = truth.surface(count, _generator(draws, name, "ground truth"))
     distances = metrics.compare(_moved(predicted, matrix), _moved(true, matrix))

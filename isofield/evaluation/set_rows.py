@@ -89,6 +89,7 @@ def evaluate_sets(
     )
     evaluations = []
     for protocol in protocols:
+        # What cannot be read has a row with its reason; a side without any shape ends the protocol.
         usable = {side: [shape for shape in found[side] if protocol not in shape.reasons] for side in SIDES}
         for side in ("samples", "references"):
             if not usable[side]:
@@ -116,6 +117,7 @@ def judge_clouds(sides: Sides, settings: GenerativeConfig, machine: Machine) -> 
         reference_names=names["references"],
         **options,
     )
+    # Which shape each is nearest to, in the other set, and among training shapes: copies show themselves there.
     nearest_shapes = {}
     for side, other in (("samples", "reference"), ("references", "sample")):
         for kind, rows in result[f"nearest_{other}"].items():

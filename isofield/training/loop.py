@@ -134,12 +134,14 @@ def run_stage(state: State, job: TrainingJob, stage: StagePlan) -> None:
     """The steps of one stage, from wherever the state stands."""
     section, level = job.config.training, stage.stage.level
     data, device = job.config.data, job.group.device
+    # Batches are made ahead of the step that uses them, resident or streamed; the line says which.
     source, line = open_source(
         job.shapes, job.indices, level=level, device=device, section=data, seed=section.seed, codes=job.codes
     )
     job.tell(line)
     if state.step == stage.first and stage.number > 0 and section.optim.restart_at_stage:
         state.optimisers = new_optimisers(state.model, job.config)
+    # From the state's step on: a resumed run draws what the unbroken one would have drawn.
     steps = range(state.step, min(stage.end, job.last_step))
     batches = source.batches(local_part(_draw(job, stage, step), job.group)[0] for step in steps)
     began = time.perf_counter()
@@ -150,6 +152,7 @@ def run_stage(state: State, job: TrainingJob, stage: StagePlan) -> None:
         state.step += 1
         state.seconds += time.perf_counter() - began
         began = time.perf_counter()
+        # Looking at a loss waits for the device: on a GPU it is done for many steps at once.
         job.unchecked.append((step, draw, logs))
         if job.group.device.type == "cpu" or len(job.unchecked) >= CHECK_EVERY:
             check_finite(job)
@@ -175,9 +178,12 @@ def train_step(state: State, batch: Batch, job: TrainingJob, *, weight: float, r
             turn = next(losses, None)
         if turn is None:
             return logs
+        # One optimiser a player; the model goes on only when this player's step is done (the critic, then the
+        # generator).
         player, values = turn
         optimiser, owned = state.optimisers[player], state.model.players()[player]
         optimiser.zero_grad(set_to_none=True)
+        # Weighted by this rank's share of the batch, and summed over ranks: the gradient of one process.
         (values["loss"] * weight).backward()
         job.group.add_gradients(owned)
         if section.optim.clip_norm is not None:

@@ -51,6 +51,7 @@ def fill(xa: int, ya: int, xb: int, yb: int, xc: int, yc: int, image: NDArray[np
     start_ca = dx_ca * (y0 - yc) - dy_ca * (x0 - xc) + owns_edge(dx_ca, dy_ca)
     columns = last_column - first_column
     for row in range(first_row, last_row + 1):
+        # A short line is walked; in a long one the ends are worked out and all between is set.
         if columns < WIDE:
             e_ab, e_bc, e_ca = start_ab, start_bc, start_ca
             for column in range(first_column, last_column + 1):

@@ -77,9 +77,11 @@ def row_of(
     judgement, prior = judged.judgement, judged.prior
     rebuilt = judgement.reconstruction
     assert rebuilt is not None  # an empty mask gets no so far
+    # On the scan's own grid: millimetres that a person can check in a viewer.
     compared = compare_on_scan(judged.crop, rebuilt, tolerance=settings.tolerance, device=device)
     largest = largest_disagreement(judged.cube, rebuilt)
     status, flagged, reason = _status(judged)
+    # The user's limits flag besides the score; a partial organ stays partial.
     beyond = describe_excess(settings.limits, compared.metrics)
     if beyond:
         flagged, reason = True, f"{'; '.join(beyond)} (your limit); {reason}"

@@ -66,6 +66,7 @@ def main() -> int:
     patients = held_out(own, loaded, preparation, data=arguments.data, real=arguments.real, most=arguments.most)
     say(f"{len(patients.clean)} clean masks of patients that did not train, {len(patients.real)} real faults")
 
+    # Fitted on the training patients: their masks as they are, and turned, as new ones are to the prior.
     out = arguments.out or place.evaluation
     training = [stored_mask(own, index) for index in evenly(members(own, TRAIN, loaded), MAX_FITTED)]
     frame = frame_around(training)
@@ -74,12 +75,14 @@ def main() -> int:
     shapes += [MaskShape(f"turned {n}", "", turn_mask(mask, n), TURNED) for n, mask in enumerate(training)]
     clean = [shape.name for shape in patients.clean]
     spoilt = {clean[index] for index in evenly(range(len(clean)), arguments.spoil or len(clean))}
+    # Measuring takes hours: what is measured of a mask is kept, under what it was measured with.
     cases: list[Case] = []
     for shape in tqdm([*shapes, *patients.clean, *patients.real], unit="mask"):
         families = arguments.families if shape.name in spoilt and shape.family == CLEAN else []
         make = partial(measured_cases, shape, loaded, frame, preparation, families=families, draw=arguments.draw)
         digest = hash_of_masks([shape.family], [shape.mask.occupancy_RRR])
         cases += kept_cases(out / "cases", shape.name, {**key, "families": families, "mask": digest}, make)
+    # Detectors learn from clean training masks; corrupted and real faults only test them.
     own_masks, unseen = ([case.measured for case in cases if case.family == family] for family in (TRAIN, TURNED))
     detectors = fit_detectors([with_prior_of(*pair) for pair in zip(own_masks, unseen, strict=True)], frame)
     cases = [case for case in cases if case.family not in (TRAIN, TURNED)]

@@ -39,15 +39,18 @@ def calibrate_run(
     """
     place = run if isinstance(run, RunDir) else RunDir(run)
     loaded = load_run(place, which=which, device=device)
+    # Clean masks that the model never saw, of subjects that neither trained nor are tested.
     own = open_shapes(loaded.config.data.path)
     shapes = own if data is None else open_shapes(data)
     split = split or (CALIBRATION if CALIBRATION in shapes.splits else VALIDATION)
     chosen = members(shapes, split, loaded)
     refuse_shared_subjects(own, shapes, chosen)
     preparation = preparation_of(place)
+    # The score is fitted on training masks alone: calibration masks decide nothing but the level.
     training = [stored_mask(own, index) for index in evenly(members(own, TRAIN, loaded), MAX_FITTED)]
     scorer = fit_judge(loaded, preparation, training, device=device)
     masks = [stored_mask(shapes, index) for index in chosen]
+    # Their scores. A prior that draws nothing would call every mask equally bad.
     measured, empty = [], 0
     for one, rebuilt in measured_masks(loaded, masks, scorer.frame, preparation, device=device):
         measured.append(one)

@@ -113,6 +113,7 @@ def load_calibration(run: RunDir, *, model_hash: str) -> tuple[Calibration, dict
         raise FileNotFoundError(
             f"{run.path} has no calibration; make it: python evaluate.py --run {run.path} --calibrate"
         )
+    # Both files may be a stranger's: bounded, and every way in which they can be wrong is one error.
     if max(file.stat().st_size for file in (run.calibration_file, run.judge_file)) > MAX_BYTES:
         raise ValueError(f"{run.calibration_file}: too large for a calibration; {again}")
     try:
@@ -122,6 +123,7 @@ def load_calibration(run: RunDir, *, model_hash: str) -> tuple[Calibration, dict
         fitted = read_npz(run.judge_file, most=MAX_BYTES)
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, OSError) as error:
         raise ValueError(f"{run.calibration_file} or {run.judge_file.name} is damaged ({error}); {again}") from error
+    # Scores of one model say nothing of another, and the two files belong together.
     if calibration.model_hash != model_hash:
         raise ValueError(
             f"{run.calibration_file} was made with another model (hash {calibration.model_hash}, the run's is now "

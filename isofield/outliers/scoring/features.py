@@ -39,9 +39,11 @@ def shape_features(inside: Mask, spacing: float, distance: NDArray[np.float32] |
     volume = len(places) * spacing**3
     area = _area(inside) * spacing**2
     centred = places - places.mean(axis=0)
+    # Along the principal axes, which do not depend on how the patient lay; a voxel has a width of its own.
     spread, axes = np.linalg.eigh(np.cov(centred.T) + np.eye(3) * spacing**2 / 12)
     along = centred @ axes[:, ::-1] / np.sqrt(spread[::-1])  # longest first, of standard deviation 1
     extents = along.max(axis=0) - along.min(axis=0)
+    # From a voxel's centre to the surface: half a voxel deep where it lies at the rim.
     depth = 0.5 - distance
     sizes = component_sizes(inside)
     box = np.log(np.ptp(places, axis=0) + spacing)
