@@ -143,7 +143,7 @@ def manifest_file(folder: Path) -> Path:
     return folder / "manifest.json"
 
 
-def claim(run: RunDir, *, config: str, preparation: Mapping[str, Any], resume: bool) -> None:
+def create_run(run: RunDir, *, config: str, preparation: Mapping[str, Any], resume: bool) -> None:
     """Make the folder of a run and write what it starts from: its config (YAML text) and how its data were prepared.
 
     What a killed training was writing is removed.

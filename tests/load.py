@@ -30,7 +30,7 @@ from isofield import registry
 from isofield.commands import analyse, evaluate, generate, train
 from isofield.config import OptimConfig, RunConfig, TrainingStage, ValidationConfig
 from isofield.registry import build_model, resolve
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_yaml
 from isofield.training.state import initial_state, save
@@ -124,7 +124,7 @@ def training_under_load(folder: Path, *, cycles: int) -> tuple[Watch, list[dict[
 def octahedra(config: RunConfig) -> RunDir:
     """A run at step 0 that has surfaces already."""
     run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=open_shapes(config.data.path).settings, resume=True)
+    create_run(run, config=to_yaml(config), preparation=open_shapes(config.data.path).settings, resume=True)
     state = initial_state(build_model(config.model, where="load"), config)
     state.model.load_state_dict(octahedron_weights(state.model.state_dict()))
     save(state, config, run, which="last", group=ALONE)

@@ -123,8 +123,8 @@ def pictures_of(pair: Pair, *, up: rendering.Up) -> tuple[NDArray[np.uint8] | No
     first = truth if truth is not None else reconstruction
     if first is None:
         return None, None
-    frame = rendering.frame_around(*first.bounds())
-    shown = [None if mesh is None else picture_of(mesh, up=up, frame=frame) for mesh in (truth, reconstruction)]
+    view_ball = rendering.view_ball_around(*first.bounds())
+    shown = [None if mesh is None else picture_of(mesh, up=up, view_ball=view_ball) for mesh in (truth, reconstruction)]
     return shown[0], shown[1]
 
 

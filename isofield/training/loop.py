@@ -25,7 +25,7 @@ from data_processing.loading.batches import BatchPlan, Codes, check_contents, op
 from data_processing.store.shape_set import ShapeSet
 from isofield.config import RunConfig
 from isofield.contract import JudgesItself, Model
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.atomic_files import WriteError
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_yaml
@@ -85,7 +85,7 @@ def train(model: Model, shapes: ShapeSet, config: RunConfig, run: RunDir, group:
     state = start(model, config, run, group, resume=resume)
     with run.lock() if group.is_first else contextlib.nullcontext():
         if group.is_first:  # not before: a config that the checkpoint does not fit replaces nothing
-            claim(run, config=to_yaml(config), preparation=shapes.settings, resume=resume)
+            create_run(run, config=to_yaml(config), preparation=shapes.settings, resume=resume)
         _train(state, shapes, config, run, group, indices=indices)
     return state
 

@@ -33,7 +33,7 @@ from isofield.outliers.scoring.calibration import Calibration, save_calibration
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask, cube_mask
 from isofield.outliers.scoring.scores import scorer_arrays
 from isofield.registry import build_model, load_run, resolve
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.commandline import say
 from isofield.runtime.config import build, to_plain, to_yaml
 from isofield.runtime.distributed import Group
@@ -58,7 +58,7 @@ def write_prior(folder: Path) -> RunDir:
     config = resolve(RunConfig(name="kidney", model=model, data=section, training=training, runs=folder), where="bench")
     preparation = build(DataConfig, PREPARATION, where="bench")
     run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=to_plain(preparation), resume=False)
+    create_run(run, config=to_yaml(config), preparation=to_plain(preparation), resume=False)
     torch.manual_seed(0)
     state = initial_state(build_model(config.model, where="bench"), config)
     weights = {name: value * (not name.startswith("decoder")) for name, value in state.model.state_dict().items()}

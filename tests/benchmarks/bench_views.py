@@ -73,7 +73,9 @@ def cameras_of(mesh: TriangleMesh, name: str) -> tuple[list[Camera], float]:
 def supersampled(mesh: TriangleMesh, cameras: list[Camera], distance: float, rays: int) -> np.ndarray:
     """With a frame that puts the cameras where they stand."""
     sine = np.sin(np.radians(SETTINGS.field_of_view) / 2) / (1 + MARGIN)
-    return render(mesh, cameras, size=SETTINGS.size, frame=ViewBall(np.zeros(3), distance * sine), supersampling=rays)
+    return render(
+        mesh, cameras, size=SETTINGS.size, view_ball=ViewBall(np.zeros(3), distance * sine), supersampling=rays
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from data_processing.loading.batches import LoadingConfig
 from data_processing.store.shape_set import open_shapes
 from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.registry import build_model, resolve
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.config import to_yaml
 from isofield.runtime.distributed import Group
 from isofield.training.state import initial_state, save
@@ -75,7 +75,7 @@ def make_run(data: Path, runs: Path, *, model: dict[str, object] | None = None) 
     config = tiny_config(data, runs)
     config = resolve(dataclasses.replace(config, model=model or config.model), where="test")
     run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=open_shapes(data).settings, resume=False)
+    create_run(run, config=to_yaml(config), preparation=open_shapes(data).settings, resume=False)
     torch.manual_seed(0)
     state = initial_state(build_model(config.model, where="test"), config)
     if model is None:

@@ -19,7 +19,7 @@ from ifnet.published_organs import read_organ_folder
 from isofield import checkpoint
 from isofield.evaluation.pairs import entries_in, read_manifest
 from isofield.registry import load_run
-from isofield.run_dir import RunDir, claim, journal_file, manifest_file, preparation_of
+from isofield.run_dir import RunDir, create_run, journal_file, manifest_file, preparation_of
 from isofield.runtime.config import read_yaml, to_yaml
 from isofield.runtime.journal import latest
 from isofield.training.frozen_codes import _kept
@@ -87,7 +87,7 @@ def test_a_config_that_asks_for_a_model_of_terabytes(inside: Path):
     config = tiny_config(Path("nowhere"), inside)
     run = RunDir(config.run_path)
     config.model["decoder_widths"] = [1 << 20, 1 << 20, 8]
-    claim(run, config=to_yaml(config), preparation={}, resume=False)
+    create_run(run, config=to_yaml(config), preparation={}, resume=False)
     checkpoint.save(run.checkpoint_file("best"), {"model": {}, "step": 1})
     text = refusal(lambda path: load_run(RunDir(path)), run.path)
     assert "does not fit the model" in text

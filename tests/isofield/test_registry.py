@@ -10,7 +10,7 @@ from isofield import checkpoint
 from isofield.config import OptimConfig, RunConfig
 from isofield.contract import TrainsOnCodes
 from isofield.registry import MODELS, build_model, load_run, resolve
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.config import to_yaml
 from isofield.runtime.distributed import Group
 from isofield.training.state import State, initial_state, save
@@ -24,7 +24,7 @@ def saved(tmp_path: Path, **training: object) -> tuple[RunConfig, RunDir, State]
     """A run with a fresh model as its last checkpoint; no data set needed."""
     config = resolve(tiny_config(Path("nowhere"), tmp_path, **training), where="test")
     run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation={}, resume=False)
+    create_run(run, config=to_yaml(config), preparation={}, resume=False)
     state = initial_state(build_model(config.model, where="test"), config)
     state.step = 70
     save(state, config, run, which="last", group=Group(0, 1, CPU))

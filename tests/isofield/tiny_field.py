@@ -14,7 +14,7 @@ from data_processing.loading.network_inputs import InputConfig
 from data_processing.store.shape_set import open_shapes
 from isofield.config import OptimConfig, RunConfig, TrainingConfig, TrainingStage, ValidationConfig
 from isofield.registry import build_model, resolve
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.config import to_yaml
 from isofield.training.state import initial_state, save
 from tests.isofield.ready_runs import ALONE
@@ -86,7 +86,7 @@ def ready_run(data: Path, runs: Path, *, section: InputConfig, model: str) -> Ru
     """runs/tiny with `best`, of a model registered by the test under that name, with weights by chance."""
     config = dataclasses.replace(field_config(data, runs, section=section), model={"type": model})
     config, run = resolve(config, where="test"), RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=open_shapes(data).settings, resume=False)
+    create_run(run, config=to_yaml(config), preparation=open_shapes(data).settings, resume=False)
     torch.manual_seed(0)
     save(initial_state(build_model(config.model, where="test"), config), config, run, which="best", group=ALONE)
     return run

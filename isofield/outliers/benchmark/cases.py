@@ -1,7 +1,7 @@
-"""The cases of the benchmark: clean masks of patients the prior never saw, the same spoilt, and real faults; measured.
+"""The cases of the benchmark: clean masks of patients the prior never saw, corrupted ones, and real faults; measured.
 
 What is measured of a case is all that detectors need, and what is known of the truth: how far the reconstruction is
-from the clean mask, and how well the disagreement finds the cells that were spoilt.
+from the clean mask, and how well the disagreement finds the cells that were corrupted.
 """
 
 import dataclasses
@@ -52,7 +52,7 @@ class MaskShape:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A measured mask. `truth`: known of spoilt masks and clean ones, for the table of reconstruction."""
+    """A measured mask. `truth`: known of corrupted masks and clean ones, for the table of reconstruction."""
 
     name: str
     subject: str
@@ -75,12 +75,18 @@ class CorruptedMask:
 
 
 def measured_cases(
-    shape: MaskShape, loaded: LoadedRun, frame: SdfGrid, preparation: DataConfig, *, families: Sequence[str], draw: int
+    shape: MaskShape,
+    loaded: LoadedRun,
+    sdf_grid: SdfGrid,
+    preparation: DataConfig,
+    *,
+    families: Sequence[str],
+    draw: int,
 ) -> Iterator[Case]:
-    """A clean mask, and it spoilt by each family in both severities; of a real fault only itself."""
-    spoilt = list(corrupted_masks(shape, families=families, draw=draw))
-    found = measured_masks(loaded, [one.mask for one in spoilt], frame, preparation)
-    for one, (measured, rebuilt) in zip(spoilt, found, strict=True):
+    """A clean mask, and it corrupted by each family in both severities; of a real fault only itself."""
+    corrupted = list(corrupted_masks(shape, families=families, draw=draw))
+    found = measured_masks(loaded, [one.mask for one in corrupted], sdf_grid, preparation)
+    for one, (measured, rebuilt) in zip(corrupted, found, strict=True):
         truth = known_truth(one, rebuilt)
         yield Case(shape.name, shape.subject, one.family, one.severity, measured, truth)
 
@@ -104,18 +110,18 @@ def corrupted_masks(shape: MaskShape, *, families: Sequence[str], draw: int) -> 
                 yield CorruptedMask(mask, shift_mask(grid, shift), family, severity, made.dice, made.matched)
 
 
-def known_truth(spoilt: CorruptedMask, rebuilt: Reconstruction) -> dict[str, float]:
+def known_truth(corrupted: CorruptedMask, rebuilt: Reconstruction) -> dict[str, float]:
     """Dice to the clean mask of the mask, of its reconstruction and of the repaired mask; precision of the map."""
-    if spoilt.clean_RRR is None:
+    if corrupted.clean_RRR is None:
         return {}
-    clean, mask = spoilt.clean_RRR, spoilt.mask.occupancy_RRR
+    clean, mask = corrupted.clean_RRR, corrupted.mask.occupancy_RRR
     truth = {
-        "dice": spoilt.dice,
-        "matched": float(spoilt.matched),
+        "dice": corrupted.dice,
+        "matched": float(corrupted.matched),
         "rebuilt_dice": dice(rebuilt.occupancy_RRR, clean),
         "repaired_dice": dice(rebuilt.repaired_RRR, clean),
     }
-    if spoilt.family not in (CLEAN, FLIP):
+    if corrupted.family not in (CLEAN, FLIP):
         box = _around(clean | mask | rebuilt.occupancy_RRR, NEAR)
         strength = np.abs(rebuilt.disagreement_RRR[box]).ravel()
         wrong = (clean ^ mask)[box].ravel()

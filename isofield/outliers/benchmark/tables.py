@@ -32,7 +32,7 @@ COLUMNS = ("table", "family", "severity", "detector", "value", "low", "high", "n
 class Detectors:
     """All that is fitted on training masks."""
 
-    frame: SdfGrid
+    sdf_grid: SdfGrid
     ours: Scorer
     plain: Scorer  # without the prior
     baselines: Baselines
@@ -189,7 +189,7 @@ def truth_rows(
     groups: dict[tuple[str, str], NDArray[np.int64]],
     clean: NDArray[np.int64],
 ) -> list[Row]:
-    """Dice of reconstructions to the clean mask, what was gained over the spoilt one, precision of the disagreement.
+    """Dice of reconstructions to the clean mask, what was gained over the corrupted one, precision of the disagreement.
 
     Of what the prior makes of a mask, and of the mask repaired where the prior is sure.
     """

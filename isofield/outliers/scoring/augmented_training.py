@@ -28,15 +28,15 @@ OF_PRIOR = "prior_"
 def measured_as_unseen(
     loaded: LoadedRun,
     masks: Sequence[CubeMask],
-    frame: SdfGrid,
+    sdf_grid: SdfGrid,
     preparation: DataConfig,
     *,
     device: torch.device | str = "cpu",
 ) -> list[Measured]:
     """Numbers of training masks to fit a score on; none may be empty."""
     turned_masks = [turn_mask(mask, number) for number, mask in enumerate(masks)]
-    seen = measured_masks(loaded, masks, frame, preparation, device=device)
-    unseen = measured_masks(loaded, turned_masks, frame, preparation, device=device)
+    seen = measured_masks(loaded, masks, sdf_grid, preparation, device=device)
+    unseen = measured_masks(loaded, turned_masks, sdf_grid, preparation, device=device)
     return [with_prior_of(own, other) for (own, _), (other, _) in zip(seen, unseen, strict=True)]
 
 

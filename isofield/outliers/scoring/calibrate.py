@@ -15,7 +15,7 @@ from isofield.outliers.scoring.calibration import Calibration, hash_of_masks, sa
 from isofield.outliers.scoring.cube_masks import CubeMask, stored_mask
 from isofield.outliers.scoring.detector import measured_masks
 from isofield.outliers.scoring.scores import Scorer, fit_scorer, scorer_arrays
-from isofield.outliers.scoring.shape_space import SdfGrid, frame_of
+from isofield.outliers.scoring.shape_space import SdfGrid, sdf_grid_of
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
 
@@ -52,7 +52,7 @@ def calibrate_run(
     masks = [stored_mask(shapes, index) for index in chosen]
     # Their scores. A prior that draws nothing would call every mask equally bad.
     measured, empty = [], 0
-    for one, rebuilt in measured_masks(loaded, masks, scorer.frame, preparation, device=device):
+    for one, rebuilt in measured_masks(loaded, masks, scorer.sdf_grid, preparation, device=device):
         measured.append(one)
         empty += not rebuilt.occupancy_RRR.any()
     if 2 * empty > len(masks):
@@ -80,13 +80,13 @@ def fit_judge(
     device: torch.device | str = "cpu",
 ) -> Scorer:
     """The score of clean training masks."""
-    frame = frame_around(training)
-    return fit_scorer(measured_as_unseen(loaded, training, frame, preparation, device=device), frame)
+    sdf_grid = sdf_grid_around(training)
+    return fit_scorer(measured_as_unseen(loaded, training, sdf_grid, preparation, device=device), sdf_grid)
 
 
-def frame_around(masks: Sequence[CubeMask]) -> SdfGrid:
+def sdf_grid_around(masks: Sequence[CubeMask]) -> SdfGrid:
     """A grid in mm that holds all these masks."""
-    return frame_of([extent_mm(mask) for mask in masks])
+    return sdf_grid_of([extent_mm(mask) for mask in masks])
 
 
 def extent_mm(mask: CubeMask) -> float:

@@ -53,7 +53,7 @@ class Detector:
         """One judgement for each mask, in their order; the encoder sees them in batches."""
         masks_needed(fpr)  # refuses a rate that is none
         there = [mask for mask in masks if mask.occupancy_RRR.any()]
-        found = measured_masks(self.loaded, there, self.scorer.frame, self.preparation, device=self.device)
+        found = measured_masks(self.loaded, there, self.scorer.sdf_grid, self.preparation, device=self.device)
         return [
             self._judged(mask, *next(found), fpr=fpr) if mask.occupancy_RRR.any() else _empty(self.calibration)
             for mask in masks
@@ -83,7 +83,7 @@ class Detector:
 def measured_masks(
     loaded: LoadedRun,
     masks: Sequence[CubeMask],
-    frame: SdfGrid,
+    sdf_grid: SdfGrid,
     preparation: DataConfig,
     *,
     device: torch.device | str = "cpu",
@@ -91,7 +91,7 @@ def measured_masks(
     """Each mask as numbers, with what the prior makes of it; none may be empty."""
     thin = preparation.inside.thin == "keep"
     for mask, one in zip(masks, reconstruct(loaded, masks, keep_thin=thin, device=device), strict=True):
-        yield measure(mask, frame, one), one
+        yield measure(mask, sdf_grid, one), one
 
 
 def verdict_of(p: float, calibration: Calibration, fpr: float) -> tuple[Verdict, str]:

@@ -44,7 +44,7 @@ class SdfGrid:
         return np.asarray(grid.ravel() / step, dtype=np.float32)
 
 
-def frame_of(extents_mm: Sequence[float]) -> SdfGrid:
+def sdf_grid_of(extents_mm: Sequence[float]) -> SdfGrid:
     """A grid that holds shapes of these largest extents (mm)."""
     return SdfGrid(cell=max(extents_mm) * ROOM / CELLS)
 

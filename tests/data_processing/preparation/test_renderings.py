@@ -76,8 +76,8 @@ def test_a_photograph_is_the_mean_of_many_rays(chair: Path, azimuth: float):
     mesh = in_cube(chair)
     camera, distance = Camera(azimuth, 27.0, 49.1), 2.0
     few = photographs(mesh, [camera], [distance], size=100)[0].astype(float)
-    frame = ViewBall(np.zeros(3), distance * np.sin(np.radians(camera.field_of_view / 2)) / (1 + MARGIN))
-    difference = few - render(mesh, [camera], size=100, frame=frame, supersampling=8)[0]
+    view_ball = ViewBall(np.zeros(3), distance * np.sin(np.radians(camera.field_of_view / 2)) / (1 + MARGIN))
+    difference = few - render(mesh, [camera], size=100, view_ball=view_ball, supersampling=8)[0]
     assert np.sqrt((difference**2).mean()) < 2 and (np.abs(difference) > 30).mean() < 1e-3
     assert abs(difference.mean()) < 0.1
 

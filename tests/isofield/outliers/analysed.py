@@ -22,7 +22,7 @@ from isofield.outliers.scoring.calibrate import fit_judge
 from isofield.outliers.scoring.calibration import Calibration, save_calibration
 from isofield.outliers.scoring.scores import scorer_arrays
 from isofield.registry import build_model, load_run, resolve
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.commandline import SOME_FAILED
 from isofield.runtime.commandline import run as run_command
 from isofield.runtime.config import to_plain, to_yaml
@@ -50,7 +50,7 @@ def make_prior(runs: Path, *, name: str = "hippocampus", scale: float = 1.0, cou
     )
     config = resolve(config, where="test")
     run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=to_plain(preparation), resume=False)
+    create_run(run, config=to_yaml(config), preparation=to_plain(preparation), resume=False)
     save_model(run, config, scale=scale)
     if count:
         loaded = load_run(run)
@@ -149,7 +149,7 @@ def make_network(runs: Path) -> RunDir:
     )
     config = resolve(config, where="test")
     run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=to_plain(brain_config()), resume=False)
+    create_run(run, config=to_yaml(config), preparation=to_plain(brain_config()), resume=False)
     torch.manual_seed(0)
     save_state(initial_state(build_model(config.model, where="test"), config), config, run, which="best", group=ALONE)
     return run

@@ -13,7 +13,7 @@ from data_processing.store.shape_set import open_shapes
 from isofield import registry
 from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.registry import build_model, resolve
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.config import to_yaml
 from isofield.runtime.distributed import Group
 from isofield.training.state import initial_state, save
@@ -56,7 +56,7 @@ def write_run(data: Path, runs: Path, *, scale: float = 1.0) -> RunDir:
     )
     config = resolve(config, where="test")
     run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=open_shapes(data).settings, resume=False)
+    create_run(run, config=to_yaml(config), preparation=open_shapes(data).settings, resume=False)
     save_model(run, config, scale=scale)
     return run
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from isofield.outliers.scoring.augmented_training import OF_PRIOR, measured_as_unseen, turn_mask
-from isofield.outliers.scoring.calibrate import frame_around
+from isofield.outliers.scoring.calibrate import sdf_grid_around
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask
 from isofield.outliers.scoring.detector import measured_masks
 from isofield.outliers.scoring.mask_distances import dice
@@ -28,7 +28,7 @@ def test_a_mask_is_turned_and_scaled_a_little_about_its_centre():
 def test_only_the_numbers_of_the_prior_are_those_of_turned_masks(brain_run):
     loaded, preparation = load_run(brain_run), preparation_of(brain_run)
     masks = [brain_mask(0), brain_mask(1)]
-    frame = frame_around(masks)
+    frame = sdf_grid_around(masks)
     own = [one for one, _ in measured_masks(loaded, masks, frame, preparation)]
     found = measured_as_unseen(loaded, masks, frame, preparation)
     for one, other in zip(own, found, strict=True):

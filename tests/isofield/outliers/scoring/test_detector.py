@@ -35,7 +35,7 @@ def tested(judge):
     return stored_mask(shapes, int(shapes.indices("test")[0]))
 
 
-def spoilt(mask, family):
+def corrupted(mask, family):
     made = corrupt(mask.occupancy_RRR, family, severity="moderate", seed=0, name="x")
     return dataclasses.replace(mask, occupancy_RRR=made.mask_RRR)
 
@@ -49,7 +49,7 @@ def test_the_calibration_is_of_masks_never_seen(judge, brain_run):
 
 
 def test_spoilt_masks_are_stranger(judge, tested):
-    found = judge.judge([tested, spoilt(tested, "island"), spoilt(tested, "missing_slices")], fpr=0.34)
+    found = judge.judge([tested, corrupted(tested, "island"), corrupted(tested, "missing_slices")], fpr=0.34)
     clean, island, gaps = (one.score for one in found)
     assert island > clean
     assert gaps > clean
@@ -66,7 +66,7 @@ def test_too_few_masks_make_it_unsure_and_say_how_many_more(judge, tested):
 
 
 def test_the_batch_does_not_matter(judge, tested):
-    masks = [tested, spoilt(tested, "bite"), tested]
+    masks = [tested, corrupted(tested, "bite"), tested]
     together = judge.judge(masks)
     alone = [judge.judge([mask])[0] for mask in masks]
     assert [one.score for one in together] == pytest.approx([one.score for one in alone])

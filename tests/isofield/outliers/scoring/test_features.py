@@ -76,8 +76,8 @@ def test_growth_and_shrinkage_round_off_other_edges():
     mask = np.zeros((64, 64, 64), bool)
     mask[16:48, 16:48, 16:48] = True
     mask[24:40, 24:40, 40:48] = False
-    spoilt = {f: corrupt(mask, f, severity="moderate", seed=0, name="x").mask_RRR for f in ("dilation", "erosion")}
-    plain, grown, shrunk = (surface_features(m) for m in (mask, spoilt["dilation"], spoilt["erosion"]))
+    corrupted = {f: corrupt(mask, f, severity="moderate", seed=0, name="x").mask_RRR for f in ("dilation", "erosion")}
+    plain, grown, shrunk = (surface_features(m) for m in (mask, corrupted["dilation"], corrupted["erosion"]))
     assert grown["fullness_2_1"] > plain["fullness_2_1"] + 0.02
     assert shrunk["fullness_2_99"] < plain["fullness_2_99"]
 

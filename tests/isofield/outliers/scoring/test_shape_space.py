@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from isofield.outliers.scoring.shape_space import SdfGrid, fit_components, frame_of, overlap
+from isofield.outliers.scoring.shape_space import SdfGrid, fit_components, overlap, sdf_grid_of
 from tests.isofield.outliers.organs import ellipsoid
 
 
@@ -20,7 +20,7 @@ def test_the_frame_follows_the_mask_and_counts_in_mm():
 
 
 def test_the_grid_holds_the_largest():
-    frame = frame_of([50.0, 100.0])
+    frame = sdf_grid_of([50.0, 100.0])
     assert frame.cell * frame.cells == pytest.approx(125)
 
 
