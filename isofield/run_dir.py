@@ -97,8 +97,8 @@ class RunDir:
 
     def saved_steps(self) -> list[int]:
         """Steps of the numbered checkpoints, ascending."""
-        found = (re.fullmatch(r"step-(\d+)\.pt", p.name) for p in self.checkpoints.glob("step-*.pt"))
-        return sorted(int(match[1]) for match in found if match)
+        matches = (re.fullmatch(r"step-(\d+)\.pt", p.name) for p in self.checkpoints.glob("step-*.pt"))
+        return sorted(int(match[1]) for match in matches if match)
 
     @property
     def has_checkpoints(self) -> bool:

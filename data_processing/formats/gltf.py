@@ -85,16 +85,16 @@ def _of_mesh(mesh: Mapping[str, Any], accessors: list[int]) -> int:
 
 
 def _list(tree: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    found = tree.get(key, [])
-    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+    entries = tree.get(key, [])
+    if not isinstance(entries, list) or not all(isinstance(one, Mapping) for one in entries):
         raise ValueError(f"{key} is no list of objects")
-    return found
+    return entries
 
 
 def _children(one: Mapping[str, Any]) -> list[Any]:
     """Of a node, or the roots of a scene."""
-    found = one.get("children", one.get("nodes", []))
-    return found if isinstance(found, list) else []
+    children = one.get("children", one.get("nodes", []))
+    return children if isinstance(children, list) else []
 
 
 def _count(one: Mapping[str, Any], key: str) -> int:

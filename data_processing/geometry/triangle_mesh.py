@@ -65,8 +65,8 @@ def unbalanced_edges(faces: NDArray[np.int64]) -> NDArray[np.int64]:
     keys, count = np.unique(walked, return_counts=True)
     reverse = keys % width * width + keys // width
     at = np.searchsorted(keys, reverse).clip(max=max(len(keys) - 1, 0))
-    found = keys[at] == reverse
-    keys = keys[~(found & (count[at] == count))]
+    is_paired = keys[at] == reverse
+    keys = keys[~(is_paired & (count[at] == count))]
     return np.stack([keys // width, keys % width], axis=1)
 
 

@@ -71,14 +71,14 @@ def signed_sixteenths(masks_BXYZ: torch.Tensor) -> torch.Tensor:
 
 def _squared_distances(marked_BXYZ: torch.Tensor) -> torch.Tensor:
     """Squared distance to the nearest marked cell, uint8; exact below REACH^2. Axis by axis (Saito, Toriwaki 1994)."""
-    found = (1 - marked_BXYZ) * FAR
+    distance_BXYZ = (1 - marked_BXYZ) * FAR
     for axis in (1, 2, 3):
-        before, found, size = found, found.clone(), found.shape[axis]
+        before, distance_BXYZ, size = distance_BXYZ, distance_BXYZ.clone(), distance_BXYZ.shape[axis]
         for step in range(1, min(REACH, size)):
             for start, source in ((step, 0), (0, step)):
-                place = found.narrow(axis, start, size - step)
+                place = distance_BXYZ.narrow(axis, start, size - step)
                 torch.minimum(place, before.narrow(axis, source, size - step) + step * step, out=place)
-    return found
+    return distance_BXYZ
 
 
 def _blurred(values_BXYZ: torch.Tensor) -> torch.Tensor:

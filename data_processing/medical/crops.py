@@ -120,8 +120,8 @@ def label_ids(volume: LabelVolume, structure: StructureConfig, settings: LabelCo
 
 def organ_file(folder: Path, name: str) -> Path:
     """The file of one organ in the folder of a scan; the one that should be there when there is none."""
-    found = [folder / f"{name}{suffix}" for suffix in NIFTI_SUFFIXES]
-    return next((file for file in found if file.is_file()), found[-1])
+    files = [folder / f"{name}{suffix}" for suffix in NIFTI_SUFFIXES]
+    return next((file for file in files if file.is_file()), files[-1])
 
 
 def structure_files(file: Path, structure: StructureConfig, settings: LabelConfig) -> list[Path]:

@@ -75,8 +75,8 @@ class LabelConfig:
         suffixes: dict[str, list[str]] = {}
         for structure in self.structures:
             suffixes.setdefault(structure.name, []).extend(structure.suffixes())
-        for name, found in suffixes.items():
-            if len(set(found)) < len(found) or (len(found) > 1 and "" in found):
+        for name, part_of_key in suffixes.items():
+            if len(set(part_of_key)) < len(part_of_key) or (len(part_of_key) > 1 and "" in part_of_key):
                 raise ValueError(f"two structures are called {name}: give each its side, or another name")
 
 
@@ -118,10 +118,10 @@ def find_part(key: str, settings: LabelConfig) -> StructurePart:
     parts = list(all_parts(settings))
     if not key and len(parts) == 1:
         return parts[0]
-    found = next((part for part in parts if part.key == key), None)
-    if found is None:
+    part_of_key = next((part for part in parts if part.key == key), None)
+    if part_of_key is None:
         raise RefusedFileError(f"expected one of the parts {', '.join(part_keys(settings))}; got {key!r}")
-    return found
+    return part_of_key
 
 
 def part_of_name(name: str, settings: LabelConfig) -> StructurePart:

@@ -134,15 +134,15 @@ def _open_job(job: PreparationJob, command: str) -> None:
         write_text(file, json.dumps(plain, indent=1) + "\n")
         return
     try:
-        found = read_json(file)
+        content = read_json(file)
     except ValueError as error:
         raise ValueError(f"{error}: remove that file first; the shapes are kept") from error
-    differences = _differences(found.get("settings"), comparable)
+    differences = _differences(content.get("settings"), comparable)
     way_out = f"Choose another place with --set output=FOLDER, or delete {job.folder} to make it anew"
     if differences:
         raise ValueError(f"{job.folder} was made with other settings: {'; '.join(differences)}. {way_out}")
-    if found.get("names") != job_names:
-        listed = found.get("names")
+    if content.get("names") != job_names:
+        listed = content.get("names")
         there = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
         now = set(job_names)
         changes = f"{_some(now - there)} new, {_some(there - now)} gone"

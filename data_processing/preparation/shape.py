@@ -225,10 +225,10 @@ def _read_mesh(file: Path, config: DataConfig, device: torch.device | str, stage
         )
     to_world = normalising_to_world(lower, upper, by=by, length=config.normalisation.length)
     mesh = mesh.transform(np.linalg.inv(to_world))
-    found = occupancy_grid(mesh, RESOLUTION, config.inside, device=device)
+    occupancy = occupancy_grid(mesh, RESOLUTION, config.inside, device=device)
     stages.end("occupancy")
-    inside = functools.partial(_inside_mesh, mesh=mesh, found=found, settings=config.inside, device=device)
-    return CubeShape(found.grid_RRR, to_world, found.method, found.quality, lambda: mesh, inside)
+    inside = functools.partial(_inside_mesh, mesh=mesh, found=occupancy, settings=config.inside, device=device)
+    return CubeShape(occupancy.grid_RRR, to_world, occupancy.method, occupancy.quality, lambda: mesh, inside)
 
 
 def _inside_mesh(

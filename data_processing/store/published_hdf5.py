@@ -35,8 +35,8 @@ def published_files(path: Path) -> dict[str, Path]:
     path = Path(path)
     prefixes = [path]
     if path.is_dir():
-        found = {p.name.removesuffix(end) for end in SUFFIXES for p in path.glob(f"*{end}")}
-        prefixes = [path / name for name in sorted(found)]
+        stems = {p.name.removesuffix(end) for end in SUFFIXES for p in path.glob(f"*{end}")}
+        prefixes = [path / name for name in sorted(stems)]
         if len(prefixes) > 1:
             raise ValueError(f"{path} holds several published data sets: give one of {', '.join(map(str, prefixes))}")
     for end in SUFFIXES:

@@ -209,8 +209,8 @@ def _header(file: h5py.File, path: Path) -> Header:
     except ValueError as error:
         raise ValueError(f"{path}: header is no JSON: the file is damaged ({error})") from error
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
-        found = header.get("schema") if isinstance(header, dict) else None
-        raise ValueError(f"{path}: expected schema {SCHEMA}, got {found}: made by another version")
+        schema = header.get("schema") if isinstance(header, dict) else None
+        raise ValueError(f"{path}: expected schema {SCHEMA}, got {schema}: made by another version")
     return build(Header, header, where=str(path))
 
 

@@ -101,8 +101,8 @@ def split_names(
 def subject_of(name: str, settings: SplitConfig) -> str:
     """Whose shape it is, by `settings.subject`. ValueError when the name does not say."""
     assert settings.subject
-    found = re.search(BIDS_SUBJECT if settings.subject == "bids" else settings.subject, name)
-    subject = (found[1] if found and found.re.groups else found and found[0]) or ""
+    match = re.search(BIDS_SUBJECT if settings.subject == "bids" else settings.subject, name)
+    subject = (match[1] if match and match.re.groups else match and match[0]) or ""
     if not subject:
         rule = "sub-LABEL" if settings.subject == "bids" else settings.subject
         raise ValueError(f"shape {name!r} has no subject by splits.subject ({rule}): correct the rule or the name")

@@ -59,10 +59,10 @@ def compare(options: argparse.Namespace, group: Group) -> int:
     each = functools.partial(each_pair, protocols=protocols, draws=draws, **with_options)
     with exclusive(out, group.rank, what="evaluation"):
         remove_leftovers([out, out / LIGHT_FIELDS] if group.is_first else [])
-        found = rows_of_ranks(what.pairs, each, notes, group)
+        rows = rows_of_ranks(what.pairs, each, notes, group)
         if not group.is_first:
             return DONE
-        evaluations = write_tables(by_protocol(found, protocols), protocols, draws, what, out)
+        evaluations = write_tables(by_protocol(rows, protocols), protocols, draws, what, out)
         report = out / what.report
         write_report(report, evaluations, what.pairs, title=what.title, up=options.up, pictures=options.pictures)
         notes.remove()

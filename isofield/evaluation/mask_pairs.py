@@ -114,14 +114,14 @@ def label_settings(shapes: ShapeSet) -> LabelConfig:
 
 
 def _masks_below(folder: Path) -> dict[str, FileMask]:
-    found: dict[str, FileMask] = {}
+    files: dict[str, FileMask] = {}
     ending = MASK_SUFFIX.partition(".")[0]
     for name, path in files_by_name(folder, NIFTI_SUFFIXES).items():
         short = name.removesuffix(ending)
-        if short in found:
-            raise ValueError(f"{found[short].path} and {path} have one name: keep one of them in {folder}")
-        found[short] = FileMask(path)
-    return found
+        if short in files:
+            raise ValueError(f"{files[short].path} and {path} have one name: keep one of them in {folder}")
+        files[short] = FileMask(path)
+    return files
 
 
 def compare_crops(predicted: Crop, true: Crop, protocol: MaskProtocol) -> dict[str, float]:

@@ -182,7 +182,7 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder} does not exist")
     inputs = {str(entry["input_file"]) for entry in entries_in(folder) if "input_file" in entry}
-    known, found = set(suffixes), dict[str, Path]()
+    known, files = set(suffixes), dict[str, Path]()
     for path in sorted(folder.rglob("*")):
         below, suffix = path.relative_to(folder), voxel_suffix(path)
         hidden = is_temporary(path) or any(part.startswith(".") for part in below.parts)
@@ -190,12 +190,12 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
         if hidden or other or suffix not in known or not path.is_file():
             continue
         name = below.as_posix()[: -len(suffix)]
-        if name in found:
-            raise ValueError(f"{found[name]} and {path} have one name: keep one of them in {folder}")
-        found[name] = path
-    if not found:
+        if name in files:
+            raise ValueError(f"{files[name]} and {path} have one name: keep one of them in {folder}")
+        files[name] = path
+    if not files:
         raise FileNotFoundError(f"{folder} holds no file to evaluate; known suffixes: {', '.join(sorted(known))}")
-    return found
+    return files
 
 
 def entries_in(folder: Path) -> list[dict[str, Any]]:

@@ -85,7 +85,7 @@ def _still_true(line: Line | None, pair: Pair) -> Line | None:
 
 def _state(file: Path) -> list[str | int]:
     try:
-        found = file.stat()
+        state = file.stat()
     except OSError:
         return [str(file)]
-    return [str(file), found.st_size, found.st_mtime_ns]
+    return [str(file), state.st_size, state.st_mtime_ns]

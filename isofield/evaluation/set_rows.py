@@ -79,7 +79,7 @@ def evaluate_sets(
     sets: Sets, protocols: Sequence[str], settings: GenerativeConfig, machine: Machine = Machine()
 ) -> list[Row]:
     """One evaluation for each protocol. Raises ValueError when a protocol has no sample or no reference to look at."""
-    found = read_shapes(
+    shapes_of = read_shapes(
         sets,
         protocols,
         settings,
@@ -90,17 +90,17 @@ def evaluate_sets(
     evaluations = []
     for protocol in protocols:
         # What cannot be read has a row with its reason; a side without any shape ends the protocol.
-        usable = {side: [shape for shape in found[side] if protocol not in shape.reasons] for side in SIDES}
+        usable = {side: [shape for shape in shapes_of[side] if protocol not in shape.reasons] for side in SIDES}
         for side in ("samples", "references"):
             if not usable[side]:
-                first = found[side][0]
+                first = shapes_of[side][0]
                 raise ValueError(
-                    f"protocol {protocol}: none of {len(found[side])} {side} can be judged, the first because: "
+                    f"protocol {protocol}: none of {len(shapes_of[side])} {side} can be judged, the first because: "
                     f"{first.name}: {first.reasons[protocol]}"
                 )
         judge = judge_clouds if protocol == GENERATIVE else judge_light_fields
         judged = judge(usable, settings, machine)
-        evaluations.append(_evaluation(protocol, sets, found, judged))
+        evaluations.append(_evaluation(protocol, sets, shapes_of, judged))
     return evaluations
 
 
@@ -164,8 +164,8 @@ def _described(settings: Row, units: dict[str, str], *, scale: str) -> Row:
     return {"compares": "sets"} | settings | {"scale": scale, "units": units, "1nna_shapes": KEPT_IN_1NNA}
 
 
-def _evaluation(protocol: str, sets: Sets, found: dict[str, list[SetShape]], judged: SetScores) -> Row:
-    rows = {side: [_row(shape, side, protocol) for shape in found[side]] for side in SIDES}
+def _evaluation(protocol: str, sets: Sets, shapes_of: dict[str, list[SetShape]], judged: SetScores) -> Row:
+    rows = {side: [_row(shape, side, protocol) for shape in shapes_of[side]] for side in SIDES}
     failed = [row for side in SIDES for row in rows[side] if row["status"] != "done"]
     counts = {side: sum(row["status"] == "done" for row in rows[side]) for side in SIDES}
     for (side, kind, other), of_shapes in judged.nearest.items():
@@ -235,22 +235,22 @@ def read_shapes(
 def _read(
     task: _Task, *, protocols: tuple[str, ...], settings: GenerativeConfig, light_fields: Path | None
 ) -> SetShape:
-    name, found, reasons = task.member.name, dict[str, Any](), dict[str, str]()
+    name, fields, reasons = task.member.name, dict[str, Any](), dict[str, str]()
     try:
         truth = task.member.load()
     except (ValueError, OSError) as error:
         return SetShape(name, reasons=dict.fromkeys(protocols, str(error)))
     if GENERATIVE in protocols:
         try:
-            found["cloud_N3"] = _cloud(truth, settings, name=name, side=task.side)
+            fields["cloud_N3"] = _cloud(truth, settings, name=name, side=task.side)
         except ValueError as error:
             reasons[GENERATIVE] = str(error)
     if LIGHT_FIELD in protocols:
         try:
-            found["descriptor"] = descriptor_of_mesh(truth.solid(), light_fields)
+            fields["descriptor"] = descriptor_of_mesh(truth.solid(), light_fields)
         except ValueError as error:
             reasons[LIGHT_FIELD] = str(error)
-    return SetShape(name, **found, reasons=reasons)
+    return SetShape(name, **fields, reasons=reasons)
 
 
 def _cloud(truth: GroundTruth, settings: GenerativeConfig, *, name: str, side: str) -> NDArray[np.float64]:

@@ -19,9 +19,9 @@ def write_csv(path: Path, evaluation: Row) -> None:
     shared |= {key: settings[key] for key in ("points", "seed", "normalisation") if key in settings}
     rows = evaluation["per_shape"]
     first = ["set", "name", "status"]
-    found = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*first, "reason")]
+    columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*first, "reason")]
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*first, *found, *shared, "reason"], restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, [*first, *columns, *shared, "reason"], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(cells(row | shared) for row in rows)
     write_text(path, text.getvalue())

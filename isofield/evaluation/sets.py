@@ -142,8 +142,8 @@ def folders_to_judge(
         trained, note = _at_most(_of_folder(training, TRUTH_SUFFIXES), training_shapes, seed)
         note = f"{training}: {note}"
     about = {"samples": str(samples), "references": str(references), "training": note, "frame": "that of the files"}
-    found = _of_folder(samples, MESH_SUFFIXES), _of_folder(references, TRUTH_SUFFIXES)
-    return Sets(*found, trained, f"{samples} against {references}", beside(samples), about, SAMPLES)
+    members = _of_folder(samples, MESH_SUFFIXES), _of_folder(references, TRUTH_SUFFIXES)
+    return Sets(*members, trained, f"{samples} against {references}", beside(samples), about, SAMPLES)
 
 
 def _of_split(shapes: ShapeSet, place: Path, split: str, *, categories: Sequence[str], against: str) -> list[Member]:

@@ -174,7 +174,7 @@ def _track(samples: Samples, lattice: Lattice, seeds: torch.Tensor, iso_level: f
     seen[seeds] = True
     crossed_faces = case_table(device).crossed_faces_256_6
     steps = [side * step for step in strides(lattice.shape) for side in (-1, 1)]  # in the order of crossed_faces_256_6
-    found = [seeds[:0]]
+    cells = [seeds[:0]]
     while len(seeds):
         front = []
         for block in seeds.split(BLOCK_CELLS):
@@ -182,13 +182,13 @@ def _track(samples: Samples, lattice: Lattice, seeds: torch.Tensor, iso_level: f
             samples.sample(torch.cat([samples.claim(ids) for ids in corners]))
             cases = cell_cases(samples.values, corners, iso_level)
             crossed_C6 = crossed_faces[cases.long()]
-            found.append(block[(cases > 0) & (cases < 255)])
+            cells.append(block[(cases > 0) & (cases < 255)])
             for face, step in enumerate(steps):
                 neighbours = block[crossed_C6[:, face]] + step
                 front.append(neighbours[~seen[neighbours]])
                 seen[front[-1]] = True
         seeds = torch.cat(front)
-    return torch.cat(found)
+    return torch.cat(cells)
 
 
 def _seeds(samples: Samples, lattice: Lattice, cells: torch.Tensor, iso_level: float) -> torch.Tensor:

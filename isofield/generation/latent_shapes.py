@@ -60,10 +60,10 @@ def end_of_walk(
     """
     file = Path(text)
     if file.is_file():
-        found = [item.load() for item in items_of(file)]
-        if len(found) != 1 or isinstance(found[0], Coded):
-            raise ValueError(f"{file} holds {len(found)} shapes, expected one")
-        return found[0]
+        inputs = [item.load() for item in items_of(file)]
+        if len(inputs) != 1 or isinstance(inputs[0], Coded):
+            raise ValueError(f"{file} holds {len(inputs)} shapes, expected one")
+        return inputs[0]
     opened = shapes()
     names = [name for name in opened.names if text in (name, name.rpartition("/")[2])]
     if len(names) == 1:

@@ -98,11 +98,11 @@ def nearest(
         levels += 1
     # The tree is complete and lies in one array: children of node n are 2n + 1 and 2n + 2.
     first_leaf = (1 << levels) - 1
-    found = 0
+    neighbour = 0
     for q in range(len(queries_Q3)):
         x, y, z = queries_Q3[q, 0], queries_Q3[q, 1], queries_Q3[q, 2]
         # The last query's neighbour is near this one's too: the search begins with a small radius.
-        dx, dy, dz = points_N3[found, 0] - x, points_N3[found, 1] - y, points_N3[found, 2] - z
+        dx, dy, dz = points_N3[neighbour, 0] - x, points_N3[neighbour, 1] - y, points_N3[neighbour, 2] - z
         best = dx * dx + dy * dy + dz * dz
         depth, stack[0], bound[0] = 1, 0, _box_distance(boxes, 0, x, y, z)
         while depth:
@@ -128,6 +128,6 @@ def nearest(
                     dx, dy, dz = points_N3[n, 0] - x, points_N3[n, 1] - y, points_N3[n, 2] - z
                     here = dx * dx + dy * dy + dz * dz
                     if here < best:
-                        best, found = here, n
-        squared[q], index[q] = best, order_N[found]
+                        best, neighbour = here, n
+        squared[q], index[q] = best, order_N[neighbour]
     return squared, index

@@ -126,12 +126,12 @@ class _ChunkedSum(torch.autograd.Function):
             for chunk in _chunks(points, points_per_chunk):
                 with torch.enable_grad():
                     error = error_of(shape, chunk, parts)
-                found = torch.autograd.grad(error, [*wanted, *parameters])
+                gradients = torch.autograd.grad(error, [*wanted, *parameters])
                 if at_once:  # large volumes: not copied, unless two of them share their memory
-                    of_parts = _apart(found[: len(wanted)])
+                    of_parts = _apart(gradients[: len(wanted)])
                 else:
-                    _collect(of_parts, found[: len(wanted)], first=chunk.start == 0)
-                _collect(of_parameters, found[len(wanted) :], first=False)
+                    _collect(of_parts, gradients[: len(wanted)], first=chunk.start == 0)
+                _collect(of_parameters, gradients[len(wanted) :], first=False)
                 total += error.detach()
         if at_once:
             rest = iter(of_parts)
@@ -157,9 +157,9 @@ def _apart(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return [tensor if alone and 0 not in tensor.stride() else tensor.clone() for tensor in tensors]
 
 
-def _collect(sums: Sequence[torch.Tensor], found: Sequence[torch.Tensor], *, first: bool) -> None:
+def _collect(sums: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor], *, first: bool) -> None:
     """Add gradients up. The first ones are copied: those of volumes are large, and zeros need not be written before."""
-    for total, gradient in zip(sums, found, strict=True):
+    for total, gradient in zip(sums, gradients, strict=True):
         if first:
             total.copy_(gradient)
         else:

@@ -54,16 +54,16 @@ def walk(image: NDArray[np.uint8]) -> NDArray[np.int32]:
     while first < image.size and image[first // width, first % width] == 0:
         first += 1
     most = 4 * image.size  # every pixel in every direction: nothing new comes after that
-    found = np.empty((most, 2), dtype=np.int32)
+    contour_N2 = np.empty((most, 2), dtype=np.int32)
     if first == image.size:
-        return found[:0].copy()
+        return contour_N2[:0].copy()
     start_row, start_column = first // width, first % width
     below, right = is_set(image, start_row + 1, start_column), is_set(image, start_row, start_column + 1)
     # Where the contour passes its start twice, coming back once does not end it.
     forks = is_set(image, start_row + 1, start_column - 1) and not below
     forks = forks and (is_set(image, start_row + 1, start_column + 1) or right)
     row, column, direction, count = start_row, start_column, 0, 1
-    found[0, 0], found[0, 1] = row, column
+    contour_N2[0, 0], contour_N2[0, 1] = row, column
     while count < most:
         turns = 0
         while turns < 4:
@@ -81,11 +81,11 @@ def walk(image: NDArray[np.uint8]) -> NDArray[np.int32]:
         row, column = row + STEPS[direction, taken, 0], column + STEPS[direction, taken, 1]
         if taken == 0:
             direction = (direction + 3) % 4
-        found[count, 0], found[count, 1] = row, column
+        contour_N2[count, 0], contour_N2[count, 1] = row, column
         count += 1
         if row == start_row and column == start_column and not (forks and direction == 1):
             break
-    return found[:count].copy()
+    return contour_N2[:count].copy()
 
 
 @compile_exact

@@ -74,7 +74,7 @@ def _of_volume(scan: Scan, priors: Sequence[Prior], naming: Naming) -> list[Orga
     table = find_table(scan.file, naming.table, header=volume.header)
     if table is None:
         raise RefusedFileError(f"{scan.file}: {nameless(volume)}")
-    found: list[OrganMatch] = []
+    matches: list[OrganMatch] = []
     used: set[int] = set()
     for prior in priors:
         for structure in prior.structures:
@@ -84,14 +84,14 @@ def _of_volume(scan: Scan, priors: Sequence[Prior], naming: Naming) -> list[Orga
                 if wanted.structure is not None and not any(label in volume.boxes for label in ids):
                     what = " + ".join(map(str, wanted.structure.labels))
                     wanted = replace(wanted, status="EMPTY", reason=f"no voxel has the label {what}")
-                found.append(wanted)
+                matches.append(wanted)
     for label in sorted(set(volume.boxes) - used):
         name = table.name_of(label) or next((n for n, ids in table.entries if label in ids), "")
         reason = "" if name else f"; {table.where} has no name for it"
-        found.append(
+        matches.append(
             OrganMatch(name or f"label {label}", status="NO_MODEL", reason=f"no model knows label {label}{reason}")
         )
-    return found
+    return matches
 
 
 def _ids(volume: LabelVolume, wanted: OrganMatch, naming: Naming) -> list[int]:
@@ -103,10 +103,10 @@ def _ids(volume: LabelVolume, wanted: OrganMatch, naming: Naming) -> list[int]:
 def _of_files(scan: Scan, priors: Sequence[Prior]) -> list[OrganMatch]:
     entries = tuple((stem, (number,)) for number, (stem, _) in enumerate(scan.organs, start=1))
     table = LabelTable(entries, f"the files in {scan.file}")
-    found = [w for prior in priors for structure in prior.structures for w in _matches(prior, structure, table)]
-    used = {plain_name(str(name)) for wanted in found if wanted.structure for name in wanted.structure.labels}
+    matches = [w for prior in priors for structure in prior.structures for w in _matches(prior, structure, table)]
+    used = {plain_name(str(name)) for wanted in matches if wanted.structure for name in wanted.structure.labels}
     others = [stem for stem, _ in scan.organs if plain_name(stem) not in used]
-    return found + [
+    return matches + [
         OrganMatch(stem, status="NO_MODEL", reason="no model knows an organ of this name") for stem in others
     ]
 

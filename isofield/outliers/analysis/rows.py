@@ -55,10 +55,10 @@ def apply_thresholds(rows: Sequence[Row], *, fpr: float, across_folder: bool) ->
 
 
 def _across(row: Row, fpr: float) -> Row:
-    found = is_flagged(row["q"], fpr) or bool(row["limits"])
-    status = row["status"] if row["status"] == "PARTIAL" else ("OUTLIER" if found else "OK")
-    note = f"; q {row['q']:.3g} across the folder" if row["flagged"] != found else ""
-    return {**row, "flagged": found, "status": status, "reason": row["reason"] + note}
+    is_outlier = is_flagged(row["q"], fpr) or bool(row["limits"])
+    status = row["status"] if row["status"] == "PARTIAL" else ("OUTLIER" if is_outlier else "OK")
+    note = f"; q {row['q']:.3g} across the folder" if row["flagged"] != is_outlier else ""
+    return {**row, "flagged": is_outlier, "status": status, "reason": row["reason"] + note}
 
 
 def adjust_p_values(values: Sequence[float]) -> list[float]:

@@ -128,8 +128,8 @@ def held_out(
 def shapes_of(place: Path, own: ShapeSet, preparation: DataConfig, *, real: bool = False) -> Sequence[MaskShape]:
     """The masks of a data set, or of a folder of labelled scans read as the run's data were; partial ones left out."""
     if not (place / "dataset.json").is_file():
-        found = folder_masks(place, preparation)
-        whole = [(name, mask) for name, mask in found if not mask.touched]
+        masks = folder_masks(place, preparation)
+        whole = [(name, mask) for name, mask in masks if not mask.touched]
         return [
             MaskShape(name, subject(own, name), mask, name.split("/")[0] if real else CLEAN) for name, mask in whole
         ]

@@ -85,8 +85,8 @@ def measured_cases(
 ) -> Iterator[Case]:
     """A clean mask, and it corrupted by each family in both severities; of a real fault only itself."""
     corrupted = list(corrupted_masks(shape, families=families, draw=draw))
-    found = measured_masks(loaded, [one.mask for one in corrupted], sdf_grid, preparation)
-    for one, (measured, rebuilt) in zip(corrupted, found, strict=True):
+    measurements = measured_masks(loaded, [one.mask for one in corrupted], sdf_grid, preparation)
+    for one, (measured, rebuilt) in zip(corrupted, measurements, strict=True):
         truth = known_truth(one, rebuilt)
         yield Case(shape.name, shape.subject, one.family, one.severity, measured, truth)
 

@@ -150,7 +150,7 @@ def flag_rows(
 
     The interval is over seeds here (2.5 to 97.5 %): each divides the patients anew.
     """
-    found: dict[tuple[str, str, str], list[float]] = {}
+    shares: dict[tuple[str, str, str], list[float]] = {}
     counts: dict[tuple[str, str, str], int] = {}
     within: dict[str, list[float]] = {detector: [] for detector in scores}
     for seed in range(benchmark.seeds):
@@ -165,18 +165,18 @@ def flag_rows(
             for (family, severity), members in kinds.items():
                 tested = members[~calibrates[patients[members]]]
                 if len(tested):
-                    found.setdefault((family, severity, detector), []).append(float(flags[tested].mean()))
+                    shares.setdefault((family, severity, detector), []).append(float(flags[tested].mean()))
                     counts[family, severity, detector] = len(tested)
             # Clean masks have to be flagged about as often as was asked for, no more.
             tested = clean[~calibrates[patients[clean]]]
             most = binomial_interval(len(tested), benchmark.fpr)[1]
             within[detector].append(float(flags[tested].sum() <= most))
             for severity in TARGETS:
-                rates = [found[family, severity, detector][-1] for family in MATCHED if (family, severity) in groups]
+                rates = [shares[family, severity, detector][-1] for family in MATCHED if (family, severity) in groups]
                 if rates:
-                    found.setdefault(("macro", severity, detector), []).append(float(np.mean(rates)))
+                    shares.setdefault(("macro", severity, detector), []).append(float(np.mean(rates)))
                     counts["macro", severity, detector] = len(rates)
-    rows = [Row("flagged", *key, _over_seeds(values), counts[key]) for key, values in found.items()]
+    rows = [Row("flagged", *key, _over_seeds(values), counts[key]) for key, values in shares.items()]
     rows += [
         Row("seeds_within_binomial", CLEAN, CLEAN, name, _over_seeds(v), len(v)) for name, v in within.items() if v
     ]

@@ -53,9 +53,9 @@ class Detector:
         """One judgement for each mask, in their order; the encoder sees them in batches."""
         masks_needed(fpr)  # refuses a rate that is none
         there = [mask for mask in masks if mask.occupancy_RRR.any()]
-        found = measured_masks(self.loaded, there, self.scorer.sdf_grid, self.preparation, device=self.device)
+        measurements = measured_masks(self.loaded, there, self.scorer.sdf_grid, self.preparation, device=self.device)
         return [
-            self._judged(mask, *next(found), fpr=fpr) if mask.occupancy_RRR.any() else _empty(self.calibration)
+            self._judged(mask, *next(measurements), fpr=fpr) if mask.occupancy_RRR.any() else _empty(self.calibration)
             for mask in masks
         ]
 

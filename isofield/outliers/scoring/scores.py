@@ -209,6 +209,6 @@ def _refuse_no_spread(*spreads: NDArray[Any]) -> None:
 
 def _refuse_misfit(arrays: Mapping[str, NDArray[Any]], wanted: Mapping[str, tuple[int, ...]]) -> None:
     for key, shape in wanted.items():
-        found = arrays[key]
-        if found.shape != shape or found.dtype.kind != "f" or not np.isfinite(found).all():
-            raise ValueError(f"the arrays of a judge do not fit each other: {key} is {found.dtype} {found.shape}")
+        array = arrays[key]
+        if array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ValueError(f"the arrays of a judge do not fit each other: {key} is {array.dtype} {array.shape}")
