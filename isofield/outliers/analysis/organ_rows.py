@@ -20,9 +20,10 @@ from isofield.outliers.analysis.rows import Row, new_row
 from isofield.outliers.analysis.scans import Scan
 from isofield.outliers.comparison.maps import write_map
 from isofield.outliers.comparison.on_scan import STEPS, Compared, Disagreement, compare_on_scan, largest_disagreement
-from isofield.outliers.comparison.pictures import Shown, encode_png, encoded_thumbnail, picture_of
+from isofield.outliers.comparison.pictures import Shown, picture_of
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.detector import Judgement
+from isofield.reports.canvas import encode_png, encode_webp
 from isofield.run_dir import mesh_in
 from isofield.runtime.atomic_files import replacing
 
@@ -200,7 +201,7 @@ def _write_picture(
     file = mesh_in(out / PICTURES, row["scan"], ".png", last=row["organ"])
     with replacing(file) as temporary:
         temporary.write_bytes(encode_png(sheet))
-    thumbnail = base64.b64encode(encoded_thumbnail(thumb)).decode()
+    thumbnail = base64.b64encode(encode_webp(thumb)).decode()
     return {"picture": file.relative_to(out).as_posix(), "thumbnail": thumbnail}
 
 

@@ -212,13 +212,14 @@ def test_without_training_shapes_references_are_shown(folder, tmp_path):
 
 
 def test_the_histogram_counts_shares():
-    drawn = histogram(np.array([0.0, 0.0, 0.0, 24.0]), np.array([12.5]))
-    heights = [float(x) for x in re.findall(r'<rect [^>]*height="([\d.]+)"', drawn)]
-    assert len(heights) == 24
-    assert heights[0] == pytest.approx(3 * heights[-1], abs=0.2)
-    assert sum(height > 0 for height in heights) == 2
-    assert "V12.0" in drawn  # all references in one bin, the highest of all
-    assert "nan" not in histogram(np.zeros(2), np.zeros(3))
+    chart = histogram(np.array([0.0, 0.0, 0.0, 24.0]), np.array([12.5]), kind="emd", row={})
+    assert len(chart.bars) == len(chart.line) == 24
+    assert chart.bars[0] == pytest.approx(3 * chart.bars[-1])
+    assert sum(height > 0 for height in chart.bars) == 2
+    assert max(chart.line) == chart.height - 12 == sum(chart.line)  # all references in one bin, the highest of all
+    assert chart.medians["samples"] == 0 and chart.medians["references"] == pytest.approx(chart.width * 12.5 / 24)
+    same = histogram(np.zeros(2), np.zeros(3), kind="emd", row={})
+    assert np.isfinite([*same.bars, *same.line, *same.medians.values()]).all()
 
 
 def test_unknown_protocols_name_the_nearest():
