@@ -11,7 +11,7 @@ is left behind. `convert` is pure; only the command below it writes.
 import argparse
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +175,7 @@ def preparation(setup: str) -> dict[str, Any]:
     return {"name": "published", "input": ".", "normalisation": normalisation, "contents": contents}
 
 
-def read_arguments() -> argparse.Namespace:
+def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """An organ folder brings its set-up along; else what the weights do not say is asked for."""
     parser = Parser(prog="python -m ifnet.published", description="Make a run out of published IF-Net weights.")
     parser.add_argument("file", type=Path, nargs="?", help="published checkpoint (.tar)")
@@ -186,46 +186,47 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--conv-padding", choices=("zeros", "replicate"), help="none: zeros, but replicate for organs")
     parser.add_argument("--out", type=Path, help="the run to make: runs/NAME [runs/ORGAN of an organ folder]")
     parser.add_argument("--data", type=Path, default=Path("datasets/published"), help="data set to evaluate on")
-    arguments = parser.parse_args()
-    if (arguments.file is None) == (arguments.organ_folder is None):
+    options = parser.parse_args(arguments)
+    if (options.file is None) == (options.organ_folder is None):
         parser.error("expected a published checkpoint, or --organ-folder")
-    if arguments.organ_folder is not None:
-        if arguments.setup not in (None, "organs"):
+    if options.organ_folder is not None:
+        if options.setup not in (None, "organs"):
             parser.error("an organ folder has the set-up organs")
-        arguments.setup, arguments.align_corners = "organs", arguments.align_corners or "false"
-    missing = [name for name in ("setup", "align_corners", "out") if getattr(arguments, name) is None]
-    if missing and (arguments.organ_folder is None or missing != ["out"]):
+        options.setup, options.align_corners = "organs", options.align_corners or "false"
+    missing = [name for name in ("setup", "align_corners", "out") if getattr(options, name) is None]
+    if missing and (options.organ_folder is None or missing != ["out"]):
         named = ", ".join("--" + name.replace("_", "-") for name in missing)
         parser.error(f"the following arguments are required: {named}")
-    return arguments
+    return options
 
 
-def main() -> int:
-    arguments = read_arguments()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
+    options = read_options(arguments)
     # An organ's folder says itself which structure it is of, and where its weights lie.
     organ: OrganFolder | None = None
-    file, out, settings = arguments.file, arguments.out, preparation(arguments.setup)
-    if arguments.organ_folder is not None:
-        organ = read_organ_folder(arguments.organ_folder, checkpoint=arguments.checkpoint)
+    file, out, settings = options.file, options.out, preparation(options.setup)
+    if options.organ_folder is not None:
+        organ = read_organ_folder(options.organ_folder, checkpoint=options.checkpoint)
         file, out = organ.checkpoint, out or Path("runs") / organ.organ
         labels = {"structures": [{"name": organ.organ, "labels": [organ.organ]}]}
         settings |= {"name": organ.organ, "kind": "labels", "labels": labels}
     # What the weights alone do not tell: how cells are aligned and how convolutions are padded.
-    choices = dataclasses.replace(SETUPS[arguments.setup], align_corners=arguments.align_corners == "true")
-    if arguments.conv_padding:
-        choices = dataclasses.replace(choices, convolution_padding=arguments.conv_padding)
+    choices = dataclasses.replace(SETUPS[options.setup], align_corners=options.align_corners == "true")
+    if options.conv_padding:
+        choices = dataclasses.replace(choices, convolution_padding=options.conv_padding)
     # From their names to ours; every tensor has to find its place.
     state, trained = state_dict_of(file)
-    config, weights = convert(state, choices, setup=arguments.setup, where=str(file))
+    config, weights = convert(state, choices, setup=options.setup, where=str(file))
     model = IFNet(config)
     model.load_state_dict(weights)
     # A run like any other: generate.py and evaluate.py need not know where the weights came from.
-    section = run_config(config, setup=arguments.setup, out=out, data=arguments.data)
+    section = run_config(config, setup=options.setup, out=out, data=options.data)
     run_dir = write_run(model, section, out, preparation=settings)
     count = sum(parameter.numel() for parameter in model.parameters())
     say(
-        f"{run_dir.path}: {count:,} parameters from {file}{trained}; {arguments.setup}, align_corners "
-        f"{config.align_corners}, convolution padding {config.convolution_padding}; data set: {arguments.data}"
+        f"{run_dir.path}: {count:,} parameters from {file}{trained}; {options.setup}, align_corners "
+        f"{config.align_corners}, convolution padding {config.convolution_padding}; data set: {options.data}"
     )
     if organ is not None:
         note_organ(run_dir, organ)

@@ -7,7 +7,7 @@ below them writes.
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,8 @@ def _single_view_sizes(weights: Mapping[str, torch.Tensor], where: str) -> Singl
         raise ValueError(f"{where}: {error}") from error
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
     parser = Parser(prog="python -m imnet.published", description="Make a run out of published IM-NET weights.")
     parser.add_argument("file", type=Path, help="published checkpoint (.pth) of an autoencoder or of single view")
     parser.add_argument("--out", type=Path, required=True, help="the run to make: runs/NAME")
@@ -141,14 +142,14 @@ def main() -> int:
     parser.add_argument(
         "--autoencoder", type=Path, metavar="FILE", help="of single view: its autoencoder, for codes of voxels"
     )
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
 
-    state = read_mapping(arguments.file, expected="a state_dict")
+    state = read_mapping(options.file, expected="a state_dict")
     make = _single_view_run if any(str(key).startswith("img_encoder.") for key in state) else _autoencoder_run
-    model, section, config = make(state, arguments)
-    out = write_run(model, config, arguments.out, preparation=PUBLISHED_PREPARATION)
+    model, section, config = make(state, options)
+    out = write_run(model, config, options.out, preparation=PUBLISHED_PREPARATION)
     count = sum(parameter.numel() for parameter in model.parameters())
-    say(f"{out.path}: {count:,} parameters from {arguments.file}, latent {section.latent}; data set: {arguments.data}")
+    say(f"{out.path}: {count:,} parameters from {options.file}, latent {section.latent}; data set: {options.data}")
     return DONE
 
 

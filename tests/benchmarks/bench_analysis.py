@@ -136,7 +136,8 @@ def whole(run: RunDir, folder: Path, out: Path, dtype: str) -> None:
     words = ["--models", str(run.path), "--input", str(folder), "--out", str(out), "--device", "cpu"]
     words += ["--labels", str(folder / "names.json")]
     program = (
-        "import sys; import analyse, isofield.registry, isofield.outliers.analysis.folder\n"
+        "import sys; import isofield.registry, isofield.outliers.analysis.folder\n"
+        "from isofield.commands import analyse\n"
         "from isofield.outliers.analysis.priors import load_priors; import torch; from pathlib import Path\n"
         "load_priors([Path(sys.argv[2])], device=torch.device('cpu'))\n"
         "def kept(key):\n"

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from isofield.runtime.distributed import Group
 from isofield.runtime.seeds import seed_of
 from isofield.training.loop import train
 from isofield.training.state import State
+from tests.commands import call
 from tests.torchrun import torchrun
 
 TINY = Config(resolution=16, stages=((4,), (6, 8)), decoder_widths=(32, 16), displacement=0.1)
@@ -97,9 +97,7 @@ def test_bfloat16_trains_and_validates(prepared: Path, tmp_path: Path):
     assert all(parameter.dtype == torch.float32 for parameter in state.model.parameters())
 
 
-def test_training_lowers_the_loss_and_the_run_generates(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_training_lowers_the_loss_and_the_run_generates(prepared: Path, tmp_path: Path):
     """Boxes learnt well enough to be meshes: of the split, and of a user's own file in its own frame."""
     stages = (TrainingStage(level="boundary", epochs=60, points=1000),)
     optim = OptimConfig(learning_rate=5e-3, betas=(0.9, 0.99))
@@ -110,8 +108,6 @@ def test_training_lowers_the_loss_and_the_run_generates(
     assert first.best is not None and last.best is not None and last.best < 0.5 * first.best
     run = RunDir(config.run_path)
     assert load_run(run).model.iso_level == 0.0
-    arguments = ["--run", str(run.path), "--split", "test", "--resolution", "32", "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", ["generate.py", *arguments])
-    assert generate.main() == 0
+    assert call(generate.main, "--run", run.path, "--split", "test", "--resolution", 32, "--device", "cpu") == 0
     (row,) = json.loads((run.meshes("test") / "manifest.json").read_text())["shapes"]
     assert row["status"] == "done" and row["faces"] > 100

@@ -139,7 +139,7 @@ def test_short_words_may_be_repeated(inside: Path):
 
 @pytest.mark.parametrize("subject", ["(" * 5000, "a{4294967295}"])
 def test_rules_for_subjects_that_nobody_can_read(subject: str):
-    with pytest.raises(ValueError, match="subject must be bids or a regular expression") as told:
+    with pytest.raises(ValueError, match=r"subject .*bids") as told:
         SplitConfig(subject=subject)
     assert len(str(told.value)) < 1000
 

@@ -69,9 +69,9 @@ def test_averaged_weights_are_the_ones_loaded(tmp_path: Path):
 
 def test_what_is_missing_is_named(tmp_path: Path):
     _, run, _ = saved(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no checkpoint 'best'; it has: last"):
+    with pytest.raises(FileNotFoundError, match=r"'best'.*last"):
         load_run(run)
-    with pytest.raises(FileNotFoundError, match="runs beside it: tiny"):
+    with pytest.raises(FileNotFoundError, match=r"other .*config\.yaml.* tiny"):
         load_run(RunDir(tmp_path / "other"))
 
 
@@ -79,7 +79,7 @@ def test_what_is_missing_is_named(tmp_path: Path):
 def test_weights_of_another_model_are_refused(tmp_path: Path, change: dict):
     config, run, _ = saved(tmp_path)
     run.config_file.write_text(to_yaml(dataclasses.replace(config, model={**config.model, **change})))
-    with pytest.raises(ValueError, match=r"last\.pt does not fit the model of .*config\.yaml"):
+    with pytest.raises(ValueError, match=r"last\.pt .*config\.yaml"):
         load_run(run, which="last")
 
 
@@ -87,5 +87,5 @@ def test_weights_of_another_model_are_refused(tmp_path: Path, change: dict):
 def test_a_checkpoint_without_its_parts_is_refused(tmp_path: Path, damage: dict):
     _, run, _ = saved(tmp_path)
     checkpoint.save(run.checkpoint_file("last"), {**checkpoint.load(run.checkpoint_file("last")), **damage})
-    with pytest.raises(ValueError, match=r"last\.pt does not fit the model"):
+    with pytest.raises(ValueError, match=r"last\.pt"):
         load_run(run, which="last")

@@ -46,7 +46,8 @@ class Patients:
     real: list[MaskShape]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
     parser = Parser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="a prior trained on deformed masks")
     parser.add_argument("--data", type=Path, help="clean masks: a data set with 128^3 solids, or a folder of scans")
@@ -58,28 +59,27 @@ def main() -> int:
     parser.add_argument("--spoil", type=int, help="spoil so many of them, spread evenly; default: all")
     parser.add_argument("--fpr", type=float, default=0.05, help="rate of false positives")
     parser.add_argument("--out", type=Path, help="folder of the results; default: RUN/evaluation")
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    place = RunDir(arguments.run)
+    place = RunDir(options.run)
     loaded, preparation = load_run(place), preparation_of(place)
     own = open_shapes(loaded.config.data.path)
-    patients = held_out(own, loaded, preparation, data=arguments.data, real=arguments.real, most=arguments.most)
+    patients = held_out(own, loaded, preparation, data=options.data, real=options.real, most=options.most)
     say(f"{len(patients.clean)} clean masks of patients that did not train, {len(patients.real)} real faults")
 
-    # Fitted on the training patients: their masks as they are, and turned, as new ones are to the prior.
-    out = arguments.out or place.evaluation
+    out = options.out or place.evaluation
     training = [stored_mask(own, index) for index in evenly(members(own, TRAIN, loaded), MAX_FITTED)]
     sdf_grid = sdf_grid_around(training)
-    key = {"model": loaded.model_hash, "cell": sdf_grid.cell, "draw": arguments.draw}
+    key = {"model": loaded.model_hash, "cell": sdf_grid.cell, "draw": options.draw}
     shapes = [MaskShape(f"training {n}", "", mask, TRAIN) for n, mask in enumerate(training)]
     shapes += [MaskShape(f"turned {n}", "", turn_mask(mask, n), TURNED) for n, mask in enumerate(training)]
     clean = [shape.name for shape in patients.clean]
-    corrupted = {clean[index] for index in evenly(range(len(clean)), arguments.spoil or len(clean))}
+    corrupted = {clean[index] for index in evenly(range(len(clean)), options.spoil or len(clean))}
     # Measuring takes hours: what is measured of a mask is kept, under what it was measured with.
     cases: list[Case] = []
     for shape in tqdm([*shapes, *patients.clean, *patients.real], unit="mask"):
-        families = arguments.families if shape.name in corrupted and shape.family == CLEAN else []
-        make = partial(measured_cases, shape, loaded, sdf_grid, preparation, families=families, draw=arguments.draw)
+        families = options.families if shape.name in corrupted and shape.family == CLEAN else []
+        make = partial(measured_cases, shape, loaded, sdf_grid, preparation, families=families, draw=options.draw)
         digest = hash_of_masks([shape.family], [shape.mask.occupancy_RRR])
         cases += kept_cases(out / "cases", shape.name, {**key, "families": families, "mask": digest}, make)
     # Detectors learn from clean training masks; corrupted and real faults only test them.
@@ -87,8 +87,8 @@ def main() -> int:
     detectors = fit_detectors([with_prior_of(*pair) for pair in zip(own_masks, unseen, strict=True)], sdf_grid)
     cases = [case for case in cases if case.family not in (TRAIN, TURNED)]
     seen = seen_kinds(loaded.config.data.input)
-    benchmark = Benchmark(cases, detectors, seeds=arguments.seeds, fpr=arguments.fpr, seen=seen)
-    about = {"run": str(place.path), "model_hash": loaded.model_hash, "step": loaded.step, "draw": arguments.draw}
+    benchmark = Benchmark(cases, detectors, seeds=options.seeds, fpr=options.fpr, seen=seen)
+    about = {"run": str(place.path), "model_hash": loaded.model_hash, "step": loaded.step, "draw": options.draw}
     results = tables(benchmark, about=about)
     say(write_tables(results, out))
     return DONE

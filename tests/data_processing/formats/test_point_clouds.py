@@ -85,7 +85,7 @@ def test_a_written_cloud_is_read_by_others(tmp_path: Path):
     write_cloud(tmp_path / "a.ply", PointCloud(POINTS.astype(float)))
     loaded: Any = trimesh.load(tmp_path / "a.ply")
     assert np.array_equal(np.asarray(loaded.vertices, np.float32), POINTS)
-    with pytest.raises(ValueError, match=r"written as \.ply"):
+    with pytest.raises(ValueError, match=r"\.ply"):
         write_cloud(tmp_path / "a.xyz", PointCloud(POINTS.astype(float)))
 
 
@@ -165,7 +165,7 @@ def test_files_that_cannot_be_meant_are_refused(tmp_path: Path, name: str, conte
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"none\.xyz does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"none\.xyz"):
         read_cloud(tmp_path / "none.xyz")
 
 
@@ -175,7 +175,7 @@ def test_no_code_of_a_file_is_run(tmp_path: Path):
             return os.mkdir, (str(tmp_path / "executed"),)
 
     np.save(tmp_path / "evil.npy", np.array([[Evil(), 1, 2]], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="plain numbers"):
+    with pytest.raises(ValueError, match=r"evil\.npy.*object"):
         read_cloud(tmp_path / "evil.npy")
     assert not (tmp_path / "executed").exists()
 

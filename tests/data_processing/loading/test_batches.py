@@ -102,7 +102,7 @@ def test_a_stream_that_is_left_early_ends(shapes: ShapeSet):
 
 def test_an_error_while_streaming_is_raised(shapes: ShapeSet):
     draws = [DRAWS[0], BatchPlan(np.array([99]), 0, 10)]
-    with pytest.raises(IndexError, match="no shape 99"):
+    with pytest.raises(IndexError, match="shape 99"):
         list(StreamedShapes(shapes, recipe_of(shapes, 16), device=CPU).batches(draws))
 
 
@@ -130,13 +130,13 @@ def test_residency_can_be_told(shapes: ShapeSet, resident: str, memory_gb: float
 
 
 def test_a_level_that_is_not_there_is_named(shapes: ShapeSet):
-    with pytest.raises(ValueError, match=r"no points of level 128; it has \[16, 32, 64\]"):
+    with pytest.raises(ValueError, match=r"points.*128.*\[16, 32, 64\]"):
         open_source(shapes, np.arange(4), level=128, device=CPU, section=LoadingConfig(Path("x")))
 
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, float("nan")])
 def test_a_budget_must_be_positive(budget: float):
-    with pytest.raises(ValueError, match="memory_gb must be positive"):
+    with pytest.raises(ValueError, match="memory_gb"):
         LoadingConfig(Path("x"), memory_gb=budget)
 
 
@@ -145,7 +145,7 @@ def test_categories_choose_shapes_of_a_split(shapes: ShapeSet):
     assert select_shapes(shapes, "train", ["table"]).tolist() == [2]
     assert select_shapes(shapes, "test", ["chair"]).tolist() == [5]
     assert select_shapes(shapes, "test", ["table", "chair"]).tolist() == [4, 5]
-    with pytest.raises(ValueError, match="no category lamp; it has: chair, table"):
+    with pytest.raises(ValueError, match=r"noise.*lamp.*chair, table"):
         select_shapes(shapes, "train", ["chair", "lamp"])
-    with pytest.raises(ValueError, match="no split 'val'"):
+    with pytest.raises(ValueError, match="'val'"):
         select_shapes(shapes, "val")

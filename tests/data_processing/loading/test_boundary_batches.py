@@ -141,10 +141,10 @@ def test_bytes_of_a_shape_are_those_of_its_fields(shapes: ShapeSet):
 @pytest.mark.parametrize(
     ("level", "settings", "message"),
     [
-        (16, {}, r"no points of level 16; it has \[\]"),
-        ("boundary", {"input": InputConfig("solid", 64)}, "holds no grid_64"),
-        ("boundary", {"input": InputConfig()}, "holds no voxels"),
-        ("boundary", {"shares": (1.0,)}, r"one for each sigma \[0.1, 0.01\], got \[1.0\]"),
+        (16, {}, r"level 16.*\[\]"),
+        ("boundary", {"input": InputConfig("solid", 64)}, "grid_64"),
+        ("boundary", {"input": InputConfig()}, "voxels"),
+        ("boundary", {"shares": (1.0,)}, r"\[0.1, 0.01\], .*\[1.0\]"),
     ],
 )
 def test_what_the_data_set_lacks_is_named(shapes: ShapeSet, level, settings: dict, message: str):
@@ -154,13 +154,13 @@ def test_what_the_data_set_lacks_is_named(shapes: ShapeSet, level, settings: dic
 
 def test_a_published_set_has_no_points_near_the_surface(tmp_path: Path):
     published = open_shapes(write_published(tmp_path, train=1, test=1))
-    with pytest.raises(ValueError, match=r"no boundary points; .* it has \[16, 32, 64\]"):
+    with pytest.raises(ValueError, match=r"\[16, 32, 64\]"):
         check_contents(published, "boundary", LoadingConfig(Path("x")))
 
 
 @pytest.mark.parametrize("shares", [(-1.0, 2.0), (0.0, 0.0), (float("nan"), 1.0), (float("inf"), 1.0)])
 def test_shares_that_make_no_sense_are_refused(shares: tuple[float, ...]):
-    with pytest.raises(ValueError, match=r"data\.shares must be numbers"):
+    with pytest.raises(ValueError, match=r"data\.shares"):
         LoadingConfig(Path("x"), shares=shares)
 
 

@@ -176,7 +176,7 @@ def test_voxels_serve_where_points_are_shown(tmp_path: Path, config: DataConfig)
 @pytest.mark.parametrize("kind", ["solid", "voxels", "deformed"])
 def test_a_cloud_for_a_run_on_solids_is_one_clear_error(tmp_path: Path, config: DataConfig, kind: str):
     np.save(tmp_path / "cloud.npy", np.random.default_rng(0).normal(size=(50, 3)))
-    with pytest.raises(ValueError, match=r"cloud\.npy is a point cloud; .* solids .* give a mesh, a voxel file or"):
+    with pytest.raises(ValueError, match=r"cloud\.npy .*solids"):
         observe_file(tmp_path / "cloud.npy", config, InputConfig(kind, 64), name="cloud")
 
 
@@ -187,7 +187,7 @@ def test_clouds_that_were_to_be_normalised_before(tmp_path: Path):
     np.save(tmp_path / "out.npy", points * 2)
     section = InputConfig("points", 16, points=0)
     assert np.array_equal(observe_file(tmp_path / "in.npy", config, section, name="in").to_world, np.eye(4))
-    with pytest.raises(ValueError, match=r"out\.npy: reaches from .* outside \[-0\.5, 0\.5\]"):
+    with pytest.raises(ValueError, match=r"out\.npy:.*\[-0\.5, 0\.5\]"):
         observe_file(tmp_path / "out.npy", config, section, name="out")
 
 

@@ -77,10 +77,10 @@ def test_one_kidney_alone_fails_for_the_other_side_only(tmp_path):
     values[2:4, 2:4, 2:4] = 2  # a crumb is no kidney
     path = save(tmp_path / "scan.nii.gz", values, affine)
     assert centroid(read_structure(path, "kidney/right", KIDNEYS))[0] > 20
-    with pytest.raises(ValueError, match=r"scan\.nii\.gz: kidney has one piece, on the right: no left one"):
+    with pytest.raises(ValueError, match=r"scan\.nii\.gz: kidney"):
         read_structure(path, "kidney/left", KIDNEYS)
     three = LabelConfig((StructureConfig("kidney", (2,), components=3),))
-    with pytest.raises(ValueError, match="kidney has 1 pieces, expected 3: none is number 2"):
+    with pytest.raises(ValueError, match=r"kidney .*\b1 .*\b3: .*\b2\b"):
         read_structure(path, "kidney/2", three)
 
 
@@ -98,16 +98,16 @@ def test_touching_the_border_names_the_faces(tmp_path, axes, flips):
 def test_labels_that_are_not_there_name_those_that_are(tmp_path):
     values, affine = body()
     path = save(tmp_path / "scan.nii.gz", values, affine)
-    with pytest.raises(ValueError, match=r"scan\.nii\.gz: no voxel has label 9 \(lung\); it has 2, 5"):
+    with pytest.raises(ValueError, match=r"scan\.nii\.gz:.*9 \(lung\).*2, 5"):
         read_structure(path, "", LabelConfig((StructureConfig("lung", (9,)),)))
     named = LabelConfig((StructureConfig("lung", ("lung",)),))
-    with pytest.raises(ValueError, match=r"'lung' asked by name, but nothing says what its labels 2, 5 mean"):
+    with pytest.raises(ValueError, match=r"'lung'.*2, 5"):
         read_structure(path, "", named)
     (tmp_path / "scan.tsv").write_text("index\tname\n2\tkidneys\n5\tliver\n9\tlung\n")
-    with pytest.raises(ValueError, match=r"no voxel has label 9 \(lung\); it has 2 kidneys, 5 liver"):
+    with pytest.raises(ValueError, match=r"9 \(lung\).*2 kidneys, 5 liver"):
         read_structure(path, "", named)
     empty = save(tmp_path / "empty.nii.gz", values * 0, affine)
-    with pytest.raises(ValueError, match=r"empty\.nii\.gz: no voxel has label 2 or 5 \(all\); it has none"):
+    with pytest.raises(ValueError, match=r"empty\.nii\.gz: .*\b2 or 5 \(all\)"):
         read_structure(empty, "", BOTH)
 
 
@@ -125,7 +125,7 @@ def test_a_table_that_contradicts_the_file_is_refused(tmp_path):
     liver = LabelConfig((StructureConfig("liver", ("liver",)),), table="total")
     assert read_structure(path, "", liver).occupancy.sum() == (values == 5).sum()
     kidney = LabelConfig((StructureConfig("kidney", ("kidney_left",)),), table="total")
-    with pytest.raises(ValueError, match=r"'kidney_left' is \(3,\) by the table total, but \(2,\) by .*scan\.json"):
+    with pytest.raises(ValueError, match=r"'kidney_left'.*\(3,\).*\(2,\).*scan\.json"):
         read_structure(path, "", kidney)
 
 
@@ -137,13 +137,13 @@ def test_one_file_per_organ(tmp_path):
     found = read_structure(tmp_path / "s" / "liver.nii.gz", "", both)
     np.testing.assert_array_equal(found.on_scan() > 0, values > 0)
     lung = LabelConfig((StructureConfig("lung", ("lung",)),), files="organ")
-    with pytest.raises(FileNotFoundError, match=r"lung\.nii\.gz does not exist; its folder has kidneys\.nii, liver"):
+    with pytest.raises(FileNotFoundError, match=r"lung\.nii\.gz.*kidneys\.nii, liver"):
         read_structure(tmp_path / "s" / "lung.nii.gz", "", lung)
     save(tmp_path / "s" / "lung.nii.gz", values, affine)
-    with pytest.raises(ValueError, match=r"expected the mask of one organ, got labels 2, 5"):
+    with pytest.raises(ValueError, match="labels 2, 5"):
         read_structure(tmp_path / "s" / "lung.nii.gz", "", lung)
     save(tmp_path / "s" / "kidneys.nii", (values == 2).astype(np.uint8), centred(affine, (9, 9, 9)))
-    with pytest.raises(ValueError, match=r"kidneys\.nii: its grid is not that of .*liver\.nii\.gz"):
+    with pytest.raises(ValueError, match=r"kidneys\.nii:.*liver\.nii\.gz"):
         read_structure(tmp_path / "s" / "liver.nii.gz", "", both)
 
 

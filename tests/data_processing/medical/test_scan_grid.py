@@ -121,9 +121,9 @@ def test_a_grid_without_a_file_and_masks_that_do_not_fit(tmp_path):
     scan = ScanGrid((4, 5, 6), centred(np.diag([1.0, 2, 3, 1]), (4, 5, 6)))
     write_scan_mask(tmp_path / "mask.nii", np.ones(scan.shape, np.uint8), scan)
     np.testing.assert_allclose(open_scan(tmp_path / "mask.nii").grid.affine, scan.affine)
-    with pytest.raises(ValueError, match=r"\(4, 5\) is not on the scan's grid \(4, 5, 6\)"):
+    with pytest.raises(ValueError, match=r"\(4, 5\) .*\(4, 5, 6\)"):
         write_scan_mask(tmp_path / "mask.nii", np.ones((4, 5)), scan)
-    with pytest.raises(ValueError, match=r"ends with \.nii"):
+    with pytest.raises(ValueError, match=r"\.nii"):
         write_scan_mask(tmp_path / "mask.ply", np.ones(scan.shape), scan)
 
 

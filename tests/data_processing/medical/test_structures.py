@@ -21,7 +21,7 @@ def test_parts_and_their_mirrors():
     assert part_keys(SETTINGS) == keys
     assert [key for key in keys if find_part(key, SETTINGS).mirrored] == ["kidney/right", "thalamus/right"]
     assert find_part("", LabelConfig((LIVER,))).key == "liver"
-    with pytest.raises(ValueError, match=r"one of the parts kidney/left, .* got ''"):
+    with pytest.raises(ValueError, match=r"kidney/left, .*''"):
         find_part("", SETTINGS)
 
 
@@ -42,9 +42,9 @@ def test_categories_and_pattern_choose(tmp_path):
     settings = LabelConfig((KIDNEYS, LIVER), pattern="seg.nii.gz")
     found = list_sources(tmp_path, kind="labels", labels=settings, categories=["liver"])
     assert [source.name for source in found.sources] == ["liver/a/seg", "liver/b/seg"]
-    with pytest.raises(FileNotFoundError, match=r"no label files that labels\.pattern takes .*it has 3 \.nii\.gz"):
+    with pytest.raises(FileNotFoundError, match=r"labels\.pattern.*3 \.nii\.gz"):
         list_sources(tmp_path, kind="labels", labels=LabelConfig((LIVER,), pattern="*_dseg.nii.gz"))
-    with pytest.raises(ValueError, match="needs a section labels"):
+    with pytest.raises(ValueError, match=r"kind: labels .*labels:"):
         list_sources(tmp_path, kind="labels")
 
 
@@ -62,21 +62,21 @@ def test_a_folder_of_one_file_per_organ_has_a_row_for_each_organ_there_or_not(tm
 
 def test_two_files_of_one_scan_name_are_refused(tmp_path):
     touch(tmp_path, "a.nii", "a.nii.gz")
-    with pytest.raises(ValueError, match=r"a\.nii and a\.nii\.gz would both be the scan 'a'"):
+    with pytest.raises(ValueError, match=r"a\.nii .*a\.nii\.gz .*'a'"):
         list_sources(tmp_path, kind="labels", labels=LabelConfig((LIVER,)))
 
 
 @pytest.mark.parametrize(
     ("structures", "message"),
     [
-        ([{"name": "a", "labels": []}], "has no labels"),
-        ([{"name": "a/b", "labels": [1]}], "becomes a folder"),
-        ([{"name": "a", "labels": [1], "components": 0}], "1 to 99 components"),
-        ([{"name": "a", "labels": [1], "components": 2, "side": "left"}], "left and right already"),
-        ([{"name": "a", "labels": [1], "mirror": "right"}], "needs components: 2, or side"),
-        ([{"name": "a", "labels": [1]}, {"name": "a", "labels": [2]}], "two structures are called a"),
-        ([{"name": "a", "labels": [1]}, {"name": "a", "labels": [2], "side": "left"}], "two structures are called a"),
-        ([], "labels.structures is empty"),
+        ([{"name": "a", "labels": []}], "a .*labels"),
+        ([{"name": "a/b", "labels": [1]}], "a/b"),
+        ([{"name": "a", "labels": [1], "components": 0}], "a: .*1 to 99 components"),
+        ([{"name": "a", "labels": [1], "components": 2, "side": "left"}], "a: two components .*side"),
+        ([{"name": "a", "labels": [1], "mirror": "right"}], "components: 2.*side"),
+        ([{"name": "a", "labels": [1]}, {"name": "a", "labels": [2]}], r"called a\b"),
+        ([{"name": "a", "labels": [1]}, {"name": "a", "labels": [2], "side": "left"}], r"called a\b"),
+        ([], "labels.structures"),
         ([{"name": "a", "labels": [1], "mirror": True}], "'never', 'always' or 'right'"),
     ],
 )

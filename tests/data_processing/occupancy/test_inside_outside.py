@@ -142,18 +142,18 @@ def test_forced_methods():
     assert occupied(BLOCK, settings=InsideConfig(method="winding"))[1].sum() == TRUTH.sum()
     forced, inside = occupied(BLOCK, settings=InsideConfig(method="shell"))
     assert forced.method == "shell-flood" and np.array_equal(inside, TRUTH)
-    with pytest.raises(ValueError, match="method scan: 10 of 10 faces"):
+    with pytest.raises(ValueError, match="scan: 10 of 10 faces"):
         occupied(without_faces(BLOCK, 2), settings=InsideConfig(method="scan"))
-    with pytest.raises(ValueError, match="expected one of auto, scan"):
+    with pytest.raises(ValueError, match=r"'rays': .*auto, scan, winding"):
         inside_points(BLOCK, np.zeros((1, 3)), method="rays")
 
 
 def test_bad_settings_and_meshes_beyond_the_cube_are_refused():
-    with pytest.raises(ValueError, match="lookup_resolution: expected 8 to 1024, got 0"):
+    with pytest.raises(ValueError, match=r"lookup_resolution: .*\b8 .*1024.*\b0\b"):
         InsideConfig(lookup_resolution=0)
     with pytest.raises(ValueError, match="fallback_volume"):
         InsideConfig(fallback_volume=2)
-    with pytest.raises(ValueError, match="leaves the cube"):
+    with pytest.raises(ValueError, match=r"\[-1\. +0\. +0\.\].*-0\.5\.\.0\.5"):
         occupancy_grid(box((-1, 0, 0), (0, 1, 1)), 16, InsideConfig(), device="cpu")
 
 

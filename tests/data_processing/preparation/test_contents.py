@@ -46,13 +46,13 @@ def test_fields_of_views():
         (BoundaryConfig, {"sigmas": (0.1, 0.1)}, "sigmas"),
         (BoundaryConfig, {"sigmas": (-0.1,)}, "sigmas"),
         (SurfaceConfig, {"points": 0}, "points"),
-        (SurfaceConfig, {"views": 12}, "views.*multiple of 8"),
-        (SurfaceConfig, {"distance": 0.8}, "outside the cube"),
+        (SurfaceConfig, {"views": 12}, "views.* 8"),
+        (SurfaceConfig, {"distance": 0.8}, "distance: "),
         (SurfaceConfig, {"elevation": 91}, "elevation"),
         (Contents, {"grids": (33,)}, "even"),
         (Contents, {"grids": (512,)}, "grids"),
         (Contents, {"grids": (32, 32)}, "grids"),
-        (Contents, {"voxels": 0, "levels": False}, "nothing is to be stored"),
+        (Contents, {"voxels": 0, "levels": False}, "voxels, levels, grids"),
     ],
 )
 def test_what_makes_no_sense_is_refused(section, options, message):

@@ -97,7 +97,7 @@ def test_ranks_one_after_the_other_make_the_same_bytes(reference, raw, tmp_path)
     output = tmp_path / "boxes"
     assert prepare_folder(config_for(raw, output), rank=1, world=2) == DONE
     assert not (output / "dataset.json").exists()
-    with pytest.raises(ValueError, match="not finished: 2 of 5 shapes"):
+    with pytest.raises(ValueError, match=r"\b2 of 5\b"):
         open_shapes(output)
     assert prepare_folder(config_for(raw, output), rank=0, world=2) == DONE
     same_as(reference, output)
@@ -167,10 +167,10 @@ def test_all_failed_is_an_error_with_the_first_reason(tmp_path):
     raw, output = write_boxes(tmp_path / "raw", chairs=1, tables=1, bad=True), tmp_path / "boxes"
     for good in ("chair/00.ply", "table/00.ply"):
         (raw / good).unlink()
-    with pytest.raises(ValueError, match=r"all 2 shapes failed; the first: chair/cut\.ply: corrupt"):
+    with pytest.raises(ValueError, match=r"\b2 .*chair/cut\.ply: "):
         prepare_folder(config_for(raw, output))
     assert len(report_rows(output)) == 2
-    with pytest.raises(ValueError, match="holds no shape"):
+    with pytest.raises(ValueError, match=r"boxes .* 2 .*report\.csv"):
         open_shapes(output)
 
 
@@ -180,7 +180,7 @@ def test_a_damaged_list_of_the_job_is_an_error_with_a_way_out(reference, raw, tm
     shutil.copytree(reference, output)
     before, job = marks(output), output / "job.json"
     job.write_bytes(job.read_bytes()[:-50])
-    with pytest.raises(ValueError, match=r"job\.json: cut or damaged.*remove that file first; the shapes are kept"):
+    with pytest.raises(ValueError, match=r"job\.json:"):
         prepare_folder(config_for(raw, output))
     job.unlink()
     assert prepare_folder(config_for(raw, output)) == DONE and marks(output) == before
@@ -194,9 +194,9 @@ def test_a_list_of_the_job_that_is_not_ours_is_an_error(raw, tmp_path, names):
     job = PreparationJob(config, list_sources(raw).sources, content_settings(to_plain(config)))
     settings = {**job.settings, "input": str(raw.resolve()), "shard_size": config.shard_size, "schema": 1}
     (output / "job.json").write_text(json.dumps({"settings": settings, "names": names, "command": "x" * 10_000}))
-    with pytest.raises(ValueError, match="has other shapes than"):
+    with pytest.raises(ValueError, match=r"raw.*boxes.*5 \(chair/00.*--set output="):
         prepare_folder(config)
-    with pytest.raises(ValueError, match="is not finished: 0 of") as told:
+    with pytest.raises(ValueError, match=r"\b0 of") as told:
         open_shapes(output)
     assert len(str(told.value)) < 4000
 
@@ -217,7 +217,7 @@ def test_parts_that_vanish_are_one_clear_error(raw, tmp_path, monkeypatch):
             file.unlink()
         return pack(job, state)
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match=r"it vanished: something removes files from"):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=str(tmp_path / "boxes")):
         pack = data_processing.preparation.job._pack
         patch.setattr("data_processing.preparation.job._pack", tidy_too_much)
         prepare_folder(config_for(raw, output))
@@ -226,9 +226,9 @@ def test_parts_that_vanish_are_one_clear_error(raw, tmp_path, monkeypatch):
 
 def test_other_settings_or_shapes_are_refused(reference, raw, tmp_path):
     before = contents(reference)
-    with pytest.raises(ValueError, match=r"settings: normalisation\.length: 0\.9 there, 0\.8 now; seed: 0 there, 1"):
+    with pytest.raises(ValueError, match=r"normalisation\.length: 0\.9 .*0\.8.*seed: 0 .*\b1\b"):
         prepare_folder(config_for(raw, reference, normalisation=NormalisationConfig("longest_edge", 0.8), seed=1))
-    with pytest.raises(ValueError, match=r"other shapes .*: 0 new, 2 \(table/00, table/01\) gone"):
+    with pytest.raises(ValueError, match=r"\b0 .*\b2 \(table/00, table/01\)"):
         prepare_folder(config_for(raw, reference, categories=("chair",)))
     assert contents(reference) == before
 
@@ -249,7 +249,7 @@ def test_licences_go_with_the_shapes(raw, tmp_path):
     assert StoredShapes(tmp_path / "boxes").index.licences == ["", "CC0-1.0", "", "", ""]
     assert report_rows(tmp_path / "boxes")["chair/01"]["author"] == "Someone"
     (tmp_path / "credits.csv").write_text("file,license\n")
-    with pytest.raises(ValueError, match="no column licence"):
+    with pytest.raises(ValueError, match=r"licences: .*credits\.csv .*file,licence,author"):
         prepare_folder(config_for(raw, tmp_path / "other", licences=tmp_path / "credits.csv"))
 
 
@@ -259,7 +259,7 @@ def test_two_preparations_at_once_are_refused(raw, tmp_path):
     (tmp_path / "boxes").mkdir()
     with open(tmp_path / "boxes/.lock-0", "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        with pytest.raises(ValueError, match="another preparation is at work"):
+        with pytest.raises(ValueError, match=r"boxes: .*preparation"):
             prepare_folder(config_for(raw, tmp_path / "boxes"))
 
 

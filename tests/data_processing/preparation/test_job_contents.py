@@ -83,10 +83,10 @@ def test_contents_for_ifnet_are_the_same_bytes_whatever_the_workers(tmp_path):
     ]
     points = (row["boundary_points"] + 0.5) / 32768
     np.testing.assert_array_equal(np.unpackbits(row["boundary_values"]).astype(bool), inside_points(mesh, points))
-    with pytest.raises(ValueError, match=r"holds no voxels; it has grid_32.*contents:"):
+    with pytest.raises(ValueError, match=r"grid_32.*contents:"):
         shapes.voxels(0)
     other = Contents(**{**vars(IFNET), "boundary": BoundaryConfig(points=80)})
-    with pytest.raises(ValueError, match=r"made with other settings: contents\.boundary\.points: 800 there, 80 now"):
+    with pytest.raises(ValueError, match=r"contents\.boundary\.points: 800 .*\b80\b"):
         prepare_folder(config_for(raw, tmp_path / "1", contents=other))
 
 

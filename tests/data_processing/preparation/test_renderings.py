@@ -280,7 +280,7 @@ def test_missing_and_odd_pictures_are_rows_that_say_so_and_are_tried_again(tmp_p
     (seen / names[3] / "rendering" / "01.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
     rendering = RenderingConfig(views=5, size=48, folder=seen)
     config = config_for(raw, tmp_path / "set", contents=Contents(voxels=0, levels=False, rendering=rendering))
-    with pytest.raises(ValueError, match="all 4 shapes failed"):
+    with pytest.raises(ValueError, match=r"\b4 shapes"):
         prepare_folder(config)
     reasons = {row["name"]: row["reason"] for row in json.loads((config.folder / "report.json").read_text())["shapes"]}
     assert f"no renderings of chair/{names[0]}: searched" in reasons[f"chair/{names[0]}"]
@@ -316,8 +316,8 @@ def test_a_shape_without_surface_is_a_row(tmp_path: Path):
         ({"size": 8}, "pixels"),
         ({"elevation": (30, 20)}, "elevation"),
         ({"elevation": (0, 91)}, "elevation"),
-        ({"distance": (0.9, 2)}, "outside the ball"),
-        ({"distance": (3, 2)}, "outside the ball"),
+        ({"distance": (0.9, 2)}, "distance: "),
+        ({"distance": (3, 2)}, "distance: "),
         ({"field_of_view": 180}, "field_of_view"),
         ({"azimuth": float("nan")}, "azimuth"),
     ],

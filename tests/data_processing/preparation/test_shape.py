@@ -157,7 +157,7 @@ def test_a_missing_file_is_tried_again_later(tmp_path):
 
 def test_a_mesh_outside_the_cube_needs_normalising(tmp_path):
     file = write_box(tmp_path / "box/one.ply")
-    with pytest.raises(ValueError, match=r"outside \[-0\.5, 0\.5\]: normalise it"):
+    with pytest.raises(ValueError, match=r"\[-0\.5, 0\.5\]"):
         read_shape(file, config_for(tmp_path, normalisation=NormalisationConfig("none")))
 
 
@@ -175,7 +175,7 @@ def test_voxels_for_the_encoder_are_a_maximum(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"resolution": 128}, "resolution must be 256"),
+        ({"resolution": 128}, "resolution .*256"),
         ({"shard_size": 0}, "shard_size"),
         ({"workers": -1}, "workers"),
     ],
@@ -183,5 +183,5 @@ def test_voxels_for_the_encoder_are_a_maximum(tmp_path):
 def test_configs_that_make_no_sense(tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         config_for(tmp_path, **options)
-    with pytest.raises(ValueError, match="longest_edge must be in"):
+    with pytest.raises(ValueError, match="longest_edge"):
         NormalisationConfig("longest_edge", 1.2)

@@ -73,28 +73,28 @@ def test_lists_say_it_all(tmp_path):
 
 def test_overlap_is_refused(tmp_path):
     files = lists(tmp_path, train=["chair/03"], test=["chair/00", "chair/03"])
-    with pytest.raises(ValueError, match="'chair/03' is in train and in test"):
+    with pytest.raises(ValueError, match=r"'chair/03'.*train.*test"):
         split_names(NAMES, CATEGORIES, SplitConfig(rule="lists", lists=files))
-    with pytest.raises(ValueError, match="lists 'a/b' twice"):
+    with pytest.raises(ValueError, match="lists 'a/b'"):
         split_names(["a/b"], ["a"], SplitConfig(rule="lists", lists=lists(tmp_path, train=["a/b", "a/b"])))
 
 
 def test_unknown_names_are_refused_unless_allowed(tmp_path):
     files = lists(tmp_path, train=["chair/3", "chair/01"])
-    with pytest.raises(ValueError, match=r"1 names are not in the data set, first 'chair/3'; the nearest is 'chair/"):
+    with pytest.raises(ValueError, match=r"\b1 .*'chair/3'.*'chair/"):
         split_names(NAMES, CATEGORIES, SplitConfig(rule="lists", lists=files))
     allowed = SplitLists(train=files.train, allow_missing=True)
     assert named(split_names(NAMES, CATEGORIES, SplitConfig(rule="lists", lists=allowed))) == {"train": {"chair/01"}}
 
 
 def test_settings_that_make_no_sense_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="sum to 1"):
+    with pytest.raises(ValueError, match=r"\b1\b"):
         SplitRatios(0.8, 0.2, 0.2)
-    with pytest.raises(ValueError, match="names no file"):
+    with pytest.raises(ValueError, match=r"splits\.rule .*splits\.lists .*train, val or test"):
         split_names(NAMES, CATEGORIES, SplitConfig(rule="lists"))
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"no\.txt"):
         split_names(NAMES, CATEGORIES, SplitConfig(rule="lists", lists=SplitLists(train=tmp_path / "no.txt")))
-    with pytest.raises(ValueError, match="choose one"):
+    with pytest.raises(ValueError, match=r"val_share .*val list"):
         both = SplitConfig(rule="lists", lists=lists(tmp_path, train=["chair/00"], val=["chair/01"]), val_share=0.1)
         split_names(NAMES, CATEGORIES, both)
 
@@ -134,15 +134,15 @@ def test_subjects_by_rule():
     plain = SplitConfig(subject=r"case_\d+")
     assert subject_of("kidney/case_00012-left", plain) == "case_00012"
     assert subject_of("kidney/x/sub-A1_dseg", SplitConfig(subject="bids")) == "sub-A1"
-    with pytest.raises(ValueError, match=r"'kidney/one-left' has no subject by splits.subject \(case_"):
+    with pytest.raises(ValueError, match=r"'kidney/one-left' .*splits\.subject \(case_"):
         split_names(["kidney/one-left"], ["kidney"], plain)
-    with pytest.raises(ValueError, match="must be bids or a regular expression"):
+    with pytest.raises(ValueError, match=r"subject .*bids .*'\('"):
         SplitConfig(subject="(")
 
 
 def test_lists_that_divide_a_subject_are_refused(tmp_path):
     files = lists(tmp_path, train=SCANS[:1], test=SCANS[1:2])
-    with pytest.raises(ValueError, match="subject 'sub-00' is in train and in test"):
+    with pytest.raises(ValueError, match=r"'sub-00' .*train .*test"):
         split_names(SCANS, ORGANS, SplitConfig(rule="lists", lists=files, subject="bids"))
 
 

@@ -127,9 +127,9 @@ def test_npz_voxels_are_not_a_cloud(tmp_path):
 
 def test_what_is_no_ground_truth_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(ValueError, match=r"'\.txt' is no ground truth"):
+    with pytest.raises(ValueError, match=r"'\.txt'"):
         read_ground_truth(tmp_path / "a.txt")
-    with pytest.raises(FileNotFoundError, match=r"nothing\.ply does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.ply"):
         read_ground_truth(tmp_path / "nothing.ply")
     assert {".ply", ".npz", ".nii.gz"} <= TRUTH_SUFFIXES
 
@@ -137,11 +137,11 @@ def test_what_is_no_ground_truth_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"points": np.zeros((0, 3))}, "expected points"),
-        ({"points": np.zeros((5, 2))}, "expected points"),
+        ({"points": np.zeros((0, 3))}, "points"),
+        ({"points": np.zeros((5, 2))}, "points"),
         ({"points": np.ones((5, 3))}, "one point"),
         ({"points": np.full((5, 3), np.nan)}, "NaN"),
-        ({"points": np.eye(3), "normals": np.eye(4)[:, :3]}, "a normal for each of 3 points"),
+        ({"points": np.eye(3), "normals": np.eye(4)[:, :3]}, "normal.* 3 points"),
         ({"points": np.array([["a"] * 3])}, "numbers"),
     ],
 )
@@ -166,7 +166,7 @@ def test_a_size_that_is_only_declared_is_not_allocated(tmp_path):
     np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 3)})
     with zipfile.ZipFile(tmp_path / "cloud.npz", "w") as archive:
         archive.writestr("points.npy", header.getvalue())
-    with pytest.raises(ValueError, match="declares"):
+    with pytest.raises(ValueError, match=r"cloud\.npz\[points\]: .*24,000,000,000,000 .*128"):
         read_ground_truth(tmp_path / "cloud.npz")
 
 

@@ -198,7 +198,7 @@ def test_a_pair_without_a_side_is_a_failed_row():
 
 
 def test_draws_refuse_a_count_below_one():
-    with pytest.raises(ValueError, match="at least 1, got 0"):
+    with pytest.raises(ValueError, match=r"\b1, .*\b0\b"):
         SampleCounts(points=0)
 
 

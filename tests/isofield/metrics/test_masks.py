@@ -98,11 +98,11 @@ def test_the_command_writes_json_csv_and_a_page(folders):
 
 
 def test_protocols_of_masks_and_of_meshes_are_not_mixed():
-    with pytest.raises(ValueError, match="run it on its own"):
+    with pytest.raises(ValueError, match=r"masks .*imnet"):
         find_protocols(["imnet", "masks"])
-    with pytest.raises(ValueError, match="did you mean 'masks'"):
+    with pytest.raises(ValueError, match="'masks'"):
         find_protocols(["mask"])
-    with pytest.raises(ValueError, match="tolerance of at least 0"):
+    with pytest.raises(ValueError, match=r"tolerance.*0"):
         find_protocols(["masks"], tolerance=-1)
 
 
@@ -110,7 +110,7 @@ def test_folders_without_a_name_in_common(tmp_path):
     values, affine = body()
     save(tmp_path / "a" / "x.nii.gz", values, affine)
     save(tmp_path / "b" / "y.nii.gz", values, affine)
-    with pytest.raises(ValueError, match="for example x and y; names have to match"):
+    with pytest.raises(ValueError, match="x and y"):
         folder_masks_to_compare(tmp_path / "a", tmp_path / "b")
 
 
@@ -161,7 +161,7 @@ def test_a_run_over_meshes_has_no_masks(tmp_path):
     run.config_file.write_text(
         to_yaml(RunConfig("x", {"type": "imnet_autoencoder"}, LoadingConfig(path=path), training))
     )
-    with pytest.raises(ValueError, match="was not made from labelled scans"):
+    with pytest.raises(ValueError, match=f"{path} .*kind: labels"):
         run_masks_to_compare(run.path, "test", truth_folder=None, data=None)
 
 

@@ -1,6 +1,7 @@
 """Formulas of set against set: by hand, by brute force, against scipy."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def test_the_larger_set_is_thinned_by_the_seed():
 
 def test_accuracy_refuses_sets_of_two_sizes():
     distances = matrices([1, 2, 3], [1, 2])
-    with pytest.raises(ValueError, match="two sets of one size"):
+    with pytest.raises(ValueError, match="1-NNA"):
         nearest_neighbour_accuracy(distances.between_SR, distances.samples_KK, distances.references_KK)
 
 
@@ -148,7 +149,7 @@ def test_nearest_references_by_name():
 
 @pytest.mark.parametrize("bad", [np.zeros((0, 3)), np.zeros(3), np.array([[np.nan]]), np.array([[-1.0]])])
 def test_a_matrix_that_is_none_is_refused(bad):
-    with pytest.raises(ValueError, match="matrix of finite distances"):
+    with pytest.raises(ValueError, match=rf"{re.escape(str(bad.shape))} float64"):
         Bounded.exact(bad)
 
 

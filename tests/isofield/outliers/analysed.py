@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,10 @@ from isofield.outliers.scoring.scores import scorer_arrays
 from isofield.registry import build_model, load_run, resolve
 from isofield.run_dir import RunDir, create_run
 from isofield.runtime.commandline import SOME_FAILED
-from isofield.runtime.commandline import run as run_command
 from isofield.runtime.config import to_plain, to_yaml
 from isofield.training.state import initial_state
 from isofield.training.state import save as save_state
+from tests.commands import status_of
 from tests.conftest import ROOT
 from tests.data_processing.scan_files import save
 from tests.isofield.outliers.conftest import ALONE, save_model
@@ -83,16 +82,11 @@ def write_scan(path: Path, values: NDArray, affine: NDArray, *, names: dict[str,
     return path
 
 
-def run_analysis(
-    monkeypatch: pytest.MonkeyPatch, runs: RunDir | list[RunDir], folder: Path, out: Path, *more: object
-) -> int:
+def run_analysis(runs: RunDir | list[RunDir], folder: Path, out: Path, *more: object) -> int:
     """The exit status of `python analyse.py`."""
     models = [str(run.path) for run in (runs if isinstance(runs, list) else [runs])]
-    words = ["analyse.py", "--models", *models, "--input", str(folder), "--out", str(out), "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", [*words, *map(str, more)])
-    with pytest.raises(SystemExit) as ended:
-        run_command(analyse.main, error=SOME_FAILED)
-    return int(ended.value.code or 0)
+    words = ["--models", *models, "--input", folder, "--out", out, "--device", "cpu", *more]
+    return status_of(analyse.main, *words, error=SOME_FAILED)
 
 
 def rows_in(out: Path) -> dict[tuple[str, str], dict[str, Any]]:

@@ -61,7 +61,7 @@ def test_a_machine_that_stood_still_is_nobodys_fault(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(heartbeat.time, "monotonic", lambda: float(next(hours)))
     monkeypatch.setattr(first, "_look", counted)
-    with pytest.raises(LostRankError, match="rank 1 has given no sign"):
+    with pytest.raises(LostRankError, match=r"rank 1\b"):
         first.wait()
     assert len(looks) > LIMIT / heartbeat.INTERVAL / 2 and set(looks) == {2 * heartbeat.INTERVAL}
     first.stop()
@@ -76,7 +76,7 @@ def test_a_rank_that_gives_no_sign_is_named():
             third.wait()
 
     thread = in_thread(wait)
-    with pytest.raises(LostRankError, match=r"rank 0: rank 1 has given no sign of life .* What is finished is kept"):
+    with pytest.raises(LostRankError, match=r"rank 0: rank 1\b"):
         first.wait()
     thread.join()
     first.stop()

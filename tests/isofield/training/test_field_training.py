@@ -153,9 +153,9 @@ def test_training_lowers_the_loss(prepared: Path, tmp_path: Path):
 
 def test_what_the_data_set_lacks_is_said_before_a_run_is_made(prepared: Path, boxes: Path, tmp_path: Path):
     config = field_config(prepared, tmp_path, section=InputConfig("solid", 64))
-    with pytest.raises(ValueError, match="holds no grid_64"):
+    with pytest.raises(ValueError, match="grid_64"):
         run_training(config)
     published = dataclasses.replace(config, data=LoadingConfig(boxes))
-    with pytest.raises(ValueError, match="no boundary points"):
+    with pytest.raises(ValueError, match=r"contents: \{boundary: "):
         run_training(published)
     assert not RunDir(config.run_path).path.exists()

@@ -83,10 +83,10 @@ def test_vertices_and_faces_both_count(tmp_path):
 def test_bad_files_are_refused_and_leave_nothing(tmp_path):
     broken = tmp_path / "broken.ply"
     broken.write_bytes(b"ply\nformat ascii 1.0\n")
-    with pytest.raises(ValueError, match=r"broken\.ply: corrupt"):
+    with pytest.raises(ValueError, match=r"broken\.ply:"):
         descriptor_of_file(broken, tmp_path / "cache")
     with pytest.raises(FileNotFoundError):
         descriptor_of_file(tmp_path / "missing.ply", tmp_path / "cache")
-    with pytest.raises(ValueError, match="without faces"):
+    with pytest.raises(ValueError, match="faces"):
         descriptor_of_mesh(TriangleMesh(MESH.vertices, MESH.faces[:0]), tmp_path / "cache")
     assert not (tmp_path / "cache").exists()

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -17,14 +16,13 @@ from isofield.outliers.scoring.cube_masks import GRID, CubeMask, stored_mask
 from isofield.outliers.scoring.detector import load_detector
 from isofield.run_dir import RunDir
 from isofield.runtime.commandline import DONE, ERROR
+from tests.commands import call, status_of
 from tests.isofield.outliers.conftest import save_model, write_run
 
 
 @pytest.fixture(scope="module")
 def judge(brain_run):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["evaluate.py", "--run", str(brain_run.path), "--calibrate"])
-        assert evaluate.main() == DONE
+    assert call(evaluate.main, "--run", brain_run.path, "--calibrate") == DONE
     return load_detector(brain_run)
 
 
@@ -109,7 +107,7 @@ def test_a_new_checkpoint_makes_the_calibration_stale(brain_run, tmp_path):
     shutil.copytree(brain_run.path, tmp_path / "run")
     run = RunDir(tmp_path / "run")
     save_model(run, read_run_config(run.config_file), scale=2.0)
-    with pytest.raises(ValueError, match="another model"):
+    with pytest.raises(ValueError, match=rf"{run.calibration_file} .*--calibrate"):
         load_detector(run)
 
 
@@ -120,11 +118,8 @@ def test_train_and_test_subjects_may_not_calibrate(brain_run):
 
 
 @pytest.mark.parametrize("wrong", [["--pred", "a", "--gt", "b"], ["--run", "a", "--samples"], []])
-def test_calibration_goes_with_a_run(monkeypatch, capsys, wrong):
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--calibrate", *wrong])
-    with pytest.raises(SystemExit) as error:
-        evaluate.main()
-    assert error.value.code == ERROR
+def test_calibration_goes_with_a_run(capsys, wrong):
+    assert status_of(evaluate.main, "--calibrate", *wrong) == ERROR
     assert "--calibrate goes with --run" in capsys.readouterr().err
 
 
@@ -149,6 +144,6 @@ def test_masks_without_stored_solids_are_cut_from_their_scans(brain_set):
 
 def test_a_prior_that_makes_nothing_is_not_calibrated(brain_set, echo, tmp_path):
     run = write_run(brain_set, tmp_path, scale=0.0)
-    with pytest.raises(ValueError, match=r"the prior makes nothing of (\d+) of \1 clean masks"):
+    with pytest.raises(ValueError, match=r"\b(\d+) of \1 "):
         calibrate_run(run)
     assert not run.calibration_file.exists()

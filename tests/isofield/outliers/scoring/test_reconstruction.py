@@ -77,7 +77,7 @@ def test_a_spoilt_mask_moves_into_the_middle_with_its_clean_one():
     assert np.abs(places.min(axis=0) + places.max(axis=0) - (GRID - 1)).max() <= 1
     assert truth.sum() == clean.sum() and (mask ^ truth).sum() == (made.mask_RRR ^ clean).sum()
     assert not centring(np.zeros((4, 4, 4), bool)).any()
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match=f"{GRID + 1}"):
         centring(np.ones((GRID + 1, 2, 2), bool))
 
 
