@@ -67,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     patients = held_out(own, loaded, preparation, data=options.data, real=options.real, most=options.most)
     say(f"{len(patients.clean)} clean masks of patients that did not train, {len(patients.real)} real faults")
 
+    # Fitted on the training patients: their masks as they are, and turned, as new ones are to the prior.
     out = options.out or place.evaluation
     training = [stored_mask(own, index) for index in evenly(members(own, TRAIN, loaded), MAX_FITTED)]
     sdf_grid = sdf_grid_around(training)
