@@ -1,32 +1,38 @@
-"""Train a model: `python train.py --config configs/imnet/autoencoder.yaml [--set k=v ...] [--resume] [--dry-run]`."""
+"""Train a model: `isofield train --config imnet/autoencoder [--set k=v ...] [--resume] [--dry-run]`."""
 
+import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-import torch
-
-from data_processing.store.shape_set import open_shapes
-from isofield.config import read_run_config
-from isofield.ops import memory
-from isofield.registry import new_model, resolve
-from isofield.run_dir import RunDir
-from isofield.runtime import distributed
 from isofield.runtime.commandline import DONE, Parser, run, say
-from isofield.runtime.config import to_yaml
-from isofield.runtime.seeds import seed_of
-from isofield.training.loop import train
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
-    parser = Parser(description="Train a model on a prepared data set. Under torchrun: on several devices.")
-    parser.add_argument("--config", required=True, help="YAML file, such as configs/imnet/autoencoder.yaml")
+    parser = Parser(prog=prog, description="Train a model on a prepared data set. Under torchrun: on several devices.")
+    parser.add_argument("--config", required=True, help="YAML file, or the name of a shipped one: imnet/autoencoder")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="KEY=VALUE", action="extend", help="override single keys"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint, if it has one")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved config and stop")
-    options = parser.parse_args(arguments)
+    return train_run(parser.parse_args(arguments))
+
+
+def train_run(options: argparse.Namespace) -> int:
+    """From a configuration to a run directory."""
+    # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
+    import torch
+
+    from data_processing.store.shape_set import open_shapes
+    from isofield.config import read_run_config
+    from isofield.ops import memory
+    from isofield.registry import new_model, resolve
+    from isofield.run_dir import RunDir
+    from isofield.runtime import distributed
+    from isofield.runtime.config import to_yaml
+    from isofield.runtime.seeds import seed_of
+    from isofield.training.loop import train
 
     config = resolve(read_run_config(options.config, overrides=options.set), where=options.config)
     if options.dry_run:
@@ -44,6 +50,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def command() -> NoReturn:
+def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
     """The whole process: ends with the exit status."""
-    run(main, again=" with --resume")
+    run(lambda: main(arguments, prog=prog), again=" with --resume")

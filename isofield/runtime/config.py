@@ -17,6 +17,8 @@ from typing import Any, TypeVar, cast
 import pydantic
 import yaml
 
+from isofield.runtime.shipped import find_config
+
 T = TypeVar("T")
 MAX_BYTES = 1 << 18
 MAX_NUMBER = 400  # characters, and of a value that is repeated
@@ -35,10 +37,8 @@ def read_config(path: Path | str, schema: type[T], *, overrides: Sequence[str] =
 
 
 def read_yaml(path: Path | str, *, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The mapping in a YAML file, with overrides applied; values are plain data only."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"config {path} does not exist; {_neighbours(path)}")
+    """The mapping in a YAML file, or in a shipped one of that name, overrides applied; values are plain data only."""
+    path = find_config(path)
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path}: {path.stat().st_size} bytes is no config (limit {MAX_BYTES})")
     try:
@@ -181,10 +181,3 @@ def _reason(item: Any) -> str:
         return "missing, and has no default"
     got = item.get("input")
     return item["msg"].removeprefix("Value error, ") + ("" if isinstance(got, dict) else f", got {SHORT.repr(got)}")
-
-
-def _neighbours(path: Path) -> str:
-    if not path.parent.is_dir():
-        return f"nor does its folder {path.parent}"
-    names = sorted(p.name for p in path.parent.glob("*.yaml"))
-    return "the folder has " + (", ".join(names) if names else "no .yaml file")

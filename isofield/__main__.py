@@ -1,0 +1,55 @@
+"""One command for all: `isofield prepare | train | generate | evaluate | analyse | import | configs`.
+
+`python -m isofield` is the same, and under torchrun `torchrun -m isofield train ...`. Nothing heavy is imported before
+the arguments of the command are read: --help and a misspelt option answer at once.
+"""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import isofield
+from isofield.runtime.commandline import DONE, ERROR, say
+
+# Module and what the command does. Each module has `command(arguments, prog=...)`, which ends the process.
+COMMANDS = {
+    "prepare": ("data_processing.__main__", "a folder of meshes, voxels or label volumes to a data set"),
+    "train": ("isofield.commands.train", "a model on a data set"),
+    "generate": ("isofield.commands.generate", "meshes of a split, of your own files, out of noise, of a walk"),
+    "evaluate": ("isofield.commands.evaluate", "meshes or masks against their ground truth: tables and a report"),
+    "analyse": ("isofield.commands.analyse", "bad organ masks in a folder of scans"),
+    "import": ("isofield.commands.import_weights", "published weights into a run"),
+    "configs": ("isofield.commands.configs", "the configurations that come along: --config imnet/small"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Hand the rest of the line to a command; it ends with the command's exit status, 1 for wrong usage."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        say(usage())
+        sys.exit(DONE if words else ERROR)
+    if words[0] in ("-V", "--version"):
+        say(f"isofield {isofield.__version__}")
+        sys.exit(DONE)
+    name = words[0]
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        sys.stderr.write(f"error: isofield {name}: no such command; {hint}known: {', '.join(COMMANDS)}\n")
+        sys.exit(ERROR)
+    importlib.import_module(COMMANDS[name][0]).command(words[1:], prog=f"isofield {name}")
+    raise AssertionError(f"{name} came back")  # a command ends its process
+
+
+def usage() -> str:
+    """What `isofield --help` says."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(["usage: isofield COMMAND ... (isofield COMMAND --help tells its options)", "", *lines])
+
+
+if __name__ == "__main__":
+    main()

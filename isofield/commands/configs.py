@@ -1,0 +1,31 @@
+"""The configurations that come along: `isofield configs [PREFIX] [--show NAME]`."""
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from isofield.runtime.commandline import DONE, Parser, run, say
+from isofield.runtime.shipped import config_names, find_config
+
+
+def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
+    """List the names that --config takes, with the first line of each file, or show one whole."""
+    parser = Parser(prog=prog, description="List the configurations that come along, or show one.")
+    parser.add_argument("prefix", nargs="?", default="", help="only those whose names begin like this: imnet/, data/")
+    parser.add_argument("--show", metavar="NAME", help="print this one: a start for your own")
+    options = parser.parse_args(arguments)
+    if options.show is not None:
+        say(find_config(options.show).read_text(encoding="utf-8").rstrip("\n"))
+        return DONE
+    names = [name for name in config_names() if name.startswith(options.prefix)]
+    if not names:
+        raise ValueError(f"no configuration is called {options.prefix}...; without PREFIX all are listed")
+    width = max(map(len, names))
+    for name in names:
+        first = find_config(name).read_text(encoding="utf-8").partition("\n")[0]
+        say(f"{name:{width}}  {first.lstrip('# ') if first.startswith('#') else ''}".rstrip())
+    return DONE
+
+
+def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
+    """The whole process: ends with the exit status."""
+    run(lambda: main(arguments, prog=prog))

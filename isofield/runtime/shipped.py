@@ -1,0 +1,47 @@
+"""Configurations that come along: in a checkout in configs/, in an installed package in isofield/configs/."""
+
+import difflib
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def configs_folder() -> Path:
+    """Where they are. FileNotFoundError where they were not installed."""
+    for folder in (PACKAGE / "configs", PACKAGE.parent / "configs"):
+        if (folder / "imnet").is_dir():
+            return folder
+    raise FileNotFoundError(f"{PACKAGE / 'configs'} is not there: install isofield again")
+
+
+def config_names() -> list[str]:
+    """Names as --config takes them: imnet/small, data/demo, ..."""
+    folder = configs_folder()
+    return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.glob("**/*.yaml"))
+
+
+def find_config(name: Path | str) -> Path:
+    """A file as it is named, or a shipped one by its name: imnet/small, also as configs/imnet/small.yaml.
+
+    The user's own file comes first. FileNotFoundError, with the nearest names, when it is neither.
+    """
+    file, short = Path(name), str(name).replace("\\", "/")
+    if file.is_file():
+        return file
+    short = short.removeprefix("configs/").removesuffix(".yaml")
+    names = config_names()
+    if short in names:
+        return configs_folder() / f"{short}.yaml"
+    close = difflib.get_close_matches(short, names, n=3) or [known for known in names if known.endswith(f"/{short}")]
+    hint = f": did you mean {', '.join(close)}?" if close else ""
+    raise FileNotFoundError(
+        f"config {name} does not exist; {_neighbours(file)}. Nor does one of that name come along (isofield configs)"
+        f"{hint}"
+    )
+
+
+def _neighbours(file: Path) -> str:
+    if not file.parent.is_dir():
+        return f"nor does its folder {file.parent}"
+    names = sorted(other.name for other in file.parent.glob("*.yaml"))
+    return "the folder has " + (", ".join(names) if names else "no .yaml file")
