@@ -11,33 +11,37 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from typing import NoReturn
 
-import torch
-
-from data_processing.preparation.config import DataConfig
-from data_processing.preparation.job import prepare_folder
 from isofield.runtime.commandline import DONE, Parser, run, say
-from isofield.runtime.config import read_config, to_yaml
 
 LONGEST = datetime.timedelta(days=7)  # one rank may have all the work, and torchrun sees to it that it lives
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
     words = sys.argv[1:] if arguments is None else arguments
-    parser = Parser(prog="python -m data_processing", description=__doc__)
-    parser.add_argument("--config", required=True, help="a file of configs/data/")
+    prog = prog or "python -m data_processing"
+    parser = Parser(prog=prog, description=__doc__)
+    parser.add_argument("--config", required=True, help="YAML file, or the name of a shipped one: data/meshes")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="K=V", help="override: seed=1")
     parser.add_argument("--dry-run", action="store_true", help="show the resolved config and stop")
     options = parser.parse_args(words)
+
+    # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
+    import torch
+
+    from data_processing.preparation.config import DataConfig
+    from data_processing.preparation.job import prepare_folder
+    from isofield.runtime.config import read_config, to_yaml
+
     config = read_config(options.config, DataConfig, overrides=options.set)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if rank == 0:
         say(to_yaml(config))
     if options.dry_run:
         return DONE
-    command = shlex.join(["python", "-m", "data_processing", *words])
-    status = prepare_folder(config, command=command, rank=rank, world=world)
+    status = prepare_folder(config, command=f"{prog} {shlex.join(words)}", rank=rank, world=world)
     if world > 1 and torch.distributed.is_torchelastic_launched():
         _wait_for_all(world)
     return status
@@ -45,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _wait_for_all(world: int) -> None:
     """Until every rank is done: torchrun kills the others as soon as one ends with another status than 0."""
+    import torch
+
     store, _, _ = next(torch.distributed.rendezvous("env://", timeout=LONGEST))
     store.add("prepared", 1)
     with contextlib.suppress(RuntimeError):  # the store goes with the first rank, which then saw all
@@ -52,5 +58,10 @@ def _wait_for_all(world: int) -> None:
             time.sleep(0.2)
 
 
+def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
+    """The whole process: ends with the exit status."""
+    run(lambda: main(arguments, prog=prog))
+
+
 if __name__ == "__main__":
-    run(main)
+    command()

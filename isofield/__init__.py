@@ -10,7 +10,10 @@ __version__: str
 def __getattr__(name: str) -> str:
     """The version that is installed."""
     if name == "__version__":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        return version("isofield")
+        try:
+            return version("isofield")
+        except PackageNotFoundError:  # a checkout on the path
+            return "not installed"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

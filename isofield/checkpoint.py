@@ -30,7 +30,7 @@ def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT or "model" not in content:
         raise ValueError(
             f"{path} is no checkpoint of a run (format {FORMAT}); published weights come in through "
-            "`python -m imnet.published`"
+            "`isofield import imnet`"
         )
     return content
 

@@ -23,9 +23,9 @@ from data_processing.medical.label_volumes import label_volume
 from data_processing.preparation.contents import RenderingConfig
 from data_processing.preparation.renderings import _existing
 from data_processing.store.shape_set import open_shapes
-from ifnet import published as ifnet_published
+from ifnet import published_weights as ifnet_published
 from ifnet.published_organs import read_organ_folder
-from imnet import published as imnet_published
+from imnet import published_weights as imnet_published
 from isofield import checkpoint
 from isofield.config import read_run_config
 from isofield.evaluation.pairs import read_manifest

@@ -5,25 +5,31 @@ OUTLIER, PARTIAL, UNSURE, NO_MODEL, EMPTY or ERROR. OUT/report.html shows where,
 written to. Exit status: 0 no outliers, 1 outliers, 2 errors. Stopped, it goes on with --resume.
 """
 
-import sys
+import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from isofield.outliers.analysis.folder import AnalysisJob, analyse, refuse_nameless
 from isofield.outliers.analysis.options import read_options, settings_of, table_of
-from isofield.outliers.analysis.organs import Naming, known_names
-from isofield.outliers.analysis.priors import load_priors
-from isofield.outliers.analysis.report import write_report
-from isofield.outliers.analysis.rows import apply_thresholds, exit_status, table, write_results
-from isofield.outliers.analysis.scans import find_scans
-from isofield.run_dir import exclusive
-from isofield.runtime import distributed
 from isofield.runtime.commandline import SOME_FAILED, run, say
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
-    options = read_options(sys.argv[1:] if arguments is None else arguments, __doc__)
+    return analyse_folder(read_options(arguments, __doc__, prog=prog))
+
+
+def analyse_folder(options: argparse.Namespace) -> int:
+    """From a folder of scans to a table of rows and a report; returns the exit status."""
+    # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
+    from isofield.outliers.analysis.folder import AnalysisJob, analyse, refuse_nameless
+    from isofield.outliers.analysis.organs import Naming, known_names
+    from isofield.outliers.analysis.priors import load_priors
+    from isofield.outliers.analysis.report import write_report
+    from isofield.outliers.analysis.rows import apply_thresholds, exit_status, table, write_results
+    from isofield.outliers.analysis.scans import find_scans
+    from isofield.run_dir import exclusive
+    from isofield.runtime import distributed
+
     settings = settings_of(options)
     naming = Naming(options.labels, options.threshold)
     with distributed.session(options.device) as group:
@@ -47,6 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_status(rows)
 
 
-def command() -> NoReturn:
+def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
     """The whole process: ends with the exit status."""
-    run(main, error=SOME_FAILED, again=" with --resume")
+    run(lambda: main(arguments, prog=prog), error=SOME_FAILED, again=" with --resume")

@@ -9,32 +9,31 @@ Under torchrun the ranks share the shapes out; stopped, it goes on, with any num
 
 import argparse
 import functools
-import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import torch
-
-from isofield.evaluation import set_tables
 from isofield.evaluation.options import LIGHT_FIELDS, generative_settings, pairs_of, read_options, sets_of
-from isofield.evaluation.protocols import find_protocols, protocols_of_sets
-from isofield.evaluation.resume import Notes, rows_of_ranks
-from isofield.evaluation.rows import SampleCounts, by_protocol, each_pair
-from isofield.evaluation.set_rows import Machine, evaluate_sets
-from isofield.evaluation.tables import write_json, write_tables
-from isofield.outliers.scoring.calibrate import calibrate_run
-from isofield.reports.pairs import write_report
-from isofield.reports.sets import write_sets_report
-from isofield.run_dir import exclusive
 from isofield.runtime.atomic_files import remove_leftovers
 from isofield.runtime.commandline import DONE, SOME_FAILED, run, say
-from isofield.runtime.distributed import Group, resolve_device, session
-from isofield.runtime.processes import is_first_alone
+
+if TYPE_CHECKING:
+    from isofield.runtime.distributed import Group
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
-    options = read_options(sys.argv[1:] if arguments is None else arguments, __doc__)
+    return evaluate(read_options(arguments, __doc__, prog=prog))
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Pairs, sets or a calibration, whichever was asked for; returns the exit status."""
+    # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
+    import torch
+
+    from isofield.outliers.scoring.calibrate import calibrate_run
+    from isofield.runtime.distributed import resolve_device, session
+    from isofield.runtime.processes import is_first_alone
+
     if options.calibrate:
         if not is_first_alone("calibration"):
             return DONE
@@ -48,8 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return compare(options, group)
 
 
-def compare(options: argparse.Namespace, group: Group) -> int:
+def compare(options: argparse.Namespace, group: "Group") -> int:
     """Every shape with its own ground truth."""
+    from isofield.evaluation.protocols import find_protocols
+    from isofield.evaluation.resume import Notes, rows_of_ranks
+    from isofield.evaluation.rows import SampleCounts, by_protocol, each_pair
+    from isofield.evaluation.tables import write_tables
+    from isofield.reports.pairs import write_report
+    from isofield.run_dir import exclusive
+
     protocols = find_protocols(options.protocol, tolerance=options.tolerance)
     draws = SampleCounts(seed=options.seed, points=options.points, iou_points=options.iou_points)
     what = pairs_of(options)
@@ -72,6 +78,14 @@ def compare(options: argparse.Namespace, group: Group) -> int:
 
 def judge(options: argparse.Namespace) -> int:
     """Writes JSON and CSV for each protocol and the report; returns the exit status."""
+    from isofield.evaluation import set_tables
+    from isofield.evaluation.protocols import protocols_of_sets
+    from isofield.evaluation.set_rows import Machine, evaluate_sets
+    from isofield.evaluation.tables import write_json
+    from isofield.reports.sets import write_sets_report
+    from isofield.run_dir import exclusive
+    from isofield.runtime.distributed import resolve_device
+
     protocols, settings = protocols_of_sets(options.protocol), generative_settings(options)
     device, sets = resolve_device(options.device), sets_of(options)
     out = options.out or sets.out
@@ -88,6 +102,6 @@ def judge(options: argparse.Namespace) -> int:
     return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
 
 
-def command() -> NoReturn:
+def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
     """The whole process: ends with the exit status."""
-    run(main)
+    run(lambda: main(arguments, prog=prog))

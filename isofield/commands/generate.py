@@ -1,23 +1,29 @@
 """Generate meshes: of a split of the data set or of your own files, in the frame of the input; new ones; or a walk."""
 
-import sys
+import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from isofield.generation.contact_sheets import write_overview
-from isofield.generation.meshes import generate, meshes_of
 from isofield.generation.options import arguments_of, settings_of
-from isofield.generation.requests import requests_of
-from isofield.generation.test_time_fitting import encoder_parameters
-from isofield.registry import load_run
-from isofield.run_dir import RunDir, manifest_file
-from isofield.runtime import distributed
 from isofield.runtime.commandline import DONE, SOME_FAILED, run, say
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
-    options = arguments_of(sys.argv[1:] if arguments is None else arguments, description=__doc__)
+    return generate_meshes(arguments_of(arguments, description=__doc__, prog=prog))
+
+
+def generate_meshes(options: argparse.Namespace) -> int:
+    """From a run to a folder of meshes; returns the exit status."""
+    # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
+    from isofield.generation.contact_sheets import write_overview
+    from isofield.generation.meshes import generate, meshes_of
+    from isofield.generation.requests import requests_of
+    from isofield.generation.test_time_fitting import encoder_parameters
+    from isofield.registry import load_run
+    from isofield.run_dir import RunDir, manifest_file
+    from isofield.runtime import distributed
+
     run_dir = RunDir(options.run)
     with distributed.session(options.device) as group:
         loaded = load_run(run_dir, which=options.checkpoint, device=group.device)
@@ -51,6 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return SOME_FAILED if failed else DONE
 
 
-def command() -> NoReturn:
+def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
     """The whole process: ends with the exit status."""
-    run(main)
+    run(lambda: main(arguments, prog=prog))

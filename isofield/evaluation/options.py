@@ -1,24 +1,31 @@
-"""What evaluate.py can be asked for: its options, which of them belong together, and the shapes that they mean."""
+"""What evaluate.py can be asked for: its options, which of them belong together, and the shapes that they mean.
+
+What takes long to import is imported where it is needed: --help and a misspelt option wait for nothing.
+"""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from isofield.evaluation.mask_pairs import folder_masks_to_compare, run_masks_to_compare
-from isofield.evaluation.pairs import AGAINST, Comparison, folders_to_compare, run_to_compare
-from isofield.evaluation.protocols import GENERATIVE, KNOWN, MASKS
-from isofield.evaluation.sets import MOST_TRAINING_SHAPES, Sets, folders_to_judge, run_to_judge
-from isofield.metrics.sets import NORMALISATIONS, GenerativeConfig
+from isofield.evaluation.names import AGAINST, GENERATIVE, KNOWN, MASKS, MOST_TRAINING_SHAPES, NORMALISATIONS
 from isofield.runtime.commandline import Parser
+
+if TYPE_CHECKING:
+    from isofield.evaluation.pairs import Comparison
+    from isofield.evaluation.sets import Sets
+    from isofield.metrics.sets import GenerativeConfig
 
 OF_SETS = ("normalisation", "emd_points", "emd_solver", "training", "training_shapes")
 LIGHT_FIELDS = "light-fields"  # descriptors, kept in the folder of the results
 EMD_POINTS = 512  # of 2,048: 500 x 500 shapes in minutes, not hours
 
 
-def read_options(arguments: Sequence[str], description: str | None) -> argparse.Namespace:
+def read_options(
+    arguments: Sequence[str] | None, description: str | None, *, prog: str | None = None
+) -> argparse.Namespace:
     """The options; `samples` says whether sets are judged. Wrong combinations end the program with a line."""
-    parser = Parser(description=description)
+    parser = Parser(prog=prog, description=description)
     parser.add_argument("--run", type=Path, help="run whose meshes are judged; give --split or --samples too")
     parser.add_argument("--split", help="train, val or test of the run's data set; with --samples [test]")
     parser.add_argument("--pred", type=Path, help="folder of meshes to judge, instead of a run")
@@ -52,8 +59,10 @@ def read_options(arguments: Sequence[str], description: str | None) -> argparse.
     return options
 
 
-def generative_settings(options: argparse.Namespace) -> GenerativeConfig:
+def generative_settings(options: argparse.Namespace) -> "GenerativeConfig":
     """What decides the numbers of judged sets. Raises ValueError for settings that cannot be meant."""
+    from isofield.metrics.sets import GenerativeConfig
+
     points = GenerativeConfig.points if options.points is None else options.points
     emd_points = min(EMD_POINTS, points) if options.emd_points is None else options.emd_points
     return GenerativeConfig(
@@ -66,8 +75,11 @@ def generative_settings(options: argparse.Namespace) -> GenerativeConfig:
     )
 
 
-def pairs_of(options: argparse.Namespace) -> Comparison:
+def pairs_of(options: argparse.Namespace) -> "Comparison":
     """The pairs of a run's split, or of two folders."""
+    from isofield.evaluation.mask_pairs import folder_masks_to_compare, run_masks_to_compare
+    from isofield.evaluation.pairs import folders_to_compare, run_to_compare
+
     against, truth, data = options.against, options.gt, options.data
     if set(options.protocol) == {MASKS}:
         if options.run is None:
@@ -78,8 +90,10 @@ def pairs_of(options: argparse.Namespace) -> Comparison:
     return run_to_compare(options.run, options.split, against=against, truth_folder=truth, data=data)
 
 
-def sets_of(options: argparse.Namespace) -> Sets:
+def sets_of(options: argparse.Namespace) -> "Sets":
     """The samples of a run and a split of its data set, or two folders."""
+    from isofield.evaluation.sets import folders_to_judge, run_to_judge
+
     most = MOST_TRAINING_SHAPES if options.training_shapes is None else options.training_shapes
     drawn: dict[str, int] = {"training_shapes": most, "seed": options.seed}
     if options.run is None:

@@ -22,7 +22,6 @@ from isofield.runtime.atomic_files import is_temporary
 from isofield.runtime.config import build
 from isofield.runtime.json_files import leads_out, read_object
 
-AGAINST = ("source", "voxels")
 SAMPLES = "samples"  # the folder of a run's samples, beside those of its splits
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from isofield.evaluation.names import GENERATIVE, KNOWN, LIGHT_FIELD, MASKS, OF_SETS
 from isofield.metrics.surfaces import Combine
 
 Scale = Literal["longest_edge", "diagonal", "none"]
@@ -120,7 +121,7 @@ UNIT = "sum of differences of 8-bit numbers of ten silhouettes, at the best of 6
 class LightFieldProtocol:
     """Silhouettes from all sides; see isofield/metrics/light_field."""
 
-    name: str = "lfd"
+    name: str = LIGHT_FIELD
     source: str = SOURCE
     metrics: tuple[str, ...] = ("lfd",)
     flags: tuple[str, ...] = ()
@@ -153,7 +154,7 @@ class MaskProtocol:
     """Both masks lie on one grid. `tolerance`: mm within which surfaces count as equal, for the surface Dice (nsd)."""
 
     tolerance: float = TOLERANCE
-    name: str = "masks"
+    name: str = MASKS
     source: str = "surface distances as Nikolov et al., JMIR 2021 (DeepMind's surface-distance)"
     metrics: tuple[str, ...] = MASK_METRICS
     flags: tuple[str, ...] = ()
@@ -269,9 +270,6 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
-MASKS, LIGHT_FIELD, GENERATIVE = MaskProtocol().name, LightFieldProtocol().name, "generative"
-OF_SETS = (GENERATIVE, LIGHT_FIELD)  # these judge a set of shapes against another; lfd pairs of shapes too
-KNOWN = (*PROTOCOLS, LIGHT_FIELD, GENERATIVE, MASKS)
 AnyProtocol = Protocol | LightFieldProtocol | MaskProtocol
 
 

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from isofield.evaluation.ground_truth import GroundTruth
-from isofield.evaluation.protocols import GENERATIVE, LIGHT_FIELD, SCALE, SOURCE, UNIT
+from isofield.evaluation.names import GENERATIVE, LIGHT_FIELD
+from isofield.evaluation.protocols import SCALE, SOURCE, UNIT
 from isofield.evaluation.sets import Member, Sets
 from isofield.metrics.light_field import Descriptor, descriptor_of_mesh, distance_matrix
+from isofield.metrics.normalisations import NORMALISATIONS
 from isofield.metrics.set_distances import Bounded, Solver
 from isofield.metrics.set_scores import SetDistances, choose_equal_sizes, nearest, nearness, scores
-from isofield.metrics.sets import MEANINGS, NORMALISATIONS, GenerativeConfig, judge_sets, normalise, stack_clouds
+from isofield.metrics.sets import MEANINGS, GenerativeConfig, judge_sets, normalise, stack_clouds
 from isofield.runtime import seeds
 from isofield.runtime.json_files import Row
 from isofield.runtime.processes import in_order

@@ -17,6 +17,7 @@ from data_processing.loading.batches import all_members
 from data_processing.store.shape_set import ShapeSet
 from isofield.config import read_run_config
 from isofield.evaluation.ground_truth import TRUTH_SUFFIXES, GroundTruth, MeshTruth, truth_of_shape
+from isofield.evaluation.names import MOST_TRAINING_SHAPES
 from isofield.evaluation.pairs import (
     SAMPLES,
     FileTruth,
@@ -31,8 +32,6 @@ from isofield.evaluation.pairs import (
 )
 from isofield.run_dir import RunDir, manifest_file
 from isofield.runtime import seeds
-
-MOST_TRAINING_SHAPES = 5000
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,18 @@
-"""The command line of generate.py, and what of it decides how a mesh comes out."""
+"""The command line of generate.py, and what of it decides how a mesh comes out. Imports nothing heavy at its top."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from isofield.generation.meshes import GenerationConfig
 from isofield.runtime.commandline import Parser
 
+if TYPE_CHECKING:
+    from isofield.generation.meshes import GenerationConfig
 
-def arguments_of(argv: Sequence[str], *, description: str | None) -> argparse.Namespace:
-    parser = Parser(description=description)
+
+def arguments_of(argv: Sequence[str] | None, *, description: str | None, prog: str | None = None) -> argparse.Namespace:
+    parser = Parser(prog=prog, description=description)
     parser.add_argument("--run", type=Path, required=True, help="run directory, such as runs/demo")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--split", help="all shapes of a split of the run's data set: train, val, test")
@@ -37,8 +40,10 @@ def arguments_of(argv: Sequence[str], *, description: str | None) -> argparse.Na
     return parser.parse_args(argv)
 
 
-def settings_of(arguments: argparse.Namespace, *, model_hash: str, iso_level: float) -> GenerationConfig:
+def settings_of(arguments: argparse.Namespace, *, model_hash: str, iso_level: float) -> "GenerationConfig":
     """ValueError for numbers that make no sense."""
+    from isofield.generation.meshes import GenerationConfig
+
     return GenerationConfig(
         model_hash=model_hash,
         resolution=arguments.resolution,

@@ -15,17 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from isofield.metrics.earth_mover import LAST_SHARE
+from isofield.metrics.normalisations import NORMALISATIONS, Normalisation
 from isofield.metrics.set_distances import Kind, Solver
 from isofield.metrics.set_scores import SetDistances, choose_equal_sizes, jensen_shannon, judge_distances, nearest_rows
 from isofield.runtime.json_files import Row
 
-Normalisation = Literal["as_is", "box", "sphere", "diagonal"]
-NORMALISATIONS: dict[Normalisation, str] = {
-    "as_is": "none: all clouds in one frame as they are",
-    "box": "each cloud by itself: middle of its points' box to 0, its longest edge to [-1, 1]",
-    "sphere": "each cloud by itself: middle of its points' box to 0, its farthest point to distance 0.5",
-    "diagonal": "each cloud by itself: middle of its points' box to 0, the box's diagonal to 1",
-}
 MEANINGS = {
     "chamfer": "mean squared distance to the nearest point, the sum of both directions",
     "emd": "mean distance in the best one-to-one matching",

@@ -9,7 +9,7 @@ import torch
 
 from data_processing.batch import Batch
 from ifnet.model import IFNet
-from ifnet.published import SETUPS, convert, key_names, state_dict_of
+from ifnet.published_weights import SETUPS, convert, key_names, state_dict_of
 
 FILES = {"voxels_32": "ShapeNet32Vox", "voxels_128": "ShapeNet128Vox", "points_3000": "ShapeNetPoints"}
 CHOICES = [

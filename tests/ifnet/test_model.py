@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from data_processing.batch import Batch
 from ifnet.model import Config, IFNet
-from ifnet.published import SETUPS
+from ifnet.published_weights import SETUPS
 from isofield.config import read_run_config
 from isofield.ops.feature_sampling import sample_features_plain
 from isofield.registry import build_model, resolve

@@ -18,7 +18,7 @@ from data_processing.loading.poses import PoseConfig
 from data_processing.preparation.config import config_of
 from ifnet import published
 from ifnet.model import Config, IFNet
-from ifnet.published import INPUTS, SETUPS, convert, key_names
+from ifnet.published_weights import INPUTS, SETUPS, convert, key_names
 from isofield.commands import generate
 from isofield.config import read_run_config
 from isofield.registry import load_run

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from data_processing.batch import Batch
 from imnet.autoencoder import Autoencoder, Config
 from imnet.decoder import Decoder, clip, plain_forward
-from imnet.published import convert
+from imnet.published_weights import convert
 from isofield.ops import linear_leaky
 
 TINY = Config(latent=8, encoder_channels=(2, 3, 4, 5), decoder_widths=(16, 12, 8))

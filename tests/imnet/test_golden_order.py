@@ -17,7 +17,7 @@ from torch import nn
 
 from imnet.autoencoder import Autoencoder
 from imnet.decoder import plain_forward
-from imnet.published import convert
+from imnet.published_weights import convert
 
 numba = pytest.importorskip("numba")
 

@@ -14,7 +14,7 @@ import torch
 
 from imnet import published
 from imnet.autoencoder import Autoencoder, Config
-from imnet.published import convert, key_names
+from imnet.published_weights import convert, key_names
 from isofield.checkpoint import hash_of
 from isofield.commands import evaluate, generate, train
 from isofield.registry import load_run

@@ -10,7 +10,7 @@ import torch
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.pictures import Picture, write_picture
 from imnet import published
-from imnet.published import convert_single_view, key_names, renamed_single_view
+from imnet.published_weights import convert_single_view, key_names, renamed_single_view
 from imnet.single_view import Config, SingleView
 from isofield.commands import generate
 from isofield.registry import load_run

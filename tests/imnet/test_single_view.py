@@ -10,7 +10,7 @@ from torch import nn
 
 from data_processing.batch import Batch
 from imnet import autoencoder
-from imnet.published import renamed_single_view
+from imnet.published_weights import renamed_single_view
 from imnet.single_view import Config, ImageEncoder, SingleView
 from isofield.runtime.config import build, read_yaml
 from tests.conftest import ROOT

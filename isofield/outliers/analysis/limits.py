@@ -26,7 +26,7 @@ def limit_of(words: str) -> Limit:
     wanted = "<" if metric in SMALLER_IS_WORSE else ">" if metric in LARGER_IS_WORSE else ""
     if not wanted or sign != wanted:
         metrics = ", ".join([f"{name}<" for name in SMALLER_IS_WORSE] + [f"{name}>" for name in LARGER_IS_WORSE])
-        raise ValueError(f"limit {words!r}: expected one of {metrics} and a number, such as hd95>10")
+        raise ValueError(f"--limit {words!r}: expected one of {metrics} and a number, such as hd95>10")
     return Limit(metric, float(value))
 
 

@@ -1,19 +1,21 @@
-"""The command line of analyse.py, checked before any work."""
+"""The command line of analyse.py, checked before any work. Imports nothing heavy at its top."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from data_processing.medical.label_names import LabelTable, named_table, read_table
 from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.outliers.analysis.limits import limit_of
-from isofield.outliers.analysis.organ_rows import AnalysisConfig
-from isofield.outliers.scoring.calibration import masks_needed
+
+if TYPE_CHECKING:
+    from data_processing.medical.label_names import LabelTable
+    from isofield.outliers.analysis.organ_rows import AnalysisConfig
 
 
-def read_options(argv: Sequence[str], description: str | None) -> argparse.Namespace:
+def read_options(argv: Sequence[str] | None, description: str | None, *, prog: str | None = None) -> argparse.Namespace:
     """Wrong usage exits with 2, as errors do here: 1 means that there are outliers."""
-    parser = argparse.ArgumentParser(prog="analyse.py", description=description)
+    parser = argparse.ArgumentParser(prog=prog or "analyse.py", description=description)
     add = parser.add_argument
     add("--models", type=Path, nargs="+", required=True, metavar="RUN", help="priors: runs/ORGAN, one or more")
     add("--input", type=Path, required=True, metavar="FOLDER", help="label volumes, or folders with a file per organ")
@@ -34,7 +36,8 @@ def read_options(argv: Sequence[str], description: str | None) -> argparse.Names
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
     options = parser.parse_args(argv)
     refuse_overlap(options.input, options.out)
-    masks_needed(options.fpr)
+    if not 0 < options.fpr < 1:
+        raise ValueError(f"--fpr: expected a rate between 0 and 1, got {options.fpr}")
     return options
 
 
@@ -47,10 +50,12 @@ def refuse_overlap(folder: Path, out: Path) -> None:
         raise ValueError(f"--out {out} and --input {folder} lie in each other: nothing is written into the input")
 
 
-def settings_of(options: argparse.Namespace) -> AnalysisConfig:
+def settings_of(options: argparse.Namespace) -> "AnalysisConfig":
     """What decides how rows come out."""
+    from isofield.outliers.analysis.organ_rows import AnalysisConfig
+
     if not options.tolerance >= 0:
-        raise ValueError(f"expected a tolerance of at least 0 mm, got {options.tolerance}")
+        raise ValueError(f"--tolerance: expected at least 0 mm, got {options.tolerance}")
     return AnalysisConfig(
         fpr=options.fpr,
         tolerance=options.tolerance,
@@ -60,8 +65,10 @@ def settings_of(options: argparse.Namespace) -> AnalysisConfig:
     )
 
 
-def table_of(labels: str | None) -> LabelTable | None:
+def table_of(labels: str | None) -> "LabelTable | None":
     """The table the user named, for the names of organ files; one beside the scans is found scan by scan."""
+    from data_processing.medical.label_names import named_table, read_table
+
     if labels in NAMED_TABLES:
         return named_table(labels)
     return read_table(Path(labels)) if labels and Path(labels).is_file() else None
