@@ -86,6 +86,16 @@ def read_mesh(path: Path) -> TriangleMesh:
     return _checked(path, _merged_parts(path, parts))
 
 
+def mesh_in_memory(mesh: trimesh.Trimesh, *, where: str) -> TriangleMesh:
+    """A mesh of the trimesh library as `read_mesh` would give it, with the same errors; it is copied."""
+    vertices, faces = np.array(mesh.vertices, dtype=np.float64), np.array(mesh.faces, dtype=np.int64)
+    if faces.size == 0:
+        raise ValueError(f"{where}: no triangles in it (points, lines or an empty scene); expected a surface mesh")
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise ValueError(f"{where}: a face refers to vertex {faces.max()} of {len(vertices)}: repair the mesh")
+    return _checked(where, TriangleMesh(vertices, faces))
+
+
 def write_mesh(path: Path, mesh: TriangleMesh) -> None:
     """Write a mesh as binary PLY, OBJ, binary STL, OFF or GLB by its suffix, atomically.
 
@@ -161,7 +171,7 @@ def _merged_parts(path: Path, parts: list[TriangleMesh]) -> TriangleMesh:
     return TriangleMesh(np.concatenate([part.vertices for part in parts]), faces)
 
 
-def _checked(path: Path, mesh: TriangleMesh) -> TriangleMesh:
+def _checked(path: Path | str, mesh: TriangleMesh) -> TriangleMesh:
     used = mesh.triangles()
     if not np.isfinite(used).all():
         bad = int((~np.isfinite(used).all(axis=(1, 2))).sum())

@@ -8,6 +8,7 @@ import gzip
 import logging
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import apply_read_scaling
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
@@ -36,6 +38,7 @@ NIFTI_ERRORS = (ImageFileError, HeaderDataError, WrapStructError)
 MIN_VOLUME_SHARE = 1e-3
 MAX_EXTENSION_BYTES = 1 << 22  # between header and voxels: label tables; every 16 bytes of it can be an object
 MAX_BYTES = 1 << 32  # of voxels as they are stored
+PIECE = 1 << 22  # bytes read at once
 VOX_OFFSETS = {348: (108, "f"), 540: (168, "q")}  # by the size of the header, NIfTI-1 and 2: where it is, its type
 KINDS: dict[int, Any] = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
 
@@ -52,12 +55,19 @@ class ScanGrid:
     header: bytes = b""  # of the file: form codes and units are copied from it; empty: a new header
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OpenScan:
-    """A NIfTI file whose header was found sound; no voxel has been read yet."""
+    """A scan whose header was found sound; no voxel has been read yet.
 
-    image: Any  # nibabel's
+    `read` gives the voxels as they are stored, in Fortran order and memory of their own. A voxel's value is `slope`
+    times what is stored, plus `shift`.
+    """
+
     grid: ScanGrid
+    header: Any  # nibabel's: for its extensions
+    read: Callable[[], NDArray[Any]]
+    slope: float = 1.0
+    shift: float = 0.0
 
 
 def open_scan(path: Path) -> OpenScan:
@@ -79,7 +89,38 @@ def open_scan(path: Path) -> OpenScan:
         affine = _checked_affine(image.affine, path)
         check_dtype(image.get_data_dtype(), path)
         _check_size(image, path)
-        return OpenScan(image, ScanGrid(shape, affine, path, image.header.binaryblock))
+        grid = ScanGrid(shape, affine, path, image.header.binaryblock)
+        proxy = image.dataobj
+
+    def read() -> NDArray[Any]:
+        with reading(path, "a NIfTI image", *NIFTI_ERRORS):
+            return _stored_voxels(image).reshape(shape, order="F")
+
+    return OpenScan(grid, image.header, read, float(proxy.slope), float(proxy.inter))
+
+
+def scan_in_memory(image: Any, *, where: Path) -> OpenScan:
+    """An image of nibabel as `open_scan` would give its file. `where` names it: its file, where it has one.
+
+    ValueError for more than one volume, a type that is no real number, an affine that is not invertible.
+    """
+    shape = _one_volume(image.shape, where)
+    affine = _checked_affine(image.affine, where)
+    proxy = image.dataobj if nibabel.is_proxy(image.dataobj) else None
+    check_dtype(np.asanyarray(image.dataobj).dtype if proxy is None else proxy.dtype, where)
+    header = image.header.copy() if isinstance(image.header, nibabel.Nifti1Header) else None
+    if header is not None and not np.array_equal(header.get_best_affine(), affine):
+        header.set_sform(affine, code=int(header["sform_code"]) or 1)  # the image's own affine counts
+    grid = ScanGrid(shape, affine, where, b"" if header is None else header.binaryblock)
+
+    def read() -> NDArray[Any]:
+        with reading(where, "a NIfTI image", *NIFTI_ERRORS):
+            values = np.asanyarray(image.dataobj) if proxy is None else proxy.get_unscaled()
+            values = np.array(values, order="F").reshape(shape, order="F")
+            return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+
+    slope, shift = (1.0, 0.0) if proxy is None else (float(proxy.slope), float(proxy.inter))
+    return OpenScan(grid, image.header, read, slope, shift)
 
 
 def read_mask(path: Path, *, threshold: float = 0.5) -> VoxelGrid:
@@ -89,9 +130,14 @@ def read_mask(path: Path, *, threshold: float = 0.5) -> VoxelGrid:
     the affine is composed with that, so positions stay where they are. Raises ValueError for a damaged file, more than
     one volume, NaN, an affine that is not invertible, or an empty mask.
     """
-    scan = open_scan(path)
-    with reading(path, "a NIfTI image", *NIFTI_ERRORS):
-        values = np.asanyarray(scan.image.dataobj).reshape(scan.grid.shape)
+    return mask_of_scan(open_scan(path), threshold=threshold)
+
+
+def mask_of_scan(scan: OpenScan, *, threshold: float = 0.5) -> VoxelGrid:
+    """What `read_mask` makes of a file, of a scan that is open."""
+    path, values = scan.grid.file or Path("scan"), scan.read()
+    if (scan.slope, scan.shift) != (1.0, 0.0):
+        values = apply_read_scaling(values, np.float64(scan.slope), np.float64(scan.shift))
     orientation = nibabel.io_orientation(scan.grid.affine)
     occupancy = binary(nibabel.apply_orientation(values, orientation), threshold=threshold, path=path)
     back = nibabel.orientations.inv_ornt_aff(orientation, scan.grid.shape)
@@ -113,6 +159,30 @@ def _checked_affine(values: Any, path: Path) -> NDArray[np.float64]:
     if abs(np.linalg.det(affine[:3, :3])) <= MIN_VOLUME_SHARE * edges.prod():
         raise RefusedFileError(f"{path}: its affine is not invertible: {affine.tolist()}: repair the header")
     return affine
+
+
+def _stored_voxels(image: Any) -> NDArray[Any]:
+    """The voxels as stored, without scaling, flat and in memory of our own (a mapped file could be cut).
+
+    Read piece by piece into their place: libraries unpack well compressed files twice. The end of a compressed file is
+    read too, for there stands the checksum.
+    """
+    proxy = image.dataobj
+    values = np.empty(math.prod(proxy.shape), proxy.dtype)
+    view = values.view(np.uint8).data
+    file = Path(image.file_map["image"].filename)
+    packed = file.name.lower().endswith(".gz")
+    with gzip.open(file) if packed else open(file, "rb") as handle:
+        handle.seek(proxy.offset)
+        for start in range(0, len(view), PIECE):
+            piece = view[start : start + PIECE]
+            if handle.readinto(piece) != len(piece):
+                raise EOFError(f"its header declares {len(view):,} bytes of voxels")
+        if packed:
+            handle.read(PIECE)
+    if not values.dtype.isnative:
+        values = values.byteswap(inplace=True).view(values.dtype.newbyteorder())
+    return values
 
 
 def _kind_of(path: Path) -> Any:

@@ -97,6 +97,17 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         raise ValueError(f"{path} is no picture that can be read ({known}), or is damaged: {reason[:200]}") from error
 
 
+def picture_in_memory(image: Image.Image, *, where: str) -> NDArray[np.uint8]:
+    """An image of Pillow as `read_picture` would give it. ValueError for what is too large, animated or damaged."""
+    try:
+        return _decoded(image, where)
+    except DAMAGED as error:
+        if isinstance(error, _RefusedError):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{where} is no picture that can be read, or is damaged: {reason[:200]}") from error
+
+
 def grey_on_white(rgba_HW4: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """grey * alpha + 255 * (1 - alpha), rounded: (H, W) uint8 (Chen and Zhang 2019, their data)."""
     grey_HW = np.rint(rgba_HW4[..., :3] @ LUMA)
@@ -110,11 +121,16 @@ def read_photo(path: Path, settings: PhotoConfig, *, size: int, fill: float) -> 
     `fill`: the share of the edge that its longer side takes, where the settings do not say. FileNotFoundError;
     ValueError when the picture cannot be read, or the object not told from its background.
     """
-    rgba_HW4 = read_picture(path)
-    height, width = rgba_HW4.shape[:2]
+    return cut_out(read_picture(path), settings, size=size, fill=fill, where=path, mask=mask_file(path, settings))
+
+
+def cut_out(
+    rgba_HW4: NDArray[np.uint8], settings: PhotoConfig, *, size: int, fill: float, where: Path | str, mask: Path | None
+) -> NDArray[np.uint8]:
+    """What `read_photo` makes of a file, of pixels (H, W, 4) as `read_picture` gives them. `where` names them."""
+    path, (height, width) = where, rgba_HW4.shape[:2]
     if max(height, width) < LEAST_OBJECT:
         raise ValueError(f"{path}: {width}x{height} pixels; at least {LEAST_OBJECT} are needed to see anything")
-    mask = mask_file(path, settings)
     cut_HW4 = _reduced(rgba_HW4 if mask is None else _with_mask(rgba_HW4, path, mask))
     if mask is None:
         cut_HW4[..., 3] = object_alpha(cut_HW4, path, settings.tolerance)
@@ -130,7 +146,7 @@ def read_photo(path: Path, settings: PhotoConfig, *, size: int, fill: float) -> 
     return _square(grey_on_white(cut_HW4), middle_x, middle_y, longer / (settings.fill or fill), size)
 
 
-def object_alpha(rgba_HW4: NDArray[np.uint8], path: Path, tolerance: float) -> NDArray[np.uint8]:
+def object_alpha(rgba_HW4: NDArray[np.uint8], path: Path | str, tolerance: float) -> NDArray[np.uint8]:
     """How much of each pixel is the object, 0 to 255 (H, W): its alpha, else whether it differs from the background.
 
     ValueError, naming `path`, when everything is transparent, or the border has no colour of its own.
@@ -159,7 +175,7 @@ class _RefusedError(ValueError):
     """A sound file that is not what is meant; not to be taken for damage."""
 
 
-def _decoded(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+def _decoded(image: Image.Image, path: Path | str) -> NDArray[np.uint8]:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise _RefusedError(f"{path}: {width}x{height} pixels are too many (limit {MAX_PIXELS:,}); make it smaller")
@@ -187,7 +203,7 @@ def _reduced(rgba_HW4: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.array(image)
 
 
-def _with_mask(rgba_HW4: NDArray[np.uint8], path: Path, mask: Path) -> NDArray[np.uint8]:
+def _with_mask(rgba_HW4: NDArray[np.uint8], path: Path | str, mask: Path) -> NDArray[np.uint8]:
     """The picture with a mask's alpha. ValueError when they are not alike in size."""
     given_HW4 = read_picture(mask)
     if given_HW4.shape != rgba_HW4.shape:
@@ -203,7 +219,7 @@ def _masked(rgba_HW4: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return opaque_HW if np.ptp(grey_HW) < 1 and not opaque_HW.all() else (grey_HW > 127) & opaque_HW
 
 
-def _beside_background(rgb_HW3: NDArray[np.uint8], path: Path, tolerance: float) -> NDArray[np.uint8]:
+def _beside_background(rgb_HW3: NDArray[np.uint8], path: Path | str, tolerance: float) -> NDArray[np.uint8]:
     """What differs from the colour of most of the border, or is shut off from the border and differs at all."""
     border_N3 = np.concatenate([rgb_HW3[0], rgb_HW3[-1], rgb_HW3[1:-1, 0], rgb_HW3[1:-1, -1]]).astype(np.int16)
     colour_3 = np.median(border_N3, axis=0)
@@ -239,5 +255,7 @@ def _square(grey_HW: NDArray[np.uint8], middle_x: float, middle_y: float, edge: 
     return np.array(padded.resize((size, size), Image.Resampling.BILINEAR, box=box))
 
 
-def _mask_hint(path: Path) -> str:
+def _mask_hint(path: Path | str) -> str:
+    if isinstance(path, str):  # no file: nothing lies beside it
+        return "give an image whose alpha is the object (RGBA)"
     return f"give a mask (white on black) as {path.stem}.mask.png beside it or with photo.mask=FILE"

@@ -62,6 +62,13 @@ def read_cloud(path: Path) -> PointCloud | None:
     return read[suffix](path)
 
 
+def cloud_in_memory(points_N3: NDArray, *, where: str) -> PointCloud:
+    """An array (N, 3) as the points of a cloud; the errors are those of `read_cloud`."""
+    if points_N3.dtype.kind not in "fiu":
+        raise ValueError(f"{where}: expected real numbers (N, 3), got {points_N3.dtype}: give float64")
+    return _checked(points_N3, None, where)
+
+
 def write_cloud(path: Path, cloud: PointCloud) -> None:
     """Write a .ply (binary, float32), atomically. ValueError for another suffix."""
     if path.suffix.lower() != ".ply":
@@ -222,7 +229,7 @@ def _pcd_columns(header: dict[str, list[str]], path: Path) -> tuple[np.dtype, in
     return dtype, count
 
 
-def _checked(points: NDArray, normals: NDArray | None, path: Path) -> PointCloud:
+def _checked(points: NDArray, normals: NDArray | None, path: Path | str) -> PointCloud:
     if points.ndim != 2 or points.shape[1] != 3 or len(points) == 0:
         raise ValueError(f"{path}: expected points (N, 3) with N > 0, got {points.shape}")
     if normals is not None and normals.shape != points.shape:

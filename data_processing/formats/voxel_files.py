@@ -63,6 +63,22 @@ def read_voxels(path: Path, *, threshold: float = 0.5, key: str | None = None) -
             raise ValueError(f"{path}: expected a voxel file ({known}), got '{suffix}': convert it")
 
 
+def voxels_in_memory(values: NDArray, *, where: str) -> VoxelGrid:
+    """An array (X, Y, Z) of booleans, or of the numbers 0 and 1, as a file .npy with it would be read.
+
+    Raises ValueError for other values and ranks, NaN, and no occupied voxel.
+    """
+    check_dtype(values.dtype, where)
+    spatial_shape(values.shape, where)
+    others = values[(values != 0) & (values != 1)]
+    if others.size:
+        raise ValueError(
+            f"{where}: expected booleans or the numbers 0 and 1, got {others.flat[0]} in {others.size} of "
+            f"{values.size} voxels: give values > threshold"
+        )
+    return _cube_grid(values, 0.5, where)
+
+
 def to_cube(
     grid: VoxelGrid, resolution: int, *, by: Normalisation, length: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
@@ -91,7 +107,7 @@ def to_cube(
     return np.ascontiguousarray(voxels), grid.index_to_world @ cube_to_index
 
 
-def _cube_grid(values: NDArray, threshold: float, path: Path) -> VoxelGrid:
+def _cube_grid(values: NDArray, threshold: float, path: Path | str) -> VoxelGrid:
     occupancy = binary(values, threshold=threshold, path=path)
     return VoxelGrid(occupancy, cube_frame(occupancy.shape))
 

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_processing.formats.nifti import NIFTI_SUFFIXES, ScanGrid, open_scan
-from data_processing.formats.pictures import PICTURE_SUFFIXES, Picture, read_photo
+from data_processing.formats.nifti import NIFTI_SUFFIXES, OpenScan, ScanGrid, open_scan
+from data_processing.formats.pictures import PICTURE_SUFFIXES, Picture, cut_out, read_photo
 from data_processing.formats.point_clouds import CLOUD_SUFFIXES, PointCloud, read_cloud
 from data_processing.geometry.coordinates import normalising_to_world
 from data_processing.geometry.triangle_mesh import TriangleMesh
+from data_processing.geometry.voxel_grid import VoxelGrid
 from data_processing.loading.network_inputs import (
     CLOUDS,
     InputConfig,
@@ -30,7 +31,8 @@ from data_processing.loading.network_inputs import (
 )
 from data_processing.preparation.config import DataConfig
 from data_processing.preparation.contents import Contents, RenderingConfig, SurfaceConfig
-from data_processing.preparation.shape import BORDER, Stages, read_shape, row_of
+from data_processing.preparation.cube_shape import CubeShape
+from data_processing.preparation.shape import BORDER, Stages, read_shape, row_of, shape_in_memory
 from data_processing.preparation.sources import kind_of
 from data_processing.store.shape_set import ShapeSet
 from isofield.runtime.counter_random import derive_keys, keys_of, subsets
@@ -38,6 +40,8 @@ from isofield.runtime.seeds import seed_of
 
 DEFAULT_VIEWS = 16
 HALF = 0.5  # of a cell that is shown as a share
+# What a file can hold, read and checked: pixels (H, W, 4) uint8, points, triangles, voxels, or a scan.
+Loaded = NDArray[np.uint8] | PointCloud | TriangleMesh | VoxelGrid | OpenScan
 FIXED = -1  # the epoch of what is not drawn anew: validation, generation
 
 
@@ -85,30 +89,50 @@ def observe_file(
     `name` and the config's seed key what is drawn. FileNotFoundError; ValueError for a file that holds no shape, and
     for a cloud or a picture where something else is shown.
     """
-    section = as_given(section)
+    given = as_given(section)
     # A picture is cut out as those of the data set are, a cloud only normalised; the rest is prepared like training
     # data.
-    if is_photo(file, section):
-        return _observed_photo(file, config, section)
+    if is_photo(file, given):
+        rendering = config.contents.rendering or RenderingConfig()
+        pixels_HW = read_photo(file, config.photo, size=rendering.size, fill=rendering.fill)
+        return _observed_photo(pixels_HW, given)
     cloud = read_cloud(file)
     if cloud is not None:
-        if section.kind not in CLOUDS:
-            raise ValueError(
-                f"{file} is a point cloud; {_shown_instead(section)}, or use a run with data.input.kind: points"
-            )
-        return _observed_cloud(cloud, file, config, section, name=name)
+        return _observed_cloud(cloud, file, config, given, name=name)
     shape = read_shape(file, config, part=part, device=device)
-    config = dataclasses.replace(config, contents=_contents(section, config.contents))
-    row, _ = row_of(shape, config, name=name, stages=Stages())
-    observed = _observed(row, section, seed_of(config.seed, name, "input", FIXED), shape.to_world)
-    return dataclasses.replace(observed, scan=shape.scan or _scan_grid(file), cut_out=section.kind == "view")
+    return _observed_solid(shape, shape.scan or _scan_grid(file), config, given, name=name)
+
+
+def observe_in_memory(
+    loaded: Loaded,
+    config: DataConfig,
+    section: InputConfig,
+    *,
+    name: str,
+    where: str,
+    part: str = "",
+    device: torch.device | str = "cpu",
+) -> Observed:
+    """What `observe_file` makes of a file, of what such a file holds. `where` names it in errors; they are the same."""
+    given = as_given(section)
+    if isinstance(loaded, np.ndarray):
+        if given.kind != "view":
+            raise ValueError(_not_a_picture_run(where, given))
+        rendering = config.contents.rendering or RenderingConfig()
+        size, fill, mask = rendering.size, rendering.fill, config.photo.mask
+        return _observed_photo(cut_out(loaded, config.photo, size=size, fill=fill, where=where, mask=mask), given)
+    if isinstance(loaded, PointCloud):
+        return _observed_cloud(loaded, Path(where), config, given, name=name)
+    shape = shape_in_memory(loaded, config, where=Path(where), part=part, device=device)
+    scan = loaded.grid if isinstance(loaded, OpenScan) else None
+    return _observed_solid(shape, shape.scan or scan, config, given, name=name)
 
 
 def is_photo(file: Path, section: InputConfig) -> bool:
     """Whether a user's file is taken for a picture; ValueError for a picture where something else is shown."""
     by_suffix = file.suffix.lower() in PICTURE_SUFFIXES
     if by_suffix and section.kind != "view":
-        raise ValueError(f"{file} is a picture; {_shown_instead(section)}, or use a run with data.input.kind: view")
+        raise ValueError(_not_a_picture_run(file, section))
     return by_suffix or (section.kind == "view" and kind_of(file) is None and file.suffix.lower() not in CLOUD_SUFFIXES)
 
 
@@ -159,16 +183,28 @@ def _observed(row: dict[str, NDArray], section: InputConfig, key: int, to_world:
     return Observed(inputs, to_world, picture_or_shape)
 
 
-def _observed_photo(file: Path, config: DataConfig, section: InputConfig) -> Observed:
-    """A user's picture; the mesh that comes of it stays in the cube."""
-    rendering = config.contents.rendering or RenderingConfig()
-    pixels_HW = read_photo(file, config.photo, size=rendering.size, fill=rendering.fill)
+def _observed_solid(
+    shape: CubeShape, scan: ScanGrid | None, config: DataConfig, section: InputConfig, *, name: str
+) -> Observed:
+    """A user's shape, prepared as the data set was."""
+    config = dataclasses.replace(config, contents=_contents(section, config.contents))
+    row, _ = row_of(shape, config, name=name, stages=Stages())
+    observed = _observed(row, section, seed_of(config.seed, name, "input", FIXED), shape.to_world)
+    return dataclasses.replace(observed, scan=scan, cut_out=section.kind == "view")
+
+
+def _observed_photo(pixels_HW: NDArray[np.uint8], section: InputConfig) -> Observed:
+    """A user's picture, cut out; the mesh that comes of it stays in the cube."""
     observed = _observed({"pixels": pixels_HW[None]}, section, 0, np.eye(4))
     return dataclasses.replace(observed, cut_out=True)
 
 
 def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: InputConfig, *, name: str) -> Observed:
     """A user's cloud, its bounding box normalised as those of the data were; all points, or as many as in training."""
+    if section.kind not in CLOUDS:
+        raise ValueError(
+            f"{file} is a point cloud; {_shown_instead(section)}, or use a run with data.input.kind: points"
+        )
     points_N3 = cloud.points_N3
     lower, upper = points_N3.min(axis=0), points_N3.max(axis=0)
     by, length = config.normalisation.by, config.normalisation.length
@@ -200,6 +236,10 @@ def _contents(section: InputConfig, prepared: Contents) -> Contents:
     surface = prepared.surface or SurfaceConfig()
     views = (surface.views or DEFAULT_VIEWS) if section.kind == "scan" else 0
     return Contents(voxels=0, levels=False, surface=dataclasses.replace(surface, views=views))
+
+
+def _not_a_picture_run(where: Path | str, section: InputConfig) -> str:
+    return f"{where} is a picture; {_shown_instead(section)}, or use a run with data.input.kind: view"
 
 
 def _shown_instead(section: InputConfig) -> str:

@@ -1,6 +1,6 @@
 """A structure out of a labelled scan: its labels found by name or id, merged, cropped and turned to canonical RAS."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,9 +57,27 @@ class Crop:
 
 def structure_crop(file: Path, structure: StructureConfig, settings: LabelConfig) -> Crop:
     """All labels of a structure as one mask. ValueError that names the labels there are, when it has no voxel."""
+    return _merged(_volumes(file, structure, settings), file, structure, settings)
+
+
+def volume_crop(volume: LabelVolume, structure: StructureConfig, settings: LabelConfig) -> Crop:
+    """The same of a volume that is in memory."""
+    file = volume.grid.file
+    assert file is not None
+    if settings.files == "organ":
+        raise RefusedFileError(
+            f"{file}: this run takes a file for each organ (labels.files: organ): give the path of one of them"
+        )
+    return _merged([(volume, label_ids(volume, structure, settings))], file, structure, settings)
+
+
+def _merged(
+    volumes: Iterable[tuple[LabelVolume, list[int]]], file: Path, structure: StructureConfig, settings: LabelConfig
+) -> Crop:
+    """The labels of a structure in some volumes as one mask."""
     crops: list[tuple[NDArray[np.bool_], Box]] = []
     grid: ScanGrid | None = None
-    for volume, labels in _volumes(file, structure, settings):
+    for volume, labels in volumes:
         if grid is not None and not same_grid(grid, volume.grid):
             raise RefusedFileError(f"{volume.grid.file}: its grid is not that of {grid.file}: masks of a scan share it")
         grid = grid or volume.grid
@@ -82,11 +100,16 @@ def mask_crop(file: Path) -> Crop:
 
     Raises ValueError for more than one label, and what reading labels raises.
     """
-    volume = label_volume(file)
+    return mask_crop_of(label_volume(file))
+
+
+def mask_crop_of(volume: LabelVolume) -> Crop:
+    """The same of a volume that is in memory."""
     if len(volume.boxes) > 1:
+        labels = _listed(list(map(str, sorted(volume.boxes))))
         raise RefusedFileError(
-            f"{file}: expected a mask of one shape, got the labels {_listed(list(map(str, sorted(volume.boxes))))}: "
-            "write each as a file of its own"
+            f"{volume.grid.file}: expected a mask of one shape, got the labels {labels}: write each as a file of its "
+            "own"
         )
     if not volume.boxes:
         zeros = np.zeros((0, 0, 0), dtype=bool)

@@ -74,7 +74,7 @@ def find_table(scan: Path, table: str | None, *, header: Any = None) -> LabelTab
 def own_table(scan: Path, *, header: Any = None) -> LabelTable | None:
     """The table that came with the scan: in its header, beside it, or as dataset.json of its data set."""
     found = None if header is None else table_of_extensions(header, scan)
-    if found is not None:
+    if found is not None or not scan.is_file():  # nothing lies beside a scan in memory
         return found
     stem = scan.name[: -len(".nii.gz")] if scan.name.lower().endswith(".nii.gz") else scan.stem
     for suffix in TABLE_SUFFIXES:

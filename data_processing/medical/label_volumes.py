@@ -4,7 +4,6 @@ Memory stays below twice the stored volume: no conversion to float64, floats bec
 everything downhill works on the crop around a label. The last volume is kept, for a scan is asked for many structures.
 """
 
-import gzip
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +14,13 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from data_processing.formats.nifti import NIFTI_ERRORS, ScanGrid, open_scan
-from data_processing.geometry.voxel_grid import RefusedFileError, Shape3, reading
+from data_processing.formats.nifti import OpenScan, ScanGrid, open_scan
+from data_processing.geometry.voxel_grid import RefusedFileError, Shape3
 
 LARGEST = 1 << 53  # label; numbers beyond are no longer exact
 ROUNDING = 1e-3  # by which a label stored as a float may miss its number
 MAX_TABLED = 1 << 16  # labels above are renumbered, so that one pass finds the boxes of all
 SLAB_VALUES = 1 << 18
-PIECE = 1 << 22  # bytes
 
 Box = tuple[slice, slice, slice]
 
@@ -78,14 +76,14 @@ def label_volume(file: Path, *, threshold: float | None = None) -> LabelVolume:
 
 
 def _read(file: Path, threshold: float | None) -> LabelVolume:
-    scan = open_scan(file)
-    proxy = scan.image.dataobj
-    with reading(file, "a NIfTI image", *NIFTI_ERRORS):
-        slope, shift = float(proxy.slope), float(proxy.inter)
-        stored = _stored(scan.image).reshape(scan.grid.shape, order="F")
-    if not stored.dtype.isnative:
-        stored = stored.byteswap(inplace=True).view(stored.dtype.newbyteorder())
-    values = _whole(stored, slope, shift, threshold, file)
+    return volume_of_scan(open_scan(file), threshold=threshold)
+
+
+def volume_of_scan(scan: OpenScan, *, threshold: float | None = None) -> LabelVolume:
+    """The labels of a scan that is open; `label_volume` says what they may be."""
+    file = scan.grid.file
+    assert file is not None
+    values = _whole(scan.read(), scan.slope, scan.shift, threshold, file)
     numbers = _renumbered(values)
     found = scipy.ndimage.find_objects(values.T)  # of .T, for it walks in C order
     boxes = {
@@ -94,7 +92,7 @@ def _read(file: Path, threshold: float | None) -> LabelVolume:
         if number <= len(found) and (box := found[number - 1]) is not None
     }
     there = {label: numbers[label] for label in boxes}
-    return _trimmed(LabelVolume(values, there, boxes, scan.grid, scan.image.header))
+    return _trimmed(LabelVolume(values, there, boxes, scan.grid, scan.header))
 
 
 def _trimmed(volume: LabelVolume) -> LabelVolume:
@@ -106,28 +104,6 @@ def _trimmed(volume: LabelVolume) -> LabelVolume:
         return volume
     start = (outer[0].start, outer[1].start, outer[2].start)
     return replace(volume, values=volume.values[outer].copy(order="F"), start=start)
-
-
-def _stored(image: Any) -> NDArray[Any]:
-    """The voxels as stored, without scaling, in Fortran order and memory of our own (a mapped file could be cut).
-
-    Read piece by piece into their place: libraries unpack well compressed files twice. The end of a compressed file is
-    read too, for there stands the checksum.
-    """
-    proxy = image.dataobj
-    values = np.empty(math.prod(proxy.shape), proxy.dtype)
-    view = values.view(np.uint8).data
-    file = Path(image.file_map["image"].filename)
-    packed = file.name.lower().endswith(".gz")
-    with gzip.open(file) if packed else open(file, "rb") as handle:
-        handle.seek(proxy.offset)
-        for start in range(0, len(view), PIECE):
-            piece = view[start : start + PIECE]
-            if handle.readinto(piece) != len(piece):
-                raise EOFError(f"its header declares {len(view):,} bytes of voxels")
-        if packed:
-            handle.read(PIECE)
-    return values
 
 
 def _whole(

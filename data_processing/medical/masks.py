@@ -13,9 +13,10 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from data_processing.formats.nifti import ScanGrid
+from data_processing.formats.nifti import OpenScan, ScanGrid
 from data_processing.geometry.voxel_grid import AbsentPartError
-from data_processing.medical.crops import Crop, structure_crop, structure_files
+from data_processing.medical.crops import Crop, structure_crop, structure_files, volume_crop
+from data_processing.medical.label_volumes import volume_of_scan
 from data_processing.medical.resampling import inside_mask, mask_to_cube
 from data_processing.medical.scan_grid import mask_on_scan, write_scan_mask
 from data_processing.medical.scan_mask import ScanMask
@@ -29,6 +30,7 @@ __all__ = [
     "mask_to_cube",
     "read_crop",
     "read_structure",
+    "structure_in_memory",
     "write_scan_mask",
 ]
 
@@ -48,7 +50,18 @@ def read_structure(file: Path, part: str, settings: LabelConfig) -> ScanMask:
     ValueError when the file is damaged, a label is not there (it names those that are), or there are too few pieces.
     """
     chosen, file = find_part(part, settings), Path(file)
-    crop, pieces = read_crop(file, part, settings), _all_pieces(file, chosen.structure, settings)
+    return _scan_mask(chosen, _all_pieces(file, chosen.structure, settings), file)
+
+
+def structure_in_memory(scan: OpenScan, part: str, settings: LabelConfig) -> ScanMask:
+    """What `read_structure` makes of a file, of a scan that is open."""
+    chosen, volume = find_part(part, settings), volume_of_scan(scan, threshold=settings.threshold)
+    pieces = _split(volume_crop(volume, chosen.structure, settings), chosen.structure, settings)
+    return _scan_mask(chosen, pieces, scan.grid.file or Path("scan"))
+
+
+def _scan_mask(chosen: StructurePart, pieces: _Pieces, file: Path) -> ScanMask:
+    crop = _chosen(chosen, pieces.crops, file)
     return ScanMask(
         occupancy=crop.occupancy,
         index_to_world=crop.index_to_world,
@@ -104,7 +117,11 @@ def _pieces(
     file: Path, states: tuple[tuple[int, int] | None, ...], structure: StructureConfig, settings: LabelConfig
 ) -> _Pieces:
     """Kept for the other parts of the structure, as long as the `states` of its files (time, size) are the same."""
-    whole = structure_crop(file, structure, settings)
+    return _split(structure_crop(file, structure, settings), structure, settings)
+
+
+def _split(whole: Crop, structure: StructureConfig, settings: LabelConfig) -> _Pieces:
+    """The parts of a mask, as many as the structure has."""
     if structure.components is None:
         return _Pieces((whole,))
     labels = _connected(whole.occupancy)

@@ -57,16 +57,25 @@ def write_scan_mask(path: Path, values: NDArray[np.integer], scan: ScanGrid) -> 
     ValueError when the values have another shape than the scan, or another suffix than .nii or .nii.gz is asked for.
     """
     path = Path(path)
-    if tuple(values.shape) != scan.shape:
-        raise ValueError(f"{path}: a mask of shape {values.shape} is not on the scan's grid {scan.shape}")
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise ValueError(f"{path}: expected a name that ends with .nii or .nii.gz")
+    image = scan_mask_image(values, scan, where=path)
+    with replacing(path) as temporary:
+        nibabel.save(image, temporary)
+
+
+def scan_mask_image(values: NDArray[np.integer], scan: ScanGrid, *, where: Path | str = "mask") -> Any:
+    """A mask as an image of nibabel on the scan's grid: uint8, affine, form codes and units as the scan has them.
+
+    ValueError when the values have another shape than the scan.
+    """
+    if tuple(values.shape) != scan.shape:
+        raise ValueError(f"{where}: a mask of shape {values.shape} is not on the scan's grid {scan.shape}")
     kind, header = header_like(scan)
     header.set_data_shape(scan.shape)
     header.set_data_dtype(np.uint8)
     header["cal_max"], header["cal_min"] = 0, 0
-    with replacing(path) as temporary:
-        nibabel.save(kind(values.astype(np.uint8, copy=False), None, header), temporary)
+    return kind(values.astype(np.uint8, copy=False), None, header)
 
 
 def header_like(scan: ScanGrid) -> tuple[Any, Any]:

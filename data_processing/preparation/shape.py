@@ -15,12 +15,18 @@ import torch
 from numpy.typing import NDArray
 
 from data_processing.formats.mesh_files import read_mesh
-from data_processing.formats.nifti import NIFTI_SUFFIXES
-from data_processing.formats.voxel_files import read_voxels, to_cube, voxel_suffix
+from data_processing.formats.nifti import NIFTI_SUFFIXES, OpenScan, mask_of_scan
+from data_processing.formats.voxel_files import VoxelGrid, read_voxels, to_cube, voxel_suffix
 from data_processing.geometry.coordinates import normalising_to_world
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.medical.crops import structure_files
-from data_processing.medical.masks import inside_mask, mask_to_cube, read_structure
+from data_processing.medical.masks import (
+    ScanMask,
+    inside_mask,
+    mask_to_cube,
+    read_structure,
+    structure_in_memory,
+)
 from data_processing.medical.structures import LabelConfig, find_part
 from data_processing.occupancy.coarse_solids import solid_cells
 from data_processing.occupancy.inside_outside import InsideConfig, Occupancy, inside_points, occupancy_grid
@@ -81,6 +87,31 @@ def read_shape(
     else:
         read: Callable[..., CubeShape] = _read_mesh if kind == "mesh" else _read_voxels
         shape = read(file, config, device, stages)
+    return _solid(shape, config, file, stages)
+
+
+def shape_in_memory(
+    given: TriangleMesh | VoxelGrid | OpenScan,
+    config: DataConfig,
+    *,
+    where: Path,
+    part: str = "",
+    device: torch.device | str = "cpu",
+) -> CubeShape:
+    """What `read_shape` makes of a file, of what such a file holds. `where` names it. Raises ValueError alike."""
+    stages = Stages()
+    if isinstance(given, OpenScan) and config.labels is not None:
+        shape = _mask_shape(structure_in_memory(given, part, config.labels), config, device, stages)
+    elif isinstance(given, TriangleMesh):
+        shape = _mesh_shape(given, where, config, device, stages)
+    else:
+        grid = mask_of_scan(given, threshold=config.threshold) if isinstance(given, OpenScan) else given
+        shape = _grid_shape(grid, config, device, stages)
+    return _solid(shape, config, where, stages)
+
+
+def _solid(shape: CubeShape, config: DataConfig, file: Path, stages: Stages) -> CubeShape:
+    """Carved where the config says so. ValueError when nothing is inside."""
     if config.carve:
         shape = _voxel_shape(carve_from_top(shape.grid_RRR), shape.to_world, f"{shape.method}+carved", shape.quality)
         stages.end("carve")
@@ -217,6 +248,12 @@ def size_of(*files: Path) -> int:
 def _read_mesh(file: Path, config: DataConfig, device: torch.device | str, stages: Stages) -> CubeShape:
     mesh = read_mesh(file)
     stages.end("read")
+    return _mesh_shape(mesh, file, config, device, stages)
+
+
+def _mesh_shape(
+    mesh: TriangleMesh, file: Path, config: DataConfig, device: torch.device | str, stages: Stages
+) -> CubeShape:
     lower, upper = mesh.bounds()
     by = config.normalisation.by
     if by == "none" and max(-lower.min(), upper.max()) > 0.5 + BORDER:
@@ -247,6 +284,10 @@ def _inside_mesh(
 def _read_voxels(file: Path, config: DataConfig, device: torch.device | str, stages: Stages) -> CubeShape:
     grid = read_voxels(file, threshold=config.threshold, key=config.voxel_key)
     stages.end("read")
+    return _grid_shape(grid, config, device, stages)
+
+
+def _grid_shape(grid: VoxelGrid, config: DataConfig, device: torch.device | str, stages: Stages) -> CubeShape:
     by, length = config.normalisation.by, config.normalisation.length
     voxels_RRR, to_world = to_cube(grid, RESOLUTION, by=by, length=length)
     stages.end("occupancy")
@@ -259,6 +300,10 @@ def _read_part(
     """A structure of a labelled scan, resampled once: its field is asked at every voxel, surface and points alike."""
     mask = read_structure(file, part, labels)
     stages.end("read")
+    return _mask_shape(mask, config, device, stages)
+
+
+def _mask_shape(mask: ScanMask, config: DataConfig, device: torch.device | str, stages: Stages) -> CubeShape:
     resolution, by = mask_resolution(config.contents), config.normalisation.by
     field_RRR, to_world = mask_to_cube(mask, resolution, by=by, length=config.normalisation.length, device=device)
     grid_RRR = (field_RRR > LEVEL).to(torch.uint8)

@@ -129,13 +129,8 @@ def _evaluate_surfaces(
         return [failed_row(pair, str(error))] * len(protocols)
     rows = []
     for protocol in protocols:
-        values: Row
         try:
-            if isinstance(protocol, LightFieldProtocol):
-                values = {"lfd": light_field_distance(prediction, truth, light_fields)}
-            else:
-                values = _defined(compare(prediction, truth, protocol, draws, name=pair.name, watertight=watertight))
-                values["watertight"] = watertight
+            values = _metrics(prediction, truth, protocol, draws, pair.name, watertight, light_fields)
             done = {"name": pair.name, "category": pair.category, "status": "done", "reason": ""}
             rows.append(done | values | {"ground_truth": truth.kind})
         except WriteError:
@@ -143,6 +138,33 @@ def _evaluate_surfaces(
         except (ValueError, OSError) as error:
             rows.append(failed_row(pair, str(error)))
     return rows
+
+
+def surface_metrics(
+    prediction: TriangleMesh,
+    truth: GroundTruth,
+    protocol: Protocol | LightFieldProtocol,
+    draws: SampleCounts,
+    *,
+    name: str,
+) -> Row:
+    """The metrics of one shape that is in memory; `name` keys its draws. ValueError where they cannot be told."""
+    return _metrics(prediction, truth, protocol, draws, name, is_watertight(prediction), None)
+
+
+def _metrics(
+    prediction: TriangleMesh,
+    truth: GroundTruth,
+    protocol: Protocol | LightFieldProtocol,
+    draws: SampleCounts,
+    name: str,
+    watertight: bool,
+    light_fields: Path | None,
+) -> Row:
+    if isinstance(protocol, LightFieldProtocol):
+        return {"lfd": light_field_distance(prediction, truth, light_fields)}
+    values = compare(prediction, truth, protocol, draws, name=name, watertight=watertight)
+    return _defined(values) | {"watertight": watertight}
 
 
 def _defined(values: dict[str, float]) -> Row:

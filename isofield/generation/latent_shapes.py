@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,10 +41,14 @@ def items_of_walk(model: Model, ends: Sequence[Observed], steps: int, *, device:
     if steps < 2:
         raise ValueError(f"--steps: expected at least 2 (the two shapes themselves), got {steps}")
     first, last = (model.encode(end.inputs[None].to(device)) for end in ends)
-    if not (isinstance(first, torch.Tensor) and first.ndim == 2):
-        raise ValueError("--interpolate walks between codes that are one vector each; this run's model has volumes")
-    shares = torch.linspace(0, 1, steps).tolist()
-    return [_coded(f"step-{number:03d}", torch.lerp(first, last, share)) for number, share in enumerate(shares)]
+    return [_coded(f"step-{number:03d}", code) for number, code in enumerate(codes_between(first, last, steps))]
+
+
+def codes_between(first: Any, last: Any, steps: int) -> list[torch.Tensor]:
+    """`steps` codes (1, Z) from one to the other, both included. ValueError when they are not one vector each."""
+    if not all(isinstance(code, torch.Tensor) and code.ndim == 2 for code in (first, last)):
+        raise ValueError("a walk goes between codes that are one vector each; this run's model has volumes")
+    return [torch.lerp(first, last, share) for share in torch.linspace(0, 1, steps).tolist()]
 
 
 def end_of_walk(

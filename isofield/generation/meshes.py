@@ -1,5 +1,6 @@
 """Meshes out of a trained model: one shape after the other, each written whole or not at all, a row for every one."""
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data_processing.formats.mesh_files import write_mesh
@@ -19,7 +21,7 @@ from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.loading.single_inputs import Observed
 from data_processing.medical.masks import mask_on_scan, write_scan_mask
 from isofield.contract import Model
-from isofield.extraction.isosurface import extract
+from isofield.extraction.isosurface import Extraction, extract
 from isofield.extraction.lattice import Field, field_of
 from isofield.generation.test_time_fitting import fitted_code
 from isofield.run_dir import exclusive, journal_file, journal_files, manifest_file, mesh_in
@@ -57,11 +59,13 @@ class GenerationConfig:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Coded:
-    """A shape given by its code instead of an input: it stands in the cube."""
+    """A shape given by its code instead of an input; `to_world` and `scan` as of `Observed`."""
 
     code: Any
+    to_world: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.eye(4))
+    scan: ScanGrid | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,70 @@ def generate(
             write_manifest(folder, settings, header, only=only)
         group.wait()
     return rows
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What a model makes of an input or a code: the mesh in cube coordinates, the field that it is the surface of."""
+
+    extraction: Extraction
+    field: Field
+    to_world: NDArray[np.float64]  # 4x4, cube -> frame of the input
+    fitting: dict[str, float]  # losses before and after fitting; empty without
+
+    @property
+    def mesh(self) -> TriangleMesh:
+        """In the cube."""
+        return self.extraction.mesh
+
+
+def surface_of(
+    model: Model,
+    given: Observed | Coded,
+    settings: GenerationConfig,
+    *,
+    name: str,
+    batch_points: int,
+    device: torch.device,
+) -> Surface:
+    """The surface of one shape. `name` keys the draws of fitting. ValueError when the field has no surface."""
+    fitting: dict[str, float] = {}
+    if isinstance(given, Coded):
+        code = given.code
+    else:
+        code, fitting = fitted_code(
+            model, given, name=name, steps=settings.fit_steps, rate=settings.fit_rate, device=device
+        )
+    field = field_of(model, code)
+    extraction = extract(
+        field,
+        iso_level=settings.iso_level,
+        resolution=settings.resolution,
+        frame=settings.frame,
+        refine_steps=settings.refine_steps,
+        batch_points=batch_points,
+        device=device,
+    )
+    if len(extraction.mesh.faces) == 0:
+        raise ValueError(f"the field crosses {settings.iso_level} nowhere at {settings.resolution}^3: no surface")
+    return Surface(extraction, field, given.to_world, fitting)
+
+
+def mask_of_surface(
+    surface: Surface, scan: ScanGrid, settings: GenerationConfig, *, batch_points: int, device: torch.device
+) -> NDArray[np.uint8]:
+    """The field at the scan's own voxel centres, 0/1 of `scan.shape`: nothing is asked far from the mesh."""
+    lower, upper = surface.mesh.bounds()
+    margin = MASK_MARGIN / settings.resolution
+    return mask_on_scan(
+        surface.field,
+        iso_level=settings.iso_level,
+        to_world=surface.to_world,
+        scan=scan,
+        batch_points=batch_points,
+        device=device,
+        box=(lower - margin, upper + margin),
+    )
 
 
 def write_manifest(
@@ -161,30 +229,13 @@ def _attempt(job: _GenerationJob, item: Item) -> dict[str, Any]:
 
 
 def _make(job: _GenerationJob, item: Item) -> dict[str, Any]:
-    settings, given = job.settings, item.load()
-    fitting: dict[str, float] = {}
-    if isinstance(given, Coded):
-        code, to_world = given.code, np.eye(4)
-    else:
-        to_world = given.to_world
-        code, fitting = fitted_code(
-            job.model, given, name=item.name, steps=settings.fit_steps, rate=settings.fit_rate, device=job.device
-        )
-    field = field_of(job.model, code)
-    extraction = extract(
-        field,
-        iso_level=settings.iso_level,
-        resolution=settings.resolution,
-        frame=settings.frame,
-        refine_steps=settings.refine_steps,
-        batch_points=job.batch_points,
-        device=job.device,
+    given = item.load()
+    surface = surface_of(
+        job.model, given, job.settings, name=item.name, batch_points=job.batch_points, device=job.device
     )
-    mesh = extraction.mesh
-    if len(mesh.faces) == 0:
-        raise ValueError(f"the field crosses {settings.iso_level} nowhere at {settings.resolution}^3: no surface")
-    files = {} if isinstance(given, Coded) else _write_beside(job, item, given, field, mesh)
-    file = mesh_in(job.folder, item.name, settings.suffix)
+    mesh, extraction, to_world = surface.mesh, surface.extraction, surface.to_world
+    files = {} if isinstance(given, Coded) else _write_beside(job, item, given, surface)
+    file = mesh_in(job.folder, item.name, job.settings.suffix)
     write_mesh(file, mesh.transform(to_world))
     return {
         "name": item.name,
@@ -193,7 +244,7 @@ def _make(job: _GenerationJob, item: Item) -> dict[str, Any]:
         **files,
         "status": "done",
         "reason": "",
-        **fitting,
+        **surface.fitting,
         "evaluations": extraction.evaluations,
         "refinement_evaluations": extraction.refinement_evaluations,
         "vertices": len(mesh.vertices),
@@ -202,15 +253,13 @@ def _make(job: _GenerationJob, item: Item) -> dict[str, Any]:
     }
 
 
-def _write_beside(
-    job: _GenerationJob, item: Item, observed: Observed, field: Field, mesh: TriangleMesh
-) -> dict[str, str]:
+def _write_beside(job: _GenerationJob, item: Item, observed: Observed, surface: Surface) -> dict[str, str]:
     """What comes with a mesh: the input as the network saw it, the mask on the scan's grid."""
     files = {}
     if job.settings.with_input or observed.cut_out:
         files["input_file"] = _write_input(job, item, observed)
     if observed.scan is not None:
-        files["mask_file"] = _write_mask(job, item, observed, observed.scan, field, mesh)
+        files["mask_file"] = _write_mask(job, item, observed.scan, surface)
     return files
 
 
@@ -230,21 +279,9 @@ def _write_input(job: _GenerationJob, item: Item, observed: Observed) -> str:
     return file.relative_to(job.folder).as_posix()
 
 
-def _write_mask(
-    job: _GenerationJob, item: Item, observed: Observed, scan: ScanGrid, field: Field, mesh: TriangleMesh
-) -> str:
-    """The field at the scan's own voxel centres, as NIfTI on its grid: nothing is asked far from the mesh."""
-    lower, upper = mesh.bounds()
-    margin = MASK_MARGIN / job.settings.resolution
-    values = mask_on_scan(
-        field,
-        iso_level=job.settings.iso_level,
-        to_world=observed.to_world,
-        scan=scan,
-        batch_points=job.batch_points,
-        device=job.device,
-        box=(lower - margin, upper + margin),
-    )
+def _write_mask(job: _GenerationJob, item: Item, scan: ScanGrid, surface: Surface) -> str:
+    """The mask as NIfTI on the scan's grid; its path below the folder."""
+    values = mask_of_surface(surface, scan, job.settings, batch_points=job.batch_points, device=job.device)
     file = mesh_in(job.folder, item.name, ".nii.gz", ending="_recon")
     write_scan_mask(file, values, scan)
     return file.relative_to(job.folder).as_posix()

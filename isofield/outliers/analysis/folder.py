@@ -128,7 +128,7 @@ def refuse_nameless(scans: Sequence[Scan], naming: Naming) -> None:
 
 
 def _table(scan: Scan, naming: Naming) -> LabelTable | None:
-    return find_table(scan.file, naming.table, header=open_scan(scan.file).image.header)
+    return find_table(scan.file, naming.table, header=open_scan(scan.file).header)
 
 
 def _made_with(job: AnalysisJob, scan: Scan) -> str:

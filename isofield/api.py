@@ -1,0 +1,383 @@
+"""The tool in Python: a trained run, what it makes of a shape, and how good that is.
+
+    import isofield
+
+    run = isofield.load("runs/mine")
+    mesh = run.reconstruct("chair.ply", resolution=128)  # a trimesh.Trimesh in the frame of the file
+    isofield.evaluate(mesh, "chair.ply")["chamfer"]
+
+What is in memory goes the very way of files: the same preparation, the same bytes as generate.py, the numbers of
+evaluate.py, the same errors (ValueError, FileNotFoundError).
+"""
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import trimesh
+from nibabel.spatialimages import SpatialImage
+from numpy.typing import NDArray
+
+from data_processing.formats.mesh_files import mesh_in_memory, read_mesh
+from data_processing.formats.nifti import OpenScan, mask_of_scan
+from data_processing.formats.point_clouds import PointCloud
+from data_processing.geometry.coordinates import normalising_to_world, transform_points
+from data_processing.geometry.triangle_mesh import TriangleMesh
+from data_processing.geometry.voxel_grid import VoxelGrid
+from data_processing.loading.memory_inputs import InMemory, loaded_input
+from data_processing.loading.single_inputs import Observed, observe_in_memory
+from data_processing.medical.crops import Crop, mask_crop, mask_crop_of
+from data_processing.medical.label_volumes import volume_of_scan
+from data_processing.medical.scan_grid import scan_mask_image
+from data_processing.medical.structures import find_part, part_keys
+from data_processing.occupancy.inside_outside import InsideConfig, occupancy_grid
+from data_processing.preparation.config import DataConfig, NormalisationConfig
+from data_processing.preparation.shape import SHAPE_ERRORS
+from isofield.config import RunConfig
+from isofield.contract import MakesShapes, Model
+from isofield.evaluation.ground_truth import CloudTruth, GroundTruth, MeshTruth, VoxelTruth, read_ground_truth
+from isofield.evaluation.mask_pairs import compare_crops
+from isofield.evaluation.protocols import MaskProtocol, find_protocols
+from isofield.evaluation.rows import SampleCounts, surface_metrics
+from isofield.extraction.lattice import evaluate_field, field_of
+from isofield.generation.inputs import items_of_files
+from isofield.generation.latent_shapes import codes_between
+from isofield.generation.meshes import Coded, GenerationConfig, Surface, mask_of_surface, surface_of
+from isofield.registry import LoadedRun, load_run
+from isofield.run_dir import RunDir, preparation_of
+from isofield.runtime.distributed import resolve_device
+from isofield.runtime.json_files import Row
+
+BATCH_POINTS = 1 << 16  # decoded at once: bounds memory
+INPUT_NAME = "input"  # of a shape in memory that was given none
+
+T = TypeVar("T")
+Shape = str | Path | InMemory  # what stands for a shape; see README, "In Python"
+
+
+def load(path: str | Path, *, checkpoint: str | int = "best", device: str = "auto") -> "Run":
+    """A trained run, such as runs/mine, ready to reconstruct.
+
+    `checkpoint`: best, last or a step. `device`: auto (CUDA where there is one), cpu, cuda or cuda:N.
+    Raises FileNotFoundError for a folder that is no run and for a checkpoint that it has not (it names those that are
+    there), ValueError for one that is damaged and for a device that is not there.
+    """
+    run, own = RunDir(path), resolve_device(device)
+    return Run(run, load_run(run, which=str(checkpoint), device=own), own)
+
+
+class Run:
+    """A trained model and how its shapes were prepared; made by `load`."""
+
+    def __init__(self, run: RunDir, loaded: LoadedRun, device: torch.device) -> None:
+        self._run, self._loaded, self.device = run, loaded, device
+
+    def __repr__(self) -> str:
+        kind, shown = self.config.model["type"], self.config.data.input
+        return f"<isofield.Run {self.path}: {kind}, step {self.step}, shown {shown.kind} at {shown.resolution}>"
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self._run.path
+
+    @property
+    def config(self) -> RunConfig:
+        """The resolved config that it was trained with."""
+        return self._loaded.config
+
+    @property
+    def model(self) -> Model:
+        """The network, in evaluation mode, on `device`."""
+        return self._loaded.model
+
+    @property
+    def step(self) -> int:
+        """Steps that the checkpoint was trained for."""
+        return self._loaded.step
+
+    @property
+    def iso_level(self) -> float:
+        """Values of the field greater than this are inside."""
+        return self.model.iso_level
+
+    def reconstruct(
+        self,
+        x: Shape | Coded,
+        *,
+        resolution: int = 256,
+        frame: int = 32,
+        refine: int = 0,
+        fit_steps: int = 0,
+        as_mask: bool = False,
+        part: str = "",
+        name: str = "",
+        batch_points: int = BATCH_POINTS,
+    ) -> Any:
+        """The model's surface of a shape: a trimesh.Trimesh in the frame of x, the same bytes as of generate.py.
+
+        x: the path of a file, a trimesh.Trimesh, an array (D, H, W) of booleans or 0/1 (axes x, y, z; its longest axis
+        is the cube's edge), an array (N, 3) of points, a PIL image, a nibabel image, or what `encode` gave.
+        `resolution`: samples along each edge of the cube; `frame`: coarse grid, which finds parts thicker than
+        1 / frame; `refine`, `fit_steps`: as --refine and --fit-steps of generate.py. `as_mask`: of a scan, a nibabel
+        image (uint8, 0/1) on its own grid instead. `part`: of label volumes with several structures, which one
+        (kidney/left). `name` keys what is drawn, of points and in fitting; the stem of a file if not given.
+
+        Raises FileNotFoundError; ValueError for an object of another kind, for what no file may hold either, for a kind
+        of input that the run is not shown, and where the field has no surface.
+        """
+        settings = self._settings(resolution=resolution, frame=frame, refine=refine, fit_steps=fit_steps)
+        given, name = (x, name) if isinstance(x, Coded) else self._observed(x, part=part, name=name)
+        if isinstance(given, Coded) and fit_steps:
+            raise ValueError("fit_steps: a code is not fitted again; give the shape itself")
+        if as_mask and given.scan is None:
+            raise ValueError("as_mask: expected a scan (a nibabel image or a NIfTI file): only it has a grid of voxels")
+        surface = self._surface(given, settings, name=name, batch_points=batch_points)
+        if as_mask and given.scan is not None:
+            values = mask_of_surface(surface, given.scan, settings, batch_points=batch_points, device=self.device)
+            return scan_mask_image(values, given.scan)
+        return _trimesh(surface.mesh.transform(surface.to_world))
+
+    def encode(self, x: Shape, *, part: str = "", name: str = "") -> Coded:
+        """The code of a shape (`.code`: a tensor (1, Z), or the model's own volumes) and its place (`.to_world`, 4x4).
+
+        Given to `reconstruct`, `field` and `interpolate` instead of the shape, it is not encoded again. Arguments and
+        errors are those of `reconstruct`.
+        """
+        observed, _ = self._observed(x, part=part, name=name)
+        with torch.no_grad():
+            code = self.model.encode(observed.inputs[None].to(self.device))
+        return Coded(code, observed.to_world, observed.scan)
+
+    def field(
+        self, points_N3: NDArray[np.floating], x: Shape | Coded, *, batch_points: int = BATCH_POINTS
+    ) -> NDArray[np.float32]:
+        """Values (N,) float32 of the field of x at points (N, 3) in the frame of x; inside is greater than `iso_level`.
+
+        NaN beyond the cube that the model was trained in. Raises ValueError for points of another shape, NaN among
+        them, and what `encode` raises.
+        """
+        points_N3 = np.asarray(points_N3)
+        if points_N3.ndim != 2 or points_N3.shape[1] != 3 or points_N3.dtype.kind not in "fiu":
+            raise ValueError(f"points: expected numbers (N, 3), got {points_N3.shape} {points_N3.dtype}")
+        if not np.isfinite(points_N3).all():
+            raise ValueError(f"points: {int((~np.isfinite(points_N3)).any(axis=1).sum())} of them hold NaN or infinity")
+        given = x if isinstance(x, Coded) else self.encode(x)
+        cube_N3 = transform_points(points_N3, np.linalg.inv(given.to_world))
+        within_N = (np.abs(cube_N3) <= 0.5).all(axis=1)
+        asked = torch.from_numpy(cube_N3[within_N].astype(np.float32)).to(self.device)
+        values_N = np.full(len(cube_N3), np.nan, dtype=np.float32)
+        with torch.no_grad():
+            field = field_of(self.model, given.code)
+            values_N[within_N] = evaluate_field(field, asked, batch_points=_batch(batch_points)).cpu().numpy()
+        return values_N
+
+    def sample(
+        self, n: int, seed: int = 0, *, resolution: int = 256, frame: int = 32, refine: int = 0
+    ) -> list[trimesh.Trimesh]:
+        """`n` new shapes out of noise, in the cube: the same for a seed, the first of many being those of few.
+
+        Raises ValueError when the model makes no new shapes, or one of them has no surface.
+        """
+        if not isinstance(self.model, MakesShapes):
+            raise ValueError(f"{self.path}: its model makes no new shapes: sample() wants a run of imnet_latent_gan")
+        if n < 1:
+            raise ValueError(f"n: expected at least one sample, got {n}")
+        codes_NZ = self.model.sample(n, torch.Generator().manual_seed(seed))
+        settings = self._settings(resolution=resolution, frame=frame, refine=refine)
+        return self._meshes([code_Z[None] for code_Z in codes_NZ], settings, what="sample")
+
+    def interpolate(
+        self,
+        a: Shape | Coded,
+        b: Shape | Coded,
+        steps: int = 9,
+        *,
+        resolution: int = 256,
+        frame: int = 32,
+        refine: int = 0,
+    ) -> list[trimesh.Trimesh]:
+        """`steps` shapes from a to b, both included, in the cube: straight in the space of codes.
+
+        Raises ValueError when the model's code is not one vector, for fewer than two steps, and what `encode` raises.
+        """
+        if steps < 2:
+            raise ValueError(f"steps: expected at least 2 (the two shapes themselves), got {steps}")
+        first, last = (end.code if isinstance(end, Coded) else self.encode(end).code for end in (a, b))
+        settings = self._settings(resolution=resolution, frame=frame, refine=refine)
+        return self._meshes(codes_between(first, last, steps), settings, what="step")
+
+    @functools.cached_property
+    def _preparation(self) -> DataConfig:
+        return preparation_of(self._run)
+
+    def _settings(self, *, resolution: int, frame: int, refine: int, fit_steps: int = 0) -> GenerationConfig:
+        return GenerationConfig(
+            model_hash=self._loaded.model_hash,
+            resolution=resolution,
+            frame=frame,
+            refine_steps=refine,
+            suffix=".ply",
+            iso_level=self.iso_level,
+            fit_steps=fit_steps,
+        )
+
+    def _observed(self, x: Shape, *, part: str, name: str) -> tuple[Observed, str]:
+        """A shape as the network sees it, and the name that keys its draws."""
+        if isinstance(x, str | Path):
+            return self._observed_file(Path(x), part=part, name=name)
+        loaded, where = loaded_input(x)
+        name, labels = name or INPUT_NAME, self._preparation.labels
+        if labels is not None and isinstance(loaded, OpenScan):
+            name = find_part(part, labels).name(name)
+        section = self.config.data.input
+        with _one_error():
+            given = observe_in_memory(
+                loaded, self._preparation, section, name=name, where=where, part=part, device=self.device
+            )
+        return given, name
+
+    def _observed_file(self, file: Path, *, part: str, name: str) -> tuple[Observed, str]:
+        """As generate.py --input does."""
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} does not exist, or is no file")
+        items = items_of_files([file], self._run, section=self.config.data.input, device=self.device)
+        if len(items) > 1 or part:
+            labels = self._preparation.labels
+            if labels is None or len(items) != len(part_keys(labels)):
+                raise ValueError(f"part: {file} is not a label volume of this run's structures, got part {part!r}")
+            items = [items[part_keys(labels).index(find_part(part, labels).key)]]
+        given = items[0].load()
+        assert isinstance(given, Observed)
+        return given, name or items[0].name
+
+    def _surface(
+        self, given: Observed | Coded, settings: GenerationConfig, *, name: str, batch_points: int = BATCH_POINTS
+    ) -> Surface:
+        points = _batch(batch_points)
+        return surface_of(self.model, given, settings, name=name, batch_points=points, device=self.device)
+
+    def _meshes(self, codes: list[torch.Tensor], settings: GenerationConfig, *, what: str) -> list[trimesh.Trimesh]:
+        meshes = []
+        for number, code in enumerate(codes):
+            try:
+                meshes.append(_trimesh(self._surface(Coded(code), settings, name="").mesh))
+            except ValueError as error:
+                raise ValueError(f"{what} {number} of {len(codes)}: {error}") from error
+        return meshes
+
+
+def evaluate(
+    pred: Shape,
+    gt: Shape,
+    protocol: str = "onet",
+    *,
+    name: str = "",
+    seed: int = 0,
+    points: int | None = None,
+    iou_points: int | None = None,
+    tolerance: float | None = None,
+) -> Row:
+    """The metrics of one prediction against its ground truth, both in one frame: the numbers of evaluate.py.
+
+    `pred`: a mesh, as path or trimesh.Trimesh. `gt`: a mesh, voxels (D, H, W), points (N, 3), a nibabel image, or the
+    path of a file that evaluate.py takes. `protocol`: imnet, onet, ifnet, deepsdf, 3dshape2vecset or lfd; of masks
+    (NIfTI files, nibabel images) masks, within `tolerance` mm. `points`, `iou_points`: as many instead of the
+    protocol's. `name` and `seed` key the draws: the name of the shape in evaluate.py's table; the stem of the file
+    `pred` if not given. A metric that cannot be told is None. Units: docs of the protocol, `Protocol.units()`.
+
+    Raises FileNotFoundError; ValueError, which says which side is at fault, and for an unknown protocol.
+    """
+    (chosen,) = find_protocols([protocol], tolerance=tolerance)
+    name = name or (Path(pred).stem if isinstance(pred, str | Path) else "")
+    row: Row = {"name": name, "protocol": protocol}
+    if isinstance(chosen, MaskProtocol):
+        crops = [_side(what, _mask, given) for what, given in (("prediction", pred), ("ground truth", gt))]
+        return row | compare_crops(crops[0], crops[1], chosen) | {"ground_truth": "mask"}
+    prediction, truth = _side("prediction", _mesh, pred), _side("ground truth", _truth, gt)
+    draws = SampleCounts(seed=seed, points=points, iou_points=iou_points)
+    return row | surface_metrics(prediction, truth, chosen, draws, name=name) | {"ground_truth": truth.kind}
+
+
+def occupancy(mesh: str | Path | trimesh.Trimesh, resolution: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """What is inside any triangle mesh, closed or not: (R, R, R) bool, axes x, y, z, and `to_world` (4, 4).
+
+    Voxel i has its centre at (i + 0.5) / R - 0.5 of the cube; the mesh's box stands in its middle, its longest edge
+    0.9 long, as `isofield prepare` puts it. `to_world` takes cube coordinates to the frame of the mesh. A UserWarning
+    says where inside and outside are doubtful. Raises FileNotFoundError, ValueError.
+    """
+    if resolution < 2:
+        raise ValueError(f"resolution: expected at least 2 voxels along an edge, got {resolution}")
+    shape, by = _mesh(mesh), NormalisationConfig()
+    to_world = normalising_to_world(*shape.bounds(), by=by.by, length=by.length)
+    solid = occupancy_grid(shape.transform(np.linalg.inv(to_world)), resolution, InsideConfig(), device="cpu")
+    if solid.quality != "ok":
+        warnings.warn(f"{mesh}: {solid.quality} (by method {solid.method})", stacklevel=2)
+    return solid.grid_RRR.numpy().astype(bool), to_world
+
+
+def _mesh(given: Any) -> TriangleMesh:
+    if isinstance(given, str | Path):
+        return read_mesh(Path(given))
+    if isinstance(given, trimesh.Trimesh):
+        return mesh_in_memory(given, where="the mesh")
+    raise ValueError(f"expected the path of a mesh or a trimesh.Trimesh, got {type(given).__qualname__}")
+
+
+def _truth(given: Any) -> GroundTruth:
+    if isinstance(given, str | Path):
+        return read_ground_truth(Path(given))
+    loaded, where = loaded_input(given)
+    if isinstance(loaded, TriangleMesh):
+        return MeshTruth(loaded)
+    if isinstance(loaded, PointCloud):
+        return CloudTruth(loaded)
+    if isinstance(loaded, VoxelGrid | OpenScan):
+        return VoxelTruth(mask_of_scan(loaded) if isinstance(loaded, OpenScan) else loaded)
+    raise ValueError(f"{where}: a picture is no ground truth; expected a mesh, voxels, points or a scan")
+
+
+def _mask(given: Any) -> Crop:
+    if isinstance(given, str | Path):
+        return mask_crop(Path(given))
+    if isinstance(given, SpatialImage):
+        scan, _ = loaded_input(given)
+        assert isinstance(scan, OpenScan)
+        return mask_crop_of(volume_of_scan(scan))
+    raise ValueError(f"expected the path of a NIfTI mask or a nibabel image, got {type(given).__qualname__}")
+
+
+def _side(what: str, read: Callable[[Any], T], given: Any) -> T:
+    """One side of a pair; errors say which."""
+    try:
+        return read(given)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{what}: {error}") from error
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{what}: {error}") from error
+
+
+@contextlib.contextmanager
+def _one_error() -> Iterator[None]:
+    """Whatever a library chokes on becomes a ValueError, as in generate.py."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError):
+        raise
+    except SHAPE_ERRORS as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def _batch(points: int) -> int:
+    if points < 1:
+        raise ValueError(f"batch_points: expected at least 1, got {points}")
+    return points
+
+
+def _trimesh(mesh: TriangleMesh) -> trimesh.Trimesh:
+    return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, validate=False)
