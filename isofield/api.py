@@ -29,7 +29,7 @@ from data_processing.formats.point_clouds import PointCloud
 from data_processing.geometry.coordinates import normalising_to_world, transform_points
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.geometry.voxel_grid import VoxelGrid
-from data_processing.loading.memory_inputs import InMemory, loaded_input
+from data_processing.loading.memory_inputs import InMemory, content_digest, loaded_input
 from data_processing.loading.single_inputs import Observed, observe_in_memory
 from data_processing.medical.crops import Crop, mask_crop, mask_crop_of
 from data_processing.medical.label_volumes import volume_of_scan
@@ -47,7 +47,7 @@ from isofield.evaluation.rows import SampleCounts, surface_metrics
 from isofield.extraction.lattice import evaluate_field, field_of
 from isofield.generation.inputs import items_of_files
 from isofield.generation.latent_shapes import codes_between
-from isofield.generation.meshes import Coded, GenerationConfig, Surface, mask_of_surface, surface_of
+from isofield.generation.meshes import Coded, GenerationConfig, Item, Surface, mask_of_surface, surface_of
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.distributed import resolve_device
@@ -76,6 +76,7 @@ class Run:
 
     def __init__(self, run: RunDir, loaded: LoadedRun, device: torch.device) -> None:
         self._run, self._loaded, self.device = run, loaded, device
+        self._last: tuple[tuple[str, ...], Observed] | None = None  # what was prepared last, and of what
 
     def __repr__(self) -> str:
         kind, shown = self.config.model["type"], self.config.data.input
@@ -126,7 +127,8 @@ class Run:
         `resolution`: samples along each edge of the cube; `frame`: coarse grid, which finds parts thicker than
         1 / frame; `refine`, `fit_steps`: as --refine and --fit-steps of generate.py. `as_mask`: of a scan, a nibabel
         image (uint8, 0/1) on its own grid instead. `part`: of label volumes with several structures, which one
-        (kidney/left). `name` keys what is drawn, of points and in fitting; the stem of a file if not given.
+        (kidney/left). `name` of what is in memory keys what is drawn, of points and in fitting, as the stem does of a
+        file.
 
         Raises FileNotFoundError; ValueError for an object of another kind, for what no file may hold either, for a kind
         of input that the run is not shown, and where the field has no surface.
@@ -235,12 +237,26 @@ class Run:
         name, labels = name or INPUT_NAME, self._preparation.labels
         if labels is not None and isinstance(loaded, OpenScan):
             name = find_part(part, labels).name(name)
-        section = self.config.data.input
+        observe = functools.partial(
+            observe_in_memory,
+            loaded,
+            self._preparation,
+            self.config.data.input,
+            name=name,
+            where=where,
+            part=part,
+            device=self.device,
+        )
         with _one_error():
-            given = observe_in_memory(
-                loaded, self._preparation, section, name=name, where=where, part=part, device=self.device
-            )
-        return given, name
+            if isinstance(loaded, OpenScan):
+                return observe(), name
+            return self._once((content_digest(loaded), name), observe), name
+
+    def _once(self, key: tuple[str, ...], observe: Callable[[], Observed]) -> Observed:
+        """The same content again, at another resolution or other points, is not prepared again."""
+        if self._last is None or self._last[0] != key:
+            self._last = key, observe()
+        return self._last[1]
 
     def _observed_file(self, file: Path, *, part: str, name: str) -> tuple[Observed, str]:
         """As generate.py --input does."""
@@ -252,9 +268,10 @@ class Run:
             if labels is None or len(items) != len(part_keys(labels)):
                 raise ValueError(f"part: {file} is not a label volume of this run's structures, got part {part!r}")
             items = [items[part_keys(labels).index(find_part(part, labels).key)]]
-        given = items[0].load()
-        assert isinstance(given, Observed)
-        return given, name or items[0].name
+        item = items[0]
+        if name not in ("", item.name):
+            raise ValueError(f"name: a file is called by its stem, {item.name}; got {name!r}: name what is in memory")
+        return self._once((item.origin(), item.name), lambda: _input_of(item)), item.name
 
     def _surface(
         self, given: Observed | Coded, settings: GenerationConfig, *, name: str, batch_points: int = BATCH_POINTS
@@ -319,6 +336,12 @@ def occupancy(mesh: str | Path | trimesh.Trimesh, resolution: int) -> tuple[NDAr
     if solid.quality != "ok":
         warnings.warn(f"{mesh}: {solid.quality} (by method {solid.method})", stacklevel=2)
     return solid.grid_RRR.numpy().astype(bool), to_world
+
+
+def _input_of(item: Item) -> Observed:
+    given = item.load()
+    assert isinstance(given, Observed)  # of a file
+    return given
 
 
 def _mesh(given: Any) -> TriangleMesh:

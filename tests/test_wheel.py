@@ -97,6 +97,29 @@ def test_the_version_is_that_of_the_distribution(python: Path, wheel: Path) -> N
     assert "versoin" in answers(python, code)
 
 
+def test_the_command_is_installed_and_knows_the_configurations_that_came_along(python: Path, tmp_path: Path) -> None:
+    """`isofield` of the environment's own bin, in an empty folder; the requirements are lent by this environment."""
+    installed, lent = next(python.parents[1].rglob("site-packages")), sysconfig.get_path("purelib")
+    environment = {**os.environ, "PYTHONPATH": f"{installed}{os.pathsep}{lent}"}
+    answers: dict[str, str] = {}
+    for words in (
+        "--version",
+        "configs",
+        "train --config imnet/small --dry-run",
+        "prepare --config data/meshes --dry-run",
+    ):
+        command = [python.parent / "isofield", *words.split()]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        answers[words.partition(" ")[0]] = done.stdout
+    names = sorted(
+        path.relative_to(ROOT / "configs").with_suffix("").as_posix() for path in ROOT.glob("configs/**/*.yaml")
+    )
+    assert [line.split()[0] for line in answers["configs"].splitlines()] == names
+    assert "type: imnet_autoencoder" in answers["train"] and "normalisation:" in answers["prepare"]
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_command_reads_a_config_that_came_with_the_wheel(python: Path) -> None:
     """The requirements are lent by this environment, whose way to the checkout (a .pth file) is not followed there."""
     ours, lent = python.parents[1], sysconfig.get_path("purelib")

@@ -104,14 +104,15 @@ def scan_in_memory(image: Any, *, where: Path) -> OpenScan:
 
     ValueError for more than one volume, a type that is no real number, an affine that is not invertible.
     """
-    shape = _one_volume(image.shape, where)
-    affine = _checked_affine(image.affine, where)
-    proxy = image.dataobj if nibabel.is_proxy(image.dataobj) else None
-    check_dtype(np.asanyarray(image.dataobj).dtype if proxy is None else proxy.dtype, where)
-    header = image.header.copy() if isinstance(image.header, nibabel.Nifti1Header) else None
-    if header is not None and not np.array_equal(header.get_best_affine(), affine):
-        header.set_sform(affine, code=int(header["sform_code"]) or 1)  # the image's own affine counts
-    grid = ScanGrid(shape, affine, where, b"" if header is None else header.binaryblock)
+    with reading(where, "a NIfTI image", *NIFTI_ERRORS):
+        shape = _one_volume(image.shape, where)
+        affine = _checked_affine(image.affine, where)
+        proxy = image.dataobj if nibabel.is_proxy(image.dataobj) else None
+        check_dtype(np.asanyarray(image.dataobj).dtype if proxy is None else proxy.dtype, where)
+        header = image.header.copy() if isinstance(image.header, nibabel.Nifti1Header) else None
+        if header is not None and not np.array_equal(header.get_best_affine(), affine):
+            header.set_sform(affine, code=int(header["sform_code"]) or 1)  # the image's own affine counts
+        grid = ScanGrid(shape, affine, where, b"" if header is None else header.binaryblock)
 
     def read() -> NDArray[Any]:
         with reading(where, "a NIfTI image", *NIFTI_ERRORS):

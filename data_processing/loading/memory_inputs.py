@@ -1,5 +1,6 @@
 """What a user holds in memory (mesh, array, picture, scan), checked as the same content of a file would be."""
 
+import hashlib
 from pathlib import Path
 
 import nibabel
@@ -14,6 +15,7 @@ from data_processing.formats.nifti import scan_in_memory
 from data_processing.formats.pictures import picture_in_memory
 from data_processing.formats.point_clouds import PointCloud, cloud_in_memory
 from data_processing.formats.voxel_files import voxels_in_memory
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.geometry.voxel_grid import VoxelGrid
 from data_processing.loading.single_inputs import Loaded
 
@@ -54,6 +56,25 @@ def loaded_array(values: NDArray) -> PointCloud | VoxelGrid:
         f"the array: expected voxels (D, H, W) of booleans or 0/1, or points (N, 3); got shape {values.shape}, "
         f"{values.dtype}"
     )
+
+
+def content_digest(loaded: NDArray[np.uint8] | PointCloud | TriangleMesh | VoxelGrid) -> str:
+    """Of everything that decides what is made of it."""
+    arrays: list[NDArray]
+    match loaded:
+        case TriangleMesh(vertices=vertices, faces=faces):
+            arrays = [vertices, faces]
+        case PointCloud(points_N3=points_N3):
+            arrays = [points_N3]
+        case VoxelGrid(occupancy=occupancy, index_to_world=index_to_world):
+            arrays = [occupancy, index_to_world]
+        case pixels:
+            arrays = [pixels]
+    state = hashlib.blake2b(type(loaded).__name__.encode(), digest_size=16)
+    for values in arrays:
+        state.update(f"{values.shape}".encode())
+        state.update(np.ascontiguousarray(values).data)
+    return state.hexdigest()
 
 
 def name_of_image(image: SpatialImage) -> str:

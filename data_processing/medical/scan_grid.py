@@ -75,7 +75,7 @@ def scan_mask_image(values: NDArray[np.integer], scan: ScanGrid, *, where: Path 
     header.set_data_shape(scan.shape)
     header.set_data_dtype(np.uint8)
     header["cal_max"], header["cal_min"] = 0, 0
-    return kind(values.astype(np.uint8, copy=False), None, header)
+    return kind(values.astype(np.uint8, copy=False), header.get_best_affine(), header)
 
 
 def header_like(scan: ScanGrid) -> tuple[Any, Any]:

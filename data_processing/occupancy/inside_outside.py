@@ -85,7 +85,7 @@ def occupancy_grid(
     if settings.thin == "keep" or method == "shell-thick":
         added = thin_parts(grid, triangles)
         if added is not None:
-            share = float(added.sum() / (grid | added).sum().clamp(min=1))
+            share = float(added.count_nonzero() / (grid | added).count_nonzero().clamp(min=1))
             added &= ~grid
             grid |= added
             if quality == "ok" and share > 0.5:

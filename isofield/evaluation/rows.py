@@ -169,7 +169,7 @@ def _metrics(
 
 def _defined(values: dict[str, float]) -> Row:
     """None where a metric cannot be told."""
-    return {key: None if math.isnan(value) else value for key, value in values.items()}
+    return {key: None if math.isnan(value) else float(value) for key, value in values.items()}
 
 
 def load_pair(pair: Pair) -> tuple[TriangleMesh, GroundTruth]:
