@@ -15,24 +15,18 @@ import functools
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 import trimesh
-from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
-from data_processing.formats.mesh_files import mesh_in_memory, read_mesh
-from data_processing.formats.nifti import OpenScan, mask_of_scan
-from data_processing.formats.point_clouds import PointCloud
+from data_processing.formats.nifti import OpenScan
 from data_processing.geometry.coordinates import normalising_to_world, transform_points
 from data_processing.geometry.triangle_mesh import TriangleMesh
-from data_processing.geometry.voxel_grid import VoxelGrid
 from data_processing.loading.memory_inputs import InMemory, content_digest, loaded_input
 from data_processing.loading.single_inputs import Observed, observe_in_memory
-from data_processing.medical.crops import Crop, mask_crop, mask_crop_of
-from data_processing.medical.label_volumes import volume_of_scan
 from data_processing.medical.scan_grid import scan_mask_image
 from data_processing.medical.structures import find_part, part_keys
 from data_processing.occupancy.inside_outside import InsideConfig, occupancy_grid
@@ -40,10 +34,7 @@ from data_processing.preparation.config import DataConfig, NormalisationConfig
 from data_processing.preparation.shape import SHAPE_ERRORS
 from isofield.config import RunConfig
 from isofield.contract import MakesShapes, Model
-from isofield.evaluation.ground_truth import CloudTruth, GroundTruth, MeshTruth, VoxelTruth, read_ground_truth
-from isofield.evaluation.mask_pairs import compare_crops
-from isofield.evaluation.protocols import MaskProtocol, find_protocols
-from isofield.evaluation.rows import SampleCounts, surface_metrics
+from isofield.evaluation.one_pair import evaluate, mesh_of
 from isofield.extraction.lattice import evaluate_field, field_of
 from isofield.generation.inputs import items_of_files
 from isofield.generation.latent_shapes import codes_between
@@ -51,12 +42,12 @@ from isofield.generation.meshes import Coded, GenerationConfig, Item, Surface, m
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.distributed import resolve_device
-from isofield.runtime.json_files import Row
+
+__all__ = ["Run", "Shape", "evaluate", "load", "occupancy"]
 
 BATCH_POINTS = 1 << 16  # decoded at once: bounds memory
 INPUT_NAME = "input"  # of a shape in memory that was given none
 
-T = TypeVar("T")
 Shape = str | Path | InMemory  # what stands for a shape; see README, "In Python"
 
 
@@ -289,38 +280,6 @@ class Run:
         return meshes
 
 
-def evaluate(
-    pred: Shape,
-    gt: Shape,
-    protocol: str = "onet",
-    *,
-    name: str = "",
-    seed: int = 0,
-    points: int | None = None,
-    iou_points: int | None = None,
-    tolerance: float | None = None,
-) -> Row:
-    """The metrics of one prediction against its ground truth, both in one frame: the numbers of evaluate.py.
-
-    `pred`: a mesh, as path or trimesh.Trimesh. `gt`: a mesh, voxels (D, H, W), points (N, 3), a nibabel image, or the
-    path of a file that evaluate.py takes. `protocol`: imnet, onet, ifnet, deepsdf, 3dshape2vecset or lfd; of masks
-    (NIfTI files, nibabel images) masks, within `tolerance` mm. `points`, `iou_points`: as many instead of the
-    protocol's. `name` and `seed` key the draws: the name of the shape in evaluate.py's table; the stem of the file
-    `pred` if not given. A metric that cannot be told is None. Units: docs of the protocol, `Protocol.units()`.
-
-    Raises FileNotFoundError; ValueError, which says which side is at fault, and for an unknown protocol.
-    """
-    (chosen,) = find_protocols([protocol], tolerance=tolerance)
-    name = name or (Path(pred).stem if isinstance(pred, str | Path) else "")
-    row: Row = {"name": name, "protocol": protocol}
-    if isinstance(chosen, MaskProtocol):
-        crops = [_side(what, _mask, given) for what, given in (("prediction", pred), ("ground truth", gt))]
-        return row | compare_crops(crops[0], crops[1], chosen) | {"ground_truth": "mask"}
-    prediction, truth = _side("prediction", _mesh, pred), _side("ground truth", _truth, gt)
-    draws = SampleCounts(seed=seed, points=points, iou_points=iou_points)
-    return row | surface_metrics(prediction, truth, chosen, draws, name=name) | {"ground_truth": truth.kind}
-
-
 def occupancy(mesh: str | Path | trimesh.Trimesh, resolution: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """What is inside any triangle mesh, closed or not: (R, R, R) bool, axes x, y, z, and `to_world` (4, 4).
 
@@ -330,7 +289,7 @@ def occupancy(mesh: str | Path | trimesh.Trimesh, resolution: int) -> tuple[NDAr
     """
     if resolution < 2:
         raise ValueError(f"resolution: expected at least 2 voxels along an edge, got {resolution}")
-    shape, by = _mesh(mesh), NormalisationConfig()
+    shape, by = mesh_of(mesh), NormalisationConfig()
     to_world = normalising_to_world(*shape.bounds(), by=by.by, length=by.length)
     solid = occupancy_grid(shape.transform(np.linalg.inv(to_world)), resolution, InsideConfig(), device="cpu")
     if solid.quality != "ok":
@@ -342,47 +301,6 @@ def _input_of(item: Item) -> Observed:
     given = item.load()
     assert isinstance(given, Observed)  # of a file
     return given
-
-
-def _mesh(given: Any) -> TriangleMesh:
-    if isinstance(given, str | Path):
-        return read_mesh(Path(given))
-    if isinstance(given, trimesh.Trimesh):
-        return mesh_in_memory(given, where="the mesh")
-    raise ValueError(f"expected the path of a mesh or a trimesh.Trimesh, got {type(given).__qualname__}")
-
-
-def _truth(given: Any) -> GroundTruth:
-    if isinstance(given, str | Path):
-        return read_ground_truth(Path(given))
-    loaded, where = loaded_input(given)
-    if isinstance(loaded, TriangleMesh):
-        return MeshTruth(loaded)
-    if isinstance(loaded, PointCloud):
-        return CloudTruth(loaded)
-    if isinstance(loaded, VoxelGrid | OpenScan):
-        return VoxelTruth(mask_of_scan(loaded) if isinstance(loaded, OpenScan) else loaded)
-    raise ValueError(f"{where}: a picture is no ground truth; expected a mesh, voxels, points or a scan")
-
-
-def _mask(given: Any) -> Crop:
-    if isinstance(given, str | Path):
-        return mask_crop(Path(given))
-    if isinstance(given, SpatialImage):
-        scan, _ = loaded_input(given)
-        assert isinstance(scan, OpenScan)
-        return mask_crop_of(volume_of_scan(scan))
-    raise ValueError(f"expected the path of a NIfTI mask or a nibabel image, got {type(given).__qualname__}")
-
-
-def _side(what: str, read: Callable[[Any], T], given: Any) -> T:
-    """One side of a pair; errors say which."""
-    try:
-        return read(given)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{what}: {error}") from error
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{what}: {error}") from error
 
 
 @contextlib.contextmanager

@@ -248,6 +248,8 @@ def test_other_wrong_calls(solid: RunDir, points: RunDir, pictures: RunDir, auto
         run.reconstruct(tmp_path / "none.ply")
     with pytest.raises(ValueError, match="as_mask"):
         run.reconstruct(box_mesh(), resolution=32, as_mask=True)
+    with pytest.raises(ValueError, match=r"name: .*x; got 'y'"):
+        run.reconstruct(saved_box(tmp_path / "x.ply"), name="y")
     with pytest.raises(ValueError, match=r"part.*liver"):
         run.reconstruct(saved_box(tmp_path / "x.ply"), part="liver")
     with pytest.raises(ValueError, match="one vector"):
@@ -312,6 +314,8 @@ def test_ground_truths_of_every_kind(tmp_path: Path):
         isofield.evaluate(np.zeros((4, 4, 4)), mesh)
     with pytest.raises(ValueError, match="did you mean 'onet'"):
         isofield.evaluate(mesh, mesh, "onnet")
+    with pytest.raises(ValueError, match="set of shapes"):
+        isofield.evaluate(mesh, mesh, "generative")
     with pytest.raises(ValueError, match="picture"):
         isofield.evaluate(mesh, Image.new("L", (9, 9)))
 
