@@ -5,9 +5,9 @@ import io
 from pathlib import Path
 from typing import Any
 
-from isofield.evaluation.tables import short
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.csv_cells import cells
+from isofield.runtime.number_text import short
 
 Row = dict[str, Any]
 COLUMNS = ("cov", "mmd", "1nna")

@@ -20,6 +20,7 @@ from isofield.evaluation.rows import Draws, Row
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.commandline import say
 from isofield.runtime.csv_cells import cells
+from isofield.runtime.number_text import short
 
 
 def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: Draws, *, split: str | None, about: Row) -> Row:
@@ -152,11 +153,6 @@ def _finite(data: Any) -> Any:
 
 def _wide(key: str) -> int:
     return max(10, len(key) + 2)
-
-
-def short(value: float | None) -> str:
-    """A number for the terminal: four digits, a dash where there is none."""
-    return "-" if value is None else f"{value:.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def _values(rows: Sequence[Row], key: str) -> list[float]:

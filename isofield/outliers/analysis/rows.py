@@ -15,6 +15,7 @@ from typing import Any
 from isofield.outliers.scoring.calibration import flagged as is_flagged
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.csv_cells import cells
+from isofield.runtime.number_text import short
 
 Row = dict[str, Any]
 STATUSES = ("ERROR", "OUTLIER", "PARTIAL", "UNSURE", "OK", "EMPTY", "NO_MODEL")
@@ -144,7 +145,7 @@ def table(rows: Sequence[Row], out: Path) -> str:
         cells = [("scan", "organ", "status", "p", "dice", "hd95", "look at")]
         for row in worst:
             look = str(out / row["picture"]) if row["picture"] else row["reason"][:90]
-            numbers = (_short(row["p"]), _short(row["dice"]), _short(row["hd95"]))
+            numbers = (short(row[key], digits=3) for key in ("p", "dice", "hd95"))
             cells.append((row["scan"][-32:], row["organ"] or "-", row["status"], *numbers, look))
         widths = [max(len(line[column]) for line in cells) for column in range(6)]
         lines = ["  ".join([c.ljust(w) for c, w in zip(line, widths, strict=False)] + [line[6]]) for line in cells]
@@ -152,7 +153,3 @@ def table(rows: Sequence[Row], out: Path) -> str:
     named = [f"{counts[status]} {status}" for status in STATUSES if counts[status]]
     flagged = f"; flagged {counts['flagged']}" if counts["flagged"] else ""
     return "\n".join([*lines, f"{len(rows)} organs: {', '.join(named)}{flagged}"])
-
-
-def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"

@@ -80,7 +80,7 @@ def test_one_name_for_two_ids_is_ambiguous(tmp_path):
 
 
 def test_an_unknown_name_names_the_nearest():
-    with pytest.raises(ValueError, match=r"no label 'kidny_left' in the table total; the nearest: .*kidney_left"):
+    with pytest.raises(ValueError, match=r"no label 'kidny_left' in the table total; did you mean .*'kidney_left'"):
         named_table("total").ids_of("kidny_left")
 
 

@@ -81,7 +81,7 @@ def test_overlap_is_refused(tmp_path):
 
 def test_unknown_names_are_refused_unless_allowed(tmp_path):
     files = lists(tmp_path, train=["chair/3", "chair/01"])
-    with pytest.raises(ValueError, match=r"1 names are not in the data set, first 'chair/3'; the nearest is 'chair/"):
+    with pytest.raises(ValueError, match=r"1 names are not in the data set, first 'chair/3'; did you mean 'chair/"):
         split_names(NAMES, CATEGORIES, SplitSettings(rule="lists", lists=files))
     allowed = SplitLists(train=files.train, allow_missing=True)
     assert named(split_names(NAMES, CATEGORIES, SplitSettings(rule="lists", lists=allowed))) == {"train": {"chair/01"}}

@@ -52,9 +52,9 @@ def test_units_say_squared_and_factor():
 
 
 def test_unknown_protocol_names_the_nearest_and_the_known():
-    with pytest.raises(ValueError, match=r"'imnt', did you mean 'imnet'\? Known protocols: imnet, onet"):
+    with pytest.raises(ValueError, match=r"'imnt'; did you mean 'imnet'\? known protocols: imnet, onet"):
         find_protocol("imnt")
-    with pytest.raises(ValueError, match=r"unknown protocol 'zzz'\. Known"):
+    with pytest.raises(ValueError, match=r"unknown protocol 'zzz'; known"):
         find_protocol("zzz")
 
 
