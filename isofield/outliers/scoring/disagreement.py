@@ -4,8 +4,8 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
+from isofield.metrics.masks import dice
 from isofield.outliers.scoring.cube_masks import CubeMask
-from isofield.outliers.scoring.mask_distances import dice
 from isofield.outliers.scoring.reconstruction import SURE, Reconstruction
 
 Mask = NDArray[np.bool_]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from data_processing.geometry.coordinates import voxel_centres
 from isofield.contract import Model
+from isofield.metrics.masks import dice
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask, network_input
 from isofield.registry import LoadedRun
 
@@ -65,6 +66,12 @@ class Reconstruction:
         Everywhere else the prior smooths away what it does not know of this very shape.
         """
         return self.mask.occupancy_RRR ^ (np.abs(self.disagreement_RRR) > SURE)
+
+    @property
+    def dice(self) -> float:
+        """Of the mask and its reconstruction, of what is visible."""
+        seen = slice(None) if self.mask.visible_RRR is None else self.mask.visible_RRR
+        return dice(self.mask.occupancy_RRR[seen], self.occupancy_RRR[seen])
 
     @property
     def box(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from isofield.metrics.masks import dice
 from isofield.outliers.benchmark import __main__
 from isofield.outliers.benchmark.cases import CLEAN, Shape, spoilt_masks
 from isofield.outliers.benchmark.corruptions import TARGETS
-from isofield.outliers.scoring.mask_distances import dice
 from isofield.runtime.commandline import DONE
 from tests.isofield.outliers.organs import DONORS, brain_mask
 
