@@ -1,5 +1,6 @@
 """Meshes out of a trained model: one shape after the other, each written whole or not at all, a row for every one."""
 
+import functools
 import json
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -20,7 +21,7 @@ from data_processing.loading.single_inputs import Observed
 from data_processing.medical.masks import mask_on_scan, write_scan_mask
 from isofield.contract import Model
 from isofield.extraction.isosurface import extract
-from isofield.extraction.lattice import Field, field_of
+from isofield.extraction.lattice import Field, evaluate_field, field_of
 from isofield.generation.test_time_fitting import fitted_code
 from isofield.run_dir import at_work, journal_file, journal_files, manifest_file, mesh_in
 from isofield.runtime.atomic_files import remove_leftovers, write_text
@@ -233,11 +234,10 @@ def _write_mask(job: _Job, item: Item, observed: Observed, scan: ScanGrid, field
     lower, upper = mesh.bounds()
     margin = MASK_MARGIN / job.settings.resolution
     values = mask_on_scan(
-        field,
+        functools.partial(evaluate_field, field, batch_points=job.batch_points),
         iso_level=job.settings.iso_level,
         to_world=observed.to_world,
         scan=scan,
-        batch_points=job.batch_points,
         device=job.device,
         box=(lower - margin, upper + margin),
     )

@@ -17,6 +17,7 @@ from data_processing.formats.point_clouds import PointCloud
 from data_processing.geometry.coordinates import voxel_centres
 from data_processing.loading.single_inputs import Observed
 from isofield.contract import Model
+from isofield.extraction.lattice import evaluate_field, field_of
 from isofield.runtime.counter_random import derived, integers, keys_of
 from isofield.runtime.seeds import seed_of
 
@@ -126,8 +127,7 @@ def _cloud_samples(model: Model, observed: Observed, name: str, device: torch.de
     anchors_AN3 = _centres(far[integers(keys_B, ANCHORS, len(far))], observed.inputs.shape[-1])
     with torch.no_grad():
         code = model.encode(observed.inputs[None].to(device))
-        answers = torch.cat([model.decode(part, code)[0] for part in anchors_AN3.split(POINTS, 1)])
-    sides_A = (answers > model.iso_level).float()
+    sides_A = (evaluate_field(field_of(model, code), anchors_AN3[0], batch_points=POINTS) > model.iso_level).float()
 
     def draw(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         keys_B = _keys(name, step, device)
