@@ -163,14 +163,8 @@ def _attempt(job: _Job, item: Item) -> dict[str, Any]:
 
 def _make(job: _Job, item: Item) -> dict[str, Any]:
     settings, given = job.settings, item.load()
-    fitting: dict[str, float] = {}
-    if isinstance(given, Coded):
-        code, to_world = given.code, np.eye(4)
-    else:
-        to_world = given.to_world
-        code, fitting = fitted_code(
-            job.model, given, name=item.name, steps=settings.fit_steps, rate=settings.fit_rate, device=job.device
-        )
+    to_world = np.eye(4) if isinstance(given, Coded) else given.to_world
+    code, fitting = _code_of(job, item.name, given)
     field = field_of(job.model, code)
     extraction = extract(
         field,
@@ -201,6 +195,17 @@ def _make(job: _Job, item: Item) -> dict[str, Any]:
         "faces": len(mesh.faces),
         "to_world": to_world.tolist(),
     }
+
+
+def _code_of(job: _Job, name: str, given: Observed | Coded) -> tuple[Any, dict[str, float]]:
+    """The code of a shape: its own, that of its input, or that of an encoder fitted to it, then with the losses."""
+    if isinstance(given, Coded):
+        return given.code, {}
+    steps, rate = job.settings.fit_steps, job.settings.fit_rate
+    if steps:
+        return fitted_code(job.model, given, name=name, steps=steps, rate=rate, device=job.device)
+    with torch.no_grad():
+        return job.model.encode(given.inputs[None].to(job.device)), {}
 
 
 def _write_beside(job: _Job, item: Item, observed: Observed, field: Field, mesh: TriangleMesh) -> dict[str, str]:

@@ -36,9 +36,6 @@ def fitted_code(
     `name` keys the draws. The model must have `encoder_parameters()`: ValueError when it has not. It is left as it was.
     """
     inputs = observed.inputs[None].to(device)
-    if steps == 0:
-        with torch.no_grad():
-            return model.encode(inputs), {}
     tuned = encoder_parameters(model)
     with _put_back(model):
         sample = _cloud_samples if isinstance(observed.shown(), PointCloud) else _cell_samples
