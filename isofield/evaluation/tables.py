@@ -4,8 +4,6 @@ Failed shapes stand beside every mean, never inside it; a metric that a shape ca
 is counted as undefined. An infinite distance (to an empty mask) makes the mean infinite; JSON says "inf".
 """
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +17,7 @@ from isofield.evaluation.protocols import AnyProtocol, Protocol
 from isofield.evaluation.rows import Draws, Row
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.commandline import say
-from isofield.runtime.csv_cells import cells
+from isofield.runtime.csv_cells import write_csv_file
 from isofield.runtime.number_text import short
 
 
@@ -107,11 +105,7 @@ def write_csv(path: Path, evaluation: Row) -> None:
         shared["chamfer_unit"] = settings["units"]["chamfer"]
     numbers = [*settings["metrics"], *settings["flags"]]
     columns = ["name", "category", "status", *numbers, "ground_truth", *shared, "reason"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(cells(row | shared) for row in evaluation["per_shape"])
-    write_text(path, text.getvalue())
+    write_csv_file(path, columns, (row | shared for row in evaluation["per_shape"]))
 
 
 def table(evaluation: Row) -> str:

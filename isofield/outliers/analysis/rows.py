@@ -3,8 +3,6 @@
 Infinite distances stay infinite ("inf"); what is not known is empty, never NaN.
 """
 
-import csv
-import io
 import json
 import math
 from collections import Counter
@@ -14,7 +12,7 @@ from typing import Any
 
 from isofield.outliers.scoring.calibration import flagged as is_flagged
 from isofield.runtime.atomic_files import write_text
-from isofield.runtime.csv_cells import cells
+from isofield.runtime.csv_cells import write_csv_file
 from isofield.runtime.number_text import short
 
 Row = dict[str, Any]
@@ -104,11 +102,7 @@ def write_results(out: Path, rows: Sequence[Row], settings: Mapping[str, Any]) -
     plain = [plain_row(row) for row in worst_first(rows)]
     content = {"format": FORMAT, "settings": dict(settings), "totals": totals(rows), "rows": plain}
     write_text(out / JSON_FILE, json.dumps(content, indent=1, allow_nan=False, default=str) + "\n")
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(cells({key: _cell(value) for key, value in row.items()}) for row in plain)
-    write_text(out / CSV_FILE, text.getvalue())
+    write_csv_file(out / CSV_FILE, COLUMNS, ({key: _cell(value) for key, value in row.items()} for row in plain))
 
 
 def plain_row(row: Row) -> Row:

@@ -17,12 +17,12 @@ from data_processing.medical.crops import Crop
 from isofield.extraction.lattice import evaluate_field
 from isofield.metrics.masks import compare_masks
 from isofield.outliers.comparison.maps import box_of
-from isofield.outliers.scoring.cube_masks import CubeMask
+from isofield.outliers.scoring.cube_masks import CubeMask, box_of_cells
 from isofield.outliers.scoring.reconstruction import SURE, Reconstruction, probability
 
 Sign = Literal["extra", "missing"]
 STEPS = 100  # of the signed disagreement, in a byte
-MARGIN = 2  # voxels around mask and reconstruction
+MARGIN = 2  # voxels, or cells, around mask and reconstruction
 SLAB = 1 << 20  # voxel centres at once
 DEEP = 1.0  # cells from the other surface beyond which a disagreement is one of its own
 
@@ -121,7 +121,7 @@ def largest_disagreement(mask: CubeMask, rebuilt: Reconstruction) -> Disagreemen
     """
     seen = np.ones_like(mask.occupancy_RRR) if mask.visible_RRR is None else mask.visible_RRR
     ours, theirs = mask.occupancy_RRR & seen, rebuilt.occupancy_RRR & seen
-    box = _box_around(ours | theirs)
+    box = box_of_cells(ours | theirs, margin=MARGIN)
     if box is None:
         return None
     ours, theirs = ours[box], theirs[box]
@@ -162,11 +162,3 @@ def _pieces(
         inside = np.argwhere(own) + np.array([side.start for side in place])
         found.append((depth[place][own], sign, inside))
     return found
-
-
-def _box_around(cells: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
-    found = scipy.ndimage.find_objects(cells.view(np.uint8))
-    if not found:
-        return None
-    x, y, z = (slice(max(0, s.start - 2), min(n, s.stop + 2)) for s, n in zip(found[0], cells.shape, strict=True))
-    return x, y, z

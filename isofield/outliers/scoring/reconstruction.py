@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from isofield.extraction.lattice import Field, field_of
 from isofield.extraction.surface_band import values_near_surface
 from isofield.metrics.masks import dice
-from isofield.outliers.scoring.cube_masks import GRID, CubeMask, network_input
+from isofield.outliers.scoring.cube_masks import GRID, CubeMask, box_of_cells, network_input
 from isofield.registry import LoadedRun
 
 HALVINGS = 2  # from the coarse cells in which a prior is first asked to those of the grid
@@ -72,12 +72,11 @@ class Reconstruction:
     @property
     def box(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Cube coordinates beyond which nothing is inside: a cell around the reconstruction."""
-        found = scipy.ndimage.find_objects(self.occupancy_RRR.view(np.uint8))
-        if not found:
+        box = box_of_cells(self.occupancy_RRR)
+        if box is None:
             return np.zeros(3), np.zeros(3)
-        low = np.array([side.start - 1 for side in found[0]]) / GRID - 0.5
-        high = np.array([side.stop + 1 for side in found[0]]) / GRID - 0.5
-        return low, high
+        low, high = [side.start - 1 for side in box], [side.stop + 1 for side in box]
+        return np.array(low) / GRID - 0.5, np.array(high) / GRID - 0.5
 
 
 def probability(values: NDArray[np.float32], iso_level: float) -> NDArray[np.float32]:
