@@ -37,6 +37,18 @@ def test_cells_that_are_not_asked_are_outside():
     assert (values[:8] > LEVEL).any() and not (values[10:] > LEVEL).any()
 
 
+def test_the_border_of_the_cube_is_no_surface():
+    """A cube that is inside throughout: after the first level nothing is asked."""
+    sizes = []
+
+    def full(points_N3: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(points_N3))
+        return torch.ones(len(points_N3))
+
+    values = values_near_surface(full, np.ones((8, 8, 8), dtype=bool), halvings=2, iso_level=LEVEL, device="cpu")
+    assert (values == LEVEL + SATURATED).all() and sum(sizes) == 8**3
+
+
 def test_a_field_that_is_not_finite_is_refused():
     with pytest.raises(ValueError, match="NaN or infinite at 512 of 512"):
         values_near_surface(

@@ -176,5 +176,5 @@ def test_a_real_kidney_against_itself_eroded(shared, tmp_path):
 def test_dice_of_masks_and_of_shares():
     one, other = np.array([1, 1, 0, 0], dtype=np.uint8), np.array([1, 0, 1, 1], dtype=np.uint8)
     assert dice(one, other) == dice(one > 0, other > 0) == dice(one.astype(float), other.astype(float)) == 0.4
-    assert dice(np.array([0.5, 0.25]), np.array([1.0, 0.0])) == 2 * 0.5 / 1.75
+    assert dice(np.array([0.5, 0.25]), np.array([0.75, 0.5])) == 2 * 0.75 / 2
     assert dice(one * 0, other * 0) == 1 and dice(one * 0, other) == 0
