@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from data_processing.loading.batches import DataSection
+from data_processing.loading.batches import LoadingConfig
 from ifnet.model import Config, IFNet
 from ifnet.published_organs import OrganFolder, read_organ_folder
-from isofield.config import OptimSection, RunConfig, Stage, TrainingSection
+from isofield.config import OptimConfig, RunConfig, TrainingConfig, TrainingStage
 from isofield.ops.feature_sampling import published_columns
 from isofield.run_dir import RunDir
 from isofield.runtime.atomic_files import write_text
@@ -82,9 +82,9 @@ def convert(
 
     Widths are those of the file. ValueError naming what is missing or odd.
     """
-    names = renamed(choices)
+    names = key_names(choices)
     expected = f"a published IF-Net of the set-up {setup}: expected the {len(names)} keys conv_*, *_bn and fc_*"
-    others = [name for name, other in SETUPS.items() if set(renamed(other)) == set(state)]
+    others = [name for name, other in SETUPS.items() if set(key_names(other)) == set(state)]
     if others and setup not in others:
         raise ValueError(f"{where}: not {expected}; these are the keys of --setup {' or '.join(others)}")
     weights = renamed_weights(state, names, expected=expected, where=where)
@@ -99,7 +99,7 @@ def convert(
     return config, weights
 
 
-def renamed(config: Config) -> dict[str, str]:
+def key_names(config: Config) -> dict[str, str]:
     """Published key to ours."""
     names = {}
     leading = len(config.stages[0]) == 1  # conv_in, then conv_0; without it numbers start at 1
@@ -151,11 +151,11 @@ def run_config(config: Config, *, setup: str, out: Path, data: Path) -> RunConfi
         name=out.name,
         runs=out.parent,
         model={"type": "ifnet", **to_plain(config)},
-        data=build(DataSection, {"path": data, "input": INPUTS[setup]}, where=setup),
-        training=TrainingSection(
-            stages=(Stage(level="boundary", epochs=1500, points=50_000),),
+        data=build(LoadingConfig, {"path": data, "input": INPUTS[setup]}, where=setup),
+        training=TrainingConfig(
+            stages=(TrainingStage(level="boundary", epochs=1500, points=50_000),),
             batch_shapes=6,
-            optim=OptimSection(learning_rate=1e-4, betas=(0.9, 0.999), weight_decay=1e-5 * (setup == "organs")),
+            optim=OptimConfig(learning_rate=1e-4, betas=(0.9, 0.999), weight_decay=1e-5 * (setup == "organs")),
         ),
     )
 
@@ -202,6 +202,7 @@ def read_arguments() -> argparse.Namespace:
 
 def main() -> int:
     arguments = read_arguments()
+    # An organ's folder says itself which structure it is of, and where its weights lie.
     organ: OrganFolder | None = None
     file, out, settings = arguments.file, arguments.out, preparation(arguments.setup)
     if arguments.organ_folder is not None:
@@ -209,13 +210,16 @@ def main() -> int:
         file, out = organ.checkpoint, out or Path("runs") / organ.organ
         labels = {"structures": [{"name": organ.organ, "labels": [organ.organ]}]}
         settings |= {"name": organ.organ, "kind": "labels", "labels": labels}
+    # What the weights alone do not tell: how cells are aligned and how convolutions are padded.
     choices = dataclasses.replace(SETUPS[arguments.setup], align_corners=arguments.align_corners == "true")
     if arguments.conv_padding:
         choices = dataclasses.replace(choices, convolution_padding=arguments.conv_padding)
+    # From their names to ours; every tensor has to find its place.
     state, trained = state_dict_of(file)
     config, weights = convert(state, choices, setup=arguments.setup, where=str(file))
     model = IFNet(config)
     model.load_state_dict(weights)
+    # A run like any other: generate.py and evaluate.py need not know where the weights came from.
     section = run_config(config, setup=arguments.setup, out=out, data=arguments.data)
     run_dir = write_run(model, section, out, preparation=settings)
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -230,7 +234,7 @@ def main() -> int:
 
 def note_organ(run_dir: RunDir, organ: OrganFolder) -> None:
     """What came with the weights goes into the run, to be shown."""
-    write_text(run_dir.published_file, json.dumps(organ.told(), indent=1) + "\n")
+    write_text(run_dir.published_file, json.dumps(organ.origin_note(), indent=1) + "\n")
     say(
         f"it knows {organ.organ}; calibration is missing ({organ.about_thresholds()}): prepare clean masks of "
         f"subjects it never saw, then python evaluate.py --run {run_dir.path} --calibrate --data DATASET"

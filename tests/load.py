@@ -28,12 +28,12 @@ import numpy as np
 from data_processing.store.shape_set import open_shapes
 from isofield import registry
 from isofield.commands import analyse, evaluate, generate, train
-from isofield.config import OptimSection, RunConfig, Stage, ValidationSection
+from isofield.config import OptimConfig, RunConfig, TrainingStage, ValidationConfig
 from isofield.registry import build_model, resolve
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_yaml
-from isofield.training.state import fresh, save
+from isofield.training.state import initial_state, save
 from tests.isofield.conftest import tiny_config
 from tests.isofield.outliers.analysed import brain_values, make_prior, write_scan
 from tests.isofield.ready_runs import ALONE, Echo, EchoConfig, octahedron_weights
@@ -100,11 +100,11 @@ def training_under_load(folder: Path, *, cycles: int) -> tuple[Watch, list[dict[
     config = tiny_config(
         data,
         folder / "runs",
-        stages=(Stage(level=16, epochs=1_000_000, points=256),),
+        stages=(TrainingStage(level=16, epochs=1_000_000, points=256),),
         checkpoint_every=1,
         keep_checkpoints=KEPT,
-        validation=ValidationSection(every=1, split="test", shapes=3, pictures=1, resolution=16),
-        optim=OptimSection(learning_rate=1e-7),  # its surfaces stay
+        validation=ValidationConfig(every=1, split="test", shapes=3, pictures=1, resolution=16),
+        optim=OptimConfig(learning_rate=1e-7),  # its surfaces stay
     )
     file, run = folder / "load.yaml", octahedra(resolve(config, where="load"))
     file.write_text(to_yaml(config))
@@ -124,8 +124,8 @@ def training_under_load(folder: Path, *, cycles: int) -> tuple[Watch, list[dict[
 def octahedra(config: RunConfig) -> RunDir:
     """A run at step 0 that has surfaces already."""
     run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=open_shapes(config.data.path).settings, resume=True)
-    state = fresh(build_model(config.model, where="load"), config)
+    create_run(run, config=to_yaml(config), preparation=open_shapes(config.data.path).settings, resume=True)
+    state = initial_state(build_model(config.model, where="load"), config)
     state.model.load_state_dict(octahedron_weights(state.model.state_dict()))
     save(state, config, run, which="last", group=ALONE)
     return run

@@ -9,7 +9,7 @@ import yaml
 
 from data_processing import __main__ as data_processing
 from isofield.commands import analyse, evaluate, generate, train
-from isofield.config import OptimSection, RunConfig, Stage, ValidationSection
+from isofield.config import OptimConfig, RunConfig, TrainingStage, ValidationConfig
 from isofield.runtime.commandline import SOME_FAILED
 from isofield.runtime.config import to_yaml
 from tests.data_processing.box_folders import write_boxes
@@ -23,8 +23,8 @@ DATA = Path("data/boxes_train.hdf5")
 ENDINGS = {
     "checkpoint_every": 4,
     "keep_checkpoints": 2,
-    "validation": ValidationSection(every=6, shapes=3, pictures=0),
-    "optim": OptimSection(learning_rate=1e-3, ema_decay=0.9),
+    "validation": ValidationConfig(every=6, shapes=3, pictures=0),
+    "optim": OptimConfig(learning_rate=1e-3, ema_decay=0.9),
 }
 
 
@@ -61,7 +61,7 @@ def published(folder: Path) -> None:
 def autoencoder(folder: Path) -> None:
     """Across three stages, with partial batches, validation and numbered checkpoints out of step with each other."""
     published(folder)
-    stages = tuple(Stage(level=level, epochs=2, points=256) for level in (16, 32, 64))
+    stages = tuple(TrainingStage(level=level, epochs=2, points=256) for level in (16, 32, 64))
     write_config(folder, tiny_config(DATA, Path("runs"), stages=stages, **ENDINGS))
 
 
@@ -69,7 +69,9 @@ def latent_gan(folder: Path) -> None:
     """Two players on the codes of a frozen autoencoder."""
     published(folder)
     initial = make_run(DATA, Path("initial"))
-    write_config(folder, gan_config(DATA, Path("runs"), initial, stages=(Stage(level="codes", epochs=5),), **ENDINGS))
+    write_config(
+        folder, gan_config(DATA, Path("runs"), initial, stages=(TrainingStage(level="codes", epochs=5),), **ENDINGS)
+    )
 
 
 def write_config(folder: Path, config: RunConfig) -> None:

@@ -32,7 +32,7 @@ class PointCloud:
     points_N3: NDArray[np.float64]
     normals_N3: NDArray[np.float64] | None = None
 
-    def transformed(self, matrix_44: NDArray[np.floating]) -> "PointCloud":
+    def transform(self, matrix_44: NDArray[np.floating]) -> "PointCloud":
         """The cloud under an affine; normals as those of planes."""
         normals = None
         if self.normals_N3 is not None:

@@ -45,10 +45,10 @@ def mask_on_scan(
         columns = [index[:, None] * to_cube[:3, axis] for axis, index in enumerate(block)]
         points = columns[0][:, None, None] + columns[1][None, :, None] + columns[2][None, None] + to_cube[:3, 3]
         within = ((points >= lower) & (points <= upper)).all(axis=-1)
-        found = np.zeros(within.shape, dtype=np.uint8)
+        mask = np.zeros(within.shape, dtype=np.uint8)
         points_N3 = torch.from_numpy(points[within].astype(np.float32)).to(device)
-        found[within] = (field(points_N3) > iso_level).cpu().numpy()
-        values[block[0][0] : block[0][-1] + 1, start[1] : stop[1], start[2] : stop[2]] = found
+        mask[within] = (field(points_N3) > iso_level).cpu().numpy()
+        values[block[0][0] : block[0][-1] + 1, start[1] : stop[1], start[2] : stop[2]] = mask
     return values
 
 

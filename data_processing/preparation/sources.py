@@ -22,7 +22,7 @@ from data_processing.formats.mesh_files import MESH_SUFFIXES
 from data_processing.formats.nifti import NIFTI_SUFFIXES
 from data_processing.formats.voxel_files import VOXEL_SUFFIXES, voxel_suffix
 from data_processing.medical.crops import organ_file
-from data_processing.medical.structures import LabelSettings, all_parts
+from data_processing.medical.structures import LabelConfig, all_parts
 
 Kind = Literal["mesh", "voxels", "labels"]
 
@@ -52,7 +52,7 @@ def list_sources(
     kind: Literal["auto", "mesh", "voxels", "labels"] = "auto",
     categories: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
-    labels: LabelSettings | None = None,
+    labels: LabelConfig | None = None,
 ) -> Listing:
     """All shapes below a folder.
 
@@ -91,7 +91,7 @@ def kind_of(path: Path) -> Kind | None:
     return "mesh" if path.suffix.lower() in MESH_SUFFIXES else None
 
 
-def _kind_in(file: str, kind: str, labels: LabelSettings | None) -> Kind | None:
+def _kind_in(file: str, kind: str, labels: LabelConfig | None) -> Kind | None:
     """What a file is where `kind` is asked for: a NIfTI file holds labels if labels are."""
     if kind != "labels" or labels is None:
         return kind_of(Path(file))
@@ -103,7 +103,7 @@ def _matches(file: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatch(file, pattern) or fnmatch.fnmatch(Path(file).name, pattern) for pattern in patterns)
 
 
-def _scan_sources(folder: Path, files: Sequence[str], labels: LabelSettings) -> Iterator[Source]:
+def _scan_sources(folder: Path, files: Sequence[str], labels: LabelConfig) -> Iterator[Source]:
     """Every part of every scan, there or not: what a scan lacks becomes a row with the reason."""
     scans: dict[str, str] = {}  # stem: file, or folder of one file per organ
     for file in files:

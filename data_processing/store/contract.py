@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.store.bits import unpack_array
-from data_processing.store.shards import FailedShape, Layout, Row, refuse_absent
+from data_processing.store.shards import FailedShape, Layout, PackedRow, refuse_absent
 from data_processing.store.splits import members_of
 
 
@@ -32,7 +32,7 @@ class ShapeSet(Protocol):
         """Shapes of a split. ValueError that names the splits there are."""
         return members_of(self.splits, split, where=self.path)
 
-    def packed(self, index: int, keys: Sequence[str] | None = None) -> Row:
+    def packed_row(self, index: int, keys: Sequence[str] | None = None) -> PackedRow:
         """Fields of a row as `layout.fields()` says, but for `to_world`; bits most significant first.
 
         `keys` reads only some of them. ValueError for a field that the data set was not prepared with.
@@ -40,13 +40,13 @@ class ShapeSet(Protocol):
         refuse_absent(self.path, self.layout, keys or ())
         return self.row(index, keys or [key for key in self.layout.fields() if key != "to_world"])
 
-    def row(self, index: int, keys: Sequence[str]) -> Row:
+    def row(self, index: int, keys: Sequence[str]) -> PackedRow:
         """Some fields of a row, which the layout has. IndexError when there is no such shape."""
         ...
 
     def voxels(self, index: int) -> NDArray[np.uint8]:
         """(R, R, R) 0/1."""
-        return unpack_array(self.packed(index, ["voxels"])["voxels"], (self.voxel_resolution,) * 3)
+        return unpack_array(self.packed_row(index, ["voxels"])["voxels"], (self.voxel_resolution,) * 3)
 
     def to_world(self, index: int) -> NDArray[np.float64]:
         """4x4, cube -> frame of the input file (the identity for published files)."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from data_processing.formats import hdf5
 from data_processing.store.contract import ShapeSet
-from data_processing.store.shards import FailedShape, Layout, Row
+from data_processing.store.shards import FailedShape, Layout, PackedRow
 from data_processing.store.splits import read_names
 
 LAYOUT = Layout()
@@ -35,8 +35,8 @@ def published_files(path: Path) -> dict[str, Path]:
     path = Path(path)
     prefixes = [path]
     if path.is_dir():
-        found = {p.name.removesuffix(end) for end in SUFFIXES for p in path.glob(f"*{end}")}
-        prefixes = [path / name for name in sorted(found)]
+        stems = {p.name.removesuffix(end) for end in SUFFIXES for p in path.glob(f"*{end}")}
+        prefixes = [path / name for name in sorted(stems)]
         if len(prefixes) > 1:
             raise ValueError(f"{path} holds several published data sets: give one of {', '.join(map(str, prefixes))}")
     for end in SUFFIXES:
@@ -71,9 +71,9 @@ class PublishedShapes(ShapeSet):
         _refuse_twice(self.names, self.path)
         self.categories = [name.partition("/")[0] if "/" in name else "all" for name in self.names]
 
-    def row(self, index: int, keys: Sequence[str]) -> Row:
+    def row(self, index: int, keys: Sequence[str]) -> PackedRow:
         file, row = self._locate(index)
-        return {key: file.packed(key, row) for key in keys}
+        return {key: file.packed_row(key, row) for key in keys}
 
     def to_world(self, index: int) -> NDArray[np.float64]:
         self._locate(index)
@@ -119,7 +119,7 @@ class PublishedFile:
         self._blocks: dict[str, tuple[int, NDArray[np.uint8]]] = {}
         self._lock = threading.Lock()
 
-    def packed(self, key: str, row: int) -> NDArray[np.uint8]:
+    def packed_row(self, key: str, row: int) -> NDArray[np.uint8]:
         """One row, bits packed (points as they are). ValueError when voxels or values are not 0 or 1."""
         data = self._data[key]
         size = data.chunks[0] if data.chunks else 1

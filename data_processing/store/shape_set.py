@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from data_processing.store.contract import ShapeSet
 from data_processing.store.published_hdf5 import PublishedShapes, published_files
-from data_processing.store.shards import SCHEMA, FailedShape, Layout, Row, Shard
+from data_processing.store.shards import SCHEMA, FailedShape, Layout, PackedRow, Shard
 from isofield.runtime.config import build
 from isofield.runtime.json_files import leads_out, read_object
 
@@ -110,7 +110,7 @@ class StoredShapes(ShapeSet):
         """As the list of licences said; "" when unknown."""
         return self.index.licences[index]
 
-    def row(self, index: int, keys: Sequence[str]) -> Row:
+    def row(self, index: int, keys: Sequence[str]) -> PackedRow:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path}: no shape {index}; it has {len(self)}")
         number = int(np.searchsorted(self._first_row, index, side="right")) - 1
@@ -125,7 +125,7 @@ class OpenShards:
         self._open: OrderedDict[Path, Shard] = OrderedDict()
         self._lock = threading.Lock()
 
-    def row(self, file: Path, layout: Layout, row: int, keys: Sequence[str], name: str) -> Row:
+    def row(self, file: Path, layout: Layout, row: int, keys: Sequence[str], name: str) -> PackedRow:
         """Fields of one row, which must be the shape `name`."""
         with self._lock:
             shard = self._shard(file, layout)

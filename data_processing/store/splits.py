@@ -51,7 +51,7 @@ class SplitRatios:
 
 
 @dataclass(frozen=True)
-class SplitSettings:
+class SplitConfig:
     """The section `splits:` of a data config."""
 
     rule: Literal["published", "ratios", "lists"] = "published"
@@ -74,7 +74,7 @@ class SplitSettings:
 
 
 def split_names(
-    names: Sequence[str], categories: Sequence[str], settings: SplitSettings, *, set_aside: Sequence[int] = ()
+    names: Sequence[str], categories: Sequence[str], settings: SplitConfig, *, set_aside: Sequence[int] = ()
 ) -> Splits:
     """Ascending indices into `names` for each split that is not empty. ValueError for lists that do not fit.
 
@@ -99,11 +99,11 @@ def split_names(
     return {split: np.array(sorted(members), dtype=np.int64) for split, members in splits.items() if members}
 
 
-def subject_of(name: str, settings: SplitSettings) -> str:
+def subject_of(name: str, settings: SplitConfig) -> str:
     """Whose shape it is, by `settings.subject`. ValueError when the name does not say."""
     assert settings.subject
-    found = re.search(BIDS_SUBJECT if settings.subject == "bids" else settings.subject, name)
-    subject = (found[1] if found and found.re.groups else found and found[0]) or ""
+    match = re.search(BIDS_SUBJECT if settings.subject == "bids" else settings.subject, name)
+    subject = (match[1] if match and match.re.groups else match and match[0]) or ""
     if not subject:
         rule = "sub-LABEL" if settings.subject == "bids" else settings.subject
         raise ValueError(f"shape {name!r} has no subject by splits.subject ({rule}): correct the rule or the name")
@@ -123,7 +123,7 @@ def published_train_count(count: int) -> int:
     return max(1, count * 8 // 10) if count else 0
 
 
-def _divided(units: list[str], group: str, settings: SplitSettings) -> dict[str, list[str]]:
+def _divided(units: list[str], group: str, settings: SplitConfig) -> dict[str, list[str]]:
     """Units of one group, sorted by name, to splits."""
     if settings.rule == "published":
         train = published_train_count(len(units))
@@ -134,9 +134,7 @@ def _divided(units: list[str], group: str, settings: SplitSettings) -> dict[str,
     return {"test": drawn[:test], "val": drawn[test : test + val], "train": drawn[test + val :]}
 
 
-def _groups(
-    names: Sequence[str], categories: Sequence[str], settings: SplitSettings
-) -> dict[str, dict[str, list[int]]]:
+def _groups(names: Sequence[str], categories: Sequence[str], settings: SplitConfig) -> dict[str, dict[str, list[int]]]:
     """What is divided: group -> unit -> indices, sorted by unit. Shapes by category, or subjects all together."""
     groups: dict[str, dict[str, list[int]]] = {}
     by_subject = settings.subject is not None
@@ -148,7 +146,7 @@ def _groups(
 
 
 def _take_validation(
-    splits: dict[str, list[int]], names: Sequence[str], categories: Sequence[str], settings: SplitSettings
+    splits: dict[str, list[int]], names: Sequence[str], categories: Sequence[str], settings: SplitConfig
 ) -> None:
     if splits.get("val"):
         raise ValueError("val_share takes validation shapes from train, but a val list is given too: choose one")
@@ -202,7 +200,7 @@ def _unknown_names(file: Path, unknown: list[str], names: Sequence[str]) -> str:
     )
 
 
-def _refuse_shared_subjects(splits: Mapping[str, list[int]], names: Sequence[str], settings: SplitSettings) -> None:
+def _refuse_shared_subjects(splits: Mapping[str, list[int]], names: Sequence[str], settings: SplitConfig) -> None:
     """Only lists can do this."""
     owner: dict[str, str] = {}
     for split, members in splits.items():

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from data_processing.formats.mesh_files import MESH_SUFFIXES
 from data_processing.formats.voxel_files import voxel_suffix
 from data_processing.loading.batches import all_members
-from data_processing.occupancy.inside_outside import InsideSettings
+from data_processing.occupancy.inside_outside import InsideConfig
 from data_processing.store.published_hdf5 import published_files
 from data_processing.store.shape_set import INDEX_FILE, ShapeSet, open_shapes
 from isofield.config import read_run_config
@@ -35,11 +35,11 @@ class StoredTruth:
     against: str = "source"
 
     def load(self) -> GroundTruth:
-        shapes = opened(self.shapes)
+        shapes = open_once(self.shapes)
         return truth_of_shape(shapes, self.index, against=self.against, settings=inside_settings(shapes))
 
     def files(self) -> list[Path]:
-        source = opened(self.shapes).source(self.index) if self.against == "source" else None
+        source = open_once(self.shapes).source(self.index) if self.against == "source" else None
         return [*files_of_set(self.shapes), *([source] if source else [])]
 
 
@@ -182,7 +182,7 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder} does not exist")
     inputs = {str(entry["input_file"]) for entry in entries_in(folder) if "input_file" in entry}
-    known, found = set(suffixes), dict[str, Path]()
+    known, files = set(suffixes), dict[str, Path]()
     for path in sorted(folder.rglob("*")):
         below, suffix = path.relative_to(folder), voxel_suffix(path)
         hidden = is_temporary(path) or any(part.startswith(".") for part in below.parts)
@@ -190,12 +190,12 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
         if hidden or other or suffix not in known or not path.is_file():
             continue
         name = below.as_posix()[: -len(suffix)]
-        if name in found:
-            raise ValueError(f"{found[name]} and {path} have one name: keep one of them in {folder}")
-        found[name] = path
-    if not found:
+        if name in files:
+            raise ValueError(f"{files[name]} and {path} have one name: keep one of them in {folder}")
+        files[name] = path
+    if not files:
         raise FileNotFoundError(f"{folder} holds no file to evaluate; known suffixes: {', '.join(sorted(known))}")
-    return found
+    return files
 
 
 def entries_in(folder: Path) -> list[dict[str, Any]]:
@@ -207,14 +207,14 @@ def entries_in(folder: Path) -> list[dict[str, Any]]:
         return []
 
 
-def inside_settings(shapes: ShapeSet) -> InsideSettings:
+def inside_settings(shapes: ShapeSet) -> InsideConfig:
     """How the data set told inside from outside; our defaults for published files."""
     settings = shapes.settings.get("inside") or {}
-    return build(InsideSettings, settings, where=f"{shapes.path}: settings of the preparation: inside")
+    return build(InsideConfig, settings, where=f"{shapes.path}: settings of the preparation: inside")
 
 
 @functools.lru_cache(maxsize=2)
-def opened(path: Path) -> ShapeSet:
+def open_once(path: Path) -> ShapeSet:
     """A data set, opened once in each process."""
     return open_shapes(path)
 

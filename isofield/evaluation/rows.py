@@ -25,17 +25,16 @@ from isofield.evaluation.mask_pairs import compare_crops
 from isofield.evaluation.pairs import Pair
 from isofield.evaluation.protocols import AnyProtocol, LightFieldProtocol, MaskProtocol, Protocol
 from isofield.metrics import surfaces as metrics
-from isofield.metrics.light_field import described_mesh, distance_matrix
+from isofield.metrics.light_field import descriptor_of_mesh, distance_matrix
 from isofield.metrics.surfaces import SurfaceSamples
 from isofield.runtime import seeds
 from isofield.runtime.atomic_files import WriteError
+from isofield.runtime.json_files import Row
 from isofield.runtime.processes import in_order
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Draws:
+class SampleCounts:
     """How many points, and which. None: as many as the protocol says."""
 
     seed: int = 0
@@ -55,7 +54,7 @@ class Draws:
 
 
 def evaluate_pairs(
-    pairs: Sequence[Pair], protocols: Sequence[AnyProtocol], draws: Draws, **options: Any
+    pairs: Sequence[Pair], protocols: Sequence[AnyProtocol], draws: SampleCounts, **options: Any
 ) -> dict[str, list[Row]]:
     """Rows of all shapes for each protocol, in the order of the pairs. `options`: those of `each_pair`."""
     return by_protocol(list(each_pair(pairs, protocols, draws, **options)), protocols)
@@ -64,7 +63,7 @@ def evaluate_pairs(
 def each_pair(
     pairs: Sequence[Pair],
     protocols: Sequence[AnyProtocol],
-    draws: Draws,
+    draws: SampleCounts,
     *,
     workers: int = 0,
     light_fields: Path | None = None,
@@ -86,7 +85,7 @@ def by_protocol(rows: Sequence[list[Row]], protocols: Sequence[AnyProtocol]) -> 
 
 
 def evaluate_pair(
-    pair: Pair, protocols: Sequence[AnyProtocol], draws: Draws, *, light_fields: Path | None = None
+    pair: Pair, protocols: Sequence[AnyProtocol], draws: SampleCounts, *, light_fields: Path | None = None
 ) -> list[Row]:
     """One row for each protocol. What is wrong with this shape becomes the reason of its rows, not an error."""
     masks = [protocol for protocol in protocols if isinstance(protocol, MaskProtocol)]
@@ -121,7 +120,7 @@ def load_masks(pair: Pair) -> tuple[Crop, Crop]:
 
 
 def _evaluate_surfaces(
-    pair: Pair, protocols: Sequence[Protocol | LightFieldProtocol], draws: Draws, light_fields: Path | None
+    pair: Pair, protocols: Sequence[Protocol | LightFieldProtocol], draws: SampleCounts, light_fields: Path | None
 ) -> list[Row]:
     try:
         prediction, truth = load_pair(pair)
@@ -166,15 +165,23 @@ def load_pair(pair: Pair) -> tuple[TriangleMesh, GroundTruth]:
 
 
 def compare(
-    prediction: TriangleMesh, truth: GroundTruth, protocol: Protocol, draws: Draws, *, name: str, watertight: bool
+    prediction: TriangleMesh,
+    truth: GroundTruth,
+    protocol: Protocol,
+    draws: SampleCounts,
+    *,
+    name: str,
+    watertight: bool,
 ) -> dict[str, float]:
     """All metrics of one shape, both sides in one frame of their files; NaN where a metric cannot be told.
 
     `watertight`: whether the prediction is; then nobody has to ask how its inside is told.
     """
+    # The ground truth's box decides the scale: both shapes move alike.
     box = truth.bounds()
     matrix = protocol.normalising(*box)
     count = draws.surface_count(protocol)
+    # Each side is drawn by its own key: neither depends on the other, nor on the order of shapes.
     predicted = SurfaceSamples(*sample_surface(prediction, count, _generator(draws, name, "prediction")))
     true = truth.surface(count, _generator(draws, name, "ground truth"))
     distances = metrics.compare(_moved(predicted, matrix), _moved(true, matrix))
@@ -197,7 +204,7 @@ def light_field_distance(prediction: TriangleMesh, truth: GroundTruth, cache: Pa
 
     Raises ValueError for a ground truth that has no surface to look at.
     """
-    descriptors = [described_mesh(mesh, cache) for mesh in (prediction, truth.solid())]
+    descriptors = [descriptor_of_mesh(mesh, cache) for mesh in (prediction, truth.solid())]
     return float(distance_matrix(descriptors[:1], descriptors[1:], device="cpu")[0, 0])
 
 
@@ -214,7 +221,12 @@ def _iou(prediction: TriangleMesh, truth: GroundTruth, points_N3: NDArray[np.flo
 
 
 def _iou_points(
-    prediction: TriangleMesh, box: tuple[NDArray, NDArray], protocol: Protocol, draws: Draws, matrix: NDArray, name: str
+    prediction: TriangleMesh,
+    box: tuple[NDArray, NDArray],
+    protocol: Protocol,
+    draws: SampleCounts,
+    matrix: NDArray,
+    name: str,
 ) -> NDArray[np.float64]:
     """Uniform points (N, 3) of the protocol's domain, in the frame of the files; `box` of the ground truth."""
     if protocol.iou_domain == "cube":
@@ -229,7 +241,7 @@ def _iou_points(
     return points_N3
 
 
-def _generator(draws: Draws, name: str, purpose: str) -> np.random.Generator:
+def _generator(draws: SampleCounts, name: str, purpose: str) -> np.random.Generator:
     return seeds.numpy_generator(draws.seed, name, "evaluate", purpose)
 
 

@@ -1,12 +1,11 @@
 """Judged sets as CSV and as a table for the terminal; JSON is written as that of pairs (tables.py)."""
 
 from pathlib import Path
-from typing import Any
 
 from isofield.runtime.csv_cells import write_csv_file
+from isofield.runtime.json_files import Row
 from isofield.runtime.number_text import short
 
-Row = dict[str, Any]
 COLUMNS = ("cov", "mmd", "1nna")
 
 
@@ -17,8 +16,8 @@ def write_csv(path: Path, evaluation: Row) -> None:
     shared |= {key: settings[key] for key in ("points", "seed", "normalisation") if key in settings}
     rows = evaluation["per_shape"]
     first = ["set", "name", "status"]
-    found = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*first, "reason")]
-    write_csv_file(path, [*first, *found, *shared, "reason"], (row | shared for row in rows))
+    columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*first, "reason")]
+    write_csv_file(path, [*first, *columns, *shared, "reason"], (row | shared for row in rows))
 
 
 def table(evaluation: Row) -> str:

@@ -26,7 +26,7 @@ from isofield.evaluation.pairs import (
     entries_in,
     files_by_name,
     made_with,
-    opened,
+    open_once,
     read_manifest,
 )
 from isofield.run_dir import RunDir, manifest_file
@@ -44,9 +44,9 @@ class CubeTruth:
     against: str = "source"
 
     def load(self) -> GroundTruth:
-        shapes = opened(self.shapes)
+        shapes = open_once(self.shapes)
         truth = truth_of_shape(shapes, self.index, against=self.against)
-        return MeshTruth(truth.solid().transformed(np.linalg.inv(shapes.to_world(self.index))))
+        return MeshTruth(truth.solid().transform(np.linalg.inv(shapes.to_world(self.index))))
 
     def files(self) -> list[Path]:
         return StoredTruth(self.shapes, self.index, self.against).files()
@@ -108,11 +108,11 @@ def run_to_judge(
     config = read_run_config(run.existing().config_file).data
     manifest = read_manifest(run, SAMPLES)
     place = data or config.path
-    members = functools.partial(_of_split, opened(place), place, categories=config.categories, against=against)
+    members = functools.partial(_of_split, open_once(place), place, categories=config.categories, against=against)
     references, training, note = members(split), list[Member](), "none: asked for none"
     if split == "train":
         note = "none: the references are the training shapes"
-    elif "train" not in opened(place).splits:
+    elif "train" not in open_once(place).splits:
         note = f"none: {place} has no split train"
     elif training_shapes:
         prepared = [member for member in members("train") if member.truth]  # nobody trained on what failed
@@ -142,8 +142,8 @@ def folders_to_judge(
         trained, note = _at_most(_of_folder(training, TRUTH_SUFFIXES), training_shapes, seed)
         note = f"{training}: {note}"
     about = {"samples": str(samples), "references": str(references), "training": note, "frame": "that of the files"}
-    found = _of_folder(samples, MESH_SUFFIXES), _of_folder(references, TRUTH_SUFFIXES)
-    return Sets(*found, trained, f"{samples} against {references}", beside(samples), about, SAMPLES)
+    members = _of_folder(samples, MESH_SUFFIXES), _of_folder(references, TRUTH_SUFFIXES)
+    return Sets(*members, trained, f"{samples} against {references}", beside(samples), about, SAMPLES)
 
 
 def _of_split(shapes: ShapeSet, place: Path, split: str, *, categories: Sequence[str], against: str) -> list[Member]:

@@ -32,13 +32,13 @@ def values_near_surface(
     for _ in range(halvings):
         signs = values > iso_level
         asked = scipy.ndimage.binary_dilation(signs) & ~scipy.ndimage.binary_erosion(signs, border_value=1)
-        signs, asked = _doubled(signs), _doubled(asked)
+        signs, asked = _double(signs), _double(asked)
         values = np.where(signs, iso_level + SATURATED, iso_level - SATURATED).astype(np.float32)
         values[asked] = _at_centres(field, asked, device)
     return values
 
 
-def _doubled(cells: NDArray[Any]) -> NDArray[Any]:
+def _double(cells: NDArray[Any]) -> NDArray[Any]:
     for axis in range(3):
         cells = np.repeat(cells, 2, axis=axis)
     return cells

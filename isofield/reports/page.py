@@ -31,9 +31,13 @@ def write_page(path: Path, body: Sequence[str], *, title: str) -> None:
     )
 
 
-def picture_of(mesh: TriangleMesh, *, up: rendering.Up, frame: rendering.Frame | None = None) -> NDArray[np.uint8]:
+def picture_of(
+    mesh: TriangleMesh, *, up: rendering.Up, view_ball: rendering.ViewBall | None = None
+) -> NDArray[np.uint8]:
     """A mesh from the fixed view of reports, in its own frame or a given one."""
-    return rendering.render(mesh, [rendering.THREE_QUARTER], size=PICTURE_SIZE, frame=frame, up=up, supersampling=2)[0]
+    return rendering.render(
+        mesh, [rendering.THREE_QUARTER], size=PICTURE_SIZE, view_ball=view_ball, up=up, supersampling=2
+    )[0]
 
 
 def image(picture: NDArray[np.uint8] | None, what: str, *, wide: bool = False) -> str:
@@ -69,7 +73,7 @@ def sort_buttons(names: Mapping[str, str]) -> str:
     return "".join(f'<button type="button" data-sort="{key}">{text}</button>' for key, text in names.items())
 
 
-def chosen(ordered: list[Item], *, most: int) -> list[Item]:
+def choose_shown(ordered: list[Item], *, most: int) -> list[Item]:
     """At most `most` of a sorted list: a third from its beginning, a third from its end, the rest evenly between."""
     if len(ordered) <= most:
         return ordered

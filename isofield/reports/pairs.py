@@ -20,7 +20,7 @@ from isofield.evaluation.protocols import FLAGS, LOWER_IS_BETTER, NO_BETTER
 from isofield.reports.mask_slices import LEGEND, slices_of
 from isofield.reports.page import (
     PICTURE_SIZE,
-    chosen,
+    choose_shown,
     image,
     picture_of,
     quoted,
@@ -93,7 +93,7 @@ def chosen_pairs(pairs: Sequence[Pair], evaluation: Evaluation, *, most: int) ->
     """At most `most` pairs, worst first; failed shapes are the worst of all."""
     badness = {row["name"]: _badness(row, evaluation) for row in evaluation["per_shape"]}
     ordered = sorted(pairs, key=lambda pair: (-badness[pair.name], pair.name))
-    return chosen(ordered, most=most)
+    return choose_shown(ordered, most=most)
 
 
 def card(pair: Pair, rows: Sequence[Evaluation], evaluations: Sequence[Evaluation], *, up: rendering.Up) -> str:
@@ -118,13 +118,13 @@ def card(pair: Pair, rows: Sequence[Evaluation], evaluations: Sequence[Evaluatio
 
 def pictures_of(pair: Pair, *, up: rendering.Up) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
     """Ground truth and reconstruction in the same frame, that of the ground truth; None for what cannot be shown."""
-    truth = _loaded(lambda: pair.truth.load().shown() if pair.truth else None)
+    truth = _loaded(lambda: pair.truth.load().surface_to_show() if pair.truth else None)
     reconstruction = _loaded(lambda: read_mesh(pair.prediction) if pair.prediction else None)
     first = truth if truth is not None else reconstruction
     if first is None:
         return None, None
-    frame = rendering.frame_around(*first.bounds())
-    shown = [None if mesh is None else picture_of(mesh, up=up, frame=frame) for mesh in (truth, reconstruction)]
+    view_ball = rendering.view_ball_around(*first.bounds())
+    shown = [None if mesh is None else picture_of(mesh, up=up, view_ball=view_ball) for mesh in (truth, reconstruction)]
     return shown[0], shown[1]
 
 

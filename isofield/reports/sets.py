@@ -17,7 +17,16 @@ from data_processing.geometry import rendering
 from isofield.evaluation.set_tables import conditions
 from isofield.evaluation.sets import Sets
 from isofield.evaluation.tables import short
-from isofield.reports.page import chosen, image, picture_of, quoted, settings_table, sort_buttons, tile, write_page
+from isofield.reports.page import (
+    choose_shown,
+    image,
+    picture_of,
+    quoted,
+    settings_table,
+    sort_buttons,
+    tile,
+    write_page,
+)
 
 DISTANCES = {"chamfer": "Chamfer", "emd": "EMD", "lfd": "LFD"}
 SCORES = {"cov": "COV ↑", "mmd": "MMD ↓", "1nna": "1-NNA", "jsd": "JSD ↓"}
@@ -128,7 +137,7 @@ def _cards(evaluations: Sequence[Evaluation], sets: Sets, *, up: rendering.Up, m
         rows[name] = rows.get(name, {}) | row
     first = f"{other}_{kinds[0]}_distance"
     ordered = sorted((name for name in rows if first in rows[name]), key=lambda name: (rows[name][first], name))
-    shown = chosen(ordered, most=most)
+    shown = choose_shown(ordered, most=most)
     pictures = _Pictures(sets, up)
     cards = "".join(_card(name, rows[name], other, kinds, pictures) for name in shown)
     what = "training shapes" if other == "training" else "references (no training shapes were given)"
@@ -169,7 +178,7 @@ class _Pictures:
     def show(self, side: str, name: str, what: str) -> str:
         if (side, name) not in self.done:
             try:
-                picture = picture_of(self.members[side, name].load().shown(), up=self.up)
+                picture = picture_of(self.members[side, name].load().surface_to_show(), up=self.up)
             except (ValueError, OSError):  # gone since it was judged
                 picture = None
             self.done[side, name] = image(picture, what)

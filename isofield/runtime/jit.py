@@ -11,12 +11,12 @@ from typing import Any
 import numba
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compile_exact(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, compiled at its first call, on one thread: every operation is rounded as numpy rounds it."""
     return _compiled(function, set())
 
 
-def vectorised(function: Callable[..., Any]) -> Callable[..., Any]:
+def compile_vectorised(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, compiled at its first call, on one thread, without the interpreter's lock.
 
     A product and a sum may become one operation with one rounding; nothing else is reordered or assumed. Compiled code
@@ -25,7 +25,7 @@ def vectorised(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compiled(function, {"contract"})
 
 
-def vectorised_sums(function: Callable[..., Any]) -> Callable[..., Any]:
+def compile_reassociating(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same, but sums may add up in several lanes: another order, one and the same on a processor."""
     return _compiled(function, {"contract", "reassoc"})
 

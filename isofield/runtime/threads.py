@@ -26,7 +26,7 @@ def share(count: int, number: int, parts: int) -> tuple[int, int]:
     return count * number // parts, count * (number + 1) // parts
 
 
-def spread(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def map_in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Results in the order of the items, on as many threads as torch uses."""
     count = torch.get_num_threads()
     return map(work, items) if count == 1 else _threads(count, os.getpid()).map(work, items)

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 
 from data_processing.formats.mesh_files import read_mesh
-from data_processing.loading.mask_deformation import DeformSection
-from data_processing.loading.poses import PoseSection
+from data_processing.loading.mask_deformation import DeformationConfig
+from data_processing.loading.poses import PoseConfig
 from data_processing.preparation.config import config_of
 from ifnet import published
 from ifnet.model import Config, IFNet
-from ifnet.published import INPUTS, SETUPS, convert, renamed
+from ifnet.published import INPUTS, SETUPS, convert, key_names
 from isofield.commands import generate
 from isofield.config import read_run_config
 from isofield.registry import load_run
@@ -53,7 +53,7 @@ def published_checkpoint(setup: str = "voxels_32", seed: int = 0) -> dict[str, A
     first = {"conv_1.weight"} if setup == "voxels_32" else {"conv_in.weight"}
     state: Weights = {}
     shapes = {ours: value.shape for ours, value in IFNet(config).state_dict().items()}
-    for theirs, ours in renamed(config).items():
+    for theirs, ours in key_names(config).items():
         shape = shapes[ours]
         if theirs.startswith("fc") and theirs.endswith("weight"):
             shape = (*shape, 1)
@@ -115,7 +115,7 @@ def plain_published(state: Weights, config: Config, inputs: torch.Tensor, points
 
 @pytest.mark.parametrize("setup", SETUPS)
 def test_the_published_names_are_these(setup: str):
-    names = renamed(SETUPS[setup])
+    names = key_names(SETUPS[setup])
     layers = {name.rpartition(".")[0] for name in names}
     assert layers == set(KEYS[setup].split()) | {"fc_0", "fc_1", "fc_2", "fc_out"}
     with torch.device("meta"):
@@ -161,7 +161,7 @@ def test_the_run_says_how_it_was_trained_and_how_a_file_has_to_lie(
     config = read_run_config(RunDir(tmp_path / "x").config_file)
     shipped = read_run_config(Path(published.__file__).parents[1] / "configs" / "ifnet" / f"{setup}.yaml")
     # Ours damages masks in more ways than the published one did, and poses them.
-    as_published = dataclasses.replace(shipped.data.input, deform=DeformSection(), pose=PoseSection())
+    as_published = dataclasses.replace(shipped.data.input, deform=DeformationConfig(), pose=PoseConfig())
     assert config.data.input == as_published and config.data.path == Path("datasets/mine")
     assert config.training.stages == shipped.training.stages and config.training.optim == shipped.training.optim
     assert config.data.input.resolution == config.model["resolution"] == INPUTS[setup]["resolution"]

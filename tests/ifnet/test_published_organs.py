@@ -69,7 +69,7 @@ def test_the_run_knows_its_organ_and_says_that_calibration_is_missing(
     assert labels is not None and labels.structures[0].labels == ("pancreas",)
     assert load_run(run).config.model["convolution_padding"] == "replicate"
     (prior,) = load_priors([out], device=torch.device("cpu"))
-    assert organs_of(prior) == ["pancreas"] and prior.judge is None and prior.missing(0.05) == 19
+    assert organs_of(prior) == ["pancreas"] and prior.detector is None and prior.missing(0.05) == 19
     assert "19 more are needed" in prior.about(0.05) and "0.83" in prior.about(0.05)
 
 

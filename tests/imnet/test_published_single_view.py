@@ -11,7 +11,7 @@ import torch
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.pictures import Picture, write_picture
 from imnet import published
-from imnet.published import convert_single_view, renamed, renamed_single_view
+from imnet.published import convert_single_view, key_names, renamed_single_view
 from imnet.single_view import Config, SingleView
 from isofield.commands import generate
 from isofield.registry import load_run
@@ -30,7 +30,7 @@ def published_weights(seed: int = 0) -> tuple[SingleView, Weights, Weights]:
     model = SingleView(CONFIG).eval()
     ours = model.state_dict()
     own = {theirs: ours[name] for theirs, name in renamed_single_view().items()}
-    return model, own, {theirs: ours[f"autoencoder.{name}"] for theirs, name in renamed().items()}
+    return model, own, {theirs: ours[f"autoencoder.{name}"] for theirs, name in key_names().items()}
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from isofield.run_dir import RunDir, at_work, claim, journal_file, journal_files, manifest_file
+from isofield.run_dir import RunDir, create_run, exclusive, journal_file, journal_files, manifest_file
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
     run = RunDir(tmp_path / "runs" / "mine")
-    claim(run, config="name: mine\n", preparation={"b": 1, "a": {"c": 2}}, resume=False)
+    create_run(run, config="name: mine\n", preparation={"b": 1, "a": {"c": 2}}, resume=False)
     return run
 
 
@@ -43,12 +43,12 @@ def test_claiming_writes_what_the_run_starts_from(run: RunDir):
 
 
 def test_a_run_with_checkpoints_is_not_claimed_again(run: RunDir):
-    claim(run, config="name: again\n", preparation={}, resume=False)  # nothing trained yet
+    create_run(run, config="name: again\n", preparation={}, resume=False)  # nothing trained yet
     with_checkpoints(run, "step-00000001.pt")
     with pytest.raises(ValueError, match=r"mine holds checkpoints already: add --resume to go on, or choose another"):
-        claim(run, config="name: third\n", preparation={"x": 1}, resume=False)
+        create_run(run, config="name: third\n", preparation={"x": 1}, resume=False)
     assert run.config_file.read_text() == "name: again\n" and json.loads(run.preparation_file.read_text()) == {}
-    claim(run, config="name: third\n", preparation={}, resume=True)
+    create_run(run, config="name: third\n", preparation={}, resume=True)
     assert run.config_file.read_text() == "name: third\n"
 
 
@@ -95,6 +95,6 @@ def test_what_is_no_folder_is_named(tmp_path: Path, link: bool):
         wrong.write_bytes(b"")
     for folder in (wrong, wrong / "meshes" / "test"):
         with pytest.raises(ValueError, match=rf"^{folder}: a file or a broken link is in its way"):
-            at_work(folder, 0, what="generation")
+            exclusive(folder, 0, what="generation")
     with pytest.raises(ValueError, match="broken link is in its way"):
-        RunDir(wrong).locked()
+        RunDir(wrong).lock()

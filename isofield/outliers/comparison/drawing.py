@@ -62,6 +62,7 @@ def score_histogram(
         write_words(picture, "no calibration:", (20, height // 2 - 10))
         write_words(picture, "no score, no p-value", (20, height // 2 + 10))
         return picture
+    # The axis holds all clean scores and this mask's, with some room at both ends.
     low, high = float(scores.min()), float(scores.max())
     if score is not None and np.isfinite(score):
         low, high = min(low, score), max(high, score)
@@ -72,6 +73,7 @@ def score_histogram(
     def across(value: float) -> int:
         return round(left + float(np.clip((value - low) / (high - low), 0, 1)) * (right - left))
 
+    # Bars of the clean masks, and a tick for each while ticks can be told apart.
     counts, edges = np.histogram(scores, bins=BINS, range=(low, high))
     for count, start, end in zip(counts, edges[:-1], edges[1:], strict=True):
         if count:
@@ -81,6 +83,7 @@ def score_histogram(
         cv2.line(picture, (across(value), bottom + 1), (across(value), bottom + 5), SOFT, 1)
     cv2.line(picture, (left, bottom), (right, bottom), SOFT, 1)
     write_words(picture, f"scores of {len(scores)} clean masks", (left, height - 12), size=0.38, colour=SOFT)
+    # The border, with its legend, and this mask's place.
     if threshold is not None:
         _dashed(picture, across(threshold), top, bottom)
         end = write_words(picture, "flagged beyond", (left, 18), size=0.38, colour=SOFT)

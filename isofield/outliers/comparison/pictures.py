@@ -66,7 +66,7 @@ def picture_of(shown: Shown) -> tuple[Picture, Picture]:
     return sheet, np.concatenate(tiles, axis=1)
 
 
-def encoded(picture: Picture) -> bytes:
+def encode_png(picture: Picture) -> bytes:
     """PNG."""
     return _in_memory(".png", picture)
 

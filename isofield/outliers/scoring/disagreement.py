@@ -24,6 +24,7 @@ def disagreement_features(
     signed = reconstruction.disagreement_RRR[box]
     visible = reconstruction.mask.visible_RRR
     seen = np.ones(mask.shape, dtype=bool) if visible is None else visible[box]
+    # What lies beyond the field of view is neither extra nor missing.
     mask, rebuilt = mask & seen, rebuilt & seen
     volume = max(int(mask.sum()), 1)
     extra, missing = mask & ~rebuilt, rebuilt & ~mask

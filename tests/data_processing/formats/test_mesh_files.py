@@ -187,7 +187,7 @@ def test_closed_parts_are_told_from_open_ones():
 
 
 def test_mirroring_keeps_the_outside_outside():
-    mirrored = box((0, 0, 0), (1, 2, 3)).transformed(np.diag([1.0, -1, 1, 1]))
+    mirrored = box((0, 0, 0), (1, 2, 3)).transform(np.diag([1.0, -1, 1, 1]))
     assert volume(mirrored) == pytest.approx(6)
 
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from data_processing.formats.pictures import (
     PICTURE_SUFFIXES,
-    PhotoSettings,
+    PhotoConfig,
     Picture,
     grey_on_white,
     read_photo,
@@ -22,7 +22,7 @@ from data_processing.formats.pictures import (
 )
 
 HEIGHT, WIDTH = 40, 60
-PLAIN = PhotoSettings()
+PLAIN = PhotoConfig()
 
 
 def ramp() -> np.ndarray:
@@ -223,7 +223,7 @@ def object_box(grey_HW: np.ndarray) -> tuple[int, ...]:
     return tuple(int(v) for v in (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1))
 
 
-def as_photo(path: Path, *, settings: PhotoSettings = PLAIN) -> np.ndarray:
+def as_photo(path: Path, *, settings: PhotoConfig = PLAIN) -> np.ndarray:
     return read_photo(path, settings, size=100, fill=0.6)
 
 
@@ -257,7 +257,7 @@ def test_a_given_mask_comes_before_all(tmp_path: Path):
     mask = Image.new("L", image.size, 0)
     ImageDraw.Draw(mask).rectangle((30, 20, 69, 99), fill=255)
     mask.save(tmp_path / "elsewhere.png")
-    given = as_photo(tmp_path / "room.jpg", settings=PhotoSettings(mask=tmp_path / "elsewhere.png"))
+    given = as_photo(tmp_path / "room.jpg", settings=PhotoConfig(mask=tmp_path / "elsewhere.png"))
     mask.save(tmp_path / "room.mask.png")
     beside = as_photo(tmp_path / "room.jpg")
     assert np.array_equal(given, beside) and object_box(given) == pytest.approx((20, 80, 35, 65), abs=1)
@@ -274,7 +274,7 @@ def test_fill_and_objects_at_the_border_of_the_picture(tmp_path: Path):
     ImageDraw.Draw(image).rectangle((0, 10, 39, 49), fill=(50, 50, 50))
     image.save(tmp_path / "x.png")
     assert object_box(as_photo(tmp_path / "x.png")) == pytest.approx((20, 80, 20, 80), abs=1)
-    wide = as_photo(tmp_path / "x.png", settings=PhotoSettings(fill=0.9))
+    wide = as_photo(tmp_path / "x.png", settings=PhotoConfig(fill=0.9))
     assert object_box(wide) == pytest.approx((5, 95, 5, 95), abs=1)
 
 
@@ -310,7 +310,7 @@ def test_pictures_of_nothing(tmp_path: Path, image: Image.Image, message: str):
 @pytest.mark.parametrize("wrong", [{"tolerance": 1.0}, {"tolerance": -0.1}, {"fill": 0.01}, {"fill": 1.5}])
 def test_settings_that_make_no_sense(wrong: dict):
     with pytest.raises(ValueError, match="photo: expected shares"):
-        PhotoSettings(**wrong)
+        PhotoConfig(**wrong)
 
 
 def test_a_written_picture_is_read_back(tmp_path: Path):

@@ -187,7 +187,7 @@ def test_normals_stay_across_the_surface_under_an_affine():
     points = random.normal(size=(20, 2)) @ along
     matrix = np.eye(4)
     matrix[:3] = random.normal(size=(3, 4))
-    moved = PointCloud(points, np.repeat(np.cross(*along)[None], 20, 0)).transformed(matrix)
+    moved = PointCloud(points, np.repeat(np.cross(*along)[None], 20, 0)).transform(matrix)
     edges = moved.points_N3[1:] - moved.points_N3[:1]
     assert np.abs(edges @ moved.normals_N3[0]).max() < 1e-9
     assert np.allclose(moved.points_N3, points @ matrix[:3, :3].T + matrix[:3, 3])

@@ -11,7 +11,7 @@ import pytest
 
 from data_processing.medical.label_volumes import label_volume
 from data_processing.medical.masks import mask_to_cube, read_structure
-from data_processing.medical.structures import LabelSettings, StructureSettings
+from data_processing.medical.structures import LabelConfig, StructureConfig
 from tests.data_processing.scan_files import save
 
 SHAPE = (9, 14, 11)
@@ -151,7 +151,7 @@ def test_memory_stays_below_twice_the_stored_volume(tmp_path, dtype, suffix):
     values = np.zeros((128, 128, 1200 // np.dtype(dtype).itemsize), dtype, order="F")
     values[10:50, 25:75, 20:200] = values[75:110, 25:75, 20:200] = 1
     path = save(tmp_path / f"scan{suffix}", values)
-    settings = LabelSettings((StructureSettings("organ", (1,), components=2),))
+    settings = LabelConfig((StructureConfig("organ", (1,), components=2),))
     label_volume(save(tmp_path / "other.nii", labels()))  # forget what was read before
     tracemalloc.start()
     try:

@@ -11,11 +11,11 @@ from data_processing.formats.nifti import ScanGrid, open_scan
 from data_processing.medical import scan_grid
 from data_processing.medical.crops import same_grid
 from data_processing.medical.masks import inside_mask, mask_on_scan, mask_to_cube, read_structure, write_scan_mask
-from data_processing.medical.structures import LabelSettings, StructureSettings
+from data_processing.medical.structures import LabelConfig, StructureConfig
 from tests.data_processing.medical.test_resampling import dice
 from tests.data_processing.scan_files import bump, centred, random_affine, save, world_of
 
-ORGAN = LabelSettings((StructureSettings("organ", (1,), mirror="always"),))
+ORGAN = LabelConfig((StructureConfig("organ", (1,), mirror="always"),))
 
 
 def perfect(mask, to_world):
@@ -64,9 +64,7 @@ def test_only_what_lies_in_the_cube_or_the_box_is_asked():
 @pytest.mark.parametrize("structure", ["left hippocampus", "right caudate"])
 def test_a_real_structure_comes_back_from_its_own_interpolation(shared, structure):
     path = shared / "data" / "brain" / "donor_9861_dk.nii.gz"
-    settings = LabelSettings(
-        (StructureSettings("it", (structure,), mirror="always"),), table="atlas-desikankilliany.csv"
-    )
+    settings = LabelConfig((StructureConfig("it", (structure,), mirror="always"),), table="atlas-desikankilliany.csv")
     mask = read_structure(path, "", settings)
     _, to_world = mask_to_cube(mask, 32, by="longest_edge", length=0.9)
     back = mask_on_scan(perfect(mask, to_world), iso_level=0.5, to_world=to_world, scan=mask.scan, device="cpu")
@@ -75,7 +73,7 @@ def test_a_real_structure_comes_back_from_its_own_interpolation(shared, structur
 
 def test_real_kidneys_come_back(shared):
     path = shared / "data" / "kits19" / "case_00004.nii.gz"
-    settings = LabelSettings((StructureSettings("kidney", (1, 2), components=2, mirror="right"),))
+    settings = LabelConfig((StructureConfig("kidney", (1, 2), components=2, mirror="right"),))
     for part in ("kidney/left", "kidney/right"):
         mask = read_structure(path, part, settings)
         _, to_world = mask_to_cube(mask, 64, by="longest_edge", length=0.9)

@@ -13,14 +13,14 @@ import pytest
 
 import data_processing.preparation.job
 from data_processing.formats.mesh_files import read_mesh
-from data_processing.preparation.config import DataConfig, NormalisationSettings, content_settings
-from data_processing.preparation.job import Job, prepare_folder
+from data_processing.preparation.config import DataConfig, NormalisationConfig, content_settings
+from data_processing.preparation.job import PreparationJob, prepare_folder
 from data_processing.preparation.report import Timings
 from data_processing.preparation.sources import list_sources
 from data_processing.preparation.workers import DIED
 from data_processing.store.shape_set import StoredShapes, open_shapes
 from data_processing.store.shards import Shard, write_shard
-from data_processing.store.splits import SplitLists, SplitSettings
+from data_processing.store.splits import SplitConfig, SplitLists
 from isofield.runtime.commandline import DONE, SOME_FAILED
 from isofield.runtime.config import to_plain
 from tests.data_processing.box_folders import contents, write_boxes
@@ -72,7 +72,7 @@ def test_a_prepared_folder_opens(reference, raw):
     assert shapes.names == [f"chair/{i:02d}" for i in range(3)] + ["table/00", "table/01"]
     assert {split: shapes.indices(split).tolist() for split in shapes.splits} == {"train": [0, 1, 3], "test": [2, 4]}
     for index in range(5):
-        packed, grid = shapes.packed(index), shapes.voxels(index)
+        packed, grid = shapes.packed_row(index), shapes.voxels(index)
         values = np.unpackbits(packed["values_64"])
         np.testing.assert_array_equal(grid[tuple((packed["points_64"] // 4).T)], values)
         centre = np.mean(read_mesh(raw / f"{shapes.names[index]}.ply").bounds(), axis=0)
@@ -127,7 +127,7 @@ def test_stopped_between_packing_and_tidying_up(raw, tmp_path):
     config = config_for(raw, tmp_path / "boxes")
     prepare_folder(config)
     before = marks(tmp_path / "boxes")
-    job = Job(config, list_sources(raw).sources, content_settings(to_plain(config)))
+    job = PreparationJob(config, list_sources(raw).sources, content_settings(to_plain(config)))
     with Shard(job.shard_file(1)) as shard:
         write_shard(job.part_file(3), [shard.row(1)], [shard.records[1]], layout=job.layout, settings=job.settings)
     assert prepare_folder(config) == DONE
@@ -191,7 +191,7 @@ def test_a_list_of_the_job_that_is_not_ours_is_an_error(raw, tmp_path, names):
     output = tmp_path / "boxes"
     output.mkdir()
     config = config_for(raw, output)
-    job = Job(config, list_sources(raw).sources, content_settings(to_plain(config)))
+    job = PreparationJob(config, list_sources(raw).sources, content_settings(to_plain(config)))
     settings = {**job.settings, "input": str(raw.resolve()), "shard_size": config.shard_size, "schema": 1}
     (output / "job.json").write_text(json.dumps({"settings": settings, "names": names, "command": "x" * 10_000}))
     with pytest.raises(ValueError, match="has other shapes than"):
@@ -227,7 +227,7 @@ def test_parts_that_vanish_are_one_clear_error(raw, tmp_path, monkeypatch):
 def test_other_settings_or_shapes_are_refused(reference, raw, tmp_path):
     before = contents(reference)
     with pytest.raises(ValueError, match=r"settings: normalisation\.length: 0\.9 there, 0\.8 now; seed: 0 there, 1"):
-        prepare_folder(config_for(raw, reference, normalisation=NormalisationSettings("longest_edge", 0.8), seed=1))
+        prepare_folder(config_for(raw, reference, normalisation=NormalisationConfig("longest_edge", 0.8), seed=1))
     with pytest.raises(ValueError, match=r"other shapes .*: 0 new, 2 \(table/00, table/01\) gone"):
         prepare_folder(config_for(raw, reference, categories=("chair",)))
     assert contents(reference) == before
@@ -238,7 +238,7 @@ def test_splits_may_change_without_making_shapes_again(raw, tmp_path):
     prepare_folder(config_for(raw, output))
     before = marks(output)
     (tmp_path / "train.txt").write_text("table/00\nchair/00\n")
-    splits = SplitSettings(rule="lists", lists=SplitLists(train=tmp_path / "train.txt"))
+    splits = SplitConfig(rule="lists", lists=SplitLists(train=tmp_path / "train.txt"))
     assert prepare_folder(config_for(raw, output, splits=splits)) == DONE
     assert open_shapes(output).indices("train").tolist() == [0, 3] and marks(output) == before
 

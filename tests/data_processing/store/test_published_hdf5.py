@@ -41,7 +41,7 @@ def test_rows_are_those_of_the_files(pair):
     assert shapes.indices("train").tolist() == [0, 1, 2, 3, 4] and shapes.indices("test").tolist() == [5, 6]
     whole = {key: np.concatenate([values, arrays(2, 1)[key]]) for key, values in arrays(5, 0).items()}
     for index in (0, 6, 3, 4):
-        packed = shapes.packed(index)
+        packed = shapes.packed_row(index)
         np.testing.assert_array_equal(shapes.voxels(index), whole["voxels"][index, ..., 0])
         for level, points in LEVELS.items():
             np.testing.assert_array_equal(packed[f"points_{level}"], whole[f"points_{level}"][index])
@@ -105,9 +105,9 @@ def test_values_other_than_0_and_1(pair, key):
     data[key].reshape(2, -1)[1, 77] = 255
     write(pair.with_name("all_test.hdf5"), data)
     shapes = open_shapes(pair)
-    assert shapes.packed(5)["voxels"].any()
+    assert shapes.packed_row(5)["voxels"].any()
     with pytest.raises(ValueError, match=f"'{key}' of row 1 holds 255; expected 0 or 1"):
-        shapes.packed(6)
+        shapes.packed_row(6)
 
 
 def test_damaged_chunks_are_an_error(pair):
@@ -118,7 +118,7 @@ def test_damaged_chunks_are_an_error(pair):
     data[info.byte_offset : info.byte_offset + info.size] = b"\xff" * info.size
     file.write_bytes(bytes(data))
     with pytest.raises(ValueError, match=r"'voxels'.*the file is damaged"):
-        open_shapes(pair).packed(0)
+        open_shapes(pair).packed_row(0)
 
 
 def test_a_users_own_mesh_is_scaled_as_the_published_shapes_are(pair, shared):

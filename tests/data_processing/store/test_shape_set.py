@@ -66,13 +66,13 @@ def test_every_row_comes_back_under_its_number(folder):
     assert shapes.level_points == {16: 4096, 32: 4096, 64: 16384}
     for index in (4, 0, 3, 1, 2):
         row = row_of(index)
-        packed = shapes.packed(index)
+        packed = shapes.packed_row(index)
         assert set(packed) == set(row) - {"to_world"}
         for key, values in packed.items():
             np.testing.assert_array_equal(values, row[key])
         np.testing.assert_array_equal(shapes.to_world(index), row["to_world"])
         np.testing.assert_array_equal(pack_bits(shapes.voxels(index)), row["voxels"])
-    assert set(shapes.packed(1, ["voxels", "points_32"])) == {"voxels", "points_32"}
+    assert set(shapes.packed_row(1, ["voxels", "points_32"])) == {"voxels", "points_32"}
     assert shapes.inside_method(4) == "shell-flood"
     assert shapes.indices("test").tolist() == [1, 4]
 
@@ -88,7 +88,7 @@ def test_unknown_split_and_index(folder):
         shapes.indices("val")
     for index in (5, -1):
         with pytest.raises(IndexError, match="it has 5"):
-            shapes.packed(index)
+            shapes.packed_row(index)
 
 
 def test_an_open_set_can_be_copied(folder):
@@ -110,14 +110,14 @@ def test_a_cut_shard_is_named_and_the_others_still_read(folder):
     file.write_bytes(file.read_bytes()[:-1000])
     shapes = open_shapes(folder)
     with pytest.raises(ValueError, match=r"00000\.h5.*cut.*again rebuilds this shard"):
-        shapes.packed(1)
-    assert shapes.packed(2)["voxels"].any()
+        shapes.packed_row(1)
+    assert shapes.packed_row(2)["voxels"].any()
 
 
 def test_a_shard_of_another_set_is_refused(folder):
     (folder / "shards/00000.h5").write_bytes((folder / "shards/00001.h5").read_bytes())
     with pytest.raises(ValueError, match=r"expected shape|is not 'chair/a'"):
-        open_shapes(folder).packed(0)
+        open_shapes(folder).packed_row(0)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import yaml
 
 from isofield import checkpoint
 from isofield.commands import train
-from isofield.config import RunConfig, Stage
+from isofield.config import RunConfig, TrainingStage
 from isofield.run_dir import RunDir
 from isofield.runtime import commandline
 from isofield.runtime.config import to_yaml
@@ -91,7 +91,7 @@ def test_errors_have_status_1_and_write_nothing(
 def test_ctrl_c_keeps_a_checkpoint_and_resume_ends_where_one_run_ends(
     boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    stages = (Stage(level=16, epochs=4000, points=64),)
+    stages = (TrainingStage(level=16, epochs=4000, points=64),)
     config = tiny_config(boxes, tmp_path / "runs", stages=stages, batch_shapes=5, checkpoint_every=20)
     run = RunDir(config.run_path)
     words = command(config, tmp_path, "--resume")  # --resume on a run that is not there starts it

@@ -87,7 +87,7 @@ def test_inside_is_exact_to_the_faces_of_the_box(truth):
 
 
 def test_every_kind_can_be_shown(truth):
-    lower, upper = truth.shown().bounds()
+    lower, upper = truth.surface_to_show().bounds()
     np.testing.assert_allclose([lower, upper], [LOWER, UPPER], atol=0.02)
 
 
@@ -98,7 +98,7 @@ def test_the_surface_of_voxels_is_closed_and_in_the_frame_of_the_file():
     occupancy = np.zeros((9, 8, 7), dtype=np.uint8)
     occupancy[2:6, 0:4, 3:7] = 1  # touches two borders
     truth = VoxelTruth(VoxelGrid(occupancy, frame))
-    mesh = truth.shown()
+    mesh = truth.surface_to_show()
     assert is_watertight(mesh)
     assert trimesh.Trimesh(mesh.vertices, mesh.faces).volume == pytest.approx(4 * 4 * 4 * 24, rel=0.1)
     np.testing.assert_allclose(np.mean(truth.bounds(), axis=0), [100 - 2 * 3.5, 200 + 3 * 1.5, 300 + 4 * 4.5])

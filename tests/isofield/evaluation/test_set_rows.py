@@ -17,10 +17,10 @@ from isofield.evaluation.set_rows import Machine, evaluate_sets
 from isofield.evaluation.sets import folders_to_judge
 from isofield.evaluation.tables import write_json
 from isofield.metrics.set_scores import nearness
-from isofield.metrics.sets import GenerativeSettings
+from isofield.metrics.sets import GenerativeConfig
 from isofield.reports.sets import histogram, write_sets_report
 
-FEW = GenerativeSettings(points=512, emd_points=256, normalisation="diagonal", distances=("chamfer", "emd"))
+FEW = GenerativeConfig(points=512, emd_points=256, normalisation="diagonal", distances=("chamfer", "emd"))
 BOTH = ("generative", "lfd")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -93,7 +93,7 @@ def test_nearness_counts_pairs():
 
 
 def test_as_is_keeps_place_and_size(folder):
-    settings = GenerativeSettings(points=256, normalisation="as_is")
+    settings = GenerativeConfig(points=256, normalisation="as_is")
     (as_is,) = judged(folder / "copies", folder / "chairs", protocols=("generative",), settings=settings)
     (scaled,) = judged(folder / "copies", folder / "chairs", protocols=("generative",))
     assert as_is["mean"]["mmd_chamfer"] > 1e3 * scaled["mean"]["mmd_chamfer"]

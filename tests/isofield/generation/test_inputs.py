@@ -13,7 +13,7 @@ import torch
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.point_clouds import PointCloud, read_cloud, write_cloud
 from data_processing.geometry.coordinates import transform_points
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.loading.single_inputs import observe_shape
 from data_processing.store.shape_set import open_shapes
 from isofield import registry
@@ -24,7 +24,7 @@ from tests.isofield.ready_runs import Echo, EchoConfig
 from tests.isofield.tiny_field import TinyConfig, TinyField, ready_run
 from tests.small_sets import box_corners
 
-SOLID, POINTS = InputSection("solid", 32), InputSection("points", 32, points=500)
+SOLID, POINTS = InputConfig("solid", 32), InputConfig("points", 32, points=500)
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +141,7 @@ def test_a_users_cloud_comes_out_in_its_own_frame(prepared: Path, tmp_path: Path
         ".pcd": lambda: file.write_bytes(head + points.tobytes()),
     }
     write[suffix]()
-    run = ready_run(prepared, tmp_path, section=InputSection("points", 16, points=0), model="echo")
+    run = ready_run(prepared, tmp_path, section=InputConfig("points", 16, points=0), model="echo")
     assert run_command(run, "--input", file, "--with-input") == 0
     found = read_mesh(run.meshes("input") / "mine.ply").bounds()
     size = float((upper - lower).max()) / 0.9 / 16
@@ -158,7 +158,7 @@ def test_clouds_that_fail_are_rows_and_the_others_are_made(prepared: Path, tmp_p
     (tmp_path / "cut.pcd").write_bytes(b"FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nPOINTS 9\nDATA binary\n1234")
     (tmp_path / "what.xyz").write_text("not numbers\n")
     names = ["good.ply", "empty.npy", "one.npy", "nan.npy", "volume.npy", "four.npy", "cut.pcd", "what.xyz", "no.xyz"]
-    run = ready_run(prepared, tmp_path, section=InputSection("points", 16, points=0), model="echo")
+    run = ready_run(prepared, tmp_path, section=InputConfig("points", 16, points=0), model="echo")
     assert run_command(run, "--input", *(tmp_path / name for name in names)) == 2
     found = rows(run.meshes("input"))
     assert set(found) == {Path(name).stem for name in names}
@@ -195,7 +195,7 @@ def test_a_nifti_mask_comes_back_on_its_own_grid(prepared: Path, tmp_path: Path,
     image = nibabel.Nifti1Image(ball.astype(np.uint8), affine)
     image.set_sform(affine, code=2)
     nibabel.save(image, tmp_path / "organ.nii.gz")
-    run = ready_run(prepared, tmp_path, section=InputSection("solid", 64), model="echo")
+    run = ready_run(prepared, tmp_path, section=InputConfig("solid", 64), model="echo")
     assert run_command(run, "--input", tmp_path / "organ.nii.gz", "--resolution", "64") == 0
     row = rows(run.meshes("input"))["organ"]
     assert row["mask_file"] == "organ_recon.nii.gz"
@@ -211,7 +211,7 @@ def test_a_nifti_mask_comes_back_on_its_own_grid(prepared: Path, tmp_path: Path,
 
 
 def test_fitting_is_noted_and_leaves_the_other_shapes_alone(prepared: Path, tmp_path: Path, run_command):
-    run = ready_run(prepared, tmp_path, section=InputSection("solid", 16), model="tiny_field")
+    run = ready_run(prepared, tmp_path, section=InputConfig("solid", 16), model="tiny_field")
     fit = ("--fit-steps", "4", "--fit-rate", "0.003")
     assert run_command(run, "--split", "train", *fit, "--out", tmp_path / "whole") == 0
     whole = rows(tmp_path / "whole")

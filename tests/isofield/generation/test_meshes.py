@@ -16,7 +16,7 @@ from data_processing.preparation.config import DataConfig
 from data_processing.preparation.job import prepare_folder
 from isofield import checkpoint, registry
 from isofield.commands import generate
-from isofield.run_dir import RunDir, at_work
+from isofield.run_dir import RunDir, exclusive
 from isofield.runtime.atomic_files import is_temporary
 from tests.conftest import ROOT
 from tests.isofield.ready_runs import RADII, Echo, EchoConfig, make_run
@@ -170,7 +170,7 @@ def test_killed_in_the_middle_the_rest_is_made_and_only_the_rest(octahedra: RunD
 def test_a_second_start_while_the_first_is_at_work_is_refused(octahedra: RunDir, run_command):
     """It would take the file that the first is writing for one that a killed one left."""
     folder = octahedra.meshes("test")
-    with at_work(folder, 0, what="generation"):
+    with exclusive(folder, 0, what="generation"):
         left = folder / ".partial-1-test00.ply"
         left.write_bytes(b"ply")
         with pytest.raises(ValueError, match="another generation is at work there; wait for it, or stop it"):

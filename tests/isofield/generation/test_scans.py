@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_processing.formats.mesh_files import read_mesh
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.preparation.config import DataConfig
 from data_processing.preparation.job import prepare_folder
 from isofield import registry
@@ -43,7 +43,7 @@ def organs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     }
     assert prepare_folder(build(DataConfig, settings, where="test")) == 0
     monkeypatch.setitem(registry.MODELS, "echo", (EchoConfig, Echo))
-    section = InputSection("deformed", 64)
+    section = InputConfig("deformed", 64)
     return ready_run(tmp_path / "set", tmp_path / "runs", section=section, model="echo")
 
 

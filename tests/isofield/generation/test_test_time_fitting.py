@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data_processing.formats.point_clouds import PointCloud
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.loading.single_inputs import Observed, observe_shape
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.generation.test_time_fitting import fitted_code
@@ -16,10 +16,10 @@ from tests.isofield.tiny_field import TinyConfig, TinyField
 
 CPU = torch.device("cpu")
 SECTIONS = {
-    "solid": InputSection("solid", 16),
-    "deformed": InputSection("deformed", 16),
-    "points": InputSection("points", 16, points=200),
-    "scan": InputSection("scan", 16, points=200),
+    "solid": InputConfig("solid", 16),
+    "deformed": InputConfig("deformed", 16),
+    "points": InputConfig("points", 16, points=200),
+    "scan": InputConfig("scan", 16, points=200),
 }
 
 
@@ -47,7 +47,7 @@ def encoded(field: TinyField, observed: Observed):
 
 
 @pytest.mark.parametrize("section", SECTIONS.values(), ids=SECTIONS)
-def test_the_loss_on_the_samples_falls_and_the_model_is_as_before(shapes: ShapeSet, section: InputSection):
+def test_the_loss_on_the_samples_falls_and_the_model_is_as_before(shapes: ShapeSet, section: InputConfig):
     field, observed = model(), observe_shape(shapes, 0, section, seed=0)
     before = {key: value.clone() for key, value in field.state_dict().items()}
     plain = encoded(field, observed)

@@ -12,10 +12,10 @@ from isofield.evaluation.ground_truth import CloudTruth, MeshTruth
 from isofield.evaluation.set_rows import draw_cloud
 from isofield.metrics.set_distances import Bounded
 from isofield.metrics.set_scores import SetDistances
-from isofield.metrics.sets import NORMALISATIONS, GenerativeSettings, judge_sets, normalise
+from isofield.metrics.sets import NORMALISATIONS, GenerativeConfig, judge_sets, normalise
 from isofield.runtime import seeds
 
-SMALL = GenerativeSettings(points=64, distances=("chamfer", "emd"))
+SMALL = GenerativeConfig(points=64, distances=("chamfer", "emd"))
 TETRAHEDRON = TriangleMesh(
     np.array([[1.0, 2, 3], [4, 2, 3], [1, 3, 3], [1, 2, 8]]), np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
 )
@@ -54,7 +54,7 @@ def test_sets_of_one_kind_and_sets_of_two():
 
 
 def test_every_setting_ends_in_the_json_and_so_does_its_meaning():
-    settings = GenerativeSettings(points=64, seed=3, distances=("emd",), emd_points=16, emd_tolerance=0.03)
+    settings = GenerativeConfig(points=64, seed=3, distances=("emd",), emd_points=16, emd_tolerance=0.03)
     result = json.loads(json.dumps(judged(boxes(2, "a"), boxes(3, "b"), settings), allow_nan=False))
     named = result["settings"]
     assert {field.name for field in dataclasses.fields(settings)} <= named.keys()
@@ -142,7 +142,7 @@ def test_normalisation_is_of_each_shape_by_itself():
 
 def test_points_of_a_shape_are_drawn_by_seed_name_and_side():
     def draw(seed=0, name="a", side="samples"):
-        settings = GenerativeSettings(points=50, seed=seed)
+        settings = GenerativeConfig(points=50, seed=seed)
         return draw_cloud(MeshTruth(TETRAHEDRON), settings, name=name, side=side)
 
     points = draw()
@@ -156,7 +156,7 @@ def test_points_of_a_shape_are_drawn_by_seed_name_and_side():
 def test_a_cloud_with_too_few_points_is_refused():
     cloud = CloudTruth(PointCloud(np.zeros((49, 3)), None))
     with pytest.raises(ValueError, match=r"chair: has 49 points, 50 are compared; set fewer points"):
-        draw_cloud(cloud, GenerativeSettings(points=50), name="chair", side="references")
+        draw_cloud(cloud, GenerativeConfig(points=50), name="chair", side="references")
 
 
 @pytest.mark.parametrize(

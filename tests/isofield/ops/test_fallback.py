@@ -12,7 +12,7 @@ X, WEIGHT, BIAS = torch.randn(5, 4), torch.randn(3, 4), torch.randn(3)
 
 @pytest.fixture(autouse=True)
 def _nothing_told_yet() -> None:
-    fallback.told.cache_clear()
+    fallback.warn_once.cache_clear()
 
 
 def test_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,19 +14,19 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from data_processing.loading.batches import DataSection
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.batches import LoadingConfig
+from data_processing.loading.network_inputs import InputConfig
 from isofield.commands import analyse
-from isofield.config import RunConfig, Stage, TrainingSection
+from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.outliers.scoring.calibrate import fit_judge
 from isofield.outliers.scoring.calibration import Calibration, save_calibration
 from isofield.outliers.scoring.scores import scorer_arrays
 from isofield.registry import build_model, load_run, resolve
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.commandline import SOME_FAILED
 from isofield.runtime.commandline import run as run_command
 from isofield.runtime.config import to_plain, to_yaml
-from isofield.training.state import fresh
+from isofield.training.state import initial_state
 from isofield.training.state import save as save_state
 from tests.conftest import ROOT
 from tests.data_processing.scan_files import save
@@ -44,13 +44,13 @@ def make_prior(runs: Path, *, name: str = "hippocampus", scale: float = 1.0, cou
     config = RunConfig(
         name=name,
         model={"type": "echo"},
-        data=DataSection(path=Path("unused"), input=InputSection(kind="solid", resolution=128)),
-        training=TrainingSection(stages=(Stage(level="boundary", epochs=1),)),
+        data=LoadingConfig(path=Path("unused"), input=InputConfig(kind="solid", resolution=128)),
+        training=TrainingConfig(stages=(TrainingStage(level="boundary", epochs=1),)),
         runs=runs,
     )
     config = resolve(config, where="test")
     run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=to_plain(preparation), resume=False)
+    create_run(run, config=to_yaml(config), preparation=to_plain(preparation), resume=False)
     save_model(run, config, scale=scale)
     if count:
         loaded = load_run(run)
@@ -143,13 +143,13 @@ def make_network(runs: Path) -> RunDir:
     config = RunConfig(
         name="chance",
         model=model,
-        data=DataSection(path=Path("unused"), input=InputSection(kind="solid", resolution=32)),
-        training=TrainingSection(stages=(Stage(level="boundary", epochs=1),)),
+        data=LoadingConfig(path=Path("unused"), input=InputConfig(kind="solid", resolution=32)),
+        training=TrainingConfig(stages=(TrainingStage(level="boundary", epochs=1),)),
         runs=runs,
     )
     config = resolve(config, where="test")
     run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=to_plain(brain_config()), resume=False)
+    create_run(run, config=to_yaml(config), preparation=to_plain(brain_config()), resume=False)
     torch.manual_seed(0)
-    save_state(fresh(build_model(config.model, where="test"), config), config, run, which="best", group=ALONE)
+    save_state(initial_state(build_model(config.model, where="test"), config), config, run, which="best", group=ALONE)
     return run

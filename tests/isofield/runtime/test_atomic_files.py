@@ -11,8 +11,8 @@ import pytest
 
 from isofield.runtime.atomic_files import (
     WriteError,
+    hold_lock,
     is_temporary,
-    locked,
     refuse_vanished,
     remove_leftovers,
     replacing,
@@ -131,7 +131,7 @@ def test_a_file_whose_folder_is_gone_is_noticed(tmp_path: Path):
 
 def test_a_lock_is_for_one_and_goes_with_it(tmp_path: Path):
     def lock():
-        return locked(tmp_path / ".lock", what="training")
+        return hold_lock(tmp_path / ".lock", what="training")
 
     with lock(), pytest.raises(ValueError, match="another training is at work there"), lock():
         pass
@@ -146,7 +146,7 @@ def test_a_lock_in_a_folder_from_elsewhere_empties_no_file_outside(tmp_path: Pat
         (tmp_path / "folder" / f".lock-{number}").symlink_to(tmp_path / target)
         with (
             pytest.raises(OSError, match=rf"\.lock-{number}"),
-            locked(tmp_path / "folder" / f".lock-{number}", what="x"),
+            hold_lock(tmp_path / "folder" / f".lock-{number}", what="x"),
         ):
             pass
     assert (tmp_path / "diary").read_text() == "mine" and names(tmp_path) == ["diary", "folder"]

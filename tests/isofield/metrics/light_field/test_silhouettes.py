@@ -7,7 +7,14 @@ import torch
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.metrics.light_field import silhouette_kernels as kernels
-from isofield.metrics.light_field.silhouettes import PIXELS, STEPS, _filled, normalised, silhouettes, silhouettes_plain
+from isofield.metrics.light_field.silhouettes import (
+    PIXELS,
+    STEPS,
+    _filled,
+    normalise_box,
+    silhouettes,
+    silhouettes_plain,
+)
 from isofield.metrics.light_field.tables import cameras, rotations, screen_axes
 from tests.data_processing.solids import ball, box, joined, quad
 from tests.isofield.metrics.light_field.golden import Golden
@@ -94,7 +101,7 @@ def test_triangles_of_a_square_share_its_pixels_out(grid):
 def test_compiled_and_plain_silhouettes_are_equal(examples):
     meshes = [read_mesh(examples / "chair" / "Scopia_359_Children_chair.ply"), ball(1.0, subdivisions=3)]
     for mesh in [*meshes, quad([0, 0, 0], [3, 0, 0], [3, 0, 2], [0, 0, 2])]:
-        plain = silhouettes_plain(normalised(mesh), mesh.faces, screen_axes()[::7], device="cpu")
+        plain = silhouettes_plain(normalise_box(mesh), mesh.faces, screen_axes()[::7], device="cpu")
         assert torch.equal(silhouettes(mesh, device="cpu")[::7], plain)
 
 

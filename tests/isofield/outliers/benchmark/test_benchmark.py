@@ -10,7 +10,7 @@ import pytest
 
 from isofield.metrics.masks import dice
 from isofield.outliers.benchmark import __main__
-from isofield.outliers.benchmark.cases import CLEAN, Shape, spoilt_masks
+from isofield.outliers.benchmark.cases import CLEAN, MaskShape, corrupted_masks
 from isofield.outliers.benchmark.corruptions import TARGETS
 from isofield.runtime.commandline import DONE
 from tests.isofield.outliers.organs import DONORS, brain_mask
@@ -74,8 +74,8 @@ def test_a_folder_of_scans_is_read_as_the_run_was_trained(brain_run, brain_set, 
 
 @pytest.mark.parametrize("family", ["merged_neighbour", "cut_off"])
 def test_spoilt_and_clean_masks_lie_on_one_grid(family):
-    shape = Shape("x", "donor", brain_mask(0))
-    first, *rest = spoilt_masks(shape, families=[family], draw=0)
+    shape = MaskShape("x", "donor", brain_mask(0))
+    first, *rest = corrupted_masks(shape, families=[family], draw=0)
     assert first.family == CLEAN
     for one in rest:
         assert dice(one.mask.occupancy_RRR, one.clean_RRR) == pytest.approx(TARGETS[one.severity], abs=0.011)

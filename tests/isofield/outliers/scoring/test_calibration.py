@@ -10,10 +10,10 @@ from isofield.outliers.benchmark.ranking import binomial_interval
 from isofield.outliers.scoring.calibration import (
     Calibration,
     conformal_p,
-    flagged,
     hash_of_masks,
+    is_flagged,
     load_calibration,
-    needed,
+    masks_needed,
     save_calibration,
 )
 from isofield.run_dir import RunDir
@@ -33,9 +33,9 @@ def test_p_is_the_share_at_least_as_strange_with_itself():
 
 @pytest.mark.parametrize(("fpr", "count"), [(0.05, 19), (0.1, 9), (0.01, 99), (0.5, 1), (1 / 3, 2), (0.3, 3)])
 def test_so_many_masks_are_needed(fpr, count):
-    assert needed(fpr) == count
-    assert not flagged(conformal_p(np.zeros(count - 1), 1.0), fpr)
-    assert flagged(conformal_p(np.zeros(count), 1.0), fpr)
+    assert masks_needed(fpr) == count
+    assert not is_flagged(conformal_p(np.zeros(count - 1), 1.0), fpr)
+    assert is_flagged(conformal_p(np.zeros(count), 1.0), fpr)
     assert calibration(np.zeros(count - 1)).missing(fpr) == 1
     assert calibration(np.zeros(count)).missing(fpr) == 0
 
@@ -43,7 +43,7 @@ def test_so_many_masks_are_needed(fpr, count):
 @pytest.mark.parametrize("fpr", [0.0, 1.0, -1.0, float("nan")])
 def test_a_rate_is_between_0_and_1(fpr):
     with pytest.raises(ValueError, match="rate"):
-        needed(fpr)
+        masks_needed(fpr)
 
 
 @pytest.mark.parametrize("n", [18, 19, 20, 39, 57, 100])
@@ -54,7 +54,7 @@ def test_the_threshold_parts_what_is_flagged(n):
         assert limit is None
         return
     for score in [*one.scores, *(one.scores + 1e-6), 9.0, -9.0]:
-        assert flagged(one.p_value(score), 0.05) == (score > limit)
+        assert is_flagged(one.p_value(score), 0.05) == (score > limit)
 
 
 def test_the_rate_holds_on_exchangeable_draws():
@@ -62,7 +62,7 @@ def test_the_rate_holds_on_exchangeable_draws():
     random, hits, total = np.random.default_rng(0), 0, 0
     for _ in range(400):
         scores = random.standard_t(2, size=59)
-        flags = [flagged(conformal_p(scores[:39], score), 0.05) for score in scores[39:]]
+        flags = [is_flagged(conformal_p(scores[:39], score), 0.05) for score in scores[39:]]
         hits, total = hits + sum(flags), total + len(flags)
     # Draws of one split share their calibration: the spread is that of 400 splits, not of 8000 draws.
     assert 0.05 - 0.008 < hits / total < 0.05 + 0.008

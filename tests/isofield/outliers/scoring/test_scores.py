@@ -14,10 +14,10 @@ from isofield.outliers.scoring.scores import (
     scorer_arrays,
     scorer_of,
 )
-from isofield.outliers.scoring.shape_space import Frame
+from isofield.outliers.scoring.shape_space import SdfGrid
 from tests.isofield.outliers.organs import ellipsoid
 
-FRAME = Frame(cell=2.5, cells=24)
+FRAME = SdfGrid(cell=2.5, cells=24)
 
 
 def measured(radii):
