@@ -33,6 +33,7 @@ from data_processing.store.splits import split_names
 from isofield.runtime.atomic_files import WriteError, hold_lock, remove_leftovers, write_text
 from isofield.runtime.commandline import DONE, SOME_FAILED, say
 from isofield.runtime.config import to_plain
+from isofield.runtime.processes import own_cores
 
 SHOWN = 3  # names in a message
 
@@ -344,5 +345,4 @@ def _workers(config: DataConfig, tasks: int) -> int:
         return min(config.workers, tasks)
     if _device(config) != "cpu":
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), tasks))
+    return max(1, min(own_cores(), tasks))

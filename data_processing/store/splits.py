@@ -4,7 +4,6 @@ The published rule of IM-NET: per category, names sorted, the first 80 % train, 
 Where shapes have a subject, subjects are divided instead of shapes, over all categories at once: one is in one split.
 """
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,12 +14,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from isofield.runtime.hints import did_you_mean
 from isofield.runtime.seeds import numpy_generator
 
 SPLITS = ("train", "val", "test")
 PARTIAL = "partial"  # shapes set aside: kept, but in none of the others
 BIDS_SUBJECT = r"(?:^|[/_])(sub-[A-Za-z0-9]+)"
 MAX_LIST_BYTES = 1 << 28
+MOST_COMPARED = 5000  # names of a data set that an unknown one is compared with
 
 Splits = dict[str, NDArray[np.int64]]
 
@@ -190,10 +191,11 @@ def read_names(file: Path) -> list[str]:
 
 
 def _unknown_names(file: Path, unknown: list[str], names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(unknown[0], names[:5000], n=1)
-    hint = f"; the nearest is {close[0]!r}" if close else (f"; names look like {names[0]!r}" if names else "")
+    hint = did_you_mean(unknown[0], names[:MOST_COMPARED]) or (
+        f"names look like {names[0]!r}." if names else "it holds none."
+    )
     return (
-        f"{file}: {len(unknown)} names are not in the data set, first {unknown[0]!r}{hint}. "
+        f"{file}: {len(unknown)} names are not in the data set, first {unknown[0]!r}; {hint} "
         "Correct the list, or set splits.lists.allow_missing=true"
     )
 

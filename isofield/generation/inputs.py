@@ -32,12 +32,16 @@ def items_of_split(
     `section` and `seed` are the run's: what the network is shown. ValueError when there is no such split or category.
     """
 
+    # One shape after the other is made: what was loaded is at hand when its origin is asked for, and the other way.
+    @functools.lru_cache(maxsize=1)
+    def observed(index: int) -> Observed:
+        return observe_shape(shapes, index, section, seed=seed)
+
     def load(index: int) -> Observed:
-        observed = observe_shape(shapes, index, section, seed=seed)
-        return replace(observed, scan=scan_of(shapes, index))
+        return replace(observed(index), scan=scan_of(shapes, index))
 
     def origin(index: int) -> str:
-        return _digest(observe_shape(shapes, index, section, seed=seed))
+        return _digest(observed(index))
 
     def refuse(reason: str) -> Observed:
         raise ValueError(f"preparation failed: {reason}")

@@ -1,5 +1,6 @@
 """Meshes out of a trained model: one shape after the other, each written whole or not at all, a row for every one."""
 
+import functools
 import json
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -20,7 +21,7 @@ from data_processing.loading.single_inputs import Observed
 from data_processing.medical.masks import mask_on_scan, write_scan_mask
 from isofield.contract import Model
 from isofield.extraction.isosurface import extract
-from isofield.extraction.lattice import Field, field_of
+from isofield.extraction.lattice import Field, evaluate_field, field_of
 from isofield.generation.test_time_fitting import fitted_code
 from isofield.run_dir import exclusive, journal_file, journal_files, manifest_file, mesh_in
 from isofield.runtime.atomic_files import remove_leftovers, write_text
@@ -162,14 +163,8 @@ def _attempt(job: _GenerationJob, item: Item) -> dict[str, Any]:
 
 def _make(job: _GenerationJob, item: Item) -> dict[str, Any]:
     settings, given = job.settings, item.load()
-    fitting: dict[str, float] = {}
-    if isinstance(given, Coded):
-        code, to_world = given.code, np.eye(4)
-    else:
-        to_world = given.to_world
-        code, fitting = fitted_code(
-            job.model, given, name=item.name, steps=settings.fit_steps, rate=settings.fit_rate, device=job.device
-        )
+    to_world = np.eye(4) if isinstance(given, Coded) else given.to_world
+    code, fitting = _code_of(job, item.name, given)
     field = field_of(job.model, code)
     extraction = extract(
         field,
@@ -200,6 +195,17 @@ def _make(job: _GenerationJob, item: Item) -> dict[str, Any]:
         "faces": len(mesh.faces),
         "to_world": to_world.tolist(),
     }
+
+
+def _code_of(job: _GenerationJob, name: str, given: Observed | Coded) -> tuple[Any, dict[str, float]]:
+    """The code of a shape: its own, that of its input, or that of an encoder fitted to it, then with the losses."""
+    if isinstance(given, Coded):
+        return given.code, {}
+    steps, rate = job.settings.fit_steps, job.settings.fit_rate
+    if steps:
+        return fitted_code(job.model, given, name=name, steps=steps, rate=rate, device=job.device)
+    with torch.no_grad():
+        return job.model.encode(given.inputs[None].to(job.device)), {}
 
 
 def _write_beside(
@@ -237,11 +243,10 @@ def _write_mask(
     lower, upper = mesh.bounds()
     margin = MASK_MARGIN / job.settings.resolution
     values = mask_on_scan(
-        field,
+        functools.partial(evaluate_field, field, batch_points=job.batch_points),
         iso_level=job.settings.iso_level,
         to_world=observed.to_world,
         scan=scan,
-        batch_points=job.batch_points,
         device=job.device,
         box=(lower - margin, upper + margin),
     )

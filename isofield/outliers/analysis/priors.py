@@ -13,7 +13,6 @@ import torch
 
 from data_processing.medical.structures import LabelConfig, StructureConfig
 from data_processing.preparation.config import DataConfig
-from isofield.outliers.benchmark.corruptions import dice
 from isofield.outliers.scoring.calibration import Calibration, masks_needed
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.detector import Detector, Judgement, load_detector
@@ -75,10 +74,8 @@ class Prior:
         return [self._unsure(mask, one) for mask, one in zip(masks, rebuilt, strict=True)]
 
     def _unsure(self, mask: CubeMask, rebuilt: Reconstruction) -> Judgement:
-        seen = slice(None) if mask.visible_RRR is None else mask.visible_RRR
-        overlap = dice(mask.occupancy_RRR[seen], rebuilt.occupancy_RRR[seen])
         reason = f"{self.run.path} has no calibration: python evaluate.py --run {self.run.path} --calibrate"
-        return Judgement(float("nan"), float("nan"), "UNSURE", reason, {}, overlap, rebuilt, bool(mask.touched))
+        return Judgement(float("nan"), float("nan"), "UNSURE", reason, {}, rebuilt.dice, rebuilt, bool(mask.touched))
 
 
 def load_priors(runs: Sequence[Path], *, which: str = "best", device: torch.device) -> list[Prior]:

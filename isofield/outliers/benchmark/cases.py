@@ -20,11 +20,11 @@ from data_processing.formats.npy import read_npz
 from data_processing.medical.masks import read_structure
 from data_processing.preparation.config import DataConfig
 from data_processing.preparation.sources import list_sources
+from isofield.metrics.masks import dice
 from isofield.outliers.benchmark.corruptions import FLIP, TARGETS, corrupt
 from isofield.outliers.benchmark.ranking import average_precision
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask, centring, cube_mask, shift_mask
 from isofield.outliers.scoring.detector import measured_masks
-from isofield.outliers.scoring.mask_distances import dice
 from isofield.outliers.scoring.reconstruction import Reconstruction
 from isofield.outliers.scoring.scores import Measured
 from isofield.outliers.scoring.shape_space import SdfGrid
