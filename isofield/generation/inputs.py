@@ -1,8 +1,6 @@
 """What to generate: shapes of a split of a data set, or the user's own files prepared as the run's data were."""
 
 import functools
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +20,7 @@ from data_processing.store.shape_set import ShapeSet
 from isofield.generation.meshes import Item
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.config import to_plain
+from isofield.runtime.fingerprint import fingerprint
 
 
 def items_of_split(
@@ -103,16 +102,14 @@ def _origin_of_file(wanted: _FileShape, config: DataConfig, section: InputConfig
     if is_photo(wanted.file, section):
         mask = mask_file(wanted.file, config.photo)
         plain, files = [*plain, to_plain(config.photo)], [*files, *([mask] if mask else [])]
-    settings = json.dumps(plain, sort_keys=True)
-    return hashlib.blake2b(f"{digest_of(*files)} {settings}".encode(), digest_size=16).hexdigest()
+    return fingerprint(digest_of(*files), " ", plain)
 
 
 def _digest(observed: Observed) -> str:
     values = observed.inputs.numpy()
     bits = values.ndim == 4 and bool(((values == 0) | (values == 1)).all())  # not pixels, not shares of finer cells
     shown = np.packbits(values > 0) if bits else values
-    content = shown.tobytes() + observed.to_world.tobytes()
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
+    return fingerprint(shown, observed.to_world)
 
 
 def _stem(file: Path) -> str:

@@ -1,11 +1,9 @@
 """Shapes to generate that have no input: out of noise, or on the way from one shape to another."""
 
 import functools
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from data_processing.loading.network_inputs import InputConfig
@@ -13,6 +11,7 @@ from data_processing.loading.single_inputs import Observed, observe_shape
 from data_processing.store.shape_set import ShapeSet
 from isofield.contract import MakesShapes, Model
 from isofield.generation.meshes import Coded, Item
+from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.hints import did_you_mean
 
 SHOWN = 5  # names listed when one is unknown
@@ -84,11 +83,7 @@ def _nearest(text: str, names: Sequence[str]) -> str:
 
 
 def _coded(name: str, code: torch.Tensor) -> Item:
-    return Item(name, functools.partial(Coded, code), functools.partial(_digest, code))
-
-
-def _digest(code: torch.Tensor) -> str:
-    return hashlib.blake2b(np.ascontiguousarray(code.cpu().numpy()).tobytes(), digest_size=16).hexdigest()
+    return Item(name, functools.partial(Coded, code), functools.partial(fingerprint, code))
 
 
 def _stem(text: str) -> str:

@@ -23,11 +23,12 @@ from isofield.contract import Model
 from isofield.extraction.isosurface import extract
 from isofield.extraction.lattice import Field, evaluate_field, field_of
 from isofield.generation.test_time_fitting import fitted_code
-from isofield.run_dir import exclusive, journal_file, journal_files, manifest_file, mesh_in
+from isofield.run_dir import exclusive, manifest_file, mesh_in
 from isofield.runtime.atomic_files import remove_leftovers, write_text
 from isofield.runtime.distributed import Group
 from isofield.runtime.file_names import INPUT
-from isofield.runtime.journal import Journal, Line, compact
+from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.journal import Journal, Line, stands
 from isofield.runtime.json_files import leads_out, read_object
 
 FILES = ("file", "input_file", "mask_file")  # of a row, below the folder
@@ -99,23 +100,26 @@ def generate(
         raise ValueError(f"expected at least one point in a batch, got {batch_points}")
     with exclusive(folder, group.rank, what="generation"):
         remove_leftovers({folder} | {mesh_in(folder, item.name, "").parent for item in items})
+        journal = Journal(folder, group.rank, read=_read)
         group.wait()  # nobody writes before all have
-        rows = _rows(_GenerationJob(model, folder, settings, batch_points, group.device), items, group)
+        rows = _rows(_GenerationJob(model, folder, settings, batch_points, group.device), items, journal, group)
         group.wait()
         if group.is_first:
-            write_manifest(folder, settings, header, only=only)
+            _write_manifest(journal, folder, settings, header, only)
         group.wait()
     return rows
 
 
-def write_manifest(
-    folder: Path, settings: GenerationConfig, header: dict[str, Any], *, only: Collection[str] | None = None
+def _write_manifest(
+    journal: Journal, folder: Path, settings: GenerationConfig, header: dict[str, Any], only: Collection[str] | None
 ) -> None:
-    """manifest.json out of the journals of all ranks: the last row of each shape, sorted by name."""
-    lines = compact(journal_files(folder), journal_file(folder, 0))
-    rows, chosen = _made_with(lines, settings), None if only is None else set(only)
-    shapes = [rows[name] for name in sorted(rows) if chosen is None or name in chosen]
-    content = {**header, **asdict(settings), "shapes": shapes}
+    """manifest.json: the latest row of each shape that was made with these settings, sorted by name."""
+    journal.collect()
+    chosen, made_with = None if only is None else set(only), asdict(settings)
+    names = sorted(name for name in journal.lines if chosen is None or name in chosen)
+    rows = [journal.lines[name]["row"] for name in names]
+    shapes = [row for row in rows if journal.row(row["name"], _made_from(made_with, row.get("origin")))]
+    content = {**header, **made_with, "shapes": shapes}
     write_text(manifest_file(folder), json.dumps(content, indent=1) + "\n")
 
 
@@ -137,17 +141,16 @@ class _GenerationJob:
     device: torch.device
 
 
-def _rows(job: _GenerationJob, items: Sequence[Item], group: Group) -> list[dict[str, Any]]:
+def _rows(job: _GenerationJob, items: Sequence[Item], journal: Journal, group: Group) -> list[dict[str, Any]]:
     """Of these items, each noted as soon as its mesh is written."""
     rows, made_with = [], asdict(job.settings)
-    with Journal(journal_file(job.folder, group.rank), journal_files(job.folder)) as journal:
-        done = _done_before(journal.before, job.folder, job.settings)
-        journal.before.clear()  # of 50,000 shapes: 100 MiB
+    with journal:
         for item in tqdm(items, unit="shape", disable=not group.is_first):
-            row = done.get(item.name)
-            if row is None or row.get("origin") != _origin_of(item):
+            known = item.name in journal.lines
+            row = journal.row(item.name, _made_from(made_with, _origin_of(item))) if known else None
+            if row is None or not stands(row, job.folder, FILES):
                 row = _attempt(job, item)
-                journal.add({**row, "settings": made_with})
+                journal.add(item.name, _made_from(made_with, row.get("origin")), row)
             rows.append(row)
     return rows
 
@@ -255,31 +258,29 @@ def _write_mask(
     return file.relative_to(job.folder).as_posix()
 
 
-def _done_before(lines: dict[str, Line], folder: Path, settings: GenerationConfig) -> dict[str, Line]:
-    """Rows of shapes whose mesh is there, made with the same settings. Failed ones are tried again."""
-    rows = _made_with(lines, settings)
-    return {name: row for name, row in rows.items() if row["status"] == "done" and _files_are_there(row, folder)}
+def _made_from(settings: dict[str, Any], origin: str | None) -> str:
+    """Of what decides how a mesh comes out; a shape that failed has no origin."""
+    return fingerprint([settings, origin])
 
 
-def _made_with(lines: dict[str, Line], settings: GenerationConfig) -> dict[str, Line]:
-    """Rows of a journal made with some settings, without what only the journal needs."""
-    wanted = asdict(settings)
-    return {
-        name: {key: value for key, value in line.items() if key not in ("settings", "start")}
-        for name, line in lines.items()
-        if line.get("settings") == wanted and "status" in line and _stays_inside(line)
-    }
+def _read(line: Line) -> Line | None:
+    """A line of ours, as the version before wrote it too. None for one whose files would not be those of the folder.
+
+    A journal may come with a run from anywhere.
+    """
+    settings, row = line.get("settings"), line.get("row")
+    if isinstance(settings, dict):
+        row = {key: value for key, value in line.items() if key not in ("settings", "start")}
+        line = {"name": row.get("name"), "made_from": "", "row": row, "start": line.get("start", 0)}
+        if all(isinstance(value, str | int | float) for value in [*settings.values(), row.get("origin", "")]):
+            line["made_from"] = _made_from(settings, row.get("origin"))
+    return line if isinstance(row, dict) and row.get("name") == line.get("name") and _is_own(row) else None
 
 
-def _stays_inside(row: Line) -> bool:
-    """A journal may come with a run from anywhere: files are those of the folder."""
-    if row["status"] == "done" and "file" not in row:
+def _is_own(row: dict[str, Any]) -> bool:
+    if not isinstance(row.get("origin", ""), str) or any(leads_out(row[key]) for key in FILES if key in row):
         return False
-    return not any(leads_out(row[key]) for key in FILES if key in row)
-
-
-def _files_are_there(row: dict[str, Any], folder: Path) -> bool:
-    return all((folder / row[key]).is_file() for key in FILES if key in row)
+    return row.get("status") == "failed" or (row.get("status") == "done" and "file" in row)
 
 
 def _origin_of(item: Item) -> str | None:

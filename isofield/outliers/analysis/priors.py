@@ -4,7 +4,6 @@ A run knows the structures that its data set was made of. Without calibration it
 UNSURE, whatever they look like.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from isofield.outliers.scoring.detector import Detector, Judgement, load_detecto
 from isofield.outliers.scoring.reconstruction import Reconstruction, at_once, reconstruct
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
+from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.json_files import read_object
 
 MAX_NOTE = 1000  # characters
@@ -55,10 +55,9 @@ class Prior:
     @property
     def fingerprint(self) -> str:
         """Of everything in the run that a judgement depends on."""
-        digest = hashlib.blake2b(digest_size=8)
-        for file in (self.run.calibration_file, self.run.judge_file, self.run.preparation_file):
-            digest.update(file.read_bytes() if file.is_file() else b"none")
-        return f"{self.loaded.model_hash}-{digest.hexdigest()}"
+        files = self.run.calibration_file, self.run.judge_file, self.run.preparation_file
+        contents = fingerprint(*(file if file.is_file() else "none" for file in files), size=8)
+        return f"{self.loaded.model_hash}-{contents}"
 
     @property
     def at_once(self) -> int:
