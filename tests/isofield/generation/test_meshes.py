@@ -238,9 +238,7 @@ def test_the_users_voxels_come_out_in_the_frame_of_their_file(echo: RunDir, tmp_
     assert np.allclose(upper, np.array([35 - 20, 18 - 15, 7 - 10]) / 40, atol=0.03)
 
 
-def test_meshes_of_a_data_set_come_out_in_the_frames_of_its_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command
-):
+def test_meshes_of_a_data_set_come_out_in_the_frames_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A stored set of two boxes and a broken file: frames, and a row for the shape that is not in the set."""
     folder = tmp_path / "raw" / "box"
     folder.mkdir(parents=True)
