@@ -23,7 +23,7 @@ from isofield.evaluation.rows import SampleCounts, by_protocol, each_pair
 from isofield.evaluation.set_rows import Machine, evaluate_sets
 from isofield.evaluation.tables import write_json, write_tables
 from isofield.outliers.scoring.calibrate import calibrate_run
-from isofield.reports.pairs import write_report
+from isofield.reports.pairs import drawing_of, write_report
 from isofield.reports.sets import write_sets_report
 from isofield.run_dir import exclusive
 from isofield.runtime.atomic_files import remove_leftovers
@@ -55,16 +55,19 @@ def compare(options: argparse.Namespace, group: Group) -> int:
     what = pairs_of(options)
     out = options.out or what.out
     with_options = {"workers": options.workers, "light_fields": out / LIGHT_FIELDS, "progress": group.is_first}
-    each = functools.partial(each_pair, protocols=protocols, draws=draws, **with_options)
+    # Where the report shows every shape, pictures are drawn while its files are in memory; of more, some are chosen.
+    draw = drawing_of(protocols, up=options.up) if len(what.pairs) <= options.pictures else None
+    each = functools.partial(each_pair, protocols=protocols, draws=draws, draw=draw, **with_options)
     with exclusive(out, group.rank, what="evaluation"):
         remove_leftovers([out, out / LIGHT_FIELDS] if group.is_first else [])
         journal = journal_of(out, what, protocols, draws, rank=group.rank)
         rows = rows_of_ranks(what.pairs, each, journal, group)
         if not group.is_first:
             return DONE
+        drawn = {of_pair[0]["name"]: of_pair[0].pop("pictures", None) for of_pair in rows}
         evaluations = write_tables(by_protocol(rows, protocols), protocols, draws, what, out)
-        report = out / what.report
-        write_report(report, evaluations, what.pairs, title=what.title, up=options.up, pictures=options.pictures)
+        report, most = out / what.report, options.pictures
+        write_report(report, evaluations, what.pairs, title=what.title, up=options.up, pictures=most, drawn=drawn)
         journal.remove()
     say(f"report: {report}")
     return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE

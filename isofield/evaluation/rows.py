@@ -6,7 +6,7 @@ whatever the number of processes: every draw is keyed by seed, shape and purpose
 
 import functools
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from isofield.runtime import seeds
 from isofield.runtime.atomic_files import WriteError
 from isofield.runtime.json_files import Row
 from isofield.runtime.processes import in_order
+
+Draw = Callable[[Any, Any], dict[str, str | None]]  # prediction and ground truth, as loaded, to addresses of pictures
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,16 @@ def each_pair(
     *,
     workers: int = 0,
     light_fields: Path | None = None,
+    draw: Draw | None = None,
     progress: bool = True,
 ) -> Generator[list[Row]]:
     """The rows of one shape after the other, in the order of the pairs; of each one for each protocol.
 
     `workers`: processes; 0 takes as many as there are cores, but none for a few shapes. `light_fields`: folder in which
-    light field descriptors are kept; None keeps none.
+    light field descriptors are kept; None keeps none. `draw` makes the pictures of a shape from what was loaded of it:
+    they stand in its first row, under `pictures`, so that no file is read a second time for the report.
     """
-    work = functools.partial(evaluate_pair, protocols=protocols, draws=draws, light_fields=light_fields)
+    work = functools.partial(evaluate_pair, protocols=protocols, draws=draws, light_fields=light_fields, draw=draw)
     rows = in_order(work, pairs, workers=workers)
     yield from tqdm(rows, total=len(pairs), desc="evaluate", unit="shape", disable=not progress)
 
@@ -85,24 +89,32 @@ def by_protocol(rows: Sequence[list[Row]], protocols: Sequence[AnyProtocol]) -> 
 
 
 def evaluate_pair(
-    pair: Pair, protocols: Sequence[AnyProtocol], draws: SampleCounts, *, light_fields: Path | None = None
+    pair: Pair,
+    protocols: Sequence[AnyProtocol],
+    draws: SampleCounts,
+    *,
+    light_fields: Path | None = None,
+    draw: Draw | None = None,
 ) -> list[Row]:
     """One row for each protocol. What is wrong with this shape becomes the reason of its rows, not an error."""
     masks = [protocol for protocol in protocols if isinstance(protocol, MaskProtocol)]
     surfaces = [protocol for protocol in protocols if not isinstance(protocol, MaskProtocol)]
     assert not (masks and surfaces), "masks are judged on other files"
-    return [evaluate_masks(pair, p) for p in masks] or _evaluate_surfaces(pair, surfaces, draws, light_fields)
+    if masks:
+        return [evaluate_masks(pair, protocol, draw) for protocol in masks]
+    return _evaluate_surfaces(pair, surfaces, draws, light_fields, draw)
 
 
-def evaluate_masks(pair: Pair, protocol: MaskProtocol) -> Row:
+def evaluate_masks(pair: Pair, protocol: MaskProtocol, draw: Draw | None = None) -> Row:
     """The row of two masks on the grid of a scan."""
     try:
-        values = compare_crops(*load_masks(pair), protocol)
+        predicted, true = load_masks(pair)
+        values = compare_crops(predicted, true, protocol)
     except (ValueError, OSError) as error:
         return failed_row(pair, str(error))
-    return {"name": pair.name, "category": pair.category, "status": "done", "reason": "", **values} | {
-        "ground_truth": "mask"
-    }
+    pictures = {} if draw is None else {"pictures": draw(predicted, true)}
+    done = {"name": pair.name, "category": pair.category, "status": "done", "reason": ""}
+    return {**done, **values, "ground_truth": "mask", **pictures}
 
 
 def load_masks(pair: Pair) -> tuple[Crop, Crop]:
@@ -120,14 +132,18 @@ def load_masks(pair: Pair) -> tuple[Crop, Crop]:
 
 
 def _evaluate_surfaces(
-    pair: Pair, protocols: Sequence[Protocol | LightFieldProtocol], draws: SampleCounts, light_fields: Path | None
+    pair: Pair,
+    protocols: Sequence[Protocol | LightFieldProtocol],
+    draws: SampleCounts,
+    light_fields: Path | None,
+    draw: Draw | None,
 ) -> list[Row]:
     try:
         prediction, truth = load_pair(pair)
         watertight = is_watertight(prediction)
     except (ValueError, OSError) as error:
         return [failed_row(pair, str(error))] * len(protocols)
-    rows = []
+    rows: list[Row] = []
     for protocol in protocols:
         values: Row
         try:
@@ -142,6 +158,8 @@ def _evaluate_surfaces(
             raise
         except (ValueError, OSError) as error:
             rows.append(failed_row(pair, str(error)))
+    if draw is not None:
+        rows[0] = rows[0] | {"pictures": draw(prediction, truth)}
     return rows
 
 
