@@ -18,6 +18,7 @@ class ShapeSet(Protocol):
     path: Path
     names: list[str]  # "category/stem"
     categories: list[str]  # one per shape
+    qualities: list[str]  # "ok", or what is doubtful: "suspect: reason"
     splits: dict[str, NDArray[np.int64]]
     layout: Layout  # which fields a row has
     level_points: dict[int, int]  # points of each sampling level

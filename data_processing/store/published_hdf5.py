@@ -70,6 +70,7 @@ class PublishedShapes(ShapeSet):
             self.names += _names(file, split)
         _refuse_twice(self.names, self.path)
         self.categories = [name.partition("/")[0] if "/" in name else "all" for name in self.names]
+        self.qualities = ["ok"] * len(self.names)
 
     def row(self, index: int, keys: Sequence[str]) -> PackedRow:
         file, row = self._locate(index)

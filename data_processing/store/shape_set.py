@@ -88,6 +88,7 @@ class StoredShapes(ShapeSet):
         index = read_index(self.path)
         self.index, self.layout, self.settings = index, index.layout, index.settings
         self.names, self.categories, self.failed = index.names, index.categories, index.failed
+        self.qualities = index.qualities
         self.voxel_resolution = index.layout.voxel_resolution
         self.level_points = dict(index.layout.level_points)
         self.splits = {split: np.array(members, dtype=np.int64) for split, members in index.splits.items()}
