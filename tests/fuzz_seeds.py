@@ -40,6 +40,8 @@ from isofield.runtime.journal import Journal, journal_file
 from isofield.training.frozen_codes import _kept
 from isofield.training.imported_weights import read_mapping
 from tests.conftest import ROOT
+from tests.data_processing.gltf_files import GltfFile
+from tests.data_processing.mesh_texts import CORNERS, PLY, STL, TRIANGLES
 from tests.ifnet.test_published import narrow, published_checkpoint
 from tests.imnet.test_published import published_weights
 from tests.small_sets import write_prepared, write_published
@@ -60,6 +62,12 @@ def shapes(folder: Path) -> Found:
     for suffix in ("ply", "obj", "stl", "off", "glb"):
         mesh.export(folder / f"mesh.{suffix}")
         found[suffix] = (folder / f"mesh.{suffix}", read_mesh)
+    for name, content in (("ply_text", PLY["ascii_texcoords"]), ("ply_mixed", PLY["binary_texcoords_mixed"])):
+        (folder / f"{name}.ply").write_bytes(content)
+        found[name] = (folder / f"{name}.ply", read_mesh)
+    (folder / "text.stl").write_bytes(STL["ascii_two_solids"])
+    (folder / "parts.glb").write_bytes(glb_of_all_parts())
+    found |= {"stl_text": (folder / "text.stl", read_mesh), "glb_parts": (folder / "parts.glb", read_mesh)}
     (folder / "gltf").mkdir()
     for name, content in trimesh.Scene(mesh).export(file_type="gltf").items():
         (folder / "gltf" / name).write_bytes(content)
@@ -82,6 +90,26 @@ def shapes(folder: Path) -> Found:
     settings = RenderingConfig(views=1, size=24, folder=folder / "views")
     found["renderings"] = (file, lambda _: _existing(folder / "views", settings, "x/a"))
     return found
+
+
+def glb_of_all_parts() -> bytes:
+    """A box with a skin, a morph target and instances, of accessors that are normalised, sparse and with gaps."""
+    file = GltfFile()
+    positions = file.accessor(np.array(CORNERS) * 40, "i1", stride=4, normalized=True)
+    rows, values = file.view(bytes([6])), file.view(bytes([40, 80, 126]))
+    where = {"bufferView": rows, "componentType": 5121}
+    file.accessors[positions]["sparse"] = {"count": 1, "indices": where, "values": {"bufferView": values}}
+    indices, move = file.accessor(np.array(TRIANGLES).ravel(), "u2"), file.accessor(np.array(CORNERS), "f4")
+    attributes = {"POSITION": positions, "JOINTS_0": file.accessor(np.zeros((8, 4)), "u1")}
+    attributes["WEIGHTS_0"] = file.accessor(np.tile([255, 0, 0, 0], (8, 1)), "u1", normalized=True)
+    places = {"TRANSLATION": file.accessor([[0, 0, 0], [5, 0, 0]], "f4")}
+    skin = {"joints": [1], "inverseBindMatrices": file.accessor([np.eye(4).ravel()], "f4")}
+    primitives = [{"attributes": attributes, "indices": indices, "targets": [{"POSITION": move}]}]
+    strips = [{"attributes": {"POSITION": positions}, "indices": indices, "mode": 5}]
+    instancing = {"EXT_mesh_gpu_instancing": {"attributes": places}, "KHR_node_visibility": {"visible": True}}
+    nodes = [{"mesh": 0, "skin": 0, "children": [1, 2], "weights": [0.5]}, {"rotation": [0, 0, 0.6, 0.8]}]
+    nodes.append({"mesh": 1, "scale": [-1, 1, 1], "extensions": instancing})
+    return file.glb(nodes=nodes, skins=[skin], meshes=[{"primitives": primitives}, {"primitives": strips}])
 
 
 def grids(folder: Path) -> Found:

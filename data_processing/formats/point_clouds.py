@@ -14,6 +14,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from data_processing.formats.mesh_files import UNSEEN_LOSS, loss_of_float32
 from data_processing.formats.npy import DAMAGED, npy_header, open_npz, read_npy_file, read_npz
 from data_processing.geometry.coordinates import transform_points
 from isofield.runtime.atomic_files import refuse_large, replacing
@@ -63,16 +64,17 @@ def read_cloud(path: Path) -> PointCloud | None:
 
 
 def write_cloud(path: Path, cloud: PointCloud) -> None:
-    """Write a .ply (binary, float32), atomically. ValueError for another suffix."""
+    """Write a .ply (binary; float32, or float64 far from the origin), atomically. ValueError for another suffix."""
     if path.suffix.lower() != ".ply":
         raise ValueError(f"{path}: point clouds are written as .ply")
     names, columns = ["x", "y", "z"], [cloud.points_N3]
     if cloud.normals_N3 is not None:
         names, columns = [*names, "nx", "ny", "nz"], [*columns, cloud.normals_N3]
     lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(cloud.points_N3)}"]
-    lines += [*(f"property float {name}" for name in names), "end_header", ""]
+    kind, dtype = ("double", "<f8") if loss_of_float32(cloud.points_N3) > UNSEEN_LOSS else ("float", "<f4")
+    lines += [*(f"property {kind} {name}" for name in names), "end_header", ""]
     with replacing(path) as temporary:
-        temporary.write_bytes("\n".join(lines).encode() + np.hstack(columns).astype("<f4").tobytes())
+        temporary.write_bytes("\n".join(lines).encode() + np.hstack(columns).astype(dtype).tobytes())
 
 
 def _declares_no_faces(path: Path) -> bool:

@@ -351,3 +351,19 @@ def test_a_field_of_nan_is_named(octahedra: RunDir):
     checkpoint.save(octahedra.checkpoint_file("best"), content)
     assert run_command(octahedra, "--split", "test", *QUICK) == 2
     assert "NaN" in rows(octahedra.meshes("test"))["boxes/test00"]["reason"]
+
+
+@pytest.mark.parametrize("suffix", ["ply", "glb", "obj", "off", "stl"])
+def test_a_file_in_map_coordinates_comes_out_as_the_one_at_the_origin(echo: RunDir, run_command, tmp_path, suffix: str):
+    """In the frame of its file, with all its vertices; or refused where 32 bits hold neither."""
+    files = [ROOT / "tests" / "data" / "strangers" / "far_from_origin" / f"{name}.obj" for name in ("near", "utm")]
+    status = run_command(echo, "--input", *files, "--out", tmp_path / "out", "--format", suffix, *QUICK)
+    made = rows(tmp_path / "out")
+    if suffix == "stl":
+        assert made["utm"]["status"] == "failed" and "utm.stl: .stl holds 32-bit numbers" in made["utm"]["reason"]
+        return
+    assert status == 0
+    near, far = (read_mesh(tmp_path / "out" / made[name]["file"]) for name in ("near", "utm"))
+    offset = np.array([431234.5, 5512345.25, 287.75])
+    np.testing.assert_allclose(far.triangles() - offset, near.triangles(), rtol=0, atol=1e-6)
+    assert len(np.unique(far.vertices, axis=0)) == len(np.unique(near.vertices, axis=0)) > 500
