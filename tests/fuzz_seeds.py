@@ -1,6 +1,7 @@
 """A real file of every kind that the fuzzer damages, and who reads it."""
 
 import dataclasses
+import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -129,6 +130,15 @@ def grids(folder: Path) -> Found:
         found[suffix] = (folder / f"mask.{suffix}", read_mask)
     nib.save(nib.Nifti2Image(box, np.eye(4)), folder / "second.nii")
     found["nii2"] = (folder / "second.nii", label_volume)
+    # Written by hand: the library would leave threads behind in the process that is forked.
+    head = "NRRD0004\ntype: uint8\ndimension: 3\nspace: left-posterior-superior\nsizes: 24 24 24\nencoding: gzip\n"
+    head += "space directions: (1,0,0) (0,1,0) (0,0,2)\nkinds: domain domain domain\nspace origin: (0,0,0)\n"
+    head += "Segment0_ID:=a\nSegment0_Name:=liver\nSegment0_LabelValue:=1\nSegment0_Layer:=0\n\n"
+    (folder / "mask.seg.nrrd").write_bytes(head.encode() + gzip.compress(box.tobytes()))
+    head = "NDims = 3\nDimSize = 24 24 24\nElementType = MET_UCHAR\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n"
+    head += "ElementSpacing = 1 1 2\nElementDataFile = LOCAL\n"
+    (folder / "mask.mha").write_bytes(head.encode() + box.tobytes())
+    found |= {"nrrd": (folder / "mask.seg.nrrd", label_volume), "mha": (folder / "mask.mha", label_volume)}
     return found
 
 
@@ -138,7 +148,8 @@ def texts(folder: Path) -> Found:
     (folder / "labels.json").write_text(json.dumps({"labels": {"background": 0, "kidney_left": 2}}))
     (folder / "labels.tsv").write_text("index\tname\themisphere\n1\thippocampus\tL\n2\thippocampus\tR\n")
     (folder / "labels.csv").write_text("id,name\n1,liver\n2,spleen\n")
-    found: Found = {kind: (folder / f"labels.{kind}", read_table) for kind in ("json", "tsv", "csv")}
+    (folder / "labels.ctbl").write_text("# Color table file\n1 liver 1 2 3 255\n2 left_kidney 4 5 6 255\n")
+    found: Found = {kind: (folder / f"labels.{kind}", read_table) for kind in ("json", "tsv", "csv", "ctbl")}
     return found | {
         "yaml": (folder / "config.yaml", read_yaml),
         "config": (folder / "run.yaml", read_run_config),

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from data_processing.formats.binvox import read_binvox
 from data_processing.formats.hsp_matlab import read_hsp
-from data_processing.formats.nifti import read_mask
 from data_processing.formats.npy import npy_header, open_npz
+from data_processing.formats.scans import SCAN_SUFFIXES, read_scan_mask, scan_suffix
 from data_processing.geometry.coordinates import Normalisation, normalising_to_world, scaling_about
 from data_processing.geometry.voxel_grid import (
     RefusedFileError,
@@ -29,13 +29,13 @@ from data_processing.geometry.voxel_grid import (
 __all__ = ["VOXEL_SUFFIXES", "VoxelGrid", "read_voxels", "to_cube", "voxel_suffix"]
 
 SHOWN = 8  # arrays in a message
-VOXEL_SUFFIXES: frozenset[str] = frozenset({".npy", ".npz", ".binvox", ".mat", ".nii", ".nii.gz"})
+VOXEL_SUFFIXES: frozenset[str] = frozenset({".npy", ".npz", ".binvox", ".mat", *SCAN_SUFFIXES})
 
 
 def voxel_suffix(path: Path | str) -> str:
-    """The suffix in lower case, `.nii.gz` in one piece."""
+    """The suffix in lower case, `.nii.gz` and `.seg.nrrd` in one piece."""
     name = Path(path).name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+    return scan_suffix(name) or Path(name).suffix
 
 
 def read_voxels(path: Path, *, threshold: float = 0.5, key: str | None = None) -> VoxelGrid:
@@ -56,8 +56,8 @@ def read_voxels(path: Path, *, threshold: float = 0.5, key: str | None = None) -
             return read_binvox(path)
         case ".mat":
             return read_hsp(path, threshold=threshold)
-        case ".nii" | ".nii.gz":
-            return read_mask(path, threshold=threshold)
+        case suffix if suffix in SCAN_SUFFIXES:
+            return read_scan_mask(path, threshold=threshold)
         case suffix:
             known = ", ".join(sorted(VOXEL_SUFFIXES))
             raise ValueError(f"{path}: expected a voxel file ({known}), got '{suffix}': convert it")

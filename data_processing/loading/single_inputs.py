@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_processing.formats.nifti import NIFTI_SUFFIXES, ScanGrid, open_scan
+from data_processing.formats.nifti import ScanGrid
 from data_processing.formats.pictures import PICTURE_SUFFIXES, Picture, read_photo
 from data_processing.formats.point_clouds import CLOUD_SUFFIXES, PointCloud, read_cloud
+from data_processing.formats.scans import SCAN_SUFFIXES, open_any_scan
 from data_processing.geometry.coordinates import normalising_to_world
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.loading.network_inputs import (
@@ -212,4 +213,4 @@ def _shown_instead(section: InputConfig) -> str:
 
 
 def _scan_grid(file: Path) -> ScanGrid | None:
-    return open_scan(file).grid if file.name.lower().endswith(NIFTI_SUFFIXES) else None
+    return open_any_scan(file).grid if file.name.lower().endswith(SCAN_SUFFIXES) else None

@@ -14,7 +14,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from data_processing.formats.nifti import ScanGrid
-from data_processing.geometry.voxel_grid import AbsentPartError
+from data_processing.geometry.voxel_grid import AbsentPartError, RefusedFileError
 from data_processing.medical.crops import Crop, structure_crop, structure_files
 from data_processing.medical.resampling import inside_mask, mask_to_cube
 from data_processing.medical.scan_grid import mask_on_scan, write_scan_mask
@@ -45,10 +45,16 @@ def read_structure(file: Path, part: str, settings: LabelConfig) -> ScanMask:
     """One shape of a labelled scan. `part`: as in Source.part; "" where only one is asked of a scan.
 
     With files: organ, `file` is one of the scan's masks, or where one should be. Raises FileNotFoundError, OSError, and
-    ValueError when the file is damaged, a label is not there (it names those that are), or there are too few pieces.
+    ValueError when the file is damaged, a label is not there (it names those that are), there are too few pieces, or a
+    structure is to be mirrored whose file does not say which side is left.
     """
     chosen, file = find_part(part, settings), Path(file)
     crop, pieces = read_crop(file, part, settings), _all_pieces(file, chosen.structure, settings)
+    if crop.scan.doubt and chosen.structure.mirror != "never":
+        raise RefusedFileError(
+            f"{file}: {crop.scan.doubt}, so {chosen.structure.name} cannot be mirrored (mirror: "
+            f"{chosen.structure.mirror}): repair the header, or set mirror: never"
+        )
     return ScanMask(
         occupancy=crop.occupancy,
         index_to_world=crop.index_to_world,

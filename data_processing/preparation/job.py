@@ -228,6 +228,7 @@ def _announce(job: PreparationJob, listing: Listing, states: list[ShardState], r
     say(
         f"{job.config.input}: {len(job.sources)} shapes in {categories} categories"
         + (f", other files left alone: {ignored}" if ignored else "")
+        + (f"; {listing.left_out}" if listing.left_out else "")
         + mine
     )
     finished = sum(len(state.finished) for state in states)

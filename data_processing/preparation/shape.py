@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from data_processing.formats.mesh_files import read_mesh
-from data_processing.formats.nifti import NIFTI_SUFFIXES
+from data_processing.formats.scans import SCAN_SUFFIXES, described_file
 from data_processing.formats.voxel_files import read_voxels, to_cube, voxel_suffix
 from data_processing.geometry.coordinates import normalising_to_world
 from data_processing.geometry.triangle_mesh import TriangleMesh
@@ -73,9 +73,10 @@ def read_shape(
     """
     kind = kind_of(file)  # `config.kind` chooses files of a folder; a single file is what it is
     if kind is None:
-        raise ValueError(f"{file}: neither a mesh nor a voxel file by its suffix")
+        advice = f"; it is {known}" if (known := described_file(file)) else ""
+        raise ValueError(f"{file}: neither a mesh nor a voxel file by its suffix{advice}")
     stages = stages or Stages()
-    if config.labels is not None and voxel_suffix(file) in NIFTI_SUFFIXES:
+    if config.labels is not None and voxel_suffix(file) in SCAN_SUFFIXES:
         shape = _read_part(file, part, config, config.labels, device, stages)
     else:
         read: Callable[..., CubeShape] = _read_mesh if kind == "mesh" else _read_voxels

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Literal
 
 from data_processing.formats.mesh_files import MESH_SUFFIXES
-from data_processing.formats.nifti import NIFTI_SUFFIXES
+from data_processing.formats.scans import SCAN_SUFFIXES, described
 from data_processing.formats.voxel_files import VOXEL_SUFFIXES, voxel_suffix
+from data_processing.medical.advice import CONFIG_KEYS
 from data_processing.medical.crops import organ_file
+from data_processing.medical.images_beside import images_beside, is_general, left_out
 from data_processing.medical.structures import LabelConfig, all_parts
 
 Kind = Literal["mesh", "voxels", "labels"]
@@ -40,10 +42,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder holds: the sources sorted by name, and how many other files there were of each suffix."""
+    """What a folder holds: the sources sorted by name, how many other files there were of each suffix, and a line on
+    images that lie beside their labels."""
 
     sources: tuple[Source, ...]
     ignored: dict[str, int]
+    left_out: str = ""
 
 
 def list_sources(
@@ -65,12 +69,16 @@ def list_sources(
     if not folder.is_dir():
         raise FileNotFoundError(f"input folder {folder} does not exist (current directory: {Path.cwd()})")
     sources, scans, ignored = [], list[str](), Counter[str]()
-    for file in sorted(files_below(folder)):
+    everything = sorted(files_below(folder))
+    images = images_beside(everything) if labels is not None and is_general(labels.pattern) else []
+    for file in everything:
         found = _kind_in(file, kind, labels)
         if _matches(file, exclude):
             ignored["excluded"] += 1
         elif found is None or kind not in ("auto", found):
             ignored[voxel_suffix(Path(file)).lower() or "no suffix"] += 1
+        elif found == "labels" and file in images:
+            continue
         elif found == "labels":
             scans.append(file)
         else:
@@ -79,9 +87,10 @@ def list_sources(
         sources += _scan_sources(folder, scans, labels)
     chosen = _of_categories(sources, categories, folder)
     if not chosen:
-        raise FileNotFoundError(_nothing_found(folder, kind, ignored))
+        raise FileNotFoundError(_nothing_found(folder, kind, ignored, everything))
     _refuse_duplicates(chosen, folder)
-    return Listing(tuple(sorted(chosen, key=lambda source: source.name)), dict(ignored))
+    ordered = tuple(sorted(chosen, key=lambda source: source.name))
+    return Listing(ordered, dict(ignored), left_out(images, CONFIG_KEYS.pattern))
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -95,7 +104,7 @@ def _kind_in(file: str, kind: str, labels: LabelConfig | None) -> Kind | None:
     """What a file is where `kind` is asked for: a NIfTI file holds labels if labels are."""
     if kind != "labels" or labels is None:
         return kind_of(Path(file))
-    is_scan = file.lower().endswith(NIFTI_SUFFIXES) and _matches(file, (labels.pattern,))
+    is_scan = file.lower().endswith(SCAN_SUFFIXES) and _matches(file, (labels.pattern,))
     return "labels" if is_scan else None
 
 
@@ -173,12 +182,14 @@ def _refuse_duplicates(sources: list[Source], folder: Path) -> None:
             )
 
 
-def _nothing_found(folder: Path, kind: str, ignored: Counter[str]) -> str:
+def _nothing_found(folder: Path, kind: str, ignored: Counter[str], files: Sequence[str]) -> str:
     wanted, suffixes = {
         "mesh": ("meshes", sorted(MESH_SUFFIXES)),
         "voxels": ("voxel files", sorted(VOXEL_SUFFIXES)),
         "auto": ("meshes or voxel files", sorted(MESH_SUFFIXES | VOXEL_SUFFIXES)),
-        "labels": ("label files that labels.pattern takes", sorted(NIFTI_SUFFIXES)),
+        "labels": ("label files that labels.pattern takes", sorted(SCAN_SUFFIXES)),
     }[kind]
     other = ", ".join(f"{count} {suffix}" for suffix, count in ignored.items()) or "no file at all"
+    if kind in ("labels", "voxels") and "excluded" not in ignored:
+        other = described(folder / file for file in files) or other
     return f"{folder} holds no {wanted} ({' '.join(suffixes)}); it has {other}"

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from data_processing.medical.label_names import Naming
 from isofield.outliers.analysis.folder import AnalysisJob, analyse, refuse_nameless
 from isofield.outliers.analysis.options import read_options, settings_of, table_of
-from isofield.outliers.analysis.organs import Naming, known_names
+from isofield.outliers.analysis.organs import known_names
 from isofield.outliers.analysis.priors import load_priors
 from isofield.outliers.analysis.report import write_report
 from isofield.outliers.analysis.rows import apply_thresholds, exit_status, table, write_results
-from isofield.outliers.analysis.scans import find_scans
+from isofield.outliers.analysis.scans import find_scans, left_out_of
 from isofield.run_dir import exclusive
 from isofield.runtime import distributed
 from isofield.runtime.commandline import SOME_FAILED, run, say
@@ -30,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         priors = load_priors(options.models, which=options.checkpoint, device=group.device)
         known = known_names(priors, table_of(options.labels))
         scans = find_scans(options.input, known, pattern=options.pattern, layout=options.layout)
+        left_out = left_out_of(options.input, pattern=options.pattern, layout=options.layout)
+        if group.is_first and left_out:
+            say(left_out)
         refuse_nameless(scans, naming)  # before anything is written
         with exclusive(options.out, group.rank, what="analysis"):
             job = AnalysisJob(options.input, options.out, priors, naming, settings, group.device)

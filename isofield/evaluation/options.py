@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_processing.medical.label_names import Naming, read_table
+from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.evaluation.mask_pairs import folder_masks_to_compare, run_masks_to_compare
 from isofield.evaluation.pairs import AGAINST, Comparison, folders_to_compare, run_to_compare
 from isofield.evaluation.protocols import GENERATIVE, KNOWN, MASKS
@@ -12,6 +14,7 @@ from isofield.metrics.sets import NORMALISATIONS, GenerativeConfig
 from isofield.runtime.commandline import Parser
 
 OF_SETS = ("normalisation", "emd_points", "emd_solver", "training", "training_shapes")
+OF_MASKS = ("labels", "threshold", "pattern")
 LIGHT_FIELDS = "light-fields"  # descriptors, kept in the folder of the results
 EMD_POINTS = 512  # of 2,048: 500 x 500 shapes in minutes, not hours
 
@@ -27,6 +30,13 @@ def read_options(arguments: Sequence[str], description: str | None) -> argparse.
     parser.add_argument("--against", choices=AGAINST, default="source", help="of a run: source meshes or stored voxels")
     parser.add_argument("--protocol", nargs="+", metavar="NAME", help=f"of {', '.join(KNOWN)} [imnet onet]")
     parser.add_argument("--tolerance", type=float, help="mm within which the surfaces of masks count as equal")
+    parser.add_argument(
+        "--labels", metavar="TABLE", help=f"of masks: what labels mean: {', '.join(NAMED_TABLES)}, a file"
+    )
+    parser.add_argument("--threshold", type=float, help="of masks: maps of probabilities, inside above [whole numbers]")
+    parser.add_argument(
+        "--pattern", metavar="GLOB", help="of masks: the files to look at, such as '*_seg.nii.gz' [all]"
+    )
     parser.add_argument("--points", type=int, help="surface points, instead of the protocol's number")
     parser.add_argument("--iou-points", type=int, help="points for IoU, instead of the protocol's number")
     parser.add_argument("--seed", type=int, default=0)
@@ -71,11 +81,20 @@ def pairs_of(options: argparse.Namespace) -> Comparison:
     against, truth, data = options.against, options.gt, options.data
     if set(options.protocol) == {MASKS}:
         if options.run is None:
-            return folder_masks_to_compare(options.pred, truth)
+            naming = Naming(options.labels, options.threshold)
+            refuse_table(options.labels)
+            pattern, workers = options.pattern or "*", options.workers
+            return folder_masks_to_compare(options.pred, truth, naming, pattern=pattern, workers=workers)
         return run_masks_to_compare(options.run, options.split, truth_folder=truth, data=data)
     if options.run is None:
         return folders_to_compare(options.pred, truth)
     return run_to_compare(options.run, options.split, against=against, truth_folder=truth, data=data)
+
+
+def refuse_table(labels: str | None) -> None:
+    """FileNotFoundError, ValueError for a table of labels that cannot be read, before any volume is."""
+    if labels and labels not in NAMED_TABLES and Path(labels).is_file():
+        read_table(Path(labels))
 
 
 def sets_of(options: argparse.Namespace) -> Sets:
@@ -99,6 +118,9 @@ def _check(parser: Parser, options: argparse.Namespace) -> None:
         parser.error("--run needs --split, --pred needs --gt")
     if options.run and not (options.split or options.samples):
         parser.error("--run needs --split (or --samples), --pred needs --gt")
+    wrong = [f"--{name}" for name in OF_MASKS if getattr(options, name) is not None]
+    if wrong and (set(options.protocol) != {MASKS} or options.run is not None):
+        parser.error(f"{', '.join(wrong)}: only folders of masks have it: --pred DIR --gt DIR --protocol {MASKS}")
     if not options.samples:
         wrong = [f"--{name.replace('_', '-')}" for name in OF_SETS if getattr(options, name) is not None]
         if wrong:

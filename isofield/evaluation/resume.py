@@ -17,7 +17,7 @@ from isofield.runtime.distributed import Group
 from isofield.runtime.fingerprint import fingerprint, of_states
 from isofield.runtime.journal import Journal, Line, stands
 
-FORMAT = 1  # of what rows are made of
+FORMAT = 2  # of what rows are made of
 Rows = list[Row]  # of one shape, one for each protocol
 
 

@@ -5,6 +5,7 @@ whatever the number of processes: every draw is keyed by seed, shape and purpose
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ from tqdm import tqdm
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry.coordinates import transform_points
 from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, sample_surface
-from data_processing.medical.crops import Crop, mask_crop
+from data_processing.medical.advice import COMMAND_OPTIONS, worded
+from data_processing.medical.crops import Crop, mask_crop, place_on
 from data_processing.occupancy.inside_outside import inside_points
 from isofield.evaluation.ground_truth import GroundTruth
-from isofield.evaluation.mask_pairs import compare_crops
+from isofield.evaluation.mask_labels import FileMask, MaskPair
+from isofield.evaluation.mask_pairs import compare_crops, without
 from isofield.evaluation.pairs import Pair
 from isofield.evaluation.protocols import AnyProtocol, LightFieldProtocol, MaskProtocol, Protocol
 from isofield.metrics import surfaces as metrics
@@ -78,9 +81,34 @@ def each_pair(
     light field descriptors are kept; None keeps none. `draw` makes the pictures of a shape from what was loaded of it:
     they stand in its first row, under `pictures`, so that no file is read a second time for the report.
     """
-    work = functools.partial(evaluate_pair, protocols=protocols, draws=draws, light_fields=light_fields, draw=draw)
-    rows = in_order(work, pairs, workers=workers)
-    yield from tqdm(rows, total=len(pairs), desc="evaluate", unit="shape", disable=not progress)
+    work = functools.partial(_evaluate_together, protocols=protocols, draws=draws, light_fields=light_fields, draw=draw)
+    together = _together(pairs)
+    with tqdm(total=len(pairs), desc="evaluate", unit="shape", disable=not progress) as bar:
+        for rows in in_order(work, together, workers=workers):
+            bar.update(len(rows))
+            yield from rows
+
+
+@dataclass(frozen=True)
+class _Together:
+    """Pairs that are read from the same files: one process looks at them, one after the other."""
+
+    name: str
+    pairs: tuple[Pair, ...]
+
+
+def _together(pairs: Sequence[Pair]) -> list[_Together]:
+    """Labels of one case side by side; all other pairs alone."""
+    keys = (pair.case if isinstance(pair, MaskPair) else number for number, pair in enumerate(pairs))
+    grouped = itertools.groupby(zip(keys, pairs, strict=True), key=lambda item: item[0])
+    groups = [tuple(pair for _, pair in group) for _, group in grouped]
+    return [_Together(group[0].name, group) for group in groups]
+
+
+def _evaluate_together(
+    together: _Together, protocols: Sequence[AnyProtocol], draws: SampleCounts, **options: Any
+) -> list[list[Row]]:
+    return [evaluate_pair(pair, protocols, draws, **options) for pair in together.pairs]
 
 
 def by_protocol(rows: Sequence[list[Row]], protocols: Sequence[AnyProtocol]) -> dict[str, list[Row]]:
@@ -106,15 +134,26 @@ def evaluate_pair(
 
 
 def evaluate_masks(pair: Pair, protocol: MaskProtocol, draw: Draw | None = None) -> Row:
-    """The row of two masks on the grid of a scan."""
+    """The row of two masks of one scan: numbers of their labels, metrics, and in `note` what a reader has to know."""
+    told = _labels_told(pair)
     try:
         predicted, true = load_masks(pair)
-        values = compare_crops(predicted, true, protocol)
+        values, notes = compare_crops(predicted, true, protocol)
     except (ValueError, OSError) as error:
-        return failed_row(pair, str(error))
+        return failed_row(pair, worded(error, COMMAND_OPTIONS)) | told
+    notes = [*(pair.notes if isinstance(pair, MaskPair) else ()), *notes]
+    row = {"name": pair.name, "category": pair.category, "status": "done", "reason": "", **values, **told}
     pictures = {} if draw is None else {"pictures": draw(predicted, true)}
-    done = {"name": pair.name, "category": pair.category, "status": "done", "reason": ""}
-    return {**done, **values, "ground_truth": "mask", **pictures}
+    return row | {"ground_truth": "mask", "note": "; ".join(notes), **pictures}
+
+
+def _labels_told(pair: Pair) -> Row:
+    """Numbers of the labels on both sides, such as 2 or 1+2; "" where a side has none or nobody asked for one."""
+    if not isinstance(pair, MaskPair):
+        return {"label": "", "predicted_label": ""}
+    sides = (pair.truth if isinstance(pair.truth, FileMask) else None, pair.predicted)
+    label, predicted = ("" if side is None else "+".join(map(str, side.labels or ())) for side in sides)
+    return {"label": label, "predicted_label": predicted}
 
 
 def load_masks(pair: Pair) -> tuple[Crop, Crop]:
@@ -126,7 +165,11 @@ def load_masks(pair: Pair) -> tuple[Crop, Crop]:
     except (ValueError, OSError) as error:
         raise ValueError(f"ground truth: {error}") from error
     try:
-        return mask_crop(pair.prediction), true
+        predicted = pair.predicted if isinstance(pair, MaskPair) else None
+        crop = mask_crop(pair.prediction) if predicted is None else predicted.load()
+        if isinstance(pair.truth, FileMask) and pair.truth.ignored:
+            crop = without(place_on(crop, true)[0], pair.truth.load_ignored())
+        return crop, true
     except (ValueError, OSError) as error:
         raise ValueError(f"prediction: {error}") from error
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_processing.formats.nifti import NIFTI_SUFFIXES
 from data_processing.formats.pictures import mask_file
+from data_processing.formats.scans import SCAN_SUFFIXES, scan_stem, scan_suffix
 from data_processing.loading.batches import all_members
 from data_processing.loading.network_inputs import InputConfig
 from data_processing.loading.single_inputs import Observed, is_photo, observe_file, observe_shape, scan_of
+from data_processing.medical.advice import SET_OPTIONS, worded
 from data_processing.medical.structures import all_parts
 from data_processing.preparation.config import DataConfig, content_settings
 from data_processing.preparation.shape import SHAPE_ERRORS, digest_of
@@ -84,7 +85,7 @@ class _FileShape:
 
 
 def _shapes_of(file: Path, config: DataConfig) -> list[_FileShape]:
-    if config.labels is not None and file.name.lower().endswith(NIFTI_SUFFIXES):
+    if config.labels is not None and file.name.lower().endswith(SCAN_SUFFIXES):
         return [_FileShape(part.name(_stem(file)), file, part.key) for part in all_parts(config.labels)]
     return [_FileShape(_stem(file), file)]
 
@@ -93,7 +94,7 @@ def _load_file(wanted: _FileShape, config: DataConfig, section: InputConfig, dev
     try:
         return observe_file(wanted.file, config, section, name=wanted.name, part=wanted.part, device=device)
     except SHAPE_ERRORS as error:
-        raise ValueError(str(error) or type(error).__name__) from error
+        raise ValueError(worded(error, SET_OPTIONS) or type(error).__name__) from error
 
 
 def _origin_of_file(wanted: _FileShape, config: DataConfig, section: InputConfig) -> str:
@@ -113,5 +114,7 @@ def _digest(observed: Observed) -> str:
 
 
 def _stem(file: Path) -> str:
+    if scan_suffix(file.name):
+        return scan_stem(file.name) or file.name
     name = file.name.removesuffix(".gz")
     return name.rpartition(".")[0] or name

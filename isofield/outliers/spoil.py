@@ -64,7 +64,7 @@ def write_spoilt(
 
     FileNotFoundError when there is no such scan, ValueError for a structure that it does not have.
     """
-    file = organ_file(folder, name)
+    file = organ_file(folder, name, exact=True)
     volume = label_volume(file)
     names = find_table(file, table, header=volume.header)
     if names is None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry import rendering
 from data_processing.geometry.triangle_mesh import TriangleMesh
-from data_processing.medical.crops import Crop, same_grid
+from data_processing.medical.crops import Crop, place_on
 from isofield.evaluation.ground_truth import GroundTruth
 from isofield.evaluation.mask_pairs import in_one_box
 from isofield.evaluation.pairs import Pair
@@ -146,7 +146,9 @@ def slices_of(pair: Pair, *, size: int) -> Picture | None:
 
 
 def _slices(predicted: Crop, true: Crop, *, size: int) -> Picture | None:
-    if not same_grid(predicted.scan, true.scan):
+    try:
+        predicted, _ = place_on(predicted, true)
+    except ValueError:  # of another grid; the row says so
         return None
     masks = in_one_box(predicted, true)
     if not masks[0].size:

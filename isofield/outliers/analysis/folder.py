@@ -12,16 +12,17 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from data_processing.formats.nifti import open_scan
+from data_processing.formats.scans import open_any_scan
 from data_processing.geometry.voxel_grid import AbsentPartError
+from data_processing.medical.advice import COMMAND_OPTIONS, worded
 from data_processing.medical.crops import Crop
-from data_processing.medical.label_names import LabelTable, find_table
+from data_processing.medical.label_names import LabelTable, Naming, find_table
 from data_processing.medical.label_volumes import label_volume
 from data_processing.medical.masks import ScanMask
 from data_processing.preparation.shape import SHAPE_ERRORS
 from isofield.outliers.analysis.journal import FILES, forget, line_of_organ, open_journal, rows_of
 from isofield.outliers.analysis.organ_rows import MASKS, PICTURES, AnalysisConfig, ScoredOrgan, place_of, row_of
-from isofield.outliers.analysis.organs import Naming, OrganMatch, cut_organ, nameless, wanted_of
+from isofield.outliers.analysis.organs import OrganMatch, cut_organ, nameless, wanted_of
 from isofield.outliers.analysis.priors import Prior
 from isofield.outliers.analysis.rows import Row, new_row
 from isofield.outliers.analysis.scans import Scan
@@ -32,7 +33,7 @@ from isofield.runtime.distributed import Group
 from isofield.runtime.fingerprint import fingerprint, of_contents
 from isofield.runtime.journal import Journal, stands
 
-FORMAT = 1  # of what a row is made of: a change makes all rows anew
+FORMAT = 2  # of what a row is made of: a change makes all rows anew
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +138,7 @@ def refuse_nameless(scans: Sequence[Scan], naming: Naming) -> None:
 
 
 def _table(scan: Scan, naming: Naming) -> LabelTable | None:
-    return find_table(scan.file, naming.table, header=open_scan(scan.file).image.header)
+    return find_table(scan.file, naming.table, header=open_any_scan(scan.file).header)
 
 
 def _made_with(job: AnalysisJob, scan: Scan) -> str:
@@ -171,7 +172,7 @@ def _rows(job: AnalysisJob, scan: Scan, journal: Journal) -> Iterator[tuple[Row,
     try:
         wanted = wanted_of(scan, job.priors, job.naming)
     except SHAPE_ERRORS as error:
-        yield _with_notice(job, scan, OrganMatch(""), "ERROR", str(error)), "error"
+        yield _with_notice(job, scan, OrganMatch(""), "ERROR", worded(error, COMMAND_OPTIONS)), "error"
         return
     known: dict[int, list[OrganPart]] = {}
     for one in wanted:
@@ -219,7 +220,7 @@ def _cut(job: AnalysisJob, scan: Scan, part: OrganPart) -> Cut | Row:
     except AbsentPartError as error:
         return _with_notice(job, scan, part.wanted, "EMPTY", str(error), dice=0.0, volume_ml=0.0)
     except SHAPE_ERRORS as error:
-        return _with_notice(job, scan, part.wanted, "ERROR", str(error))
+        return _with_notice(job, scan, part.wanted, "ERROR", worded(error, COMMAND_OPTIONS))
     try:
         cube = cube_mask(mask, part.prior.preparation, device=job.device)
     except ValueError as error:
@@ -246,7 +247,7 @@ def _score_parts(
     except WriteError:
         raise
     except SHAPE_ERRORS as error:
-        return _with_notice(job, scan, one, "ERROR", str(error), **place)
+        return _with_notice(job, scan, one, "ERROR", worded(error, COMMAND_OPTIONS), **place)
 
 
 def _judgements(prior: Prior, cubes: Sequence[CubeMask], fpr: float) -> list[Judgement | Exception]:
@@ -263,9 +264,9 @@ def _rows_without_score(job: AnalysisJob, scan: Scan, wanted: OrganMatch) -> Row
     """A row of what no model looks at; of a file of its own at least its header is read."""
     if scan.organs and wanted.status == "NO_MODEL":
         try:
-            open_scan(_file_of(scan, wanted))
+            open_any_scan(_file_of(scan, wanted))
         except SHAPE_ERRORS as error:
-            return _with_notice(job, scan, wanted, "ERROR", str(error))
+            return _with_notice(job, scan, wanted, "ERROR", worded(error, COMMAND_OPTIONS))
     known = {"dice": 0.0, "volume_ml": 0.0} if wanted.status == "EMPTY" else {}
     return _with_notice(job, scan, wanted, wanted.status, wanted.reason, **known)
 

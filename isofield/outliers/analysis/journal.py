@@ -11,7 +11,7 @@ from isofield.outliers.analysis.rows import COLUMNS, STATUSES, Row
 from isofield.runtime.journal import Journal, Line
 from isofield.runtime.json_files import leads_out
 
-FILES = ("picture", "reconstruction", "disagreement", "repaired")  # columns of a row that name one, below the results
+FILES = ("picture", "reconstruction", "disagreement", "repaired", "agreement")  # columns that name a file below
 NUMBERS = (
     "p", "q", "score", "dice", "asd", "assd", "hd95", "hd", "nsd", "volume_ml", "reconstruction_ml", "left_out_ml",
     "seconds",

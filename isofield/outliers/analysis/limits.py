@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from isofield.metrics.mask_surfaces import WITHIN
+
 SMALLER_IS_WORSE = ("dice", "nsd")
 LARGER_IS_WORSE = ("asd", "assd", "hd95", "hd")
 
@@ -16,7 +18,8 @@ class Limit:
     value: float
 
     def exceeded_by(self, value: float) -> bool:
-        return value < self.value if self.metric in SMALLER_IS_WORSE else value > self.value
+        """Not by the rounding of grids, which are stored as float32."""
+        return value * WITHIN < self.value if self.metric in SMALLER_IS_WORSE else value > self.value * WITHIN
 
 
 def limit_of(words: str) -> Limit:

@@ -24,10 +24,12 @@ COLUMNS = (
     "touched", "spacing_mm", "orientation", "disagreement_sign", "disagreement_ml", "disagreement_depth_mm",
     "disagreement_x_mm", "disagreement_y_mm", "disagreement_z_mm", "score_parts", "model", "model_hash",
     "calibration_n", "calibration_hash", "seconds", "picture", "reconstruction", "disagreement", "repaired",
+    "agreement",
 )  # fmt: skip
 CSV_FILE, JSON_FILE = "results.csv", "results.json"
 FORMAT = 1
 WORST = 10
+NO_ORIENTATION = "unknown"  # in the column orientation
 
 
 def new_row(scan: str, file: str, organ: str, status: str, reason: str, **known: Any) -> Row:
@@ -147,4 +149,13 @@ def table(rows: Sequence[Row], out: Path) -> str:
     counts = totals(rows)
     named = [f"{counts[status]} {status}" for status in STATUSES if counts[status]]
     flagged = f"; flagged {counts['flagged']}" if counts["flagged"] else ""
+    lines += _warnings(rows)
     return "\n".join([*lines, f"{len(rows)} organs: {', '.join(named)}{flagged}"])
+
+
+def _warnings(rows: Sequence[Row]) -> list[str]:
+    """Of scans that do not say which side is left; their rows say why."""
+    scans = list(dict.fromkeys(row["scan"] for row in rows if row["orientation"] == NO_ORIENTATION))
+    more = ", ..." if len(scans) > WORST else ""
+    told = f"warning: left and right cannot be told in {len(scans)} scans: {', '.join(scans[:WORST])}{more}"
+    return [told] if scans else []

@@ -37,6 +37,12 @@ class Compared:
     metrics: dict[str, float]
 
     @property
+    def agreement_XYZ(self) -> NDArray[np.uint8]:
+        """1 where mask and reconstruction are both, 2 where only the mask is (extra), 3 where it is missing; else 0."""
+        mask, rebuilt = self.mask.occupancy > 0, self.rebuilt_XYZ > 0
+        return np.select([mask & rebuilt, mask, rebuilt], [1, 2, 3], 0).astype(np.uint8)
+
+    @property
     def repaired_XYZ(self) -> NDArray[np.uint8]:
         """The mask, changed only where the prior is sure of the contrary: (X, Y, Z) of 0 and 1."""
         sure = np.abs(self.disagreement_XYZ) > round(SURE * STEPS)
