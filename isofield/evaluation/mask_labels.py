@@ -68,7 +68,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Case:
+class LabelledCase:
     """Two files of one name; None where there is none. `category`: what a mask is that no table names."""
 
     name: str
@@ -95,7 +95,7 @@ class _Entry:
 
 
 @dataclass
-class _Sides:
+class _LabelSides:
     """The entries of both files of a case under one key."""
 
     true: _Entry | None = None
@@ -103,7 +103,7 @@ class _Sides:
     notes: list[str] = field(default_factory=list)
 
 
-def pairs_of_cases(cases: Sequence[Case], naming: Naming, *, workers: int = 0) -> list[Pair]:
+def pairs_of_cases(cases: Sequence[LabelledCase], naming: Naming, *, workers: int = 0) -> list[Pair]:
     """The pairs of all cases, in their order.
 
     Where no table names anything and every truth of a category holds one and the same label, a case is one pair of its
@@ -117,7 +117,7 @@ def pairs_of_cases(cases: Sequence[Case], naming: Naming, *, workers: int = 0) -
     return pairs
 
 
-def look_at(case: Case, naming: Naming) -> tuple[Labels | None, Labels | None]:
+def look_at(case: LabelledCase, naming: Naming) -> tuple[Labels | None, Labels | None]:
     """The labels of the ground truth and of the prediction."""
     true, predicted = (None if file is None else _labels_in(file, naming) for file in (case.true, case.predicted))
     return true, predicted
@@ -137,7 +137,9 @@ def _labels_in(file: Path, naming: Naming) -> Labels:
         return Labels(file, error=worded(error, COMMAND_OPTIONS))
 
 
-def _plain_categories(cases: Sequence[Case], looked_at: Sequence[tuple[Labels | None, Labels | None]]) -> set[str]:
+def _plain_categories(
+    cases: Sequence[LabelledCase], looked_at: Sequence[tuple[Labels | None, Labels | None]]
+) -> set[str]:
     """Categories of plain masks: nothing has a name, and all truths have one label between them."""
     named: set[str] = set()
     ids: dict[str, set[int]] = {}
@@ -150,7 +152,9 @@ def _plain_categories(cases: Sequence[Case], looked_at: Sequence[tuple[Labels | 
     return {category for category, labels in ids.items() if category not in named and len(labels) <= 1}
 
 
-def _pairs_of(case: Case, true: Labels | None, predicted: Labels | None, naming: Naming, *, plain: bool) -> list[Pair]:
+def _pairs_of(
+    case: LabelledCase, true: Labels | None, predicted: Labels | None, naming: Naming, *, plain: bool
+) -> list[Pair]:
     """The pairs of one case."""
     # Nobody knows which labels a truth has that cannot be read: the case is one row that says why.
     reason = _missing_side(true, predicted)
@@ -167,7 +171,7 @@ def _pairs_of(case: Case, true: Labels | None, predicted: Labels | None, naming:
     # Else each label that either side has is a row, so that what is missing or too much is seen.
     sides_by_key = _sides_of(true, predicted, case)
     if not sides_by_key:  # both are empty: they agree
-        sides_by_key = {"": _Sides(_Entry("", ()), _Entry("", ()))}
+        sides_by_key = {"": _LabelSides(_Entry("", ()), _Entry("", ()))}
     ignored = _ignored(true)
     pairs: list[Pair] = []
     for key, sides in sides_by_key.items():
@@ -185,7 +189,7 @@ def _pairs_of(case: Case, true: Labels | None, predicted: Labels | None, naming:
 
 
 def _pair(
-    case: Case,
+    case: LabelledCase,
     name: str,
     category: str,
     truth: FileMask | None,
@@ -209,7 +213,7 @@ def _missing_side(true: Labels | None, predicted: Labels | None) -> str:
     return f"prediction: {predicted.error}" if predicted.error else ""
 
 
-def _alike(true: Sequence[int], predicted: Sequence[int], case: Case) -> bool:
+def _alike(true: Sequence[int], predicted: Sequence[int], case: LabelledCase) -> bool:
     """Whether two files hold one mask each whose numbers mean the same, or one of them nothing."""
     if len(true) > 1 or len(predicted) > 1:
         return False
@@ -225,14 +229,14 @@ def _number_notes(true: Sequence[int], predicted: Sequence[int]) -> list[str]:
     return [f"label {here} of the prediction was compared with label {there} of the ground truth"]
 
 
-def _sides_of(true: Labels, predicted: Labels | None, case: Case) -> dict[str, _Sides]:
+def _sides_of(true: Labels, predicted: Labels | None, case: LabelledCase) -> dict[str, _LabelSides]:
     """What of both files belongs together, by key: names where there are any, else numbers."""
     tables = [side.table if side is not None else None for side in (true, predicted)]
-    sides: dict[str, _Sides] = {}
+    sides: dict[str, _LabelSides] = {}
     for entry in _entries(true, tables[0] or tables[1]):
-        sides.setdefault(entry.key, _Sides()).true = entry
+        sides.setdefault(entry.key, _LabelSides()).true = entry
     for entry in _entries(predicted, tables[1] or tables[0]) if predicted is not None else []:
-        sides.setdefault(entry.key, _Sides()).predicted = entry
+        sides.setdefault(entry.key, _LabelSides()).predicted = entry
     if predicted is not None and len(sides) == 2 and _alike(true.ids, predicted.ids, case):
         # One mask on each side, written with the numbers of plain masks: the truth says what it is.
         one = next(side for side in sides.values() if side.true is not None)
@@ -261,7 +265,7 @@ def _ignored(true: Labels) -> tuple[int, ...]:
     return tuple(label for name, ids in entries if name_key(name) == IGNORE for label in ids if label in true.ids)
 
 
-def _notes_of(side: _Sides, others: Iterable[_Sides], predicted: Labels | None) -> list[str]:
+def _notes_of(side: _LabelSides, others: Iterable[_LabelSides], predicted: Labels | None) -> list[str]:
     if side.true is not None and side.predicted is not None:
         return _number_notes(side.true.ids, side.predicted.ids)
     if predicted is None or predicted.error:

@@ -22,7 +22,7 @@ from data_processing.medical.structures import LabelConfig, part_of_name
 from data_processing.preparation.sources import files_below
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.config import read_run_config
-from isofield.evaluation.mask_labels import Case, FileMask, MaskPair, category_of, label_names, pairs_of_cases
+from isofield.evaluation.mask_labels import FileMask, LabelledCase, MaskPair, category_of, label_names, pairs_of_cases
 from isofield.evaluation.pairs import Comparison, Pair, beside, files_of_set, open_once
 from isofield.evaluation.protocols import MaskProtocol
 from isofield.metrics.masks import Mask, compare_masks
@@ -96,7 +96,7 @@ def folder_masks_to_compare(
             f"{next(iter(true))}; names have to match"
         )
     cases = [
-        Case(name, category_of(name), file := predicted.get(name), true.get(name), _is_generated(file))
+        LabelledCase(name, category_of(name), file := predicted.get(name), true.get(name), _is_generated(file))
         for name in sorted(predicted.keys() | true.keys())
     ]
     naming = naming or Naming()
