@@ -68,7 +68,7 @@ def test_what_is_measured(tmp_path: Path):
     assert [p.module for p in words.other_suffixes] == ["a.py", "b.py"]
     assert (words.comment_lines, words.lines) == (2, 2 * len(BAD.splitlines()))
     told = describe(words)
-    assert "a.py:21 found" in told and "DataSection: a.py, b.py" in told
+    assert "a.py:20 found" in told and "DataSection: a.py, b.py" in told
 
 
 @pytest.mark.parametrize(("name", "expected"), [("kept", True), ("observed", True), ("seed", False), ("split", False)])
