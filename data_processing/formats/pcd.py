@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+KEYS = ("FIELDS", "SIZE", "TYPE", "COUNT", "POINTS")
 MAX_HEADER_LINES, MAX_COLUMNS = 100, 10_000
 MAX_BYTES = 1 << 33  # of the points
 MAX_LZF_RATIO = 88  # three bytes of LZF stand for 264 at most
@@ -73,10 +74,10 @@ def _row_type(header: dict[str, list[str]], path: Path) -> tuple[np.dtype, int]:
         ]
         dtype, count = np.dtype(columns), int(header["POINTS"][0])
     except (ValueError, KeyError, TypeError) as error:
-        said = f"FIELDS {' '.join(names)[:200]}, {', '.join(key for key in ('SIZE', 'TYPE', 'COUNT') if key in header)}"
+        said = "; ".join(f"{key} {' '.join(header[key])[:80]}" for key in KEYS if key in header)
         raise ValueError(
-            f"{path}: a .pcd header that makes no sense ({said}, POINTS {header['POINTS'][0][:40]}): expected a size, a "
-            "type and a count for each field, and a number of points"
+            f"{path}: a .pcd header that makes no sense ({said}): expected a size, a type and a count for each field, "
+            "and a number of points"
         ) from error
     if count < 0 or not {"x", "y", "z"} <= {name for name, _ in columns}:
         raise ValueError(f"{path}: expected fields x y z and a number of points, got {' '.join(names)} and {count}")
@@ -104,8 +105,8 @@ def _compressed(
         raise ValueError(f"{path}: cut off: declares {packed} packed bytes, holds {len(content)}")
     if unpacked != count * dtype.itemsize or unpacked > MAX_LZF_RATIO * packed:
         raise ValueError(
-            f"{path}: declares {count} points of {dtype.itemsize} bytes and {packed} packed bytes that hold {unpacked}: "
-            "its header is wrong"
+            f"{path}: declares {count} points of {dtype.itemsize} bytes, and {packed} packed bytes that hold "
+            f"{unpacked}: its header is wrong"
         )
     buffer, columns, place = _unpacked_lzf(content, unpacked, path), dict[str, NDArray](), 0
     fields = list(dtype.names or ())

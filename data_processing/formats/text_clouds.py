@@ -264,10 +264,9 @@ def _value(text: str) -> float:
 def _without_numbering(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Without a first column that numbers the points from 0 or 1."""
     count, width = values.shape
-    if width in (4, 7) and count >= 10 and values[0, 0] in (0, 1):
-        if np.array_equal(values[:, 0], np.arange(count) + values[0, 0]):
-            return values[:, 1:]
-    return values
+    first = values[0, 0]
+    numbered = width in (4, 7) and count >= 10 and first in (0, 1)
+    return values[:, 1:] if numbered and np.array_equal(values[:, 0], np.arange(count) + first) else values
 
 
 def _refuse_signed_fourth(values: NDArray[np.float64], path: Path) -> None:
