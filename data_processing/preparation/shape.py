@@ -245,7 +245,7 @@ def _inside_mesh(
 
 
 def _read_voxels(file: Path, config: DataConfig, device: torch.device | str, stages: Stages) -> CubeShape:
-    grid = read_voxels(file, threshold=config.threshold, key=config.voxel_key)
+    grid = read_voxels(file, config.grid)
     stages.end("read")
     by, length = config.normalisation.by, config.normalisation.length
     voxels_RRR, to_world = to_cube(grid, RESOLUTION, by=by, length=length)
