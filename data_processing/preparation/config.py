@@ -11,6 +11,7 @@ from data_processing.geometry.voxel_grid import GridConfig
 from data_processing.medical.structures import LabelSettings
 from data_processing.occupancy.inside_outside import InsideSettings
 from data_processing.preparation.contents import Contents
+from data_processing.preparation.layouts import LayoutName
 from data_processing.store.shards import Layout
 from data_processing.store.splits import SplitSettings
 from isofield.runtime.config import build, to_plain
@@ -65,6 +66,7 @@ class DataConfig:
     input: Path  # folder, relative to the current directory
     output: Path | None = None  # none: datasets/<name>
     kind: Literal["auto", "mesh", "voxels", "labels"] = "auto"  # auto: by suffix; labels: scans with a section labels
+    layout: LayoutName = "auto"  # how the input folder is laid out (layouts.py); auto: by the names of its files
     labels: LabelSettings | None = None  # which structures of a labelled scan become shapes
     categories: tuple[str, ...] | None = None  # none: every folder of the input
     exclude: tuple[str, ...] = ()

@@ -44,6 +44,7 @@ class Job:
     config: DataConfig
     sources: tuple[Source, ...]
     settings: dict[str, Any]  # what decides the content; in every shard
+    splits: dict[str, str] | None = None  # by name, where the input folder says them
 
     @property
     def folder(self) -> Path:
@@ -108,14 +109,19 @@ def prepare_folder(config: DataConfig, *, command: str = "", rank: int = 0, worl
 
 def _listed(config: DataConfig) -> tuple[Job, Listing]:
     listing = list_sources(
-        config.input, kind=config.kind, categories=config.categories, exclude=config.exclude, labels=config.labels
+        config.input,
+        kind=config.kind,
+        categories=config.categories,
+        exclude=config.exclude,
+        labels=config.labels,
+        layout=config.layout,
     )
-    return Job(config, listing.sources, content_settings(to_plain(config))), listing
+    return Job(config, listing.sources, content_settings(to_plain(config)), listing.splits), listing
 
 
 def _check_splits_and_licences(job: Job) -> None:
     names, categories = zip(*((source.name, source.category) for source in job.sources), strict=True)
-    split_names(names, categories, job.config.splits)
+    split_names(names, categories, job.config.splits, given=job.splits)
     report.read_licences(job.config.licences)
 
 
@@ -208,7 +214,7 @@ def _again(job: Job, number: int, record: ShapeRecord, found_in: Path) -> bool:
     files = files_of(job.sources[number], job.config)
     if record.status == "failed" and (job.config.retry_failed or not record.source_digest):
         return True
-    if size_of(*files) != record.source_bytes:
+    if size_of(*files) != record.source_bytes or record.source != job.sources[number].file:
         return True
     newest = max(file.stat().st_mtime_ns for file in files)
     return newest > found_in.stat().st_mtime_ns and digest_of(*files) != record.source_digest
@@ -223,6 +229,8 @@ def _announce(job: Job, listing: Listing, states: list[ShardState], rank: int, w
         + (f", other files left alone: {ignored}" if ignored else "")
         + mine
     )
+    for note in listing.notes:
+        say(f"{job.config.input}: {note}")
     finished = sum(len(state.finished) for state in states)
     if finished:
         say(f"{job.folder}: {finished} shapes are finished already")
@@ -322,8 +330,9 @@ def _finish(job: Job, states: list[ShardState], rank: int) -> int:
     for shard in range(job.shard_count):
         with Shard(job.shard_file(shard), job.layout) as opened:
             records += opened.records
-    summary = report.write_all(job.config, records, members=[len(job.members(s)) for s in range(job.shard_count)])
-    say(summary)
+    members = [len(job.members(shard)) for shard in range(job.shard_count)]
+    for line in report.write_all(job.config, records, members=members, given=job.splits):
+        say(line)
     failed = [record for record in records if record.status == "failed"]
     if len(failed) == len(records):
         raise ValueError(f"all {len(failed)} shapes failed; the first: {failed[0].reason}")

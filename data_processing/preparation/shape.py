@@ -122,6 +122,7 @@ def prepare_shape(
         inside_fraction=round(int(shape.grid_RRR.count_nonzero()) / shape.grid_RRR.numel(), 8),
         mixed_cells={resolution: int(level.mixed_cells) for resolution, level in levels.items()},
         dropped_cells={resolution: int(level.dropped_cells) for resolution, level in levels.items()},
+        shape_digest=hashlib.blake2b(pack_bits(shape.grid_RRR.cpu().numpy()).data, digest_size=16).hexdigest(),
     )
     return row, record
 

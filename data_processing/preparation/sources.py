@@ -23,6 +23,8 @@ from data_processing.formats.nifti import NIFTI_SUFFIXES
 from data_processing.formats.voxel_files import VOXEL_SUFFIXES, voxel_suffix
 from data_processing.medical.crops import organ_file
 from data_processing.medical.structures import LabelSettings, all_parts
+from data_processing.preparation.layouts import LayoutName, Place, arrange, refuse_absent
+from data_processing.store.split_lists import given_splits, read_list_files
 
 Kind = Literal["mesh", "voxels", "labels"]
 
@@ -40,10 +42,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder holds: the sources sorted by name, and how many other files there were of each suffix."""
+    """What a folder holds: the sources sorted by name, and how many other files there were of each suffix.
+
+    `notes`: lines for the person who started the command. `splits`: by the names of shapes, where folders or lists
+    in the folder say them; shapes that they do not name are in none.
+    """
 
     sources: tuple[Source, ...]
     ignored: dict[str, int]
+    notes: tuple[str, ...] = ()
+    splits: dict[str, str] | None = None
 
 
 def list_sources(
@@ -53,8 +61,9 @@ def list_sources(
     categories: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     labels: LabelSettings | None = None,
+    layout: LayoutName = "auto",
 ) -> Listing:
-    """All shapes below a folder.
+    """All shapes below a folder, one for each object as its layout has them (layouts.py).
 
     `exclude`: patterns such as `*.obj` or `chair/broken_*`, matched against the path below the folder and the file's
     name. `labels`: what kind labels takes from each scan. FileNotFoundError when there is no folder or nothing in it;
@@ -64,8 +73,9 @@ def list_sources(
         raise ValueError("kind: labels needs a section labels: that says which structures to take from a scan")
     if not folder.is_dir():
         raise FileNotFoundError(f"input folder {folder} does not exist (current directory: {Path.cwd()})")
-    sources, scans, ignored = [], list[str](), Counter[str]()
-    for file in sorted(files_below(folder)):
+    kinds, scans, ignored = dict[str, Kind](), list[str](), Counter[str]()
+    files = sorted(files_below(folder))
+    for file in files:
         found = _kind_in(file, kind, labels)
         if _matches(file, exclude):
             ignored["excluded"] += 1
@@ -74,14 +84,30 @@ def list_sources(
         elif found == "labels":
             scans.append(file)
         else:
-            sources.append(_source(folder, file, found))
+            _stem(folder, file, voxel_suffix(Path(file)) if found == "voxels" else Path(file).suffix)
+            kinds[file] = found
+    asked = categories if kinds else None  # those of scans are the structures, and come below
+    try:
+        arrangement = arrange(kinds, layout, root=folder.resolve().name or "all", categories=asked)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
+    sources = [_source(file, place, kinds[file]) for file, place in arrangement.places.items()]
     if labels is not None:
         sources += _scan_sources(folder, scans, labels)
     chosen = _of_categories(sources, categories, folder)
     if not chosen:
         raise FileNotFoundError(_nothing_found(folder, kind, ignored))
     _refuse_duplicates(chosen, folder)
-    return Listing(tuple(sorted(chosen, key=lambda source: source.name)), dict(ignored))
+    splits, notes = arrangement.splits, list(arrangement.notes)
+    if labels is None and (lists := read_list_files(folder, files, all_kinds=layout == "lists")):
+        splits, said = given_splits([source.name for source in chosen], lists)
+        notes += said
+    elif layout == "lists":
+        raise FileNotFoundError(
+            f"{folder}: layout lists, but neither it nor its folders hold train, val or test (.lst, .txt), or a CSV "
+            "with columns id and split; lists elsewhere: --set splits.rule=lists splits.lists.train=FILE"
+        )
+    return Listing(tuple(sorted(chosen, key=lambda source: source.name)), dict(ignored), tuple(notes), splits)
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -144,21 +170,17 @@ def files_below(folder: Path) -> Iterator[str]:
                 yield Path(root, name).relative_to(folder).as_posix()
 
 
-def _source(folder: Path, file: str, kind: Kind) -> Source:
-    stem = _stem(folder, file, voxel_suffix(Path(file)) if kind == "voxels" else Path(file).suffix)
-    if "/" in stem:
-        return Source(name=stem, category=stem.partition("/")[0], file=file, kind=kind)
-    category = folder.resolve().name or "all"
-    return Source(name=f"{category}/{stem}", category=category, file=file, kind=kind)
+def _source(file: str, place: Place, kind: Kind) -> Source:
+    return Source(name=place.name, category=place.category, file=file, kind=kind)
 
 
 def _of_categories(sources: list[Source], categories: Sequence[str] | None, folder: Path) -> list[Source]:
     if categories is None:
         return sources
-    there = sorted({source.category for source in sources})
-    absent = sorted(set(categories) - set(there))
-    if absent:
-        raise ValueError(f"{folder}: no shapes of category {', '.join(absent)}; it has: {', '.join(there) or 'none'}")
+    try:
+        refuse_absent(categories, {source.category for source in sources})
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
     return [source for source in sources if source.category in categories]
 
 
@@ -169,7 +191,7 @@ def _refuse_duplicates(sources: list[Source], folder: Path) -> None:
         if other is not source:
             raise ValueError(
                 f"{folder}: {other.file} and {source.file} would both be the shape {source.name!r}; "
-                f"leave one out, for example with exclude: ['*{Path(source.file).suffix}']"
+                f"leave one out, for example with --set exclude=['{source.file}']"
             )
 
 

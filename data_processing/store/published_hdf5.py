@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from data_processing.formats import hdf5
 from data_processing.store.bits import unpack_array
 from data_processing.store.shards import FailedShape, Layout, Row, refuse_absent
-from data_processing.store.splits import members_of, read_names
+from data_processing.store.split_lists import read_names
+from data_processing.store.splits import members_of
 
 LAYOUT = Layout()
 SUFFIXES = ("_train.hdf5", "_test.hdf5")
