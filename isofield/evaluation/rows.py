@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data_processing.formats.mesh_files import read_mesh
+from data_processing.formats.occupancy_samples import OccupancySamples
 from data_processing.geometry.coordinates import transform_points
 from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, sample_surface
 from data_processing.medical.crops import Crop, mask_crop
 from data_processing.occupancy.inside_outside import inside_points
-from isofield.evaluation.ground_truth import GroundTruth
+from isofield.evaluation.ground_truth import GroundTruth, SampleTruth
 from isofield.evaluation.mask_pairs import compare_crops
 from isofield.evaluation.pairs import Pair
 from isofield.evaluation.protocols import AnyProtocol, LightFieldProtocol, MaskProtocol, Protocol
@@ -138,12 +139,18 @@ def _evaluate_surfaces(
                 values = _defined(compare(prediction, truth, protocol, draws, name=pair.name, watertight=watertight))
                 values["watertight"] = watertight
             done = {"name": pair.name, "category": pair.category, "status": "done", "reason": ""}
-            rows.append(done | values | {"ground_truth": truth.kind})
+            rows.append(done | values | {"ground_truth": truth.kind} | _noted(truth))
         except WriteError:
             raise
         except (ValueError, OSError) as error:
             rows.append(failed_row(pair, str(error)))
     return rows
+
+
+def _noted(truth: GroundTruth) -> Row:
+    """What a reader should know of the file of the ground truth."""
+    note = getattr(truth, "note", "")
+    return {"note": f"ground truth: {note}"} if note else {}
 
 
 def _defined(values: dict[str, float]) -> Row:
@@ -172,7 +179,10 @@ def compare(
 
     `watertight`: whether the prediction is; then nobody has to ask how its inside is told.
     """
-    box = truth.bounds()
+    box, samples = truth.bounds(), getattr(truth, "samples", None)
+    if isinstance(truth, SampleTruth):
+        only: dict[str, float] = dict.fromkeys(protocol.metrics, float("nan"))
+        return only | {"iou": _iou_of_samples(prediction, truth.samples, watertight)}
     matrix = protocol.normalising(*box)
     count = draws.surface_count(protocol)
     predicted = SurfaceSamples(*sample_surface(prediction, count, _generator(draws, name, "prediction")))
@@ -185,7 +195,9 @@ def compare(
         "normal_consistency": metrics.normal_consistency(distances),
         "signed_normal_agreement": metrics.signed_normal_agreement(distances),
         "f_score": metrics.f_score(distances, threshold=protocol.f_threshold),
-        "iou": _iou(prediction, truth, _iou_points(prediction, box, protocol, draws, matrix, name), watertight),
+        "iou": _iou(prediction, truth, _iou_points(prediction, box, protocol, draws, matrix, name), watertight)
+        if samples is None
+        else _iou_of_samples(prediction, samples, watertight),
     }
     if not all(math.isfinite(values[key]) for key in ("chamfer", "chamfer_l1", "chamfer_l2")):
         raise ValueError(f"the Chamfer distance is {values['chamfer']}: coordinates are too large to compare")
@@ -211,6 +223,12 @@ def _iou(prediction: TriangleMesh, truth: GroundTruth, points_N3: NDArray[np.flo
     if true_N is None:
         return float("nan")
     return metrics.iou(inside_points(prediction, points_N3, method="scan" if watertight else "auto"), true_N)
+
+
+def _iou_of_samples(prediction: TriangleMesh, samples: OccupancySamples, watertight: bool) -> float:
+    """IoU over the points of a file, all of them, as Occupancy Networks takes it."""
+    inside_N = inside_points(prediction, samples.points_N3, method="scan" if watertight else "auto")
+    return metrics.iou(inside_N, samples.inside_N)
 
 
 def _iou_points(

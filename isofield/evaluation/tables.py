@@ -18,7 +18,7 @@ from isofield.evaluation.pairs import Comparison
 from isofield.evaluation.protocols import AnyProtocol, Protocol
 from isofield.evaluation.rows import Draws, Row
 from isofield.runtime.atomic_files import write_text
-from isofield.runtime.commandline import say
+from isofield.runtime.commandline import first_of, say
 from isofield.runtime.csv_cells import cells
 
 
@@ -106,6 +106,7 @@ def write_csv(path: Path, evaluation: Row) -> None:
         shared["chamfer_unit"] = settings["units"]["chamfer"]
     numbers = [*settings["metrics"], *settings["flags"]]
     columns = ["name", "category", "status", *numbers, "ground_truth", *shared, "reason"]
+    columns += ["note"] if any("note" in row for row in evaluation["per_shape"]) else []
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
@@ -129,7 +130,10 @@ def table(evaluation: Row) -> str:
     for name, values in lines:
         numbers = "".join(f"{short(values[key]):>{_wide(key)}}" for key in keys)
         text.append(f"{name:{width}}{values['n']:>6}{values['failed_count']:>8}{numbers}")
-    text += [f"failed: {failure['name']}: {failure['reason']}" for failure in evaluation["failed"]]
+    failed = [f"failed: {failure['name']}: {failure['reason']}" for failure in evaluation["failed"]]
+    noted = [f"note: {row['name']}: {row['note']}" for row in evaluation["per_shape"] if row.get("note")]
+    rest = f"the results of {evaluation['protocol']}"
+    text += [*first_of(failed, rest=rest), *first_of(noted, rest=rest)]
     return "\n".join(text)
 
 
