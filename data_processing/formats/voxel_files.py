@@ -142,10 +142,12 @@ def _npz_member(archive: zipfile.ZipFile, key: str | None, path: Path) -> str:
     if key is not None and key not in shapes:
         raise RefusedFileError(f"{path}: no array is called '{key}'; the file holds {known}")
     grids = [name for name, shape in shapes.items() if _is_grid(shape)] if key is None else [key]
-    if len(grids) != 1:
+    if not grids:
+        what = "a cloud, or samples of a field" if "points" in shapes else "something else"
+        raise RefusedFileError(f"{path}: expected one 3D array, got none: it holds {known}, which is {what}")
+    if len(grids) > 1:
         raise RefusedFileError(
-            f"{path}: expected one 3D array, got {len(grids)}: name it with --set "
-            f"voxel_key=NAME; the file holds {known}"
+            f"{path}: expected one 3D array, got {len(grids)}: name it with --set voxel_key=NAME; the file holds {known}"
         )
     return f"{grids[0]}.npy"
 

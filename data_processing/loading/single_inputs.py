@@ -55,6 +55,7 @@ class Observed:
     shown: Callable[[], TriangleMesh | PointCloud | Picture]
     scan: ScanGrid | None = None
     cut_out: bool = False
+    note: str = ""  # what the user should know of the file
 
 
 def observe_shape(shapes: ShapeSet, index: int, section: InputSection, *, seed: int) -> Observed:
@@ -99,7 +100,9 @@ def observe_file(
     config = dataclasses.replace(config, contents=_contents(section, config.contents))
     row, _ = row_of(shape, config, name=name, stages=Stages())
     observed = _observed(row, section, seed_of(config.seed, name, "input", FIXED), shape.to_world)
-    return dataclasses.replace(observed, scan=shape.scan or _scan_grid(file), cut_out=section.kind == "view")
+    note = shape.quality if shape.quality.startswith("suspect") else ""
+    scan = shape.scan or _scan_grid(file)
+    return dataclasses.replace(observed, scan=scan, cut_out=section.kind == "view", note=note)
 
 
 def is_photo(file: Path, section: InputSection) -> bool:
@@ -183,7 +186,7 @@ def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: 
         points_N3 = points_N3[chosen.numpy()]
     points = torch.from_numpy(points_N3).float()[None]
     inputs = mark(points, torch.ones(points.shape[:2], dtype=torch.bool), section.resolution)
-    return Observed(inputs[0], to_world, lambda: PointCloud(points[0].double().numpy()))
+    return Observed(inputs[0], to_world, lambda: PointCloud(points[0].double().numpy()), note=cloud.note)
 
 
 def _contents(section: InputSection, prepared: Contents) -> Contents:

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_processing.formats.mesh_files import read_mesh
+from data_processing.formats.mesh_files import MESH_SUFFIXES, read_mesh
 from data_processing.formats.nifti import NIFTI_SUFFIXES
-from data_processing.formats.voxel_files import read_voxels, to_cube, voxel_suffix
+from data_processing.formats.point_clouds import CLOUD_SUFFIXES
+from data_processing.formats.voxel_files import VOXEL_SUFFIXES, read_voxels, to_cube, voxel_suffix
 from data_processing.geometry.coordinates import normalising_to_world
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.medical.crops import structure_files
@@ -74,7 +75,11 @@ def read_shape(
     """
     kind = kind_of(file)  # `config.kind` chooses files of a folder; a single file is what it is
     if kind is None:
-        raise ValueError(f"{file}: neither a mesh nor a voxel file by its suffix")
+        raise ValueError(
+            f"{file}: neither a mesh ({' '.join(sorted(MESH_SUFFIXES))}) nor a voxel file "
+            f"({' '.join(sorted(VOXEL_SUFFIXES))}) by its suffix, nor a point cloud, which runs with "
+            f"data.input.kind: points take ({' '.join(sorted(CLOUD_SUFFIXES))})"
+        )
     stages = stages or Stages()
     if config.labels is not None and voxel_suffix(file) in NIFTI_SUFFIXES:
         shape = _read_part(file, part, config, config.labels, device, stages)

@@ -77,7 +77,7 @@ def list_sources(
     files = sorted(files_below(folder))
     for file in files:
         found = _kind_in(file, kind, labels)
-        if _matches(file, exclude):
+        if matches_any(file, exclude):
             ignored["excluded"] += 1
         elif found is None or kind not in ("auto", found):
             ignored[voxel_suffix(Path(file)).lower() or "no suffix"] += 1
@@ -121,11 +121,12 @@ def _kind_in(file: str, kind: str, labels: LabelSettings | None) -> Kind | None:
     """What a file is where `kind` is asked for: a NIfTI file holds labels if labels are."""
     if kind != "labels" or labels is None:
         return kind_of(Path(file))
-    is_scan = file.lower().endswith(NIFTI_SUFFIXES) and _matches(file, (labels.pattern,))
+    is_scan = file.lower().endswith(NIFTI_SUFFIXES) and matches_any(file, (labels.pattern,))
     return "labels" if is_scan else None
 
 
-def _matches(file: str, patterns: Sequence[str]) -> bool:
+def matches_any(file: str, patterns: Sequence[str]) -> bool:
+    """Whether a path below a folder, or its last part, is one of the patterns."""
     return any(fnmatch.fnmatch(file, pattern) or fnmatch.fnmatch(Path(file).name, pattern) for pattern in patterns)
 
 

@@ -19,6 +19,7 @@ from data_processing.medical.structures import all_parts
 from data_processing.preparation.config import DataConfig, content_settings
 from data_processing.preparation.shape import SHAPE_ERRORS, digest_of
 from data_processing.store.shape_set import ShapeSet
+from isofield.generation.input_files import FolderRules, named_files
 from isofield.generation.meshes import Item
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.config import to_plain
@@ -54,17 +55,20 @@ def items_of_files(
     section: InputSection,
     overrides: Sequence[str] = (),
     device: torch.device,
+    out: Path | None = None,
 ) -> list[Item]:
-    """The user's own files, named by their stems; of a run on labelled scans, a NIfTI file is an item for each part.
+    """The user's own files and folders (input_files.py); of a run on labelled scans, a NIfTI file is an item for each
+    part. `out`: where the meshes go, if that may lie in a folder of inputs.
 
     ValueError when two would have one name.
     """
     config = preparation_of(run, overrides=overrides)
+    named = named_files(files, section, config, FolderRules.of(config, overrides), out=out)
     wanted: dict[str, _Wanted] = {}
-    for file in files:
-        for one in _wanted_of(file, config):
+    for name, file in named.items():
+        for one in _wanted_of(name, file, config):
             other = wanted.setdefault(one.name, one)
-            if other.file is not file:
+            if other is not one:
                 raise ValueError(f"{other.file} and {file} would both be written as {one.name}: run twice, with --out")
     load = functools.partial(_load_file, config=config, section=section, device=device)
     origin = functools.partial(_origin_of_file, config=config, section=section)
@@ -80,10 +84,10 @@ class _Wanted:
     part: str = ""
 
 
-def _wanted_of(file: Path, config: DataConfig) -> list[_Wanted]:
+def _wanted_of(name: str, file: Path, config: DataConfig) -> list[_Wanted]:
     if config.labels is not None and file.name.lower().endswith(NIFTI_SUFFIXES):
-        return [_Wanted(part.name(_stem(file)), file, part.key) for part in all_parts(config.labels)]
-    return [_Wanted(_stem(file), file)]
+        return [_Wanted(part.name(name), file, part.key) for part in all_parts(config.labels)]
+    return [_Wanted(name, file)]
 
 
 def _load_file(wanted: _Wanted, config: DataConfig, section: InputSection, device: torch.device) -> Observed:
@@ -109,8 +113,3 @@ def _digest(observed: Observed) -> str:
     shown = np.packbits(values > 0) if bits else values
     content = shown.tobytes() + observed.to_world.tobytes()
     return hashlib.blake2b(content, digest_size=16).hexdigest()
-
-
-def _stem(file: Path) -> str:
-    name = file.name.removesuffix(".gz")
-    return name.rpartition(".")[0] or name

@@ -193,6 +193,7 @@ def _make(job: _Job, item: Item) -> dict[str, Any]:
         **files,
         "status": "done",
         "reason": "",
+        **({"note": given.note} if isinstance(given, Observed) and given.note else {}),
         **fitting,
         "evaluations": extraction.evaluations,
         "refinement_evaluations": extraction.refinement_evaluations,

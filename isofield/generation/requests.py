@@ -49,4 +49,5 @@ def wanted(arguments: Namespace, model: Model, config: RunConfig, run: RunDir, *
         first, last = arguments.interpolate
         items = items_of_walk(model, ends, arguments.steps, device=device)
         return Wanted(items, run.meshes(walk_name(first, last)), whole=True, about={"from": first, "to": last})
-    return Wanted(files(arguments.input), run.meshes("input"))
+    folder = run.meshes("input")
+    return Wanted(files(arguments.input, out=arguments.out or folder), folder)

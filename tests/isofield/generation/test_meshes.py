@@ -320,7 +320,7 @@ def test_every_format_reads_back_the_same(octahedra: RunDir, run_command, tmp_pa
         (["--split", "test", "--resolution", "1"], "resolution of at least 2"),
         (["--split", "test", "--frame", "0"], "frame of at least 1"),
         (["--split", "test", "--batch-points", "0"], "at least one point"),
-        (["--input", "a/x.ply", "b/x.obj"], r"a/x.ply and b/x.obj would both be written as x"),
+        (["--input", "a/x.ply", "a/x.obj"], r"a/x.ply and a/x.obj would both be written as x"),
         (["--input", "a/x.ply", "--set", "normalisation.lenght=1"], "did you mean 'normalisation.length'?"),
     ],
 )
