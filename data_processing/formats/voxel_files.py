@@ -147,7 +147,7 @@ def _npz_member(archive: zipfile.ZipFile, key: str | None, path: Path) -> str:
         raise RefusedFileError(f"{path}: expected one 3D array, got none: it holds {known}, which is {what}")
     if len(grids) > 1:
         raise RefusedFileError(
-            f"{path}: expected one 3D array, got {len(grids)}: name it with --set voxel_key=NAME; the file holds {known}"
+            f"{path}: expected one 3D array, got {len(grids)}: name it with --set voxel_key=NAME; it holds {known}"
         )
     return f"{grids[0]}.npy"
 

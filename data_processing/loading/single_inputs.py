@@ -176,7 +176,7 @@ def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: 
     if by == "none" and max(-lower.min(), upper.max()) > 0.5 + BORDER:
         raise ValueError(
             f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: the run's data were "
-            "normalised before; do so, or set normalisation.by"
+            "normalised before; do so, or --set normalisation.by=longest_edge"
         )
     to_world = normalising_to_world(lower, upper, by=by, length=length)
     points_N3 = cloud.transformed(np.linalg.inv(to_world)).points_N3

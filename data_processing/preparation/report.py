@@ -90,7 +90,7 @@ def read_licences(file: Path | None) -> dict[str, dict[str, str]]:
             )
         return {row["file"]: {key: value or "" for key, value in row.items() if key} for row in reader}
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"licences: {file} is no CSV in UTF-8: {error}") from error
+        raise ValueError(f"licences: {file} is no CSV in UTF-8: save it as one") from error
 
 
 class Timings:

@@ -174,7 +174,9 @@ def failure(source: Source, config: DataConfig, error: Exception) -> ShapeRecord
     """The record of a shape that failed; with a digest of its file where the file is to blame."""
     file = config.input / source.file
     text = " ".join(str(error).split()).replace(str(file), source.file) or "no message"
-    known = isinstance(error, ValueError | OSError)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        text = "there is not memory enough for this shape; fewer --set workers=N leave more for each"
+    known = isinstance(error, ValueError | OSError | MemoryError | torch.OutOfMemoryError)
     passing = isinstance(error, PASSING_ERRORS)
     return ShapeRecord(
         name=source.name,
@@ -227,7 +229,8 @@ def _read_mesh(file: Path, config: DataConfig, device: torch.device | str, stage
     by = config.normalisation.by
     if by == "none" and max(-lower.min(), upper.max()) > 0.5 + BORDER:
         raise ValueError(
-            f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: normalise it"
+            f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: normalise it, or "
+            "--set normalisation.by=longest_edge"
         )
     to_world = normalising_to_world(lower, upper, by=by, length=config.normalisation.length)
     mesh = mesh.transformed(np.linalg.inv(to_world))

@@ -232,7 +232,7 @@ def _unknown_names(file: Path | None, unknown: Sequence[Listed], names: Sequence
     hint = f"; the nearest is {close[0]!r}" if close else (f"; names look like {names[0]!r}" if names else "")
     return (
         f"{file}: {len(unknown)} names are not in the data set, first {first!r}{hint}. "
-        "Correct the list, or set splits.lists.allow_missing=true"
+        "Correct the list, or leave out what is missing with --set splits.lists.allow_missing=true"
     )
 
 
@@ -245,7 +245,7 @@ def _refuse_shared_subjects(splits: Mapping[str, list[int]], names: Sequence[str
             if owner.setdefault(subject, split) != split:
                 raise ValueError(
                     f"subject {subject!r} is in {owner[subject]} and in {split} ({names[index]!r}): "
-                    "keep each subject in one list, or set splits.subject=null"
+                    "keep each subject in one list, or --set splits.subject=null"
                 )
 
 

@@ -44,7 +44,7 @@ class Draws:
     iou_points: int | None = None
 
     def __post_init__(self) -> None:
-        for what, count in (("points", self.points), ("iou points", self.iou_points)):
+        for what, count in (("--points", self.points), ("--iou-points", self.iou_points)):
             if count is not None and count < 1:
                 raise ValueError(f"{what}: expected at least 1, got {count}")
 
