@@ -6,6 +6,7 @@ normals where their names or their lengths say so, and are left alone otherwise 
 """
 
 import codecs
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -212,19 +213,32 @@ def _columns(head: Head, path: Path) -> tuple[list[int], list[int] | None]:
 
 def _table(lines: list[str], head: Head, needed: Sequence[int], path: Path) -> tuple[NDArray[np.float64], list[int]]:
     """All values (N, columns), and numbers of points that stand between them (clouds one behind the other)."""
-    try:
-        delimiter = None if head.dialect.separator == " " else head.dialect.separator
-        if head.dialect.decimal_comma:
-            raise ValueError
-        return np.loadtxt(lines[head.first :], delimiter=delimiter, comments=None, ndmin=2), []
-    except ValueError:  # a line that numpy does not take: comments, gaps, quotes, words; or a wrong one, which is named
-        rows, counts = list[list[float]](), list[int]()
-        for row in _rows(lines, head, needed, path):
-            if isinstance(row, int):
-                counts.append(row)
-            else:
-                rows.append(row)
-        return np.array(rows, dtype=np.float64), counts
+    body = lines[head.first :]
+    if head.dialect.decimal_comma:
+        body = [line.replace(",", ".") for line in body]
+    # First as numpy reads it: fast, and right where every value is a number.
+    with contextlib.suppress(ValueError):
+        return _loaded(body, head.dialect), []
+    # Then the columns that are asked for: others may hold words, but no line has another number of them.
+    if head.names and all(len(head.dialect.values(line)) == head.columns for line in body if line.strip()):
+        with contextlib.suppress(ValueError):
+            values = _loaded(body, head.dialect, needed)
+            table = np.full((len(values), head.columns), np.nan)
+            table[:, needed] = values
+            return table, []
+    # Then line by line: comments, gaps, quotes; a line that is wrong is named.
+    rows, counts = list[list[float]](), list[int]()
+    for row in _rows(lines, head, needed, path):
+        if isinstance(row, int):
+            counts.append(row)
+        else:
+            rows.append(row)
+    return np.array(rows, dtype=np.float64), counts
+
+
+def _loaded(body: list[str], dialect: Dialect, columns: Sequence[int] | None = None) -> NDArray[np.float64]:
+    delimiter = None if dialect.separator == " " else dialect.separator
+    return np.loadtxt(body, delimiter=delimiter, comments=None, ndmin=2, usecols=columns)
 
 
 def _rows(lines: Sequence[str], head: Head, needed: Sequence[int], path: Path) -> Iterator[list[float] | int]:

@@ -173,6 +173,7 @@ def _representations(kinds: Mapping[str, str], places: Mapping[str, Place], *, g
     recurring = Counter(file.rpartition("/")[2] for file in kinds)
     if guess:
         _refuse_many(folders, kinds)
+        _refuse_parallel(kinds)
     for folder, files in folders.items():
         of_folder = [file for file in files if kinds[file] == "mesh"]
         generic = len(of_folder) == 1 and "/" in folder and recurring[of_folder[0].rpartition("/")[2]] > 1
@@ -208,6 +209,26 @@ def _refuse_many(folders: Mapping[str, Sequence[str]], kinds: Mapping[str, str])
                 f"object would be several shapes, in several splits. Leave the others out with --set "
                 f"exclude=['*{shown[-1]}'], or, if they are different shapes, say so with --set layout=folders"
             )
+
+
+def _refuse_parallel(kinds: Mapping[str, str]) -> None:
+    """ValueError where one folder holds meshes and another voxels of the same names: each object twice, it seems."""
+    meshes = {stem_of(file).partition("/")[2]: file for file, kind in kinds.items() if kind == "mesh"}
+    voxels = [file for file, kind in kinds.items() if kind == "voxels"]
+    pairs = [
+        (meshes[rest], file)
+        for file in voxels
+        if (rest := stem_of(file).partition("/")[2]) in meshes
+        and not rest.rpartition("/")[2].isdecimal()
+        and meshes[rest].partition("/")[0] != file.partition("/")[0]
+    ]
+    if len(pairs) > max(1, len(voxels) // 2):
+        mesh, grid = pairs[0]
+        raise ValueError(
+            f"{mesh} and {grid}, and {len(pairs) - 1} more, have one name below their folders: objects that are there "
+            "as mesh and as voxels would be two shapes, in several splits. Choose with --set kind=mesh or kind=voxels, "
+            "or, if they are different shapes, say so with --set layout=folders"
+        )
 
 
 def _one_of_each(

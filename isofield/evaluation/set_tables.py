@@ -7,6 +7,7 @@ from typing import Any
 
 from isofield.evaluation.tables import short
 from isofield.runtime.atomic_files import write_text
+from isofield.runtime.commandline import first_of
 from isofield.runtime.csv_cells import cells
 
 Row = dict[str, Any]
@@ -42,7 +43,8 @@ def table(evaluation: Row) -> str:
             f"nearest training shape by {kind}: median {short(row['median_of_samples'])} of samples, "
             f"{short(row['median_of_references'])} of references; samples are nearer in {row['nearer']:.0%} of pairs"
         )
-    lines += [f"failed: {row['set']}: {row['name']}: {row['reason']}" for row in evaluation["failed"]]
+    failed = [f"failed: {row['set']}: {row['name']}: {row['reason']}" for row in evaluation["failed"]]
+    lines += first_of(failed, rest=f"the results of {evaluation['protocol']}")
     return "\n".join(lines)
 
 

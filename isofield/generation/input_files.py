@@ -22,15 +22,17 @@ from isofield.runtime.commandline import say
 
 @dataclass(frozen=True)
 class FolderRules:
-    """What of a folder is taken: `--set exclude=[...] layout=...`, never what the run's own data set left out."""
+    """What of a folder is taken: `--set kind=mesh exclude=[...] layout=...`, not what the run's own data set left out."""
 
     exclude: tuple[str, ...] = ()
     layout: LayoutName = "auto"
+    kind: str = "auto"
 
     @classmethod
     def of(cls, config: DataConfig, overrides: Sequence[str]) -> "FolderRules":
         given = {text.partition("=")[0] for text in overrides}
-        return cls(config.exclude if "exclude" in given else (), config.layout if "layout" in given else "auto")
+        asked = {key: getattr(config, key) for key in ("exclude", "layout", "kind") if key in given}
+        return cls(**asked)
 
 
 def named_files(
@@ -79,7 +81,8 @@ def _files_of_folder(
     for file in sorted(files_below(folder)):
         inside_out = out is not None and (folder / file).resolve().is_relative_to(out.resolve())
         kind = None if inside_out else _kind_for(folder / file, section, config)
-        if kind and not matches_any(file, rules.exclude):
+        other_kind = {"mesh": "voxels", "voxels": "mesh"}.get(rules.kind)
+        if kind and kind != other_kind and not matches_any(file, rules.exclude):
             kinds[file] = kind
         else:
             others += 1

@@ -202,6 +202,16 @@ def test_several_files_of_each_object_are_refused_with_ways_out(tmp_path):
     assert len(list_sources(tmp_path, layout="folders").sources) == 6  # all of them are shapes, if that is said
 
 
+def test_meshes_and_voxels_in_folders_of_their_own_are_refused_with_ways_out(tmp_path):
+    touch(
+        tmp_path, *[f"{kind}/chair/{i}.{s}" for i in ("x", "y") for kind, s in (("meshes", "obj"), ("voxels", "npy"))]
+    )
+    with pytest.raises(ValueError, match=r"meshes/chair/x\.obj and voxels/chair/x\.npy, and 1 more.*--set kind=mesh"):
+        list_sources(tmp_path)
+    assert names(list_sources(tmp_path, kind="mesh")) == ["meshes/chair/x", "meshes/chair/y"]
+    assert len(list_sources(tmp_path, layout="folders").sources) == 4
+
+
 ROOMS = st.sampled_from(["chair", "table", "lamp"])
 
 

@@ -62,6 +62,7 @@ def test_what_cannot_be_meant_is_refused(tmp_path):
         named(tmp_path / "a/x.obj", tmp_path / "a/x.ply")
     with pytest.raises(ValueError, match=r"a/x\.obj and a/x\.ply would both be .*--set exclude="):
         named(tmp_path)
+    assert FolderRules.of(DataConfig(name="x", input=Path("x"), kind="voxels"), ["kind=voxels"]).kind == "voxels"
     with pytest.raises(FileNotFoundError, match=r"empty holds no file that this run takes \(1 others\)"):
         named(tmp_path / "empty")
 
