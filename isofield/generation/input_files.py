@@ -22,7 +22,7 @@ from isofield.runtime.commandline import say
 
 @dataclass(frozen=True)
 class FolderRules:
-    """What of a folder is taken: `--set kind=mesh exclude=[...] layout=...`, not what the run's own data set left out."""
+    """What of a folder is taken: `--set kind=mesh exclude=[...] layout=...`, not as the run's own data set was."""
 
     exclude: tuple[str, ...] = ()
     layout: LayoutName = "auto"
