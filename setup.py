@@ -7,5 +7,8 @@ configs = [f"isofield.{name}" for name in find_namespace_packages(include=["conf
 setup(
     packages=ours + configs,
     package_dir={"isofield.configs": "configs"},
-    package_data={"": ["*.yaml", "py.typed"]},
+    package_data={
+        "": ["*.yaml", "py.typed"],
+        "isofield.reports": ["templates/*.j2", "templates/*.css", "templates/*.js"],
+    },
 )

@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 
 import torch
 
@@ -21,19 +22,21 @@ from isofield.runtime.config import read_config, to_yaml
 LONGEST = datetime.timedelta(days=7)  # one rank may have all the work, and torchrun sees to it that it lives
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
     parser = Parser(prog="python -m data_processing", description=__doc__)
     parser.add_argument("--config", required=True, help="a file of configs/data/")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="K=V", help="override: seed=1")
     parser.add_argument("--dry-run", action="store_true", help="show the resolved config and stop")
-    arguments = parser.parse_args()
-    config = read_config(arguments.config, DataConfig, overrides=arguments.set)
+    options = parser.parse_args(words)
+    config = read_config(options.config, DataConfig, overrides=options.set)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if rank == 0:
         say(to_yaml(config))
-    if arguments.dry_run:
+    if options.dry_run:
         return DONE
-    command = shlex.join(["python", "-m", "data_processing", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "data_processing", *words])
     status = prepare_folder(config, command=command, rank=rank, world=world)
     if world > 1 and torch.distributed.is_torchelastic_launched():
         _wait_for_all(world)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from isofield.runtime.counter_random import derived, normals, uniforms
+from isofield.runtime.counter_random import derive_keys, normals, uniforms
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Batch:
     points_BN3: torch.Tensor  # float32 cube coordinates
     values_BN: torch.Tensor  # float32
     shapes: tuple[int, ...]  # indices into the data set
-    real: bool = True  # False: this rank has no shape of its own in this step; it keeps collectives company, no more
+    is_padding: bool = False  # this rank has no shape of its own in this step; it only takes part in collectives
     keys_B: torch.Tensor | None = None  # int64, of shape and epoch: what a model draws by itself
     key_1: torch.Tensor | None = None  # int64, of the step: what it draws once for all shapes of all ranks
 
@@ -28,14 +28,14 @@ class Batch:
     def normals(self, purpose: str, width: int) -> torch.Tensor:
         """Noise of mean 0 and variance 1 (B, width), the same for a shape in an epoch in any batch, on any device."""
         assert self.keys_B is not None, "this batch was made without keys"
-        return normals(derived(self.keys_B, purpose), width)
+        return normals(derive_keys(self.keys_B, purpose), width)
 
     def uniforms(self, purpose: str) -> torch.Tensor:
         """A number in [0, 1) for each shape: (B, 1)."""
         assert self.keys_B is not None, "this batch was made without keys"
-        return uniforms(derived(self.keys_B, purpose), 1)
+        return uniforms(derive_keys(self.keys_B, purpose), 1)
 
     def shared_uniform(self, purpose: str) -> torch.Tensor:
         """One number in [0, 1) for the whole step: (1, 1)."""
         assert self.key_1 is not None, "this batch was made without keys"
-        return uniforms(derived(self.key_1, purpose), 1)
+        return uniforms(derive_keys(self.key_1, purpose), 1)

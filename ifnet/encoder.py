@@ -25,13 +25,13 @@ class Encoder(nn.Module):
         self.resolution = resolution
         widths = [1, *(channels[-1] for channels in stages)]
         self.stages = nn.ModuleList(
-            Stage(before, channels, padding=padding) for before, channels in zip(widths, stages, strict=False)
+            EncoderStage(before, channels, padding=padding) for before, channels in zip(widths, stages, strict=False)
         )
 
-    def forward(self, inputs_B1RRR: torch.Tensor, *, real: bool = True) -> list[torch.Tensor]:
+    def forward(self, inputs_B1RRR: torch.Tensor, *, is_padding: bool = False) -> list[torch.Tensor]:
         """(B, 1, R, R, R) to volumes (B, C_s, R_s, R_s, R_s), float32, channels last in memory; R_s is halved.
 
-        `real` False: the shapes only keep the collectives of other ranks company. ValueError for another size.
+        `is_padding`: the shapes only keep the collectives of other ranks company. ValueError for another size.
         """
         expected = (1, *(self.resolution,) * 3)
         if tuple(inputs_B1RRR.shape[1:]) != expected:
@@ -39,12 +39,12 @@ class Encoder(nn.Module):
             raise ValueError(f"this model takes inputs of B x {wanted} (model.resolution), got B x {got}")
         x, volumes = inputs_B1RRR, [inputs_B1RRR]
         for number, stage in enumerate(self.stages):
-            volume, x = stage(x, pooled=number + 1 < len(self.stages), real=real)
+            volume, x = stage(x, pooled=number + 1 < len(self.stages), is_padding=is_padding)
             volumes.append(volume)
         return volumes
 
 
-class Stage(nn.Module):
+class EncoderStage(nn.Module):
     """Convolution and rectifier, once or more; then batch normalisation, and pooling for the next stage."""
 
     def __init__(self, before: int, channels: Sequence[int], *, padding: Padding) -> None:
@@ -54,7 +54,9 @@ class Stage(nn.Module):
         )
         self.norm = nn.BatchNorm3d(channels[-1])
 
-    def forward(self, x_BCRRR: torch.Tensor, *, pooled: bool, real: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(
+        self, x_BCRRR: torch.Tensor, *, pooled: bool, is_padding: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(B, C, R, R, R) to the feature volume (B, C', R, R, R) and, where pooled, the next stage's input."""
         for number, convolution in enumerate(self.convolutions):
             assert isinstance(convolution, nn.Conv3d) and convolution.bias is not None
@@ -62,4 +64,4 @@ class Stage(nn.Module):
             if convolution.padding_mode == "replicate":
                 x_BCRRR, padding = F.pad(x_BCRRR, (1,) * 6, mode="replicate"), 0
             x_BCRRR = convolve(x_BCRRR, convolution.weight, convolution.bias, padding=padding)
-        return pyramid_level(x_BCRRR, self.norm, training=self.training, pooled=pooled, real=real)
+        return pyramid_level(x_BCRRR, self.norm, training=self.training, pooled=pooled, is_padding=is_padding)

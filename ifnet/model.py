@@ -135,7 +135,7 @@ class IFNet(nn.Module):
             right.add_(((logits.detach() > self.iso_level) == (values > 0.5)).sum())
             return F.binary_cross_entropy_with_logits(logits, values, reduction="sum") / shapes
 
-        code = self.encoder(batch.inputs, real=batch.real)
+        code = self.encoder(batch.inputs, is_padding=batch.is_padding)
         parameters = list(self.decoder.parameters())
         loss = sum_over_points(error_of, code, parameters, points=points, points_per_chunk=self._points_per_chunk)
         yield (

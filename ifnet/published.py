@@ -11,16 +11,16 @@ is left behind. `convert` is pure; only the command below it writes.
 import argparse
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from data_processing.loading.batches import DataSection
+from data_processing.loading.batches import LoadingConfig
 from ifnet.model import Config, IFNet
 from ifnet.published_organs import OrganFolder, read_organ_folder
-from isofield.config import OptimSection, RunConfig, Stage, TrainingSection
+from isofield.config import OptimConfig, RunConfig, TrainingConfig, TrainingStage
 from isofield.ops.feature_sampling import published_columns
 from isofield.run_dir import RunDir
 from isofield.runtime.atomic_files import write_text
@@ -82,9 +82,9 @@ def convert(
 
     Widths are those of the file. ValueError naming what is missing or odd.
     """
-    names = renamed(choices)
+    names = key_names(choices)
     expected = f"a published IF-Net of the set-up {setup}: expected the {len(names)} keys conv_*, *_bn and fc_*"
-    others = [name for name, other in SETUPS.items() if set(renamed(other)) == set(state)]
+    others = [name for name, other in SETUPS.items() if set(key_names(other)) == set(state)]
     if others and setup not in others:
         raise ValueError(f"{where}: not {expected}; these are the keys of --setup {' or '.join(others)}")
     weights = renamed_weights(state, names, expected=expected, where=where)
@@ -99,7 +99,7 @@ def convert(
     return config, weights
 
 
-def renamed(config: Config) -> dict[str, str]:
+def key_names(config: Config) -> dict[str, str]:
     """Published key to ours."""
     names = {}
     leading = len(config.stages[0]) == 1  # conv_in, then conv_0; without it numbers start at 1
@@ -151,11 +151,11 @@ def run_config(config: Config, *, setup: str, out: Path, data: Path) -> RunConfi
         name=out.name,
         runs=out.parent,
         model={"type": "ifnet", **to_plain(config)},
-        data=build(DataSection, {"path": data, "input": INPUTS[setup]}, where=setup),
-        training=TrainingSection(
-            stages=(Stage(level="boundary", epochs=1500, points=50_000),),
+        data=build(LoadingConfig, {"path": data, "input": INPUTS[setup]}, where=setup),
+        training=TrainingConfig(
+            stages=(TrainingStage(level="boundary", epochs=1500, points=50_000),),
             batch_shapes=6,
-            optim=OptimSection(learning_rate=1e-4, betas=(0.9, 0.999), weight_decay=1e-5 * (setup == "organs")),
+            optim=OptimConfig(learning_rate=1e-4, betas=(0.9, 0.999), weight_decay=1e-5 * (setup == "organs")),
         ),
     )
 
@@ -175,7 +175,7 @@ def preparation(setup: str) -> dict[str, Any]:
     return {"name": "published", "input": ".", "normalisation": normalisation, "contents": contents}
 
 
-def read_arguments() -> argparse.Namespace:
+def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """An organ folder brings its set-up along; else what the weights do not say is asked for."""
     parser = Parser(prog="python -m ifnet.published", description="Make a run out of published IF-Net weights.")
     parser.add_argument("file", type=Path, nargs="?", help="published checkpoint (.tar)")
@@ -186,42 +186,47 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--conv-padding", choices=("zeros", "replicate"), help="none: zeros, but replicate for organs")
     parser.add_argument("--out", type=Path, help="the run to make: runs/NAME [runs/ORGAN of an organ folder]")
     parser.add_argument("--data", type=Path, default=Path("datasets/published"), help="data set to evaluate on")
-    arguments = parser.parse_args()
-    if (arguments.file is None) == (arguments.organ_folder is None):
+    options = parser.parse_args(arguments)
+    if (options.file is None) == (options.organ_folder is None):
         parser.error("expected a published checkpoint, or --organ-folder")
-    if arguments.organ_folder is not None:
-        if arguments.setup not in (None, "organs"):
+    if options.organ_folder is not None:
+        if options.setup not in (None, "organs"):
             parser.error("an organ folder has the set-up organs")
-        arguments.setup, arguments.align_corners = "organs", arguments.align_corners or "false"
-    missing = [name for name in ("setup", "align_corners", "out") if getattr(arguments, name) is None]
-    if missing and (arguments.organ_folder is None or missing != ["out"]):
+        options.setup, options.align_corners = "organs", options.align_corners or "false"
+    missing = [name for name in ("setup", "align_corners", "out") if getattr(options, name) is None]
+    if missing and (options.organ_folder is None or missing != ["out"]):
         named = ", ".join("--" + name.replace("_", "-") for name in missing)
         parser.error(f"the following arguments are required: {named}")
-    return arguments
+    return options
 
 
-def main() -> int:
-    arguments = read_arguments()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
+    options = read_options(arguments)
+    # An organ's folder says itself which structure it is of, and where its weights lie.
     organ: OrganFolder | None = None
-    file, out, settings = arguments.file, arguments.out, preparation(arguments.setup)
-    if arguments.organ_folder is not None:
-        organ = read_organ_folder(arguments.organ_folder, checkpoint=arguments.checkpoint)
+    file, out, settings = options.file, options.out, preparation(options.setup)
+    if options.organ_folder is not None:
+        organ = read_organ_folder(options.organ_folder, checkpoint=options.checkpoint)
         file, out = organ.checkpoint, out or Path("runs") / organ.organ
         labels = {"structures": [{"name": organ.organ, "labels": [organ.organ]}]}
         settings |= {"name": organ.organ, "kind": "labels", "labels": labels}
-    choices = dataclasses.replace(SETUPS[arguments.setup], align_corners=arguments.align_corners == "true")
-    if arguments.conv_padding:
-        choices = dataclasses.replace(choices, convolution_padding=arguments.conv_padding)
+    # What the weights alone do not tell: how cells are aligned and how convolutions are padded.
+    choices = dataclasses.replace(SETUPS[options.setup], align_corners=options.align_corners == "true")
+    if options.conv_padding:
+        choices = dataclasses.replace(choices, convolution_padding=options.conv_padding)
+    # From their names to ours; every tensor has to find its place.
     state, trained = state_dict_of(file)
-    config, weights = convert(state, choices, setup=arguments.setup, where=str(file))
+    config, weights = convert(state, choices, setup=options.setup, where=str(file))
     model = IFNet(config)
     model.load_state_dict(weights)
-    section = run_config(config, setup=arguments.setup, out=out, data=arguments.data)
+    # A run like any other: generate.py and evaluate.py need not know where the weights came from.
+    section = run_config(config, setup=options.setup, out=out, data=options.data)
     run_dir = write_run(model, section, out, preparation=settings)
     count = sum(parameter.numel() for parameter in model.parameters())
     say(
-        f"{run_dir.path}: {count:,} parameters from {file}{trained}; {arguments.setup}, align_corners "
-        f"{config.align_corners}, convolution padding {config.convolution_padding}; data set: {arguments.data}"
+        f"{run_dir.path}: {count:,} parameters from {file}{trained}; {options.setup}, align_corners "
+        f"{config.align_corners}, convolution padding {config.convolution_padding}; data set: {options.data}"
     )
     if organ is not None:
         note_organ(run_dir, organ)
@@ -230,7 +235,7 @@ def main() -> int:
 
 def note_organ(run_dir: RunDir, organ: OrganFolder) -> None:
     """What came with the weights goes into the run, to be shown."""
-    write_text(run_dir.published_file, json.dumps(organ.told(), indent=1) + "\n")
+    write_text(run_dir.published_file, json.dumps(organ.origin_note(), indent=1) + "\n")
     say(
         f"it knows {organ.organ}; calibration is missing ({organ.about_thresholds()}): prepare clean masks of "
         f"subjects it never saw, then python evaluate.py --run {run_dir.path} --calibrate --data DATASET"

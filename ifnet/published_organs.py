@@ -31,7 +31,7 @@ class OrganFolder:
     validation: tuple[float, ...]
     thresholds: list[float] | str | None
 
-    def told(self) -> dict[str, Any]:
+    def origin_note(self) -> dict[str, Any]:
         """For the run: where it comes from, and what is not trusted."""
         return {
             "organ": self.organ,
@@ -70,15 +70,15 @@ def read_organ_folder(folder: Path, *, checkpoint: str | None = None) -> OrganFo
 
 def _validation(folder: Path) -> tuple[float, ...]:
     """Epoch and loss of the best validation; only the epoch where the file is damaged; () without a file."""
-    found = sorted(folder.glob("val_min=*.npy"))
-    if len(found) > 1:
-        raise ValueError(f"{folder}: expected one val_min=EPOCH.npy, got {', '.join(file.name for file in found)}")
-    if not found:
+    files = sorted(folder.glob("val_min=*.npy"))
+    if len(files) > 1:
+        raise ValueError(f"{folder}: expected one val_min=EPOCH.npy, got {', '.join(file.name for file in files)}")
+    if not files:
         return ()
-    numbers = _numbers(found[0])
+    numbers = _numbers(files[0])
     if not isinstance(numbers, str) and len(numbers) >= 2:
         return tuple(numbers[:2])
-    epoch = re.search(r"(\d+)\.npy$", found[0].name)
+    epoch = re.search(r"(\d+)\.npy$", files[0].name)
     return (float(epoch[1]),) if epoch else ()
 
 
@@ -100,8 +100,8 @@ def _checkpoint(folder: Path, asked: str | None, validation: tuple[float, ...]) 
 
 
 def _last_number(name: str) -> int | None:
-    found = re.findall(r"\d+", name)
-    return int(found[-1]) if found else None
+    files = re.findall(r"\d+", name)
+    return int(files[-1]) if files else None
 
 
 def _thresholds(file: Path) -> list[float] | str | None:

@@ -7,19 +7,19 @@ below them writes.
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from data_processing.loading.batches import DataSection
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.batches import LoadingConfig
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.store.published_hdf5 import PUBLISHED_PREPARATION
 from imnet.autoencoder import Autoencoder, Config
 from imnet.single_view import Config as SingleViewConfig
 from imnet.single_view import SingleView
-from isofield.config import RunConfig, Stage, TrainingSection
+from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.runtime.commandline import DONE, Parser, run, say
 from isofield.runtime.config import to_plain
 from isofield.training.imported_weights import (
@@ -33,12 +33,12 @@ from isofield.training.imported_weights import (
 CONVOLUTIONS, LAYERS = 5, 7
 BLOCKS, HALVING = 8, (2, 4, 6)  # residual blocks of the image encoder; those with a shortcut of their own
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-STAGES = (Stage(level=16, epochs=100), Stage(level=32, epochs=100), Stage(level=64, epochs=200))
+STAGES = (TrainingStage(level=16, epochs=100), TrainingStage(level=32, epochs=100), TrainingStage(level=64, epochs=200))
 
 
 def convert(state: Mapping[str, Any], *, where: str) -> tuple[Config, dict[str, torch.Tensor]]:
     """Sizes and weights of our autoencoder out of a published state_dict. ValueError naming what is missing or odd."""
-    names = renamed()
+    names = key_names()
     expected = f"a published IM-NET autoencoder: expected the {len(names)} keys encoder.conv_* and generator.linear_*"
     weights = renamed_weights(state, names, expected=expected, where=where)
     config = _sizes(weights, where)
@@ -46,7 +46,7 @@ def convert(state: Mapping[str, Any], *, where: str) -> tuple[Config, dict[str, 
     return config, weights
 
 
-def renamed() -> dict[str, str]:
+def key_names() -> dict[str, str]:
     """Published key to ours."""
     names = {f"encoder.conv_{i}.weight": f"encoder.convolutions.{i - 1}.weight" for i in range(1, CONVOLUTIONS)}
     names |= {f"encoder.conv_{CONVOLUTIONS}.{kind}": f"encoder.last.{kind}" for kind in ("weight", "bias")}
@@ -109,7 +109,7 @@ def renamed_single_view() -> dict[str, str]:
             names |= _norm(f"{theirs}.{a}", f"{ours}.{b}")
     names |= {"img_encoder.conv_9.weight": "encoder.narrowing.weight"} | _norm("bn_9", "narrowing_norm")
     names |= {f"img_encoder.conv_10.{kind}": f"encoder.last.{kind}" for kind in ("weight", "bias")}
-    decoder = {theirs: f"autoencoder.{ours}" for theirs, ours in renamed().items() if theirs.startswith("generator.")}
+    decoder = {theirs: f"autoencoder.{ours}" for theirs, ours in key_names().items() if theirs.startswith("generator.")}
     return names | decoder
 
 
@@ -132,7 +132,8 @@ def _single_view_sizes(weights: Mapping[str, torch.Tensor], where: str) -> Singl
         raise ValueError(f"{where}: {error}") from error
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
     parser = Parser(prog="python -m imnet.published", description="Make a run out of published IM-NET weights.")
     parser.add_argument("file", type=Path, help="published checkpoint (.pth) of an autoencoder or of single view")
     parser.add_argument("--out", type=Path, required=True, help="the run to make: runs/NAME")
@@ -141,14 +142,14 @@ def main() -> int:
     parser.add_argument(
         "--autoencoder", type=Path, metavar="FILE", help="of single view: its autoencoder, for codes of voxels"
     )
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
 
-    state = read_mapping(arguments.file, expected="a state_dict")
+    state = read_mapping(options.file, expected="a state_dict")
     make = _single_view_run if any(str(key).startswith("img_encoder.") for key in state) else _autoencoder_run
-    model, section, config = make(state, arguments)
-    out = write_run(model, config, arguments.out, preparation=PUBLISHED_PREPARATION)
+    model, section, config = make(state, options)
+    out = write_run(model, config, options.out, preparation=PUBLISHED_PREPARATION)
     count = sum(parameter.numel() for parameter in model.parameters())
-    say(f"{out.path}: {count:,} parameters from {arguments.file}, latent {section.latent}; data set: {arguments.data}")
+    say(f"{out.path}: {count:,} parameters from {options.file}, latent {section.latent}; data set: {options.data}")
     return DONE
 
 
@@ -159,7 +160,7 @@ def _autoencoder_run(state: Mapping[str, Any], arguments: argparse.Namespace) ->
     sizes = dataclasses.replace(sizes, output_clip=arguments.output_clip)
     model = Autoencoder(sizes)
     model.load_state_dict(weights)
-    data, training = DataSection(path=arguments.data), TrainingSection(stages=STAGES)
+    data, training = LoadingConfig(path=arguments.data), TrainingConfig(stages=STAGES)
     return model, sizes, _config("imnet_autoencoder", sizes, arguments, data=data, training=training)
 
 
@@ -172,13 +173,13 @@ def _single_view_run(
     sizes = dataclasses.replace(sizes, autoencoder=autoencoder)
     model = SingleView(sizes)
     model.load_state_dict(weights)
-    data = DataSection(path=arguments.data, input=InputSection("view"), target=InputSection())
-    training = TrainingSection(stages=(Stage(level="codes", epochs=1000),), batch_shapes=64)
+    data = LoadingConfig(path=arguments.data, input=InputConfig("view"), target=InputConfig())
+    training = TrainingConfig(stages=(TrainingStage(level="codes", epochs=1000),), batch_shapes=64)
     return model, sizes, _config("imnet_single_view", sizes, arguments, data=data, training=training)
 
 
 def _config(
-    kind: str, sizes: Any, arguments: argparse.Namespace, *, data: DataSection, training: TrainingSection
+    kind: str, sizes: Any, arguments: argparse.Namespace, *, data: LoadingConfig, training: TrainingConfig
 ) -> RunConfig:
     """The run an imported model lives in."""
     model = {"type": kind, **to_plain(sizes)}

@@ -54,8 +54,8 @@ class Config:
 class Norm(nn.BatchNorm2d):
     """Batch normalisation with the statistics of all ranks' shapes in training, the running ones otherwise."""
 
-    def forward(self, x_BCHW: torch.Tensor, real: bool = True) -> torch.Tensor:
-        return batch_norm(x_BCHW[:, :, None], self, training=self.training, real=real)[:, :, 0]
+    def forward(self, x_BCHW: torch.Tensor, is_padding: bool = False) -> torch.Tensor:
+        return batch_norm(x_BCHW[:, :, None], self, training=self.training, is_padding=is_padding)[:, :, 0]
 
 
 class Block(nn.Module):
@@ -70,12 +70,12 @@ class Block(nn.Module):
         self.shortcut = nn.Conv2d(before, after, 1, stride=stride, bias=False) if stride == 2 else None
         self.shortcut_norm = Norm(after) if stride == 2 else None
 
-    def forward(self, x_BCHW: torch.Tensor, *, real: bool) -> torch.Tensor:
+    def forward(self, x_BCHW: torch.Tensor, *, is_padding: bool) -> torch.Tensor:
         """(B, C, H, W) to (B, C', H, W) or (B, C', H/2, W/2)."""
-        y = F.leaky_relu_(self.first_norm(self.first(x_BCHW), real), LEAK)
-        y = self.second_norm(self.second(y), real)
+        y = F.leaky_relu_(self.first_norm(self.first(x_BCHW), is_padding), LEAK)
+        y = self.second_norm(self.second(y), is_padding)
         if self.shortcut is not None and self.shortcut_norm is not None:
-            x_BCHW = self.shortcut_norm(self.shortcut(x_BCHW), real)
+            x_BCHW = self.shortcut_norm(self.shortcut(x_BCHW), is_padding)
         return F.leaky_relu(y + x_BCHW, LEAK)
 
 
@@ -100,12 +100,12 @@ class ImageEncoder(nn.Module):
         assert self.last.bias is not None
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, views_B1HW: torch.Tensor, *, real: bool = True) -> torch.Tensor:
-        """(B, 1, 128, 128) grey on white to (B, Z). `real` False: they only keep other ranks company."""
-        x = F.leaky_relu_(self.first_norm(self.first(1 - views_B1HW), real), LEAK)
+    def forward(self, views_B1HW: torch.Tensor, *, is_padding: bool = False) -> torch.Tensor:
+        """(B, 1, 128, 128) grey on white to (B, Z). `is_padding`: they only keep other ranks company."""
+        x = F.leaky_relu_(self.first_norm(self.first(1 - views_B1HW), is_padding), LEAK)
         for block in self.blocks:
-            x = block(x, real=real)
-        x = F.leaky_relu_(self.narrowing_norm(self.narrowing(x), real), LEAK)
+            x = block(x, is_padding=is_padding)
+        x = F.leaky_relu_(self.narrowing_norm(self.narrowing(x), is_padding), LEAK)
         return torch.sigmoid(self.last(x)).flatten(1)
 
 
@@ -148,7 +148,7 @@ class SingleView(nn.Module):
 
     def encode(self, inputs: torch.Tensor) -> torch.Tensor:
         """(B, 1, 128, 128) pictures to codes (B, Z). ValueError for another size."""
-        return self._code(inputs, real=True)
+        return self._code(inputs, is_padding=False)
 
     def frozen_code(self, inputs: torch.Tensor) -> torch.Tensor:
         """What the image encoder learns: the autoencoder's code of its own input, (B, 1, 64, 64, 64) voxels 0/1."""
@@ -169,13 +169,13 @@ class SingleView(nn.Module):
                 f"single view: expected codes (B, {self.config.latent}) of its autoencoder to learn, got "
                 f"{tuple(target_BZ.shape)}: its stages are of level codes"
             )
-        code_BZ = self._code(batch.inputs, real=batch.real)
+        code_BZ = self._code(batch.inputs, is_padding=batch.is_padding)
         yield "encoder", {"loss": (code_BZ.float() - target_BZ).square().mean()}
 
-    def _code(self, views_B1HW: torch.Tensor, *, real: bool) -> torch.Tensor:
+    def _code(self, views_B1HW: torch.Tensor, *, is_padding: bool) -> torch.Tensor:
         if tuple(views_B1HW.shape[1:]) != (1, SIZE, SIZE):
             got = " x ".join(map(str, views_B1HW.shape[1:]))
             raise ValueError(
                 f"this model takes pictures of B x 1 x {SIZE} x {SIZE} (data.input: {{kind: view}}), got B x {got}"
             )
-        return self.encoder(views_B1HW, real=real)
+        return self.encoder(views_B1HW, is_padding=is_padding)

@@ -1,4 +1,16 @@
 """Runs any model that keeps the contract: training, extraction, metrics, reports.
 
-Knows no model by name, but for registry.py.
+Knows no model by name, but for registry.py. Importing this pulls nothing up: what costs time is fetched on first use
+(PEP 562).
 """
+
+__version__: str
+
+
+def __getattr__(name: str) -> str:
+    """The version that is installed."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("isofield")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

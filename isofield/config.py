@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from data_processing.loading.batches import DataSection, Level
+from data_processing.loading.batches import Level, LoadingConfig
 from isofield.runtime.config import read_config
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainingStage:
     """Some epochs over the points of one sampling level, over samples near the surface, or over codes."""
 
     level: Level
@@ -23,7 +23,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class ValidationSection:
+class ValidationConfig:
     """A fixed set, judged every so often; decides which checkpoint is `best`."""
 
     every: int = 1000  # steps; 0: only at the end
@@ -40,7 +40,7 @@ class ValidationSection:
 
 
 @dataclass(frozen=True)
-class OptimSection:
+class OptimConfig:
     """The `training.optim:` section. Defaults are IM-NET's: Adam 5e-5, betas (0.5, 0.999), nothing else."""
 
     learning_rate: float = 5e-5
@@ -63,8 +63,8 @@ class OptimSection:
 
 
 @dataclass(frozen=True)
-class TrainingSection:
-    stages: tuple[Stage, ...]
+class TrainingConfig:
+    stages: tuple[TrainingStage, ...]
     batch_shapes: int = 32  # over all processes
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -74,8 +74,8 @@ class TrainingSection:
     checkpoint_every: int = 1000  # steps
     keep_checkpoints: int = 0  # numbered ones, beside last and best
     log_every: int = 10  # steps
-    optim: OptimSection = field(default_factory=OptimSection)
-    validation: ValidationSection = field(default_factory=ValidationSection)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -96,8 +96,8 @@ class RunConfig:
 
     name: str
     model: dict[str, Any]
-    data: DataSection
-    training: TrainingSection
+    data: LoadingConfig
+    training: TrainingConfig
     runs: Path = Path("runs")
     device: str = "auto"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from data_processing.loading.poses import PoseSection
+from data_processing.loading.poses import PoseConfig
 from ifnet import model as ifnet
 from imnet import autoencoder, latent_gan, single_view
 from isofield import checkpoint
@@ -45,7 +45,7 @@ def resolve(config: RunConfig, *, where: str) -> RunConfig:
         initial = initial_run(section, where=where)
         own = build(type(section.autoencoder), _settings_of(initial.config.model), where=str(section.init_from))
         section = dataclasses.replace(section, autoencoder=own, init_hash=initial.model_hash)
-        target = dataclasses.replace(initial.config.data.input, pose=PoseSection())  # codes of shapes as stored
+        target = dataclasses.replace(initial.config.data.input, pose=PoseConfig())  # codes of shapes as stored
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, target=target))
     return dataclasses.replace(config, model={"type": config.model["type"], **to_plain(section)})
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from data_processing.preparation.config import DataConfig, config_of
-from isofield.runtime.atomic_files import locked, remove_leftovers, write_text
+from isofield.runtime.atomic_files import hold_lock, remove_leftovers, write_text
 from isofield.runtime.config import override
 from isofield.runtime.file_names import path_in
 from isofield.runtime.json_files import read_object
@@ -97,8 +97,8 @@ class RunDir:
 
     def saved_steps(self) -> list[int]:
         """Steps of the numbered checkpoints, ascending."""
-        found = (re.fullmatch(r"step-(\d+)\.pt", p.name) for p in self.checkpoints.glob("step-*.pt"))
-        return sorted(int(match[1]) for match in found if match)
+        matches = (re.fullmatch(r"step-(\d+)\.pt", p.name) for p in self.checkpoints.glob("step-*.pt"))
+        return sorted(int(match[1]) for match in matches if match)
 
     @property
     def has_checkpoints(self) -> bool:
@@ -118,9 +118,9 @@ class RunDir:
             raise FileNotFoundError(f"{self.path} has no checkpoint '{which}'; it has: {names}")
         return file
 
-    def locked(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """One training at a time; the folder is made. ValueError when another process is at it."""
-        return locked(made(self.path) / ".lock", what="training")
+        return hold_lock(make_folder(self.path) / ".lock", what="training")
 
     def meshes(self, split: str) -> Path:
         return self.path / "meshes" / split
@@ -143,7 +143,7 @@ def manifest_file(folder: Path) -> Path:
     return folder / "manifest.json"
 
 
-def claim(run: RunDir, *, config: str, preparation: Mapping[str, Any], resume: bool) -> None:
+def create_run(run: RunDir, *, config: str, preparation: Mapping[str, Any], resume: bool) -> None:
     """Make the folder of a run and write what it starts from: its config (YAML text) and how its data were prepared.
 
     What a killed training was writing is removed.
@@ -156,12 +156,12 @@ def claim(run: RunDir, *, config: str, preparation: Mapping[str, Any], resume: b
     write_text(run.preparation_file, json.dumps(dict(preparation), indent=1, sort_keys=True) + "\n")
 
 
-def at_work(folder: Path, rank: int, *, what: str) -> AbstractContextManager[None]:
+def exclusive(folder: Path, rank: int, *, what: str) -> AbstractContextManager[None]:
     """One process a rank at a time writes results into a folder, which is made. ValueError when another is at it."""
-    return locked(made(folder) / f".lock-{rank}", what=what)
+    return hold_lock(make_folder(folder) / f".lock-{rank}", what=what)
 
 
-def made(folder: Path) -> Path:
+def make_folder(folder: Path) -> Path:
     """The folder, and those above. ValueError when something else is there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

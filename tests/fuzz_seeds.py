@@ -20,7 +20,7 @@ from data_processing.formats.point_clouds import read_cloud
 from data_processing.formats.voxel_files import read_voxels
 from data_processing.medical.label_names import read_table
 from data_processing.medical.label_volumes import label_volume
-from data_processing.preparation.contents import RenderingSettings
+from data_processing.preparation.contents import RenderingConfig
 from data_processing.preparation.renderings import _existing
 from data_processing.store.shape_set import open_shapes
 from ifnet import published as ifnet_published
@@ -78,7 +78,7 @@ def shapes(folder: Path) -> Found:
     (folder / "views" / "a" / "rendering").mkdir(parents=True)
     file = folder / "views" / "a" / "rendering" / "00.png"
     Image.fromarray(pixels[:24, :24]).save(file)
-    settings = RenderingSettings(views=1, size=24, folder=folder / "views")
+    settings = RenderingConfig(views=1, size=24, folder=folder / "views")
     found["renderings"] = (file, lambda _: _existing(folder / "views", settings, "x/a"))
     return found
 
@@ -189,4 +189,4 @@ def results(folder: Path) -> Found:
 
 
 def _first_row(path: Path) -> object:
-    return open_shapes(path).packed(0)
+    return open_shapes(path).packed_row(0)

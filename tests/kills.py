@@ -14,6 +14,7 @@ logs of TensorBoard, timings.csv, hidden journals and locks; and but for `previo
 import argparse
 import contextlib
 import csv
+import functools
 import hashlib
 import io
 import json
@@ -88,9 +89,8 @@ def command_of(victim: Victim, prelude: Callable[[], object] = lambda: None) -> 
     """The command as it is called from a shell."""
 
     def call() -> None:
-        sys.argv = list(victim.words)
         prelude()
-        commandline.run(victim.main, error=victim.error)
+        commandline.run(functools.partial(victim.main, victim.words), error=victim.error)
 
     return call
 

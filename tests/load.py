@@ -15,11 +15,9 @@ import contextlib
 import json
 import os
 import resource
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -28,12 +26,13 @@ import numpy as np
 from data_processing.store.shape_set import open_shapes
 from isofield import registry
 from isofield.commands import analyse, evaluate, generate, train
-from isofield.config import OptimSection, RunConfig, Stage, ValidationSection
+from isofield.config import OptimConfig, RunConfig, TrainingStage, ValidationConfig
 from isofield.registry import build_model, resolve
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_yaml
-from isofield.training.state import fresh, save
+from isofield.training.state import initial_state, save
+from tests.commands import Main, call
 from tests.isofield.conftest import tiny_config
 from tests.isofield.outliers.analysed import brain_values, make_prior, write_scan
 from tests.isofield.ready_runs import ALONE, Echo, EchoConfig, octahedron_weights
@@ -100,22 +99,22 @@ def training_under_load(folder: Path, *, cycles: int) -> tuple[Watch, list[dict[
     config = tiny_config(
         data,
         folder / "runs",
-        stages=(Stage(level=16, epochs=1_000_000, points=256),),
+        stages=(TrainingStage(level=16, epochs=1_000_000, points=256),),
         checkpoint_every=1,
         keep_checkpoints=KEPT,
-        validation=ValidationSection(every=1, split="test", shapes=3, pictures=1, resolution=16),
-        optim=OptimSection(learning_rate=1e-7),  # its surfaces stay
+        validation=ValidationConfig(every=1, split="test", shapes=3, pictures=1, resolution=16),
+        optim=OptimConfig(learning_rate=1e-7),  # its surfaces stay
     )
     file, run = folder / "load.yaml", octahedra(resolve(config, where="load"))
     file.write_text(to_yaml(config))
     on_disk = []
     with Watch() as watch:
         for step in range(ROUND, cycles + 1, ROUND):
-            called(train.main, "--config", file, "--resume", "--set", f"training.max_steps={step}")
+            run_quietly(train.main, "--config", file, "--resume", "--set", f"training.max_steps={step}")
             made = ("--run", run.path, "--split", "test")
-            called(generate.main, *made, "--checkpoint", "last", "--resolution", 16, "--device", "cpu")
+            run_quietly(generate.main, *made, "--checkpoint", "last", "--resolution", 16, "--device", "cpu")
             few = ("--points", 500, "--iou-points", 500, "--workers", 1, "--pictures", 3)
-            called(evaluate.main, *made, "--against", "voxels", *few)
+            run_quietly(evaluate.main, *made, "--against", "voxels", *few)
             assert run.saved_steps() == list(range(step + 1 - min(KEPT, step), step + 1))
             on_disk.append({what: size_of(run.path / what) for what in ("checkpoints", "meshes", "evaluation", "logs")})
     return watch, on_disk
@@ -124,8 +123,8 @@ def training_under_load(folder: Path, *, cycles: int) -> tuple[Watch, list[dict[
 def octahedra(config: RunConfig) -> RunDir:
     """A run at step 0 that has surfaces already."""
     run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=open_shapes(config.data.path).settings, resume=True)
-    state = fresh(build_model(config.model, where="load"), config)
+    create_run(run, config=to_yaml(config), preparation=open_shapes(config.data.path).settings, resume=True)
+    state = initial_state(build_model(config.model, where="load"), config)
     state.model.load_state_dict(octahedron_weights(state.model.state_dict()))
     save(state, config, run, which="last", group=ALONE)
     return run
@@ -142,28 +141,18 @@ def analysis_under_load(folder: Path, *, scans: int) -> tuple[Watch, list[dict[s
         write_scan(folder / "scans" / f"sub-{number:04d}.nii.gz", moved, affine)
     words = ("--models", run.path, "--input", folder / "scans", "--out", folder / "out", "--device", "cpu")
     with Watch() as watch:
-        called(analyse.main, *words)
+        run_quietly(analyse.main, *words)
     return watch, json.loads((folder / "out" / "results.json").read_text())["rows"]
 
 
-def called(main: Callable[[], int], *words: object) -> None:
+def run_quietly(main: Main, *words: object) -> None:
     """One of our commands in this process, its words kept back. Any status but 0 and 1 is an error."""
     with (
-        _argv(main.__module__, *words),
         open(os.devnull, "w") as nowhere,
         contextlib.redirect_stdout(nowhere),
         contextlib.redirect_stderr(nowhere),
     ):
-        assert main() in (0, 1), words
-
-
-@contextlib.contextmanager
-def _argv(*words: object) -> Iterator[None]:
-    before, sys.argv = sys.argv, [str(word) for word in words]
-    try:
-        yield
-    finally:
-        sys.argv = before
+        assert call(main, *words) in (0, 1), words
 
 
 def size_of(folder: Path) -> float:

@@ -51,7 +51,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "initialisation": "kaiming",
     }
     training = {
-        "stages": [{"level": 32, "epochs": 150, "points": 1024}],
+        "stages": [{"level": 32, "epochs": 200, "points": 1024}],
         "batch_shapes": 8,
         "optim": {"learning_rate": 0.005},
         "validation": {"every": 0, "pictures": 1},

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.loading.batches import Draw, open_source, selected
+from data_processing.loading.batches import BatchPlan, open_source, select_shapes
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield import checkpoint
-from isofield.config import OptimSection, RunConfig, Stage, ValidationSection
+from isofield.config import OptimConfig, RunConfig, TrainingStage, ValidationConfig
 from isofield.run_dir import RunDir
 from isofield.runtime.config import to_yaml
 from isofield.runtime.distributed import Group
@@ -26,15 +26,15 @@ CPU = torch.device("cpu")
 EVERY = {
     "checkpoint_every": 1,
     "keep_checkpoints": 99,
-    "validation": ValidationSection(every=4, shapes=3, pictures=0),
-    "optim": OptimSection(learning_rate=1e-3, schedule="cosine", warmup_steps=3, ema_decay=0.9, clip_norm=1.0),
+    "validation": ValidationConfig(every=4, shapes=3, pictures=0),
+    "optim": OptimConfig(learning_rate=1e-3, schedule="cosine", warmup_steps=3, ema_decay=0.9, clip_norm=1.0),
 }
 
 
 def configs(boxes: Path, folder: Path, players: int) -> RunConfig:  # noqa: F811
     """18 steps across three stages and their epochs, or 12 of two players."""
     if players == 1:
-        stages = tuple(Stage(level=level, epochs=2, points=256) for level in (16, 32, 64))
+        stages = tuple(TrainingStage(level=level, epochs=2, points=256) for level in (16, 32, 64))
         return tiny_config(boxes, folder / "whole", stages=stages, **EVERY)
     return gan_config(boxes, folder / "whole", make_run(boxes, folder / "initial"), **EVERY)
 
@@ -77,8 +77,10 @@ def _best_before(whole: RunDir, step: int) -> int:
 def test_ranks_draw_the_batches_of_one_process(prepared: Path, boxes: Path, level: int | str):  # noqa: F811
     """1, 2, 4 and more ranks than shapes: inputs, points, values and keys of every step."""
     shapes, folder = (open_shapes(prepared), prepared) if level == "boundary" else (open_shapes(boxes), boxes)
-    config = tiny_config(folder, Path("unused"), stages=(Stage(level=level, epochs=2, points=64),), batch_shapes=3)
-    indices = selected(shapes, "train")
+    config = tiny_config(
+        folder, Path("unused"), stages=(TrainingStage(level=level, epochs=2, points=64),), batch_shapes=3
+    )
+    indices = select_shapes(shapes, "train")
     (stage,) = plan(config.training, shapes=len(indices))
     for step in range(stage.first, stage.end):
         points = shapes.level_points.get(level, 1 << 31)
@@ -90,7 +92,7 @@ def test_ranks_draw_the_batches_of_one_process(prepared: Path, boxes: Path, leve
             assert all(torch.equal(one, other) for one, other in zip(whole, shared, strict=True)), (step, size)
 
 
-def batch_of(shapes: ShapeSet, config: RunConfig, draws: list[Draw], level: int | str) -> list[torch.Tensor]:
+def batch_of(shapes: ShapeSet, config: RunConfig, draws: list[BatchPlan], level: int | str) -> list[torch.Tensor]:
     """Tensors of the batches of some draws, one after the other."""
     section = dataclasses.replace(config.data, path=shapes.path)
     if level == "boundary":

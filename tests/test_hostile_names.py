@@ -13,7 +13,7 @@ from data_processing.preparation.sources import list_sources
 from data_processing.store.shape_set import open_shapes
 from isofield.evaluation.pairs import pairs_of_folders
 from isofield.evaluation.protocols import find_protocols
-from isofield.evaluation.rows import Draws, evaluate_pairs
+from isofield.evaluation.rows import SampleCounts, evaluate_pairs
 from isofield.evaluation.tables import summarise, write_csv, write_json
 from isofield.outliers.analysis.report import write_report as write_analysis
 from isofield.outliers.analysis.rows import new_row, write_results
@@ -77,7 +77,7 @@ CONTENTS = {"voxels": 0, "levels": False, "grids": [8]}
 def test_names_that_are_no_text_stop_a_preparation_before_any_work(tmp_path: Path, name: str):
     if not written(tmp_path, name, ".ply"):
         pytest.skip("the disk does not take this name")
-    with pytest.raises(ValueError, match="cannot name a shape; rename it, or list it under exclude"):
+    with pytest.raises(ValueError, match="exclude"):
         list_sources(tmp_path)
 
 
@@ -91,7 +91,7 @@ def test_evaluations_tell_every_name(tmp_path: Path):
     pairs = pairs_of_folders(tmp_path / "made", tmp_path / "true")
     assert {pair.name for pair in pairs} == set(names)
     (protocol,) = find_protocols(["onet"])
-    few = Draws(points=50, iou_points=50)
+    few = SampleCounts(points=50, iou_points=50)
     rows = evaluate_pairs(pairs, [protocol], few, progress=False)[protocol.name]
     evaluation = summarise(rows, protocol, few, split=None, about={})
     out = tmp_path / "out"

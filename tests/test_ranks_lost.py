@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from isofield.config import Stage
+from isofield.config import TrainingStage
 from isofield.run_dir import RunDir
 from isofield.runtime.config import to_yaml
 from tests.conftest import ROOT
@@ -24,7 +24,7 @@ SOON = 120  # seconds, on a busy machine too; torchrun itself takes 30 to kill a
 
 def configured(data: Path, runs: Path) -> tuple[RunDir, list[str]]:
     """A run, and the command that trains it, or goes on."""
-    stages = (Stage(level=16, epochs=STEPS, points=64),)
+    stages = (TrainingStage(level=16, epochs=STEPS, points=64),)
     config = tiny_config(data, runs, stages=stages, batch_shapes=5, checkpoint_every=50)
     runs.mkdir()
     file = runs / "config.yaml"

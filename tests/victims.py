@@ -1,7 +1,6 @@
 """Small jobs for each command, for tests that disturb them. All paths are relative: a copy gives the same bytes."""
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,9 +8,10 @@ import yaml
 
 from data_processing import __main__ as data_processing
 from isofield.commands import analyse, evaluate, generate, train
-from isofield.config import OptimSection, RunConfig, Stage, ValidationSection
+from isofield.config import OptimConfig, RunConfig, TrainingStage, ValidationConfig
 from isofield.runtime.commandline import SOME_FAILED
 from isofield.runtime.config import to_yaml
+from tests.commands import call
 from tests.data_processing.box_folders import write_boxes
 from tests.isofield.conftest import tiny_config
 from tests.isofield.outliers.analysed import brain_values, make_network, write_scan
@@ -23,8 +23,8 @@ DATA = Path("data/boxes_train.hdf5")
 ENDINGS = {
     "checkpoint_every": 4,
     "keep_checkpoints": 2,
-    "validation": ValidationSection(every=6, shapes=3, pictures=0),
-    "optim": OptimSection(learning_rate=1e-3, ema_decay=0.9),
+    "validation": ValidationConfig(every=6, shapes=3, pictures=0),
+    "optim": OptimConfig(learning_rate=1e-3, ema_decay=0.9),
 }
 
 
@@ -36,7 +36,7 @@ class Victim:
     """
 
     name: str
-    main: Callable[[], int]
+    main: Callable[[Sequence[str]], int]
     words: tuple[str, ...]
     write: Callable[[Path], object]
     input: str
@@ -61,7 +61,7 @@ def published(folder: Path) -> None:
 def autoencoder(folder: Path) -> None:
     """Across three stages, with partial batches, validation and numbered checkpoints out of step with each other."""
     published(folder)
-    stages = tuple(Stage(level=level, epochs=2, points=256) for level in (16, 32, 64))
+    stages = tuple(TrainingStage(level=level, epochs=2, points=256) for level in (16, 32, 64))
     write_config(folder, tiny_config(DATA, Path("runs"), stages=stages, **ENDINGS))
 
 
@@ -69,7 +69,9 @@ def latent_gan(folder: Path) -> None:
     """Two players on the codes of a frozen autoencoder."""
     published(folder)
     initial = make_run(DATA, Path("initial"))
-    write_config(folder, gan_config(DATA, Path("runs"), initial, stages=(Stage(level="codes", epochs=5),), **ENDINGS))
+    write_config(
+        folder, gan_config(DATA, Path("runs"), initial, stages=(TrainingStage(level="codes", epochs=5),), **ENDINGS)
+    )
 
 
 def write_config(folder: Path, config: RunConfig) -> None:
@@ -85,8 +87,7 @@ def trained(folder: Path) -> None:
 def generated(folder: Path) -> None:
     """Their meshes too."""
     trained(folder)
-    sys.argv = ["generate.py", "--run", "runs/tiny", "--split", "test", "--resolution", "32", "--device", "cpu"]
-    assert generate.main() == 0
+    assert call(generate.main, "--run", "runs/tiny", "--split", "test", "--resolution", 32, "--device", "cpu") == 0
 
 
 def scans(folder: Path) -> None:
@@ -98,9 +99,8 @@ def scans(folder: Path) -> None:
     (folder / "scans" / "cut.nii.gz").write_bytes(b"no scan")
 
 
-TRAIN = ("train.py", "--config", "train.yaml", "--resume")
+TRAIN = ("--config", "train.yaml", "--resume")
 GENERATE = (
-    "generate.py",
     "--run",
     "runs/tiny",
     "--split",
@@ -111,10 +111,10 @@ GENERATE = (
     "--device",
     "cpu",
 )
-EVALUATE = ("evaluate.py", "--run", "runs/tiny", "--split", "test", "--against", "voxels", "--protocol", "imnet", "lfd")
+EVALUATE = ("--run", "runs/tiny", "--split", "test", "--against", "voxels", "--protocol", "imnet", "lfd")
 FEW = ("--points", "500", "--iou-points", "500", "--workers", "1")
-ANALYSE = ("analyse.py", "--models", "runs/chance", "--input", "scans", "--out", "out", "--resume", "--device", "cpu")
-PREPARE = ("data_processing", "--config", "boxes.yaml")
+ANALYSE = ("--models", "runs/chance", "--input", "scans", "--out", "out", "--resume", "--device", "cpu")
+PREPARE = ("--config", "boxes.yaml")
 SOME = (SOME_FAILED,)
 TWO = {"prepare": ("--set", "workers=2"), "evaluate": ("--workers", "2")}
 VICTIMS = {

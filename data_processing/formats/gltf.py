@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from isofield.runtime.json_files import parsed
+from isofield.runtime.json_files import parse_json
 
 GLB_MAGIC, JSON_CHUNK = b"glTF", b"JSON"
 COLUMNS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
@@ -41,7 +41,7 @@ def _tree(data: bytes) -> Mapping[str, Any]:
             raise ValueError("no JSON at its start")
         (length,) = struct.unpack_from("<I", data, 12)
         text = data[20 : 20 + length]
-    tree = parsed(text)
+    tree = parse_json(text)
     if not isinstance(tree, Mapping):
         raise ValueError("its JSON is no object")
     return tree
@@ -85,16 +85,16 @@ def _of_mesh(mesh: Mapping[str, Any], accessors: list[int]) -> int:
 
 
 def _list(tree: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    found = tree.get(key, [])
-    if not isinstance(found, list) or not all(isinstance(one, Mapping) for one in found):
+    entries = tree.get(key, [])
+    if not isinstance(entries, list) or not all(isinstance(one, Mapping) for one in entries):
         raise ValueError(f"{key} is no list of objects")
-    return found
+    return entries
 
 
 def _children(one: Mapping[str, Any]) -> list[Any]:
     """Of a node, or the roots of a scene."""
-    found = one.get("children", one.get("nodes", []))
-    return found if isinstance(found, list) else []
+    children = one.get("children", one.get("nodes", []))
+    return children if isinstance(children, list) else []
 
 
 def _count(one: Mapping[str, Any], key: str) -> int:

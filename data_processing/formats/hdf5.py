@@ -67,16 +67,16 @@ def _checked(file: h5py.File, key: str, shape: Shape, dtype: str | None, contigu
         raise ValueError(f"{file.filename}: no '{key}' inside; it has {there}")
     if file.get(key, getclass=True, getlink=True) is not h5py.HardLink:
         raise ValueError(f"{where} is a link to elsewhere: links are not followed")
-    found = file[key]
-    if not isinstance(found, h5py.Dataset):
+    data_set = file[key]
+    if not isinstance(data_set, h5py.Dataset):
         raise ValueError(f"{where}: expected a data set, got a group")
-    if found.dtype.kind not in "biuf" if dtype is None else found.dtype != np.dtype(dtype):
-        raise ValueError(f"{where}: expected type {np.dtype(dtype) if dtype else 'of numbers'}, got {found.dtype}")
-    if not _matches(found.shape, shape):
+    if data_set.dtype.kind not in "biuf" if dtype is None else data_set.dtype != np.dtype(dtype):
+        raise ValueError(f"{where}: expected type {np.dtype(dtype) if dtype else 'of numbers'}, got {data_set.dtype}")
+    if not _matches(data_set.shape, shape):
         wanted = "(" + ", ".join("any" if length is None else str(length) for length in shape) + ")"
-        raise ValueError(f"{where}: expected shape {wanted}, got {found.shape}")
-    _check_storage(found, where, contiguous, size=Path(file.filename).stat().st_size)
-    return found
+        raise ValueError(f"{where}: expected shape {wanted}, got {data_set.shape}")
+    _check_storage(data_set, where, contiguous, size=Path(file.filename).stat().st_size)
+    return data_set
 
 
 def read(source: h5py.Dataset, path: Path, key: str, rows: slice | int | tuple[slice, ...]) -> NDArray[Any]:
@@ -102,36 +102,36 @@ def read_row(file: h5py.File, source: h5py.Dataset, path: Path, key: str, row: i
         return values
 
 
-def _matches(found: tuple[int, ...], wanted: Shape) -> bool:
-    return len(found) == len(wanted) and all(w in (None, f) for f, w in zip(found, wanted, strict=True))
+def _matches(data_set: tuple[int, ...], wanted: Shape) -> bool:
+    return len(data_set) == len(wanted) and all(w in (None, f) for f, w in zip(data_set, wanted, strict=True))
 
 
-def _check_storage(found: h5py.Dataset, where: str, contiguous: bool, *, size: int) -> None:
+def _check_storage(data_set: h5py.Dataset, where: str, contiguous: bool, *, size: int) -> None:
     """Refuse data in other files, and more than a file of `size` bytes can hold."""
-    if found.external is not None or found.is_virtual:
+    if data_set.external is not None or data_set.is_virtual:
         raise ValueError(f"{where} keeps its data in another file: not followed")
-    held, declared = found.id.get_storage_size(), math.prod(found.shape) * found.dtype.itemsize
-    if found.chunks is None:
-        compact = found.id.get_offset() is None
-        if held != declared or held > (MAX_COMPACT_BYTES if compact else size - found.id.get_offset()):
+    held, declared = data_set.id.get_storage_size(), math.prod(data_set.shape) * data_set.dtype.itemsize
+    if data_set.chunks is None:
+        compact = data_set.id.get_offset() is None
+        if held != declared or held > (MAX_COMPACT_BYTES if compact else size - data_set.id.get_offset()):
             raise ValueError(f"{where}: declares {declared} bytes but holds {held}, in a file of {size}")
         return
-    chunk = math.prod(found.chunks) * found.dtype.itemsize
+    chunk = math.prod(data_set.chunks) * data_set.dtype.itemsize
     if contiguous or chunk > min(MAX_CHUNK_BYTES, max(declared, SMALL_CHUNK_BYTES)):
         raise ValueError(f"{where}: chunks of {chunk} bytes, not as this file should be stored")
-    count = math.prod(-(-length // step) for length, step in zip(found.shape, found.chunks, strict=True))
+    count = math.prod(-(-length // step) for length, step in zip(data_set.shape, data_set.chunks, strict=True))
     if count > FEW_CHUNKS and declared < count * LEAST_CHUNK_BYTES:
         raise ValueError(f"{where}: {declared} bytes in {count} chunks: pack it again in larger ones")
-    others = set(_filters(found)) - {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE}
+    others = set(_filters(data_set)) - {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE}
     if others:
         raise ValueError(f"{where}: packed by filters {sorted(others)}, expected gzip: pack it again")
     if held > size or declared > held * MAX_DEFLATE_RATIO:
         raise ValueError(f"{where}: declares {declared} bytes but holds {held} packed ones, in a file of {size}")
 
 
-def _filters(found: h5py.Dataset) -> list[int]:
+def _filters(data_set: h5py.Dataset) -> list[int]:
     """Numbers of the filters, in the order in which they packed."""
-    plan = found.id.get_create_plist()
+    plan = data_set.id.get_create_plist()
     return [plan.get_filter(number)[0] for number in range(plan.get_nfilters())]
 
 

@@ -132,7 +132,7 @@ def _parts(scene: trimesh.Scene) -> Iterator[TriangleMesh]:
             faces = np.array(geometry.faces, dtype=np.int64)
             if faces.min() < 0 or faces.max() >= len(vertices):
                 raise ValueError(f"a face refers to vertex {faces.max()} of {len(vertices)}")
-            yield TriangleMesh(vertices, faces).transformed(np.asarray(matrix, dtype=np.float64))
+            yield TriangleMesh(vertices, faces).transform(np.asarray(matrix, dtype=np.float64))
 
 
 def _placements(scene: trimesh.Scene) -> Iterator[tuple[Any, NDArray[np.float64]]]:

@@ -88,18 +88,18 @@ def read_npz(
 ) -> dict[str, NDArray]:
     """Arrays of a .npz by name, `most` bytes of them; all, or those of `names`. Errors as of `read_npy_file`."""
     with _sound(path), open_npz(path) as archive:
-        found, left = dict[str, NDArray](), most
+        arrays, left = dict[str, NDArray](), most
         for member in archive.infolist():
             name = member.filename.removesuffix(".npy")
             if names is not None and name not in names:
                 continue
             with archive.open(member) as handle:
-                found[name] = read_npy(handle, member.file_size, f"{path}[{name}]", most=left, kinds=kinds)
-            left -= found[name].nbytes
-        absent = sorted(set(names or ()) - set(found))
+                arrays[name] = read_npy(handle, member.file_size, f"{path}[{name}]", most=left, kinds=kinds)
+            left -= arrays[name].nbytes
+        absent = sorted(set(names or ()) - set(arrays))
         if absent:
             raise ValueError(f"{path} lacks the arrays {', '.join(absent)}")
-        return found
+        return arrays
 
 
 @contextlib.contextmanager

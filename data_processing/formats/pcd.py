@@ -24,7 +24,7 @@ def read_pcd(path: Path) -> Mapping[str, NDArray]:
         names = dtype.names or ()
         match header["DATA"]:
             case ["ascii"]:
-                return _ascii(handle, names, count, path)
+                return _read_ascii(handle, names, count, path)
             case ["binary"]:
                 there = (path.stat().st_size - handle.tell()) // dtype.itemsize
                 if there < count:
@@ -32,7 +32,7 @@ def read_pcd(path: Path) -> Mapping[str, NDArray]:
                 rows = np.frombuffer(handle.read(count * dtype.itemsize), dtype)
                 return {name: rows[name] for name in names}
             case ["binary_compressed"]:
-                return _compressed(handle, dtype, header, count, path)
+                return _read_compressed(handle, dtype, header, count, path)
             case words:
                 said = " ".join(words)[:80]
                 raise ValueError(f"{path}: DATA {said}: expected ascii, binary or binary_compressed")
@@ -84,7 +84,7 @@ def _row_type(header: dict[str, list[str]], path: Path) -> tuple[np.dtype, int]:
     return dtype, count
 
 
-def _ascii(handle: BinaryIO, names: tuple[str, ...], count: int, path: Path) -> dict[str, NDArray]:
+def _read_ascii(handle: BinaryIO, names: tuple[str, ...], count: int, path: Path) -> dict[str, NDArray]:
     try:  # without max_rows: memory would be asked for as many rows as are declared
         table = np.loadtxt(handle, ndmin=2, encoding="utf-8") if count else np.empty((0, len(names)))
     except ValueError as error:
@@ -94,7 +94,7 @@ def _ascii(handle: BinaryIO, names: tuple[str, ...], count: int, path: Path) -> 
     return dict(zip(names, table.T, strict=True))
 
 
-def _compressed(
+def _read_compressed(
     handle: BinaryIO, dtype: np.dtype, header: dict[str, list[str]], count: int, path: Path
 ) -> dict[str, NDArray]:
     """Two sizes, then LZF; unpacked, all values of the first field stand before those of the second."""
@@ -108,7 +108,7 @@ def _compressed(
             f"{path}: declares {count} points of {dtype.itemsize} bytes, and {packed} packed bytes that hold "
             f"{unpacked}: its header is wrong"
         )
-    buffer, columns, place = _unpacked_lzf(content, unpacked, path), dict[str, NDArray](), 0
+    buffer, columns, place = _unpack_lzf(content, unpacked, path), dict[str, NDArray](), 0
     fields = list(dtype.names or ())
     for repeat in map(int, header.get("COUNT", ["1"] * len(header["FIELDS"]))):
         own, fields = fields[:repeat], fields[repeat:]
@@ -119,7 +119,7 @@ def _compressed(
     return columns
 
 
-def _unpacked_lzf(content: bytes, size: int, path: Path) -> bytes:
+def _unpack_lzf(content: bytes, size: int, path: Path) -> bytes:
     """LZF: a byte below 32 is a run of as many bytes plus one; else its upper bits are a length, and with the next
     byte how far back to copy from. ValueError when it does not come to `size` bytes.
     """

@@ -52,7 +52,7 @@ SPECK = 0.002  # smaller parts, of all that stands out, are noise
 
 
 @dataclass(frozen=True)
-class PhotoSettings:
+class PhotoConfig:
     """How the object is found in a user's own picture: by its alpha, a mask, or a near-uniform background."""
 
     mask: Path | None = None  # white is the object; none: NAME.mask.png beside NAME.jpg, where there is one
@@ -104,7 +104,7 @@ def grey_on_white(rgba_HW4: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.rint(grey_HW * alpha_HW + 255.0 * (1 - alpha_HW)).astype(np.uint8)
 
 
-def read_photo(path: Path, settings: PhotoSettings, *, size: int, fill: float) -> NDArray[np.uint8]:
+def read_photo(path: Path, settings: PhotoConfig, *, size: int, fill: float) -> NDArray[np.uint8]:
     """A user's own picture as a training view is: (size, size) uint8, the object alone, in the middle, on white.
 
     `fill`: the share of the edge that its longer side takes, where the settings do not say. FileNotFoundError;
@@ -143,7 +143,7 @@ def object_alpha(rgba_HW4: NDArray[np.uint8], path: Path, tolerance: float) -> N
     return _beside_background(rgba_HW4[..., :3], path, tolerance)
 
 
-def mask_file(path: Path, settings: PhotoSettings) -> Path | None:
+def mask_file(path: Path, settings: PhotoConfig) -> Path | None:
     """The mask that is given, or lies beside the picture."""
     beside = path.with_name(f"{path.stem}.mask.png")
     return settings.mask or (beside if beside.is_file() else None)

@@ -43,7 +43,7 @@ class PointCloud:
         total = len(self.points_N3) + self.left_out
         return f"{self.left_out} of {total} points without numbers left out" if self.left_out else ""
 
-    def transformed(self, matrix_44: NDArray[np.floating]) -> "PointCloud":
+    def transform(self, matrix_44: NDArray[np.floating]) -> "PointCloud":
         """The cloud under an affine; normals as those of planes."""
         normals = None
         if self.normals_N3 is not None:

@@ -119,7 +119,7 @@ def _head(lines: Sequence[str], path: Path) -> Head:
     counts: list[int] = []
     before = ""
     for number, line in enumerate(lines[: MAX_HEAD + 1]):
-        bare = _bare(line)
+        bare = _without_comment(line)
         dialect = _dialect(bare)
         values = dialect.values(bare)
         if _is_point(values):
@@ -134,7 +134,7 @@ def _head(lines: Sequence[str], path: Path) -> Head:
     raise ValueError(f"{path}: expected lines of at least three numbers x y z{before}")
 
 
-def _bare(line: str) -> str:
+def _without_comment(line: str) -> str:
     """A line without its comment."""
     line = line.strip()
     if line.startswith(COMMENTS):
@@ -218,11 +218,11 @@ def _table(lines: list[str], head: Head, needed: Sequence[int], path: Path) -> t
         body = [line.replace(",", ".") for line in body]
     # First as numpy reads it: fast, and right where every value is a number.
     with contextlib.suppress(ValueError):
-        return _loaded(body, head.dialect), []
+        return _load(body, head.dialect), []
     # Then the columns that are asked for: others may hold words, but no line has another number of them.
     if head.names and all(len(head.dialect.values(line)) == head.columns for line in body if line.strip()):
         with contextlib.suppress(ValueError):
-            values = _loaded(body, head.dialect, needed)
+            values = _load(body, head.dialect, needed)
             table = np.full((len(values), head.columns), np.nan)
             table[:, needed] = values
             return table, []
@@ -236,7 +236,7 @@ def _table(lines: list[str], head: Head, needed: Sequence[int], path: Path) -> t
     return np.array(rows, dtype=np.float64), counts
 
 
-def _loaded(body: list[str], dialect: Dialect, columns: Sequence[int] | None = None) -> NDArray[np.float64]:
+def _load(body: list[str], dialect: Dialect, columns: Sequence[int] | None = None) -> NDArray[np.float64]:
     delimiter = None if dialect.separator == " " else dialect.separator
     return np.loadtxt(body, delimiter=delimiter, comments=None, ndmin=2, usecols=columns)
 
@@ -244,7 +244,7 @@ def _loaded(body: list[str], dialect: Dialect, columns: Sequence[int] | None = N
 def _rows(lines: Sequence[str], head: Head, needed: Sequence[int], path: Path) -> Iterator[list[float] | int]:
     """The values of each line, or the number that stands alone in it."""
     for number in range(head.first, len(lines)):
-        bare = _bare(lines[number])
+        bare = _without_comment(lines[number])
         if not bare:
             continue
         values = head.dialect.values(bare)

@@ -91,7 +91,7 @@ def to_cube(
         cube_to_box = normalising_to_world((lower - 0.5) * spacing, (upper - 0.5) * spacing, by=by, length=length)
     cube_to_index = np.diag([*(1 / spacing), 1.0]) @ cube_to_box
     if grid.signed is not None and (cube_to_index.diagonal()[:3] < resolution).all():
-        return _interpolated(grid.signed, cube_to_index, resolution), grid.index_to_world @ cube_to_index
+        return _interpolate(grid.signed, cube_to_index, resolution), grid.index_to_world @ cube_to_index
     scale, offset = cube_to_index.diagonal()[:3], cube_to_index[:3, 3] - lower
     voxels = grid.occupancy[tuple(slice(low, high) for low, high in zip(lower, upper, strict=True))]
     for axis in np.argsort(-scale):  # what shrinks most goes first: less work for the rest
@@ -107,7 +107,7 @@ def _cube_grid(values: NDArray, grid: GridConfig, path: Path) -> VoxelGrid:
     return VoxelGrid(occupancy, cube_frame(occupancy.shape))
 
 
-def _interpolated(signed: NDArray[np.float32], cube_to_index: NDArray, resolution: int) -> NDArray[np.uint8]:
+def _interpolate(signed: NDArray[np.float32], cube_to_index: NDArray, resolution: int) -> NDArray[np.uint8]:
     """(R, R, R): whether the trilinear field is inside at the centres of the cube's voxels; beyond the grid nothing."""
     step = cube_to_index.diagonal()[:3] / resolution
     start = cube_to_index[:3, 3] + cube_to_index.diagonal()[:3] * (0.5 / resolution - 0.5)

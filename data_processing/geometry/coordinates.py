@@ -74,6 +74,7 @@ def normalising_to_world(
     size = float(edges.max() if by == "longest_edge" else np.linalg.norm(edges))
     if not np.isfinite(size) or size <= 0:
         raise ValueError(f"bounding box {lower.tolist()} to {upper.tolist()} has no size: nothing to normalise")
+    # Sizes are kept: one scale for all shapes, and what does not fit is refused rather than shrunk.
     if by == "fixed":
         if edges.max() > length * (1 + 1e-9):
             raise ValueError(
@@ -81,6 +82,7 @@ def normalising_to_world(
                 f"of {length:g}: choose a larger length"
             )
         return scaling_about((lower + upper) / 2, length)
+    # A diagonal may be longer than the cube's edge: then the box would stick out.
     if edges.max() * length / size > 1 + 1e-9:
         raise ValueError(
             f"normalising {by} to {length} puts an edge of {edges.max() * length / size:.3f} into the unit cube: "

@@ -1,6 +1,6 @@
 """Shaded grey pictures of a mesh by casting rays on the CPU: no display, no system library.
 
-Cameras stand on a ring (or anywhere) around a frame, look at its middle in perspective, and see either facing of a
+Cameras stand on a ring (or anywhere) around a ball, look at its middle in perspective, and see either facing of a
 triangle: real meshes have flipped faces. White is "nothing there". `render` frames what it shows, for reports;
 `photographs` are smooth pictures from cameras at given distances, for data sets. Decides nothing about networks.
 """
@@ -20,7 +20,7 @@ from data_processing.geometry.triangle_mesh import TriangleMesh
 Up = Literal["y", "z"]
 Shading = Literal["normal", "depth"]
 BACKGROUND = 255
-MARGIN = 0.03  # between the frame and the border of the picture
+MARGIN = 0.03  # between the ball and the border of the picture
 DARKEST, BRIGHTEST = 38.0, 236.0  # of a lit surface: never the background's white
 CONTRAST = 12.0  # between neighbours; above it a pixel of a photograph gets 12 rays instead of one
 PASSES = 3  # of looking for such pixels: what a pass finds may differ from neighbours that looked alike
@@ -34,7 +34,7 @@ RAYS_AT_EDGES_K2 = (np.stack([np.arange(12), np.array([4, 9, 1, 6, 11, 3, 8, 0, 
 class Camera:
     """Degrees. Azimuth 0 stands in front (+z where y is up, -y where z is up), 90 at +x; elevation lifts the camera.
 
-    The distance follows from the field of view: the frame just fits, with a small margin.
+    The distance follows from the field of view: the ball just fits, with a small margin.
     """
 
     azimuth: float
@@ -43,8 +43,8 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class Frame:
-    """The ball that a picture shows: two meshes rendered in one frame can be compared by eye."""
+class ViewBall:
+    """The ball that a picture shows: two meshes rendered in one ball can be compared by eye."""
 
     centre_3: NDArray[np.float64]
     radius: float
@@ -80,10 +80,10 @@ def ray_scene(vertices_V3: NDArray[np.floating], faces_F3: NDArray[np.integer]) 
     return scene
 
 
-def frame_around(lower: NDArray[np.floating], upper: NDArray[np.floating]) -> Frame:
+def view_ball_around(lower: NDArray[np.floating], upper: NDArray[np.floating]) -> ViewBall:
     """The ball around a box given by its corners (3,), (3,)."""
     lower, upper = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
-    return Frame((lower + upper) / 2, max(float(np.linalg.norm(upper - lower)) / 2, 1e-12))
+    return ViewBall((lower + upper) / 2, max(float(np.linalg.norm(upper - lower)) / 2, 1e-12))
 
 
 def render(
@@ -91,17 +91,17 @@ def render(
     cameras: Sequence[Camera],
     *,
     size: int,
-    frame: Frame | None = None,
+    view_ball: ViewBall | None = None,
     shading: Shading = "normal",
     up: Up = "y",
     supersampling: int = 1,
 ) -> NDArray[np.uint8]:
     """Pictures (V, size, size) uint8, one per camera; row 0 is the top. The ray structure is built once for all.
 
-    `frame` defaults to the mesh's own box. `supersampling` n casts n*n rays a pixel.
+    `view_ball` defaults to the mesh's own box. `supersampling` n casts n*n rays a pixel.
     """
-    frame = frame_around(*mesh.bounds()) if frame is None else frame
-    scene = _scene(mesh, frame)
+    view_ball = view_ball_around(*mesh.bounds()) if view_ball is None else view_ball
+    scene = _scene(mesh, view_ball)
     pictures = [_picture(scene, camera, size * supersampling, shading, up) for camera in cameras]
     fine = np.stack(pictures).reshape(len(pictures), size, supersampling, size, supersampling)
     return np.rint(fine.mean(axis=(2, 4))).astype(np.uint8)
@@ -153,9 +153,9 @@ def _squares(centres_N3: NDArray[np.float64], normals_N3: NDArray[np.float64], h
     return TriangleMesh(np.stack(corners, axis=1).reshape(-1, 3), faces_F3)
 
 
-def _scene(mesh: TriangleMesh, frame: Frame) -> rtcore_scene.EmbreeScene:
-    """The mesh moved so that the frame is the unit ball: single precision is enough there."""
-    return ray_scene((mesh.vertices - frame.centre_3) / frame.radius, mesh.faces)
+def _scene(mesh: TriangleMesh, view_ball: ViewBall) -> rtcore_scene.EmbreeScene:
+    """The mesh moved so that the view ball is the unit ball: single precision is enough there."""
+    return ray_scene((mesh.vertices - view_ball.centre_3) / view_ball.radius, mesh.faces)
 
 
 def _picture(
@@ -174,6 +174,7 @@ def _photograph(
 ) -> NDArray[np.float32]:
     """One smooth picture (size, size): a ray for each pixel that the shape's box covers, 12 where neighbours differ."""
     picture = np.full((size, size), BACKGROUND, dtype=np.float32)
+    # Only pixels that the shape's box can cover are worth a ray.
     rows, columns = _covered(corners_83, camera, distance, size, up)
     if rows.start >= rows.stop or columns.start >= columns.stop:
         return picture
@@ -189,6 +190,7 @@ def _photograph(
     window = grey_at((pixel_HW2 + STAGGER[pixel_HW2[..., ::-1] % len(STAGGER)]).reshape(-1, 2))
     window = window.reshape(pixel_HW2.shape[:2])
     refined = np.zeros(window.shape, dtype=bool)
+    # Where neighbours differ there is an edge: many rays a pixel there, one elsewhere.
     for _ in range(PASSES):
         edge = _differs(window) & ~refined
         if not edge.any():

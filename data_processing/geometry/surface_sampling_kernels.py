@@ -3,15 +3,16 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compiled
+from isofield.runtime.jit import compile_exact
 
 
-@compiled
+@compile_exact
 def cumulative_area(
     vertices_V3: NDArray[np.float64], faces_F3: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Areas in some unit, summed up to each face (F,), and unit normals (F, 3), 0 where there is no area."""
     scale = 2.2250738585072014e-308  # areas neither under- nor overflow in units of the longest coordinate of an edge
+    # The unit first: meshes come in metres and in nanometres.
     for face in range(len(faces_F3)):
         a, b, c = faces_F3[face, 0], faces_F3[face, 1], faces_F3[face, 2]
         for d in range(3):
@@ -35,7 +36,7 @@ def cumulative_area(
     return sum_F, normals_F3
 
 
-@compiled
+@compile_exact
 def place(
     vertices_V3: NDArray[np.float64],
     faces_F3: NDArray[np.int64],
@@ -47,6 +48,7 @@ def place(
     faces, count, total = len(faces_F3), draws_3N.shape[1], sum_F[-1]
     first = np.empty(faces + 1, dtype=np.int64)  # of the faces whose sum is above a share of the total
     face = 0
+    # A table of where each share of the area begins: a draw then looks at few faces instead of all.
     for share in range(faces + 1):
         while face < faces - 1 and sum_F[face] <= share / faces * total:
             face += 1
@@ -57,6 +59,7 @@ def place(
         face = first[max(int(draws_3N[0, n] * faces) - 1, 0)]  # a share earlier: rounding
         while face < faces - 1 and sum_F[face] <= at:
             face += 1
+        # The root makes the points uniform over the triangle (Osada et al. 2002, section 4.2).
         root, along = np.sqrt(draws_3N[1, n]), draws_3N[2, n]
         a, b, c = faces_F3[face, 0], faces_F3[face, 1], faces_F3[face, 2]
         for d in range(3):

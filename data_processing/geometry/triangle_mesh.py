@@ -48,7 +48,7 @@ class TriangleMesh:
         """Corners of all faces: (F, 3, 3)."""
         return self.vertices[self.faces]
 
-    def transformed(self, matrix_44: NDArray[np.floating]) -> "TriangleMesh":
+    def transform(self, matrix_44: NDArray[np.floating]) -> "TriangleMesh":
         """The mesh under an affine; a mirroring one flips the faces, so that outside stays outside."""
         faces = self.faces[:, ::-1] if np.linalg.det(np.asarray(matrix_44)[:3, :3]) < 0 else self.faces
         return TriangleMesh(transform_points(self.vertices, matrix_44), np.ascontiguousarray(faces))
@@ -65,8 +65,8 @@ def unbalanced_edges(faces: NDArray[np.int64]) -> NDArray[np.int64]:
     keys, count = np.unique(walked, return_counts=True)
     reverse = keys % width * width + keys // width
     at = np.searchsorted(keys, reverse).clip(max=max(len(keys) - 1, 0))
-    found = keys[at] == reverse
-    keys = keys[~(found & (count[at] == count))]
+    is_paired = keys[at] == reverse
+    keys = keys[~(is_paired & (count[at] == count))]
     return np.stack([keys // width, keys % width], axis=1)
 
 

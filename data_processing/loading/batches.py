@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from data_processing.batch import Batch
 from data_processing.geometry.coordinates import from_fixed, voxel_centres
-from data_processing.loading.network_inputs import InputSection, check_fields, fields_of, observe, pose_of
+from data_processing.loading.network_inputs import InputConfig, check_fields, fields_of, observe, pose_of
 from data_processing.loading.poses import posed_points
 from data_processing.store.bits import bits_at, unpack_bits
 from data_processing.store.shape_set import ShapeSet
 from data_processing.store.shards import FailedShape, Layout
-from isofield.runtime.counter_random import derived, integers, keys_of
+from isofield.runtime.counter_random import derive_keys, integers, keys_of
 from isofield.runtime.memory import free_memory
 from isofield.runtime.seeds import seed_of
 
@@ -37,17 +37,17 @@ Packed = Mapping[str, torch.Tensor]  # fields of the rows of B shapes: (B, ...)
 
 
 @dataclass(frozen=True)
-class DataSection:
+class LoadingConfig:
     """The `data:` section of a training config."""
 
     path: Path
     categories: tuple[str, ...] = ()  # none: all
     resident: Literal["auto", "yes", "no"] = "auto"
     memory_gb: float | None = None  # budget of `auto`; none: half of what is free on the device
-    input: InputSection = field(default_factory=InputSection)
+    input: InputConfig = field(default_factory=InputConfig)
     shares: tuple[float, ...] = ()  # of the points of a step near the surface, one for each sigma; none: equal ones
     # Of `level: codes`: what the frozen model is shown, filled in from its run. An equal `input` is not made at all.
-    target: InputSection | None = None
+    target: InputConfig | None = None
 
     def __post_init__(self) -> None:
         if self.shares and not (min(self.shares) >= 0 and 0 < sum(self.shares) < float("inf")):
@@ -57,24 +57,24 @@ class DataSection:
 
 
 @dataclass(frozen=True)
-class Draw:
+class BatchPlan:
     """Which shapes, and which of their points, make one batch."""
 
     shapes: NDArray[np.int64]  # (B,) indices into the data set
     first_point: int  # of a level: points are taken from here on, around the end
     points: int
     epoch: int = 0  # of the whole run; keys what is drawn of a shape (boundary points, input). -1: validation
-    real: bool = True  # False: nothing of this batch counts
+    is_padding: bool = False  # nothing of this batch counts
     step: int = -1  # keys what is drawn once for a step; -1: validation
 
 
 class BatchSource(Protocol):
     """Turns draws into batches on the device, in order."""
 
-    def batches(self, draws: Iterable[Draw]) -> Iterator[Batch]: ...
+    def batches(self, draws: Iterable[BatchPlan]) -> Iterator[Batch]: ...
 
 
-def selected(shapes: ShapeSet, split: str, categories: Sequence[str] = ()) -> NDArray[np.int64]:
+def select_shapes(shapes: ShapeSet, split: str, categories: Sequence[str] = ()) -> NDArray[np.int64]:
     """Indices of a split, of some categories only when they are named. ValueError when a category does not exist."""
     indices = shapes.indices(split)
     if categories:
@@ -93,7 +93,7 @@ def all_members(shapes: ShapeSet, split: str, categories: Sequence[str] = ()) ->
     """
     failed = [shape for shape in shapes.failed if shape.split == split]
     nothing_left = split not in shapes.splits and failed  # not one shape of it could be prepared
-    indices = [] if nothing_left else [int(index) for index in selected(shapes, split, categories)]
+    indices = [] if nothing_left else [int(index) for index in select_shapes(shapes, split, categories)]
     return indices, [shape for shape in failed if not categories or shape.category in categories]
 
 
@@ -103,7 +103,7 @@ def open_source(
     *,
     level: Level,
     device: torch.device,
-    section: DataSection,
+    section: LoadingConfig,
     seed: int = 0,
     codes: Codes | None = None,
 ) -> tuple[BatchSource, str]:
@@ -114,6 +114,7 @@ def open_source(
     """
     check_contents(shapes, level, section)
     recipe = recipe_of(shapes, level, section, seed=seed, codes=codes)
+    # Resident where it fits: no byte moves between host and device during training.
     need = len(indices) * recipe.bytes_per_shape
     budget = section.memory_gb * 1e9 if section.memory_gb else free_memory(device) / 2
     if section.resident == "yes" or (section.resident == "auto" and need <= budget):
@@ -125,7 +126,7 @@ def open_source(
     return source, f"level {level}: {len(indices)} shapes, {need / 1e6:.1f} MB {how} (budget {budget / 1e9:.1f} GB)"
 
 
-def check_contents(shapes: ShapeSet, level: Level, section: DataSection) -> None:
+def check_contents(shapes: ShapeSet, level: Level, section: LoadingConfig) -> None:
     """ValueError, saying what there is, when batches of a level and their input cannot be made of a data set."""
     if shows_input(level, section):
         check_fields(section.input, shapes.layout, shapes.path)
@@ -153,7 +154,7 @@ def points_of(shapes: ShapeSet, level: Level) -> int:
     return UNLIMITED if isinstance(level, str) else shapes.level_points[level]
 
 
-def shows_input(level: Level, section: DataSection) -> bool:
+def shows_input(level: Level, section: LoadingConfig) -> bool:
     """Whether the network is shown an input, or in its place the code that the frozen model made of the same."""
     return level != "codes" or section.input != section.target
 
@@ -161,7 +162,7 @@ def shows_input(level: Level, section: DataSection) -> bool:
 UNLIMITED = 1 << 31
 
 
-def fields_of_batch(level: Level, section: DataSection) -> tuple[str, ...]:
+def fields_of_batch(level: Level, section: LoadingConfig) -> tuple[str, ...]:
     """The fields of a packed row that a batch is made of."""
     inputs = fields_of(section.input) if shows_input(level, section) else ()
     if level == "codes":
@@ -177,7 +178,7 @@ class Recipe:
     names: Sequence[str]  # of all shapes of the data set
     layout: Layout
     level: Level
-    section: DataSection
+    section: LoadingConfig
     seed: int
 
     codes: Codes | None = None
@@ -198,22 +199,22 @@ class Recipe:
         packed = stack_rows(shapes, indices, self.fields)
         return packed if self.codes is None else {**packed, "codes": torch.from_numpy(self.codes[indices])}
 
-    def keys(self, draw: Draw, purpose: str, device: torch.device) -> torch.Tensor:
+    def keys(self, draw: BatchPlan, purpose: str, device: torch.device) -> torch.Tensor:
         """(B,) keys of the drawn shapes, for `draws`."""
         return keys_of((seed_of(self.seed, self.names[i], purpose, draw.epoch) for i in draw.shapes.tolist()), device)
 
 
 def recipe_of(
-    shapes: ShapeSet, level: Level, section: DataSection | None = None, *, seed: int = 0, codes: Codes | None = None
+    shapes: ShapeSet, level: Level, section: LoadingConfig | None = None, *, seed: int = 0, codes: Codes | None = None
 ) -> Recipe:
     """How batches of a data set are made."""
-    return Recipe(shapes.names, shapes.layout, level, section or DataSection(shapes.path), seed, codes)
+    return Recipe(shapes.names, shapes.layout, level, section or LoadingConfig(shapes.path), seed, codes)
 
 
 def stack_rows(shapes: ShapeSet, indices: Iterable[int], keys: Sequence[str]) -> dict[str, torch.Tensor]:
     """Fields of packed rows of some shapes as (S, ...) tensors."""
     wanted = [int(index) for index in indices]
-    rows = {index: shapes.packed(index, keys) for index in sorted(set(wanted))}  # in the order of the files
+    rows = {index: shapes.packed_row(index, keys) for index in sorted(set(wanted))}  # in the order of the files
     return {key: torch.from_numpy(np.stack([rows[index][key] for index in wanted])) for key in keys}
 
 
@@ -226,7 +227,7 @@ class ResidentShapes:
         self.rows = np.argsort(indices)  # rows in the order of their shapes' indices
         self.indices = indices[self.rows]
 
-    def batches(self, draws: Iterable[Draw]) -> Iterator[Batch]:
+    def batches(self, draws: Iterable[BatchPlan]) -> Iterator[Batch]:
         for draw in draws:
             rows = torch.from_numpy(self.rows[np.searchsorted(self.indices, draw.shapes)]).to(self.device)
             yield assemble({key: values[rows] for key, values in self.packed.items()}, draw, self.recipe)
@@ -238,8 +239,8 @@ class StreamedShapes:
     def __init__(self, shapes: ShapeSet, recipe: Recipe, *, device: torch.device) -> None:
         self.shapes, self.recipe, self.device = shapes, recipe, device
 
-    def batches(self, draws: Iterable[Draw]) -> Iterator[Batch]:
-        waiting: deque[tuple[Draw, Future[Packed]]] = deque()
+    def batches(self, draws: Iterable[BatchPlan]) -> Iterator[Batch]:
+        waiting: deque[tuple[BatchPlan, Future[Packed]]] = deque()
         with ThreadPoolExecutor(max_workers=1) as reader:  # one: HDF5 serialises its calls anyway
             try:
                 for draw in draws:
@@ -251,16 +252,16 @@ class StreamedShapes:
             finally:
                 reader.shutdown(cancel_futures=True)
 
-    def _read(self, draw: Draw) -> Packed:
+    def _read(self, draw: BatchPlan) -> Packed:
         rows = self.recipe.rows(self.shapes, draw.shapes)
         return {key: row.pin_memory() for key, row in rows.items()} if self.device.type == "cuda" else rows
 
-    def _to_device(self, draw: Draw, read: Future[Packed]) -> Batch:
+    def _to_device(self, draw: BatchPlan, read: Future[Packed]) -> Batch:
         packed = {key: rows.to(self.device, non_blocking=True) for key, rows in read.result().items()}
         return assemble(packed, draw, self.recipe)
 
 
-def assemble(packed: Packed, draw: Draw, recipe: Recipe) -> Batch:
+def assemble(packed: Packed, draw: BatchPlan, recipe: Recipe) -> Batch:
     """The input and the drawn points of B shapes, on whatever device the packed tensors are."""
     device = next(iter(packed.values())).device
     take = {"boundary": _boundary_points, "codes": _no_points}.get(str(recipe.level), _level_points)
@@ -273,29 +274,29 @@ def assemble(packed: Packed, draw: Draw, recipe: Recipe) -> Batch:
     else:
         inputs = values_BN
     keys_B, key_1 = recipe.keys(draw, "model", device), keys_of([seed_of(recipe.seed, "step", draw.step)], device)
-    return Batch(inputs, points_BN3, values_BN, tuple(draw.shapes.tolist()), draw.real, keys_B, key_1)
+    return Batch(inputs, points_BN3, values_BN, tuple(draw.shapes.tolist()), draw.is_padding, keys_B, key_1)
 
 
-def _level_points(packed: Packed, draw: Draw, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+def _level_points(packed: Packed, draw: BatchPlan, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
     """A block of the points of a level, around the end."""
     points, value_bits = packed[f"points_{recipe.level}"], packed[f"values_{recipe.level}"]
     take = (draw.first_point + torch.arange(draw.points, device=points.device)) % points.shape[1]
     return voxel_centres(points[:, take], POINT_GRID), unpack_bits(value_bits)[:, take].float()
 
 
-def _no_points(packed: Packed, draw: Draw, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+def _no_points(packed: Packed, draw: BatchPlan, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
     """Codes to answer with: there is nothing to ask at."""
     codes_BZ = packed["codes"]
     return codes_BZ.new_empty(len(codes_BZ), 0, 3), codes_BZ
 
 
-def _boundary_points(packed: Packed, draw: Draw, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
+def _boundary_points(packed: Packed, draw: BatchPlan, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
     """Points near the surface, drawn with replacement, each sigma's share of them (IF-Net, section 4)."""
     points, stored = packed["boundary_points"], recipe.layout.boundary_points
     keys_B = recipe.keys(draw, "points", points.device)
     counts = shared_out(draw.points, recipe.section.shares or (1.0,) * len(recipe.layout.boundary_sigmas))
     index_BN = torch.cat(
-        [n * stored + integers(derived(keys_B, f"sigma {n}"), count, stored) for n, count in enumerate(counts)], 1
+        [n * stored + integers(derive_keys(keys_B, f"sigma {n}"), count, stored) for n, count in enumerate(counts)], 1
     )
     points_BN3 = from_fixed(points.gather(1, index_BN[..., None].expand(-1, -1, 3)))
     return points_BN3, bits_at(packed["boundary_values"], index_BN).float()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from data_processing.loading.surface_damage import MOST, fray, grow, shrink, waits
-from isofield.runtime.counter_random import derived, directions, integers, uniforms
+from isofield.runtime.counter_random import derive_keys, directions, integers, uniforms
 
 THICKEST = 4  # planes of cells that are lost together
 INNER = (0.2, 0.8)  # where along its normal the plane of a slip may lie, as shares of the extent
@@ -19,7 +19,7 @@ AWAY = 1.5  # radii that the middle of an added ball is at most away from the su
 
 
 @dataclass(frozen=True)
-class DamageSection:
+class DamageConfig:
     """The `data.input.deform.damage:` section. Of each kind the greatest strength: uniform from 0 on; 0: not that kind.
 
     Edges are the mean edge of the shape's box; cells those of the grid that is damaged.
@@ -55,30 +55,30 @@ class DamageSection:
         return tuple(kind for kind in KINDS if getattr(self, kind))
 
 
-KINDS = tuple(field.name for field in fields(DamageSection) if field.name not in ("share", "at_once"))
+KINDS = tuple(field.name for field in fields(DamageConfig) if field.name not in ("share", "at_once"))
 
 
-def damage(masks_BRRR: torch.Tensor, section: DamageSection, keys_B: torch.Tensor) -> torch.Tensor:
+def damage(masks_BRRR: torch.Tensor, section: DamageConfig, keys_B: torch.Tensor) -> torch.Tensor:
     """Masks (B, R, R, R) uint8 0/1, some of them damaged: the same type and shape.
 
     An empty mask stays empty; one that would become empty stays as it was.
     """
     damaged_BRRR = masks_BRRR
     for kind, strength_B in strengths(section, keys_B).items():
-        damaged_BRRR = _where_drawn(CHANGES[kind], damaged_BRRR, strength_B, derived(keys_B, kind))
+        damaged_BRRR = _where_drawn(CHANGES[kind], damaged_BRRR, strength_B, derive_keys(keys_B, kind))
     left_B = damaged_BRRR.amax((1, 2, 3), keepdim=True).bool()
     return torch.where(left_B, damaged_BRRR, masks_BRRR)
 
 
-def strengths(section: DamageSection, keys_B: torch.Tensor) -> dict[str, torch.Tensor]:
+def strengths(section: DamageConfig, keys_B: torch.Tensor) -> dict[str, torch.Tensor]:
     """(B,) float32 of each kind, 0 where it is not drawn."""
     kinds = section.kinds
-    order_BK = uniforms(derived(keys_B, "kinds"), len(kinds))
+    order_BK = uniforms(derive_keys(keys_B, "kinds"), len(kinds))
     earlier_BK = (order_BK[:, None, :] < order_BK[:, :, None]).sum(2)
-    several_B = 1 + integers(derived(keys_B, "at once"), 1, min(section.at_once, len(kinds)))[:, 0]
-    suffers_B = uniforms(derived(keys_B, "share"), 1)[:, 0] < section.share
+    several_B = 1 + integers(derive_keys(keys_B, "at once"), 1, min(section.at_once, len(kinds)))[:, 0]
+    suffers_B = uniforms(derive_keys(keys_B, "share"), 1)[:, 0] < section.share
     drawn_BK = suffers_B[:, None] & (earlier_BK < several_B[:, None])
-    strength_BK = uniforms(derived(keys_B, "strengths"), len(kinds)) * drawn_BK
+    strength_BK = uniforms(derive_keys(keys_B, "strengths"), len(kinds)) * drawn_BK
     return {kind: strength_BK[:, number] * getattr(section, kind) for number, kind in enumerate(kinds)}
 
 
@@ -106,11 +106,11 @@ def _cut(masks_BRRR: torch.Tensor, strength_B: torch.Tensor, keys_B: torch.Tenso
 
 
 def _lose_slices(masks_BRRR: torch.Tensor, strength_B: torch.Tensor, keys_B: torch.Tensor) -> torch.Tensor:
-    axis_B = integers(derived(keys_B, "axis"), 1, 3)[:, 0]
-    thick_B = 1 + integers(derived(keys_B, "thickness"), 1, THICKEST)
+    axis_B = integers(derive_keys(keys_B, "axis"), 1, 3)[:, 0]
+    thick_B = 1 + integers(derive_keys(keys_B, "thickness"), 1, THICKEST)
     for axis, size in enumerate(masks_BRRR.shape[1:]):
         run_BR = torch.arange(size, device=keys_B.device) // thick_B
-        lost_BR = uniforms(derived(keys_B, "runs"), size).gather(1, run_BR) < strength_B[:, None]
+        lost_BR = uniforms(derive_keys(keys_B, "runs"), size).gather(1, run_BR) < strength_B[:, None]
         kept_BR = ~(lost_BR & (axis_B == axis)[:, None])
         masks_BRRR = masks_BRRR * kept_BR.view([-1, *(size if axis == other else 1 for other in range(3))])
     return masks_BRRR
@@ -119,7 +119,7 @@ def _lose_slices(masks_BRRR: torch.Tensor, strength_B: torch.Tensor, keys_B: tor
 def _slip(masks_BRRR: torch.Tensor, strength_B: torch.Tensor, keys_B: torch.Tensor) -> torch.Tensor:
     normal_B3, other_B3 = directions(keys_B, 2).double().unbind(1)
     height_BRRR, low_B, high_B = _heights(masks_BRRR, normal_B3.float())
-    place_B = INNER[0] + (INNER[1] - INNER[0]) * uniforms(derived(keys_B, "place"), 1)[:, 0]
+    place_B = INNER[0] + (INNER[1] - INNER[0]) * uniforms(derive_keys(keys_B, "place"), 1)[:, 0]
     piece_BRRR = masks_BRRR * (height_BRRR > _wide(low_B + (high_B - low_B) * place_B))
     along_B3 = other_B3 - _dot(normal_B3, other_B3)[:, None] * normal_B3
     along_B3 = along_B3 / _dot(along_B3, along_B3).sqrt().clamp(min=1e-6)[:, None]
@@ -129,16 +129,16 @@ def _slip(masks_BRRR: torch.Tensor, strength_B: torch.Tensor, keys_B: torch.Tens
 
 def _add_ball(masks_BRRR: torch.Tensor, strength_B: torch.Tensor, keys_B: torch.Tensor) -> torch.Tensor:
     centre_B3, edge_B = _boxes(masks_BRRR)
-    place_B3 = _surface_cells(masks_BRRR, derived(keys_B, "place")).double()
+    place_B3 = _surface_cells(masks_BRRR, derive_keys(keys_B, "place")).double()
     outwards_B3 = place_B3 - centre_B3
     outwards_B3 = outwards_B3 / _dot(outwards_B3, outwards_B3).sqrt().clamp(min=1e-6)[:, None]
     radius_B = strength_B * edge_B
-    away_B = radius_B * AWAY * uniforms(derived(keys_B, "away"), 1)[:, 0]
+    away_B = radius_B * AWAY * uniforms(derive_keys(keys_B, "away"), 1)[:, 0]
     return masks_BRRR | _balls(masks_BRRR, place_B3 + outwards_B3 * away_B[:, None], radius_B)
 
 
 def _bite(masks_BRRR: torch.Tensor, strength_B: torch.Tensor, keys_B: torch.Tensor) -> torch.Tensor:
-    place_B3 = _surface_cells(masks_BRRR, derived(keys_B, "place"))
+    place_B3 = _surface_cells(masks_BRRR, derive_keys(keys_B, "place"))
     return masks_BRRR * ~_balls(masks_BRRR, place_B3.double(), strength_B * _boxes(masks_BRRR)[1])
 
 

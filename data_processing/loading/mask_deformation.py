@@ -10,14 +10,14 @@ from typing import Literal
 
 import torch
 
-from data_processing.loading.mask_damage import DamageSection, damage
-from isofield.runtime.counter_random import derived, directions, integers, uniforms
+from data_processing.loading.mask_damage import DamageConfig, damage
+from isofield.runtime.counter_random import derive_keys, directions, integers, uniforms
 
 CACHED = 1 << 17  # numbers that a core keeps close
 
 
 @dataclass(frozen=True)
-class DeformSection:
+class DeformationConfig:
     """The `data.input.deform:` section. Margins are in cells of the grid that is deformed."""
 
     hills: int = 3  # cells of the noise's lattice along each axis of the box
@@ -25,7 +25,7 @@ class DeformSection:
     add_margin: int = 10  # the box around the shape grown by this, when cells are added
     remove_margin: int = 2  # when cells are removed
     modes: tuple[Literal["add", "remove", "both", "none"], ...] = ("add", "remove")  # one of them for each sample
-    damage: DamageSection = field(default_factory=DamageSection)  # before that; nothing unless it names a share
+    damage: DamageConfig = field(default_factory=DamageConfig)  # before that; nothing unless it names a share
 
     def __post_init__(self) -> None:
         low, high = self.threshold
@@ -35,19 +35,19 @@ class DeformSection:
             raise ValueError(f"deform: threshold must be a range within [0, 1], got [{low}, {high}]")
 
 
-def deform(masks_BRRR: torch.Tensor, section: DeformSection, keys_B: torch.Tensor) -> torch.Tensor:
+def deform(masks_BRRR: torch.Tensor, section: DeformationConfig, keys_B: torch.Tensor) -> torch.Tensor:
     """Masks (B, R, R, R) uint8 0/1, deformed: the same type and shape. An empty mask stays empty."""
     if section.damage.share:
-        masks_BRRR = damage(masks_BRRR, section.damage, derived(keys_B, "damage"))
-    chosen_B = integers(derived(keys_B, "mode"), 1, len(section.modes))[:, 0]
+        masks_BRRR = damage(masks_BRRR, section.damage, derive_keys(keys_B, "damage"))
+    chosen_B = integers(derive_keys(keys_B, "mode"), 1, len(section.modes))[:, 0]
     adds, removes = (
         chosen_B.new_tensor([mode in (name, "both") for mode in section.modes]).bool()[chosen_B]
         for name in ("add", "remove")
     )
     margin_B = torch.where(adds, section.add_margin, section.remove_margin)
-    added = removed = _high_noise(masks_BRRR, section, derived(keys_B, "first"), margin_B)
+    added = removed = _high_noise(masks_BRRR, section, derive_keys(keys_B, "first"), margin_B)
     if "both" in section.modes:  # else one noise serves: a sample does one thing only
-        removed = _high_noise(masks_BRRR, section, derived(keys_B, "second"), margin_B * 0 + section.remove_margin)
+        removed = _high_noise(masks_BRRR, section, derive_keys(keys_B, "second"), margin_B * 0 + section.remove_margin)
     return (masks_BRRR | (added & adds[:, None, None, None])) & ~(removed & removes[:, None, None, None])
 
 
@@ -81,11 +81,11 @@ def perlin(gradients_BLLL3: torch.Tensor, places: tuple[torch.Tensor, torch.Tens
 
 
 def _high_noise(
-    masks_BRRR: torch.Tensor, section: DeformSection, keys_B: torch.Tensor, margin_B: torch.Tensor
+    masks_BRRR: torch.Tensor, section: DeformationConfig, keys_B: torch.Tensor, margin_B: torch.Tensor
 ) -> torch.Tensor:
     """Cells (B, R, R, R) uint8 0/1 of each shape's grown box where the noise is above the sample's threshold."""
     nodes = section.hills + 1
-    gradients = directions(derived(keys_B, "gradients"), nodes**3).view(-1, nodes, nodes, nodes, 3)
+    gradients = directions(derive_keys(keys_B, "gradients"), nodes**3).view(-1, nodes, nodes, nodes, 3)
     occupied_BXY, occupied_BYZ = masks_BRRR.amax(3), masks_BRRR.amax(1)
     occupied = occupied_BXY.amax(2), occupied_BXY.amax(1), occupied_BYZ.amax(1)
     x, y, z = (_axis(occupied_BR.bool(), section.hills, margin_B) for occupied_BR in occupied)
@@ -98,7 +98,7 @@ def _high_noise(
     spans = [span(noise, box) for noise, box in parts]
     low_B, high_B = torch.stack([s[0] for s in spans]).amin(0), torch.stack([s[1] for s in spans]).amax(0)
     least, most = section.threshold
-    threshold_B = least + (most - least) * uniforms(derived(keys_B, "threshold"), 1)[:, 0]
+    threshold_B = least + (most - least) * uniforms(derive_keys(keys_B, "threshold"), 1)[:, 0]
     cut_B111 = (low_B + (high_B - low_B) * threshold_B)[:, None, None, None]
     return torch.cat([((noise > cut_B111) & box).to(masks_BRRR.dtype) for noise, box in parts], 1)
 

@@ -13,11 +13,11 @@ from typing import Literal
 import torch
 
 from data_processing.geometry.coordinates import from_fixed, voxel_centres, voxel_index
-from data_processing.loading.mask_deformation import DeformSection, deform
-from data_processing.loading.poses import PoseSection, posed_cells, posed_points, poses
+from data_processing.loading.mask_deformation import DeformationConfig, deform
+from data_processing.loading.poses import PoseConfig, posed_cells, posed_points, poses
 from data_processing.store.bits import bits_at, unpack_bits
 from data_processing.store.shards import Layout, refuse_absent
-from isofield.runtime.counter_random import derived, directions, integers, normals, subsets, uniforms
+from isofield.runtime.counter_random import derive_keys, directions, integers, normals, subsets, uniforms
 
 Kind = Literal["voxels", "solid", "points", "scan", "deformed", "view"]
 CLOUDS = ("points", "scan")
@@ -26,7 +26,7 @@ USUAL_RESOLUTION = {"view": 128}  # of others 64
 
 
 @dataclass(frozen=True)
-class InputSection:
+class InputConfig:
     """The `data.input:` section.
 
     voxels: the stored 64^3, where any voxel of 256^3 is inside (IM-NET's). solid: the stored occupancy of a grid.
@@ -43,8 +43,8 @@ class InputSection:
     points: int = 3000  # points, scan: as many of the stored points at random, others in each epoch; 0: all there are
     noise: float = 0.0  # points, scan: sigma in cube units, before marking; others: share of the cells that are flipped
     crop: tuple[float, float] = (0.0, 0.0)  # a plane across a random direction cuts off such a share of the extent
-    pose: PoseSection = field(default_factory=PoseSection)  # in training; the points asked for are posed alike
-    deform: DeformSection = field(default_factory=DeformSection)
+    pose: PoseConfig = field(default_factory=PoseConfig)  # in training; the points asked for are posed alike
+    deform: DeformationConfig = field(default_factory=DeformationConfig)
     view: int = 23  # which of the stored pictures validation and generation show; the last where there are fewer
 
     def __post_init__(self) -> None:
@@ -70,7 +70,7 @@ class InputSection:
             raise ValueError(f"data.input: crop must be a range of shares in [0, 1), got [{low}, {high}]")
 
 
-def fields_of(section: InputSection) -> tuple[str, ...]:
+def fields_of(section: InputConfig) -> tuple[str, ...]:
     """The fields of a packed row that the input is made of."""
     return {
         "voxels": ("voxels",),
@@ -82,7 +82,7 @@ def fields_of(section: InputSection) -> tuple[str, ...]:
     }[section.kind]
 
 
-def check_fields(section: InputSection, layout: Layout, path: Path) -> None:
+def check_fields(section: InputConfig, layout: Layout, path: Path) -> None:
     """ValueError when a data set does not hold what the input is made of; says what to prepare."""
     if section.kind == "view" and not layout.pictures:
         raise ValueError(
@@ -104,7 +104,7 @@ def check_fields(section: InputSection, layout: Layout, path: Path) -> None:
 
 
 def observe(
-    packed: Mapping[str, torch.Tensor], section: InputSection, keys_B: torch.Tensor, *, fixed: bool = False
+    packed: Mapping[str, torch.Tensor], section: InputConfig, keys_B: torch.Tensor, *, fixed: bool = False
 ) -> torch.Tensor:
     """The input volume (B, 1, R, R, R) float32, 0 or 1, of packed rows (B, ...) on their device; shares of finer cells.
 
@@ -119,10 +119,10 @@ def observe(
     if section.pose and not fixed:
         cells_BRRR = posed_cells(cells_BRRR, pose_of(section, keys_B))
     if section.kind == "deformed":
-        cells_BRRR = deform(cells_BRRR, section.deform, derived(keys_B, "deform"))
+        cells_BRRR = deform(cells_BRRR, section.deform, derive_keys(keys_B, "deform"))
     kept_BRRR = _kept_cells(cells_BRRR, section, keys_B) if section.crop[1] else None  # of the shape before noise
     if section.noise:
-        flipped = uniforms(derived(keys_B, "noise"), cells_BRRR[0].numel()) < section.noise
+        flipped = uniforms(derive_keys(keys_B, "noise"), cells_BRRR[0].numel()) < section.noise
         cells_BRRR = cells_BRRR ^ flipped.view_as(cells_BRRR)
     if kept_BRRR is not None:
         cells_BRRR = cells_BRRR * kept_BRRR
@@ -138,45 +138,45 @@ def shares(cells_BRRR: torch.Tensor, finer: int) -> torch.Tensor:
     return cells_BRRR.float() / finer**3
 
 
-def pose_of(section: InputSection, keys_B: torch.Tensor) -> torch.Tensor:
+def pose_of(section: InputConfig, keys_B: torch.Tensor) -> torch.Tensor:
     """How shapes are posed where an input with these keys is shown: matrices (B, 3, 3) float64."""
-    return poses(section.pose, derived(keys_B, "pose"))
+    return poses(section.pose, derive_keys(keys_B, "pose"))
 
 
 def seen_points(
-    packed: Mapping[str, torch.Tensor], section: InputSection, keys_B: torch.Tensor, *, fixed: bool = False
+    packed: Mapping[str, torch.Tensor], section: InputConfig, keys_B: torch.Tensor, *, fixed: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Points (B, N, 3) float32 in cube coordinates, and which of them are seen (B, N) bool."""
     stored_BP3 = packed["surface_points"]
     allowed_BP = torch.ones(stored_BP3.shape[:2], dtype=torch.bool, device=stored_BP3.device)
     if section.kind == "scan":
         visible = packed["surface_visible"]  # (B, P, V/8)
-        camera_B = integers(derived(keys_B, "camera"), 1, 8 * visible.shape[2])
+        camera_B = integers(derive_keys(keys_B, "camera"), 1, 8 * visible.shape[2])
         allowed_BP = bits_at(visible, camera_B[:, None].expand(-1, visible.shape[1], 1))[..., 0].bool()
     if section.points:
-        chosen_BN = subsets(derived(keys_B, "points"), min(section.points, stored_BP3.shape[1]), allowed_BP)
+        chosen_BN = subsets(derive_keys(keys_B, "points"), min(section.points, stored_BP3.shape[1]), allowed_BP)
         stored_BP3 = stored_BP3.gather(1, chosen_BN[..., None].expand(-1, -1, 3))
         allowed_BP = allowed_BP.gather(1, chosen_BN)
     points_BN3 = from_fixed(stored_BP3)
     if section.pose and not fixed:
         points_BN3 = posed_points(points_BN3, pose_of(section, keys_B))
     if section.noise:
-        noise_BN3 = normals(derived(keys_B, "noise"), points_BN3[0].numel()).view_as(points_BN3)
+        noise_BN3 = normals(derive_keys(keys_B, "noise"), points_BN3[0].numel()).view_as(points_BN3)
         points_BN3 = points_BN3 + noise_BN3 * section.noise
     if section.crop[1]:
-        x, y, z = directions(derived(keys_B, "direction"), 1).unbind(-1)
+        x, y, z = directions(derive_keys(keys_B, "direction"), 1).unbind(-1)
         height_BN = points_BN3[..., 0] * x + points_BN3[..., 1] * y + points_BN3[..., 2] * z
         allowed_BP = allowed_BP & (height_BN <= _limit(height_BN, allowed_BP, section, keys_B))
     return points_BN3, allowed_BP
 
 
-def _view(pixels_BVHW: torch.Tensor, section: InputSection, keys_B: torch.Tensor, *, fixed: bool) -> torch.Tensor:
+def _view(pixels_BVHW: torch.Tensor, section: InputConfig, keys_B: torch.Tensor, *, fixed: bool) -> torch.Tensor:
     """The middle of one picture of each shape (Chen and Zhang 2019: 128 of 137 pixels)."""
     shapes, views, size = pixels_BVHW.shape[:3]
     if fixed:
         view_B = torch.full_like(keys_B, min(section.view, views - 1))
     else:
-        view_B = integers(derived(keys_B, "view"), 1, views)[:, 0]
+        view_B = integers(derive_keys(keys_B, "view"), 1, views)[:, 0]
     start = (size - section.resolution) // 2
     middle = slice(start, start + section.resolution)
     rows_B = torch.arange(shapes, device=pixels_BVHW.device)
@@ -191,21 +191,19 @@ def mark(points_BN3: torch.Tensor, seen_BN: torch.Tensor, resolution: int) -> to
     return cells.view(-1, 1, resolution, resolution, resolution)
 
 
-def _kept_cells(cells_BRRR: torch.Tensor, section: InputSection, keys_B: torch.Tensor) -> torch.Tensor:
+def _kept_cells(cells_BRRR: torch.Tensor, section: InputConfig, keys_B: torch.Tensor) -> torch.Tensor:
     """(B, R, R, R) bool: the cells whose centres are on this side of the plane that cuts a shape off."""
     resolution = cells_BRRR.shape[-1]
     centre_R = voxel_centres(torch.arange(resolution, device=cells_BRRR.device), resolution)
-    x, y, z = (axis * centre_R for axis in directions(derived(keys_B, "direction"), 1).unbind(-1))
+    x, y, z = (axis * centre_R for axis in directions(derive_keys(keys_B, "direction"), 1).unbind(-1))
     height = (x[:, :, None, None] + y[:, None, :, None] + z[:, None, None, :]).flatten(1)
     limit = _limit(height, cells_BRRR.flatten(1).bool(), section, keys_B)
     return (height <= limit).view_as(cells_BRRR)
 
 
-def _limit(
-    height_BN: torch.Tensor, there_BN: torch.Tensor, section: InputSection, keys_B: torch.Tensor
-) -> torch.Tensor:
+def _limit(height_BN: torch.Tensor, there_BN: torch.Tensor, section: InputConfig, keys_B: torch.Tensor) -> torch.Tensor:
     """(B, 1): where along the direction a shape is cut off, so that the drawn share of its extent is beyond."""
     low = torch.where(there_BN, height_BN, torch.inf).amin(1, keepdim=True)
     high = torch.where(there_BN, height_BN, -torch.inf).amax(1, keepdim=True)
     least, most = section.crop
-    return high - (high - low) * (least + (most - least) * uniforms(derived(keys_B, "crop"), 1))
+    return high - (high - low) * (least + (most - least) * uniforms(derive_keys(keys_B, "crop"), 1))

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import torch
 
 from data_processing.loading.surface_damage import waits
-from isofield.runtime.counter_random import derived, directions, uniforms
+from isofield.runtime.counter_random import derive_keys, directions, uniforms
 
 UNIT = 1 << 12  # of matrices in whole numbers
 STEPS = 1 << 5  # of a cell, between whose centres is interpolated
 
 
 @dataclass(frozen=True)
-class PoseSection:
+class PoseConfig:
     """The `data.input.pose:` section; all 0: shapes as they are stored."""
 
     turn: float = 0.0  # degrees, at most, about any axis
@@ -35,10 +35,10 @@ class PoseSection:
         return bool(self.turn or self.stretch)
 
 
-def poses(section: PoseSection, keys_B: torch.Tensor) -> torch.Tensor:
+def poses(section: PoseConfig, keys_B: torch.Tensor) -> torch.Tensor:
     """Matrices (B, 3, 3) float64 that take places of a stored shape to where they are shown: stretched, then turned."""
-    axis_B3 = directions(derived(keys_B, "axis"), 1)[:, 0].double()
-    angle_B1 = uniforms(derived(keys_B, "angle"), 1).double() * (section.turn * torch.pi / 180)
+    axis_B3 = directions(derive_keys(keys_B, "axis"), 1)[:, 0].double()
+    angle_B1 = uniforms(derive_keys(keys_B, "angle"), 1).double() * (section.turn * torch.pi / 180)
     # The tangent of half the angle by its fraction (Lambert), whose operations every device rounds alike.
     half, square = angle_B1 / 2, angle_B1 * angle_B1 / 4
     tangent = half * (945 - 105 * square + square * square) / (945 - 420 * square + 15 * square * square)
@@ -51,7 +51,7 @@ def poses(section: PoseSection, keys_B: torch.Tensor) -> torch.Tensor:
         [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
     ]
     turned_B33 = torch.stack([torch.stack(row, 1) for row in rows], 1)
-    stretch_B3 = 1 + (2 * uniforms(derived(keys_B, "stretch"), 3).double() - 1) * section.stretch
+    stretch_B3 = 1 + (2 * uniforms(derive_keys(keys_B, "stretch"), 3).double() - 1) * section.stretch
     return turned_B33 * stretch_B3[:, None]
 
 
@@ -73,6 +73,7 @@ def posed_cells(cells_BRRR: torch.Tensor, pose_B33: torch.Tensor) -> torch.Tenso
     inverse_B33 = (pose_B33.transpose(1, 2) / length_B3[..., None] * UNIT).round().int()
     odd = [torch.tensor(side, device=cells_BRRR.device, dtype=torch.int32) * 2 - (resolution - 1) for side in box]
     index, fraction = [], []
+    # Whole numbers throughout: the same cells on every device.
     for row_B3 in inverse_B33.unbind(1):
         x, y, z = (row_B3[:, axis, None] * odd[axis] for axis in range(3))
         place = x[:, :, None, None] + (y[:, :, None] + z[:, None, :])[:, None]  # in 1 / (2 UNIT) cells from the middle
@@ -80,6 +81,7 @@ def posed_cells(cells_BRRR: torch.Tensor, pose_B33: torch.Tensor) -> torch.Tenso
         place = (place + STEPS).clamp(0, (resolution + 1) * STEPS)  # in the padded grid
         index.append(place // STEPS)
         fraction.append((place % STEPS).flatten(1))
+    # Interpolate among the eight cells around each place; beyond the grid is outside.
     padded = torch.nn.functional.pad(cells_BRRR, (1, 2, 1, 2, 1, 2))
     size = padded.shape[-1]
     first_BN = ((index[0] * size + index[1]) * size + index[2]).flatten(1).long()

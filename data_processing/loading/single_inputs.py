@@ -21,7 +21,7 @@ from data_processing.geometry.coordinates import normalising_to_world
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.loading.network_inputs import (
     CLOUDS,
-    InputSection,
+    InputConfig,
     check_fields,
     fields_of,
     mark,
@@ -29,11 +29,11 @@ from data_processing.loading.network_inputs import (
     seen_points,
 )
 from data_processing.preparation.config import DataConfig
-from data_processing.preparation.contents import Contents, RenderingSettings, SurfaceSettings
+from data_processing.preparation.contents import Contents, RenderingConfig, SurfaceConfig
 from data_processing.preparation.shape import BORDER, Stages, read_shape, row_of
 from data_processing.preparation.sources import kind_of
 from data_processing.store.shape_set import ShapeSet
-from isofield.runtime.counter_random import derived, keys_of, subsets
+from isofield.runtime.counter_random import derive_keys, keys_of, subsets
 from isofield.runtime.seeds import seed_of
 
 DEFAULT_VIEWS = 16
@@ -58,10 +58,10 @@ class Observed:
     note: str = ""  # what the user should know of the file
 
 
-def observe_shape(shapes: ShapeSet, index: int, section: InputSection, *, seed: int) -> Observed:
+def observe_shape(shapes: ShapeSet, index: int, section: InputConfig, *, seed: int) -> Observed:
     """A shape of a data set; always the same for a seed. ValueError when the data set does not hold what it takes."""
     check_fields(section, shapes.layout, shapes.path)
-    row = shapes.packed(index, fields_of(section))
+    row = shapes.packed_row(index, fields_of(section))
     key = seed_of(seed, shapes.names[index], "input", FIXED)
     return _observed(row, section, key, shapes.to_world(index))
 
@@ -74,7 +74,7 @@ def scan_of(shapes: ShapeSet, index: int) -> ScanGrid | None:
 def observe_file(
     file: Path,
     config: DataConfig,
-    section: InputSection,
+    section: InputConfig,
     *,
     name: str,
     part: str = "",
@@ -87,6 +87,8 @@ def observe_file(
     for a cloud or a picture where something else is shown.
     """
     section = as_given(section)
+    # A picture is cut out as those of the data set are, a cloud only normalised; the rest is prepared like training
+    # data.
     if is_photo(file, section):
         return _observed_photo(file, config, section)
     cloud = read_cloud(file)
@@ -105,7 +107,7 @@ def observe_file(
     return dataclasses.replace(observed, scan=scan, cut_out=section.kind == "view", note=note)
 
 
-def is_photo(file: Path, section: InputSection) -> bool:
+def is_photo(file: Path, section: InputConfig) -> bool:
     """Whether a user's file is taken for a picture; ValueError for a picture where something else is shown."""
     by_suffix = file.suffix.lower() in PICTURE_SUFFIXES
     if by_suffix and section.kind != "view":
@@ -113,7 +115,7 @@ def is_photo(file: Path, section: InputSection) -> bool:
     return by_suffix or (section.kind == "view" and kind_of(file) is None and file.suffix.lower() not in CLOUD_SUFFIXES)
 
 
-def as_given(section: InputSection) -> InputSection:
+def as_given(section: InputConfig) -> InputConfig:
     """The same input without what only training adds: noise, cropping, deformation."""
     kind = "solid" if section.kind == "deformed" else section.kind
     return dataclasses.replace(section, kind=kind, noise=0.0, crop=(0.0, 0.0))
@@ -144,12 +146,12 @@ def cell_boxes(cells_RRR: NDArray[np.bool_]) -> TriangleMesh:
     return TriangleMesh(vertices, np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]).astype(np.int64))
 
 
-def _observed(row: dict[str, NDArray], section: InputSection, key: int, to_world: NDArray[np.float64]) -> Observed:
+def _observed(row: dict[str, NDArray], section: InputConfig, key: int, to_world: NDArray[np.float64]) -> Observed:
     packed = {field: torch.from_numpy(np.ascontiguousarray(row[field]))[None] for field in fields_of(section)}
     keys_B = keys_of([key])
     inputs = observe(packed, section, keys_B, fixed=True)[0]
 
-    def shown() -> TriangleMesh | PointCloud | Picture:
+    def picture_or_shape() -> TriangleMesh | PointCloud | Picture:
         if section.kind == "view":
             return Picture((inputs[0] * 255).round().to(torch.uint8).numpy())
         if section.kind not in CLOUDS:
@@ -157,18 +159,18 @@ def _observed(row: dict[str, NDArray], section: InputSection, key: int, to_world
         points_BN3, seen_BN = seen_points(packed, section, keys_B, fixed=True)
         return PointCloud(points_BN3[seen_BN].double().numpy())
 
-    return Observed(inputs, to_world, shown)
+    return Observed(inputs, to_world, picture_or_shape)
 
 
-def _observed_photo(file: Path, config: DataConfig, section: InputSection) -> Observed:
+def _observed_photo(file: Path, config: DataConfig, section: InputConfig) -> Observed:
     """A user's picture; the mesh that comes of it stays in the cube."""
-    rendering = config.contents.rendering or RenderingSettings()
+    rendering = config.contents.rendering or RenderingConfig()
     pixels_HW = read_photo(file, config.photo, size=rendering.size, fill=rendering.fill)
     observed = _observed({"pixels": pixels_HW[None]}, section, 0, np.eye(4))
     return dataclasses.replace(observed, cut_out=True)
 
 
-def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: InputSection, *, name: str) -> Observed:
+def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: InputConfig, *, name: str) -> Observed:
     """A user's cloud, its bounding box normalised as those of the data were; all points, or as many as in training."""
     points_N3 = cloud.points_N3
     lower, upper = points_N3.min(axis=0), points_N3.max(axis=0)
@@ -179,9 +181,9 @@ def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: 
             "normalised before; do so, or --set normalisation.by=longest_edge"
         )
     to_world = normalising_to_world(lower, upper, by=by, length=length)
-    points_N3 = cloud.transformed(np.linalg.inv(to_world)).points_N3
+    points_N3 = cloud.transform(np.linalg.inv(to_world)).points_N3
     if 0 < section.points < len(points_N3):
-        keys_B = derived(keys_of([seed_of(config.seed, name, "input", FIXED)]), "points")
+        keys_B = derive_keys(keys_of([seed_of(config.seed, name, "input", FIXED)]), "points")
         chosen = subsets(keys_B, section.points, torch.ones(1, len(points_N3), dtype=torch.bool))[0]
         points_N3 = points_N3[chosen.numpy()]
     points = torch.from_numpy(points_N3).float()[None]
@@ -189,21 +191,21 @@ def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: 
     return Observed(inputs[0], to_world, lambda: PointCloud(points[0].double().numpy()), note=cloud.note)
 
 
-def _contents(section: InputSection, prepared: Contents) -> Contents:
+def _contents(section: InputConfig, prepared: Contents) -> Contents:
     """What a row has to hold for an input, as the run's data were prepared."""
     if section.kind == "voxels":
         return Contents(levels=False)
     if section.kind == "view":
-        rendering = dataclasses.replace(prepared.rendering or RenderingSettings(), folder=None)
+        rendering = dataclasses.replace(prepared.rendering or RenderingConfig(), folder=None)
         return Contents(voxels=0, levels=False, rendering=rendering)
     if section.kind not in CLOUDS:
         return Contents(voxels=0, levels=False, grids=(section.resolution * section.finer,))
-    surface = prepared.surface or SurfaceSettings()
+    surface = prepared.surface or SurfaceConfig()
     views = (surface.views or DEFAULT_VIEWS) if section.kind == "scan" else 0
     return Contents(voxels=0, levels=False, surface=dataclasses.replace(surface, views=views))
 
 
-def _shown_instead(section: InputSection) -> str:
+def _shown_instead(section: InputConfig) -> str:
     if section.kind == "view":
         return "this run is shown pictures: give a picture, a mesh, a voxel file or a NIfTI mask"
     if section.kind in CLOUDS:

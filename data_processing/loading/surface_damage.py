@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 
-from isofield.runtime.counter_random import derived, words
+from isofield.runtime.counter_random import derive_keys, words
 
 REACH = 4  # cells: distances are known up to here
 MOST = REACH - 1.0  # cells that a surface may be moved
@@ -25,12 +25,12 @@ def grow(masks_BRRR: torch.Tensor, cells_B: torch.Tensor) -> torch.Tensor:
     Distances between centres of cells come in steps; blurred they order the cells of a layer too.
     """
 
-    def grown(near_BXYZ: torch.Tensor, _: tuple[slice, ...]) -> torch.Tensor:
+    def grow(near_BXYZ: torch.Tensor, _: tuple[slice, ...]) -> torch.Tensor:
         distance_BXYZ = signed_sixteenths(near_BXYZ)
         added = _blurred(distance_BXYZ) < (cells_B * (UNIT * BLURS)).round().short()[:, None, None, None]
         return near_BXYZ | (added & (distance_BXYZ < BEYOND) & (cells_B > 0)[:, None, None, None])
 
-    return _near_the_masks(grown, masks_BRRR)
+    return _near_the_masks(grow, masks_BRRR)
 
 
 def shrink(masks_BRRR: torch.Tensor, cells_B: torch.Tensor) -> torch.Tensor:
@@ -47,13 +47,13 @@ def shrink(masks_BRRR: torch.Tensor, cells_B: torch.Tensor) -> torch.Tensor:
 def fray(masks_BRRR: torch.Tensor, cells_B: torch.Tensor, keys_B: torch.Tensor) -> torch.Tensor:
     """Masks whose surface is moved by noise of the standard deviation `cells_B`, which varies from cell to cell."""
 
-    def frayed(near_BXYZ: torch.Tensor, box: tuple[slice, ...]) -> torch.Tensor:
+    def fray(near_BXYZ: torch.Tensor, box: tuple[slice, ...]) -> torch.Tensor:
         distance_BXYZ = signed_sixteenths(near_BXYZ)
         noise_BXYZ = (_blurred(_bytes(keys_B, masks_BRRR.shape[1:], box)).float() / BLURS - 127.5) / DEVIATION
         inside = distance_BXYZ.float() + noise_BXYZ * (cells_B * UNIT)[:, None, None, None] < 0
         return torch.where(distance_BXYZ.abs() < BEYOND, inside.to(near_BXYZ.dtype), near_BXYZ)
 
-    return _near_the_masks(frayed, masks_BRRR)
+    return _near_the_masks(fray, masks_BRRR)
 
 
 def signed_sixteenths(masks_BXYZ: torch.Tensor) -> torch.Tensor:
@@ -71,14 +71,14 @@ def signed_sixteenths(masks_BXYZ: torch.Tensor) -> torch.Tensor:
 
 def _squared_distances(marked_BXYZ: torch.Tensor) -> torch.Tensor:
     """Squared distance to the nearest marked cell, uint8; exact below REACH^2. Axis by axis (Saito, Toriwaki 1994)."""
-    found = (1 - marked_BXYZ) * FAR
+    distance_BXYZ = (1 - marked_BXYZ) * FAR
     for axis in (1, 2, 3):
-        before, found, size = found, found.clone(), found.shape[axis]
+        before, distance_BXYZ, size = distance_BXYZ, distance_BXYZ.clone(), distance_BXYZ.shape[axis]
         for step in range(1, min(REACH, size)):
             for start, source in ((step, 0), (0, step)):
-                place = found.narrow(axis, start, size - step)
+                place = distance_BXYZ.narrow(axis, start, size - step)
                 torch.minimum(place, before.narrow(axis, source, size - step) + step * step, out=place)
-    return found
+    return distance_BXYZ
 
 
 def _blurred(values_BXYZ: torch.Tensor) -> torch.Tensor:
@@ -103,7 +103,7 @@ def _bytes(keys_B: torch.Tensor, shape: tuple[int, ...], box: tuple[slice, ...])
     joined = torch.zeros((), dtype=torch.uint8, device=keys_B.device)
     for axis in range(3):
         rows, columns = (other for other in range(3) if other != axis)
-        plane = words(derived(keys_B, f"plane {axis}"), shape[rows] * shape[columns]) >> 40 & 0xFF
+        plane = words(derive_keys(keys_B, f"plane {axis}"), shape[rows] * shape[columns]) >> 40 & 0xFF
         plane_BRR = plane.to(torch.uint8).view(-1, shape[rows], shape[columns])[:, box[rows], box[columns]]
         joined = joined ^ plane_BRR.unsqueeze(axis + 1)
     return joined

@@ -12,7 +12,7 @@ from data_processing.formats.nifti import NIFTI_SUFFIXES, ScanGrid
 from data_processing.geometry.voxel_grid import AbsentPartError, RefusedFileError
 from data_processing.medical.label_names import LabelTable, find_table, own_table
 from data_processing.medical.label_volumes import Box, LabelVolume, around, label_volume
-from data_processing.medical.structures import LabelSettings, StructureSettings
+from data_processing.medical.structures import LabelConfig, StructureConfig
 
 FACES = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))  # low and high end of RAS axes
 SAME_PLACE = 1e-3  # mm by which the corners of one grid may differ between two files
@@ -44,7 +44,7 @@ class Crop:
         ]
         return self.index_to_world[:3, :3] @ np.array(index) + self.index_to_world[:3, 3]
 
-    def touched(self) -> tuple[str, ...]:
+    def touched_faces(self) -> tuple[str, ...]:
         """Faces of the field of view that its box reaches."""
         upper = self.lower + self.occupancy.shape
         return tuple(
@@ -55,7 +55,7 @@ class Crop:
         )
 
 
-def structure_crop(file: Path, structure: StructureSettings, settings: LabelSettings) -> Crop:
+def structure_crop(file: Path, structure: StructureConfig, settings: LabelConfig) -> Crop:
     """All labels of a structure as one mask. ValueError that names the labels there are, when it has no voxel."""
     crops: list[tuple[NDArray[np.bool_], Box]] = []
     grid: ScanGrid | None = None
@@ -94,7 +94,7 @@ def mask_crop(file: Path) -> Crop:
     return _canonical(*volume.mask(list(volume.boxes)), volume.grid)
 
 
-def label_ids(volume: LabelVolume, structure: StructureSettings, settings: LabelSettings) -> list[int]:
+def label_ids(volume: LabelVolume, structure: StructureConfig, settings: LabelConfig) -> list[int]:
     """The ids of a structure's labels in a scan; names by its table. ValueError where they cannot be told."""
     file = volume.grid.file
     assert file is not None
@@ -120,11 +120,11 @@ def label_ids(volume: LabelVolume, structure: StructureSettings, settings: Label
 
 def organ_file(folder: Path, name: str) -> Path:
     """The file of one organ in the folder of a scan; the one that should be there when there is none."""
-    found = [folder / f"{name}{suffix}" for suffix in NIFTI_SUFFIXES]
-    return next((file for file in found if file.is_file()), found[-1])
+    files = [folder / f"{name}{suffix}" for suffix in NIFTI_SUFFIXES]
+    return next((file for file in files if file.is_file()), files[-1])
 
 
-def structure_files(file: Path, structure: StructureSettings, settings: LabelSettings) -> list[Path]:
+def structure_files(file: Path, structure: StructureConfig, settings: LabelConfig) -> list[Path]:
     """The files that a structure is read from."""
     if settings.files == "scan":
         return [file]
@@ -140,9 +140,7 @@ def same_grid(one: ScanGrid, other: ScanGrid) -> bool:
     return bool(np.abs(corners @ difference[:3, :3].T + difference[:3, 3]).max() <= SAME_PLACE)
 
 
-def _volumes(
-    file: Path, structure: StructureSettings, settings: LabelSettings
-) -> Iterator[tuple[LabelVolume, list[int]]]:
+def _volumes(file: Path, structure: StructureConfig, settings: LabelConfig) -> Iterator[tuple[LabelVolume, list[int]]]:
     """The files that hold a structure, one after the other, and its ids in each."""
     if settings.files == "scan":
         volume = label_volume(file, threshold=settings.threshold)
@@ -199,7 +197,7 @@ def _canonical(mask: NDArray[np.bool_], box: Box, grid: ScanGrid) -> Crop:
     return Crop(np.ascontiguousarray(turned), matrix, lower, shape, grid)
 
 
-def _there(volume: LabelVolume, settings: LabelSettings) -> str:
+def _there(volume: LabelVolume, settings: LabelConfig) -> str:
     """The labels of a volume for a message, with names where they are known."""
     file = volume.grid.file
     table = None if file is None else find_table(file, settings.table, header=volume.header)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data_processing.medical.totalsegmentator import NAMED_TABLES
-from isofield.runtime.json_files import parsed
+from isofield.runtime.json_files import parse_json
 
 MAX_TABLE_BYTES = 1 << 22
 MAX_LEVELS_UP = 4  # folders above a scan in which a table is looked for
@@ -149,7 +149,9 @@ def _read_once(file: Path, changed: int, surely: bool) -> LabelTable | None:
     text = file.read_bytes()
     try:
         decoded = text.decode("utf-8-sig")
-        rows = _json_rows(parsed(decoded), surely) if file.suffix.lower() == ".json" else _column_rows(decoded, file)
+        rows = (
+            _json_rows(parse_json(decoded), surely) if file.suffix.lower() == ".json" else _column_rows(decoded, file)
+        )
     except (ValueError, csv.Error) as error:
         raise ValueError(
             f"{file}: not a table of labels ({error}): repair it, or name another in labels.table"

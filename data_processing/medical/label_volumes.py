@@ -47,10 +47,10 @@ class LabelVolume:
         box = around([self.boxes[label] for label in labels])
         x, y, z = (slice(side.start - low, side.stop - low) for side, low in zip(box, self.start, strict=True))
         values = self.values[x, y, z]
-        found = values == self.number_of[labels[0]]
+        boxes = values == self.number_of[labels[0]]
         for label in labels[1:]:
-            found |= values == self.number_of[label]
-        return found, box
+            boxes |= values == self.number_of[label]
+        return boxes, box
 
 
 def around(boxes: Sequence[Box]) -> Box:
@@ -70,11 +70,11 @@ def label_volume(file: Path, *, threshold: float | None = None) -> LabelVolume:
     """
     status = file.stat() if file.is_file() else None
     key = (file, threshold, status and (status.st_mtime_ns, status.st_size))
-    found = _last.get(key)
-    if found is None:
+    boxes = _last.get(key)
+    if boxes is None:
         _last.clear()  # before the next is read: never two at a time
-        found = _last[key] = _read(file, threshold)
-    return found
+        boxes = _last[key] = _read(file, threshold)
+    return boxes
 
 
 def _read(file: Path, threshold: float | None) -> LabelVolume:

@@ -19,7 +19,7 @@ from data_processing.medical.crops import Crop, structure_crop, structure_files
 from data_processing.medical.resampling import inside_mask, mask_to_cube
 from data_processing.medical.scan_grid import mask_on_scan, write_scan_mask
 from data_processing.medical.scan_mask import ScanMask
-from data_processing.medical.structures import LabelSettings, Part, StructureSettings, find_part
+from data_processing.medical.structures import LabelConfig, StructureConfig, StructurePart, find_part
 
 __all__ = [
     "ScanGrid",
@@ -41,7 +41,7 @@ class _Pieces:
     left_out: int = 0
 
 
-def read_structure(file: Path, part: str, settings: LabelSettings) -> ScanMask:
+def read_structure(file: Path, part: str, settings: LabelConfig) -> ScanMask:
     """One shape of a labelled scan. `part`: as in Source.part; "" where only one is asked of a scan.
 
     With files: organ, `file` is one of the scan's masks, or where one should be. Raises FileNotFoundError, OSError, and
@@ -53,19 +53,19 @@ def read_structure(file: Path, part: str, settings: LabelSettings) -> ScanMask:
         occupancy=crop.occupancy,
         index_to_world=crop.index_to_world,
         mirrored=chosen.mirrored,
-        touched=crop.touched(),
+        touched=crop.touched_faces(),
         scan=crop.scan,
         left_out=pieces.left_out,
     )
 
 
-def read_crop(file: Path, part: str, settings: LabelSettings) -> Crop:
+def read_crop(file: Path, part: str, settings: LabelConfig) -> Crop:
     """The same as a crop that knows its place on the scan's grid: what a reconstruction is compared with."""
     chosen, file = find_part(part, settings), Path(file)
     return _chosen(chosen, _all_pieces(file, chosen.structure, settings).crops, file)
 
 
-def _chosen(part: Part, crops: Sequence[Crop], file: Path) -> Crop:
+def _chosen(part: StructurePart, crops: Sequence[Crop], file: Path) -> Crop:
     """The piece that a part means: the only one, the left or the right one, or the n-th largest."""
     wanted = part.structure.components or 1
     if wanted == 2:
@@ -78,7 +78,7 @@ def _chosen(part: Part, crops: Sequence[Crop], file: Path) -> Crop:
     return crops[number - 1]
 
 
-def _on_side(part: Part, crops: Sequence[Crop], file: Path) -> Crop:
+def _on_side(part: StructurePart, crops: Sequence[Crop], file: Path) -> Crop:
     """In RAS, x grows towards the patient's right. One piece alone: on which side of the scan's middle it lies."""
     ordered = sorted(crops, key=lambda crop: float(crop.centroid()[0]))
     if len(ordered) == 2:
@@ -91,7 +91,7 @@ def _on_side(part: Part, crops: Sequence[Crop], file: Path) -> Crop:
     return ordered[0]
 
 
-def _all_pieces(file: Path, structure: StructureSettings, settings: LabelSettings) -> _Pieces:
+def _all_pieces(file: Path, structure: StructureConfig, settings: LabelConfig) -> _Pieces:
     states = []
     for path in structure_files(file, structure, settings):
         status = path.stat() if path.is_file() else None
@@ -101,7 +101,7 @@ def _all_pieces(file: Path, structure: StructureSettings, settings: LabelSetting
 
 @functools.lru_cache(maxsize=1)
 def _pieces(
-    file: Path, states: tuple[tuple[int, int] | None, ...], structure: StructureSettings, settings: LabelSettings
+    file: Path, states: tuple[tuple[int, int] | None, ...], structure: StructureConfig, settings: LabelConfig
 ) -> _Pieces:
     """Kept for the other parts of the structure, as long as the `states` of its files (time, size) are the same."""
     whole = structure_crop(file, structure, settings)

@@ -45,9 +45,9 @@ def mask_on_scan(
         columns = [index[:, None] * to_cube[:3, axis] for axis, index in enumerate(block)]
         points = columns[0][:, None, None] + columns[1][None, :, None] + columns[2][None, None] + to_cube[:3, 3]
         within = ((points >= lower) & (points <= upper)).all(axis=-1)
-        found = np.zeros(within.shape, dtype=np.uint8)
-        found[within] = _above(field, points[within], iso_level, batch_points, device)
-        values[block[0][0] : block[0][-1] + 1, start[1] : stop[1], start[2] : stop[2]] = found
+        mask = np.zeros(within.shape, dtype=np.uint8)
+        mask[within] = _above(field, points[within], iso_level, batch_points, device)
+        values[block[0][0] : block[0][-1] + 1, start[1] : stop[1], start[2] : stop[2]] = mask
     return values
 
 

@@ -15,7 +15,7 @@ MAX_COMPONENTS = 99
 
 
 @dataclass(frozen=True)
-class StructureSettings:
+class StructureConfig:
     """One kind of shape. Two entries may share a name (a category) when each says its side."""
 
     name: str
@@ -51,10 +51,10 @@ class StructureSettings:
 
 
 @dataclass(frozen=True)
-class LabelSettings:
+class LabelConfig:
     """The section `labels:` of a data config."""
 
-    structures: tuple[StructureSettings, ...]
+    structures: tuple[StructureConfig, ...]
     table: str | None = None  # total, total_v1, total_v3, total_mr, or a file; none: the scan's own (label_names.py)
     files: Literal["scan", "organ"] = "scan"  # organ: a folder for each scan, in it NAME.nii.gz for each label NAME
     pattern: str = "*"  # of the files that hold labels: matched against the path below the input and the file's name
@@ -75,16 +75,16 @@ class LabelSettings:
         suffixes: dict[str, list[str]] = {}
         for structure in self.structures:
             suffixes.setdefault(structure.name, []).extend(structure.suffixes())
-        for name, found in suffixes.items():
-            if len(set(found)) < len(found) or (len(found) > 1 and "" in found):
+        for name, part_of_key in suffixes.items():
+            if len(set(part_of_key)) < len(part_of_key) or (len(part_of_key) > 1 and "" in part_of_key):
                 raise ValueError(f"two structures are called {name}: give each its side, or another name")
 
 
 @dataclass(frozen=True)
-class Part:
+class StructurePart:
     """One shape to be taken from a scan."""
 
-    structure: StructureSettings
+    structure: StructureConfig
     suffix: str  # "", "left", "right", "1", ...
 
     @property
@@ -101,30 +101,30 @@ class Part:
         return f"{self.structure.name}/{stem}" + (f"-{self.suffix}" if self.suffix else "")
 
 
-def all_parts(settings: LabelSettings) -> Iterator[Part]:
+def all_parts(settings: LabelConfig) -> Iterator[StructurePart]:
     """Every part that is asked of each scan, in the order of the config."""
     for structure in settings.structures:
         for suffix in structure.suffixes():
-            yield Part(structure, suffix)
+            yield StructurePart(structure, suffix)
 
 
-def part_keys(settings: LabelSettings) -> tuple[str, ...]:
+def part_keys(settings: LabelConfig) -> tuple[str, ...]:
     """What `Source.part` may be."""
     return tuple(part.key for part in all_parts(settings))
 
 
-def find_part(key: str, settings: LabelSettings) -> Part:
+def find_part(key: str, settings: LabelConfig) -> StructurePart:
     """The part of that key; "" is the only one there is. ValueError that names the parts."""
     parts = list(all_parts(settings))
     if not key and len(parts) == 1:
         return parts[0]
-    found = next((part for part in parts if part.key == key), None)
-    if found is None:
+    part_of_key = next((part for part in parts if part.key == key), None)
+    if part_of_key is None:
         raise RefusedFileError(f"expected one of the parts {', '.join(part_keys(settings))}; got {key!r}")
-    return found
+    return part_of_key
 
 
-def part_of_name(name: str, settings: LabelSettings) -> Part:
+def part_of_name(name: str, settings: LabelConfig) -> StructurePart:
     """The part that a shape of a data set is, from its name CATEGORY/stem-suffix. ValueError for other names."""
     category = name.partition("/")[0]
     parts = [part for part in all_parts(settings) if part.structure.name == category]

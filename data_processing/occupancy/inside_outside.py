@@ -43,7 +43,7 @@ class Occupancy:
 
 
 @dataclass(frozen=True)
-class InsideSettings:
+class InsideConfig:
     """The section `inside:` of a data config. Resolutions are voxels along an edge of the cube."""
 
     method: Literal["auto", "scan", "winding", "shell"] = "auto"
@@ -66,7 +66,7 @@ class InsideSettings:
 
 
 def occupancy_grid(
-    mesh: TriangleMesh, resolution: int, settings: InsideSettings, *, device: torch.device | str
+    mesh: TriangleMesh, resolution: int, settings: InsideConfig, *, device: torch.device | str
 ) -> Occupancy:
     """Occupancy at the voxel centres of a mesh in cube coordinates.
 
@@ -96,7 +96,7 @@ def occupancy_grid(
 def inside_points(
     mesh: TriangleMesh,
     points_N3: NDArray[np.floating],
-    settings: InsideSettings = InsideSettings(),
+    settings: InsideConfig = InsideConfig(),
     *,
     method: str = "auto",
     device: torch.device | str = "cpu",
@@ -170,7 +170,7 @@ class _Parts:
 
 
 def _choose(
-    parts: _Parts, settings: InsideSettings, asked: str, device: torch.device | str, *, judged: bool = True
+    parts: _Parts, settings: InsideConfig, asked: str, device: torch.device | str, *, judged: bool = True
 ) -> tuple[str, str]:
     """Method and quality; does not depend on the frame, nor on the resolution that is wanted.
 
@@ -201,7 +201,7 @@ def _compared(
     flood: torch.Tensor,
     number: str,
     explained: float,
-    settings: InsideSettings,
+    settings: InsideConfig,
     device: torch.device | str,
 ) -> tuple[str, str]:
     own = filled(parts.number_grid(len(flood), device) != 0)
@@ -224,7 +224,7 @@ def _explained(parts: _Parts, device: torch.device | str) -> float:
 
 
 def _solid(
-    parts: _Parts, resolution: int, method: str, settings: InsideSettings, device: torch.device | str
+    parts: _Parts, resolution: int, method: str, settings: InsideConfig, device: torch.device | str
 ) -> torch.Tensor:
     """The solid (R, R, R) bool by one method, parts in cube coordinates, without the surface voxels of thin parts."""
     if method == "shell-thick":

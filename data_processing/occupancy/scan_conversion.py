@@ -144,7 +144,7 @@ def _scan_by_tensors(
     near = np.flatnonzero(winding == UNKNOWN)
     if len(near):
         near_points = torch.as_tensor(frame.to_cube(points[near]), device=device)
-        winding[near] = _Columns(faces).winding(near_points).to(torch.int16).cpu().numpy()
+        winding[near] = _RayColumns(faces).winding(near_points).to(torch.int16).cpu().numpy()
     return winding
 
 
@@ -198,7 +198,7 @@ class _Projection:
         return hit, z0 + rise / (opposite_a + opposite_b + opposite_c)
 
 
-class _Columns:
+class _RayColumns:
     """Triangles (F, 3, 3) in [-0.5, 0.5]^3 sorted into square columns along z."""
 
     def __init__(self, faces_F33: torch.Tensor) -> None:

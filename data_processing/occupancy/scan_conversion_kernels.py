@@ -9,7 +9,7 @@ along z hold the faces that may cross a line. A grid of cells knows the number o
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compiled
+from isofield.runtime.jit import compile_exact
 
 LATTICE_BITS = 28
 HALF = 1 << (LATTICE_BITS - 1)  # from the middle of the cube to its sides
@@ -19,7 +19,7 @@ KEY_SHIFT = 21  # points are sorted by slices of this width
 SMALL = 8  # cells of a box that are marked without another test
 
 
-@compiled
+@compile_exact
 def to_lattice(triangles_F33: NDArray[np.float64], middle_3: NDArray[np.float64], side: float) -> NDArray[np.int32]:
     """Corners (F, 9), x y z x y z x y z, of triangles in the frame of the cube."""
     corners_F9 = np.empty((len(triangles_F33), 9), dtype=np.int32)
@@ -31,7 +31,7 @@ def to_lattice(triangles_F33: NDArray[np.float64], middle_3: NDArray[np.float64]
     return corners_F9
 
 
-@compiled
+@compile_exact
 def _range(corners_F9: NDArray[np.int32], face: int, axis: int) -> tuple[int, int]:
     """Lowest and highest coordinate of a face, from the lower side of the cube."""
     a = np.int64(corners_F9[face, axis])
@@ -40,7 +40,7 @@ def _range(corners_F9: NDArray[np.int32], face: int, axis: int) -> tuple[int, in
     return int(min(a, b, c) + HALF), int(max(a, b, c) + HALF)
 
 
-@compiled
+@compile_exact
 def _turn(corners_F9: NDArray[np.int32], face: int) -> int:
     """+1 where the face looks up, -1 down, 0 where it is vertical."""
     x, y = np.int64(corners_F9[face, 0]), np.int64(corners_F9[face, 1])
@@ -48,7 +48,7 @@ def _turn(corners_F9: NDArray[np.int32], face: int) -> int:
     return 1 if area > 0 else (-1 if area < 0 else 0)
 
 
-@compiled
+@compile_exact
 def _edge(xa: int, ya: int, xb: int, yb: int, turn: int, x: int, y: int) -> int:
     """Edge function of a side, and 1 more where the side owns the lines through it: inside where positive."""
     dx, dy = (xb - xa) * turn, (yb - ya) * turn
@@ -56,7 +56,7 @@ def _edge(xa: int, ya: int, xb: int, yb: int, turn: int, x: int, y: int) -> int:
     return dx * (y - ya) - dy * (x - xa) + tie
 
 
-@compiled
+@compile_exact
 def _crossing(corners_F9: NDArray[np.int32], face: int, turn: int, x: int, y: int) -> float:
     """Height where the line (x, y) crosses a face that is not vertical; NaN where it misses it."""
     c = corners_F9
@@ -73,7 +73,7 @@ def _crossing(corners_F9: NDArray[np.int32], face: int, turn: int, x: int, y: in
     return za + (share_b * (zb - za) + share_c * (zc - za)) / (share_a + share_b + share_c)
 
 
-@compiled
+@compile_exact
 def _box_holds(corners_F9: NDArray[np.int32], face: int, x: int, y: int) -> bool:
     """Whether the line (x, y) meets the bounding box of the face."""
     c = corners_F9
@@ -82,7 +82,7 @@ def _box_holds(corners_F9: NDArray[np.int32], face: int, x: int, y: int) -> bool
     return min(xa, xb, xc) <= x <= max(xa, xb, xc) and min(ya, yb, yc) <= y <= max(ya, yb, yc)
 
 
-@compiled
+@compile_exact
 def count_in_columns(corners_F9: NDArray[np.int32], bits: int) -> int:
     """Entries that columns() will make."""
     shift, count = LATTICE_BITS - bits, 0
@@ -93,7 +93,7 @@ def count_in_columns(corners_F9: NDArray[np.int32], bits: int) -> int:
     return count
 
 
-@compiled
+@compile_exact
 def columns(corners_F9: NDArray[np.int32], bits: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Faces sorted into 2^bits x 2^bits columns: start (columns + 1,), entries (E, 3) of face, lowest and highest z."""
     size, shift = 1 << bits, LATTICE_BITS - bits
@@ -121,7 +121,7 @@ def columns(corners_F9: NDArray[np.int32], bits: int) -> tuple[NDArray[np.int64]
     return start[:-1], entries
 
 
-@compiled
+@compile_exact
 def known_cells(corners_F9: NDArray[np.int32], bits: int) -> NDArray[np.int16]:
     """Winding number (R, R, R) of the cells of a grid of 2^bits cells that no face touches, UNKNOWN elsewhere."""
     size, shift = 1 << bits, LATTICE_BITS - bits
@@ -152,7 +152,7 @@ def known_cells(corners_F9: NDArray[np.int32], bits: int) -> NDArray[np.int16]:
     return number
 
 
-@compiled
+@compile_exact
 def _mark(corners_F9: NDArray[np.int32], face: int, shift: int, touched: NDArray[np.bool_]) -> None:
     """Mark the cells that a face touches, and perhaps some beside it."""
     low_x, high_x = _range(corners_F9, face, 0)
@@ -170,7 +170,7 @@ def _mark(corners_F9: NDArray[np.int32], face: int, shift: int, touched: NDArray
                 touched[i, j, k] = True
 
 
-@compiled
+@compile_exact
 def _mark_along_plane(
     c: NDArray[np.int32],
     shift: int,
@@ -206,7 +206,7 @@ def _mark_along_plane(
                 touched[cell[0], cell[1], cell[2]] = True
 
 
-@compiled
+@compile_exact
 def _square_meets(c: NDArray[np.int32], p: int, q: int, turn: int, x: int, y: int, width: int) -> bool:
     """Whether the square from (x, y) lies outside no side of the face seen in axes p, q."""
     for k in range(3):
@@ -219,7 +219,7 @@ def _square_meets(c: NDArray[np.int32], p: int, q: int, turn: int, x: int, y: in
     return True
 
 
-@compiled
+@compile_exact
 def look_up(
     known_RRR: NDArray[np.int16], points_N3: NDArray[np.float64], middle_3: NDArray[np.float64], side: float
 ) -> NDArray[np.int16]:
@@ -236,7 +236,7 @@ def look_up(
     return number
 
 
-@compiled
+@compile_exact
 def _shift(size: int) -> int:
     """Bits of a coordinate on the lattice within one of `size` cells, a power of two."""
     shift = LATTICE_BITS
@@ -245,7 +245,7 @@ def _shift(size: int) -> int:
     return shift
 
 
-@compiled
+@compile_exact
 def lattice_points(
     points_N3: NDArray[np.float64], chosen_K: NDArray[np.int64], middle_3: NDArray[np.float64], side: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
@@ -262,7 +262,7 @@ def lattice_points(
     return lines_K2, heights_K, key_K
 
 
-@compiled
+@compile_exact
 def count_crossings(
     corners_F9: NDArray[np.int32],
     start: NDArray[np.int64],

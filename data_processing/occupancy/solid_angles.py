@@ -10,13 +10,13 @@ beside ten thousands of faces.
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compiled
+from isofield.runtime.jit import compile_exact
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-@compiled
+@compile_exact
 def planes(corners_F9: Floats) -> Floats:
     """Unit normal and offset (F, 4) of triangles; all 0 where there is no area."""
     planes_F4 = np.zeros((len(corners_F9), 4))
@@ -31,7 +31,7 @@ def planes(corners_F9: Floats) -> Floats:
     return planes_F4
 
 
-@compiled
+@compile_exact
 def angle(ax: float, ay: float, az: float, bx: float, by: float, bz: float, cx: float, cy: float, cz: float) -> float:
     """Half the solid angle of a triangle seen from the origin (van Oosterom and Strackee, 1983)."""
     a = np.sqrt(ax * ax + ay * ay + az * az)
@@ -42,7 +42,7 @@ def angle(ax: float, ay: float, az: float, bx: float, by: float, bz: float, cx: 
     return np.arctan2(volume, a * b * c + ab * c + bc * a + ca * b)
 
 
-@compiled
+@compile_exact
 def of_all_faces(corners_F9: Floats, x: float, y: float, z: float) -> float:
     total = 0.0
     for face in range(len(corners_F9)):
@@ -51,7 +51,7 @@ def of_all_faces(corners_F9: Floats, x: float, y: float, z: float) -> float:
     return total / (2 * np.pi)
 
 
-@compiled
+@compile_exact
 def half_turns(factors_3E: Floats, size: int) -> float:
     """The sum of the angles of complex numbers, in turns of pi. Pairs are multiplied until one is left.
 
@@ -74,7 +74,7 @@ def half_turns(factors_3E: Floats, size: int) -> float:
     return turns_E[0] + np.arctan2(im_E[0], re_E[0]) / np.pi
 
 
-@compiled
+@compile_exact
 def settled(edges_7E: Floats, factors_3E: Floats, x: float, y: float, z: float, w: float) -> float:
     """The number at a place: what the boundary makes it up to an integer, nearest to `w`.
 
@@ -98,7 +98,7 @@ def settled(edges_7E: Floats, factors_3E: Floats, x: float, y: float, z: float, 
     return turn + np.rint(w - turn)
 
 
-@compiled
+@compile_exact
 def turned(
     edges_7E: Floats, factors_3E: Floats, near: Integers, e0: int, e1: int, r: Floats, x: float, y: float, z: float
 ) -> float:
@@ -125,7 +125,7 @@ def turned(
     return -half_turns(factors_3E, e1 - e0) / 2
 
 
-@compiled
+@compile_exact
 def crossings(
     corners_F9: Floats, planes_F4: Floats, faces: Integers, f0: int, f1: int, r: Floats, x: float, y: float, z: float
 ) -> int:

@@ -53,13 +53,13 @@ def touched_cells(triangles_F33: torch.Tensor, resolution: int) -> torch.Tensor:
     for axis in range(3):
         chosen = (depth == axis).nonzero().squeeze(1)
         order = [(axis + 1) % 3, (axis + 2) % 3, axis]
-        columns = _Columns(corners_F33[chosen][..., order], normals[chosen][:, order])
+        columns = _HeightColumns(corners_F33[chosen][..., order], normals[chosen][:, order])
         _mark(grid, columns, lower[chosen][:, order], upper[chosen][:, order], [size ** (2 - k) for k in order])
     return grid.view(size, size, size)
 
 
 def _mark(
-    grid: torch.Tensor, columns: "_Columns", lower: torch.Tensor, upper: torch.Tensor, strides: list[int]
+    grid: torch.Tensor, columns: "_HeightColumns", lower: torch.Tensor, upper: torch.Tensor, strides: list[int]
 ) -> None:
     """Mark the cells of triangles whose normal is longest along the last axis."""
     low, high = [lower[:, k].contiguous() for k in range(3)], [upper[:, k].contiguous() for k in range(3)]
@@ -100,7 +100,7 @@ class _Sides:
         return torch.minimum(torch.minimum(first, second), third) >= 0
 
 
-class _Columns:
+class _HeightColumns:
     """Triangles as heights over columns: the sides in all three projections, and the plane's range of depth."""
 
     def __init__(self, corners: torch.Tensor, normals: torch.Tensor) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.occupancy.solid_angles import Floats, Integers, crossings, of_all_faces, planes, settled, turned
-from isofield.runtime.jit import compiled
+from isofield.runtime.jit import compile_exact
 
 __all__ = ["at_centres", "at_points", "planes"]
 
@@ -27,7 +27,7 @@ DEPTH = 40
 SURE = 0.5 - 1e-7
 
 
-@compiled
+@compile_exact
 def _keep_faces(
     corners_F9: Floats, planes_F4: Floats, faces: Integers, f0: int, f1: int, low: Floats, high: Floats
 ) -> int:
@@ -52,7 +52,7 @@ def _keep_faces(
     return end
 
 
-@compiled
+@compile_exact
 def _keep_edges(
     edges_7E: Floats,
     factors_3E: Floats,
@@ -100,7 +100,7 @@ def _keep_edges(
     return bound
 
 
-@compiled
+@compile_exact
 def _room(array: Integers, needed: int) -> Integers:
     """The array, or a longer copy."""
     if len(array) >= needed:
@@ -110,7 +110,7 @@ def _room(array: Integers, needed: int) -> Integers:
     return longer
 
 
-@compiled
+@compile_exact
 def _entered(
     corners_F9: Floats,
     planes_F4: Floats,
@@ -143,7 +143,7 @@ def _entered(
     state[0], state[1], state[2], state[3], state[4] = to_x, to_y, to_z, number, error
 
 
-@compiled
+@compile_exact
 def _uniform(lists: Integers, state: Floats, low: Floats, high: Floats) -> bool:
     """Whether the rounded number is one and the same in a whole cell."""
     if lists[0] < lists[1] or lists[2] < lists[3]:
@@ -153,7 +153,7 @@ def _uniform(lists: Integers, state: Floats, low: Floats, high: Floats) -> bool:
     return np.abs(state[3] - np.rint(state[3])) + state[4] + state[5] * reach < SURE
 
 
-@compiled
+@compile_exact
 def _number_at(
     corners_F9: Floats,
     planes_F4: Floats,
@@ -178,7 +178,7 @@ def _number_at(
     return number
 
 
-@compiled
+@compile_exact
 def _started(
     corners_F9: Floats, edges_7E: Floats, low: Floats, high: Floats
 ) -> tuple[Integers, Integers, Integers, Floats]:
@@ -193,7 +193,7 @@ def _started(
     return faces, near, np.array([0, count, 0, edges]), state
 
 
-@compiled
+@compile_exact
 def at_points(
     corners_F9: Floats, planes_F4: Floats, edges_7E: Floats, points_N3: Floats, low: Floats, high: Floats, exact: bool
 ) -> Floats:
@@ -244,7 +244,7 @@ def at_points(
     return number_N
 
 
-@compiled
+@compile_exact
 def _sort_octants(
     points: Floats,
     spare: Floats,
@@ -274,7 +274,7 @@ def _sort_octants(
         at[octant[n]] = to + 1
 
 
-@compiled
+@compile_exact
 def at_centres(
     corners_F9: Floats, planes_F4: Floats, edges_7E: Floats, low: Floats, side: float, resolution: int
 ) -> NDArray[np.int16]:

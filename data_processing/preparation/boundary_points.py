@@ -14,14 +14,14 @@ import torch
 
 from data_processing.geometry.coordinates import from_fixed, to_fixed
 from data_processing.geometry.triangle_mesh import sample_surface
-from data_processing.preparation.contents import BoundarySettings
+from data_processing.preparation.contents import BoundaryConfig
 from data_processing.preparation.cube_shape import CubeShape
 from data_processing.store.bits import pack_bits
-from data_processing.store.shards import Row
+from data_processing.store.shards import PackedRow
 from isofield.runtime.seeds import numpy_generator
 
 
-def boundary_row(shape: CubeShape, settings: BoundarySettings, *, seed: int, name: str) -> Row:
+def boundary_row(shape: CubeShape, settings: BoundaryConfig, *, seed: int, name: str) -> PackedRow:
     """boundary_points (K*N, 3) int16 and boundary_values (K*N/8,) uint8: N independent draws for each of K sigmas.
 
     Each sigma has draws of its own, whatever the others are; any prefix of its N is a fair sample. A point beyond

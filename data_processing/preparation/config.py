@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from data_processing.formats.pictures import PhotoSettings
+from data_processing.formats.pictures import PhotoConfig
 from data_processing.geometry.coordinates import Normalisation
 from data_processing.geometry.voxel_grid import GridConfig
-from data_processing.medical.structures import LabelSettings
-from data_processing.occupancy.inside_outside import InsideSettings
+from data_processing.medical.structures import LabelConfig
+from data_processing.occupancy.inside_outside import InsideConfig
 from data_processing.preparation.contents import Contents
 from data_processing.preparation.layouts import LayoutName
 from data_processing.store.shards import Layout
-from data_processing.store.splits import SplitSettings
+from data_processing.store.splits import SplitConfig
 from isofield.runtime.config import build, to_plain
 
 RESOLUTION = 256  # of the published levels: their points are uint8 indices
@@ -43,7 +43,7 @@ CHOOSING_LABELS = ("pattern", "keep_partial")  # which shapes there are and in w
 
 
 @dataclass(frozen=True)
-class NormalisationSettings:
+class NormalisationConfig:
     """Centre of the bounding box to the middle of the cube; its longest edge, or its diagonal, to `length`.
 
     "fixed": the cube's side is `length` units of the file (millimetres of a scan) for every shape: sizes are kept.
@@ -67,12 +67,12 @@ class DataConfig:
     output: Path | None = None  # none: datasets/<name>
     kind: Literal["auto", "mesh", "voxels", "labels"] = "auto"  # auto: by suffix; labels: scans with a section labels
     layout: LayoutName = "auto"  # how the input folder is laid out (layouts.py); auto: by the names of its files
-    labels: LabelSettings | None = None  # which structures of a labelled scan become shapes
+    labels: LabelConfig | None = None  # which structures of a labelled scan become shapes
     categories: tuple[str, ...] | None = None  # none: every folder of the input
     exclude: tuple[str, ...] = ()
     licences: Path | None = None  # CSV with the columns file, licence, author
-    normalisation: NormalisationSettings = field(default_factory=NormalisationSettings)
-    inside: InsideSettings = field(default_factory=InsideSettings)
+    normalisation: NormalisationConfig = field(default_factory=NormalisationConfig)
+    inside: InsideConfig = field(default_factory=InsideConfig)
     carve: bool = False  # fill what is covered from above and between its own sides, as IM-NET's data were
     threshold: float = 0.5  # of voxel files: occupied above
     voxel_key: str | None = None  # which array of a .npz
@@ -81,9 +81,9 @@ class DataConfig:
     inside_sign: Literal["negative", "positive"] = "negative"  # on which side of it is inside
     resolution: int = RESOLUTION
     contents: Contents = field(default_factory=Contents)
-    photo: PhotoSettings = field(default_factory=PhotoSettings)  # of a user's own picture, at generation
+    photo: PhotoConfig = field(default_factory=PhotoConfig)  # of a user's own picture, at generation
     seed: int = 0
-    splits: SplitSettings = field(default_factory=SplitSettings)
+    splits: SplitConfig = field(default_factory=SplitConfig)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 0  # 0: one per CPU core; on a GPU one
     shard_size: int = 32

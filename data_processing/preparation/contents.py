@@ -17,7 +17,7 @@ SILHOUETTE = 0.8  # longer side of a shape's outline, of the diameter of the bal
 
 
 @dataclass(frozen=True)
-class BoundarySettings:
+class BoundaryConfig:
     """Surface points plus Gaussian noise: `points` for each sigma (in cube units), which side they lie on."""
 
     sigmas: tuple[float, ...] = (0.1, 0.01)
@@ -30,7 +30,7 @@ class BoundarySettings:
 
 
 @dataclass(frozen=True)
-class SurfaceSettings:
+class SurfaceConfig:
     """Points uniform on the surface; with `views`, from which cameras each is seen.
 
     Cameras stand round the middle of the cube, evenly on a ring at an elevation or evenly on a sphere, and look at it
@@ -60,11 +60,11 @@ class SurfaceSettings:
 
 
 @dataclass(frozen=True)
-class RenderingSettings:
+class RenderingConfig:
     """Grey pictures of a shape on white, for single-view reconstruction; the defaults resemble those of 3D-R2N2.
 
     Cameras stand evenly on a ring round the middle of the cube and look at it in perspective. Degrees, azimuths as in
-    SurfaceSettings; `distance` in radii of the ball round the shape: its normalisation does not change the pictures. Of
+    SurfaceConfig; `distance` in radii of the ball round the shape: its normalisation does not change the pictures. Of
     the ranges each view draws its own number, from seed and name. With `folder` nothing is rendered: its pictures
     FOLDER/SHAPE/rendering/00.png, 01.png, ... (or FOLDER/CATEGORY/SHAPE/rendering/) are taken.
     """
@@ -107,9 +107,9 @@ class Contents:
     voxels: Literal[0, 64] = 64  # resolution; 0: none
     levels: bool = True  # points of the three levels
     grids: tuple[int, ...] = ()  # resolutions of solid occupancy
-    boundary: BoundarySettings | None = None
-    surface: SurfaceSettings | None = None
-    rendering: RenderingSettings | None = None
+    boundary: BoundaryConfig | None = None
+    surface: SurfaceConfig | None = None
+    rendering: RenderingConfig | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.grids)) < len(self.grids) or not all(MIN_GRID <= r <= MAX_GRID for r in self.grids):

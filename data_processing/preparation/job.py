@@ -28,9 +28,9 @@ from data_processing.preparation.shape import digest_of, files_of, size_of
 from data_processing.preparation.sources import Listing, Source, list_sources
 from data_processing.preparation.workers import Task, run_tasks
 from data_processing.store.shape_set import INDEX_FILE, JOB_FILE, PARTS, SHARDS, read_json
-from data_processing.store.shards import SCHEMA, Layout, Row, ShapeRecord, Shard, write_shard
+from data_processing.store.shards import SCHEMA, Layout, PackedRow, ShapeRecord, Shard, write_shard
 from data_processing.store.splits import split_names
-from isofield.runtime.atomic_files import WriteError, locked, remove_leftovers, write_text
+from isofield.runtime.atomic_files import WriteError, hold_lock, remove_leftovers, write_text
 from isofield.runtime.commandline import DONE, SOME_FAILED, say
 from isofield.runtime.config import to_plain
 
@@ -38,7 +38,7 @@ SHOWN = 3  # names in a message
 
 
 @dataclass(frozen=True)
-class Job:
+class PreparationJob:
     """A listed input folder and the place of the data set made from it."""
 
     config: DataConfig
@@ -94,7 +94,7 @@ def prepare_folder(config: DataConfig, *, command: str = "", rank: int = 0, worl
     job, listing = _listed(config)
     _check_splits_and_licences(job)
     job.folder.mkdir(parents=True, exist_ok=True)
-    with locked(job.folder / f".lock-{rank}", what="preparation"):  # one process a rank
+    with hold_lock(job.folder / f".lock-{rank}", what="preparation"):  # one process a rank
         _open_job(job, command)
         if world == 1:
             remove_leftovers([job.folder, job.folder / SHARDS, job.folder / PARTS])
@@ -107,7 +107,7 @@ def prepare_folder(config: DataConfig, *, command: str = "", rank: int = 0, worl
         return _finish(job, states, rank)
 
 
-def _listed(config: DataConfig) -> tuple[Job, Listing]:
+def _listed(config: DataConfig) -> tuple[PreparationJob, Listing]:
     listing = list_sources(
         config.input,
         kind=config.kind,
@@ -116,16 +116,16 @@ def _listed(config: DataConfig) -> tuple[Job, Listing]:
         labels=config.labels,
         layout=config.layout,
     )
-    return Job(config, listing.sources, content_settings(to_plain(config)), listing.splits), listing
+    return PreparationJob(config, listing.sources, content_settings(to_plain(config)), listing.splits), listing
 
 
-def _check_splits_and_licences(job: Job) -> None:
+def _check_splits_and_licences(job: PreparationJob) -> None:
     names, categories = zip(*((source.name, source.category) for source in job.sources), strict=True)
     split_names(names, categories, job.config.splits, given=job.splits)
     report.read_licences(job.config.licences)
 
 
-def _open_job(job: Job, command: str) -> None:
+def _open_job(job: PreparationJob, command: str) -> None:
     """Write job.json, or check that it is the same job. ValueError that names what differs and the way out."""
     comparable = {
         **job.settings,
@@ -140,15 +140,15 @@ def _open_job(job: Job, command: str) -> None:
         write_text(file, json.dumps(plain, indent=1) + "\n")
         return
     try:
-        found = read_json(file)
+        content = read_json(file)
     except ValueError as error:
         raise ValueError(f"{error}: remove that file first; the shapes are kept") from error
-    differences = _differences(found.get("settings"), comparable)
+    differences = _differences(content.get("settings"), comparable)
     way_out = f"Choose another place with --set output=FOLDER, or delete {job.folder} to make it anew"
     if differences:
         raise ValueError(f"{job.folder} was made with other settings: {'; '.join(differences)}. {way_out}")
-    if found.get("names") != job_names:
-        listed = found.get("names")
+    if content.get("names") != job_names:
+        listed = content.get("names")
         there = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
         now = set(job_names)
         changes = f"{_some(now - there)} new, {_some(there - now)} gone"
@@ -167,7 +167,7 @@ def _some(names: set[str]) -> str:
     return f"{len(names)} ({shown}{', ...' if len(names) > SHOWN else ''})" if names else "0"
 
 
-def _examine(job: Job, shard: int, parts: Collection[str]) -> ShardState:
+def _examine(job: PreparationJob, shard: int, parts: Collection[str]) -> ShardState:
     """What of a shard is there and sound. `parts`: names of the part files there are: nobody asks for 50,000 others."""
     state = ShardState(shard)
     in_shard = _checked_records(job, job.shard_file(shard), list(job.members(shard)))
@@ -191,7 +191,7 @@ def _examine(job: Job, shard: int, parts: Collection[str]) -> ShardState:
     return state
 
 
-def _checked_records(job: Job, file: Path, members: list[int]) -> dict[int, ShapeRecord] | None:
+def _checked_records(job: PreparationJob, file: Path, members: list[int]) -> dict[int, ShapeRecord] | None:
     """Records of a shard or part by source number; None without such a file; a damaged one is removed."""
     if not file.exists():
         return None
@@ -209,7 +209,7 @@ def _checked_records(job: Job, file: Path, members: list[int]) -> dict[int, Shap
         return None
 
 
-def _again(job: Job, number: int, record: ShapeRecord, found_in: Path) -> bool:
+def _again(job: PreparationJob, number: int, record: ShapeRecord, found_in: Path) -> bool:
     """Whether a finished shape is to be done again: its file changed since, or it failed and may succeed now."""
     files = files_of(job.sources[number], job.config)
     if record.status == "failed" and (job.config.retry_failed or not record.source_digest):
@@ -220,7 +220,7 @@ def _again(job: Job, number: int, record: ShapeRecord, found_in: Path) -> bool:
     return newest > found_in.stat().st_mtime_ns and digest_of(*files) != record.source_digest
 
 
-def _announce(job: Job, listing: Listing, states: list[ShardState], rank: int, world: int) -> None:
+def _announce(job: PreparationJob, listing: Listing, states: list[ShardState], rank: int, world: int) -> None:
     categories = len({source.category for source in job.sources})
     ignored = ", ".join(f"{count} {suffix}" for suffix, count in sorted(listing.ignored.items()))
     mine = f"; rank {rank} of {world} takes {sum(map(_size, states))}" if world > 1 else ""
@@ -240,7 +240,7 @@ def _size(state: ShardState) -> int:
     return len(state.finished) + len(state.missing)
 
 
-def _work(job: Job, states: list[ShardState], rank: int) -> None:
+def _work(job: PreparationJob, states: list[ShardState], rank: int) -> None:
     """Make the missing parts, and pack each shard as soon as it is complete."""
     state_of = {number: state for state in states for number in state.missing}
     number_of = {job.sources[number].name: number for number in state_of}
@@ -273,7 +273,7 @@ def _work(job: Job, states: list[ShardState], rank: int) -> None:
 
 
 @contextlib.contextmanager
-def _kept(job: Job, states: list[ShardState]) -> Iterator[None]:
+def _kept(job: PreparationJob, states: list[ShardState]) -> Iterator[None]:
     """Say, when a disk is full or a process is stopped, what there is and how to go on."""
     try:
         yield
@@ -286,10 +286,10 @@ def _kept(job: Job, states: list[ShardState]) -> Iterator[None]:
         raise OSError(f"{error}. Stopped: {kept}; when the cause is gone, run the same command again") from error
 
 
-def _pack(job: Job, state: ShardState) -> None:
+def _pack(job: PreparationJob, state: ShardState) -> None:
     """Parts (and rows of an older shard where there is no part) into the shard; then the parts go."""
     file = job.shard_file(state.shard)
-    rows: list[Row] = []
+    rows: list[PackedRow] = []
     records: list[ShapeRecord] = []
     with contextlib.ExitStack() as stack:
         old = stack.enter_context(Shard(file, job.layout)) if file.exists() else None
@@ -310,13 +310,13 @@ def _pack(job: Job, state: ShardState) -> None:
         job.part_file(number).unlink(missing_ok=True)
 
 
-def _vanished(job: Job, state: ShardState, file: Path) -> WriteError:
+def _vanished(job: PreparationJob, state: ShardState, file: Path) -> WriteError:
     """A file that this run has written, or found, is gone."""
     state.finished.clear()
     return WriteError(errno.ENOENT, f"it vanished: something removes files from {job.folder}", str(file))
 
 
-def _finish(job: Job, states: list[ShardState], rank: int) -> int:
+def _finish(job: PreparationJob, states: list[ShardState], rank: int) -> int:
     """Write report and index when all shards are there (ranks still at work otherwise); the exit status."""
     for state in states:
         if not job.shard_file(state.shard).exists():

@@ -59,7 +59,7 @@ def arrange(
     ValueError when files of one name cannot be told apart, when folders seem to hold several files of each object, and
     for a category that is not there.
     """
-    chosen = _detected(list(kinds), root) if layout in ("auto", "lists") else layout
+    chosen = _detect(list(kinds), root) if layout in ("auto", "lists") else layout
     rule = RULES.get(chosen, _by_path)
     places = {file: rule(file, root) or _by_path(file, root) for file in kinds}
     if categories is not None:
@@ -81,11 +81,11 @@ def arrange(
             f"{_patterns(file for files in left.values() for file in files)} left alone (kind, exclude choose others)"
         )
     if hollow:
-        notes.append(f"{len(hollow)} objects are left out, they have hollow voxels alone: {_few(hollow)}")
+        notes.append(f"{len(hollow)} objects are left out, they have hollow voxels alone: {_first_names(hollow)}")
     return Arrangement({file: places[file] for file in taken.values()}, tuple(notes))
 
 
-def _detected(files: Sequence[str], root: str) -> str:
+def _detect(files: Sequence[str], root: str) -> str:
     """The layout that nearly all files fit."""
     for name, pattern in SIGNATURES.items():
         if files and sum(bool(pattern.search(file)) for file in files) >= DETECTED * len(files):
@@ -269,5 +269,5 @@ def _patterns(files: Iterable[str]) -> str:
     return ", ".join(name for name, _ in names.most_common(SHOWN))
 
 
-def _few(names: Sequence[str]) -> str:
+def _first_names(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

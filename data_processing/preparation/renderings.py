@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from data_processing.formats.pictures import grey_on_white, read_picture
 from data_processing.geometry.rendering import Camera, photographs
-from data_processing.preparation.contents import RenderingSettings
+from data_processing.preparation.contents import RenderingConfig
 from data_processing.preparation.cube_shape import CubeShape
-from data_processing.store.shards import Row
+from data_processing.store.shards import PackedRow
 from isofield.runtime.seeds import numpy_generator
 
 FOLDER = "rendering"  # of a shape, in 3D-R2N2's layout
 
 
-def rendering_row(shape: CubeShape, settings: RenderingSettings, *, seed: int, name: str) -> Row:
+def rendering_row(shape: CubeShape, settings: RenderingConfig, *, seed: int, name: str) -> PackedRow:
     """pixels (V, H, H) uint8 and, where they are rendered here, cameras (V, 3) float32.
 
     Rendered of the surface in cube coordinates. ValueError, FileNotFoundError when pictures of `settings.folder` are
@@ -35,7 +35,7 @@ def rendering_row(shape: CubeShape, settings: RenderingSettings, *, seed: int, n
     return {"pixels": pixels, "cameras": cameras_V3}
 
 
-def drawn_cameras(settings: RenderingSettings, *, radius: float, seed: int, name: str) -> NDArray[np.float32]:
+def drawn_cameras(settings: RenderingConfig, *, radius: float, seed: int, name: str) -> NDArray[np.float32]:
     """Azimuth, elevation and distance (in the unit of `radius`) of each camera: (V, 3) float32."""
     random = numpy_generator(seed, name, "rendering")
     drawn = random.uniform(0, 360)
@@ -46,7 +46,7 @@ def drawn_cameras(settings: RenderingSettings, *, radius: float, seed: int, name
     return np.stack([azimuth_V, elevation_V, distance_V], axis=1).astype(np.float32)
 
 
-def existing_files(settings: RenderingSettings, name: str) -> list[Path]:
+def existing_files(settings: RenderingConfig, name: str) -> list[Path]:
     """The pictures of a shape in `settings.folder`, first to last, there or not; none without a folder."""
     if settings.folder is None:
         return []
@@ -65,7 +65,7 @@ def _places(folder: Path, name: str) -> list[Path]:
     return [folder.joinpath(*parts[first:], FOLDER) for parts in beginnings for first in (0, 1)]
 
 
-def _existing(folder: Path, settings: RenderingSettings, name: str) -> NDArray[np.uint8]:
+def _existing(folder: Path, settings: RenderingConfig, name: str) -> NDArray[np.uint8]:
     files = existing_files(settings, name)
     if not files[0].parent.is_dir():
         searched = " and ".join(str(place) for place in _places(folder, name)[:2])

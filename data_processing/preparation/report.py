@@ -58,7 +58,7 @@ def write_all(
     return [
         _summary(config, records, index),
         *_absent_split(config, index),
-        *_copied(records, copies, split_of),
+        *_copy_lines(records, copies, split_of),
         *_shapes_to_look_at(config, records),
     ]
 
@@ -242,7 +242,7 @@ def _absent_split(config: DataConfig, index: DatasetIndex) -> list[str]:
     ]
 
 
-def _copied(records: Sequence[ShapeRecord], copies: Mapping[int, int], split_of: Mapping[int, str]) -> list[str]:
+def _copy_lines(records: Sequence[ShapeRecord], copies: Mapping[int, int], split_of: Mapping[int, str]) -> list[str]:
     """Which shapes are left out of all splits because another split has the same."""
     lines = [f"copy: {records[i].name} is {records[o].name} of {split_of[o]}" for i, o in sorted(copies.items())]
     if not lines:

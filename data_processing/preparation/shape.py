@@ -22,9 +22,9 @@ from data_processing.geometry.coordinates import normalising_to_world
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.medical.crops import structure_files
 from data_processing.medical.masks import inside_mask, mask_to_cube, read_structure
-from data_processing.medical.structures import LabelSettings, find_part
+from data_processing.medical.structures import LabelConfig, find_part
 from data_processing.occupancy.coarse_solids import solid_cells
-from data_processing.occupancy.inside_outside import InsideSettings, Occupancy, inside_points, occupancy_grid
+from data_processing.occupancy.inside_outside import InsideConfig, Occupancy, inside_points, occupancy_grid
 from data_processing.preparation.boundary_points import boundary_row
 from data_processing.preparation.config import ENCODER_RESOLUTION, RESOLUTION, DataConfig, mask_resolution
 from data_processing.preparation.cube_shape import LEVEL, CubeShape, surface_of_grid, voxels_at
@@ -33,7 +33,7 @@ from data_processing.preparation.renderings import existing_files, rendering_row
 from data_processing.preparation.sources import Source, kind_of
 from data_processing.preparation.surface_points import surface_row
 from data_processing.store.bits import pack_bits
-from data_processing.store.shards import Row, ShapeRecord
+from data_processing.store.shards import PackedRow, ShapeRecord
 
 BORDER = 1e-6  # cube units by which rounding may carry a vertex outside
 MAX_REASON = 500
@@ -100,14 +100,14 @@ def cube_voxels(shape: CubeShape) -> NDArray[np.uint8]:
     return max_pool(shape.grid_RRR, ENCODER_RESOLUTION).cpu().numpy()
 
 
-def cube_solid(shape: CubeShape, resolution: int, settings: InsideSettings) -> NDArray[np.uint8]:
+def cube_solid(shape: CubeShape, resolution: int, settings: InsideConfig) -> NDArray[np.uint8]:
     """Solid occupancy (R, R, R) uint8 0/1 of the field grid_R: see occupancy/coarse_solids.py."""
     return solid_cells(shape.grid_RRR, resolution, keep_thin=settings.thin == "keep").cpu().numpy()
 
 
 def prepare_shape(
     source: Source, config: DataConfig, *, device: torch.device | str = "cpu", stages: Stages | None = None
-) -> tuple[Row, ShapeRecord]:
+) -> tuple[PackedRow, ShapeRecord]:
     """The row and the record of one shape. Depends on the file, the content settings and the shape's name alone.
 
     Raises what reading raises; see `attempt` for the version that records it.
@@ -132,10 +132,10 @@ def prepare_shape(
     return row, record
 
 
-def row_of(shape: CubeShape, config: DataConfig, *, name: str, stages: Stages) -> tuple[Row, dict[int, Level]]:
+def row_of(shape: CubeShape, config: DataConfig, *, name: str, stages: Stages) -> tuple[PackedRow, dict[int, Level]]:
     """The fields that `config.contents` asks for, and the levels among them. Seed and name key the draws."""
     contents, seed = config.contents, config.seed
-    row: Row = {"to_world": shape.to_world}
+    row: PackedRow = {"to_world": shape.to_world}
     if contents.voxels:
         row["voxels"] = pack_bits(cube_voxels(shape))
         stages.end("pool")
@@ -161,7 +161,7 @@ def row_of(shape: CubeShape, config: DataConfig, *, name: str, stages: Stages) -
 
 def attempt(
     source: Source, config: DataConfig, *, device: torch.device | str = "cpu", stages: Stages | None = None
-) -> tuple[list[Row], ShapeRecord]:
+) -> tuple[list[PackedRow], ShapeRecord]:
     """`prepare_shape`, with a failure as a record that says why; no row then."""
     try:
         row, record = prepare_shape(source, config, device=device, stages=stages)
@@ -233,11 +233,11 @@ def _read_mesh(file: Path, config: DataConfig, device: torch.device | str, stage
             "--set normalisation.by=longest_edge"
         )
     to_world = normalising_to_world(lower, upper, by=by, length=config.normalisation.length)
-    mesh = mesh.transformed(np.linalg.inv(to_world))
-    found = occupancy_grid(mesh, RESOLUTION, config.inside, device=device)
+    mesh = mesh.transform(np.linalg.inv(to_world))
+    occupancy = occupancy_grid(mesh, RESOLUTION, config.inside, device=device)
     stages.end("occupancy")
-    inside = functools.partial(_inside_mesh, mesh=mesh, found=found, settings=config.inside, device=device)
-    return CubeShape(found.grid_RRR, to_world, found.method, found.quality, lambda: mesh, inside)
+    inside = functools.partial(_inside_mesh, mesh=mesh, found=occupancy, settings=config.inside, device=device)
+    return CubeShape(occupancy.grid_RRR, to_world, occupancy.method, occupancy.quality, lambda: mesh, inside)
 
 
 def _inside_mesh(
@@ -245,7 +245,7 @@ def _inside_mesh(
     *,
     mesh: TriangleMesh,
     found: Occupancy,
-    settings: InsideSettings,
+    settings: InsideConfig,
     device: torch.device | str,
 ) -> NDArray[np.bool_]:
     """As in the grid: by the method that made it, and in the voxels that thin parts were given."""
@@ -263,7 +263,7 @@ def _read_voxels(file: Path, config: DataConfig, device: torch.device | str, sta
 
 
 def _read_part(
-    file: Path, part: str, config: DataConfig, labels: LabelSettings, device: torch.device | str, stages: Stages
+    file: Path, part: str, config: DataConfig, labels: LabelConfig, device: torch.device | str, stages: Stages
 ) -> CubeShape:
     """A structure of a labelled scan, resampled once: its field is asked at every voxel, surface and points alike."""
     mask = read_structure(file, part, labels)

@@ -22,7 +22,7 @@ from data_processing.formats.mesh_files import MESH_SUFFIXES
 from data_processing.formats.nifti import NIFTI_SUFFIXES
 from data_processing.formats.voxel_files import VOXEL_SUFFIXES, voxel_suffix
 from data_processing.medical.crops import organ_file
-from data_processing.medical.structures import LabelSettings, all_parts
+from data_processing.medical.structures import LabelConfig, all_parts
 from data_processing.preparation.layouts import LayoutName, Place, arrange, refuse_absent
 from data_processing.store.split_lists import given_splits, read_list_files
 
@@ -60,7 +60,7 @@ def list_sources(
     kind: Literal["auto", "mesh", "voxels", "labels"] = "auto",
     categories: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
-    labels: LabelSettings | None = None,
+    labels: LabelConfig | None = None,
     layout: LayoutName = "auto",
 ) -> Listing:
     """All shapes below a folder, one for each object as its layout has them (layouts.py).
@@ -117,7 +117,7 @@ def kind_of(path: Path) -> Kind | None:
     return "mesh" if path.suffix.lower() in MESH_SUFFIXES else None
 
 
-def _kind_in(file: str, kind: str, labels: LabelSettings | None) -> Kind | None:
+def _kind_in(file: str, kind: str, labels: LabelConfig | None) -> Kind | None:
     """What a file is where `kind` is asked for: a NIfTI file holds labels if labels are."""
     if kind != "labels" or labels is None:
         return kind_of(Path(file))
@@ -130,7 +130,7 @@ def matches_any(file: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatch(file, pattern) or fnmatch.fnmatch(Path(file).name, pattern) for pattern in patterns)
 
 
-def _scan_sources(folder: Path, files: Sequence[str], labels: LabelSettings) -> Iterator[Source]:
+def _scan_sources(folder: Path, files: Sequence[str], labels: LabelConfig) -> Iterator[Source]:
     """Every part of every scan, there or not: what a scan lacks becomes a row with the reason."""
     scans: dict[str, str] = {}  # stem: file, or folder of one file per organ
     for file in files:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from data_processing.geometry.coordinates import to_fixed
 from data_processing.geometry.rendering import camera_positions, camera_ring, camera_sphere, ray_scene
 from data_processing.geometry.triangle_mesh import TriangleMesh, sample_surface
-from data_processing.preparation.contents import SurfaceSettings
+from data_processing.preparation.contents import SurfaceConfig
 from data_processing.preparation.cube_shape import CubeShape
-from data_processing.store.shards import Row
+from data_processing.store.shards import PackedRow
 from isofield.runtime.seeds import numpy_generator
 
 # Cube units. Rays start this far off the surface, on the side of it that the camera is on: the surface does not hide
@@ -19,21 +19,21 @@ from isofield.runtime.seeds import numpy_generator
 STEP = 2e-5
 
 
-def surface_row(shape: CubeShape, settings: SurfaceSettings, *, seed: int, name: str) -> Row:
+def surface_row(shape: CubeShape, settings: SurfaceConfig, *, seed: int, name: str) -> PackedRow:
     """surface_points (P, 3) int16 and, with views, surface_visible (P, V/8) uint8: independent draws, any prefix fair.
 
     Visibility is that of the point on the surface; as stored it is moved by up to 1.5e-5 along each axis.
     """
     mesh = shape.surface()
     points_P3, normals_P3 = sample_surface(mesh, settings.points, numpy_generator(seed, name, "surface"))
-    row: Row = {"surface_points": to_fixed(points_P3)}
+    row: PackedRow = {"surface_points": to_fixed(points_P3)}
     if settings.views:
         visible_PV = visible_from(mesh, points_P3, normals_P3, view_positions(settings))
         row["surface_visible"] = np.packbits(visible_PV, axis=1)
     return row
 
 
-def view_positions(settings: SurfaceSettings) -> NDArray[np.float64]:
+def view_positions(settings: SurfaceConfig) -> NDArray[np.float64]:
     """Where the cameras stand, in cube coordinates: (V, 3)."""
     if settings.placement == "sphere":
         cameras = camera_sphere(settings.views, start=settings.azimuth)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from data_processing.formats import hdf5
 from data_processing.store.bits import unpack_array
-from data_processing.store.shards import FailedShape, Layout, Row, refuse_absent
+from data_processing.store.shards import FailedShape, Layout, PackedRow, refuse_absent
 from data_processing.store.split_lists import read_names
 from data_processing.store.splits import members_of
 
@@ -36,8 +36,8 @@ def published_files(path: Path) -> dict[str, Path]:
     path = Path(path)
     prefixes = [path]
     if path.is_dir():
-        found = {p.name.removesuffix(end) for end in SUFFIXES for p in path.glob(f"*{end}")}
-        prefixes = [path / name for name in sorted(found)]
+        stems = {p.name.removesuffix(end) for end in SUFFIXES for p in path.glob(f"*{end}")}
+        prefixes = [path / name for name in sorted(stems)]
         if len(prefixes) > 1:
             raise ValueError(f"{path} holds several published data sets: give one of {', '.join(map(str, prefixes))}")
     for end in SUFFIXES:
@@ -78,13 +78,13 @@ class PublishedShapes:
     def indices(self, split: str) -> NDArray[np.int64]:
         return members_of(self.splits, split, where=self.path)
 
-    def packed(self, index: int, keys: Sequence[str] | None = None) -> Row:
+    def packed_row(self, index: int, keys: Sequence[str] | None = None) -> PackedRow:
         refuse_absent(self.path, self.layout, keys or ())
         file, row = self._locate(index)
-        return {key: file.packed(key, row) for key in keys or [k for k in self.layout.fields() if k != "to_world"]}
+        return {key: file.packed_row(key, row) for key in keys or [k for k in self.layout.fields() if k != "to_world"]}
 
     def voxels(self, index: int) -> NDArray[np.uint8]:
-        return unpack_array(self.packed(index, ["voxels"])["voxels"], (self.voxel_resolution,) * 3)
+        return unpack_array(self.packed_row(index, ["voxels"])["voxels"], (self.voxel_resolution,) * 3)
 
     def to_world(self, index: int) -> NDArray[np.float64]:
         self._locate(index)
@@ -130,7 +130,7 @@ class PublishedFile:
         self._blocks: dict[str, tuple[int, NDArray[np.uint8]]] = {}
         self._lock = threading.Lock()
 
-    def packed(self, key: str, row: int) -> NDArray[np.uint8]:
+    def packed_row(self, key: str, row: int) -> NDArray[np.uint8]:
         """One row, bits packed (points as they are). ValueError when voxels or values are not 0 or 1."""
         data = self._data[key]
         size = data.chunks[0] if data.chunks else 1

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from data_processing.store.bits import unpack_array
 from data_processing.store.published_hdf5 import PublishedShapes, published_files
-from data_processing.store.shards import SCHEMA, FailedShape, Layout, Row, Shard, refuse_absent
+from data_processing.store.shards import SCHEMA, FailedShape, Layout, PackedRow, Shard, refuse_absent
 from data_processing.store.splits import members_of
 from isofield.runtime.config import build
 from isofield.runtime.json_files import leads_out, read_object
@@ -51,7 +51,7 @@ class ShapeSet(Protocol):
         """Shapes of a split. ValueError that names the splits there are."""
         ...
 
-    def packed(self, index: int, keys: Sequence[str] | None = None) -> Row:
+    def packed_row(self, index: int, keys: Sequence[str] | None = None) -> PackedRow:
         """Fields of a row as `layout.fields()` says, but for `to_world`; bits most significant first.
 
         `keys` reads only some of them. ValueError for a field that the data set was not prepared with.
@@ -145,12 +145,12 @@ class StoredShapes:
     def indices(self, split: str) -> NDArray[np.int64]:
         return members_of(self.splits, split, where=self.path)
 
-    def packed(self, index: int, keys: Sequence[str] | None = None) -> Row:
+    def packed_row(self, index: int, keys: Sequence[str] | None = None) -> PackedRow:
         refuse_absent(self.path, self.layout, keys or ())
         return self._row(index, keys or [key for key in self.layout.fields() if key != "to_world"])
 
     def voxels(self, index: int) -> NDArray[np.uint8]:
-        return unpack_array(self.packed(index, ["voxels"])["voxels"], (self.voxel_resolution,) * 3)
+        return unpack_array(self.packed_row(index, ["voxels"])["voxels"], (self.voxel_resolution,) * 3)
 
     def to_world(self, index: int) -> NDArray[np.float64]:
         return self._row(index, ["to_world"])["to_world"]
@@ -166,7 +166,7 @@ class StoredShapes:
         """As the list of licences said; "" when unknown."""
         return self.index.licences[index]
 
-    def _row(self, index: int, keys: Sequence[str]) -> Row:
+    def _row(self, index: int, keys: Sequence[str]) -> PackedRow:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path}: no shape {index}; it has {len(self)}")
         number = int(np.searchsorted(self._first_row, index, side="right")) - 1
@@ -181,7 +181,7 @@ class OpenShards:
         self._open: OrderedDict[Path, Shard] = OrderedDict()
         self._lock = threading.Lock()
 
-    def row(self, file: Path, layout: Layout, row: int, keys: Sequence[str], name: str) -> Row:
+    def row(self, file: Path, layout: Layout, row: int, keys: Sequence[str], name: str) -> PackedRow:
         """Fields of one row, which must be the shape `name`."""
         with self._lock:
             shard = self._shard(file, layout)

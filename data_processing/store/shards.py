@@ -33,11 +33,11 @@ from numpy.typing import NDArray
 from data_processing.formats.hdf5 import dataset, open_file, read, read_row
 from isofield.runtime.atomic_files import replacing
 from isofield.runtime.config import build, to_plain
-from isofield.runtime.json_files import parsed
+from isofield.runtime.json_files import parse_json
 
 SCHEMA = 1
 MAX_HEADER_BYTES = 1 << 26
-Row = dict[str, NDArray[Any]]
+PackedRow = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,12 @@ def refuse_absent(path: Path, layout: Layout, keys: Sequence[str]) -> None:
 
 
 def write_shard(
-    path: Path, rows: Sequence[Row], records: Sequence[ShapeRecord], *, layout: Layout, settings: Mapping[str, Any]
+    path: Path,
+    rows: Sequence[PackedRow],
+    records: Sequence[ShapeRecord],
+    *,
+    layout: Layout,
+    settings: Mapping[str, Any],
 ) -> None:
     """Write members and rows (of the done ones, in order) atomically. OSError when the disk is full."""
     assert len(rows) == sum(record.status == "done" for record in records)
@@ -174,7 +179,7 @@ class Shard:
             raise
         self.done_names = [record.name for record in self.records if record.status == "done"]
 
-    def row(self, number: int, keys: Sequence[str] | None = None) -> Row:
+    def row(self, number: int, keys: Sequence[str] | None = None) -> PackedRow:
         """Fields (default: all) of one row, read from their places in the file, past the library."""
         return {key: read_row(self._file, self._data[key], self.path, key, number) for key in keys or self._data}
 
@@ -201,12 +206,12 @@ def _header(file: h5py.File, path: Path) -> Header:
     if data.size > MAX_HEADER_BYTES:
         raise ValueError(f"{path}: a header of {data.size} bytes (limit {MAX_HEADER_BYTES})")
     try:
-        header = parsed(read(data, path, "header", slice(None)).tobytes())
+        header = parse_json(read(data, path, "header", slice(None)).tobytes())
     except ValueError as error:
         raise ValueError(f"{path}: header is no JSON: the file is damaged ({error})") from error
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
-        found = header.get("schema") if isinstance(header, dict) else None
-        raise ValueError(f"{path}: expected schema {SCHEMA}, got {found}: made by another version")
+        schema = header.get("schema") if isinstance(header, dict) else None
+        raise ValueError(f"{path}: expected schema {SCHEMA}, got {schema}: made by another version")
     return build(Header, header, where=str(path))
 
 

@@ -92,11 +92,11 @@ def read_table(file: Path) -> list[Listed]:
     return [
         listed
         for number, row in enumerate(rows, start=2)
-        if (listed := _of_row(row, split_column, id_columns, above, f"{file}: line {number}"))
+        if (listed := _entry_of_row(row, split_column, id_columns, above, f"{file}: line {number}"))
     ]
 
 
-def _of_row(
+def _entry_of_row(
     row: dict[str, str | None], split_column: str, id_columns: Sequence[str], above: Sequence[str], where: str
 ) -> Listed | None:
     """What a row says; None where it leaves the split open."""

@@ -55,7 +55,7 @@ class SplitRatios:
 
 
 @dataclass(frozen=True)
-class SplitSettings:
+class SplitConfig:
     """The section `splits:` of a data config."""
 
     rule: Literal["published", "ratios", "lists"] = "published"
@@ -80,7 +80,7 @@ class SplitSettings:
 def split_names(
     names: Sequence[str],
     categories: Sequence[str],
-    settings: SplitSettings,
+    settings: SplitConfig,
     *,
     set_aside: Sequence[int] = (),
     unreadable: Collection[int] = (),
@@ -114,11 +114,11 @@ def split_names(
     return {split: np.array(sorted(members), dtype=np.int64) for split, members in splits.items() if members}
 
 
-def subject_of(name: str, settings: SplitSettings) -> str:
+def subject_of(name: str, settings: SplitConfig) -> str:
     """Whose shape it is, by `settings.subject`. ValueError when the name does not say."""
     assert settings.subject
-    found = re.search(BIDS_SUBJECT if settings.subject == "bids" else settings.subject, name)
-    subject = (found[1] if found and found.re.groups else found and found[0]) or ""
+    match = re.search(BIDS_SUBJECT if settings.subject == "bids" else settings.subject, name)
+    subject = (match[1] if match and match.re.groups else match and match[0]) or ""
     if not subject:
         rule = "sub-LABEL" if settings.subject == "bids" else settings.subject
         raise ValueError(f"shape {name!r} has no subject by splits.subject ({rule}): correct the rule or the name")
@@ -138,7 +138,7 @@ def published_train_count(count: int) -> int:
     return max(1, count * 8 // 10) if count else 0
 
 
-def _divided(units: list[str], group: str, settings: SplitSettings) -> dict[str, list[str]]:
+def _divided(units: list[str], group: str, settings: SplitConfig) -> dict[str, list[str]]:
     """Units of one group, sorted by name, to splits."""
     if settings.rule == "published":
         train = published_train_count(len(units))
@@ -167,7 +167,7 @@ def without_copies(splits: Splits, digests: Sequence[str]) -> tuple[Splits, dict
 
 
 def _groups(
-    names: Sequence[str], categories: Sequence[str], settings: SplitSettings, readable: Sequence[int]
+    names: Sequence[str], categories: Sequence[str], settings: SplitConfig, readable: Sequence[int]
 ) -> dict[str, dict[str, list[int]]]:
     """What is divided: group -> unit -> indices, sorted by unit. Shapes by category, or subjects all together."""
     groups: dict[str, dict[str, list[int]]] = {}
@@ -183,7 +183,7 @@ def _take_validation(
     splits: dict[str, list[int]],
     names: Sequence[str],
     categories: Sequence[str],
-    settings: SplitSettings,
+    settings: SplitConfig,
     readable: Sequence[int],
 ) -> None:
     if splits.get("val"):
@@ -205,7 +205,7 @@ def _from_lists(names: Sequence[str], lists: SplitLists) -> dict[str, list[int]]
             "and a split"
         )
     index, folders = NameIndex(names), {name.partition("/")[0] for name in names}
-    listed = {split: _listed(file, split, folders) if file else [] for split, file in files.items()}
+    listed = {split: _read_listed(file, split, folders) if file else [] for split, file in files.items()}
     for one in read_table(lists.table) if lists.table else ():
         listed[one.split].append(one)
     splits: dict[str, list[int]] = {}
@@ -220,7 +220,7 @@ def _from_lists(names: Sequence[str], lists: SplitLists) -> dict[str, list[int]]
     return splits
 
 
-def _listed(file: Path, split: str, folders: Collection[str]) -> list[Listed]:
+def _read_listed(file: Path, split: str, folders: Collection[str]) -> list[Listed]:
     """The lines of a list; where it lies in a folder that is called like a category, IDs are those of the category."""
     category = file.parent.name
     return read_list(file, split, category=category if category in folders else "")
@@ -236,7 +236,7 @@ def _unknown_names(file: Path | None, unknown: Sequence[Listed], names: Sequence
     )
 
 
-def _refuse_shared_subjects(splits: Mapping[str, list[int]], names: Sequence[str], settings: SplitSettings) -> None:
+def _refuse_shared_subjects(splits: Mapping[str, list[int]], names: Sequence[str], settings: SplitConfig) -> None:
     """Only lists can do this."""
     owner: dict[str, str] = {}
     for split, members in splits.items():

@@ -9,14 +9,14 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from isofield.outliers.analysis.folder import Job, analyse, refuse_nameless
+from isofield.outliers.analysis.folder import AnalysisJob, analyse, refuse_nameless
 from isofield.outliers.analysis.options import read_options, settings_of, table_of
 from isofield.outliers.analysis.organs import Naming, known_names
 from isofield.outliers.analysis.priors import load_priors
 from isofield.outliers.analysis.report import write_report
-from isofield.outliers.analysis.rows import exit_status, settled, table, write_results
+from isofield.outliers.analysis.rows import apply_thresholds, exit_status, table, write_results
 from isofield.outliers.analysis.scans import find_scans
-from isofield.run_dir import at_work
+from isofield.run_dir import exclusive
 from isofield.runtime import distributed
 from isofield.runtime.commandline import SOME_FAILED, run, say
 
@@ -31,12 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = known_names(priors, table_of(options.labels))
         scans = find_scans(options.input, known, pattern=options.pattern, layout=options.layout)
         refuse_nameless(scans, naming)  # before anything is written
-        with at_work(options.out, group.rank, what="analysis"):
-            job = Job(options.input, options.out, priors, naming, settings, group.device)
+        with exclusive(options.out, group.rank, what="analysis"):
+            job = AnalysisJob(options.input, options.out, priors, naming, settings, group.device)
             rows = analyse(job, scans, group=group, resume=options.resume)
             if not group.is_first:
                 return 0
-            rows = settled(rows, fpr=options.fpr, across_folder=options.bh)
+            rows = apply_thresholds(rows, fpr=options.fpr, across_folder=options.bh)
             write_results(options.out, rows, vars(options) | {"scans": len(scans)})
             title = f"Organ masks of {options.input.resolve().name}"
             report = write_report(options.out, rows, priors, fpr=options.fpr, title=title)

@@ -19,13 +19,13 @@ from isofield.evaluation import set_tables
 from isofield.evaluation.options import LIGHT_FIELDS, generative_settings, pairs_of, read_options, sets_of
 from isofield.evaluation.protocols import find_protocols, protocols_of_sets
 from isofield.evaluation.resume import Notes, rows_of_ranks
-from isofield.evaluation.rows import Draws, by_protocol, each_pair
+from isofield.evaluation.rows import SampleCounts, by_protocol, each_pair
 from isofield.evaluation.set_rows import Machine, evaluate_sets
 from isofield.evaluation.tables import write_json, write_tables
 from isofield.outliers.scoring.calibrate import calibrate_run
 from isofield.reports.pairs import write_report
 from isofield.reports.sets import write_sets_report
-from isofield.run_dir import at_work
+from isofield.run_dir import exclusive
 from isofield.runtime.atomic_files import remove_leftovers
 from isofield.runtime.commandline import DONE, SOME_FAILED, run, say
 from isofield.runtime.distributed import Group, resolve_device, session
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not is_first_alone("calibration"):
             return DONE
         device = resolve_device(options.device)
-        say(calibrate_run(options.run, data=options.data, split=options.split, device=device).described())
+        say(calibrate_run(options.run, data=options.data, split=options.split, device=device).description())
         return DONE
     torch.set_num_threads(1)  # the operators are small: more processes pay, more threads do not
     if options.samples:
@@ -51,18 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def compare(options: argparse.Namespace, group: Group) -> int:
     """Every shape with its own ground truth."""
     protocols = find_protocols(options.protocol, tolerance=options.tolerance)
-    draws = Draws(seed=options.seed, points=options.points, iou_points=options.iou_points)
+    draws = SampleCounts(seed=options.seed, points=options.points, iou_points=options.iou_points)
     what = pairs_of(options)
     out = options.out or what.out
     notes = Notes(out, what, protocols, draws)
     with_options = {"workers": options.workers, "light_fields": out / LIGHT_FIELDS, "progress": group.is_first}
     each = functools.partial(each_pair, protocols=protocols, draws=draws, **with_options)
-    with at_work(out, group.rank, what="evaluation"):
+    with exclusive(out, group.rank, what="evaluation"):
         remove_leftovers([out, out / LIGHT_FIELDS] if group.is_first else [])
-        found = rows_of_ranks(what.pairs, each, notes, group)
+        rows = rows_of_ranks(what.pairs, each, notes, group)
         if not group.is_first:
             return DONE
-        evaluations = write_tables(by_protocol(found, protocols), protocols, draws, what, out)
+        evaluations = write_tables(by_protocol(rows, protocols), protocols, draws, what, out)
         report = out / what.report
         write_report(report, evaluations, what.pairs, title=what.title, up=options.up, pictures=options.pictures)
         notes.remove()
@@ -76,7 +76,7 @@ def judge(options: argparse.Namespace) -> int:
     device, sets = resolve_device(options.device), sets_of(options)
     out = options.out or sets.out
     machine = Machine(device, options.workers, out / LIGHT_FIELDS)
-    with at_work(out, 0, what="evaluation"):
+    with exclusive(out, 0, what="evaluation"):
         evaluations = evaluate_sets(sets, protocols, settings, machine)
         for evaluation in evaluations:
             write_json(sets.result_file(out, evaluation["protocol"], ".json"), evaluation)

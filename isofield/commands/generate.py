@@ -7,7 +7,7 @@ from typing import NoReturn
 from isofield.generation.contact_sheets import write_overview
 from isofield.generation.meshes import generate, meshes_of
 from isofield.generation.options import arguments_of, settings_of
-from isofield.generation.requests import wanted
+from isofield.generation.requests import requests_of
 from isofield.generation.test_time_fitting import encoder_parameters
 from isofield.registry import load_run
 from isofield.run_dir import RunDir, manifest_file
@@ -21,12 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run_dir = RunDir(options.run)
     with distributed.session(options.device) as group:
         loaded = load_run(run_dir, which=options.checkpoint, device=group.device)
-        asked = wanted(options, loaded.model, loaded.config, run_dir, device=group.device)
+        # Which shapes, and where they go: a split, files, samples or a walk.
+        asked = requests_of(options, loaded.model, loaded.config, run_dir, device=group.device)
         names = [item.name for item in asked.items]
         settings = settings_of(options, model_hash=loaded.model_hash, iso_level=loaded.model.iso_level)
         if settings.fit_steps:
             encoder_parameters(loaded.model)  # one error before any work, where it cannot be fitted
         folder = options.out or asked.folder
+        # Each rank makes its own share; what is there already is kept.
         rows = generate(
             loaded.model,
             asked.items[group.rank :: group.size],
@@ -37,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             header={"run": str(run_dir.path), "checkpoint": options.checkpoint, "step": loaded.step} | asked.about,
             only=names if asked.whole else None,
         )
+        # Samples and walks belong together: a sheet or a strip shows them all.
         if asked.whole and group.is_first:
             files = meshes_of(folder, names)
             for picture in write_overview(folder, files, walk=bool(options.interpolate), up=options.up):

@@ -24,7 +24,7 @@ from data_processing.geometry.coordinates import transform_points
 from data_processing.geometry.marching_cubes import marching_cubes, pad_outside
 from data_processing.geometry.rendering import splats
 from data_processing.geometry.triangle_mesh import TriangleMesh, sample_surface
-from data_processing.occupancy.inside_outside import METHODS, InsideSettings, inside_points
+from data_processing.occupancy.inside_outside import METHODS, InsideConfig, inside_points
 from data_processing.store.bits import unpack_array
 from data_processing.store.shape_set import ShapeSet
 from isofield.metrics.surfaces import SurfaceSamples
@@ -49,7 +49,7 @@ class GroundTruth(Protocol):
     def inside(self, points_N3: Points) -> NDArray[np.bool_] | None:
         """Which points are inside (N,); None where nobody can tell."""
 
-    def shown(self) -> TriangleMesh:
+    def surface_to_show(self) -> TriangleMesh:
         """A mesh for pictures."""
 
     def solid(self) -> TriangleMesh:
@@ -59,7 +59,7 @@ class GroundTruth(Protocol):
 @dataclass(frozen=True)
 class MeshTruth:
     mesh: TriangleMesh
-    settings: InsideSettings = field(default_factory=InsideSettings)
+    settings: InsideConfig = field(default_factory=InsideConfig)
     method: str = "auto"
     kind: str = "mesh"
 
@@ -72,7 +72,7 @@ class MeshTruth:
     def inside(self, points_N3: Points) -> NDArray[np.bool_]:
         return inside_points(self.mesh, points_N3, self.settings, method=self.method)
 
-    def shown(self) -> TriangleMesh:
+    def surface_to_show(self) -> TriangleMesh:
         return self.mesh
 
     def solid(self) -> TriangleMesh:
@@ -87,10 +87,10 @@ class VoxelTruth:
     kind: str = "voxels"
 
     def bounds(self) -> tuple[Points, Points]:
-        return self.shown().bounds()
+        return self.surface_to_show().bounds()
 
     def surface(self, count: int, generator: np.random.Generator) -> SurfaceSamples:
-        return SurfaceSamples(*sample_surface(self.shown(), count, generator))
+        return SurfaceSamples(*sample_surface(self.surface_to_show(), count, generator))
 
     def inside(self, points_N3: Points) -> NDArray[np.bool_]:
         index_N3 = transform_points(points_N3, np.linalg.inv(self.grid.index_to_world))
@@ -103,7 +103,7 @@ class VoxelTruth:
         inside_N[within_N] = self.grid.occupancy[tuple(index_N3[within_N].astype(np.int64).T)] > 0
         return inside_N
 
-    def shown(self) -> TriangleMesh:
+    def surface_to_show(self) -> TriangleMesh:
         return self._surface
 
     def solid(self) -> TriangleMesh:
@@ -115,7 +115,7 @@ class VoxelTruth:
         values = self.grid.occupancy if self.grid.signed is None else self.grid.signed
         padded = pad_outside(torch.from_numpy(values.astype(np.float32)))
         vertices_V3, faces_F3 = marching_cubes(padded, iso_level=0.5 if occupied else 0.0)
-        return TriangleMesh(vertices_V3.numpy() - 1, faces_F3.numpy()).transformed(self.grid.index_to_world)
+        return TriangleMesh(vertices_V3.numpy() - 1, faces_F3.numpy()).transform(self.grid.index_to_world)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class CloudTruth:
     def inside(self, points_N3: Points) -> None:
         return None
 
-    def shown(self) -> TriangleMesh:
+    def surface_to_show(self) -> TriangleMesh:
         return splats(self.cloud.points_N3, self.cloud.normals_N3)
 
     def solid(self) -> TriangleMesh:
@@ -167,7 +167,7 @@ class SampleTruth:
     def inside(self, points_N3: Points) -> None:
         return None
 
-    def shown(self) -> TriangleMesh:
+    def surface_to_show(self) -> TriangleMesh:
         return splats(self.samples.points_N3[self.samples.inside_N], None)
 
     def solid(self) -> TriangleMesh:
@@ -177,7 +177,7 @@ class SampleTruth:
 def read_ground_truth(
     path: Path,
     *,
-    settings: InsideSettings | None = None,
+    settings: InsideConfig | None = None,
     method: str = "auto",
     grid: GridConfig | None = None,
     samples: Path | None = None,
@@ -198,12 +198,12 @@ def read_ground_truth(
     if suffix in VOXEL_SUFFIXES:
         return VoxelTruth(read_voxels(path, grid))
     if suffix in MESH_SUFFIXES:
-        return MeshTruth(read_mesh(path), settings or InsideSettings(), method)
+        return MeshTruth(read_mesh(path), settings or InsideConfig(), method)
     raise ValueError(f"{path}: '{suffix}' is no ground truth; known: {', '.join(sorted(TRUTH_SUFFIXES))}")
 
 
 def truth_of_shape(
-    shapes: ShapeSet, index: int, *, against: str = "source", settings: InsideSettings | None = None
+    shapes: ShapeSet, index: int, *, against: str = "source", settings: InsideConfig | None = None
 ) -> GroundTruth:
     """The ground truth of a shape of a data set, in the frame of its source file.
 
@@ -225,7 +225,7 @@ def stored_grid(shapes: ShapeSet, index: int) -> VoxelGrid:
     grids = shapes.layout.grids
     if grids:
         size, field = max(grids), f"grid_{max(grids)}"
-        occupancy = unpack_array(shapes.packed(index, [field])[field], (size,) * 3)
+        occupancy = unpack_array(shapes.packed_row(index, [field])[field], (size,) * 3)
     else:
         occupancy = shapes.voxels(index)
     index_to_cube = np.eye(4)

@@ -13,10 +13,10 @@ from data_processing.formats.nifti import NIFTI_SUFFIXES
 from data_processing.loading.batches import all_members
 from data_processing.medical.crops import Crop, mask_crop, same_grid
 from data_processing.medical.masks import read_crop
-from data_processing.medical.structures import LabelSettings, part_of_name
+from data_processing.medical.structures import LabelConfig, part_of_name
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.config import read_run_config
-from isofield.evaluation.pairs import Comparison, Pair, beside, files_by_name, files_of_set, opened
+from isofield.evaluation.pairs import Comparison, Pair, beside, files_by_name, files_of_set, open_once
 from isofield.evaluation.protocols import MaskProtocol
 from isofield.metrics.masks import Mask, compare_masks
 from isofield.run_dir import RunDir, mesh_in
@@ -34,7 +34,7 @@ class StoredMask:
     index: int
 
     def load(self) -> Crop:
-        shapes = opened(self.shapes)
+        shapes = open_once(self.shapes)
         source = shapes.source(self.index)
         if source is None:
             raise FileNotFoundError(f"the scan of {shapes.names[self.index]} is no longer where {shapes.path} found it")
@@ -42,7 +42,7 @@ class StoredMask:
         return read_crop(source, part_of_name(shapes.names[self.index], settings).key, settings)
 
     def files(self) -> list[Path]:
-        source = opened(self.shapes).source(self.index)
+        source = open_once(self.shapes).source(self.index)
         return [*files_of_set(self.shapes), *([source] if source else [])]
 
 
@@ -102,7 +102,7 @@ def folder_masks_to_compare(predictions: Path, truths: Path) -> Comparison:
     return Comparison(pairs, f"{predictions} against {truths}", beside(predictions), about, report=REPORT)
 
 
-def label_settings(shapes: ShapeSet) -> LabelSettings:
+def label_settings(shapes: ShapeSet) -> LabelConfig:
     """Which labels made the shapes of a data set. ValueError when it was not made from labelled scans."""
     settings = shapes.settings.get("labels")
     if not settings:
@@ -110,18 +110,18 @@ def label_settings(shapes: ShapeSet) -> LabelSettings:
             f"{shapes.path} was not made from labelled scans (kind: labels): its shapes have no masks to compare with; "
             "give --gt FOLDER"
         )
-    return build(LabelSettings, settings, where=f"{shapes.path}: settings of the preparation: labels")
+    return build(LabelConfig, settings, where=f"{shapes.path}: settings of the preparation: labels")
 
 
 def _masks_below(folder: Path) -> dict[str, FileMask]:
-    found: dict[str, FileMask] = {}
+    files: dict[str, FileMask] = {}
     ending = MASK_SUFFIX.partition(".")[0]
     for name, path in files_by_name(folder, NIFTI_SUFFIXES).items():
         short = name.removesuffix(ending)
-        if short in found:
-            raise ValueError(f"{found[short].path} and {path} have one name: keep one of them in {folder}")
-        found[short] = FileMask(path)
-    return found
+        if short in files:
+            raise ValueError(f"{files[short].path} and {path} have one name: keep one of them in {folder}")
+        files[short] = FileMask(path)
+    return files
 
 
 def compare_crops(predicted: Crop, true: Crop, protocol: MaskProtocol) -> dict[str, float]:

@@ -66,16 +66,16 @@ class Matches:
 
 def match_names(predictions: Mapping[str, Path], truths: Mapping[str, Path], matching: Matching) -> Matches:
     """ValueError where two predictions would belong to one ground truth, or the other way round."""
-    truth_of = _paired({name: name for name in predictions}, {name: name for name in truths}, matching)
+    truth_of = _pairs_of({name: name for name in predictions}, {name: name for name in truths}, matching)
     left = {name: path for name, path in predictions.items() if name not in truth_of}
     if not left:
         alone = {name: name for name in truths if name not in truth_of.values()}
         return Matches(truth_of, alone, {})
     rest = _folders(truths, beside=truth_of.values())
     either = {**{name: name for name in truths if name not in truth_of.values()}, **rest}
-    by_folder = _paired({name: name for name in left}, either, matching)
+    by_folder = _pairs_of({name: name for name in left}, either, matching)
     still_left = {name: path for name, path in left.items() if name not in by_folder}
-    by_folder |= _paired(_folders(still_left, beside=truth_of), either, matching)
+    by_folder |= _pairs_of(_folders(still_left, beside=truth_of), either, matching)
     truth_of |= by_folder
     taken = set(truth_of.values())
     named = rest if by_folder else {name: name for name in truths}
@@ -93,7 +93,7 @@ def match_names(predictions: Mapping[str, Path], truths: Mapping[str, Path], mat
     return Matches(truth_of, objects, samples)
 
 
-def _paired(predictions: Mapping[str, str], truths: Mapping[str, str], matching: Matching) -> dict[str, str]:
+def _pairs_of(predictions: Mapping[str, str], truths: Mapping[str, str], matching: Matching) -> dict[str, str]:
     """Predictions and truths of one name. Both come as names they go by, and their own."""
     by_key: dict[str, set[str]] = {}
     for called, name in truths.items():

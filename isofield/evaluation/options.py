@@ -11,7 +11,7 @@ from isofield.evaluation.matching import matching_of
 from isofield.evaluation.pairs import AGAINST, Comparison, folders_to_compare, run_to_compare
 from isofield.evaluation.protocols import GENERATIVE, KNOWN, MASKS
 from isofield.evaluation.sets import MOST_TRAINING_SHAPES, Sets, folders_to_judge, run_to_judge
-from isofield.metrics.sets import NORMALISATIONS, GenerativeSettings
+from isofield.metrics.sets import NORMALISATIONS, GenerativeConfig
 from isofield.runtime.commandline import Parser
 from isofield.runtime.config import build, override
 
@@ -69,11 +69,11 @@ def grid_config(options: argparse.Namespace) -> GridConfig:
     return build(GridConfig, settings, where="--set")
 
 
-def generative_settings(options: argparse.Namespace) -> GenerativeSettings:
+def generative_settings(options: argparse.Namespace) -> GenerativeConfig:
     """What decides the numbers of judged sets. Raises ValueError for settings that cannot be meant."""
-    points = GenerativeSettings.points if options.points is None else options.points
+    points = GenerativeConfig.points if options.points is None else options.points
     emd_points = min(EMD_POINTS, points) if options.emd_points is None else options.emd_points
-    return GenerativeSettings(
+    return GenerativeConfig(
         points=points,
         seed=options.seed,
         normalisation=options.normalisation or "diagonal",

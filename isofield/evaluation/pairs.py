@@ -13,7 +13,7 @@ from data_processing.formats.mesh_files import MESH_SUFFIXES
 from data_processing.formats.text_clouds import GENERIC_SUFFIXES, is_text_cloud
 from data_processing.formats.voxel_files import GridConfig, voxel_suffix
 from data_processing.loading.batches import all_members
-from data_processing.occupancy.inside_outside import InsideSettings
+from data_processing.occupancy.inside_outside import InsideConfig
 from data_processing.store.published_hdf5 import published_files
 from data_processing.store.shape_set import INDEX_FILE, ShapeSet, open_shapes
 from isofield.config import read_run_config
@@ -37,11 +37,11 @@ class StoredTruth:
     against: str = "source"
 
     def load(self) -> GroundTruth:
-        shapes = opened(self.shapes)
+        shapes = open_once(self.shapes)
         return truth_of_shape(shapes, self.index, against=self.against, settings=inside_settings(shapes))
 
     def files(self) -> list[Path]:
-        source = opened(self.shapes).source(self.index) if self.against == "source" else None
+        source = open_once(self.shapes).source(self.index) if self.against == "source" else None
         return [*files_of_set(self.shapes), *([source] if source else [])]
 
 
@@ -119,7 +119,7 @@ def run_to_compare(
     pairs = pairs_of_run(
         run, split, against=against, truth_folder=truth_folder, data=data, matching=matching, grid=grid
     )
-    about: dict[str, Any] = {"run": str(path)} | _how(matching, grid)
+    about: dict[str, Any] = {"run": str(path)} | _request_beyond_names(matching, grid)
     about |= {"ground_truth": str(truth_folder) if truth_folder else f"{against} of the data set"}
     about |= made_with(read_manifest(run, split))
     return Comparison(pairs, f"{run.path.resolve().name}: {split} split", run.evaluation, about, split)
@@ -130,11 +130,11 @@ def folders_to_compare(
 ) -> Comparison:
     """Two folders; results go beside the predictions, into a folder of their own."""
     pairs = pairs_of_folders(predictions, truths, matching=matching, grid=grid)
-    about = {"predictions": str(predictions), "ground_truth": str(truths)} | _how(matching, grid)
+    about = {"predictions": str(predictions), "ground_truth": str(truths)} | _request_beyond_names(matching, grid)
     return Comparison(pairs, f"{predictions} against {truths}", beside(predictions), about)
 
 
-def _how(matching: Matching, grid: GridConfig | None) -> dict[str, Any]:
+def _request_beyond_names(matching: Matching, grid: GridConfig | None) -> dict[str, Any]:
     """What was asked for beyond equal names and plain occupancy, for the settings of the results."""
     about = {} if matching == EQUAL else {"match": str(matching)}
     return about | ({} if grid in (None, GridConfig()) else {"grid": str(grid)})
@@ -237,7 +237,7 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder} does not exist")
     inputs = {str(entry["input_file"]) for entry in entries_in(folder) if "input_file" in entry}
-    known, found = set(suffixes), dict[str, Path]()
+    known, files = set(suffixes), dict[str, Path]()
     for path in sorted(folder.rglob("*")):
         below, suffix = path.relative_to(folder), voxel_suffix(path)
         hidden = is_temporary(path) or any(part.startswith(".") for part in below.parts)
@@ -247,12 +247,12 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
         if suffix.lower() in GENERIC_SUFFIXES and not is_text_cloud(path):
             continue  # a table, a licence
         name = below.as_posix()[: -len(suffix)]
-        if name in found:
-            raise ValueError(f"{found[name]} and {path} have one name: keep one of them in {folder}")
-        found[name] = path
-    if not found:
+        if name in files:
+            raise ValueError(f"{files[name]} and {path} have one name: keep one of them in {folder}")
+        files[name] = path
+    if not files:
         raise FileNotFoundError(f"{folder} holds no file to evaluate; known suffixes: {', '.join(sorted(known))}")
-    return found
+    return files
 
 
 def entries_in(folder: Path) -> list[dict[str, Any]]:
@@ -264,14 +264,14 @@ def entries_in(folder: Path) -> list[dict[str, Any]]:
         return []
 
 
-def inside_settings(shapes: ShapeSet) -> InsideSettings:
+def inside_settings(shapes: ShapeSet) -> InsideConfig:
     """How the data set told inside from outside; our defaults for published files."""
     settings = shapes.settings.get("inside") or {}
-    return build(InsideSettings, settings, where=f"{shapes.path}: settings of the preparation: inside")
+    return build(InsideConfig, settings, where=f"{shapes.path}: settings of the preparation: inside")
 
 
 @functools.lru_cache(maxsize=2)
-def opened(path: Path) -> ShapeSet:
+def open_once(path: Path) -> ShapeSet:
     """A data set, opened once in each process."""
     return open_shapes(path)
 

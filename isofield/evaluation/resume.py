@@ -12,7 +12,7 @@ from pathlib import Path
 
 from isofield.evaluation.pairs import Comparison, Pair
 from isofield.evaluation.protocols import AnyProtocol
-from isofield.evaluation.rows import Draws, Row
+from isofield.evaluation.rows import Row, SampleCounts
 from isofield.evaluation.tables import describe
 from isofield.runtime.commandline import say
 from isofield.runtime.distributed import Group
@@ -25,7 +25,7 @@ Rows = list[Row]  # of one shape, one for each protocol
 class Notes:
     """The files of all ranks of one evaluation."""
 
-    def __init__(self, out: Path, what: Comparison, protocols: Sequence[AnyProtocol], draws: Draws) -> None:
+    def __init__(self, out: Path, what: Comparison, protocols: Sequence[AnyProtocol], draws: SampleCounts) -> None:
         told = [FORMAT, what.title, what.about, what.split, [[p.name, describe(p, draws)] for p in protocols]]
         text = json.dumps(told, sort_keys=True, default=str)
         self.stem = out / f".rows-{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
@@ -85,7 +85,7 @@ def _still_true(line: Line | None, pair: Pair) -> Line | None:
 
 def _state(file: Path) -> list[str | int]:
     try:
-        found = file.stat()
+        state = file.stat()
     except OSError:
         return [str(file)]
-    return [str(file), found.st_size, found.st_mtime_ns]
+    return [str(file), state.st_size, state.st_mtime_ns]

@@ -26,17 +26,16 @@ from isofield.evaluation.mask_pairs import compare_crops
 from isofield.evaluation.pairs import Pair
 from isofield.evaluation.protocols import AnyProtocol, LightFieldProtocol, MaskProtocol, Protocol
 from isofield.metrics import surfaces as metrics
-from isofield.metrics.light_field import described_mesh, distance_matrix
+from isofield.metrics.light_field import descriptor_of_mesh, distance_matrix
 from isofield.metrics.surfaces import SurfaceSamples
 from isofield.runtime import seeds
 from isofield.runtime.atomic_files import WriteError
+from isofield.runtime.json_files import Row
 from isofield.runtime.processes import in_order
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Draws:
+class SampleCounts:
     """How many points, and which. None: as many as the protocol says."""
 
     seed: int = 0
@@ -56,7 +55,7 @@ class Draws:
 
 
 def evaluate_pairs(
-    pairs: Sequence[Pair], protocols: Sequence[AnyProtocol], draws: Draws, **options: Any
+    pairs: Sequence[Pair], protocols: Sequence[AnyProtocol], draws: SampleCounts, **options: Any
 ) -> dict[str, list[Row]]:
     """Rows of all shapes for each protocol, in the order of the pairs. `options`: those of `each_pair`."""
     return by_protocol(list(each_pair(pairs, protocols, draws, **options)), protocols)
@@ -65,7 +64,7 @@ def evaluate_pairs(
 def each_pair(
     pairs: Sequence[Pair],
     protocols: Sequence[AnyProtocol],
-    draws: Draws,
+    draws: SampleCounts,
     *,
     workers: int = 0,
     light_fields: Path | None = None,
@@ -87,7 +86,7 @@ def by_protocol(rows: Sequence[list[Row]], protocols: Sequence[AnyProtocol]) -> 
 
 
 def evaluate_pair(
-    pair: Pair, protocols: Sequence[AnyProtocol], draws: Draws, *, light_fields: Path | None = None
+    pair: Pair, protocols: Sequence[AnyProtocol], draws: SampleCounts, *, light_fields: Path | None = None
 ) -> list[Row]:
     """One row for each protocol. What is wrong with this shape becomes the reason of its rows, not an error."""
     masks = [protocol for protocol in protocols if isinstance(protocol, MaskProtocol)]
@@ -122,7 +121,7 @@ def load_masks(pair: Pair) -> tuple[Crop, Crop]:
 
 
 def _evaluate_surfaces(
-    pair: Pair, protocols: Sequence[Protocol | LightFieldProtocol], draws: Draws, light_fields: Path | None
+    pair: Pair, protocols: Sequence[Protocol | LightFieldProtocol], draws: SampleCounts, light_fields: Path | None
 ) -> list[Row]:
     try:
         prediction, truth = load_pair(pair)
@@ -139,7 +138,7 @@ def _evaluate_surfaces(
                 values = _defined(compare(prediction, truth, protocol, draws, name=pair.name, watertight=watertight))
                 values["watertight"] = watertight
             done = {"name": pair.name, "category": pair.category, "status": "done", "reason": ""}
-            rows.append(done | values | {"ground_truth": truth.kind} | _noted(truth))
+            rows.append(done | values | {"ground_truth": truth.kind} | _note_of(truth))
         except WriteError:
             raise
         except (ValueError, OSError) as error:
@@ -147,7 +146,7 @@ def _evaluate_surfaces(
     return rows
 
 
-def _noted(truth: GroundTruth) -> Row:
+def _note_of(truth: GroundTruth) -> Row:
     """What a reader should know of the file of the ground truth."""
     note = getattr(truth, "note", "")
     return {"note": f"ground truth: {note}"} if note else {}
@@ -173,7 +172,13 @@ def load_pair(pair: Pair) -> tuple[TriangleMesh, GroundTruth]:
 
 
 def compare(
-    prediction: TriangleMesh, truth: GroundTruth, protocol: Protocol, draws: Draws, *, name: str, watertight: bool
+    prediction: TriangleMesh,
+    truth: GroundTruth,
+    protocol: Protocol,
+    draws: SampleCounts,
+    *,
+    name: str,
+    watertight: bool,
 ) -> dict[str, float]:
     """All metrics of one shape, both sides in one frame of their files; NaN where a metric cannot be told.
 
@@ -185,6 +190,7 @@ def compare(
         return only | {"iou": _iou_of_samples(prediction, truth.samples, watertight)}
     matrix = protocol.normalising(*box)
     count = draws.surface_count(protocol)
+    # Each side is drawn by its own key: neither depends on the other, nor on the order of shapes.
     predicted = SurfaceSamples(*sample_surface(prediction, count, _generator(draws, name, "prediction")))
     true = truth.surface(count, _generator(draws, name, "ground truth"))
     distances = metrics.compare(_moved(predicted, matrix), _moved(true, matrix))
@@ -209,7 +215,7 @@ def light_field_distance(prediction: TriangleMesh, truth: GroundTruth, cache: Pa
 
     Raises ValueError for a ground truth that has no surface to look at.
     """
-    descriptors = [described_mesh(mesh, cache) for mesh in (prediction, truth.solid())]
+    descriptors = [descriptor_of_mesh(mesh, cache) for mesh in (prediction, truth.solid())]
     return float(distance_matrix(descriptors[:1], descriptors[1:], device="cpu")[0, 0])
 
 
@@ -232,7 +238,12 @@ def _iou_of_samples(prediction: TriangleMesh, samples: OccupancySamples, waterti
 
 
 def _iou_points(
-    prediction: TriangleMesh, box: tuple[NDArray, NDArray], protocol: Protocol, draws: Draws, matrix: NDArray, name: str
+    prediction: TriangleMesh,
+    box: tuple[NDArray, NDArray],
+    protocol: Protocol,
+    draws: SampleCounts,
+    matrix: NDArray,
+    name: str,
 ) -> NDArray[np.float64]:
     """Uniform points (N, 3) of the protocol's domain, in the frame of the files; `box` of the ground truth."""
     if protocol.iou_domain == "cube":
@@ -247,7 +258,7 @@ def _iou_points(
     return points_N3
 
 
-def _generator(draws: Draws, name: str, purpose: str) -> np.random.Generator:
+def _generator(draws: SampleCounts, name: str, purpose: str) -> np.random.Generator:
     return seeds.numpy_generator(draws.seed, name, "evaluate", purpose)
 
 

@@ -18,14 +18,14 @@ from tqdm import tqdm
 from isofield.evaluation.ground_truth import GroundTruth
 from isofield.evaluation.protocols import GENERATIVE, LIGHT_FIELD, SCALE, SOURCE, UNIT
 from isofield.evaluation.sets import Member, Sets
-from isofield.metrics.light_field import Descriptor, described_mesh, distance_matrix
+from isofield.metrics.light_field import Descriptor, descriptor_of_mesh, distance_matrix
 from isofield.metrics.set_distances import Bounded, Solver
-from isofield.metrics.set_scores import SetDistances, kept, nearest, nearness, scores
-from isofield.metrics.sets import MEANINGS, NORMALISATIONS, GenerativeSettings, judge_sets, normalise, stacked
+from isofield.metrics.set_scores import SetDistances, choose_equal_sizes, nearest, nearness, scores
+from isofield.metrics.sets import MEANINGS, NORMALISATIONS, GenerativeConfig, judge_sets, normalise, stack_clouds
 from isofield.runtime import seeds
+from isofield.runtime.json_files import Row
 from isofield.runtime.processes import in_order
 
-Row = dict[str, Any]
 UNITS = {"cov": "share, 0 to 1", "1nna": "share, 0 to 1; 0.5 is best"}
 KEPT_IN_1NNA = "of the larger set as many as of the smaller take part in 1-NNA, drawn by the seed"
 Nearest = list[tuple[str, float]]  # of each usable shape of a side: name and distance
@@ -43,7 +43,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Judged:
+class SetScores:
     """Numbers of one protocol: scores by distance; the nearest shapes by side, distance and what is looked at."""
 
     scores: dict[str, Row]
@@ -53,7 +53,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Shape:
+class SetShape:
     """What the protocols look at. `reasons`: by protocol, why it has nothing to look at."""
 
     name: str
@@ -72,14 +72,14 @@ class _Task:
         return f"{self.side}: {self.member.name}"
 
 
-Sides = Mapping[str, Sequence[Shape]]  # samples, references, training: those that a protocol can look at
+Sides = Mapping[str, Sequence[SetShape]]  # samples, references, training: those that a protocol can look at
 
 
 def evaluate_sets(
-    sets: Sets, protocols: Sequence[str], settings: GenerativeSettings, machine: Machine = Machine()
+    sets: Sets, protocols: Sequence[str], settings: GenerativeConfig, machine: Machine = Machine()
 ) -> list[Row]:
     """One evaluation for each protocol. Raises ValueError when a protocol has no sample or no reference to look at."""
-    found = read_shapes(
+    shapes_of = read_shapes(
         sets,
         protocols,
         settings,
@@ -89,21 +89,22 @@ def evaluate_sets(
     )
     evaluations = []
     for protocol in protocols:
-        usable = {side: [shape for shape in found[side] if protocol not in shape.reasons] for side in SIDES}
+        # What cannot be read has a row with its reason; a side without any shape ends the protocol.
+        usable = {side: [shape for shape in shapes_of[side] if protocol not in shape.reasons] for side in SIDES}
         for side in ("samples", "references"):
             if not usable[side]:
-                first = found[side][0]
+                first = shapes_of[side][0]
                 raise ValueError(
-                    f"protocol {protocol}: none of {len(found[side])} {side} can be judged, the first because: "
+                    f"protocol {protocol}: none of {len(shapes_of[side])} {side} can be judged, the first because: "
                     f"{first.name}: {first.reasons[protocol]}"
                 )
         judge = judge_clouds if protocol == GENERATIVE else judge_light_fields
         judged = judge(usable, settings, machine)
-        evaluations.append(_evaluation(protocol, sets, found, judged))
+        evaluations.append(_evaluation(protocol, sets, shapes_of, judged))
     return evaluations
 
 
-def judge_clouds(sides: Sides, settings: GenerativeSettings, machine: Machine) -> Judged:
+def judge_clouds(sides: Sides, settings: GenerativeConfig, machine: Machine) -> SetScores:
     """By points of the surfaces; training shapes by Chamfer alone."""
     clouds = {side: [s.cloud_N3 for s in shapes if s.cloud_N3 is not None] for side, shapes in sides.items()}
     names = {side: [shape.name for shape in shapes] for side, shapes in sides.items()}
@@ -116,28 +117,29 @@ def judge_clouds(sides: Sides, settings: GenerativeSettings, machine: Machine) -
         reference_names=names["references"],
         **options,
     )
+    # Which shape each is nearest to, in the other set, and among training shapes: copies show themselves there.
     nearest_shapes = {}
     for side, other in (("samples", "reference"), ("references", "sample")):
         for kind, rows in result[f"nearest_{other}"].items():
             nearest_shapes[side, kind, other] = [(row[other], row["distance"]) for row in rows]
     if clouds["training"]:
-        trained = stacked(clouds["training"], names["training"], settings)
+        trained = stack_clouds(clouds["training"], names["training"], settings)
         for side in ("samples", "references"):
-            own = stacked(clouds[side], names[side], settings)
+            own = stack_clouds(clouds[side], names[side], settings)
             between = Solver("chamfer", **options).between(own, trained, what=f"{side} to training shapes")
             nearest_shapes[side, "chamfer", "training"] = nearest(between, names["training"])
     units = {f"mmd_{kind}": f"{MEANINGS[kind]}; 1 is {settings.unit}" for kind in settings.distances} | {
         "jsd": "bits, 0 to 1"
     }
     described = _described(result["settings"], units, scale=NORMALISATIONS[settings.normalisation])
-    return Judged(result["scores"], nearest_shapes, result["jsd"], described)
+    return SetScores(result["scores"], nearest_shapes, result["jsd"], described)
 
 
-def judge_light_fields(sides: Sides, settings: GenerativeSettings, machine: Machine) -> Judged:
+def judge_light_fields(sides: Sides, settings: GenerativeConfig, machine: Machine) -> SetScores:
     """By silhouettes; of the settings only the seed counts, which draws the shapes of 1-NNA."""
     own = {side: [s.descriptor for s in shapes if s.descriptor is not None] for side, shapes in sides.items()}
     names = {side: [shape.name for shape in shapes] for side, shapes in sides.items()}
-    in_s, in_r = kept(len(own["samples"]), len(own["references"]), seed=settings.seed)
+    in_s, in_r = choose_equal_sizes(len(own["samples"]), len(own["references"]), seed=settings.seed)
     between = _light_fields(own["samples"], own["references"], machine, "samples to references")
     distances = SetDistances(between)
     if len(in_s) > 1:
@@ -145,14 +147,14 @@ def judge_light_fields(sides: Sides, settings: GenerativeSettings, machine: Mach
         among_s = _light_fields(kept_s, kept_s, machine, "among samples")
         distances = SetDistances(between, among_s, _light_fields(kept_r, kept_r, machine, "among references"))
     nearest_shapes = {("samples", "lfd", "reference"): nearest(between, names["references"])}
-    nearest_shapes["references", "lfd", "sample"] = nearest(between.transposed(), names["samples"])
+    nearest_shapes["references", "lfd", "sample"] = nearest(between.transpose_sets(), names["samples"])
     if own["training"]:
         for side in ("samples", "references"):
             to_training = _light_fields(own[side], own["training"], machine, f"{side} to training shapes")
             nearest_shapes[side, "lfd", "training"] = nearest(to_training, names["training"])
     means = {key: MEANINGS[key] for key in ("cov", "mmd", "mmd_of_samples", "1nna")}
     described = _described({"seed": settings.seed, "means": means, "source": SOURCE}, {"mmd_lfd": UNIT}, scale=SCALE)
-    return Judged({"lfd": scores(distances, seed=settings.seed)}, nearest_shapes, None, described)
+    return SetScores({"lfd": scores(distances, seed=settings.seed)}, nearest_shapes, None, described)
 
 
 def _described(settings: Row, units: dict[str, str], *, scale: str) -> Row:
@@ -162,8 +164,8 @@ def _described(settings: Row, units: dict[str, str], *, scale: str) -> Row:
     return {"compares": "sets"} | settings | {"scale": scale, "units": units, "1nna_shapes": KEPT_IN_1NNA}
 
 
-def _evaluation(protocol: str, sets: Sets, found: dict[str, list[Shape]], judged: Judged) -> Row:
-    rows = {side: [_row(shape, side, protocol) for shape in found[side]] for side in SIDES}
+def _evaluation(protocol: str, sets: Sets, shapes_of: dict[str, list[SetShape]], judged: SetScores) -> Row:
+    rows = {side: [_row(shape, side, protocol) for shape in shapes_of[side]] for side in SIDES}
     failed = [row for side in SIDES for row in rows[side] if row["status"] != "done"]
     counts = {side: sum(row["status"] == "done" for row in rows[side]) for side in SIDES}
     for (side, kind, other), of_shapes in judged.nearest.items():
@@ -194,13 +196,13 @@ def _evaluation(protocol: str, sets: Sets, found: dict[str, list[Shape]], judged
     }
 
 
-def _row(shape: Shape, side: str, protocol: str) -> Row:
+def _row(shape: SetShape, side: str, protocol: str) -> Row:
     reason = shape.reasons.get(protocol, "")
     status = "failed" if protocol in shape.reasons else "done"
     return {"set": side, "name": shape.name, "status": status, "reason": reason}
 
 
-def _distances(judged: Judged, side: str, kind: str) -> NDArray[np.float64]:
+def _distances(judged: SetScores, side: str, kind: str) -> NDArray[np.float64]:
     return np.array([distance for _, distance in judged.nearest[side, kind, "training"]])
 
 
@@ -212,12 +214,12 @@ def _light_fields(first: Sequence[Descriptor], second: Sequence[Descriptor], mac
 def read_shapes(
     sets: Sets,
     protocols: Sequence[str],
-    settings: GenerativeSettings,
+    settings: GenerativeConfig,
     *,
     workers: int = 0,
     light_fields: Path | None = None,
     progress: bool = True,
-) -> dict[str, list[Shape]]:
+) -> dict[str, list[SetShape]]:
     """All shapes by side ("samples", "references", "training"), in the order of the members.
 
     `light_fields`: folder in which descriptors are kept; None keeps none.
@@ -230,26 +232,28 @@ def read_shapes(
     return {side: [next(shapes) for _ in by_side[side]] for side in SIDES}
 
 
-def _read(task: _Task, *, protocols: tuple[str, ...], settings: GenerativeSettings, light_fields: Path | None) -> Shape:
-    name, found, reasons = task.member.name, dict[str, Any](), dict[str, str]()
+def _read(
+    task: _Task, *, protocols: tuple[str, ...], settings: GenerativeConfig, light_fields: Path | None
+) -> SetShape:
+    name, fields, reasons = task.member.name, dict[str, Any](), dict[str, str]()
     try:
         truth = task.member.load()
     except (ValueError, OSError) as error:
-        return Shape(name, reasons=dict.fromkeys(protocols, str(error)))
+        return SetShape(name, reasons=dict.fromkeys(protocols, str(error)))
     if GENERATIVE in protocols:
         try:
-            found["cloud_N3"] = _cloud(truth, settings, name=name, side=task.side)
+            fields["cloud_N3"] = _cloud(truth, settings, name=name, side=task.side)
         except ValueError as error:
             reasons[GENERATIVE] = str(error)
     if LIGHT_FIELD in protocols:
         try:
-            found["descriptor"] = described_mesh(truth.solid(), light_fields)
+            fields["descriptor"] = descriptor_of_mesh(truth.solid(), light_fields)
         except ValueError as error:
             reasons[LIGHT_FIELD] = str(error)
-    return Shape(name, **found, reasons=reasons)
+    return SetShape(name, **fields, reasons=reasons)
 
 
-def _cloud(truth: GroundTruth, settings: GenerativeSettings, *, name: str, side: str) -> NDArray[np.float64]:
+def _cloud(truth: GroundTruth, settings: GenerativeConfig, *, name: str, side: str) -> NDArray[np.float64]:
     """Points of the surface. ValueError where there are too few, or none that can be brought to one size."""
     cloud_N3 = draw_cloud(truth, settings, name=name, side=side)
     if not np.isfinite(normalise(cloud_N3, settings.normalisation)).all():
@@ -257,7 +261,7 @@ def _cloud(truth: GroundTruth, settings: GenerativeSettings, *, name: str, side:
     return cloud_N3
 
 
-def draw_cloud(truth: GroundTruth, settings: GenerativeSettings, *, name: str, side: str) -> NDArray[np.float64]:
+def draw_cloud(truth: GroundTruth, settings: GenerativeConfig, *, name: str, side: str) -> NDArray[np.float64]:
     """Points of one shape's surface (points, 3), drawn by seed, name and side ("samples", "references").
 
     Raises ValueError when the shape is a cloud of fewer points.

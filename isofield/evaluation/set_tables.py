@@ -3,14 +3,13 @@
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 from isofield.evaluation.tables import short
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.commandline import first_of
 from isofield.runtime.csv_cells import cells
+from isofield.runtime.json_files import Row
 
-Row = dict[str, Any]
 COLUMNS = ("cov", "mmd", "1nna")
 
 
@@ -21,9 +20,9 @@ def write_csv(path: Path, evaluation: Row) -> None:
     shared |= {key: settings[key] for key in ("points", "seed", "normalisation") if key in settings}
     rows = evaluation["per_shape"]
     first = ["set", "name", "status"]
-    found = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*first, "reason")]
+    columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*first, "reason")]
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*first, *found, *shared, "reason"], restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, [*first, *columns, *shared, "reason"], restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(cells(row | shared) for row in rows)
     write_text(path, text.getvalue())

@@ -27,7 +27,7 @@ from isofield.evaluation.pairs import (
     entries_in,
     files_by_name,
     made_with,
-    opened,
+    open_once,
     read_manifest,
 )
 from isofield.run_dir import RunDir, manifest_file
@@ -45,9 +45,9 @@ class CubeTruth:
     against: str = "source"
 
     def load(self) -> GroundTruth:
-        shapes = opened(self.shapes)
+        shapes = open_once(self.shapes)
         truth = truth_of_shape(shapes, self.index, against=self.against)
-        return MeshTruth(truth.solid().transformed(np.linalg.inv(shapes.to_world(self.index))))
+        return MeshTruth(truth.solid().transform(np.linalg.inv(shapes.to_world(self.index))))
 
     def files(self) -> list[Path]:
         return StoredTruth(self.shapes, self.index, self.against).files()
@@ -109,11 +109,11 @@ def run_to_judge(
     config = read_run_config(run.existing().config_file).data
     manifest = read_manifest(run, SAMPLES)
     place = data or config.path
-    members = functools.partial(_of_split, opened(place), place, categories=config.categories, against=against)
+    members = functools.partial(_of_split, open_once(place), place, categories=config.categories, against=against)
     references, training, note = members(split), list[Member](), "none: asked for none"
     if split == "train":
         note = "none: the references are the training shapes"
-    elif "train" not in opened(place).splits:
+    elif "train" not in open_once(place).splits:
         note = f"none: {place} has no split train"
     elif training_shapes:
         prepared = [member for member in members("train") if member.truth]  # nobody trained on what failed

@@ -16,13 +16,13 @@ import numpy as np
 
 from isofield.evaluation.pairs import Comparison
 from isofield.evaluation.protocols import AnyProtocol, Protocol
-from isofield.evaluation.rows import Draws, Row
+from isofield.evaluation.rows import Row, SampleCounts
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.commandline import first_of, say
 from isofield.runtime.csv_cells import cells
 
 
-def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: Draws, *, split: str | None, about: Row) -> Row:
+def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: SampleCounts, *, split: str | None, about: Row) -> Row:
     """The evaluation of one protocol as plain data, ready for JSON. `about`: where both sides came from."""
     done = [row for row in rows if row["status"] == "done"]
     failed = [{"name": row["name"], "reason": row["reason"]} for row in rows if row["status"] != "done"]
@@ -60,7 +60,7 @@ def medians(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, float | None]
     return {key: float(np.median(values)) if (values := _values(rows, key)) else None for key in keys}
 
 
-def describe(protocol: AnyProtocol, draws: Draws) -> Row:
+def describe(protocol: AnyProtocol, draws: SampleCounts) -> Row:
     """What has to stand beside every number."""
     if not isinstance(protocol, Protocol):
         return protocol.describe()
@@ -84,7 +84,11 @@ def write_json(path: Path, evaluation: Row) -> None:
 
 
 def write_tables(
-    rows: Mapping[str, Sequence[Row]], protocols: Sequence[AnyProtocol], draws: Draws, what: Comparison, out: Path
+    rows: Mapping[str, Sequence[Row]],
+    protocols: Sequence[AnyProtocol],
+    draws: SampleCounts,
+    what: Comparison,
+    out: Path,
 ) -> list[dict[str, Any]]:
     """JSON and CSV of each protocol's rows, told at the terminal as well; returns what is in them."""
     evaluations = []

@@ -33,10 +33,10 @@ from isofield.extraction.lattice import (
     Resolution,
     Samples,
     axis_centres,
+    coarse_lattice,
     evaluate_field,
     fine_lattice,
-    frame_lattice,
-    halved,
+    halve,
 )
 from isofield.extraction.refinement import refine_vertices
 
@@ -137,12 +137,12 @@ def _octree(
 ) -> tuple[Lattice, torch.Tensor]:
     """The coarse lattice with cells of about `stride` samples, and its cells that cross the level."""
     device = samples.values.device
-    lattice = frame_lattice(resolution, frame, device)
+    lattice = coarse_lattice(resolution, frame, device)
     every = torch.cartesian_prod(*(torch.arange(length - 1, device=device) for length in lattice.shape))
     cells = _track(samples, lattice, _flat(every, lattice), iso_level)
     spacing = max(resolution) / min(frame, max(resolution))
     for _ in range(round(math.log2(max(spacing / stride, 1)))):
-        finer, places = halved(lattice, resolution)
+        finer, places = halve(lattice, resolution)
         cells = _track(samples, finer, _children(cells, lattice, finer, places), iso_level)
         lattice = finer
     return lattice, cells
@@ -174,7 +174,7 @@ def _track(samples: Samples, lattice: Lattice, seeds: torch.Tensor, iso_level: f
     seen[seeds] = True
     crossed_faces = case_table(device).crossed_faces_256_6
     steps = [side * step for step in strides(lattice.shape) for side in (-1, 1)]  # in the order of crossed_faces_256_6
-    found = [seeds[:0]]
+    cells = [seeds[:0]]
     while len(seeds):
         front = []
         for block in seeds.split(BLOCK_CELLS):
@@ -182,13 +182,13 @@ def _track(samples: Samples, lattice: Lattice, seeds: torch.Tensor, iso_level: f
             samples.sample(torch.cat([samples.claim(ids) for ids in corners]))
             cases = cell_cases(samples.values, corners, iso_level)
             crossed_C6 = crossed_faces[cases.long()]
-            found.append(block[(cases > 0) & (cases < 255)])
+            cells.append(block[(cases > 0) & (cases < 255)])
             for face, step in enumerate(steps):
                 neighbours = block[crossed_C6[:, face]] + step
                 front.append(neighbours[~seen[neighbours]])
                 seen[front[-1]] = True
         seeds = torch.cat(front)
-    return torch.cat(found)
+    return torch.cat(cells)
 
 
 def _seeds(samples: Samples, lattice: Lattice, cells: torch.Tensor, iso_level: float) -> torch.Tensor:

@@ -110,7 +110,7 @@ def lattice_of(positions: list[torch.Tensor], resolution: Resolution) -> Lattice
     return Lattice((x, y, z), ids.reshape(-1).to(torch.int32))
 
 
-def frame_lattice(resolution: Resolution, frame: int, device: torch.device | str) -> Lattice:
+def coarse_lattice(resolution: Resolution, frame: int, device: torch.device | str) -> Lattice:
     """`frame` samples along the longest axis and as dense (or denser) along the others, spread evenly, plus the border.
 
     No sample of the volume is farther than half a spacing max(R) / frame (rounded up) from the frame.
@@ -124,7 +124,7 @@ def frame_lattice(resolution: Resolution, frame: int, device: torch.device | str
     return lattice_of(positions, resolution)
 
 
-def halved(lattice: Lattice, resolution: Resolution) -> tuple[Lattice, list[torch.Tensor]]:
+def halve(lattice: Lattice, resolution: Resolution) -> tuple[Lattice, list[torch.Tensor]]:
     """The lattice with every interval longer than 1 split in the middle, and the new places of old positions."""
     positions, places = [], []
     for old in lattice.positions:

@@ -1,4 +1,4 @@
-"""Pictures of many meshes: a contact sheet, a strip, an animation. One fixed view, one frame for all."""
+"""Pictures of many meshes: a contact sheet, a strip, an animation. One fixed view, one ball for all."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.pictures import Picture, write_picture
-from data_processing.geometry.rendering import BACKGROUND, THREE_QUARTER, Frame, Up, frame_around, render
+from data_processing.geometry.rendering import BACKGROUND, THREE_QUARTER, Up, ViewBall, render, view_ball_around
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.runtime.atomic_files import replacing
 
@@ -36,8 +36,8 @@ def tiles(files: Sequence[Path | None], *, up: Up = "y", size: int = TILE) -> ND
     boxes = [mesh.bounds() for mesh in meshes if mesh is not None]
     if not boxes:
         return np.stack([_absent(size) for _ in files])
-    frame = frame_around(np.min([low for low, _ in boxes], axis=0), np.max([high for _, high in boxes], axis=0))
-    return np.stack([_absent(size) if mesh is None else _tile(mesh, frame, size, up) for mesh in meshes])
+    view_ball = view_ball_around(np.min([low for low, _ in boxes], axis=0), np.max([high for _, high in boxes], axis=0))
+    return np.stack([_absent(size) if mesh is None else _tile(mesh, view_ball, size, up) for mesh in meshes])
 
 
 def sheet(pictures: NDArray[np.uint8], *, columns: int = COLUMNS) -> NDArray[np.uint8]:
@@ -56,8 +56,8 @@ def write_animation(path: Path, pictures: NDArray[np.uint8]) -> None:
         first.save(temporary, format="GIF", save_all=True, append_images=rest, duration=MILLISECONDS, loop=0)
 
 
-def _tile(mesh: TriangleMesh, frame: Frame, size: int, up: Up) -> NDArray[np.uint8]:
-    return render(mesh, [THREE_QUARTER], size=size, frame=frame, up=up, supersampling=2)[0]
+def _tile(mesh: TriangleMesh, view_ball: ViewBall, size: int, up: Up) -> NDArray[np.uint8]:
+    return render(mesh, [THREE_QUARTER], size=size, view_ball=view_ball, up=up, supersampling=2)[0]
 
 
 def _absent(size: int) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from data_processing.formats.nifti import NIFTI_SUFFIXES
 from data_processing.formats.pictures import PICTURE_SUFFIXES
 from data_processing.formats.point_clouds import CLOUD_SUFFIXES
 from data_processing.formats.text_clouds import GENERIC_SUFFIXES, is_text_cloud
-from data_processing.loading.network_inputs import CLOUDS, InputSection
+from data_processing.loading.network_inputs import CLOUDS, InputConfig
 from data_processing.preparation.config import DataConfig
 from data_processing.preparation.layouts import LayoutName, arrange, stem_of
 from data_processing.preparation.sources import files_below, kind_of, matches_any
@@ -36,7 +36,7 @@ class FolderRules:
 
 
 def named_files(
-    paths: Sequence[Path], section: InputSection, config: DataConfig, rules: FolderRules, *, out: Path | None = None
+    paths: Sequence[Path], section: InputConfig, config: DataConfig, rules: FolderRules, *, out: Path | None = None
 ) -> dict[str, Path]:
     """Files by the name of their mesh, in the order given. `out`: a folder whose files are no inputs.
 
@@ -74,7 +74,7 @@ def _all_differ(groups: Sequence[tuple[Path, dict[str, Path]]]) -> bool:
 
 
 def _files_of_folder(
-    folder: Path, section: InputSection, config: DataConfig, rules: FolderRules, out: Path | None
+    folder: Path, section: InputConfig, config: DataConfig, rules: FolderRules, out: Path | None
 ) -> dict[str, Path]:
     """What the run takes of a folder, one file for each object."""
     kinds, others = dict[str, str](), 0
@@ -102,7 +102,7 @@ def _files_of_folder(
     return {place.name if "/" in file else stem_of(file): folder / file for file, place in arrangement.places.items()}
 
 
-def _kind_for(file: Path, section: InputSection, config: DataConfig) -> str | None:
+def _kind_for(file: Path, section: InputConfig, config: DataConfig) -> str | None:
     """The kind of a file that the run can be shown; None for others, and for the masks that lie beside photos."""
     suffix, name = file.suffix.lower(), file.name.lower()
     if config.labels is not None and name.endswith(NIFTI_SUFFIXES):

@@ -13,7 +13,7 @@ import torch
 from data_processing.formats.nifti import NIFTI_SUFFIXES
 from data_processing.formats.pictures import mask_file
 from data_processing.loading.batches import all_members
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.loading.single_inputs import Observed, is_photo, observe_file, observe_shape, scan_of
 from data_processing.medical.structures import all_parts
 from data_processing.preparation.config import DataConfig, content_settings
@@ -26,7 +26,7 @@ from isofield.runtime.config import to_plain
 
 
 def items_of_split(
-    shapes: ShapeSet, split: str, categories: Sequence[str] = (), *, section: InputSection, seed: int
+    shapes: ShapeSet, split: str, categories: Sequence[str] = (), *, section: InputConfig, seed: int
 ) -> list[Item]:
     """Every shape of a split, those too whose preparation failed: their loading says why.
 
@@ -52,7 +52,7 @@ def items_of_files(
     files: Sequence[Path],
     run: RunDir,
     *,
-    section: InputSection,
+    section: InputConfig,
     overrides: Sequence[str] = (),
     device: torch.device,
     out: Path | None = None,
@@ -64,19 +64,19 @@ def items_of_files(
     """
     config = preparation_of(run, overrides=overrides)
     named = named_files(files, section, config, FolderRules.of(config, overrides), out=out)
-    wanted: dict[str, _Wanted] = {}
+    shapes: dict[str, _FileShape] = {}
     for name, file in named.items():
-        for one in _wanted_of(name, file, config):
-            other = wanted.setdefault(one.name, one)
+        for one in _shapes_of(name, file, config):
+            other = shapes.setdefault(one.name, one)
             if other is not one:
                 raise ValueError(f"{other.file} and {file} would both be written as {one.name}: run twice, with --out")
     load = functools.partial(_load_file, config=config, section=section, device=device)
     origin = functools.partial(_origin_of_file, config=config, section=section)
-    return [Item(name, functools.partial(load, one), functools.partial(origin, one)) for name, one in wanted.items()]
+    return [Item(name, functools.partial(load, one), functools.partial(origin, one)) for name, one in shapes.items()]
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _FileShape:
     """A shape to be made of a file; `part` as in Source.part."""
 
     name: str
@@ -84,20 +84,20 @@ class _Wanted:
     part: str = ""
 
 
-def _wanted_of(name: str, file: Path, config: DataConfig) -> list[_Wanted]:
+def _shapes_of(name: str, file: Path, config: DataConfig) -> list[_FileShape]:
     if config.labels is not None and file.name.lower().endswith(NIFTI_SUFFIXES):
-        return [_Wanted(part.name(name), file, part.key) for part in all_parts(config.labels)]
-    return [_Wanted(name, file)]
+        return [_FileShape(part.name(name), file, part.key) for part in all_parts(config.labels)]
+    return [_FileShape(name, file)]
 
 
-def _load_file(wanted: _Wanted, config: DataConfig, section: InputSection, device: torch.device) -> Observed:
+def _load_file(wanted: _FileShape, config: DataConfig, section: InputConfig, device: torch.device) -> Observed:
     try:
         return observe_file(wanted.file, config, section, name=wanted.name, part=wanted.part, device=device)
     except SHAPE_ERRORS as error:
         raise ValueError(str(error) or type(error).__name__) from error
 
 
-def _origin_of_file(wanted: _Wanted, config: DataConfig, section: InputSection) -> str:
+def _origin_of_file(wanted: _FileShape, config: DataConfig, section: InputConfig) -> str:
     """The file's content, how it was prepared and what was shown of it."""
     plain, files = [content_settings(to_plain(config)), to_plain(section), wanted.part], [wanted.file]
     if is_photo(wanted.file, section):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.loading.single_inputs import Observed, observe_shape
 from data_processing.store.shape_set import ShapeSet
 from isofield.contract import MakesShapes, Model
@@ -51,7 +51,7 @@ def end_of_walk(
     shapes: Callable[[], ShapeSet],
     items_of: Callable[[Path], Sequence[Item]],
     *,
-    section: InputSection,
+    section: InputConfig,
     seed: int,
 ) -> Observed:
     """What a user calls A: a file, or a shape of the data set by its name, where the category may be left out.
@@ -60,10 +60,10 @@ def end_of_walk(
     """
     file = Path(text)
     if file.is_file():
-        found = [item.load() for item in items_of(file)]
-        if len(found) != 1 or isinstance(found[0], Coded):
-            raise ValueError(f"{file} holds {len(found)} shapes, expected one")
-        return found[0]
+        inputs = [item.load() for item in items_of(file)]
+        if len(inputs) != 1 or isinstance(inputs[0], Coded):
+            raise ValueError(f"{file} holds {len(inputs)} shapes, expected one")
+        return inputs[0]
     opened = shapes()
     names = [name for name in opened.names if text in (name, name.rpartition("/")[2])]
     if len(names) == 1:

@@ -22,11 +22,11 @@ from isofield.contract import Model
 from isofield.extraction.isosurface import extract
 from isofield.extraction.lattice import Field, field_of
 from isofield.generation.test_time_fitting import fitted_code
-from isofield.run_dir import at_work, journal_file, journal_files, manifest_file, mesh_in
+from isofield.run_dir import exclusive, journal_file, journal_files, manifest_file, mesh_in
 from isofield.runtime.atomic_files import remove_leftovers, write_text
 from isofield.runtime.distributed import Group
 from isofield.runtime.file_names import INPUT
-from isofield.runtime.journal import Journal, Line, tidied
+from isofield.runtime.journal import Journal, Line, compact
 from isofield.runtime.json_files import leads_out, read_object
 
 FILES = ("file", "input_file", "mask_file")  # of a row, below the folder
@@ -34,7 +34,7 @@ MASK_MARGIN = 2.0  # samples beyond the mesh within which voxels of a scan are a
 
 
 @dataclass(frozen=True)
-class Settings:
+class GenerationConfig:
     """What decides how a mesh comes out; a mesh made with other settings is made again."""
 
     model_hash: str
@@ -83,7 +83,7 @@ def generate(
     items: Sequence[Item],
     folder: Path,
     *,
-    settings: Settings,
+    settings: GenerationConfig,
     batch_points: int,
     group: Group,
     header: dict[str, Any],
@@ -97,10 +97,10 @@ def generate(
     """
     if batch_points < 1:
         raise ValueError(f"--batch-points: expected at least one point, got {batch_points}")
-    with at_work(folder, group.rank, what="generation"):
+    with exclusive(folder, group.rank, what="generation"):
         remove_leftovers({folder} | {mesh_in(folder, item.name, "").parent for item in items})
         group.wait()  # nobody writes before all have
-        rows = _rows(_Job(model, folder, settings, batch_points, group.device), items, group)
+        rows = _rows(_GenerationJob(model, folder, settings, batch_points, group.device), items, group)
         group.wait()
         if group.is_first:
             write_manifest(folder, settings, header, only=only)
@@ -109,10 +109,10 @@ def generate(
 
 
 def write_manifest(
-    folder: Path, settings: Settings, header: dict[str, Any], *, only: Collection[str] | None = None
+    folder: Path, settings: GenerationConfig, header: dict[str, Any], *, only: Collection[str] | None = None
 ) -> None:
     """manifest.json out of the journals of all ranks: the last row of each shape, sorted by name."""
-    lines = tidied(journal_files(folder), journal_file(folder, 0))
+    lines = compact(journal_files(folder), journal_file(folder, 0))
     rows, chosen = _made_with(lines, settings), None if only is None else set(only)
     shapes = [rows[name] for name in sorted(rows) if chosen is None or name in chosen]
     content = {**header, **asdict(settings), "shapes": shapes}
@@ -127,17 +127,17 @@ def meshes_of(folder: Path, names: Sequence[str]) -> list[Path | None]:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _GenerationJob:
     """What is the same for all shapes."""
 
     model: Model
     folder: Path
-    settings: Settings
+    settings: GenerationConfig
     batch_points: int
     device: torch.device
 
 
-def _rows(job: _Job, items: Sequence[Item], group: Group) -> list[dict[str, Any]]:
+def _rows(job: _GenerationJob, items: Sequence[Item], group: Group) -> list[dict[str, Any]]:
     """Of these items, each noted as soon as its mesh is written."""
     rows, made_with = [], asdict(job.settings)
     with Journal(journal_file(job.folder, group.rank), journal_files(job.folder)) as journal:
@@ -152,7 +152,7 @@ def _rows(job: _Job, items: Sequence[Item], group: Group) -> list[dict[str, Any]
     return rows
 
 
-def _attempt(job: _Job, item: Item) -> dict[str, Any]:
+def _attempt(job: _GenerationJob, item: Item) -> dict[str, Any]:
     began = time.perf_counter()
     try:
         row = _make(job, item)
@@ -161,7 +161,7 @@ def _attempt(job: _Job, item: Item) -> dict[str, Any]:
     return {**row, "seconds": round(time.perf_counter() - began, 3)}
 
 
-def _make(job: _Job, item: Item) -> dict[str, Any]:
+def _make(job: _GenerationJob, item: Item) -> dict[str, Any]:
     settings, given = job.settings, item.load()
     fitting: dict[str, float] = {}
     if isinstance(given, Coded):
@@ -186,7 +186,7 @@ def _make(job: _Job, item: Item) -> dict[str, Any]:
         raise ValueError(f"the field crosses {settings.iso_level} nowhere at {settings.resolution}^3: no surface")
     files = {} if isinstance(given, Coded) else _write_beside(job, item, given, field, mesh)
     file = mesh_in(job.folder, item.name, settings.suffix)
-    write_mesh(file, mesh.transformed(to_world))
+    write_mesh(file, mesh.transform(to_world))
     return {
         "name": item.name,
         "origin": item.origin(),
@@ -204,7 +204,9 @@ def _make(job: _Job, item: Item) -> dict[str, Any]:
     }
 
 
-def _write_beside(job: _Job, item: Item, observed: Observed, field: Field, mesh: TriangleMesh) -> dict[str, str]:
+def _write_beside(
+    job: _GenerationJob, item: Item, observed: Observed, field: Field, mesh: TriangleMesh
+) -> dict[str, str]:
     """What comes with a mesh: the input as the network saw it, the mask on the scan's grid."""
     files = {}
     if job.settings.with_input or observed.cut_out:
@@ -214,7 +216,7 @@ def _write_beside(job: _Job, item: Item, observed: Observed, field: Field, mesh:
     return files
 
 
-def _write_input(job: _Job, item: Item, observed: Observed) -> str:
+def _write_input(job: _GenerationJob, item: Item, observed: Observed) -> str:
     """What the network saw, in the frame of the file, or the picture; its path below the folder."""
     shown = observed.shown()
     suffix = {PointCloud: ".ply", Picture: ".png"}.get(type(shown), job.settings.suffix)
@@ -222,15 +224,17 @@ def _write_input(job: _Job, item: Item, observed: Observed) -> str:
     if isinstance(shown, Picture):
         write_picture(file, shown)
     elif isinstance(shown, PointCloud):
-        write_cloud(file, shown.transformed(observed.to_world))
+        write_cloud(file, shown.transform(observed.to_world))
     elif len(shown.faces):
-        write_mesh(file, shown.transformed(observed.to_world))
+        write_mesh(file, shown.transform(observed.to_world))
     else:
         raise ValueError("the input is empty: nothing is left of the shape")
     return file.relative_to(job.folder).as_posix()
 
 
-def _write_mask(job: _Job, item: Item, observed: Observed, scan: ScanGrid, field: Field, mesh: TriangleMesh) -> str:
+def _write_mask(
+    job: _GenerationJob, item: Item, observed: Observed, scan: ScanGrid, field: Field, mesh: TriangleMesh
+) -> str:
     """The field at the scan's own voxel centres, as NIfTI on its grid: nothing is asked far from the mesh."""
     lower, upper = mesh.bounds()
     margin = MASK_MARGIN / job.settings.resolution
@@ -248,13 +252,13 @@ def _write_mask(job: _Job, item: Item, observed: Observed, scan: ScanGrid, field
     return file.relative_to(job.folder).as_posix()
 
 
-def _done_before(lines: dict[str, Line], folder: Path, settings: Settings) -> dict[str, Line]:
+def _done_before(lines: dict[str, Line], folder: Path, settings: GenerationConfig) -> dict[str, Line]:
     """Rows of shapes whose mesh is there, made with the same settings. Failed ones are tried again."""
     rows = _made_with(lines, settings)
     return {name: row for name, row in rows.items() if row["status"] == "done" and _files_are_there(row, folder)}
 
 
-def _made_with(lines: dict[str, Line], settings: Settings) -> dict[str, Line]:
+def _made_with(lines: dict[str, Line], settings: GenerationConfig) -> dict[str, Line]:
     """Rows of a journal made with some settings, without what only the journal needs."""
     wanted = asdict(settings)
     return {

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from isofield.generation.meshes import Settings
+from isofield.generation.meshes import GenerationConfig
 from isofield.runtime.commandline import Parser
 
 
@@ -43,9 +43,9 @@ def arguments_of(argv: Sequence[str], *, description: str | None) -> argparse.Na
     return parser.parse_args(argv)
 
 
-def settings_of(arguments: argparse.Namespace, *, model_hash: str, iso_level: float) -> Settings:
+def settings_of(arguments: argparse.Namespace, *, model_hash: str, iso_level: float) -> GenerationConfig:
     """ValueError for numbers that make no sense."""
-    return Settings(
+    return GenerationConfig(
         model_hash=model_hash,
         resolution=arguments.resolution,
         frame=arguments.frame,

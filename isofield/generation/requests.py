@@ -17,7 +17,7 @@ from isofield.run_dir import RunDir
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Requests:
     """Shapes to generate, and the folder of the run they go to.
 
     whole: these shapes alone belong to the folder; others that are there are of an earlier request. `about` goes into
@@ -30,17 +30,19 @@ class Wanted:
     about: dict[str, int | str] = field(default_factory=dict)
 
 
-def wanted(arguments: Namespace, model: Model, config: RunConfig, run: RunDir, *, device: torch.device) -> Wanted:
+def requests_of(
+    arguments: Namespace, model: Model, config: RunConfig, run: RunDir, *, device: torch.device
+) -> Requests:
     """The items of a command line (generate.py). ValueError, FileNotFoundError for what is not there."""
     data, seed, path = config.data, config.training.seed, arguments.data or config.data.path
     files = functools.partial(items_of_files, run=run, section=data.input, overrides=arguments.set, device=device)
     if arguments.split:
         shapes = open_shapes(path)
         items = items_of_split(shapes, arguments.split, data.categories, section=data.input, seed=seed)
-        return Wanted(items, run.meshes(arguments.split))
+        return Requests(items, run.meshes(arguments.split))
     if arguments.samples is not None:
         items = items_of_samples(model, arguments.samples, seed=arguments.seed)
-        return Wanted(items, run.meshes("samples"), whole=True, about={"seed": arguments.seed})
+        return Requests(items, run.meshes("samples"), whole=True, about={"seed": arguments.seed})
     if arguments.interpolate:
         ends = [
             end_of_walk(text, lambda: open_shapes(path), lambda file: files([file]), section=data.input, seed=seed)
@@ -48,6 +50,6 @@ def wanted(arguments: Namespace, model: Model, config: RunConfig, run: RunDir, *
         ]
         first, last = arguments.interpolate
         items = items_of_walk(model, ends, arguments.steps, device=device)
-        return Wanted(items, run.meshes(walk_name(first, last)), whole=True, about={"from": first, "to": last})
+        return Requests(items, run.meshes(walk_name(first, last)), whole=True, about={"from": first, "to": last})
     folder = run.meshes("input")
-    return Wanted(files(arguments.input, out=arguments.out or folder), folder)
+    return Requests(files(arguments.input, out=arguments.out or folder), folder)

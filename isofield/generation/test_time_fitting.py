@@ -17,7 +17,7 @@ from data_processing.formats.point_clouds import PointCloud
 from data_processing.geometry.coordinates import voxel_centres
 from data_processing.loading.single_inputs import Observed
 from isofield.contract import Model
-from isofield.runtime.counter_random import derived, integers, keys_of
+from isofield.runtime.counter_random import derive_keys, integers, keys_of
 from isofield.runtime.seeds import seed_of
 
 POINTS = 8192  # of a step: half of them at the surface, half anywhere
@@ -102,8 +102,8 @@ def _cell_samples(model: Model, observed: Observed, name: str, device: torch.dev
 
     def draw(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         keys_B = _keys(name, step, device)
-        anywhere = integers(derived(keys_B, "anywhere"), POINTS // 2, len(flat))
-        near = beside[integers(derived(keys_B, "near"), POINTS // 2, len(beside))] if len(beside) else anywhere
+        anywhere = integers(derive_keys(keys_B, "anywhere"), POINTS // 2, len(flat))
+        near = beside[integers(derive_keys(keys_B, "near"), POINTS // 2, len(beside))] if len(beside) else anywhere
         index = torch.cat([near, anywhere], 1)
         return _centres(index, len(cells_RRR)), flat[index]
 
@@ -131,8 +131,8 @@ def _cloud_samples(model: Model, observed: Observed, name: str, device: torch.de
 
     def draw(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         keys_B = _keys(name, step, device)
-        on = points_N3[integers(derived(keys_B, "near"), POINTS // 2, len(points_N3))]
-        index = integers(derived(keys_B, "anywhere"), POINTS // 2, ANCHORS)
+        on = points_N3[integers(derive_keys(keys_B, "near"), POINTS // 2, len(points_N3))]
+        index = integers(derive_keys(keys_B, "anywhere"), POINTS // 2, ANCHORS)
         values = torch.cat([torch.full_like(on[..., 0], 0.5), sides_A[index]], 1)
         return torch.cat([on, anchors_AN3[0][index]], 1), values
 

@@ -9,12 +9,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import vectorised
+from isofield.runtime.jit import compile_vectorised
 
 INFINITY_BITS = np.int32(0x7F800000)
 
 
-@vectorised
+@compile_vectorised
 def chamfer_of_pairs(
     x_S3N: NDArray[np.float32], y_R3M: NDArray[np.float32], pairs_P2: NDArray[np.int64], chamfer_P: NDArray[np.float64]
 ) -> None:
@@ -27,7 +27,7 @@ def chamfer_of_pairs(
         chamfer_P[p] = _mean(nearest_N.view(np.float32)) + _mean(nearest_M.view(np.float32))
 
 
-@vectorised
+@compile_vectorised
 def _mean(values_N: NDArray[np.float32]) -> float:
     total = 0.0
     for value in values_N:
@@ -35,7 +35,7 @@ def _mean(values_N: NDArray[np.float32]) -> float:
     return total / len(values_N)
 
 
-@vectorised
+@compile_vectorised
 def _nearest(
     x0: NDArray, x1: NDArray, x2: NDArray, y0: NDArray, y1: NDArray, y2: NDArray, nearest_N: NDArray, nearest_M: NDArray
 ) -> None:

@@ -83,12 +83,14 @@ def _match(
         if len(person_K) == 0:
             return
         pair_K = person_K // count
+        # Each person without an object bids for the best one, as much as it is better than the second best.
         value_KN = cost_PNN.view(-1, count)[person_K].add_(prices_PN[pair_K])
         best_K, choice_K = value_KN.min(1)
         surplus_K = value_KN.scatter_(1, choice_K[:, None], torch.inf).amin(1) - best_K
         wanted_K = pair_K * count + choice_K
         bid_K = prices[wanted_K] + surplus_K + epsilon_P[pair_K]
         prices.scatter_reduce_(0, wanted_K, bid_K, "amax")
+        # The highest bid of each object wins; who had it before is without one again.
         highest_K = bid_K == prices[wanted_K]
         person_K, wanted_K = person_K[highest_K], wanted_K[highest_K]
         left_K = owners[wanted_K]

@@ -8,14 +8,14 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import vectorised
+from isofield.runtime.jit import compile_vectorised
 
 BLOCK = 64  # objects looked at together; clouds are filled up to whole blocks with objects that nobody can afford
 NOBODY_PAYS = np.float32(1e30)
 INFINITY_BITS = np.int32(0x7F800000)
 
 
-@vectorised
+@compile_vectorised
 def transport_of_pairs(
     x_S3N: NDArray[np.float32],
     y_R3N: NDArray[np.float32],
@@ -37,6 +37,7 @@ def transport_of_pairs(
     for p in range(len(pairs_P2)):
         largest = _fill(x_S3N[pairs_P2[p, 0]], y_R3N[pairs_P2[p, 1]], cost_NM)
         price_M[:count], price_M[count:] = 0, NOBODY_PAYS
+        # From rough to fine: a rough auction finds prices from which a fine one needs few bids.
         epsilon, last = np.float32(largest * first_share), np.float32(largest * last_share)
         bounds_P2[p] = 0
         while largest > 0:  # else all points coincide
@@ -48,7 +49,7 @@ def transport_of_pairs(
             epsilon = max(np.float32(epsilon * reduction), last)
 
 
-@vectorised
+@compile_vectorised
 def _fill(x_3N: NDArray[np.float32], y_3N: NDArray[np.float32], cost_NM: NDArray[np.float32]) -> np.float32:
     """Distances of all pairs of points into the first columns, zeros into the rest; the largest distance."""
     count, largest = x_3N.shape[1], np.int32(0)
@@ -64,7 +65,7 @@ def _fill(x_3N: NDArray[np.float32], y_3N: NDArray[np.float32], cost_NM: NDArray
     return np.int32(largest).view(np.float32)
 
 
-@vectorised
+@compile_vectorised
 def _assign(
     cost_NKB: NDArray[np.float32],
     price_KB: NDArray[np.float32],
@@ -90,7 +91,7 @@ def _assign(
         owner_N[wanted] = person
 
 
-@vectorised
+@compile_vectorised
 def _best(cost_KB: NDArray[np.float32], price_KB: NDArray[np.float32]) -> tuple[int, int, np.float32]:
     """The object with the smallest cost + price (block, place in it), and by how much the second is worse."""
     best, second, block = INFINITY_BITS, INFINITY_BITS, 0
@@ -110,7 +111,7 @@ def _best(cost_KB: NDArray[np.float32], price_KB: NDArray[np.float32]) -> tuple[
     return block, place, np.int32(second).view(np.float32) - np.int32(best).view(np.float32)
 
 
-@vectorised
+@compile_vectorised
 def _smallest(cost_KB: NDArray[np.float32], price_KB: NDArray[np.float32], k: int) -> np.int32:
     """Bits of the smallest cost + price of a block; they are ordered as the numbers, which are not negative."""
     smallest = INFINITY_BITS
@@ -119,7 +120,7 @@ def _smallest(cost_KB: NDArray[np.float32], price_KB: NDArray[np.float32], k: in
     return smallest
 
 
-@vectorised
+@compile_vectorised
 def _bounds(
     cost_NKB: NDArray[np.float32], price_KB: NDArray[np.float32], owner_N: NDArray[np.int64]
 ) -> tuple[float, float]:

@@ -16,6 +16,7 @@ def compare_masks(predicted: Mask, true: Mask, axes_33: NDArray[np.floating], *,
     volume = abs(float(np.linalg.det(axes_33))) / 1000
     counts = int(np.count_nonzero(predicted)), int(np.count_nonzero(true))
     volumes = {"volume": counts[1] * volume, "predicted_volume": counts[0] * volume}
+    # Distances to nothing are infinite, not missing: a mean then shows that something failed.
     if not all(counts):
         alike = float(not any(counts))
         return {
@@ -24,6 +25,7 @@ def compare_masks(predicted: Mask, true: Mask, axes_33: NDArray[np.floating], *,
             **dict.fromkeys(("asd", "assd", "hd95", "hd"), 0.0 if alike else float("inf")),
             **volumes,
         }
+    # Every element counts by its area: voxel surfaces are sampled unevenly otherwise.
     there, back = distances_between(surface_elements(predicted, axes_33), surface_elements(true, axes_33))
     areas = there.areas_N.sum() + back.areas_N.sum()
     return {

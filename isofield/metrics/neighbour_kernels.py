@@ -8,12 +8,12 @@ over only when its own such sum is not below the best one, which rounding cannot
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compiled
+from isofield.runtime.jit import compile_exact
 
 LEAF = 16
 
 
-@compiled
+@compile_exact
 def build(points_N3: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Order (N,) of the points by leaves, the points in that order (N, 3), and boxes (nodes, 6) of all nodes."""
     count, levels = len(points_N3), 0
@@ -31,7 +31,7 @@ def build(points_N3: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np
     return order, sorted_N3, boxes
 
 
-@compiled
+@compile_exact
 def _write_box(points_N3: NDArray[np.float64], first: int, last: int, boxes: NDArray[np.float64], node: int) -> int:
     """Write the tight box of points first..last - 1, at least one; returns its longest axis."""
     ax, ay, az = points_N3[first, 0], points_N3[first, 1], points_N3[first, 2]
@@ -46,7 +46,7 @@ def _write_box(points_N3: NDArray[np.float64], first: int, last: int, boxes: NDA
     return 0 if x >= y and x >= z else (1 if y >= z else 2)
 
 
-@compiled
+@compile_exact
 def _halve(
     points_N3: NDArray[np.float64], order: NDArray[np.int64], left: int, middle: int, right: int, d: int
 ) -> None:
@@ -71,7 +71,7 @@ def _halve(
             right = j
 
 
-@compiled
+@compile_exact
 def _box_distance(boxes: NDArray[np.float64], node: int, x: float, y: float, z: float) -> float:
     """Squared distance to a box, 0 inside."""
     dx = max(max(boxes[node, 0] - x, x - boxes[node, 3]), 0.0)
@@ -80,7 +80,7 @@ def _box_distance(boxes: NDArray[np.float64], node: int, x: float, y: float, z: 
     return dx * dx + dy * dy + dz * dz
 
 
-@compiled
+@compile_exact
 def nearest(
     queries_Q3: NDArray[np.float64],
     order_N: NDArray[np.int64],
@@ -96,11 +96,13 @@ def nearest(
     count, levels = len(points_N3), 0
     while (2 << levels) - 1 < len(boxes):
         levels += 1
+    # The tree is complete and lies in one array: children of node n are 2n + 1 and 2n + 2.
     first_leaf = (1 << levels) - 1
-    found = 0
+    neighbour = 0
     for q in range(len(queries_Q3)):
         x, y, z = queries_Q3[q, 0], queries_Q3[q, 1], queries_Q3[q, 2]
-        dx, dy, dz = points_N3[found, 0] - x, points_N3[found, 1] - y, points_N3[found, 2] - z
+        # The last query's neighbour is near this one's too: the search begins with a small radius.
+        dx, dy, dz = points_N3[neighbour, 0] - x, points_N3[neighbour, 1] - y, points_N3[neighbour, 2] - z
         best = dx * dx + dy * dy + dz * dz
         depth, stack[0], bound[0] = 1, 0, _box_distance(boxes, 0, x, y, z)
         while depth:
@@ -108,6 +110,7 @@ def nearest(
             if bound[depth] >= best:
                 continue
             node = stack[depth]
+            # Down to the nearer child; the farther one waits on the stack if it can still hold something nearer.
             while node < first_leaf:
                 near, far = 2 * node + 1, 2 * node + 2
                 to_near, to_far = _box_distance(boxes, near, x, y, z), _box_distance(boxes, far, x, y, z)
@@ -125,6 +128,6 @@ def nearest(
                     dx, dy, dz = points_N3[n, 0] - x, points_N3[n, 1] - y, points_N3[n, 2] - z
                     here = dx * dx + dy * dy + dz * dz
                     if here < best:
-                        best, found = here, n
-        squared[q], index[q] = best, order_N[found]
+                        best, neighbour = here, n
+        squared[q], index[q] = best, order_N[neighbour]
     return squared, index

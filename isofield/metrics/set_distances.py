@@ -41,7 +41,7 @@ class Bounded:
             raise ValueError(f"expected a matrix of finite distances, at least 0, got {matrix.shape} {matrix.dtype}")
         return cls(matrix, matrix)
 
-    def transposed(self) -> "Bounded":
+    def transpose_sets(self) -> "Bounded":
         """The same distances, seen from the other set."""
         return Bounded(self.distance_SR.T, self.lower_SR.T)
 
@@ -91,14 +91,14 @@ class Solver:
             values = self._in_threads(self._on_cpu(x_SN3, y_RN3), pairs_P2)
         else:
             values = self._on_device(x_SN3, y_RN3, pairs_P2)
-        found = np.empty((len(pairs_P2), 2))
+        bounds_P2 = np.empty((len(pairs_P2), 2))
         done = 0
         with bar:
             for part in values:
-                found[done : done + len(part)] = part
+                bounds_P2[done : done + len(part)] = part
                 done += len(part)
                 bar.update(len(part))
-        return found
+        return bounds_P2
 
     def _on_cpu(self, x_SN3: NDArray[np.float32], y_RN3: NDArray[np.float32]) -> OfPairs:
         x_S3N, y_R3N = (np.ascontiguousarray(clouds.transpose(0, 2, 1)) for clouds in (x_SN3, y_RN3))

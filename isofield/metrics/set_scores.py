@@ -6,7 +6,6 @@ Learning Representations and Generative Models for 3D Point Clouds (2018); 1-NNA
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +13,15 @@ from scipy.spatial import cKDTree
 
 from isofield.metrics.set_distances import Bounded
 from isofield.runtime import seeds
-
-Row = dict[str, Any]
+from isofield.runtime.json_files import Row
 
 
 @dataclass(frozen=True)
 class SetDistances:
     """All that the scores of one distance need.
 
-    The two matrices within a set are of the shapes that `kept` names, equally many of both sets; None: no 1-NNA, which
-    sets of one shape cannot have.
+    The two matrices within a set are of the shapes that `choose_equal_sizes` names, equally many of both sets; None:
+    no 1-NNA, which sets of one shape cannot have.
     """
 
     between_SR: Bounded
@@ -31,16 +29,16 @@ class SetDistances:
     references_KK: Bounded | None = None
 
 
-def kept(samples: int, references: int, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def choose_equal_sizes(samples: int, references: int, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which shapes of both sets take part in 1-NNA: all of the smaller, as many at random of the larger, sorted."""
     size = min(samples, references)
 
-    def thinned(count: int, which: str) -> NDArray[np.int64]:
+    def choose(count: int, which: str) -> NDArray[np.int64]:
         if count == size:
             return np.arange(count)
         return np.sort(seeds.numpy_generator(seed, "1-nna", which).choice(count, size, replace=False))
 
-    return thinned(samples, "samples"), thinned(references, "references")
+    return choose(samples, "samples"), choose(references, "references")
 
 
 def scores(distances: SetDistances, *, seed: int) -> Row:
@@ -55,6 +53,7 @@ def scores(distances: SetDistances, *, seed: int) -> Row:
     between = distances.between_SR
     nearest_S = between.distance_SR.argmin(axis=1)
     ties_S = (between.distance_SR == between.distance_SR.min(axis=1, keepdims=True)).sum(axis=1)
+    # Coverage, and the distances that it and mmd are made of.
     row: Row = {
         "cov": float(len(np.unique(nearest_S)) / between.distance_SR.shape[1]),
         "mmd": float(between.distance_SR.min(axis=0).mean()),
@@ -64,8 +63,9 @@ def scores(distances: SetDistances, *, seed: int) -> Row:
         "undecided": _undecided(between, nearest_S),
         "tied": int((ties_S > 1).sum()),
     }
+    # 1-NNA wants sets of equal size: else the larger one wins by its number.
     if distances.samples_KK is not None and distances.references_KK is not None:
-        in_s, in_r = kept(*between.distance_SR.shape, seed=seed)
+        in_s, in_r = choose_equal_sizes(*between.distance_SR.shape, seed=seed)
         in_both = np.ix_(in_s, in_r)
         kept_KK = Bounded(between.distance_SR[in_both], between.lower_SR[in_both])
         row |= nearest_neighbour_accuracy(kept_KK, distances.samples_KK, distances.references_KK)
@@ -83,7 +83,7 @@ def nearest_neighbour_accuracy(between_KK: Bounded, samples_KK: Bounded, referen
     if shapes != [(len(between_KK.distance_SR),) * 2] * 3:
         raise ValueError(f"1-NNA compares two sets of one size, got matrices {shapes} (between, samples, references)")
     of_samples = _votes(samples_KK, between_KK)
-    of_references = _votes(references_KK, between_KK.transposed())
+    of_references = _votes(references_KK, between_KK.transpose_sets())
     return {
         "1nna": (of_samples.own + of_references.own) / 2,
         "1nna_of_samples": of_samples.own,
@@ -144,6 +144,7 @@ def jensen_shannon(
     nodes_G3 = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
     if ball:
         nodes_G3 = nodes_G3[np.linalg.norm(nodes_G3, axis=1) <= side / 2]
+    # A point counts at its nearest node; how many lie beyond the grid is told beside the number.
     tree = cKDTree(nodes_G3)
     counts, outside = [], []
     for clouds in (samples_SN3, references_RN3):

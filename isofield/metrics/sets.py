@@ -8,7 +8,7 @@ field distances come in as matrices (`others`): they need meshes, not points.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from isofield.metrics.earth_mover import LAST_SHARE
 from isofield.metrics.set_distances import Kind, Solver
-from isofield.metrics.set_scores import SetDistances, jensen_shannon, judge_distances, kept, nearest_rows
+from isofield.metrics.set_scores import SetDistances, choose_equal_sizes, jensen_shannon, judge_distances, nearest_rows
+from isofield.runtime.json_files import Row
 
 Normalisation = Literal["as_is", "box", "sphere", "diagonal"]
-Row = dict[str, Any]
 NORMALISATIONS: dict[Normalisation, str] = {
     "as_is": "none: all clouds in one frame as they are",
     "box": "each cloud by itself: middle of its points' box to 0, its longest edge to [-1, 1]",
@@ -39,7 +39,7 @@ MEANINGS = {
 
 
 @dataclass(frozen=True)
-class GenerativeSettings:
+class GenerativeConfig:
     """Everything that moves the numbers.
 
     points: drawn of each shape. emd_points: the first of these for the earth mover's distance; none: all of them. On
@@ -136,7 +136,7 @@ def normalise(points_N3: NDArray[np.floating], how: Normalisation) -> NDArray[np
 def judge_sets(
     samples: Sequence[NDArray[np.floating]],
     references: Sequence[NDArray[np.floating]],
-    settings: GenerativeSettings,
+    settings: GenerativeConfig,
     *,
     device: torch.device | str = "cpu",
     progress: bool = True,
@@ -153,7 +153,8 @@ def judge_sets(
     """
     names_s = _names(sample_names, len(samples), "sample")
     names_r = _names(reference_names, len(references), "reference")
-    clouds_s, clouds_r = stacked(samples, names_s, settings), stacked(references, names_r, settings)
+    clouds_s, clouds_r = stack_clouds(samples, names_s, settings), stack_clouds(references, names_r, settings)
+    # All distances once; every score below is read off these matrices.
     matrices: dict[str, SetDistances] = {
         kind: _distances(clouds_s, clouds_r, kind, settings, torch.device(device), workers, progress)
         for kind in settings.distances
@@ -175,7 +176,7 @@ def judge_sets(
             name: nearest_rows(distances.between_SR, names_s, names_r) for name, distances in matrices.items()
         },
         "nearest_sample": {
-            name: nearest_rows(distances.between_SR.transposed(), names_r, names_s, keys=("reference", "sample"))
+            name: nearest_rows(distances.between_SR.transpose_sets(), names_r, names_s, keys=("reference", "sample"))
             for name, distances in matrices.items()
         },
         "settings": settings.describe(),
@@ -186,7 +187,7 @@ def _distances(
     samples_SN3: NDArray[np.float64],
     references_RN3: NDArray[np.float64],
     kind: Kind,
-    settings: GenerativeSettings,
+    settings: GenerativeConfig,
     device: torch.device,
     workers: int,
     progress: bool,
@@ -196,7 +197,7 @@ def _distances(
     solver = Solver(kind, exact, settings.emd_tolerance, device, workers, progress)
     if kind == "emd":  # points are independent draws: the first ones are draws of the surface too
         samples_SN3, references_RN3 = (x[:, : settings.points_of_emd] for x in (samples_SN3, references_RN3))
-    in_s, in_r = kept(len(samples_SN3), len(references_RN3), seed=settings.seed)
+    in_s, in_r = choose_equal_sizes(len(samples_SN3), len(references_RN3), seed=settings.seed)
     between = solver.between(samples_SN3, references_RN3, what="samples to references")
     if len(in_s) < 2:
         return SetDistances(between)
@@ -207,8 +208,8 @@ def _distances(
     )
 
 
-def stacked(
-    clouds: Sequence[NDArray[np.floating]], names: Sequence[str], settings: GenerativeSettings
+def stack_clouds(
+    clouds: Sequence[NDArray[np.floating]], names: Sequence[str], settings: GenerativeConfig
 ) -> NDArray[np.float64]:
     """Normalised clouds (S, points, 3). ValueError for one that cannot be compared; it is named."""
     normalised = []

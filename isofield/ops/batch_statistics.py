@@ -18,11 +18,11 @@ SPACE = (0, 2, 3, 4)  # all dimensions of (B, C, R, R, R) but the channels
 
 
 def batch_norm(
-    x_BCRRR: torch.Tensor, norm: nn.modules.batchnorm._BatchNorm, *, training: bool, real: bool = True
+    x_BCRRR: torch.Tensor, norm: nn.modules.batchnorm._BatchNorm, *, training: bool, is_padding: bool = False
 ) -> torch.Tensor:
     """Normalise with the statistics of this step over all ranks (training), or the running ones.
 
-    `norm` holds weight, bias, running statistics, eps and momentum. `real` False: the shapes here only keep the other
+    `norm` holds weight, bias, running statistics, eps and momentum. `is_padding`: the shapes here only keep the other
     ranks company; they are normalised like the others and count nothing. In training every rank has to come here.
     """
     x_BCRRR = x_BCRRR.contiguous()
@@ -31,22 +31,22 @@ def batch_norm(
         if training and norm.num_batches_tracked is not None:
             norm.num_batches_tracked.add_(1)
         return F.batch_norm(x_BCRRR, mean_C, var_C, norm.weight, norm.bias, training, norm.momentum or 0.0, norm.eps)
-    count, mean_C, var_C = moments_over_ranks(x_BCRRR.detach(), real=real)
+    count, mean_C, var_C = moments_over_ranks(x_BCRRR.detach(), is_padding=is_padding)
     statistics_used(norm, count, mean_C, var_C)
     return _OverRanks.apply(
-        x_BCRRR, norm.weight, norm.bias, mean_C.to(norm.weight), var_C.to(norm.weight), norm.eps, real
+        x_BCRRR, norm.weight, norm.bias, mean_C.to(norm.weight), var_C.to(norm.weight), norm.eps, is_padding
     )
 
 
-def moments_over_ranks(x_BCRRR: torch.Tensor, *, real: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Count (scalar), mean and biased variance (C,) over all real shapes of all ranks, float64, equal on every rank.
+def moments_over_ranks(x_BCRRR: torch.Tensor, *, is_padding: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Count (scalar), mean and biased variance (C,) over all ranks but padding, float64, equal on each.
 
     One message: each rank's own count, mean and variance, combined as Chan, Golub and LeVeque 1979 do: as accurate as
     two passes over all.
     """
     channels = x_BCRRR.shape[1]
     own = torch.zeros(1 + 2 * channels, dtype=torch.float64, device=x_BCRRR.device)
-    if real:
+    if not is_padding:
         wide = x_BCRRR.to(torch.promote_types(x_BCRRR.dtype, torch.float32))
         var_C, mean_C = torch.var_mean(wide, dim=SPACE, correction=0)
         own[0] = x_BCRRR.numel() // channels
@@ -75,7 +75,7 @@ class _OverRanks(torch.autograd.Function):
 
     With g the gradient of the *summed* loss by y on this rank, x^ = (x - mean) / sigma, and n elements a channel over
     all ranks: dx = weight / sigma (g - sum g / n - x^ sum(g x^) / n), sums over all ranks. The gradients of weight and
-    bias stay this rank's own sums: the engine adds them. Shapes that are not real did not enter mean and var: their dx
+    bias stay this rank's own sums: the training loop adds them. Padding did not enter mean and var: its dx
     has the first term only, and their g (zero: they weigh nothing) does not enter the sums.
     """
 
@@ -88,10 +88,10 @@ class _OverRanks(torch.autograd.Function):
         mean_C: torch.Tensor,
         var_C: torch.Tensor,
         eps: float,
-        real: bool,
+        is_padding: bool,
     ) -> torch.Tensor:
         ctx.save_for_backward(x_BCRRR, weight_C, mean_C, var_C)
-        ctx.eps, ctx.real = eps, real
+        ctx.eps, ctx.is_padding = eps, is_padding
         return F.batch_norm(x_BCRRR, mean_C, var_C, weight_C, bias_C, training=False, eps=eps)
 
     @staticmethod
@@ -104,10 +104,10 @@ class _OverRanks(torch.autograd.Function):
         )
         count = x_BCRRR.numel() // len(weight_C)
         sums = torch.cat([of_weight_C.double(), of_bias_C.double(), of_bias_C.new_full((1,), count).double()])
-        if not ctx.real:
+        if ctx.is_padding:
             sums.zero_()
         dist.all_reduce(sums)
-        if not ctx.real:
+        if ctx.is_padding:
             return first, of_weight_C, of_bias_C, None, None, None, None
         sum_gx_C, sum_g_C = (sums[:-1] / sums[-1]).split(len(weight_C))
         deviation_C = (var_C.double() + ctx.eps).rsqrt()

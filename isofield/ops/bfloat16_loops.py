@@ -40,9 +40,9 @@ def _narrow(x, like):  # type: ignore[no-untyped-def]
     if like != types.uint16:
         return lambda x, like: x
 
-    def rounded(x, like):  # type: ignore[no-untyped-def]
+    def round_like(x, like):  # type: ignore[no-untyped-def]
         bits = np.float32(x).view(np.uint32)
         up = np.uint32(bits + np.uint32(0x7FFF) + np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1)))
         return np.uint16(np.uint32(up >> np.uint32(16))) if x == x else np.uint16(0x7FC0)
 
-    return rounded
+    return round_like

@@ -52,6 +52,7 @@ class _ChunkedMean(torch.autograd.Function):
         code_gradient = torch.empty_like(code)
         gradients = [torch.zeros_like(parameter) for parameter in parameters]
         for chunk in _chunks(len(code), shapes_per_chunk):
+            # The graph of a chunk lives only here: forward and backward meet before the next chunk begins.
             with torch.enable_grad():
                 part = code[chunk].detach().requires_grad_()
                 error = error_of(chunk, part) / len(code)
@@ -113,9 +114,11 @@ class _ChunkedSum(torch.autograd.Function):
         assert points > 0 and points_per_chunk > 0
         code, parameters = code_and_parameters[:tensors], code_and_parameters[tensors:]
         total = torch.zeros((), device=code[0].device)
+        # One shape in one chunk: its gradients need no buffer to be summed into, and volumes are not copied.
         at_once = len(code[0]) == 1 and points <= points_per_chunk
         of_code = [torch.empty_like(tensor) if tensor.requires_grad and not at_once else None for tensor in code]
         of_parameters = [torch.zeros_like(parameter) for parameter in parameters]
+        # One shape after the other, so that only one shape's activations are alive.
         for shape in _chunks(len(code[0]), 1):
             parts = [tensor[shape].detach().requires_grad_(tensor.requires_grad) for tensor in code]
             wanted = [part for part in parts if part.requires_grad]
@@ -123,12 +126,12 @@ class _ChunkedSum(torch.autograd.Function):
             for chunk in _chunks(points, points_per_chunk):
                 with torch.enable_grad():
                     error = error_of(shape, chunk, parts)
-                found = torch.autograd.grad(error, [*wanted, *parameters])
+                gradients = torch.autograd.grad(error, [*wanted, *parameters])
                 if at_once:  # large volumes: not copied, unless two of them share their memory
-                    of_parts = _apart(found[: len(wanted)])
+                    of_parts = _apart(gradients[: len(wanted)])
                 else:
-                    _collect(of_parts, found[: len(wanted)], first=chunk.start == 0)
-                _collect(of_parameters, found[len(wanted) :], first=False)
+                    _collect(of_parts, gradients[: len(wanted)], first=chunk.start == 0)
+                _collect(of_parameters, gradients[len(wanted) :], first=False)
                 total += error.detach()
         if at_once:
             rest = iter(of_parts)
@@ -154,9 +157,9 @@ def _apart(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return [tensor if alone and 0 not in tensor.stride() else tensor.clone() for tensor in tensors]
 
 
-def _collect(sums: Sequence[torch.Tensor], found: Sequence[torch.Tensor], *, first: bool) -> None:
+def _collect(sums: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor], *, first: bool) -> None:
     """Add gradients up. The first ones are copied: those of volumes are large, and zeros need not be written before."""
-    for total, gradient in zip(sums, found, strict=True):
+    for total, gradient in zip(sums, gradients, strict=True):
         if first:
             total.copy_(gradient)
         else:

@@ -71,10 +71,10 @@ class _Convolve(torch.autograd.Function):
             gradient, x = memory.channels_last(gradient), memory.channels_last(x)
             weight = weight.contiguous(memory_format=torch.channels_last_3d)
         wanted = [wants_x, wants_weight, wants_bias]
-        found = torch.ops.aten.convolution_backward(
+        gradients = torch.ops.aten.convolution_backward(
             gradient, x, weight, [len(weight)], ONES, ctx.padding, ONES, False, [0] * 3, 1, wanted
         )
-        of_x, of_weight, found_bias = (of.to_dense() if of is not None and of.is_mkldnn else of for of in found)
+        of_x, of_weight, found_bias = (of.to_dense() if of is not None and of.is_mkldnn else of for of in gradients)
         return of_x, of_weight, of_bias if unfolds else found_bias, None
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from isofield.ops import memory
 from isofield.ops.bfloat16_loops import as_array, narrow, wide
-from isofield.runtime.jit import vectorised, vectorised_sums
+from isofield.runtime.jit import compile_reassociating, compile_vectorised
 from isofield.runtime.threads import in_parallel, share
 
 
@@ -40,7 +40,7 @@ def _padded(x_B1RRR: torch.Tensor) -> np.ndarray:
     return F.pad(x_B1RRR[:, 0].detach(), (1,) * 6).numpy()
 
 
-@vectorised
+@compile_vectorised
 def _forward(padded, weight, bias, first, last, out):  # type: ignore[no-untyped-def]
     _, depth, height, width, channels = out.shape
     line = np.empty((channels, width), np.float32)
@@ -50,6 +50,7 @@ def _forward(padded, weight, bias, first, last, out):  # type: ignore[no-untyped
             for c in range(channels):
                 sums, w = line[c], weight[c]
                 sums[:] = 0
+                # Nine taps in nine registers: the line is read once for all of them.
                 for k in range(3):
                     r0, r1, r2 = padded[b, z + k, y], padded[b, z + k, y + 1], padded[b, z + k, y + 2]
                     w0, w1, w2, w3, w4 = w[9 * k], w[9 * k + 1], w[9 * k + 2], w[9 * k + 3], w[9 * k + 4]
@@ -66,7 +67,7 @@ def _forward(padded, weight, bias, first, last, out):  # type: ignore[no-untyped
                     row[c] = narrow(line[c, x] + bias[c], row[c])
 
 
-@vectorised_sums
+@compile_reassociating
 def _backward(padded, gradient, first, last, of_plane):  # type: ignore[no-untyped-def]
     _, depth, height, width, channels = gradient.shape
     line = np.empty((channels, width), np.float32)
@@ -74,6 +75,7 @@ def _backward(padded, gradient, first, last, of_plane):  # type: ignore[no-untyp
         b, z, sums = plane // depth, plane % depth, of_plane[plane]
         for y in range(height):
             for x in range(width):
+                # Channels first within the line: the loops over x below then vectorise.
                 row = gradient[b, z, y, x]
                 for c in range(channels):
                     line[c, x] = wide(row[c])

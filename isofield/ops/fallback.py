@@ -5,6 +5,6 @@ import warnings
 
 
 @functools.cache
-def told(what: str, reason: str) -> None:
+def warn_once(what: str, reason: str) -> None:
     """Warn that `what` runs as plain operators of torch, the first time only."""
     warnings.warn(f"{what}: {reason}; plain torch operators run instead, slower", stacklevel=3)

@@ -8,7 +8,7 @@ twin runs. Equal to the plain formulation up to the order of float32 sums.
 import torch
 import torch.nn.functional as F
 
-from isofield.ops.fallback import told
+from isofield.ops.fallback import warn_once
 
 
 def linear_leaky(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, slope: float) -> torch.Tensor:
@@ -44,7 +44,7 @@ def _fused(x: torch.Tensor) -> bool:
     known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and x.numel() > 0
     served = known and not torch.compiler.is_compiling()
     if served and not HAS_ONEDNN:
-        told("linear layers", "this torch has no fused oneDNN layer")
+        warn_once("linear layers", "this torch has no fused oneDNN layer")
     return served and HAS_ONEDNN
 
 

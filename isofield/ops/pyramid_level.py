@@ -21,24 +21,34 @@ from isofield.runtime.threads import in_parallel, share
 
 
 def pyramid_level(
-    x_BCRRR: torch.Tensor, norm: nn.modules.batchnorm._BatchNorm, *, training: bool, pooled: bool, real: bool = True
+    x_BCRRR: torch.Tensor,
+    norm: nn.modules.batchnorm._BatchNorm,
+    *,
+    training: bool,
+    pooled: bool,
+    is_padding: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Normalised relu(x), and of that the largest of each 2^3 voxels where `pooled`.
 
     The first is for sampling: channels last in memory and float32 (double stays), as gradients of points add up in it;
-    the second has the type of x. `training`, `real` and `norm` as `batch_norm` takes them. Differentiable once.
+    the second has the type of x. `training`, `is_padding` and `norm` as `batch_norm` takes them. Differentiable once.
     """
     if not _kernels_serve(x_BCRRR, training):
-        return pyramid_level_plain(x_BCRRR, norm, training=training, pooled=pooled, real=real)
+        return pyramid_level_plain(x_BCRRR, norm, training=training, pooled=pooled, is_padding=is_padding)
     levels = _Level.apply(x_BCRRR, norm.weight, norm.bias, norm, training, pooled)
     return (levels[0], levels[1]) if pooled else (levels, None)
 
 
 def pyramid_level_plain(
-    x_BCRRR: torch.Tensor, norm: nn.modules.batchnorm._BatchNorm, *, training: bool, pooled: bool, real: bool = True
+    x_BCRRR: torch.Tensor,
+    norm: nn.modules.batchnorm._BatchNorm,
+    *,
+    training: bool,
+    pooled: bool,
+    is_padding: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The plain twin."""
-    y_BCRRR = batch_norm(F.relu(x_BCRRR), norm, training=training, real=real)
+    y_BCRRR = batch_norm(F.relu(x_BCRRR), norm, training=training, is_padding=is_padding)
     # Channels-last volumes are pooled nine times faster.
     y_BCRRR = _ForSampling.apply(y_BCRRR)
     return y_BCRRR, F.max_pool3d(y_BCRRR, 2).to(x_BCRRR.dtype) if pooled else None
@@ -89,6 +99,7 @@ class _Level(torch.autograd.Function):
         from isofield.ops import pyramid_level_kernels as kernels
 
         rows = _Rows(x_BCRRR)
+        # Statistics: of this batch, noted in the layer as torch notes them, or the layer's own.
         if training:
             mean_C, var_C = rows.moments()
             statistics_used(norm, torch.tensor(float(rows.count)), torch.from_numpy(mean_C), torch.from_numpy(var_C))
@@ -99,12 +110,14 @@ class _Level(torch.autograd.Function):
         inverse_C = (1 / np.sqrt(var_C.astype(np.float64) + norm.eps)).astype(np.float32)
         scale_C = weight_C.detach().float().numpy() * inverse_C
         shift_C = (bias_C.detach().double().numpy() - mean_C.astype(np.float64) * scale_C).astype(np.float32)
+        # Rectify, normalise and write in one pass over memory: the level is too large for the caches.
         y = _Rows.empty_like(x_BCRRR, x_BCRRR.shape[2], torch.float32)
         in_parallel(lambda *part: kernels.normalise(rows.array, scale_C, shift_C, *share(rows.count, *part), y.array))
         ctx.save_for_backward(rows.volume, weight_C)
         ctx.mean_C, ctx.inverse_C, ctx.training, ctx.winners = mean_C, inverse_C, training, None
         if not pooled:
             return y.volume
+        # The next level's input, and which voxel of each block won: backward sends its gradient there alone.
         of_blocks = _Rows.empty_like(x_BCRRR, x_BCRRR.shape[2] // 2, x_BCRRR.dtype)
         winners = _Rows.empty_like(x_BCRRR, x_BCRRR.shape[2] // 2, torch.uint8)
         rows.by_slab(kernels.pool, y.array, into=(of_blocks.array, winners.array))

@@ -10,10 +10,10 @@ Import this module where a kernel is about to run: it needs numba.
 import numpy as np
 
 from isofield.ops.bfloat16_loops import narrow, wide
-from isofield.runtime.jit import vectorised
+from isofield.runtime.jit import compile_vectorised
 
 
-@vectorised
+@compile_vectorised
 def sums(rows, side, first, last, of_slab):  # type: ignore[no-untyped-def]
     """of_slab[slab] = sums of the rectified rows of each slab, for every channel."""
     channels, plane = rows.shape[1], 2 * side * side
@@ -25,7 +25,7 @@ def sums(rows, side, first, last, of_slab):  # type: ignore[no-untyped-def]
                 total[c] += np.float64(x if not x <= 0 else np.float32(0))
 
 
-@vectorised
+@compile_vectorised
 def squares(rows, mean, side, first, last, of_slab):  # type: ignore[no-untyped-def]
     """of_slab[slab] = sums of squared distances of the rectified rows to the mean."""
     channels, plane = rows.shape[1], 2 * side * side
@@ -38,7 +38,7 @@ def squares(rows, mean, side, first, last, of_slab):  # type: ignore[no-untyped-
                 total[c] += np.float64(distance * distance)
 
 
-@vectorised
+@compile_vectorised
 def normalise(rows, scale, shift, first, last, out):  # type: ignore[no-untyped-def]
     """out = rectified rows * scale + shift, for the rows from `first` to `last`."""
     for v in range(first, last):
@@ -47,7 +47,7 @@ def normalise(rows, scale, shift, first, last, out):  # type: ignore[no-untyped-
             out[v, c] = (x if not x <= 0 else np.float32(0)) * scale[c] + shift[c]
 
 
-@vectorised
+@compile_vectorised
 def pool(rows, side, first, last, pooled, winners):  # type: ignore[no-untyped-def]
     """The largest of each block, and which of its eight voxels it was: the first of equals; NaN is the largest."""
     channels, half = rows.shape[1], side // 2
@@ -73,7 +73,7 @@ def pool(rows, side, first, last, pooled, winners):  # type: ignore[no-untyped-d
                     winner[c] = np.uint8(which)
 
 
-@vectorised
+@compile_vectorised
 def gradient_sums(  # type: ignore[no-untyped-def]
     rows, gradient, has_pool, pooled_gradient, winners, mean, side, first, last, plain_of_slab, weighted_of_slab
 ):
@@ -83,11 +83,13 @@ def gradient_sums(  # type: ignore[no-untyped-def]
     for slab in range(first, last):
         for plane in range(2):
             for j in range(side):
+                # Sums of one line in float32, of a slab in float64: exact enough, and the inner loop stays narrow.
                 plain[:] = 0
                 weighted[:] = 0
                 line = ((2 * slab + plane) * side + j) * side
                 for i in range(side):
                     z, g = rows[line + i], gradient[line + i]
+                    # The winner of a pooled block has the gradient of the block as well.
                     if has_pool:
                         p, voxel = (slab * half + j // 2) * half + i // 2, np.uint8(4 * plane + 2 * (j % 2) + i % 2)
                         of_pool, winner = pooled_gradient[p], winners[p]
@@ -108,7 +110,7 @@ def gradient_sums(  # type: ignore[no-untyped-def]
                     weighted_of_slab[slab, c] += np.float64(weighted[c])
 
 
-@vectorised
+@compile_vectorised
 def gradient_of_rows(  # type: ignore[no-untyped-def]
     rows, gradient, has_pool, pooled_gradient, winners, mean, k, mean_d, inverse, weight, side, first, last, out
 ):

@@ -8,7 +8,6 @@ import csv
 import io
 import itertools
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +27,8 @@ MARGIN = 12  # voxels around a structure in which it may be spoilt
 MOST_LABEL = 255  # of the volumes that are written
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
     parser = Parser(prog="python -m isofield.outliers.spoil", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--input", type=Path, required=True, help="folder of label volumes")
     parser.add_argument("--scans", nargs="+", required=True, metavar="NAME", help="scans to be spoilt")
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--severity", choices=TARGETS, default="moderate", help="[moderate]")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
     parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args(sys.argv[1:])
+    options = parser.parse_args(arguments)
     if options.out.resolve() == options.input.resolve():
         raise ValueError("--out is --input: the clean volumes would be lost")
     families = itertools.cycle(options.families)

@@ -1,65 +1,107 @@
-"""Three slices through two masks of one scan, with the outline of each: where they differ can be seen at once."""
+"""Three slices through a mask and its reference, with the outline of each: where they differ can be seen at once.
+
+They are shown as radiologists look at them: the patient's right is on the left of axial and coronal slices, the front
+is up in axial ones and on the left in sagittal ones. Letters on the pictures say so. Arrays are in canonical order
+(data_processing/medical/crops.py): their axes run to the patient's right, front and head, as closely as the scan's can.
+"""
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.medical.crops import same_grid
-from isofield.evaluation.mask_pairs import in_one_box
-from isofield.evaluation.pairs import Pair
-from isofield.evaluation.rows import load_masks
+from isofield.reports.canvas import INK, REFERENCE, SOFT, Colour, Picture, blank, width_of, write_words
 
-LEGEND = "Slices through the largest difference: ground truth green, reconstruction red"
-TRUE, PREDICTED = (60, 150, 40), (40, 40, 220)  # BGR, as OpenCV writes them
-PAPER, EXTRA, MISSING, BOTH = 255, (205, 205, 255), (255, 214, 190), (232, 232, 232)
-MARGIN = 0.08  # of the picture
+MARGIN = 0.1  # of the picture, on each side, for the letters
+BOTH: Colour = (225, 225, 225)
+PALE_EXTRA: Colour = (190, 190, 250)
+PALE_MISSING: Colour = (250, 212, 178)
 
 
-def slices_of(pair: Pair, *, size: int) -> NDArray[np.uint8] | None:
-    """Sagittal, coronal and axial slice side by side, (size, 3 size, 3) BGR; None for what cannot be shown."""
-    try:
-        predicted, true = load_masks(pair)
-    except (ValueError, OSError):  # the reason is in the row of the shape
-        return None
-    if not same_grid(predicted.scan, true.scan):
-        return None
-    masks = in_one_box(predicted, true)
-    if not masks[0].size:
-        return None
-    spacing = np.linalg.norm(true.index_to_world[:3, :3], axis=0)
-    place = _place_of_difference(*masks)
-    edge = (np.array(masks[0].shape) * spacing).max() * (1 + 2 * MARGIN)
-    shown = []
-    for axis in range(3):
-        predicted_XY, true_XY = (np.moveaxis(mask, axis, 0)[place[axis]] for mask in masks)
-        scale = size / edge * np.delete(spacing, axis)
-        shown.append(_drawn(predicted_XY, true_XY, scale=scale, size=size))
-    return np.concatenate(shown, axis=1)
+@dataclass(frozen=True)
+class Plane:
+    """Which axis the slices are cut across, and the sides that lie to the left, to the right, above and below."""
+
+    axis: int
+    name: str
+    sides: str
 
 
-def _place_of_difference(predicted: NDArray[np.uint8], true: NDArray[np.uint8]) -> list[int]:
-    """The planes with most voxels that differ; of equal masks, with most voxels."""
-    difference = predicted != true
-    seen = difference if difference.any() else true > 0
-    return [int(seen.sum(axis=others).argmax()) for others in ((1, 2), (0, 2), (0, 1))]
+PLANES = (Plane(2, "axial", "RLAP"), Plane(1, "coronal", "RLSI"), Plane(0, "sagittal", "APSI"))
 
 
-def _drawn(
-    predicted_XY: NDArray[np.uint8], true_XY: NDArray[np.uint8], *, scale: NDArray[np.float64], size: int
-) -> NDArray[np.uint8]:
-    """One slice: second axis up, first to the right (the patient's left is on the left)."""
-    extent = [max(1, round(float(n * s))) for n, s in zip(true_XY.shape, scale, strict=True)]
-    large = [
-        cv2.resize(np.ascontiguousarray(mask.T[::-1]), extent, interpolation=cv2.INTER_NEAREST)
-        for mask in (predicted_XY, true_XY)
-    ]
-    picture = np.full((size, size, 3), PAPER, np.uint8)
-    top, left = ((size - large[0].shape[axis]) // 2 for axis in (0, 1))
-    window = picture[top : top + large[0].shape[0], left : left + large[0].shape[1]]
-    window[(large[0] > 0) & (large[1] > 0)] = BOTH
-    window[(large[0] > 0) & (large[1] == 0)] = EXTRA
-    window[(large[0] == 0) & (large[1] > 0)] = MISSING
-    for mask, colour in zip(large, (PREDICTED, TRUE), strict=True):
-        outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+def draw_slices(
+    mask_XYZ: NDArray[np.uint8],
+    reference_XYZ: NDArray[np.uint8],
+    *,
+    spacing: NDArray[np.floating],
+    place: NDArray[np.integer],
+    size: int,
+    cross: bool = False,
+) -> list[Picture]:
+    """The slices through a voxel, in the order of PLANES and of one scale: (size, size, 3) each, without letters.
+
+    The mask is outlined in black, the reference in green; what is extra is pale red, what is missing pale blue.
+    `spacing`: (3,) mm. `place`: (3,) index of the voxel. `cross`: mark the place.
+    """
+    shape = np.array(mask_XYZ.shape)
+    scale = (size - 2 * round(MARGIN * size)) / float((shape * spacing).max())
+    pictures = []
+    for plane in PLANES:
+        across = [axis for axis in range(3) if axis != plane.axis]
+        number = int(np.clip(place[plane.axis], 0, shape[plane.axis] - 1))
+        mask_UV, reference_UV = (np.take(values, number, axis=plane.axis) for values in (mask_XYZ, reference_XYZ))
+        picture, corner = _draw_slice(mask_UV, reference_UV, spacing[across] * scale, size=size)
+        if cross:
+            # Both axes run against those of the picture: count from the far end.
+            x, y = np.rint((shape - place - 0.5)[across] * spacing[across] * scale).astype(int)
+            _draw_cross(picture, (corner[0] + int(x), corner[1] + int(y)))
+        pictures.append(picture)
+    return pictures
+
+
+def name_sides(slices: list[Picture], *, letters: float = 0.45) -> list[Picture]:
+    """Copies of the slices with their names, and the letters of the patient's sides at the four borders.
+
+    `letters`: size of the font; pictures that are shown smaller need larger ones.
+    """
+    named = []
+    for slice_, plane in zip(slices, PLANES, strict=True):
+        picture, size = slice_.copy(), len(slice_)
+        half = size // 2
+        write_words(picture, plane.name, (8, size - 10), size=0.85 * letters, colour=SOFT)
+        right = size - 6 - width_of(plane.sides[1], letters)
+        places = ((6, half + 5), (right, half + 5), (half - 4, 16), (half - 4, size - 6))
+        for letter, place in zip(plane.sides, places, strict=True):
+            write_words(picture, letter, place, size=letters, colour=SOFT)
+        named.append(picture)
+    return named
+
+
+def _draw_slice(
+    mask_UV: NDArray[np.uint8], reference_UV: NDArray[np.uint8], scale: NDArray[np.floating], *, size: int
+) -> tuple[Picture, tuple[int, int]]:
+    """A slice; its first axis runs to the left, its second up. And where its upper left corner is (x, y)."""
+    extent = [max(1, round(float(n * s))) for n, s in zip(mask_UV.shape, scale, strict=True)]
+    mask, reference = (
+        cv2.resize(np.ascontiguousarray(plane.T[::-1, ::-1]), extent, interpolation=cv2.INTER_NEAREST)
+        for plane in (mask_UV, reference_UV)
+    )
+    picture = blank(size, size)
+    top, left = ((size - mask.shape[axis]) // 2 for axis in (0, 1))
+    window = picture[top : top + mask.shape[0], left : left + mask.shape[1]]
+    window[(mask > 0) & (reference > 0)] = BOTH
+    window[(mask > 0) & (reference == 0)] = PALE_EXTRA
+    window[(mask == 0) & (reference > 0)] = PALE_MISSING
+    for plane, colour in ((reference, REFERENCE), (mask, INK)):
+        outlines, _ = cv2.findContours(plane, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, outlines, -1, colour, 1, offset=(left, top))
-    return picture
+    return picture, (left, top)
+
+
+def _draw_cross(picture: Picture, at: tuple[int, int]) -> None:
+    """Four strokes around a place that stays free."""
+    x, y = at
+    for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+        cv2.line(picture, (x + 5 * dx, y + 5 * dy), (x + 12 * dx, y + 12 * dy), INK, 1, cv2.LINE_AA)

@@ -1,75 +1,74 @@
-"""What every report is made of: a page that fetches nothing, pictures in it, tables of settings, escaped names."""
+"""How every page of ours is made: a template that escapes what it is given, one style, one script, nothing fetched.
+
+Also what reports of shapes have in common: pictures of meshes, which shapes are shown, rows of settings.
+"""
 
 import base64
-import html
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cv2
+import jinja2
+import markupsafe
 import numpy as np
-from numpy.typing import NDArray
 
 from data_processing.geometry import rendering
 from data_processing.geometry.triangle_mesh import TriangleMesh
-from isofield.reports.style import SCRIPT, STYLE
+from isofield.reports.canvas import Picture, encode_png
 from isofield.runtime.atomic_files import write_text
 
+TEMPLATES = Path(__file__).parent / "templates"
 PICTURE_SIZE = 240
 Item = TypeVar("Item")
 
 
-def write_page(path: Path, body: Sequence[str], *, title: str) -> None:
-    """Replace the page, atomically; the parts of the body are HTML already, the title is not."""
-    write_text(
-        path,
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
-        + "\n".join(body)
-        + f"\n<script>{SCRIPT}</script></body></html>\n",
+def write_page(path: Path, template: str, *, title: str, **content: Any) -> None:
+    """Replace a page, atomically. `template`: a file of templates/; `content`: what it shows, escaped there."""
+    write_text(path, _templates().get_template(template).render(title=title, **content))
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    # Whatever a name of a shape holds, it stays text; a name that a template misspells is an error, not a gap.
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    environment.globals["source"] = _source
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    return environment
 
 
-def picture_of(mesh: TriangleMesh, *, up: rendering.Up, frame: rendering.Frame | None = None) -> NDArray[np.uint8]:
+def _source(name: str) -> markupsafe.Markup:
+    """Our own style or script, as it is."""
+    return markupsafe.Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def picture_of(mesh: TriangleMesh, *, up: rendering.Up, view_ball: rendering.ViewBall | None = None) -> Picture:
     """A mesh from the fixed view of reports, in its own frame or a given one."""
-    return rendering.render(mesh, [rendering.THREE_QUARTER], size=PICTURE_SIZE, frame=frame, up=up, supersampling=2)[0]
+    return rendering.render(
+        mesh, [rendering.THREE_QUARTER], size=PICTURE_SIZE, view_ball=view_ball, up=up, supersampling=2
+    )[0]
 
 
-def image(picture: NDArray[np.uint8] | None, what: str, *, wide: bool = False) -> str:
-    """A picture inside the page; None says that there is none."""
-    if picture is None:
-        return f'<div class="none">no {what}</div>'
-    done, data = cv2.imencode(".png", picture)
-    assert done
-    source = base64.b64encode(data.tobytes()).decode()
-    kind, width = (' class="wide"', picture.shape[1]) if wide else ("", PICTURE_SIZE)
-    return f'<img{kind} alt="{what}" width="{width}" height="{PICTURE_SIZE}" src="data:image/png;base64,{source}">'
+def address_of(picture: Picture | None) -> str | None:
+    """The picture itself as an address, for a page that fetches nothing; None for none."""
+    return None if picture is None else f"data:image/png;base64,{base64.b64encode(encode_png(picture)).decode()}"
 
 
-def tile(value: str, what: str, unit: str) -> str:
-    """A number of the summary, what it is and its unit; the unit is escaped."""
-    return f"<div><span>{value}</span>{what}<small>{html.escape(unit)}</small></div>"
-
-
-def settings_table(protocol: str, settings: Mapping[str, Any]) -> str:
-    """Everything that stands beside the numbers, folded."""
-    rows = "".join(
-        f"<tr><th>{html.escape(str(key)).replace('_', ' ')}</th><td>{html.escape(_plain(value))}</td></tr>"
+def settings_rows(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Settings in words: keys without underscores, lists with commas."""
+    return {
+        key.replace("_", " "): ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         for key, value in settings.items()
-    )
-    return (
-        f"<details><summary>Settings and units, protocol {html.escape(protocol)}</summary>"
-        f'<table class="settings"><tbody>{rows}</tbody></table></details>'
-    )
+    }
 
 
-def sort_buttons(names: Mapping[str, str]) -> str:
-    """Buttons that sort the cards: "worst" (highest first), "best" and "name" to the words on them."""
-    return "".join(f'<button type="button" data-sort="{key}">{text}</button>' for key, text in names.items())
-
-
-def chosen(ordered: list[Item], *, most: int) -> list[Item]:
+def choose_shown(ordered: list[Item], *, most: int) -> list[Item]:
     """At most `most` of a sorted list: a third from its beginning, a third from its end, the rest evenly between."""
     if len(ordered) <= most:
         return ordered
@@ -77,12 +76,3 @@ def chosen(ordered: list[Item], *, most: int) -> list[Item]:
     middle = ordered[third : len(ordered) - third]
     between = np.linspace(0, len(middle) - 1, most - 2 * third).round().astype(int)
     return ordered[:third] + [middle[i] for i in between] + ordered[len(ordered) - third :]
-
-
-def quoted(text: str) -> str:
-    """Text for an attribute."""
-    return html.escape(text, quote=True)
-
-
-def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -80,7 +80,7 @@ def refuse_vanished(handle: IO[Any]) -> None:
 
 
 @contextlib.contextmanager
-def locked(file: Path, *, what: str) -> Iterator[None]:
+def hold_lock(file: Path, *, what: str) -> Iterator[None]:
     """Hold a lock that goes with the process, however it ends. ValueError when another process has it."""
     # No link is followed: in a folder from elsewhere it may lead to any file of the user's.
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "w") as handle:

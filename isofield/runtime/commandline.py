@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 
 def say(line: str) -> None:
     """Print a line for the person at the terminal, at once."""
-    sys.stdout.write(shown(line) + "\n")
+    sys.stdout.write(printable(line) + "\n")
     sys.stdout.flush()
 
 
@@ -52,7 +52,7 @@ def first_of(lines: Sequence[str], *, rest: str) -> list[str]:
     return [*lines[:MOST_NAMED], *([f"... and {more} more, see {rest}"] if more > 0 else [])]
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     """The text with escapes for what would move the cursor, turn the line around or is no text: names hold anything."""
     return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
 
@@ -74,7 +74,7 @@ def run(main: Callable[[], int], *, error: int = ERROR, again: str = "") -> NoRe
             traceback.print_exc()
         kept = isinstance(problem, WriteError)
         hint = f". What is finished is kept: when the cause is gone, run the same command again{again}" if kept else ""
-        sys.stderr.write(f"error: {shown(str(problem))}{hint}\n")
+        sys.stderr.write(f"error: {printable(str(problem))}{hint}\n")
         status = error
     sys.exit(status)
 

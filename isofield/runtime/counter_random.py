@@ -3,7 +3,7 @@
 A generator has a state, and its stream differs between devices. Here number n of key k is a hash of (k, n), in the
 integer arithmetic of tensors (the output function of splitmix64: Steele, Lea and Flood 2014, with the key hashed
 before). A batch of keys (B,) gives a batch of numbers (B, N) without work for each shape. Keys are `seeds.seed_of(seed,
-name, purpose, epoch)`; what one key needs for several ends is told apart by `derived`.
+name, purpose, epoch)`; what one key needs for several ends is told apart by `derive_keys`.
 
 Normal numbers are made of sums, products, quotients and roots in float64, which IEEE 754 rounds the same everywhere;
 the logarithms and cosines of devices differ in their last bits.
@@ -26,7 +26,7 @@ def keys_of(seeds: Iterable[int], device: torch.device | str = "cpu") -> torch.T
     return torch.tensor(list(seeds), dtype=torch.int64).to(device)
 
 
-def derived(keys_B: torch.Tensor, purpose: str) -> torch.Tensor:
+def derive_keys(keys_B: torch.Tensor, purpose: str) -> torch.Tensor:
     """Other keys for a purpose: their numbers have nothing to do with those of `keys_B`."""
     return _mixed(_mixed(keys_B) ^ seed_of(purpose))
 

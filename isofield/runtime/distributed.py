@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 import torch.distributed as dist
 
-from isofield.runtime.heartbeat import Pulse, lost
+from isofield.runtime.heartbeat import Heartbeat, lost_rank
 
 TIMEOUT_VARIABLE, TIMEOUT_SECONDS = "ISOFIELD_TIMEOUT", 1800
 
@@ -28,7 +28,7 @@ class Group:
     rank: int
     size: int
     device: torch.device
-    pulse: Pulse | None = field(default=None, compare=False, repr=False)
+    heartbeat: Heartbeat | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_first(self) -> bool:
@@ -72,15 +72,15 @@ class Group:
 
     def wait(self) -> None:
         """Until every rank has come here, however long it works; LostRankError (an OSError) when one is gone."""
-        if self.pulse is not None:
-            self.pulse.wait()
+        if self.heartbeat is not None:
+            self.heartbeat.wait()
 
     @contextlib.contextmanager
     def _contact(self) -> Iterator[None]:
         try:
             yield
         except RuntimeError as error:
-            raise lost(self.rank, error) from error
+            raise lost_rank(self.rank, error) from error
 
 
 def resolve_device(name: str, *, local_rank: int = 0) -> torch.device:
@@ -125,11 +125,11 @@ def session(device: str = "auto") -> Iterator[Group]:
         dist.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=limit)
         store, _, _ = next(dist.rendezvous("env://", timeout=limit))  # a connection of its own
     except RuntimeError as error:
-        raise lost(rank, error) from error
-    pulse = Pulse(store, rank=rank, size=size, timeout=limit.total_seconds())
+        raise lost_rank(rank, error) from error
+    heartbeat = Heartbeat(store, rank=rank, size=size, timeout=limit.total_seconds())
     try:
-        yield Group(rank, size, own, pulse)
-        pulse.leave()  # nobody leaves while others still talk: gloo aborts the process then, now and again
+        yield Group(rank, size, own, heartbeat)
+        heartbeat.leave()  # nobody leaves while others still talk: gloo aborts the process then, now and again
     finally:
-        pulse.stop()
+        heartbeat.stop()
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Signs of life of all ranks in the launcher's store: waiting for others however long they work, unless they are gone.
+"""Heartbeats of all ranks in the launcher's store: waiting for others however long they work, unless they are gone.
 
 A collective of the device's backend cannot tell a rank that works from one that stopped, so it must not be what ranks
 with uneven work wait in.
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch.distributed as dist
 
-BEAT = 1.0  # seconds between two signs
+INTERVAL = 1.0  # seconds between two signs
 POLL = (0.001, 0.2)  # seconds between two looks at who has come: at first, and when it takes longer
 
 
@@ -20,8 +20,8 @@ class LostRankError(OSError):
     """Another rank ended, or gave no sign of life for too long."""
 
 
-class Pulse:
-    """This rank's signs of life, given by a thread, and its look at those of the others.
+class Heartbeat:
+    """This rank's heartbeats, given by a thread, and its look at those of the others.
 
     `timeout`: seconds without a sign after which a rank counts as gone.
     """
@@ -47,7 +47,7 @@ class Pulse:
     def stop(self) -> None:
         """Give no more signs."""
         self._ended.set()
-        self._thread.join(BEAT)
+        self._thread.join(INTERVAL)
 
     def _until(self, done: Callable[[], bool]) -> None:
         pause, looked, seen = POLL[0], time.monotonic(), dict[int, tuple[int, float]]()
@@ -55,9 +55,9 @@ class Pulse:
             time.sleep(pause)
             pause = min(2 * pause, POLL[1])
             passed = time.monotonic() - looked
-            if passed >= BEAT:
+            if passed >= INTERVAL:
                 looked += passed
-                self._look(seen, min(passed, 2 * BEAT))  # longer: this process stood still, maybe the whole machine
+                self._look(seen, min(passed, 2 * INTERVAL))  # longer: this process stood still, maybe the whole machine
 
     def _look(self, seen: dict[int, tuple[int, float]], passed: float) -> None:
         """`seen`: the last sign of each rank, and for how long there was no other. `passed`: since the last look."""
@@ -75,15 +75,15 @@ class Pulse:
         try:
             return int(self._store.add(_key(what), more))
         except RuntimeError as error:
-            raise lost(self._rank, error) from error
+            raise lost_rank(self._rank, error) from error
 
     def _beat(self) -> None:
         with contextlib.suppress(RuntimeError):  # the launcher is gone: who waits sees it
-            while not self._ended.wait(BEAT):
+            while not self._ended.wait(INTERVAL):
                 self._store.add(_key(f"pulse-{self._rank}"), 1)
 
 
-def lost(rank: int, error: Exception) -> LostRankError:
+def lost_rank(rank: int, error: Exception) -> LostRankError:
     """An error of the communication, for the person at the terminal."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return LostRankError(

@@ -11,7 +11,7 @@ from typing import Any
 import numba
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compile_exact(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, compiled at its first call, on one thread: every operation is rounded as numpy rounds it."""
     try:
         return numba.njit(function, cache=True, nogil=True, error_model="numpy")
@@ -19,7 +19,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return numba.njit(function, nogil=True, error_model="numpy")
 
 
-def vectorised(function: Callable[..., Any]) -> Callable[..., Any]:
+def compile_vectorised(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, compiled at its first call, on one thread, without the interpreter's lock.
 
     A product and a sum may become one operation with one rounding; nothing else is reordered or assumed. Compiled code
@@ -28,7 +28,7 @@ def vectorised(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compiled(function, {"contract"})
 
 
-def vectorised_sums(function: Callable[..., Any]) -> Callable[..., Any]:
+def compile_reassociating(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same, but sums may add up in several lanes: another order, one and the same on a processor."""
     return _compiled(function, {"contract", "reassoc"})
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from isofield.runtime.atomic_files import WriteError, refuse_vanished, write_text
-from isofield.runtime.json_files import parsed
+from isofield.runtime.json_files import parse_json
 
 Line = dict[str, Any]
 
@@ -70,12 +70,12 @@ def objects(file: Path) -> Iterator[Line]:
     with open(file, encoding="utf-8", errors="replace") as handle:
         for text in handle:
             with contextlib.suppress(ValueError):
-                line = parsed(text)
+                line = parse_json(text)
                 if isinstance(line, dict):
                     yield line
 
 
-def tidied(files: Sequence[Path], into: Path) -> dict[str, Line]:
+def compact(files: Sequence[Path], into: Path) -> dict[str, Line]:
     """The lines that count. When most do not, `into` keeps those that do and the other files go.
 
     Nothing is touched while any process has one of the files open, or where the file system has no locks.
@@ -87,12 +87,12 @@ def tidied(files: Sequence[Path], into: Path) -> dict[str, Line]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 continue
             return latest(files)
-        found = latest(files)
-        if sum(1 for file in files for _ in _lines(file)) > 2 * len(found):
-            write_text(into, "".join(json.dumps(line) + "\n" for line in found.values()))
+        lines = latest(files)
+        if sum(1 for file in files for _ in _lines(file)) > 2 * len(lines):
+            write_text(into, "".join(json.dumps(line) + "\n" for line in lines.values()))
             for file in set(files) - {into}:
                 file.unlink()
-    return found
+    return lines
 
 
 def _shared(path: Path) -> TextIO:
@@ -109,13 +109,13 @@ def _shared(path: Path) -> TextIO:
 
 def latest(files: Iterable[Path]) -> dict[str, Line]:
     """The line of each name that counts; a line cut by a kill does not."""
-    found: dict[str, Line] = {}
+    lines: dict[str, Line] = {}
     for file in files:
         for line in _lines(file):
-            other = found.get(line["name"])
+            other = lines.get(line["name"])
             if other is None or other.get("start", 0) <= line.get("start", 0):
-                found[line["name"]] = line
-    return found
+                lines[line["name"]] = line
+    return lines
 
 
 def _lines(file: Path) -> Iterator[Line]:

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+Row = dict[str, Any]  # what a journal, a table or a report says of one shape, by column
 MAX_BYTES = 1 << 27  # objects of Python take up to 25 times as much
 
 
-def parsed(text: bytes | str) -> Any:
+def parse_json(text: bytes | str) -> Any:
     """What a JSON text says. ValueError for anything else, of any length and depth."""
     if len(text) > MAX_BYTES:
         raise ValueError(f"{len(text):,} bytes of JSON (limit {MAX_BYTES:,})")
@@ -22,7 +23,7 @@ def read_object(file: Path, *, again: str) -> dict[str, Any]:
     if file.stat().st_size > MAX_BYTES:
         raise ValueError(f"{file}: {file.stat().st_size:,} bytes (limit {MAX_BYTES:,})")
     try:
-        data = parsed(file.read_bytes())
+        data = parse_json(file.read_bytes())
     except ValueError as error:
         raise ValueError(f"{file}: cut or damaged, not JSON ({error}); {again}") from error
     if not isinstance(data, dict):

@@ -32,7 +32,7 @@ def _threads(count: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix=f"compiled-loops-{process}")
 
 
-def spread(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def map_in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Results in the order of the items, on as many threads as torch uses."""
     count = torch.get_num_threads()
     if count == 1:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data_processing.formats.npy import read_npz
-from data_processing.loading.batches import Codes, DataSection, Draw, Recipe, recipe_of
+from data_processing.loading.batches import BatchPlan, Codes, LoadingConfig, Recipe, recipe_of
 from data_processing.loading.network_inputs import check_fields, observe
 from data_processing.loading.single_inputs import FIXED
 from data_processing.store.shape_set import ShapeSet
@@ -48,7 +48,7 @@ def codes_of(
     if section is None or not isinstance(model, TrainsOnCodes):
         raise ValueError("level: codes needs a model with init_from: the run of a trained autoencoder")
     check_fields(section, shapes.layout, shapes.path)
-    recipe = recipe_of(shapes, "codes", DataSection(shapes.path, input=section), seed=config.training.seed)
+    recipe = recipe_of(shapes, "codes", LoadingConfig(shapes.path, input=section), seed=config.training.seed)
     indices = np.unique(indices)
     rows = torch.zeros(len(indices), 0)
     if group.is_first:
@@ -88,7 +88,7 @@ def _key(model: TrainsOnCodes, shapes: ShapeSet, recipe: Recipe, indices: NDArra
     digest.update(json.dumps([to_plain(recipe.section.input), recipe.seed], sort_keys=True).encode())
     for index in indices.tolist():
         digest.update(shapes.names[index].encode() + b"\0")
-        for values in shapes.packed(index, recipe.fields).values():
+        for values in shapes.packed_row(index, recipe.fields).values():
             digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
 
@@ -120,6 +120,6 @@ def _made(
     for first in tqdm(range(0, len(indices), BATCH), desc="codes", unit="batch"):
         part = indices[first : first + BATCH]
         packed = {key: values.to(device) for key, values in recipe.rows(shapes, part).items()}
-        keys_B = recipe.keys(Draw(part, 0, 0, epoch=FIXED), "input", device)
+        keys_B = recipe.keys(BatchPlan(part, 0, 0, epoch=FIXED), "input", device)
         rows.append(model.frozen_code(observe(packed, recipe.section.input, keys_B, fixed=True)).float().cpu())
     return torch.cat(rows)

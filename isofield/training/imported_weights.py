@@ -13,10 +13,10 @@ import torch
 from isofield import checkpoint
 from isofield.config import RunConfig
 from isofield.contract import Model
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.config import to_yaml
 from isofield.runtime.distributed import Group
-from isofield.training.state import fresh, save
+from isofield.training.state import initial_state, save
 
 
 def read_mapping(path: Path, *, expected: str) -> Mapping[str, Any]:
@@ -58,9 +58,9 @@ def refuse_misfits(weights: Mapping[str, torch.Tensor], build: Callable[[], torc
 def write_run(model: Model, config: RunConfig, path: Path, *, preparation: Mapping[str, Any]) -> RunDir:
     """A run at step 0 with these weights as `last` and `best`. ValueError when there are checkpoints already."""
     run = RunDir(path)
-    claim(run, config=to_yaml(config), preparation=preparation, resume=False)
+    create_run(run, config=to_yaml(config), preparation=preparation, resume=False)
     for which in ("last", "best"):
-        save(fresh(model, config), config, run, which=which, group=Group(0, 1, torch.device("cpu")))
+        save(initial_state(model, config), config, run, which=which, group=Group(0, 1, torch.device("cpu")))
     return run
 
 

@@ -21,11 +21,11 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from data_processing.batch import Batch
-from data_processing.loading.batches import Codes, Draw, check_contents, open_source, points_of, selected
+from data_processing.loading.batches import BatchPlan, Codes, check_contents, open_source, points_of, select_shapes
 from data_processing.store.shape_set import ShapeSet
 from isofield.config import RunConfig
 from isofield.contract import JudgesItself, Model
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.atomic_files import WriteError
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_yaml
@@ -34,7 +34,7 @@ from isofield.runtime.seeds import seed_of
 from isofield.training.frozen_codes import codes_of, trains_on_codes
 from isofield.training.optim import learning_rate, set_learning_rate
 from isofield.training.schedule import StagePlan, draw_of_step, local_part, plan
-from isofield.training.state import State, fresh, new_optimisers, prune, restore, save
+from isofield.training.state import State, initial_state, new_optimisers, prune, restore, save
 from isofield.training.stopping import Stop
 from isofield.training.validation import Validator, judged_shapes
 
@@ -44,7 +44,7 @@ Logs = dict[str, torch.Tensor]
 
 
 @dataclass
-class Job:
+class TrainingJob:
     """What stays the same during a run."""
 
     config: RunConfig
@@ -58,7 +58,7 @@ class Job:
     writer: SummaryWriter | None
     bar: tqdm
     stop: Stop
-    unchecked: list[tuple[int, Draw, Logs]] = field(default_factory=list)  # losses nobody looked at yet
+    unchecked: list[tuple[int, BatchPlan, Logs]] = field(default_factory=list)  # losses nobody looked at yet
     reported: tuple[int, float] = (0, 0.0)  # step and seconds at the last report
 
     def tell(self, line: str) -> None:
@@ -77,15 +77,15 @@ def train(model: Model, shapes: ShapeSet, config: RunConfig, run: RunDir, group:
     Raises ValueError on a non-finite loss (naming step and shapes), KeyboardInterrupt after SIGINT, Terminated after
     SIGTERM: in all cases the checkpoints on disk are sound. OSError when they cannot be written.
     """
-    indices = selected(shapes, "train", config.data.categories)
+    indices = select_shapes(shapes, "train", config.data.categories)
     if len(indices) == 0:
         raise ValueError(f"{shapes.path}: no shape to train on in the split 'train'")
     for stage in config.training.stages:
         check_contents(shapes, stage.level, config.data)
     state = start(model, config, run, group, resume=resume)
-    with run.locked() if group.is_first else contextlib.nullcontext():
+    with run.lock() if group.is_first else contextlib.nullcontext():
         if group.is_first:  # not before: a config that the checkpoint does not fit replaces nothing
-            claim(run, config=to_yaml(config), preparation=shapes.settings, resume=resume)
+            create_run(run, config=to_yaml(config), preparation=shapes.settings, resume=resume)
         _train(state, shapes, config, run, group, indices=indices)
     return state
 
@@ -106,7 +106,7 @@ def _train(
         tqdm(total=plans[-1].end, initial=state.step, unit="step", disable=not group.is_first) as bar,
     ):
         stop = Stop(group, minutes=config.training.max_minutes)
-        job = Job(config, shapes, indices, plans, run, group, validator, codes, writer, bar, stop)
+        job = TrainingJob(config, shapes, indices, plans, run, group, validator, codes, writer, bar, stop)
         job.reported = (state.step, state.seconds)
         with stop.listening():
             for part in plans:
@@ -119,7 +119,7 @@ def start(model: Model, config: RunConfig, run: RunDir, group: Group, *, resume:
     """A fresh state, or the one in the run's last checkpoint."""
     model.to(group.device)
     model.train()
-    state = fresh(model, config)
+    state = initial_state(model, config)
     torch.manual_seed(seed_of(config.training.seed, "training"))
     if resume and run.has_checkpoints:
         restore(state, config, run, device=group.device)
@@ -130,16 +130,18 @@ def start(model: Model, config: RunConfig, run: RunDir, group: Group, *, resume:
     return state
 
 
-def run_stage(state: State, job: Job, stage: StagePlan) -> None:
+def run_stage(state: State, job: TrainingJob, stage: StagePlan) -> None:
     """The steps of one stage, from wherever the state stands."""
     section, level = job.config.training, stage.stage.level
     data, device = job.config.data, job.group.device
+    # Batches are made ahead of the step that uses them, resident or streamed; the line says which.
     source, line = open_source(
         job.shapes, job.indices, level=level, device=device, section=data, seed=section.seed, codes=job.codes
     )
     job.tell(line)
     if state.step == stage.first and stage.number > 0 and section.optim.restart_at_stage:
         state.optimisers = new_optimisers(state.model, job.config)
+    # From the state's step on: a resumed run draws what the unbroken one would have drawn.
     steps = range(state.step, min(stage.end, job.last_step))
     batches = source.batches(local_part(_draw(job, stage, step), job.group)[0] for step in steps)
     began = time.perf_counter()
@@ -150,6 +152,7 @@ def run_stage(state: State, job: Job, stage: StagePlan) -> None:
         state.step += 1
         state.seconds += time.perf_counter() - began
         began = time.perf_counter()
+        # Looking at a loss waits for the device: on a GPU it is done for many steps at once.
         job.unchecked.append((step, draw, logs))
         if job.group.device.type == "cpu" or len(job.unchecked) >= CHECK_EVERY:
             check_finite(job)
@@ -161,7 +164,7 @@ def run_stage(state: State, job: Job, stage: StagePlan) -> None:
             break
 
 
-def train_step(state: State, batch: Batch, job: Job, *, weight: float, rate: float) -> Logs:
+def train_step(state: State, batch: Batch, job: TrainingJob, *, weight: float, rate: float) -> Logs:
     """One step of every player on this rank's part of the batch. Returns this rank's share of the means, on the device.
 
     Losses are weighted by the share of the batch and summed over ranks: the gradient is that of one process.
@@ -175,9 +178,12 @@ def train_step(state: State, batch: Batch, job: Job, *, weight: float, rate: flo
             turn = next(losses, None)
         if turn is None:
             return logs
+        # One optimiser a player; the model goes on only when this player's step is done (the critic, then the
+        # generator).
         player, values = turn
         optimiser, owned = state.optimisers[player], state.model.players()[player]
         optimiser.zero_grad(set_to_none=True)
+        # Weighted by this rank's share of the batch, and summed over ranks: the gradient of one process.
         (values["loss"] * weight).backward()
         job.group.add_gradients(owned)
         if section.optim.clip_norm is not None:
@@ -189,7 +195,7 @@ def train_step(state: State, batch: Batch, job: Job, *, weight: float, rate: flo
         logs |= {f"{player}/{name}": value.detach() * weight for name, value in values.items()}
 
 
-def check_finite(job: Job) -> None:
+def check_finite(job: TrainingJob) -> None:
     """Stop at the first non-finite loss, naming its step and the shapes of its batch."""
     for step, draw, logs in job.unchecked:
         for name, value in logs.items():
@@ -203,7 +209,7 @@ def check_finite(job: Job) -> None:
     job.unchecked.clear()
 
 
-def report(state: State, job: Job, stage: StagePlan, logs: Logs, *, rate: float) -> None:
+def report(state: State, job: TrainingJob, stage: StagePlan, logs: Logs, *, rate: float) -> None:
     """Losses, learning rate and throughput to the bar and TensorBoard."""
     means = {name: float(job.group.total(value)) for name, value in logs.items()}
     steps, seconds = state.step - job.reported[0], state.seconds - job.reported[1]
@@ -220,7 +226,7 @@ def report(state: State, job: Job, stage: StagePlan, logs: Logs, *, rate: float)
     job.writer.add_scalar(f"{what}_per_second", rate_of_work, state.step)
 
 
-def after_step(state: State, job: Job) -> None:
+def after_step(state: State, job: TrainingJob) -> None:
     """Validation and checkpoints, when their turn has come."""
     section = job.config.training
     judged = section.validation.every and state.step % section.validation.every == 0
@@ -235,7 +241,7 @@ def after_step(state: State, job: Job) -> None:
         save(state, job.config, job.run, which="last", group=job.group)
 
 
-def judge(state: State, job: Job) -> None:
+def judge(state: State, job: TrainingJob) -> None:
     """Validate; keep the checkpoint as `best` when it is."""
     check_finite(job)
     value, measure = job.validator.judge(state), job.validator.measure
@@ -246,7 +252,7 @@ def judge(state: State, job: Job) -> None:
         save(state, job.config, job.run, which="best", group=job.group)
 
 
-def finish(state: State, job: Job) -> None:
+def finish(state: State, job: TrainingJob) -> None:
     """The last validation and checkpoint; after a signal only the checkpoint."""
     check_finite(job)
     every = job.config.training.validation.every
@@ -261,7 +267,7 @@ def finish(state: State, job: Job) -> None:
         say(f"{job.run.path}: step {state.step} of {job.stages[-1].end}{best}")
 
 
-def _draw(job: Job, stage: StagePlan, step: int) -> Draw:
+def _draw(job: TrainingJob, stage: StagePlan, step: int) -> BatchPlan:
     points = points_of(job.shapes, stage.stage.level)
     return draw_of_step(stage, step, indices=job.indices, level_points=points, section=job.config.training)
 
@@ -270,8 +276,8 @@ def _better(value: float, state: State) -> bool:
     return state.best is None or value < state.best
 
 
-def _should_stop(state: State, job: Job) -> bool:
-    return job.stop.wanted(step=state.step, seconds=state.seconds)
+def _should_stop(state: State, job: TrainingJob) -> bool:
+    return job.stop.should_stop(step=state.step, seconds=state.seconds)
 
 
 @contextlib.contextmanager

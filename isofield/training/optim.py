@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
-from isofield.config import OptimSection
+from isofield.config import OptimConfig
 
 
-def build_optimiser(parameters: Iterable[nn.Parameter], section: OptimSection) -> torch.optim.Optimizer:
+def build_optimiser(parameters: Iterable[nn.Parameter], section: OptimConfig) -> torch.optim.Optimizer:
     """Adam, with decoupled decay (AdamW) where a weight decay is set."""
     kind = torch.optim.AdamW if section.weight_decay else torch.optim.Adam
     return kind(
@@ -20,7 +20,7 @@ def build_optimiser(parameters: Iterable[nn.Parameter], section: OptimSection) -
     )
 
 
-def learning_rate(section: OptimSection, *, step: int, steps: int) -> float:
+def learning_rate(section: OptimConfig, *, step: int, steps: int) -> float:
     """At `step` (0-based) of `steps`: a pure function, so that resuming needs no state."""
     warmup = min(1.0, (step + 1) / section.warmup_steps) if section.warmup_steps else 1.0
     if section.schedule == "constant":

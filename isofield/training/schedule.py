@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.loading.batches import Draw
-from isofield.config import Stage, TrainingSection
+from data_processing.loading.batches import BatchPlan
+from isofield.config import TrainingConfig, TrainingStage
 from isofield.runtime.distributed import Group
 from isofield.runtime.seeds import numpy_generator
 
@@ -18,7 +18,7 @@ class StagePlan:
     """A stage laid out on the global count of steps: [first, end)."""
 
     number: int
-    stage: Stage
+    stage: TrainingStage
     first: int
     steps_per_epoch: int
     first_epoch: int = 0  # epochs of the stages before
@@ -28,7 +28,7 @@ class StagePlan:
         return self.first + self.stage.epochs * self.steps_per_epoch
 
 
-def plan(section: TrainingSection, *, shapes: int) -> list[StagePlan]:
+def plan(section: TrainingConfig, *, shapes: int) -> list[StagePlan]:
     """All stages, one after the other. The last batch of an epoch may be smaller; no shape is dropped."""
     steps_per_epoch = -(-shapes // section.batch_shapes)
     plans, first, epochs = [], 0, 0
@@ -39,8 +39,8 @@ def plan(section: TrainingSection, *, shapes: int) -> list[StagePlan]:
 
 
 def draw_of_step(
-    stage: StagePlan, step: int, *, indices: NDArray[np.int64], level_points: int, section: TrainingSection
-) -> Draw:
+    stage: StagePlan, step: int, *, indices: NDArray[np.int64], level_points: int, section: TrainingConfig
+) -> BatchPlan:
     """The global batch of a step: shapes in the epoch's own order, and of a level one block of the points at random.
 
     (As published.) What is drawn near the surface, and of the input, is keyed by the epoch: loading/batches.py draws
@@ -52,18 +52,18 @@ def draw_of_step(
     points = min(stage.stage.points, level_points)
     blocks = 1 if isinstance(stage.stage.level, str) else -(-level_points // points)
     block = int(numpy_generator(section.seed, "block", step).integers(blocks)) if blocks > 1 else 0
-    return Draw(shapes, first_point=block * points, points=points, epoch=stage.first_epoch + epoch, step=step)
+    return BatchPlan(shapes, first_point=block * points, points=points, epoch=stage.first_epoch + epoch, step=step)
 
 
-def local_part(draw: Draw, group: Group) -> tuple[Draw, float]:
+def local_part(draw: BatchPlan, group: Group) -> tuple[BatchPlan, float]:
     """This rank's shapes of a global batch, and the weight that makes the sum over ranks the mean over all shapes.
 
     A rank left without a shape (a last batch smaller than the number of ranks) takes one with weight 0.
     """
     share = draw.shapes[group.share(len(draw.shapes))]
     weight = len(share) / len(draw.shapes)
-    real = len(share) > 0
-    return dataclasses.replace(draw, shapes=share if real else draw.shapes[:1], real=real), weight
+    is_padding = len(share) == 0
+    return dataclasses.replace(draw, shapes=draw.shapes[:1] if is_padding else share, is_padding=is_padding), weight
 
 
 @functools.lru_cache(maxsize=4)

@@ -33,7 +33,7 @@ class State:
     seconds: float = 0.0  # spent in training, over all resumes
 
 
-def fresh(model: Model, config: RunConfig) -> State:
+def initial_state(model: Model, config: RunConfig) -> State:
     """Step 0."""
     decay = config.training.optim.ema_decay
     return State(model, new_optimisers(model, config), Average(model.state_dict(), decay) if decay else None)
@@ -140,7 +140,7 @@ def prune(run: RunDir, *, keep: int) -> None:
 
 
 @contextlib.contextmanager
-def averaged(state: State) -> Iterator[Model]:
+def ema_weights(state: State) -> Iterator[Model]:
     """The model in evaluation mode with the averaged weights where there are any; put back afterwards."""
     own = None
     if state.average:

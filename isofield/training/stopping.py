@@ -29,7 +29,7 @@ class Stop:
         self._asked: tuple[int, float] | None = None  # step, and seconds of the monotonic clock
         self._next = 0
 
-    def wanted(self, *, step: int, seconds: float) -> bool:
+    def should_stop(self, *, step: int, seconds: float) -> bool:
         """Whether to end after `step` steps and `seconds` of training. Collective; once True, it stays so."""
         if not self.agreed and (self._group.size == 1 or step >= self._next):
             late = seconds > self._seconds

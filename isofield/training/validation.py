@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 from data_processing.geometry.rendering import THREE_QUARTER, render
-from data_processing.loading.batches import Codes, Draw, open_source, points_of, selected
+from data_processing.loading.batches import BatchPlan, Codes, open_source, points_of, select_shapes
 from data_processing.loading.single_inputs import FIXED, observe_shape
 from data_processing.store.shape_set import ShapeSet
 from isofield.config import RunConfig
@@ -21,7 +21,7 @@ from isofield.extraction.lattice import field_of
 from isofield.runtime.commandline import say
 from isofield.runtime.distributed import Group
 from isofield.training.schedule import local_part
-from isofield.training.state import State, averaged
+from isofield.training.state import State, ema_weights
 
 BATCH_POINTS = 1 << 16
 WIDTH, HEIGHT, BORDER = 480, 240, 28
@@ -35,7 +35,7 @@ def judged_shapes(
     """The fixed set, ascending: spread evenly over the validation split, or over `fallback` where there is none."""
     section, indices = config.training.validation, fallback
     if section.split in shapes.splits:
-        own = selected(shapes, section.split, config.data.categories)
+        own = select_shapes(shapes, section.split, config.data.categories)
         indices = own if len(own) else fallback
     if indices is fallback and group.is_first:
         say(f"{shapes.path}: no split '{section.split}': validating on training shapes")
@@ -63,7 +63,7 @@ class Validator:
         size = len(indices) if by_quality else config.training.batch_shapes
         data, seed = config.data, config.training.seed
         parts = [self.indices[i : i + size] for i in range(0, len(self.indices), size)]
-        self.draws = [Draw(part, 0, points, epoch=FIXED) for part in parts]
+        self.draws = [BatchPlan(part, 0, points, epoch=FIXED) for part in parts]
         self.source, _ = open_source(
             shapes, self.indices, level=last.level, device=group.device, section=data, seed=seed, codes=codes
         )
@@ -77,7 +77,7 @@ class Validator:
     @torch.no_grad()
     def _quality(self, state: State) -> float:
         """Of the whole fixed set, on each rank: sets do not add up."""
-        with averaged(state) as model:
+        with ema_weights(state) as model:
             assert isinstance(model, JudgesItself)
             (batch,) = self.source.batches(self.draws)
             return float(model.quality(batch))
@@ -87,7 +87,7 @@ class Validator:
         """Mean loss of the first player over the fixed set, over all ranks."""
         total = torch.zeros((), device=self.group.device, dtype=torch.float64)
         parts = [local_part(draw, self.group) for draw in self.draws]
-        with averaged(state) as model, torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with ema_weights(state) as model, torch.autocast(self.group.device.type, torch.bfloat16, enabled=self.bfloat16):
             for draw, (_, weight), batch in zip(
                 self.draws, parts, self.source.batches(part for part, _ in parts), strict=True
             ):
@@ -101,7 +101,7 @@ class Validator:
         if writer is None:
             return
         writer.add_scalar(f"validation/{self.measure}", value, state.step)
-        with averaged(state) as model:
+        with ema_weights(state) as model:
             if isinstance(model, MakesShapes):
                 self._show_samples(model, writer, state.step)
                 return

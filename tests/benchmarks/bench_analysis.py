@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_processing.loading.batches import DataSection
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.batches import LoadingConfig
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.medical.label_volumes import label_volume
 from data_processing.preparation.config import DataConfig
 from ifnet.model import Config
-from isofield.config import RunConfig, Stage, TrainingSection
+from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.ops.feature_sampling import published_columns
-from isofield.outliers.analysis.organ_rows import Judged, Settings, finished
-from isofield.outliers.analysis.organs import Naming, cut, wanted_of
+from isofield.outliers.analysis.organ_rows import AnalysisConfig, ScoredOrgan, row_of
+from isofield.outliers.analysis.organs import Naming, cut_organ, wanted_of
 from isofield.outliers.analysis.priors import load_priors
 from isofield.outliers.analysis.scans import Scan
 from isofield.outliers.comparison.maps import write_map
@@ -33,11 +33,11 @@ from isofield.outliers.scoring.calibration import Calibration, save_calibration
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask, cube_mask
 from isofield.outliers.scoring.scores import scorer_arrays
 from isofield.registry import build_model, load_run, resolve
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.commandline import say
 from isofield.runtime.config import build, to_plain, to_yaml
 from isofield.runtime.distributed import Group
-from isofield.training.state import fresh, save
+from isofield.training.state import initial_state, save
 from tests.benchmarks.bench_scan_masks import SHAPE, write_body
 
 PREPARATION = {
@@ -53,14 +53,14 @@ PREPARATION = {
 def write_prior(folder: Path) -> RunDir:
     """The published network whose logit says whether the input holds the point; calibrated with made-up scores."""
     model = {"type": "ifnet", **to_plain(Config(convolution_padding="replicate"))}
-    section = DataSection(path=Path("unused"), input=InputSection(kind="deformed", resolution=128))
-    training = TrainingSection(stages=(Stage(level="boundary", epochs=1),))
+    section = LoadingConfig(path=Path("unused"), input=InputConfig(kind="deformed", resolution=128))
+    training = TrainingConfig(stages=(TrainingStage(level="boundary", epochs=1),))
     config = resolve(RunConfig(name="kidney", model=model, data=section, training=training, runs=folder), where="bench")
     preparation = build(DataConfig, PREPARATION, where="bench")
     run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=to_plain(preparation), resume=False)
+    create_run(run, config=to_yaml(config), preparation=to_plain(preparation), resume=False)
     torch.manual_seed(0)
-    state = fresh(build_model(config.model, where="bench"), config)
+    state = initial_state(build_model(config.model, where="bench"), config)
     weights = {name: value * (not name.startswith("decoder")) for name, value in state.model.state_dict().items()}
     here = (published_columns(Config().channels) == 0).nonzero()[0]  # the input at the point itself
     weights["decoder.layers.0.weight"][0, here] = 1
@@ -97,11 +97,11 @@ def stages(run: RunDir, folder: Path, out: Path) -> None:
     label_volume(scan.file)
     stage("read the volume (once)")
     wanted = [one for one in wanted_of(scan, [prior], naming) if one.prior is not None]
-    cuts = [cut(one, scan, naming) for one in wanted]
+    cuts = [cut_organ(one, scan, naming) for one in wanted]
     stage("cut two organs")
     cubes = [cube_mask(mask, prior.preparation) for _, mask in cuts]
     stage("into the cube, two")
-    judgements = prior.judged(cubes, fpr=0.05)
+    judgements = prior.judge_masks(cubes, fpr=0.05)
     stage("judge, two")
     rebuilt = judgements[0].reconstruction
     assert rebuilt is not None
@@ -116,8 +116,11 @@ def stages(run: RunDir, folder: Path, out: Path) -> None:
     scores = np.linspace(0, 3, 40)
     picture_of(Shown("a", "b", compared, cubes[0], rebuilt, largest, scores, 1.0, 2.0))
     stage("picture")
-    row = finished(
-        Judged(scan, wanted[0], *cuts[0], cubes[0], judgements[0], 0.0), file="x", out=out, settings=Settings()
+    row = row_of(
+        ScoredOrgan(scan, wanted[0], *cuts[0], cubes[0], judgements[0], 0.0),
+        file="x",
+        out=out,
+        settings=AnalysisConfig(),
     )
     stage("the five before, as in the command")
     assert row["dice"] > 0.95, row
@@ -133,7 +136,8 @@ def whole(run: RunDir, folder: Path, out: Path, dtype: str) -> None:
     words = ["--models", str(run.path), "--input", str(folder), "--out", str(out), "--device", "cpu"]
     words += ["--labels", str(folder / "names.json")]
     program = (
-        "import sys; import analyse, isofield.registry, isofield.outliers.analysis.folder\n"
+        "import sys; import isofield.registry, isofield.outliers.analysis.folder\n"
+        "from isofield.commands import analyse\n"
         "from isofield.outliers.analysis.priors import load_priors; import torch; from pathlib import Path\n"
         "load_priors([Path(sys.argv[2])], device=torch.device('cpu'))\n"
         "def kept(key):\n"

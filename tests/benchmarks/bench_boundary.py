@@ -14,18 +14,18 @@ import torch
 from data_processing.geometry.coordinates import from_fixed, voxel_index
 from data_processing.preparation.boundary_points import boundary_row
 from data_processing.preparation.config import RESOLUTION, DataConfig
-from data_processing.preparation.contents import BoundarySettings, SurfaceSettings
+from data_processing.preparation.contents import BoundaryConfig, SurfaceConfig
 from data_processing.preparation.shape import CubeShape, read_shape
 from data_processing.preparation.surface_points import surface_row
 from data_processing.store.bits import bits_at, pack_bits
 from isofield.runtime.commandline import say
-from isofield.runtime.counter_random import derived, integers, keys_of, normals
+from isofield.runtime.counter_random import derive_keys, integers, keys_of, normals
 from isofield.runtime.seeds import seed_of
 from tests.benchmarks.measuring import EXAMPLES, Device, Table, in_turn
 
 POINTS = 50_000  # of a shape, a batch: half from each sigma
-SETTINGS = BoundarySettings()
-SURFACE = SurfaceSettings()
+SETTINGS = BoundaryConfig()
+SURFACE = SurfaceConfig()
 Tensors = tuple[torch.Tensor, ...]
 
 
@@ -67,7 +67,7 @@ def from_store(tensors: Tensors, keys: torch.Tensor) -> Tensors:
     share = POINTS // len(SETTINGS.sigmas)
     index = torch.cat(
         [
-            integers(derived(keys, f"sigma-{number}"), share, SETTINGS.points) + number * SETTINGS.points
+            integers(derive_keys(keys, f"sigma-{number}"), share, SETTINGS.points) + number * SETTINGS.points
             for number in range(len(SETTINGS.sigmas))
         ],
         dim=1,
@@ -79,8 +79,8 @@ def from_store(tensors: Tensors, keys: torch.Tensor) -> Tensors:
 def from_surface(tensors: Tensors, keys: torch.Tensor) -> Tensors:
     """The same with fresh noise."""
     surface, grids = tensors
-    index = integers(derived(keys, "index"), POINTS, SURFACE.points)
-    noise = normals(derived(keys, "noise"), 3 * POINTS).view(len(keys), POINTS, 3)
+    index = integers(derive_keys(keys, "index"), POINTS, SURFACE.points)
+    noise = normals(derive_keys(keys, "noise"), 3 * POINTS).view(len(keys), POINTS, 3)
     sigmas = torch.tensor(SETTINGS.sigmas, device=keys.device).repeat_interleave(POINTS // len(SETTINGS.sigmas))
     points = from_fixed(surface.gather(1, index[..., None].expand(-1, -1, 3))) + sigmas[:, None] * noise
     return points, looked_up(grids, points)

@@ -29,14 +29,14 @@ from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, 
 from data_processing.occupancy.inside_outside import inside_points
 from isofield.evaluation.ground_truth import MeshTruth
 from isofield.evaluation.protocols import find_protocol
-from isofield.evaluation.rows import Draws, compare
+from isofield.evaluation.rows import SampleCounts, compare
 from isofield.metrics import surfaces
 from isofield.metrics.surfaces import SurfaceSamples
 from isofield.runtime.commandline import say
 from tests.benchmarks.measuring import EXAMPLES, Table, Work, in_turn
 
 IFNET = find_protocol("ifnet")
-DRAWS = Draws()
+DRAWS = SampleCounts()
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,16 @@ def reconstruction(mesh: TriangleMesh, resolution: int) -> TriangleMesh:
     to_world = normalising_to_world(*mesh.bounds(), by="longest_edge", length=0.95)
     axis = voxel_centres(torch.arange(resolution), resolution).numpy().astype(np.float64)
     grid_N3 = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
-    inside = inside_points(mesh.transformed(np.linalg.inv(to_world)), grid_N3, method="winding")
+    inside = inside_points(mesh.transform(np.linalg.inv(to_world)), grid_N3, method="winding")
     occupancy = torch.from_numpy(inside.reshape((resolution,) * 3).astype(np.float32))
     found, triangles = marching_cubes(pad_outside(occupancy), iso_level=0.5)
-    return TriangleMesh((found.numpy() - 1 + 0.5) / resolution - 0.5, triangles.numpy()).transformed(to_world)
+    return TriangleMesh((found.numpy() - 1 + 0.5) / resolution - 0.5, triangles.numpy()).transform(to_world)
 
 
 def plain(prediction: TriangleMesh, truth: TriangleMesh) -> dict[str, float]:
     """The usual arrangement: trimesh's samples and rays against every point."""
     matrix = IFNET.normalising(*truth.bounds())
-    solids = [trimesh.Trimesh(m.transformed(matrix).vertices, m.faces, process=False) for m in (prediction, truth)]
+    solids = [trimesh.Trimesh(m.transform(matrix).vertices, m.faces, process=False) for m in (prediction, truth)]
     clouds = [trimesh.sample.sample_surface(solid, DRAWS.surface_count(IFNET), seed=0) for solid in solids]
     trees = [cKDTree(points) for points, _ in clouds]
     distances = [trees[1].query(clouds[0][0]), trees[0].query(clouds[1][0])]

@@ -20,7 +20,7 @@ from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry.triangle_mesh import sample_surface
 from isofield.metrics import earth_mover
 from isofield.metrics.set_distances import Solver
-from isofield.metrics.sets import GenerativeSettings, judge_sets
+from isofield.metrics.sets import GenerativeConfig, judge_sets
 from isofield.runtime import seeds
 from isofield.runtime.commandline import say
 from tests.benchmarks.measuring import EXAMPLES, Table, in_turn, once
@@ -68,7 +68,7 @@ def whole(shapes: int, device: torch.device) -> None:
     """Everything of two sets, with Chamfer at 2,048 points."""
     samples, references = (list(stretched_clouds(shapes, 2048, side)) for side in ("samples", "references"))
     wall, cpu, result = once(
-        lambda: judge_sets(samples, references, GenerativeSettings(), device=device, progress=False), device
+        lambda: judge_sets(samples, references, GenerativeConfig(), device=device, progress=False), device
     )
     row = result["scores"]["chamfer"]
     say(f"{shapes} x {shapes} shapes, Chamfer between and within, and JSD: {wall:.1f} s, {cpu:.1f} CPU-s on {device}")

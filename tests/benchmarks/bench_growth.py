@@ -26,12 +26,12 @@ import torch
 
 from data_processing.batch import Batch
 from data_processing.geometry.triangle_mesh import sample_surface
-from data_processing.loading.batches import BatchSource, DataSection, Draw, open_source
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.batches import BatchPlan, BatchSource, LoadingConfig, open_source
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.occupancy.inside_outside import inside_points
 from data_processing.store.shape_set import INDEX_FILE, SHARDS, DatasetIndex, ShardEntry, StoredShapes
 from data_processing.store.shards import SCHEMA, Layout, ShapeRecord, write_shard
-from data_processing.store.splits import SplitSettings, split_names
+from data_processing.store.splits import SplitConfig, split_names
 from imnet.autoencoder import Autoencoder, Config
 from isofield.extraction.isosurface import extract
 from isofield.metrics import surfaces
@@ -68,7 +68,7 @@ def simulated(folder: Path, count: int, layout: Layout) -> StoredShapes:
         entries.append(ShardEntry(f"{len(entries):05d}.h5", len(members)))
         write_shard(folder / SHARDS / entries[-1].file, rows, records, layout=layout, settings={})
     categories, words = [name[:2] for name in names], [""] * count
-    splits = {key: values.tolist() for key, values in split_names(names, categories, SplitSettings()).items()}
+    splits = {key: values.tolist() for key, values in split_names(names, categories, SplitConfig()).items()}
     sources = [f"{name}.ply" for name in names]
     index = DatasetIndex(
         SCHEMA,
@@ -90,17 +90,17 @@ def simulated(folder: Path, count: int, layout: Layout) -> StoredShapes:
 
 
 def source_of(shapes: StoredShapes, resident: bool, device: torch.device) -> BatchSource:
-    shown = InputSection(resolution=shapes.voxel_resolution)
-    section = DataSection(shapes.path, resident="yes" if resident else "no", input=shown)
+    shown = InputConfig(resolution=shapes.voxel_resolution)
+    section = LoadingConfig(shapes.path, resident="yes" if resident else "no", input=shown)
     return open_source(shapes, shapes.indices("train"), level=16, device=device, section=section)[0]
 
 
-def draws(shapes: StoredShapes, batches: int) -> Iterator[Draw]:
+def draws(shapes: StoredShapes, batches: int) -> Iterator[BatchPlan]:
     """Random shapes of the training split, as an epoch takes them."""
     order = np.random.default_rng(0).permutation(shapes.indices("train"))
     for turn in range(batches):
         start = turn * BATCH % (len(order) - BATCH)
-        yield Draw(order[start : start + BATCH], 0, shapes.level_points[16], step=turn)
+        yield BatchPlan(order[start : start + BATCH], 0, shapes.level_points[16], step=turn)
 
 
 def of_shapes(device: torch.device) -> None:
@@ -117,7 +117,7 @@ def of_shapes(device: torch.device) -> None:
                 return next(iter(source_of(shapes, resident, device).batches(draws(shapes, 1))))
 
             works: dict[str, Work] = {
-                "split": lambda: split_names(names, categories, SplitSettings()),  # noqa: B023
+                "split": lambda: split_names(names, categories, SplitConfig()),  # noqa: B023
                 "open": lambda: StoredShapes(shapes.path),  # noqa: B023
                 "start to train, resident": lambda: start(True),
                 "start to train, streamed": lambda: start(False),

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from data_processing.batch import Batch
-from ifnet.encoder import Stage
+from ifnet.encoder import EncoderStage
 from ifnet.model import Config, IFNet
 from isofield.ops.feature_sampling import published_columns
 from isofield.ops.feature_sampling.places import places
@@ -34,7 +34,7 @@ def plain_loss(model: IFNet, batch: Batch) -> torch.Tensor:
     x = batch.inputs
     volumes = [x]
     for number, stage in enumerate(model.encoder.stages):
-        assert isinstance(stage, Stage)
+        assert isinstance(stage, EncoderStage)
         x = F.max_pool3d(x, 2) if number else x
         for convolution in stage.convolutions:
             x = F.relu(convolution(x))

@@ -17,9 +17,9 @@ from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.metrics.light_field import Descriptor, describe, distance_matrix
 from isofield.metrics.light_field.descriptors import describe_silhouettes, measure
 from isofield.metrics.light_field.distance import rows_plain
-from isofield.metrics.light_field.silhouettes import normalised, silhouettes, silhouettes_plain
+from isofield.metrics.light_field.silhouettes import normalise_box, silhouettes, silhouettes_plain
 from isofield.metrics.light_field.tables import screen_axes
-from isofield.runtime.threads import spread
+from isofield.runtime.threads import map_in_threads
 from tests.benchmarks.measuring import EXAMPLES, Table, threads, timed
 from tests.data_processing.solids import ball, joined
 from tests.isofield.metrics.light_field.plain import outline
@@ -48,10 +48,12 @@ def stages(table: Table, mesh: TriangleMesh, device: str) -> None:
     table.row("100 silhouettes", wall, cpu, note=f"{len(mesh.faces)} faces")
     if device == "cpu":
         few = screen_axes()[:5]
-        wall, cpu, _ = timed(lambda: silhouettes_plain(normalised(mesh), mesh.faces, few, device="cpu"), device=device)
+        wall, cpu, _ = timed(
+            lambda: silhouettes_plain(normalise_box(mesh), mesh.faces, few, device="cpu"), device=device
+        )
         table.row("  the same by torch operators (5 views, x 20)", 20 * wall, 20 * cpu)
     images = pixels.cpu().numpy()
-    wall, cpu, _ = timed(lambda: list(spread(measure, images)), 3, device=device)
+    wall, cpu, _ = timed(lambda: list(map_in_threads(measure, images)), 3, device=device)
     table.row("contours and numbers of single views", wall, cpu)
     wall, cpu, steps = timed(lambda: [outline(image)[1] for image in images[::20]], device=device)
     joined_views = sum(step > 0 for step in steps)

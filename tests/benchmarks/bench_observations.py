@@ -15,9 +15,9 @@ import torch
 
 from data_processing.batch import Batch
 from data_processing.geometry.coordinates import to_fixed
-from data_processing.loading.batches import DataSection, Draw, Recipe, assemble
-from data_processing.loading.mask_deformation import DeformSection
-from data_processing.loading.network_inputs import InputSection, observe
+from data_processing.loading.batches import BatchPlan, LoadingConfig, Recipe, assemble
+from data_processing.loading.mask_deformation import DeformationConfig
+from data_processing.loading.network_inputs import InputConfig, observe
 from data_processing.store.shards import Layout
 from ifnet.model import Config, IFNet
 from isofield.runtime.commandline import say
@@ -60,22 +60,22 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     device, shapes = torch.device(arguments.device), arguments.shapes
     packed, names = packed_spheres(shapes, device), [f"sphere {number}" for number in range(shapes)]
-    recipe = Recipe(names, LAYOUT, "boundary", DataSection(Path("-"), input=InputSection("solid", RESOLUTION)), 0)
-    draw = Draw(np.arange(shapes), 0, POINTS)
+    recipe = Recipe(names, LAYOUT, "boundary", LoadingConfig(Path("-"), input=InputConfig("solid", RESOLUTION)), 0)
+    draw = BatchPlan(np.arange(shapes), 0, POINTS)
     batch: Batch = assemble(packed, draw, recipe)
     model = IFNet(Config()).to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=0.0)
-    both = DeformSection(modes=("both",))
+    both = DeformationConfig(modes=("both",))
     inputs = {
-        "solid": InputSection("solid", RESOLUTION),
-        "deformed (add or remove)": InputSection("deformed", RESOLUTION),
-        "deformed (both)": InputSection("deformed", RESOLUTION, deform=both),
-        "points, 3000": InputSection("points", RESOLUTION, points=3000, noise=0.005),
-        "scan, all seen": InputSection("scan", RESOLUTION, points=0),
-        "solid, noise and crop": InputSection("solid", RESOLUTION, noise=0.01, crop=(0.1, 0.5)),
+        "solid": InputConfig("solid", RESOLUTION),
+        "deformed (add or remove)": InputConfig("deformed", RESOLUTION),
+        "deformed (both)": InputConfig("deformed", RESOLUTION, deform=both),
+        "points, 3000": InputConfig("points", RESOLUTION, points=3000, noise=0.005),
+        "scan, all seen": InputConfig("scan", RESOLUTION, points=0),
+        "solid, noise and crop": InputConfig("solid", RESOLUTION, noise=0.01, crop=(0.1, 0.5)),
     }
 
-    def show(section: InputSection) -> Callable[[], object]:
+    def show(section: InputConfig) -> Callable[[], object]:
         return lambda: observe(packed, section, keys_of(range(shapes), device))
 
     work: dict[str, Work] = {

@@ -58,9 +58,9 @@ def _reading(folder: Path, table: Table) -> None:
     repeated(table, "open", lambda: open_shapes(folder / "set"))
     shapes = StoredShapes(folder / "set")
     assert config_of(shapes.settings) == config
-    shapes.packed(0)
-    repeated(table, "a row, three levels", lambda: shapes.packed(7), 50)
-    repeated(table, "a row, one level", lambda: shapes.packed(7, ["voxels", "points_32", "values_32"]), 50)
+    shapes.packed_row(0)
+    repeated(table, "a row, three levels", lambda: shapes.packed_row(7), 50)
+    repeated(table, "a row, one level", lambda: shapes.packed_row(7, ["voxels", "points_32", "values_32"]), 50)
     with Shard(folder / "set/shards/00000.h5", shapes.layout) as shard:
         repeated(table, "verify a shard of 16", shard.verify)
 

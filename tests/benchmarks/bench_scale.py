@@ -27,25 +27,25 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from data_processing.loading.batches import UNLIMITED, DataSection, open_source, selected
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.batches import UNLIMITED, LoadingConfig, open_source, select_shapes
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.preparation import job as preparation
 from data_processing.preparation import report
 from data_processing.preparation.config import DataConfig, content_settings, layout_of
-from data_processing.preparation.contents import BoundarySettings, Contents
+from data_processing.preparation.contents import BoundaryConfig, Contents
 from data_processing.preparation.shape import digest_of
 from data_processing.preparation.sources import list_sources
 from data_processing.preparation.workers import Task
 from data_processing.store.shape_set import SHARDS, open_shapes
 from data_processing.store.shards import ShapeRecord, write_shard
-from data_processing.store.splits import SplitLists, SplitSettings, split_names
-from isofield.config import RunConfig, Stage, TrainingSection
+from data_processing.store.splits import SplitConfig, SplitLists, split_names
+from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.evaluation.pairs import pairs_of_run
 from isofield.evaluation.protocols import find_protocols
-from isofield.evaluation.rows import Draws
+from isofield.evaluation.rows import SampleCounts
 from isofield.evaluation.tables import summarise, write_csv, write_json
 from isofield.generation.inputs import items_of_split
-from isofield.generation.meshes import Settings, generate
+from isofield.generation.meshes import GenerationConfig, generate
 from isofield.outliers.analysis.journal import Done
 from isofield.outliers.analysis.scans import find_scans
 from isofield.reports.pairs import write_report
@@ -59,8 +59,8 @@ from tests.benchmarks.measuring import Table, Timing, peak_memory
 
 CATEGORIES, BATCH, STEPS = 13, 32, 16
 ALONE = Group(0, 1, torch.device("cpu"))
-SHOWN = InputSection(kind="solid", resolution=16)
-GENERATED = Settings("model", resolution=64, frame=32, refine_steps=0, suffix=".ply", iso_level=0.5)
+SHOWN = InputConfig(kind="solid", resolution=16)
+GENERATED = GenerationConfig("model", resolution=64, frame=32, refine_steps=0, suffix=".ply", iso_level=0.5)
 Work = Callable[[], Any]
 
 
@@ -73,7 +73,7 @@ class Set:
 
     @property
     def config(self) -> DataConfig:
-        contents = Contents(voxels=0, levels=False, grids=(16,), boundary=BoundarySettings(sigmas=(0.1,), points=8))
+        contents = Contents(voxels=0, levels=False, grids=(16,), boundary=BoundaryConfig(sigmas=(0.1,), points=8))
         return DataConfig(name="set", input=self.folder / "raw", output=self.folder / "set", contents=contents)
 
     @property
@@ -136,8 +136,8 @@ def write_run(made: Set) -> None:
     config = RunConfig(
         name="run",
         model={"type": "imnet_autoencoder"},
-        data=DataSection(path=made.config.folder, input=SHOWN),
-        training=TrainingSection(stages=(Stage(level="boundary", epochs=1),)),
+        data=LoadingConfig(path=made.config.folder, input=SHOWN),
+        training=TrainingConfig(stages=(TrainingStage(level="boundary", epochs=1),)),
         runs=made.folder / "runs",
     )
     made.run.config_file.write_text(to_yaml(config))
@@ -168,8 +168,8 @@ def of_preparation(made: Set) -> dict[str, Work]:
 
     return {
         "list the input files": lambda: list_sources(config.input),
-        "split by category": lambda: split_names(made.names, categories, SplitSettings()),
-        "split by a list": lambda: split_names(made.names, categories, SplitSettings(rule="lists", lists=lists)),
+        "split by category": lambda: split_names(made.names, categories, SplitConfig()),
+        "split by a list": lambda: split_names(made.names, categories, SplitConfig(rule="lists", lists=lists)),
         "prepare: plan, nothing is done": planned,
         "prepare: all is done, to the index": lambda: preparation.prepare_folder(config),
     }
@@ -181,10 +181,10 @@ def of_training(made: Set) -> dict[str, Work]:
 
     def batches(resident: Literal["yes", "no"], steps: int) -> None:
         shapes = open_shapes(path)
-        indices = selected(shapes, "train")
-        training = TrainingSection(stages=(Stage(level="boundary", epochs=1, points=8),), batch_shapes=BATCH)
+        indices = select_shapes(shapes, "train")
+        training = TrainingConfig(stages=(TrainingStage(level="boundary", epochs=1, points=8),), batch_shapes=BATCH)
         (stage,) = plan(training, shapes=len(indices))
-        section = DataSection(path, resident=resident, input=SHOWN)
+        section = LoadingConfig(path, resident=resident, input=SHOWN)
         source, _ = open_source(shapes, indices, level="boundary", device=ALONE.device, section=section)
         draw = partial(draw_of_step, stage, indices=indices, level_points=UNLIMITED, section=training)
         draws = (draw(step) for step in range(steps))
@@ -202,7 +202,7 @@ def of_training(made: Set) -> dict[str, Work]:
 def of_results(made: Set) -> dict[str, Work]:
     """generate.py, evaluate.py, analyse.py on the training split."""
     shapes, meshes = open_shapes(made.config.folder), made.run.meshes("train")
-    protocols, draws = find_protocols(["imnet"]), Draws()
+    protocols, draws = find_protocols(["imnet"]), SampleCounts()
 
     def wanted() -> list[Any]:
         return items_of_split(open_shapes(made.config.folder), "train", section=SHOWN, seed=0)
@@ -247,9 +247,9 @@ def resident() -> float:
 
 
 def opened_there(path: Path) -> float:
-    from isofield.evaluation.pairs import opened
+    from isofield.evaluation.pairs import open_once
 
-    opened(path).source(0)
+    open_once(path).source(0)
     return resident()
 
 

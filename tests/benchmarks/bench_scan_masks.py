@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from data_processing.medical.masks import inside_mask, mask_on_scan, mask_to_cube, read_structure, write_scan_mask
-from data_processing.medical.structures import LabelSettings, StructureSettings
+from data_processing.medical.structures import LabelConfig, StructureConfig
 from isofield.runtime.commandline import say
 from tests.benchmarks.measuring import Timing, peak_memory
 
 SHAPE = (512, 512, 1000)
 SPACING = (0.8, 0.8, 0.7)
-SETTINGS = LabelSettings((StructureSettings("kidney", (3,), components=2, mirror="right"),))
+SETTINGS = LabelConfig((StructureConfig("kidney", (3,), components=2, mirror="right"),))
 
 
 def write_body(path: Path, dtype: str) -> None:

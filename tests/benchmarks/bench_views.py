@@ -15,15 +15,15 @@ import trimesh
 
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry.coordinates import normalising_to_world
-from data_processing.geometry.rendering import MARGIN, Camera, Frame, photographs, render
+from data_processing.geometry.rendering import MARGIN, Camera, ViewBall, photographs, render
 from data_processing.geometry.triangle_mesh import TriangleMesh
-from data_processing.preparation.contents import RenderingSettings
+from data_processing.preparation.contents import RenderingConfig
 from data_processing.preparation.renderings import drawn_cameras
 from isofield.runtime.commandline import say
 from tests.benchmarks.measuring import EXAMPLES, Work, in_turn
 
 FACES = 100_000
-SETTINGS = RenderingSettings()
+SETTINGS = RenderingConfig()
 REFERENCE = 8  # rays along each edge of a pixel
 
 
@@ -54,7 +54,7 @@ def main() -> None:
 
 def split(mesh: TriangleMesh) -> TriangleMesh:
     """In cube coordinates, each face cut in four until there are enough."""
-    mesh = mesh.transformed(np.linalg.inv(normalising_to_world(*mesh.bounds(), by="longest_edge", length=0.9)))
+    mesh = mesh.transform(np.linalg.inv(normalising_to_world(*mesh.bounds(), by="longest_edge", length=0.9)))
     fine = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
     while len(fine.faces) < FACES:
         largest = np.argsort(-fine.area_faces)[: max(1, min(len(fine.faces), (FACES - len(fine.faces)) // 3 + 1))]
@@ -73,7 +73,9 @@ def cameras_of(mesh: TriangleMesh, name: str) -> tuple[list[Camera], float]:
 def supersampled(mesh: TriangleMesh, cameras: list[Camera], distance: float, rays: int) -> np.ndarray:
     """With a frame that puts the cameras where they stand."""
     sine = np.sin(np.radians(SETTINGS.field_of_view) / 2) / (1 + MARGIN)
-    return render(mesh, cameras, size=SETTINGS.size, frame=Frame(np.zeros(3), distance * sine), supersampling=rays)
+    return render(
+        mesh, cameras, size=SETTINGS.size, view_ball=ViewBall(np.zeros(3), distance * sine), supersampling=rays
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import trimesh
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry.coordinates import normalising_to_world
 from data_processing.geometry.triangle_mesh import TriangleMesh, closed_faces
-from data_processing.occupancy.inside_outside import InsideSettings, inside_points, occupancy_grid
+from data_processing.occupancy.inside_outside import InsideConfig, inside_points, occupancy_grid
 from data_processing.occupancy.winding_number import cells_grid, winding_grid, winding_numbers
 from tests.benchmarks.measuring import EXAMPLES, Table, Work, in_turn, threads, timed
 from tests.data_processing.solids import ball, centres
@@ -29,11 +29,11 @@ def wavy_ball() -> TriangleMesh:
 
 def in_cube(mesh: TriangleMesh) -> TriangleMesh:
     to_world = normalising_to_world(*mesh.bounds(), by="longest_edge", length=0.9)
-    return mesh.transformed(np.linalg.inv(to_world))
+    return mesh.transform(np.linalg.inv(to_world))
 
 
 def grids(table: Table, paths: list[Path], resolution: int, *, full: bool) -> None:
-    settings = InsideSettings()
+    settings = InsideConfig()
     by_method: dict[str, list[tuple[float, float]]] = {}
     for path in paths:
         mesh = in_cube(read_mesh(path))
@@ -53,7 +53,7 @@ def grids(table: Table, paths: list[Path], resolution: int, *, full: bool) -> No
             table.row("  by the tree over faces", *both["tree"][:2], note=f"{apart} voxels differ")
         if full and not closed_faces(mesh).all():
             plain_wall, plain_cpu, number = timed(partial(winding_numbers, mesh.triangles(), centres(resolution)), 1)
-            bare = occupancy_grid(mesh, resolution, InsideSettings(thin="drop"), device="cpu").grid_RRR.numpy()
+            bare = occupancy_grid(mesh, resolution, InsideConfig(thin="drop"), device="cpu").grid_RRR.numpy()
             differ = int(((np.abs(number) > 0.5) != bare.reshape(-1).astype(bool)).sum())
             table.row("  full winding number", plain_wall, plain_cpu, note=f"{differ} voxels differ")
     for method, times in by_method.items():
@@ -81,7 +81,7 @@ def main() -> None:
     arguments = parser.parse_args()
     table = Table(f"{threads()}, {arguments.resolution}^3", "wall s", "CPU s", label=46)
     mesh = wavy_ball()
-    wall, cpu, _ = timed(lambda: occupancy_grid(mesh, arguments.resolution, InsideSettings(), device="cpu"), 3)
+    wall, cpu, _ = timed(lambda: occupancy_grid(mesh, arguments.resolution, InsideConfig(), device="cpu"), 3)
     table.row("closed surface, grid", wall, cpu, note=f"scan, {len(mesh.faces)} faces")
     points(table, mesh, 1_000_000)
     paths = sorted(arguments.meshes.rglob("*.ply"))

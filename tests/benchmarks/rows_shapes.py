@@ -8,12 +8,12 @@ import torch
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry.rendering import photographs
 from data_processing.geometry.triangle_mesh import closed_faces
-from data_processing.occupancy.inside_outside import InsideSettings, occupancy_grid
+from data_processing.occupancy.inside_outside import InsideConfig, occupancy_grid
 from data_processing.occupancy.winding_number import winding_numbers
 from data_processing.preparation.level_points import sample_levels
 from isofield.metrics.light_field import describe, distance_matrix
 from isofield.metrics.light_field.distance import rows_plain
-from isofield.metrics.light_field.silhouettes import normalised, silhouettes, silhouettes_plain
+from isofield.metrics.light_field.silhouettes import normalise_box, silhouettes, silhouettes_plain
 from isofield.metrics.light_field.tables import screen_axes
 from isofield.metrics.set_distances import Solver
 from tests.benchmarks import bench_evaluation, bench_generative, bench_light_field, bench_sampling, bench_views
@@ -58,9 +58,9 @@ def voxelise(setting: Setting) -> list[Result]:
     axis = (np.arange(resolution) + 0.5) / resolution - 0.5
     chosen = np.random.default_rng(0).integers(0, resolution, (resolution**3 // every, 3))
     with one_thread():
-        occupancy_grid(mesh, 32, InsideSettings(), device=setting.device)
+        occupancy_grid(mesh, 32, InsideConfig(), device=setting.device)
         works: dict[str, Work] = {
-            "ours": lambda: occupancy_grid(mesh, resolution, InsideSettings(), device=setting.device),
+            "ours": lambda: occupancy_grid(mesh, resolution, InsideConfig(), device=setting.device),
             "plain": lambda: winding_numbers(mesh.triangles(), axis[chosen]),
         }
         times = in_turn(works, setting.rounds, setting.device, warm=False)
@@ -115,7 +115,7 @@ def light_field(setting: Setting) -> list[Result]:
     images = silhouettes(mesh, device=device).cpu().numpy()[:: LFD_VIEWS // LFD_PART]
 
     def plain() -> None:
-        silhouettes_plain(normalised(mesh), mesh.faces, few, device=device)
+        silhouettes_plain(normalise_box(mesh), mesh.faces, few, device=device)
         for image in images:
             outline(image)
 

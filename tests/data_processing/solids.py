@@ -45,7 +45,7 @@ def turned(mesh, seed=0):
     axes, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
     matrix = np.eye(4)
     matrix[:3, :3] = axes * np.sign(np.linalg.det(axes))
-    return mesh.transformed(matrix)
+    return mesh.transform(matrix)
 
 
 def centres(resolution):

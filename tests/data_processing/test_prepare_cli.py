@@ -17,7 +17,7 @@ import yaml
 from data_processing.__main__ import main
 from data_processing.store.shape_set import open_shapes
 from data_processing.store.shards import Shard
-from isofield.runtime import commandline
+from tests.commands import call, status_of
 from tests.data_processing.box_folders import contents, write_boxes
 from tests.data_processing.preparation.test_job import timed
 
@@ -101,7 +101,7 @@ def test_stopped_in_the_middle_and_run_again(undisturbed, tmp_path, stop):
     while alive(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert alive(mark) == []
-    with pytest.raises(ValueError, match=r"not finished: \d of 10 shapes are done\. Run the same command again"):
+    with pytest.raises(ValueError, match=r"\d of 10 shapes"):
         open_shapes(output)
     finished = {name for folder in ("shards", "parts") for name in shapes_in(output / folder)}
     shard = (output / "shards/00000.h5").stat()
@@ -138,8 +138,7 @@ def test_voxel_folders_work_end_to_end_and_failures_exit_2(tmp_path, monkeypatch
     nibabel.save(nibabel.Nifti1Image(grid, np.diag([2.0, 2.0, 2.0, 1.0])), tmp_path / "raw/a/two.nii.gz")
     write_config(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["data_processing", "--config", "boxes.yaml", "--set", "splits.rule=ratios"])
-    assert main() == 2
+    assert call(main, "--config", "boxes.yaml", "--set", "splits.rule=ratios") == 2
     assert "2 prepared (voxels 2; 0 suspect), 1 failed" in capsys.readouterr().out
     shapes = open_shapes(tmp_path / "datasets/boxes")
     assert shapes.names == ["a/one", "a/two"] and [shape.name for shape in shapes.failed] == ["a/none"]
@@ -162,15 +161,11 @@ def test_wrong_configs_are_one_line_and_exit_1(tmp_path, monkeypatch, capsys, ch
     (tmp_path / "empty").mkdir()
     write_config(tmp_path, **change)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["data_processing", "--config", "boxes.yaml"])
-    with pytest.raises(SystemExit) as end:
-        commandline.run(main)
-    err = capsys.readouterr().err
-    assert end.value.code == 1 and message in err and len(err.splitlines()) == 1
+    status, err = status_of(main, "--config", "boxes.yaml"), capsys.readouterr().err
+    assert status == 1 and message in err and len(err.splitlines()) == 1
     assert not (tmp_path / "datasets").exists()
 
 
-def test_shipped_configs_resolve(monkeypatch, capsys):
+def test_shipped_configs_resolve(capsys):
     for file in sorted((ROOT / "configs/data").glob("*.yaml")):
-        monkeypatch.setattr("sys.argv", ["data_processing", "--config", str(file), "--dry-run"])
-        assert main() == 0 and "normalisation:" in capsys.readouterr().out
+        assert call(main, "--config", file, "--dry-run") == 0 and "normalisation:" in capsys.readouterr().out

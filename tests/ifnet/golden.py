@@ -9,7 +9,7 @@ import torch
 
 from data_processing.batch import Batch
 from ifnet.model import IFNet
-from ifnet.published import SETUPS, convert, renamed, state_dict_of
+from ifnet.published import SETUPS, convert, key_names, state_dict_of
 
 FILES = {"voxels_32": "ShapeNet32Vox", "voxels_128": "ShapeNet128Vox", "points_3000": "ShapeNetPoints"}
 CHOICES = [
@@ -50,4 +50,4 @@ def read_golden(shared: Path, setup: str, padding: str, align_corners: bool) -> 
     )
     end = f"_{padding}_ac{int(align_corners)}"
     numbers = {key.removesuffix(end): content[key] for key in content.files if key.endswith(end)}
-    return Golden(model, batch, numbers, [renamed(config)[name] for name in content["grad_names"].tolist()])
+    return Golden(model, batch, numbers, [key_names(config)[name] for name in content["grad_names"].tolist()])

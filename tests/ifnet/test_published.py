@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,17 @@ import torch
 import torch.nn.functional as F
 
 from data_processing.formats.mesh_files import read_mesh
-from data_processing.loading.mask_deformation import DeformSection
-from data_processing.loading.poses import PoseSection
+from data_processing.loading.mask_deformation import DeformationConfig
+from data_processing.loading.poses import PoseConfig
 from data_processing.preparation.config import config_of
 from ifnet import published
 from ifnet.model import Config, IFNet
-from ifnet.published import INPUTS, SETUPS, convert, renamed
+from ifnet.published import INPUTS, SETUPS, convert, key_names
 from isofield.commands import generate
 from isofield.config import read_run_config
 from isofield.registry import load_run
 from isofield.run_dir import RunDir
-from isofield.runtime.commandline import run as run_command
+from tests.commands import call, status_of
 from tests.ifnet.golden import FILES
 from tests.small_sets import box_corners
 
@@ -53,7 +52,7 @@ def published_checkpoint(setup: str = "voxels_32", seed: int = 0) -> dict[str, A
     first = {"conv_1.weight"} if setup == "voxels_32" else {"conv_in.weight"}
     state: Weights = {}
     shapes = {ours: value.shape for ours, value in IFNet(config).state_dict().items()}
-    for theirs, ours in renamed(config).items():
+    for theirs, ours in key_names(config).items():
         shape = shapes[ours]
         if theirs.startswith("fc") and theirs.endswith("weight"):
             shape = (*shape, 1)
@@ -64,12 +63,9 @@ def published_checkpoint(setup: str = "voxels_32", seed: int = 0) -> dict[str, A
     return {"epoch": 3, "model_state_dict": state, "optimizer_state_dict": {"state": {}, "param_groups": []}}
 
 
-def imported(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+def import_weights(*arguments: object) -> int:
     """The exit status of `python -m ifnet.published ARGUMENTS`, in this process."""
-    monkeypatch.setattr(sys, "argv", ["published", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        run_command(published.main)
-    return int(caught.value.code or 0)
+    return status_of(published.main, *arguments)
 
 
 def plain_published(state: Weights, config: Config, inputs: torch.Tensor, points_BN3: torch.Tensor) -> torch.Tensor:
@@ -115,7 +111,7 @@ def plain_published(state: Weights, config: Config, inputs: torch.Tensor, points
 
 @pytest.mark.parametrize("setup", SETUPS)
 def test_the_published_names_are_these(setup: str):
-    names = renamed(SETUPS[setup])
+    names = key_names(SETUPS[setup])
     layers = {name.rpartition(".")[0] for name in names}
     assert layers == set(KEYS[setup].split()) | {"fc_0", "fc_1", "fc_2", "fc_out"}
     with torch.device("meta"):
@@ -134,7 +130,7 @@ def test_an_imported_run_computes_what_the_published_network_does(
     torch.save(content, tmp_path / "x.tar")
     arguments = ["--setup", setup, "--align-corners", align_corners, "--out", tmp_path / "runs" / "x"]
     arguments += ["--conv-padding", padding] if padding else []
-    assert imported(monkeypatch, tmp_path / "x.tar", *arguments) == 0
+    assert import_weights(tmp_path / "x.tar", *arguments) == 0
     run = RunDir(tmp_path / "runs" / "x")
     section = read_run_config(run.config_file).model
     assert section["align_corners"] is (align_corners == "true")
@@ -152,16 +148,14 @@ def test_an_imported_run_computes_what_the_published_network_does(
 
 
 @pytest.mark.parametrize("setup", SETUPS)
-def test_the_run_says_how_it_was_trained_and_how_a_file_has_to_lie(
-    setup: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_run_says_how_it_was_trained_and_how_a_file_has_to_lie(setup: str, tmp_path: Path):
     torch.save(published_checkpoint(setup), tmp_path / "x.tar")
     arguments = ["--setup", setup, "--align-corners", "true", "--out", tmp_path / "x", "--data", "datasets/mine"]
-    assert imported(monkeypatch, tmp_path / "x.tar", *arguments) == 0
+    assert import_weights(tmp_path / "x.tar", *arguments) == 0
     config = read_run_config(RunDir(tmp_path / "x").config_file)
     shipped = read_run_config(Path(published.__file__).parents[1] / "configs" / "ifnet" / f"{setup}.yaml")
     # Ours damages masks in more ways than the published one did, and poses them.
-    as_published = dataclasses.replace(shipped.data.input, deform=DeformSection(), pose=PoseSection())
+    as_published = dataclasses.replace(shipped.data.input, deform=DeformationConfig(), pose=PoseConfig())
     assert config.data.input == as_published and config.data.path == Path("datasets/mine")
     assert config.training.stages == shipped.training.stages and config.training.optim == shipped.training.optim
     assert config.data.input.resolution == config.model["resolution"] == INPUTS[setup]["resolution"]
@@ -170,12 +164,10 @@ def test_the_run_says_how_it_was_trained_and_how_a_file_has_to_lie(
 
 
 @pytest.mark.parametrize("setup", FILES)
-def test_golden_checkpoints_are_imported(
-    setup: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_golden_checkpoints_are_imported(setup: str, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = shared / "golden" / f"ifnet_{FILES[setup]}_random.tar"
     arguments = ["--setup", setup, "--align-corners", "true", "--out", tmp_path / "golden"]
-    assert imported(monkeypatch, file, *arguments) == 0
+    assert import_weights(file, *arguments) == 0
     said = capsys.readouterr().out
     assert ("2,954,049" if setup == "voxels_32" else "2,550,881") + " parameters" in said
     assert "trained for 3 epochs" in said and "align_corners True, convolution padding zeros" in said
@@ -246,32 +238,30 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
 }
 
 
-def refused(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def refused(folder: Path) -> None:
     """The file x.tar is refused and leaves nothing behind."""
     arguments = ["--setup", "voxels_32", "--align-corners", "true", "--out", folder / "runs" / "x"]
-    assert imported(monkeypatch, folder / "x.tar", *arguments) == 1
+    assert import_weights(folder / "x.tar", *arguments) == 1
     assert not (folder / "runs").exists()
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_not_a_published_checkpoint_is_refused_by_name(
-    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     make, message = REFUSED[case]
     torch.save(make(), tmp_path / "x.tar")
-    refused(monkeypatch, tmp_path)
+    refused(tmp_path)
     errors = capsys.readouterr().err
     assert message in errors and "x.tar" in errors and len(errors) < 1000
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_a_file_cut_short_is_refused(
-    share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_a_file_cut_short_is_refused(share: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "x.tar"
     torch.save(published_checkpoint(), file)
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
-    refused(monkeypatch, tmp_path)
+    refused(tmp_path)
     assert "x.tar: cannot be read as a torch checkpoint (cut short or corrupt;" in capsys.readouterr().err
 
 
@@ -285,48 +275,38 @@ class Hostile:
 
 @pytest.mark.parametrize("place", ["epoch", "model_state_dict", "optimizer_state_dict"])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_code_in_a_file_is_not_executed(
-    zipped: bool, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_code_in_a_file_is_not_executed(zipped: bool, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     content = {**published_checkpoint(), place: Hostile(tmp_path / "executed")}
     torch.save(content, tmp_path / "x.tar", _use_new_zipfile_serialization=zipped)
-    refused(monkeypatch, tmp_path)
+    refused(tmp_path)
     assert "cannot be read as a torch checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "executed").exists()
 
 
-def test_what_has_to_be_chosen_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_what_has_to_be_chosen_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     torch.save(published_checkpoint(), tmp_path / "x.tar")
     for missing in ("--setup", "--align-corners", "--out"):
         arguments = {"--setup": "voxels_32", "--align-corners": "true", "--out": tmp_path / "x"}
         del arguments[missing]
         words = [word for pair in arguments.items() for word in pair]
-        assert imported(monkeypatch, tmp_path / "x.tar", *words) == 1
+        assert import_weights(tmp_path / "x.tar", *words) == 1
         assert missing in capsys.readouterr().err
-    assert (
-        imported(monkeypatch, tmp_path / "x.tar", "--setup", "voxels_31", "--align-corners", "true", "--out", "x") == 1
-    )
+    assert import_weights(tmp_path / "x.tar", "--setup", "voxels_31", "--align-corners", "true", "--out", "x") == 1
     assert "voxels_32" in capsys.readouterr().err
 
 
-def test_an_existing_run_is_not_overwritten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_an_existing_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     hashes = []
     for seed, status in ((0, 0), (1, 1)):
         torch.save(published_checkpoint(seed=seed), tmp_path / "x.tar")
         arguments = ["--setup", "voxels_32", "--align-corners", "true", "--out", tmp_path / "runs" / "x"]
-        assert imported(monkeypatch, tmp_path / "x.tar", *arguments) == status
+        assert import_weights(tmp_path / "x.tar", *arguments) == status
         hashes.append(load_run(RunDir(tmp_path / "runs" / "x")).model_hash)
     assert "holds checkpoints already" in capsys.readouterr().err and hashes[0] == hashes[1]
 
 
 @pytest.mark.parametrize("setup", ["voxels_32", "points_300"])
-def test_an_imported_run_reconstructs_a_users_mesh(
-    setup: str, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_imported_run_reconstructs_a_users_mesh(setup: str, prepared: Path, tmp_path: Path):
     """Weights set by hand: the logit is what the input holds around a point. The mesh comes out in the file's frame."""
     content = published_checkpoint(setup)
     state = {
@@ -339,10 +319,9 @@ def test_an_imported_run_reconstructs_a_users_mesh(
     torch.save({**content, "model_state_dict": state}, tmp_path / "x.tar")
     run, file = tmp_path / "runs" / "x", prepared.parent / "raw" / "boxes" / "box1.ply"
     arguments = ["--setup", setup, "--align-corners", "false", "--out", run]
-    assert imported(monkeypatch, tmp_path / "x.tar", *arguments) == 0
-    options = ["--resolution", "64", "--device", "cpu", "--out", str(tmp_path / "meshes")]
-    monkeypatch.setattr(sys, "argv", ["generate.py", "--run", str(run), "--input", str(file), *options])
-    assert generate.main() == 0
+    assert import_weights(tmp_path / "x.tar", *arguments) == 0
+    options = ["--resolution", "64", "--device", "cpu", "--out", tmp_path / "meshes"]
+    assert call(generate.main, "--run", run, "--input", file, *options) == 0
     mesh = read_mesh(tmp_path / "meshes" / "box1.ply")
     lower, upper = box_corners("box1")
     within = 0.12 * float((upper - lower).max())

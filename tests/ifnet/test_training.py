@@ -2,19 +2,18 @@
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from data_processing.loading.batches import DataSection
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.batches import LoadingConfig
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.store.shape_set import open_shapes
 from ifnet.model import Config
 from isofield import checkpoint
 from isofield.commands import generate
-from isofield.config import OptimSection, RunConfig, Stage, TrainingSection, ValidationSection
+from isofield.config import OptimConfig, RunConfig, TrainingConfig, TrainingStage, ValidationConfig
 from isofield.registry import build_model, load_run
 from isofield.run_dir import RunDir
 from isofield.runtime.config import to_plain, to_yaml
@@ -22,6 +21,7 @@ from isofield.runtime.distributed import Group
 from isofield.runtime.seeds import seed_of
 from isofield.training.loop import train
 from isofield.training.state import State
+from tests.commands import call
 from tests.torchrun import torchrun
 
 TINY = Config(resolution=16, stages=((4,), (6, 8)), decoder_widths=(32, 16), displacement=0.1)
@@ -31,17 +31,17 @@ ALONE = Group(0, 1, torch.device("cpu"))
 def tiny_run(data: Path, runs: Path, *, model: Config = TINY, kind: str = "solid", **training: object) -> RunConfig:
     """Four shapes in batches of three: every other step has one shape."""
     settings: dict[str, object] = {
-        "stages": (Stage(level="boundary", epochs=3, points=300),),
+        "stages": (TrainingStage(level="boundary", epochs=3, points=300),),
         "batch_shapes": 3,
         "log_every": 1,
-        "optim": OptimSection(learning_rate=1e-3, betas=(0.9, 0.999)),
-        "validation": ValidationSection(every=0, shapes=2, split="train", pictures=0),
+        "optim": OptimConfig(learning_rate=1e-3, betas=(0.9, 0.999)),
+        "validation": ValidationConfig(every=0, shapes=2, split="train", pictures=0),
     }
     return RunConfig(
         name="tiny",
         model={"type": "ifnet", **to_plain(model)},
-        data=DataSection(path=data, input=InputSection(kind, 16, points=60)),
-        training=TrainingSection(**{**settings, **training}),
+        data=LoadingConfig(path=data, input=InputConfig(kind, 16, points=60)),
+        training=TrainingConfig(**{**settings, **training}),
         runs=runs,
         device="cpu",
     )
@@ -57,9 +57,9 @@ def run_training(config: RunConfig, *, resume: bool = False) -> State:
 @pytest.mark.parametrize("kind", ["solid", "points", "deformed"])
 def test_n_steps_and_the_rest_equal_all_steps_bitwise(prepared: Path, tmp_path: Path, kind: str):
     """With dropout, running statistics and averaged weights, validation in between."""
-    optim = OptimSection(learning_rate=1e-3, schedule="cosine", ema_decay=0.9)
+    optim = OptimConfig(learning_rate=1e-3, schedule="cosine", ema_decay=0.9)
     model = dataclasses.replace(TINY, dropout=0.2)
-    validation = ValidationSection(every=2, shapes=2, pictures=0)
+    validation = ValidationConfig(every=2, shapes=2, pictures=0)
     config = tiny_run(prepared, tmp_path / "whole", model=model, kind=kind, optim=optim, validation=validation)
     whole = run_training(config)
     halves = dataclasses.replace(config, runs=tmp_path / "halves")
@@ -97,21 +97,17 @@ def test_bfloat16_trains_and_validates(prepared: Path, tmp_path: Path):
     assert all(parameter.dtype == torch.float32 for parameter in state.model.parameters())
 
 
-def test_training_lowers_the_loss_and_the_run_generates(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_training_lowers_the_loss_and_the_run_generates(prepared: Path, tmp_path: Path):
     """Boxes learnt well enough to be meshes: of the split, and of a user's own file in its own frame."""
-    stages = (Stage(level="boundary", epochs=60, points=1000),)
-    optim = OptimSection(learning_rate=5e-3, betas=(0.9, 0.99))
-    validation = ValidationSection(every=20, shapes=2, split="train", pictures=0)
+    stages = (TrainingStage(level="boundary", epochs=60, points=1000),)
+    optim = OptimConfig(learning_rate=5e-3, betas=(0.9, 0.99))
+    validation = ValidationConfig(every=20, shapes=2, split="train", pictures=0)
     config = tiny_run(prepared, tmp_path, stages=stages, optim=optim, validation=validation, batch_shapes=4)
     first = run_training(dataclasses.replace(config, training=dataclasses.replace(config.training, max_steps=1)))
     last = run_training(config, resume=True)
     assert first.best is not None and last.best is not None and last.best < 0.5 * first.best
     run = RunDir(config.run_path)
     assert load_run(run).model.iso_level == 0.0
-    arguments = ["--run", str(run.path), "--split", "test", "--resolution", "32", "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", ["generate.py", *arguments])
-    assert generate.main() == 0
+    assert call(generate.main, "--run", run.path, "--split", "test", "--resolution", 32, "--device", "cpu") == 0
     (row,) = json.loads((run.meshes("test") / "manifest.json").read_text())["shapes"]
     assert row["status"] == "done" and row["faces"] > 100

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from data_processing.batch import Batch
 from imnet.autoencoder import Autoencoder, Config
@@ -109,6 +110,15 @@ def golden(shared):
     return config, weights, batch, numbers
 
 
+# The largest of 1,024 errors depends on the processor, which decides how products add: the fused layers came to 2.2e-5
+# on one and to 3.1e-5 on another, where their mean square error is that of the golden numbers themselves.
+GREATEST = {False: 3e-5, True: 5e-5}
+
+
+def rms(error: NDArray) -> float:
+    return float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
+
+
 # The fused layers round differently: at one of 270,000 hidden units the exact value is -2e-9 and they land on the other
 # side of the rectifier's kink. That alone moves gradients by 3e-3 to 5e-3; values agree as well as the plain layers'.
 @pytest.mark.parametrize(("fused", "norms_within", "step_within"), [(False, 3e-4, 1e-4), (True, 5e-3, 1e-3)])
@@ -124,7 +134,7 @@ def test_golden_codes_values_loss_gradients_and_step(
     code = model.encode(batch.inputs)
     assert np.abs(code.detach().numpy() - numbers["z"]).max() < 1e-5
     error = np.abs(model.decode(batch.points_BN3, code).detach().numpy() - numbers["out"][..., 0])
-    assert error.mean() < 1e-5 and error.max() < 3e-5
+    assert error.mean() < 5e-6 and rms(error) < 1e-5 and error.max() < GREATEST[fused]
     optimiser = torch.optim.Adam(model.parameters(), lr=5e-5, betas=(0.5, 0.999))
     loss = next(iter(model.losses(batch)))[1]["loss"]
     assert abs(float(loss.detach()) - float(numbers["train_loss"])) < 1e-5
@@ -147,7 +157,8 @@ def test_we_are_as_close_to_exact_arithmetic_as_the_golden_numbers(golden):
     with torch.no_grad():
         exact = double.decode(batch.points_BN3.double(), double.encode(batch.inputs.double())).numpy()
         ours = single.decode(batch.points_BN3, single.encode(batch.inputs)).numpy()
-    assert np.abs(ours - exact).max() <= 1.5 * np.abs(numbers["out"][..., 0] - exact).max()
+    error, golden_error = np.abs(ours - exact), np.abs(numbers["out"][..., 0] - exact)
+    assert rms(error) <= 1.25 * rms(golden_error) and error.max() <= 2 * golden_error.max()
 
 
 def test_kaiming_keeps_the_signal_alive_in_narrow_layers():

@@ -237,7 +237,7 @@ def test_losses_are_float32_whatever_the_precision_of_the_run():
 
 @pytest.mark.parametrize("wrong", [(5, 7), (5, 1, 6), (5,)])
 def test_codes_of_another_width_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"expected codes \(B, 6\) of its autoencoder, got"):
+    with pytest.raises(ValueError, match=r"codes \(B, 6\)"):
         next(iter(tiny().losses(batch_of(torch.zeros(wrong)))))
 
 

@@ -14,12 +14,12 @@ import torch
 
 from imnet import published
 from imnet.autoencoder import Autoencoder, Config
-from imnet.published import convert, renamed
+from imnet.published import convert, key_names
 from isofield.checkpoint import hash_of
 from isofield.commands import evaluate, generate, train
 from isofield.registry import load_run
 from isofield.run_dir import RunDir
-from isofield.runtime.commandline import run as run_command
+from tests.commands import call, status_of
 from tests.conftest import ROOT
 from tests.small_sets import write_published
 
@@ -32,15 +32,12 @@ def published_weights(seed: int = 0) -> tuple[Autoencoder, Weights]:
     torch.manual_seed(seed)
     model = Autoencoder(SMALL)
     ours = model.state_dict()
-    return model, {theirs: ours[name] for theirs, name in renamed().items()}
+    return model, {theirs: ours[name] for theirs, name in key_names().items()}
 
 
-def imported(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+def import_weights(*arguments: object) -> int:
     """The exit status of `python -m imnet.published ARGUMENTS`, in this process."""
-    monkeypatch.setattr(sys, "argv", ["published", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        run_command(published.main)
-    return int(caught.value.code or 0)
+    return status_of(published.main, *arguments)
 
 
 def inputs() -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,7 +47,7 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_the_published_names_are_these():
-    names = renamed()
+    names = key_names()
     assert len(names) == 4 + 2 + 14 and len(set(names.values())) == len(names)
     assert set(names.values()) == set(Autoencoder(SMALL).state_dict())
     assert names["encoder.conv_1.weight"] == "encoder.convolutions.0.weight"
@@ -58,10 +55,10 @@ def test_the_published_names_are_these():
     assert names["generator.linear_7.weight"] == "decoder.layers.6.weight"
 
 
-def test_imported_weights_compute_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_imported_weights_compute_the_same(tmp_path: Path):
     model, weights = published_weights()
     torch.save(weights, tmp_path / "IM_AE.pth")
-    assert imported(monkeypatch, tmp_path / "IM_AE.pth", "--out", tmp_path / "runs" / "ae") == 0
+    assert import_weights(tmp_path / "IM_AE.pth", "--out", tmp_path / "runs" / "ae") == 0
     for which in ("best", "last"):
         loaded = load_run(RunDir(tmp_path / "runs" / "ae"), which=which)
         voxels, points = inputs()
@@ -73,11 +70,11 @@ def test_imported_weights_compute_the_same(tmp_path: Path, monkeypatch: pytest.M
     assert loaded.config.name == "ae" and loaded.config.model["latent"] == 8
 
 
-def test_half_precision_and_the_hard_clip_of_tensorflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_half_precision_and_the_hard_clip_of_tensorflow(tmp_path: Path):
     _, weights = published_weights()
     torch.save({name: value.half() for name, value in weights.items()}, tmp_path / "x.pth")
     arguments = [tmp_path / "x.pth", "--out", tmp_path / "runs" / "hard", "--output-clip", "hard"]
-    assert imported(monkeypatch, *arguments) == 0
+    assert import_weights(*arguments) == 0
     loaded = load_run(RunDir(tmp_path / "runs" / "hard"))
     assert loaded.config.model["output_clip"] == "hard"
     assert all(parameter.dtype == torch.float32 for parameter in loaded.model.parameters())
@@ -86,12 +83,10 @@ def test_half_precision_and_the_hard_clip_of_tensorflow(tmp_path: Path, monkeypa
     assert torch.equal(converted["decoder.layers.6.weight"], weights["generator.linear_7.weight"].half().float())
 
 
-def test_an_existing_run_is_not_overwritten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_an_existing_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for seed, status in ((0, 0), (1, 1)):
         torch.save(published_weights(seed)[1], tmp_path / "x.pth")
-        assert imported(monkeypatch, tmp_path / "x.pth", "--out", tmp_path / "runs" / "x") == status
+        assert import_weights(tmp_path / "x.pth", "--out", tmp_path / "runs" / "x") == status
     assert "holds checkpoints already" in capsys.readouterr().err
     assert load_run(RunDir(tmp_path / "runs" / "x")).model_hash == hash_of(published_weights(0)[0].state_dict())
 
@@ -154,63 +149,59 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_not_published_weights_is_refused_by_name(
-    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     make, message = REFUSED[case]
     torch.save(make(tmp_path), tmp_path / "x.pth")
-    assert imported(monkeypatch, tmp_path / "x.pth", "--out", tmp_path / "runs" / "x") == 1
+    assert import_weights(tmp_path / "x.pth", "--out", tmp_path / "runs" / "x") == 1
     errors = capsys.readouterr().err
     assert message in errors and "x.pth" in errors and len(errors) < 1000
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_a_file_cut_short_is_refused(
-    share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_a_file_cut_short_is_refused(share: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     file = tmp_path / "x.pth"
     torch.save(published_weights()[1], file)
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
-    assert imported(monkeypatch, file, "--out", tmp_path / "runs" / "x") == 1
+    assert import_weights(file, "--out", tmp_path / "runs" / "x") == 1
     assert "x.pth: cannot be read as a torch checkpoint (cut short or corrupt;" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_code_in_a_file_is_not_executed(
-    zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_code_in_a_file_is_not_executed(zipped: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     weights = {**published_weights()[1], "encoder.conv_5.bias": Hostile(tmp_path / "executed")}
     torch.save(weights, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
-    assert imported(monkeypatch, tmp_path / "x.pth", "--out", tmp_path / "runs" / "x") == 1
+    assert import_weights(tmp_path / "x.pth", "--out", tmp_path / "runs" / "x") == 1
     assert "cannot be read as a torch checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "executed").exists() and not (tmp_path / "runs").exists()
 
 
-def test_a_missing_file_and_wrong_usage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    assert imported(monkeypatch, tmp_path / "no.pth", "--out", tmp_path / "runs" / "x") == 1
+def test_a_missing_file_and_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert import_weights(tmp_path / "no.pth", "--out", tmp_path / "runs" / "x") == 1
     assert "no.pth does not exist" in capsys.readouterr().err
-    assert imported(monkeypatch, tmp_path / "no.pth") == 1
+    assert import_weights(tmp_path / "no.pth") == 1
     assert "--out" in capsys.readouterr().err
 
 
 def test_golden_weights_become_a_run_with_the_golden_outputs(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     file = shared / "golden" / "imnet_ae_random_f16.pth"
-    assert imported(monkeypatch, file, "--out", tmp_path / "golden") == 0
+    assert import_weights(file, "--out", tmp_path / "golden") == 0
     assert "10,003,713 parameters" in capsys.readouterr().out
     numbers = np.load(shared / "golden" / "imnet_ae_io.npz")
     model = load_run(RunDir(tmp_path / "golden")).model
     voxels = np.unpackbits(numbers["voxels_packed"]).reshape(2, 1, 64, 64, 64)
     with torch.no_grad():
         field = model.decode(torch.from_numpy(numbers["points"]), model.encode(torch.from_numpy(voxels).float()))
-    assert np.abs(field.numpy() - numbers["out"][..., 0]).max() < 3e-5
+    error = np.abs(field.numpy() - numbers["out"][..., 0])
+    # As in test_autoencoder.py: the largest error depends on the processor.
+    assert error.mean() < 5e-6 and error.max() < 5e-5
 
 
-def test_an_imported_run_generates_evaluates_and_goes_on_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_imported_run_generates_evaluates_and_goes_on_training(tmp_path: Path):
     """The real commands on published data files: nothing of ours has prepared them."""
     _, weights = published_weights()
     weights = {name: torch.zeros_like(v) if "linear" in name else v for name, v in weights.items()}
@@ -232,19 +223,13 @@ def test_an_imported_run_generates_evaluates_and_goes_on_training(tmp_path: Path
     ]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
-    arguments = ["--run", str(run), "--split", "test", "--resolution", "32", "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", ["generate.py", *arguments])
-    assert generate.main() == 0
+    assert call(generate.main, "--run", run, "--split", "test", "--resolution", 32, "--device", "cpu") == 0
     (row,) = json.loads((run / "meshes/test/manifest.json").read_text())["shapes"]
     assert (row["name"], row["status"]) == ("boxes/test00", "done")
     options = ["--protocol", "onet", "--points", "1000", "--iou-points", "1000", "--pictures", "0"]
-    monkeypatch.setattr(
-        sys, "argv", ["evaluate.py", "--run", str(run), "--split", "test", "--against", "voxels", *options]
-    )
-    assert evaluate.main() == 0
+    assert call(evaluate.main, "--run", run, "--split", "test", "--against", "voxels", *options) == 0
     result = json.loads((run / "evaluation/test-onet.json").read_text())
     assert result["n"] == 1 and result["failed"] == [] and result["mean"]["chamfer_l1"] > 0
     settings = ["training.stages=[{level: 16, epochs: 1, points: 64}]", "device=cpu", "training.validation.pictures=0"]
-    monkeypatch.setattr(sys, "argv", ["train.py", "--config", str(run / "config.yaml"), "--resume", "--set", *settings])
-    assert train.main() == 0
+    assert call(train.main, "--config", run / "config.yaml", "--resume", "--set", *settings) == 0
     assert load_run(RunDir(run), which="last").step == 1

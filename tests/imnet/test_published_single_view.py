@@ -1,6 +1,5 @@
 """Published single-view weights become a run that makes shapes of pictures; what is not like them is refused."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +10,12 @@ import torch
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.pictures import Picture, write_picture
 from imnet import published
-from imnet.published import convert_single_view, renamed, renamed_single_view
+from imnet.published import convert_single_view, key_names, renamed_single_view
 from imnet.single_view import Config, SingleView
 from isofield.commands import generate
 from isofield.registry import load_run
 from isofield.run_dir import RunDir
-from isofield.runtime.commandline import run as run_command
+from tests.commands import call, status_of
 from tests.imnet.test_published import SMALL
 from tests.imnet.test_single_view import views
 
@@ -30,18 +29,12 @@ def published_weights(seed: int = 0) -> tuple[SingleView, Weights, Weights]:
     model = SingleView(CONFIG).eval()
     ours = model.state_dict()
     own = {theirs: ours[name] for theirs, name in renamed_single_view().items()}
-    return model, own, {theirs: ours[f"autoencoder.{name}"] for theirs, name in renamed().items()}
+    return model, own, {theirs: ours[f"autoencoder.{name}"] for theirs, name in key_names().items()}
 
 
-@pytest.fixture
-def imported(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    def run_it(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["published", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            run_command(published.main)
-        return int(caught.value.code or 0)
-
-    return run_it
+def import_weights(*arguments: object) -> int:
+    """The exit status of `python -m imnet.published ARGUMENTS`, in this process."""
+    return status_of(published.main, *arguments)
 
 
 def test_the_published_names_are_these():
@@ -56,19 +49,19 @@ def test_the_published_names_are_these():
     assert names["generator.linear_7.bias"] == "autoencoder.decoder.layers.6.bias"
 
 
-def test_the_published_sizes_are_17_million(tmp_path: Path, imported, capsys: pytest.CaptureFixture[str]):
+def test_the_published_sizes_are_17_million(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     torch.manual_seed(0)
     ours = SingleView(Config()).state_dict()
     torch.save({theirs: ours[name] for theirs, name in renamed_single_view().items()}, tmp_path / "IM_SVR.pth")
-    assert imported(tmp_path / "IM_SVR.pth", "--out", tmp_path / "runs" / "svr") == 0
+    assert import_weights(tmp_path / "IM_SVR.pth", "--out", tmp_path / "runs" / "svr") == 0
     assert f"{17_462_976 + 3_054_593:,} parameters" in capsys.readouterr().out
     assert load_run(RunDir(tmp_path / "runs" / "svr")).config.model["channels"] == [64, 128, 256, 512]
 
 
-def test_imported_weights_compute_the_same(tmp_path: Path, imported):
+def test_imported_weights_compute_the_same(tmp_path: Path):
     model, own, _ = published_weights()
     torch.save(own, tmp_path / "x.pth")
-    assert imported(tmp_path / "x.pth", "--out", tmp_path / "runs" / "x", "--output-clip", "hard") == 0
+    assert import_weights(tmp_path / "x.pth", "--out", tmp_path / "runs" / "x", "--output-clip", "hard") == 0
     loaded = load_run(RunDir(tmp_path / "runs" / "x"))
     assert loaded.config.data.input.kind == "view" and loaded.config.data.input.view == 23
     assert loaded.config.model["autoencoder"]["output_clip"] == "hard"
@@ -82,26 +75,26 @@ def test_imported_weights_compute_the_same(tmp_path: Path, imported):
         loaded.model.frozen_code(torch.zeros(1, 1, 64, 64, 64))
 
 
-def test_with_its_autoencoder_it_knows_codes_of_voxels(tmp_path: Path, imported, capsys: pytest.CaptureFixture[str]):
+def test_with_its_autoencoder_it_knows_codes_of_voxels(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     model, own, beside = published_weights()
     torch.save(own, tmp_path / "x.pth")
     torch.save(beside, tmp_path / "ae.pth")
     arguments = [tmp_path / "x.pth", "--autoencoder", tmp_path / "ae.pth", "--out"]
-    assert imported(*arguments, tmp_path / "runs" / "x") == 0
+    assert import_weights(*arguments, tmp_path / "runs" / "x") == 0
     voxels = (torch.rand(2, 1, 64, 64, 64) > 0.6).float()
     loaded = load_run(RunDir(tmp_path / "runs" / "x"))
     assert isinstance(loaded.model, SingleView)
     with torch.no_grad():
         assert torch.equal(loaded.model.frozen_code(voxels), model.frozen_code(voxels))
     torch.save(published_weights(1)[2], tmp_path / "ae.pth")
-    assert imported(*arguments, tmp_path / "runs" / "y") == 1
+    assert import_weights(*arguments, tmp_path / "runs" / "y") == 1
     assert "ae.pth is not the autoencoder of" in capsys.readouterr().err
     torch.save(own, tmp_path / "ae.pth")
-    assert imported(*arguments, tmp_path / "runs" / "y") == 1
+    assert import_weights(*arguments, tmp_path / "runs" / "y") == 1
     assert "ae.pth: not a published IM-NET autoencoder" in capsys.readouterr().err
     torch.save(beside, tmp_path / "ae.pth")
     both = [tmp_path / "ae.pth", "--autoencoder", tmp_path / "ae.pth", "--out", tmp_path / "runs" / "y"]
-    assert imported(*both) == 1
+    assert import_weights(*both) == 1
     assert "is an autoencoder itself" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "y").exists()
 
@@ -129,22 +122,22 @@ REFUSED: dict[str, tuple[Callable[[Weights], object], str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_not_published_weights_is_refused_by_name(
-    case: str, tmp_path: Path, imported, capsys: pytest.CaptureFixture[str]
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     edit, message = REFUSED[case]
     _, weights, _ = published_weights()
     edit(weights)
     torch.save(weights, tmp_path / "x.pth")
-    assert imported(tmp_path / "x.pth", "--out", tmp_path / "runs" / "x") == 1
+    assert import_weights(tmp_path / "x.pth", "--out", tmp_path / "runs" / "x") == 1
     errors = capsys.readouterr().err
     assert message in errors and "x.pth" in errors and len(errors) < 1000
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_file_cut_short(tmp_path: Path, imported, capsys: pytest.CaptureFixture[str]):
+def test_a_file_cut_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     torch.save(published_weights()[1], tmp_path / "x.pth")
     (tmp_path / "x.pth").write_bytes((tmp_path / "x.pth").read_bytes()[:5000])
-    assert imported(tmp_path / "x.pth", "--out", tmp_path / "runs" / "x") == 1
+    assert import_weights(tmp_path / "x.pth", "--out", tmp_path / "runs" / "x") == 1
     assert "x.pth: cannot be read as a torch checkpoint" in capsys.readouterr().err
 
 
@@ -155,7 +148,7 @@ def test_half_precision_is_widened():
     assert all(v.dtype in (torch.float32, torch.int64) for v in converted.values())
 
 
-def test_an_imported_run_makes_a_mesh_of_a_picture(tmp_path: Path, imported, monkeypatch: pytest.MonkeyPatch):
+def test_an_imported_run_makes_a_mesh_of_a_picture(tmp_path: Path):
     """A decoder set to half of the cube, tilted: the mesh, and beside it the picture that the network saw."""
     _, weights, _ = published_weights()
     weights = {name: torch.zeros_like(v) if "linear" in name else v for name, v in weights.items()}
@@ -164,12 +157,11 @@ def test_an_imported_run_makes_a_mesh_of_a_picture(tmp_path: Path, imported, mon
         weights[f"generator.linear_{layer}.weight"][0, 0] = 1.0
     weights["generator.linear_7.bias"][0] = 0.5
     torch.save(weights, tmp_path / "x.pth")
-    assert imported(tmp_path / "x.pth", "--out", tmp_path / "runs" / "x") == 0
+    assert import_weights(tmp_path / "x.pth", "--out", tmp_path / "runs" / "x") == 0
     grey = np.full((60, 60), 255, np.uint8)
     grey[10:50, 20:40] = 90
     write_picture(tmp_path / "photo.png", Picture(grey))
     words = ["--run", tmp_path / "runs" / "x", "--input", tmp_path / "photo.png", "--resolution", 32, "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", ["generate.py", *map(str, words)])
-    assert generate.main() == 0
+    assert call(generate.main, *words) == 0
     folder = tmp_path / "runs" / "x" / "meshes" / "input"
     assert len(read_mesh(folder / "photo.ply").faces) > 10 and (folder / "photo_input.png").is_file()

@@ -168,7 +168,7 @@ def test_codes_and_fields_are_the_autoencoders():
     assert torch.equal(model.decode(points, code), model.autoencoder.decode(points, code))
     unknown = SingleView(dataclasses.replace(TINY, voxel_encoder=False))
     assert not any(name.startswith("autoencoder.encoder") for name in unknown.state_dict())
-    with pytest.raises(ValueError, match="import it again with --autoencoder FILE"):
+    with pytest.raises(ValueError, match="--autoencoder FILE"):
         unknown.frozen_code(voxels)
     assert unknown.eval().encode(views()).shape == (3, 6)
 
@@ -189,19 +189,19 @@ def test_a_few_pictures_can_be_learnt():
 
 @pytest.mark.parametrize("shape", [(2, 1, 137, 137), (2, 3, 128, 128), (2, 1, 64, 64, 64), (2, 6)])
 def test_other_inputs_are_refused(shape: tuple[int, ...]):
-    with pytest.raises(ValueError, match="this model takes pictures of B x 1 x 128 x 128"):
+    with pytest.raises(ValueError, match="B x 1 x 128 x 128"):
         tiny().encode(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (3, 100, 1), (3,)])
 def test_codes_of_another_width_are_refused(shape: tuple[int, ...]):
-    with pytest.raises(ValueError, match=r"expected codes \(B, 6\) of its autoencoder"):
+    with pytest.raises(ValueError, match=r"codes \(B, 6\)"):
         loss_of(tiny(), batch_of(views(), torch.zeros(shape)))
 
 
 @pytest.mark.parametrize("channels", [(1, 2, 3), (4, 4, 4, 0)])
 def test_sizes_that_make_no_sense(channels: tuple[int, ...]):
-    with pytest.raises(ValueError, match="channels: expected 4 widths"):
+    with pytest.raises(ValueError, match=r"channels:.*4"):
         Config(channels=channels)
 
 

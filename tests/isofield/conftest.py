@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_processing.loading.batches import DataSection
-from isofield.config import OptimSection, RunConfig, Stage, TrainingSection, ValidationSection
+from data_processing.loading.batches import LoadingConfig
+from isofield.config import OptimConfig, RunConfig, TrainingConfig, TrainingStage, ValidationConfig
 from tests.small_sets import write_published
 
 TINY_MODEL = {
@@ -36,18 +36,18 @@ def one_thread() -> Iterator[None]:
 def tiny_config(boxes: Path, runs: Path, **training: object) -> RunConfig:
     """Two stages of 3 and 2 epochs over 5 shapes in batches of 2: 15 steps, the last batch of each epoch is partial."""
     settings: dict[str, object] = {
-        "stages": (Stage(level=16, epochs=3, points=512), Stage(level=64, epochs=2, points=256)),
+        "stages": (TrainingStage(level=16, epochs=3, points=512), TrainingStage(level=64, epochs=2, points=256)),
         "batch_shapes": 2,
         "checkpoint_every": 100,
         "log_every": 1,
-        "optim": OptimSection(learning_rate=1e-3),
-        "validation": ValidationSection(every=0, shapes=3, pictures=0),
+        "optim": OptimConfig(learning_rate=1e-3),
+        "validation": ValidationConfig(every=0, shapes=3, pictures=0),
     }
     return RunConfig(
         name="tiny",
         model=dict(TINY_MODEL),
-        data=DataSection(path=boxes),
-        training=TrainingSection(**{**settings, **training}),
+        data=LoadingConfig(path=boxes),
+        training=TrainingConfig(**{**settings, **training}),
         runs=runs,
         device="cpu",
     )

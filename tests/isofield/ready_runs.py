@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from data_processing.geometry.coordinates import voxel_index
-from data_processing.loading.batches import DataSection
+from data_processing.loading.batches import LoadingConfig
 from data_processing.store.shape_set import open_shapes
-from isofield.config import RunConfig, Stage, TrainingSection
+from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.registry import build_model, resolve
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.config import to_yaml
 from isofield.runtime.distributed import Group
-from isofield.training.state import fresh, save
+from isofield.training.state import initial_state, save
 from tests.isofield.conftest import tiny_config
 
 RADII = (0.25, 0.35, 0.15)  # of the octahedron along x, y, z, before the code makes it up to a fifth larger
@@ -62,8 +62,8 @@ def octahedron_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tens
 
 def bare_run(data: Path, runs: Path) -> RunDir:
     """runs/tiny with a config and no checkpoint: whose meshes a test lays there itself."""
-    training = TrainingSection(stages=(Stage(level=16, epochs=1),))
-    config = RunConfig("tiny", {"type": "imnet_autoencoder"}, DataSection(path=data), training, runs=runs)
+    training = TrainingConfig(stages=(TrainingStage(level=16, epochs=1),))
+    config = RunConfig("tiny", {"type": "imnet_autoencoder"}, LoadingConfig(path=data), training, runs=runs)
     run = RunDir(config.run_path)
     run.path.mkdir(parents=True)
     run.config_file.write_text(to_yaml(config))
@@ -75,9 +75,9 @@ def make_run(data: Path, runs: Path, *, model: dict[str, object] | None = None) 
     config = tiny_config(data, runs)
     config = resolve(dataclasses.replace(config, model=model or config.model), where="test")
     run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=open_shapes(data).settings, resume=False)
+    create_run(run, config=to_yaml(config), preparation=open_shapes(data).settings, resume=False)
     torch.manual_seed(0)
-    state = fresh(build_model(config.model, where="test"), config)
+    state = initial_state(build_model(config.model, where="test"), config)
     if model is None:
         state.model.load_state_dict(octahedron_weights(state.model.state_dict()))
     for which in ("last", "best"):

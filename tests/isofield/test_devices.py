@@ -22,10 +22,10 @@ def equal(here, there):
 """
 
 GEOMETRY = """
-from data_processing.loading.mask_damage import KINDS, DamageSection
-from data_processing.loading.mask_deformation import DeformSection, deform
+from data_processing.loading.mask_damage import KINDS, DamageConfig
+from data_processing.loading.mask_deformation import DeformationConfig, deform
 from isofield.runtime.counter_random import keys_of
-from data_processing.occupancy.inside_outside import InsideSettings, inside_points, occupancy_grid
+from data_processing.occupancy.inside_outside import InsideConfig, inside_points, occupancy_grid
 from data_processing.preparation.level_points import carve_from_top, max_pool, sample_levels
 from tests.data_processing.solids import ball, box, joined, quad, turned, without_faces
 
@@ -44,7 +44,7 @@ grid[40:200, 60:90, 100:230] = 1
 with pretended_device() as device:
     for name, mesh in meshes.items():
         for cavities in ("keep", "fill") if name == "winding" else ("keep",):
-            settings = InsideSettings(cavities=cavities, lookup_resolution=32, decision_resolution=24)
+            settings = InsideConfig(cavities=cavities, lookup_resolution=32, decision_resolution=24)
             here, there = (occupancy_grid(mesh, 32, settings, device=where) for where in ("cpu", device))
             equal(here.grid_RRR, there.grid_RRR)
             assert (here.method, here.quality) == (there.method, there.quality)
@@ -55,7 +55,7 @@ with pretended_device() as device:
     equal(carve_from_top(grid), carve_from_top(grid.to(device)))
     masks, keys = grid[::8, ::8, ::8].expand(12, -1, -1, -1).contiguous(), keys_of(range(12))
     for at_once in (1, len(KINDS)):  # on a device all rows go through every kind
-        section = DeformSection(damage=DamageSection(share=0.8, at_once=at_once))
+        section = DeformationConfig(damage=DamageConfig(share=0.8, at_once=at_once))
         equal(deform(masks, section, keys), deform(masks.to(device), section, keys.to(device)))
     samples = [sample_levels(item, seed=0, name="a") for item in (grid, grid.to(device))]
     for level in samples[0]:
@@ -93,9 +93,9 @@ TRAINING = """
 import dataclasses
 import tempfile
 from data_processing.store.shape_set import open_shapes
-from isofield.config import ValidationSection
+from isofield.config import ValidationConfig
 from isofield.runtime.distributed import Group
-from isofield.training.optim import OptimSection
+from isofield.training.optim import OptimConfig
 from isofield.registry import build_model, resolve
 from isofield.run_dir import RunDir
 from isofield.training.loop import train
@@ -111,8 +111,8 @@ def run(config, device):
 
 with tempfile.TemporaryDirectory() as folder:
     boxes = write_published(Path(folder), train=3, test=2)
-    validation = ValidationSection(every=4, shapes=2, pictures=1, resolution=16)
-    optim = OptimSection(learning_rate=1e-3, schedule="cosine", warmup_steps=2, ema_decay=0.9, clip_norm=1.0)
+    validation = ValidationConfig(every=4, shapes=2, pictures=1, resolution=16)
+    optim = OptimConfig(learning_rate=1e-3, schedule="cosine", warmup_steps=2, ema_decay=0.9, clip_norm=1.0)
     for resident in ("yes", "no"):
         config = tiny_config(boxes, Path(folder) / resident, validation=validation, optim=optim)
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, resident=resident))

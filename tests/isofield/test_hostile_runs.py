@@ -14,12 +14,12 @@ import torch
 
 from data_processing.medical.label_names import read_table, table_of_extensions
 from data_processing.store.shape_set import open_shapes
-from data_processing.store.splits import SplitSettings
+from data_processing.store.splits import SplitConfig
 from ifnet.published_organs import read_organ_folder
 from isofield import checkpoint
 from isofield.evaluation.pairs import entries_in, read_manifest
 from isofield.registry import load_run
-from isofield.run_dir import RunDir, claim, journal_file, manifest_file, preparation_of
+from isofield.run_dir import RunDir, create_run, journal_file, manifest_file, preparation_of
 from isofield.runtime.config import read_yaml, to_yaml
 from isofield.runtime.journal import latest
 from isofield.training.frozen_codes import _kept
@@ -87,7 +87,7 @@ def test_a_config_that_asks_for_a_model_of_terabytes(inside: Path):
     config = tiny_config(Path("nowhere"), inside)
     run = RunDir(config.run_path)
     config.model["decoder_widths"] = [1 << 20, 1 << 20, 8]
-    claim(run, config=to_yaml(config), preparation={}, resume=False)
+    create_run(run, config=to_yaml(config), preparation={}, resume=False)
     checkpoint.save(run.checkpoint_file("best"), {"model": {}, "step": 1})
     text = refusal(lambda path: load_run(RunDir(path)), run.path)
     assert "does not fit the model" in text
@@ -139,8 +139,8 @@ def test_short_words_may_be_repeated(inside: Path):
 
 @pytest.mark.parametrize("subject", ["(" * 5000, "a{4294967295}"])
 def test_rules_for_subjects_that_nobody_can_read(subject: str):
-    with pytest.raises(ValueError, match="subject must be bids or a regular expression") as told:
-        SplitSettings(subject=subject)
+    with pytest.raises(ValueError, match=r"subject .*bids") as told:
+        SplitConfig(subject=subject)
     assert len(str(told.value)) < 1000
 
 

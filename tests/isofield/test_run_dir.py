@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from isofield.run_dir import RunDir, at_work, claim, journal_file, journal_files, manifest_file
+from isofield.run_dir import RunDir, create_run, exclusive, journal_file, journal_files, manifest_file
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
     run = RunDir(tmp_path / "runs" / "mine")
-    claim(run, config="name: mine\n", preparation={"b": 1, "a": {"c": 2}}, resume=False)
+    create_run(run, config="name: mine\n", preparation={"b": 1, "a": {"c": 2}}, resume=False)
     return run
 
 
@@ -43,38 +43,38 @@ def test_claiming_writes_what_the_run_starts_from(run: RunDir):
 
 
 def test_a_run_with_checkpoints_is_not_claimed_again(run: RunDir):
-    claim(run, config="name: again\n", preparation={}, resume=False)  # nothing trained yet
+    create_run(run, config="name: again\n", preparation={}, resume=False)  # nothing trained yet
     with_checkpoints(run, "step-00000001.pt")
-    with pytest.raises(ValueError, match=r"mine holds checkpoints already: add --resume to go on, or choose another"):
-        claim(run, config="name: third\n", preparation={"x": 1}, resume=False)
+    with pytest.raises(ValueError, match=r"mine .*--resume"):
+        create_run(run, config="name: third\n", preparation={"x": 1}, resume=False)
     assert run.config_file.read_text() == "name: again\n" and json.loads(run.preparation_file.read_text()) == {}
-    claim(run, config="name: third\n", preparation={}, resume=True)
+    create_run(run, config="name: third\n", preparation={}, resume=True)
     assert run.config_file.read_text() == "name: third\n"
 
 
 def test_a_missing_run_names_those_beside_it(run: RunDir):
-    with pytest.raises(FileNotFoundError, match=r"yours is not a run \(it has no config.yaml\); runs beside it: mine"):
+    with pytest.raises(FileNotFoundError, match=r"yours .*config\.yaml.* mine"):
         RunDir(run.path.with_name("yours")).existing()
-    with pytest.raises(FileNotFoundError, match="runs beside it: none"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere/yours .*config\.yaml"):
         RunDir(run.path / "nowhere" / "yours").existing()
 
 
 def test_a_missing_checkpoint_names_those_there_are(run: RunDir):
-    with pytest.raises(FileNotFoundError, match="no checkpoint 'best'; it has: none: train it first"):
+    with pytest.raises(FileNotFoundError, match=r"'best'.* none"):
         run.existing_checkpoint("best")
     with_checkpoints(
         run, "last.pt", "step-00000200.pt", "step-00000030.pt", ".partial-1-best.pt", "step-x.pt", "other.pt"
     )
     assert run.saved_steps() == [30, 200]
     for which in ("best", "31", 31):
-        with pytest.raises(FileNotFoundError, match=f"no checkpoint '{which}'; it has: last, 30, 200"):
+        with pytest.raises(FileNotFoundError, match=f"'{which}'.* last, 30, 200"):
             run.existing_checkpoint(which)
     assert run.existing_checkpoint("30").name == "step-00000030.pt"
 
 
 @pytest.mark.parametrize("which", ["lst", "-1", "1.5", "", "../last"])
 def test_odd_names_of_checkpoints_are_refused(run: RunDir, which: str):
-    with pytest.raises(ValueError, match="expected last, best or a step number"):
+    with pytest.raises(ValueError, match=f"'{which}': .*last.*best"):
         run.checkpoint_file(which)
 
 
@@ -94,7 +94,7 @@ def test_what_is_no_folder_is_named(tmp_path: Path, link: bool):
     else:
         wrong.write_bytes(b"")
     for folder in (wrong, wrong / "meshes" / "test"):
-        with pytest.raises(ValueError, match=rf"^{folder}: a file or a broken link is in its way"):
-            at_work(folder, 0, what="generation")
-    with pytest.raises(ValueError, match="broken link is in its way"):
-        RunDir(wrong).locked()
+        with pytest.raises(ValueError, match=f"^{folder}: "):
+            exclusive(folder, 0, what="generation")
+    with pytest.raises(ValueError, match=f"^{wrong}: "):
+        RunDir(wrong).lock()

@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from data_processing.batch import Batch
-from data_processing.loading.batches import DataSection
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.batches import LoadingConfig
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.store.shape_set import open_shapes
-from isofield.config import OptimSection, RunConfig, Stage, TrainingSection, ValidationSection
+from isofield.config import OptimConfig, RunConfig, TrainingConfig, TrainingStage, ValidationConfig
 from isofield.registry import build_model, resolve
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.config import to_yaml
-from isofield.training.state import fresh, save
+from isofield.training.state import initial_state, save
 from tests.isofield.ready_runs import ALONE
 
 
@@ -59,31 +59,34 @@ class TinyField(nn.Module):
         yield "tiny", {"loss": loss}
 
 
-def field_config(data: Path, runs: Path, *, section: InputSection, **training: object) -> RunConfig:
+def field_config(data: Path, runs: Path, *, section: InputConfig, **training: object) -> RunConfig:
     """Two stages near the surface over four shapes in batches of 3: 14 steps, every other batch of one shape."""
     settings: dict[str, object] = {
-        "stages": (Stage(level="boundary", epochs=3, points=300), Stage(level="boundary", epochs=4, points=200)),
+        "stages": (
+            TrainingStage(level="boundary", epochs=3, points=300),
+            TrainingStage(level="boundary", epochs=4, points=200),
+        ),
         "batch_shapes": 3,
         "checkpoint_every": 100,
         "log_every": 1,
-        "optim": OptimSection(learning_rate=1e-3),
-        "validation": ValidationSection(every=0, split="test", shapes=3, pictures=0),
+        "optim": OptimConfig(learning_rate=1e-3),
+        "validation": ValidationConfig(every=0, split="test", shapes=3, pictures=0),
     }
     return RunConfig(
         name="tiny",
         model={"type": "tiny_field"},
-        data=DataSection(path=data, input=section),
-        training=TrainingSection(**{**settings, **training}),
+        data=LoadingConfig(path=data, input=section),
+        training=TrainingConfig(**{**settings, **training}),
         runs=runs,
         device="cpu",
     )
 
 
-def ready_run(data: Path, runs: Path, *, section: InputSection, model: str) -> RunDir:
+def ready_run(data: Path, runs: Path, *, section: InputConfig, model: str) -> RunDir:
     """runs/tiny with `best`, of a model registered by the test under that name, with weights by chance."""
     config = dataclasses.replace(field_config(data, runs, section=section), model={"type": model})
     config, run = resolve(config, where="test"), RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=open_shapes(data).settings, resume=False)
+    create_run(run, config=to_yaml(config), preparation=open_shapes(data).settings, resume=False)
     torch.manual_seed(0)
-    save(fresh(build_model(config.model, where="test"), config), config, run, which="best", group=ALONE)
+    save(initial_state(build_model(config.model, where="test"), config), config, run, which="best", group=ALONE)
     return run

@@ -20,15 +20,15 @@ MAX_BYTES = 1 << 26  # of one descriptor
 VERSION = 1  # raise it whenever a number of a descriptor may change
 
 
-def described(path: Path, cache: Path | None, *, device: torch.device | str = "cpu") -> Descriptor:
+def descriptor_of_file(path: Path, cache: Path | None, *, device: torch.device | str = "cpu") -> Descriptor:
     """The descriptor of a mesh file, from the folder `cache` where it is there, else put there; None keeps nothing.
 
     Raises FileNotFoundError, or ValueError where the file is no mesh (as read_mesh).
     """
-    return described_mesh(read_mesh(path), cache, device=device)
+    return descriptor_of_mesh(read_mesh(path), cache, device=device)
 
 
-def described_mesh(mesh: TriangleMesh, cache: Path | None, *, device: torch.device | str = "cpu") -> Descriptor:
+def descriptor_of_mesh(mesh: TriangleMesh, cache: Path | None, *, device: torch.device | str = "cpu") -> Descriptor:
     """The descriptor of a mesh, from the folder `cache` where it is there, else put there; None keeps nothing.
 
     Raises ValueError for a mesh that cannot be described (as describe).

@@ -7,7 +7,7 @@ numbers: which neighbour is asked first, when a walk through its own start goes 
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compiled
+from isofield.runtime.jit import compile_exact
 
 BORDER = 2  # pixels at the edge of the image into which nothing is grown
 WHOLE = 0.95  # share of the silhouette that a contour must enclose
@@ -39,32 +39,35 @@ def _spare(ring: int) -> bool:
 SPARE = np.array([_spare(ring) for ring in range(256)])
 
 
-@compiled
+@compile_exact
 def is_set(image: NDArray[np.uint8], row: int, column: int) -> bool:
     """Whether a pixel is inside the image and set."""
     return 0 <= row < image.shape[0] and 0 <= column < image.shape[1] and image[row, column] != 0
 
 
-@compiled
+@compile_exact
 def walk(image: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Rows (N, 2) of row and column along the outer contour, the start again at the end; a lone pixel stays alone."""
     width = image.shape[1]
     first = 0
+    # The uppermost pixel, of these the leftmost: nothing above it is set.
     while first < image.size and image[first // width, first % width] == 0:
         first += 1
     most = 4 * image.size  # every pixel in every direction: nothing new comes after that
-    found = np.empty((most, 2), dtype=np.int32)
+    contour_N2 = np.empty((most, 2), dtype=np.int32)
     if first == image.size:
-        return found[:0].copy()
+        return contour_N2[:0].copy()
     start_row, start_column = first // width, first % width
     below, right = is_set(image, start_row + 1, start_column), is_set(image, start_row, start_column + 1)
+    # Where the contour passes its start twice, coming back once does not end it.
     forks = is_set(image, start_row + 1, start_column - 1) and not below
     forks = forks and (is_set(image, start_row + 1, start_column + 1) or right)
     row, column, direction, count = start_row, start_column, 0, 1
-    found[0, 0], found[0, 1] = row, column
+    contour_N2[0, 0], contour_N2[0, 1] = row, column
     while count < most:
         turns = 0
         while turns < 4:
+            # Turn until one of the three pixels ahead is set.
             taken = -1
             for k in range(3):
                 if taken < 0 and is_set(image, row + STEPS[direction, k, 0], column + STEPS[direction, k, 1]):
@@ -78,14 +81,14 @@ def walk(image: NDArray[np.uint8]) -> NDArray[np.int32]:
         row, column = row + STEPS[direction, taken, 0], column + STEPS[direction, taken, 1]
         if taken == 0:
             direction = (direction + 3) % 4
-        found[count, 0], found[count, 1] = row, column
+        contour_N2[count, 0], contour_N2[count, 1] = row, column
         count += 1
         if row == start_row and column == start_column and not (forks and direction == 1):
             break
-    return found[:count].copy()
+    return contour_N2[:count].copy()
 
 
-@compiled
+@compile_exact
 def encloses(image: NDArray[np.uint8], contour_N2: NDArray[np.int32]) -> bool:
     """Whether a flood from the frame, stopped by the contour alone, leaves more than 95 % of the set pixels dry."""
     top, bottom, left, right = box(image)
@@ -111,7 +114,7 @@ def encloses(image: NDArray[np.uint8], contour_N2: NDArray[np.int32]) -> bool:
     return total - flooded > WHOLE * total
 
 
-@compiled
+@compile_exact
 def box(image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     """First and last row, first and last column of the set pixels; 0, -1, 0, -1 where there are none."""
     height, width = image.shape
@@ -124,15 +127,15 @@ def box(image: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     return (top, bottom, left, right) if bottom >= 0 else (0, -1, 0, -1)
 
 
-@compiled
+@compile_exact
 def bare(image: NDArray[np.uint8], row: int, column: int) -> bool:
     """Whether one of a pixel's four sides is empty."""
     beside = is_set(image, row, column - 1) and is_set(image, row, column + 1)
     return not (beside and is_set(image, row - 1, column) and is_set(image, row + 1, column))
 
 
-@compiled
-def grown(image: NDArray[np.uint8], reach: int) -> NDArray[np.uint8]:
+@compile_exact
+def dilate(image: NDArray[np.uint8], reach: int) -> NDArray[np.uint8]:
     """Set pixels and their neighbours: a square of 3 for reach 1, one of 5 without its corners for reach 2."""
     height, width = image.shape
     result = image.copy()
@@ -148,8 +151,8 @@ def grown(image: NDArray[np.uint8], reach: int) -> NDArray[np.uint8]:
     return result
 
 
-@compiled
-def thinned(joined: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+@compile_exact
+def thin(joined: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Peel what was joined, side after side, as long as that cuts nothing apart; pixels of `image` stay.
 
     One side at a time: all pixels that are bare there and spare go at once. Only pixels at the rim are looked at.
@@ -191,7 +194,7 @@ def thinned(joined: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.u
     return result
 
 
-@compiled
+@compile_exact
 def spare(image: NDArray[np.uint8], row: int, column: int) -> bool:
     """Whether a pixel may go as far as its eight neighbours are concerned."""
     ring = 0
@@ -201,17 +204,17 @@ def spare(image: NDArray[np.uint8], row: int, column: int) -> bool:
     return SPARE[ring]
 
 
-@compiled
+@compile_exact
 def outline(image: NDArray[np.uint8]) -> NDArray[np.int32]:
     """The outer contour (N, 2) of a silhouette; parts that lie apart are grown together first (module docstring)."""
     contour_N2 = walk(image)
     if encloses(image, contour_N2):
         return contour_N2
-    joined = grown(image, 1)
+    joined = dilate(image, 1)
     if not encloses(joined, walk(joined)):
-        joined = grown(joined, 2)
+        joined = dilate(joined, 2)
         if not encloses(joined, walk(joined)):
             top, bottom, left, right = box(image)
             joined = np.zeros_like(image)
             joined[top : bottom + 1, left : right + 1] = 1
-    return walk(thinned(joined, image))
+    return walk(thin(joined, image))

@@ -19,7 +19,7 @@ from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.metrics.light_field.radial import ART, radial_transform
 from isofield.metrics.light_field.silhouettes import silhouettes
 from isofield.metrics.light_field.tables import SETS, VIEWS
-from isofield.runtime.threads import spread
+from isofield.runtime.threads import map_in_threads
 
 FOURIER = 10
 LENGTH = ART + FOURIER + 2
@@ -67,7 +67,7 @@ def describe(mesh: TriangleMesh, *, device: torch.device | str) -> Descriptor:
 
 def describe_silhouettes(silhouettes_W: torch.Tensor) -> Descriptor:
     """The descriptor of 100 silhouettes (100, 256, 256) uint8, view after view of set after set, on any device."""
-    views = list(spread(measure, silhouettes_W.cpu().numpy()))
+    views = list(map_in_threads(measure, silhouettes_W.cpu().numpy()))
     radius_S = np.array([view.radius for view in views]).reshape(SETS, VIEWS).max(axis=1)  # of all views of a set
     centres_W2, areas_W = np.stack([view.centre_2 for view in views]), np.array([view.area for view in views])
     art_WC = radial_transform(silhouettes_W, centres_W2, np.repeat(radius_S, VIEWS)) / np.maximum(areas_W, 1)[:, None]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from isofield.metrics.light_field.descriptors import FOURIER, LENGTH, Descriptor
 from isofield.metrics.light_field.radial import ART
 from isofield.metrics.light_field.tables import SETS, VIEWS, rotations
-from isofield.runtime.threads import spread
+from isofield.runtime.threads import map_in_threads
 
 WEIGHTS = (1,) * ART + (2,) * FOURIER + (2, 1)  # ART, Fourier, circularity, eccentricity
 PAIRS_AT_ONCE = 128  # pairs of shapes whose view differences the torch path holds at once: 0.12 GB
@@ -50,7 +50,7 @@ def _rows_compiled(first: Sequence[Descriptor], second: Sequence[Descriptor]) ->
 
     first_AKL = _weighted(first).astype(np.float32)
     second_BLK = np.ascontiguousarray(_weighted(second).transpose(0, 2, 1), dtype=np.float32)
-    return spread(lambda first_KL: kernels.least_costs(first_KL, second_BLK, rotations()), first_AKL)
+    return map_in_threads(lambda first_KL: kernels.least_costs(first_KL, second_BLK, rotations()), first_AKL)
 
 
 def rows_plain(

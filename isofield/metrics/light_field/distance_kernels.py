@@ -6,12 +6,12 @@ float32 holds every number here exactly (at most 10 views x 255 x 58 < 2^24), an
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compiled
+from isofield.runtime.jit import compile_exact
 
 SETS, VIEWS = 10, 10
 
 
-@compiled
+@compile_exact
 def least_costs(
     first_KL: NDArray[np.float32], others_BLK: NDArray[np.float32], rotations_PM: NDArray[np.int64]
 ) -> NDArray[np.int64]:
@@ -22,6 +22,7 @@ def least_costs(
     total_S = np.empty(pairs, dtype=np.float32)
     result_B = np.empty(len(others_BLK), dtype=np.int64)
     for b in range(len(others_BLK)):
+        # All views against all views once: 6,000 alignments then only add up what is there.
         for k in range(SETS * VIEWS):
             cost_K[:] = 0
             for n in range(first_KL.shape[1]):
@@ -31,6 +32,7 @@ def least_costs(
             for j in range(SETS * VIEWS):
                 costs_MMS[k % VIEWS, j % VIEWS, (k // VIEWS) * SETS + j // VIEWS] = cost_K[j]
         best = np.float32(np.inf)
+        # The best alignment: a rotation of the dodecahedron and a pair of the ten sets of views.
         for p in range(len(rotations_PM)):
             total_S[:] = 0
             for m in range(VIEWS):

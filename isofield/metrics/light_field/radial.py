@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from isofield.runtime.threads import spread
+from isofield.runtime.threads import map_in_threads
 
 ANGULAR, RADIAL = 12, 3  # orders; (0, 0) only counts pixels and is left out
 ART = ANGULAR * RADIAL - 1
@@ -44,7 +44,7 @@ def _weights_compiled(
     def one(view: int) -> NDArray[np.float64]:
         return kernels.spread_pixels(images_WHH[view], centres_W2[view], float(radius_W[view]), REACH)
 
-    return torch.from_numpy(np.stack(list(spread(one, range(len(images_WHH))))))
+    return torch.from_numpy(np.stack(list(map_in_threads(one, range(len(images_WHH))))))
 
 
 def weights_plain(

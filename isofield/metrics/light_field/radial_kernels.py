@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compiled
+from isofield.runtime.jit import compile_exact
 
 
-@compiled
+@compile_exact
 def spread_pixels(
     image: NDArray[np.uint8], centre_2: NDArray[np.float64], radius: float, reach: int
 ) -> NDArray[np.float64]:
@@ -17,6 +17,7 @@ def spread_pixels(
     line = np.empty(entries)
     scale = reach / max(radius, 1e-9)
     entry_W, share_W = np.empty(width, dtype=np.int64), np.empty(width)
+    # Columns have the same entries in every row: they are worked out once.
     for column in range(width):
         place = min(max((column - centre_2[0]) * scale + reach, 0.0), 2.0 * reach)
         entry_W[column] = min(int(place), 2 * reach - 1)

@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compiled
+from isofield.runtime.jit import compile_exact
 
 STEPS = 256  # lattice steps a pixel
 HALF = 128  # the centre of pixel 0
 WIDE = 4  # columns of a box above which rows are solved by a division instead of asked pixel by pixel
 
 
-@compiled
+@compile_exact
 def silhouette(
     vertices_V3: NDArray[np.float64], faces_F3: NDArray[np.int64], axes_23: NDArray[np.float64], size: int
 ) -> NDArray[np.uint8]:
@@ -29,7 +29,7 @@ def silhouette(
     return image
 
 
-@compiled
+@compile_exact
 def fill(xa: int, ya: int, xb: int, yb: int, xc: int, yc: int, image: NDArray[np.uint8]) -> None:
     """Set the pixels of one triangle given on the lattice."""
     first_column = (min(xa, xb, xc) - HALF + STEPS - 1) // STEPS
@@ -46,11 +46,12 @@ def fill(xa: int, ya: int, xb: int, yb: int, xc: int, yc: int, image: NDArray[np
     # Coordinates relative to the first pixel centre of the box: edge functions there need no further terms.
     x0, y0 = first_column * STEPS + HALF, first_row * STEPS + HALF
     dx_ab, dy_ab, dx_bc, dy_bc, dx_ca, dy_ca = xb - xa, yb - ya, xc - xb, yc - yb, xa - xc, ya - yc
-    start_ab = dx_ab * (y0 - ya) - dy_ab * (x0 - xa) + owned(dx_ab, dy_ab)
-    start_bc = dx_bc * (y0 - yb) - dy_bc * (x0 - xb) + owned(dx_bc, dy_bc)
-    start_ca = dx_ca * (y0 - yc) - dy_ca * (x0 - xc) + owned(dx_ca, dy_ca)
+    start_ab = dx_ab * (y0 - ya) - dy_ab * (x0 - xa) + owns_edge(dx_ab, dy_ab)
+    start_bc = dx_bc * (y0 - yb) - dy_bc * (x0 - xb) + owns_edge(dx_bc, dy_bc)
+    start_ca = dx_ca * (y0 - yc) - dy_ca * (x0 - xc) + owns_edge(dx_ca, dy_ca)
     columns = last_column - first_column
     for row in range(first_row, last_row + 1):
+        # A short line is walked; in a long one the ends are worked out and all between is set.
         if columns < WIDE:
             e_ab, e_bc, e_ca = start_ab, start_bc, start_ca
             for column in range(first_column, last_column + 1):
@@ -71,13 +72,13 @@ def fill(xa: int, ya: int, xb: int, yb: int, xc: int, yc: int, image: NDArray[np
         start_ca += dx_ca * STEPS
 
 
-@compiled
-def owned(dx: int, dy: int) -> int:
+@compile_exact
+def owns_edge(dx: int, dy: int) -> int:
     """1 for a side that owns the pixel centres on it: left sides, and level ones with the triangle below."""
     return 1 if dy < 0 or (dy == 0 and dx < 0) else 0
 
 
-@compiled
+@compile_exact
 def span(start: int, dy: int, columns: int) -> tuple[int, int]:
     """Columns 0..columns at which `start - dy * STEPS * column` is positive: first, last."""
     if dy == 0:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.metrics.light_field.tables import screen_axes
-from isofield.runtime.threads import spread
+from isofield.runtime.threads import map_in_threads
 
 PIXELS = 256
 STEPS = 256  # lattice steps a pixel
@@ -27,17 +27,17 @@ def silhouettes(mesh: TriangleMesh, *, device: torch.device | str) -> torch.Tens
     Raises ValueError for a mesh without faces, with NaN or infinite vertices, or without an extent.
     """
     device = torch.device(device)
-    vertices_V3 = normalised(mesh)
+    vertices_V3 = normalise_box(mesh)
     if device.type != "cpu":
         return silhouettes_plain(vertices_V3, mesh.faces, screen_axes(), device=device)
     from isofield.metrics.light_field import silhouette_kernels as kernels
 
     faces_F3 = np.ascontiguousarray(mesh.faces)
-    views = spread(lambda axes_23: kernels.silhouette(vertices_V3, faces_F3, axes_23, PIXELS), screen_axes())
+    views = map_in_threads(lambda axes_23: kernels.silhouette(vertices_V3, faces_F3, axes_23, PIXELS), screen_axes())
     return torch.from_numpy(np.stack(list(views)))
 
 
-def normalised(mesh: TriangleMesh) -> NDArray[np.float64]:
+def normalise_box(mesh: TriangleMesh) -> NDArray[np.float64]:
     """Vertices (V, 3) with the middle of the box of the used ones at 0 and its longest edge 1; unused ones become 0."""
     faces_F3 = mesh.faces
     if len(faces_F3) == 0:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from isofield.ops.fallback import told
+from isofield.ops.fallback import warn_once
 from isofield.ops.feature_sampling import plain
 from isofield.ops.feature_sampling.cpu import HAS_NUMBA, SampledLinearOnCPU, SampleOnCPU
 from isofield.ops.feature_sampling.places import PLACES, Padding, Sampling, places
@@ -93,7 +93,7 @@ def _kernels_serve(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) ->
     on_cpu = all(tensor.device.type == "cpu" for tensor in (points_BN3, *volumes))
     served = on_cpu and not _wants_gradient(points_BN3) and not torch.compiler.is_compiling()
     if served and not HAS_NUMBA:
-        told("feature sampling", "numba is not installed")
+        warn_once("feature sampling", "numba is not installed")
     return served and HAS_NUMBA
 
 

@@ -137,18 +137,22 @@ class _Layer:
         from isofield.ops.feature_sampling.cpu_kernels import gather
 
         dtype = out_NO.dtype
+        # Coarse scales: the first layer is applied to whole volumes, which have fewer cells than there are samples.
         folded = {
             scale: product(rows[scale].to(dtype), weight_QC).to(points_N3.dtype).view(-1, len(bias_O))
             for scale, weight_QC in self.folded_QC.items()
         }
+        # Neighbours in space one after the other: their cells are still in the cache.
         order_N = order_by_cell(points_N3)
         fine_grids = _grids({s: rows[s] for s in self.fine}, self.starts, points_N3[order_N], sampling)
         sums_NO = memory.empty(*out_NO.shape, dtype=points_N3.dtype)
         features = memory.empty(min(CHUNK, len(points_N3)), self.weight_OG.shape[1], dtype=dtype)
+        # Fine scales: features of a chunk are gathered and multiplied while they are in the cache.
         for chunk in _chunks(len(points_N3)):
             features_MG = features[: chunk.stop - chunk.start]
             gather(_chunk_of(fine_grids, chunk), torch.arange(len(features_MG)), features_MG)
             sums_NO[chunk] = product(features_MG, self.weight_OG, bias_O)
+        # The folded scales are added, and everything goes back to where the caller has its points.
         in_order_N = torch.arange(len(order_N))
         gather(_grids(folded, None, points_N3[order_N], sampling), in_order_N, sums_NO)
         place_N = torch.empty_like(order_N).scatter_(0, order_N, in_order_N)
@@ -174,12 +178,14 @@ class _Layer:
             for scale in self.folded_QC
             if scale in into or weight_gradient_OF is not None
         }
+        # Coarse scales first: gradients by place, to be taken through the folded layer at the end.
         scatter(_grids(folded, None, points_N3, sampling), order_N, gradient_NO.contiguous())
         read = _grids({s: rows[s] for s in self.fine}, self.starts, points_N3, sampling)
         added = _grids({s: into[s] for s in self.fine if s in into}, self.starts, points_N3, sampling)
         fine_gradient_OG = torch.zeros(self.weight_OG.shape, dtype=working)
         features = memory.empty(min(CHUNK, len(points_N3)), self.weight_OG.shape[1], dtype=dtype)
         for chunk in _chunks(len(points_N3)):
+            # Fine scales: features are gathered again rather than kept, which would take gigabytes.
             gradient_MO, rows_M = gradient_NO[order_N[chunk]], torch.arange(chunk.stop - chunk.start)
             if weight_gradient_OF is not None:
                 features_MG = features[: len(rows_M)]

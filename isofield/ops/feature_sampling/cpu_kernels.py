@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from isofield.ops.bfloat16_loops import as_array, narrow, wide
-from isofield.runtime.jit import vectorised
+from isofield.runtime.jit import compile_vectorised
 from isofield.runtime.threads import in_parallel, share
 
 
@@ -78,7 +78,7 @@ def _shares_of_lines(grid: Grid, parts: int) -> list[int]:
     return [0, *middle, grid.resolution**2]
 
 
-@vectorised
+@compile_vectorised
 def _ends(x, resolution, one):  # type: ignore[no-untyped-def]
     """The grid lines on both sides of x and their weights; one outside gets weight 0 and an index inside."""
     floor = np.floor(x)
@@ -92,11 +92,12 @@ def _ends(x, resolution, one):  # type: ignore[no-untyped-def]
     return min(max(first, 0), last), min(max(first + 1, 0), last), lower, upper
 
 
-@vectorised
+@compile_vectorised
 def _gather(rows, coordinates, resolution, column, folded, first, last, target, features):  # type: ignore[no-untyped-def]
     channels, one = rows.shape[1], coordinates.dtype.type(1)
     for n in range(first, last):
         for place in range(7):
+            # The eight cells around a place, and the weight of each end along each axis.
             x0, x1, ax, bx = _ends(coordinates[n, place, 0], resolution, one)
             y0, y1, ay, by = _ends(coordinates[n, place, 1], resolution, one)
             z0, z1, az, bz = _ends(coordinates[n, place, 2], resolution, one)
@@ -128,7 +129,7 @@ def _gather(rows, coordinates, resolution, column, folded, first, last, target, 
                     out[c] = narrow(sample, out[c])
 
 
-@vectorised
+@compile_vectorised
 def _scatter(  # type: ignore[no-untyped-def]
     rows, coordinates, resolution, column, folded, target, gradient, first_line, last_line
 ):
@@ -138,6 +139,7 @@ def _scatter(  # type: ignore[no-untyped-def]
         for place in range(7):
             y0, y1, ay, by = _ends(coordinates[n, place, 1], resolution, one)
             z0, z1, az, bz = _ends(coordinates[n, place, 2], resolution, one)
+            # Each thread writes its own lines alone: no two add to one row, and sums have one order.
             if z1 * resolution + y1 < first_line or z0 * resolution + y0 >= last_line:
                 continue
             x0, x1, ax, bx = _ends(coordinates[n, place, 0], resolution, one)

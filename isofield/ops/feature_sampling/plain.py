@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
-from isofield.ops.fallback import told
+from isofield.ops.fallback import warn_once
 from isofield.ops.feature_sampling.places import (
     PLACES,
     Sampling,
@@ -117,12 +117,12 @@ def triton_agrees(device: torch.device) -> bool:
     A warning says why they are not used.
     """
     if importlib.util.find_spec("triton") is None:
-        told(SAMPLING, f"no Triton for {device}")
+        warn_once(SAMPLING, f"no Triton for {device}")
         return False
     try:
         from triton.errors import TritonError
     except ImportError:
-        told(SAMPLING, "this Triton is too old")
+        warn_once(SAMPLING, "this Triton is too old")
         return False
     try:
         worst = _worst_difference(device)
@@ -135,10 +135,10 @@ def triton_agrees(device: torch.device) -> bool:
         TypeError,
         AttributeError,
     ) as e:
-        told(SAMPLING, f"Triton fails on {device} ({e})")
+        warn_once(SAMPLING, f"Triton fails on {device} ({e})")
         return False
     if worst > 1e-5:
-        told(SAMPLING, f"Triton differs by {worst:.1e} on {device}")
+        warn_once(SAMPLING, f"Triton differs by {worst:.1e} on {device}")
     return worst <= 1e-5
 
 

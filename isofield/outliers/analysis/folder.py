@@ -20,8 +20,8 @@ from data_processing.medical.label_volumes import label_volume
 from data_processing.medical.masks import ScanMask
 from data_processing.preparation.shape import SHAPE_ERRORS
 from isofield.outliers.analysis.journal import FILES, Done, Journal, content_hash, forget, hash_of, open_journal
-from isofield.outliers.analysis.organ_rows import MASKS, PICTURES, Judged, Settings, finished, place_of
-from isofield.outliers.analysis.organs import Naming, Wanted, cut, nameless, wanted_of
+from isofield.outliers.analysis.organ_rows import MASKS, PICTURES, AnalysisConfig, ScoredOrgan, place_of, row_of
+from isofield.outliers.analysis.organs import Naming, OrganMatch, cut_organ, nameless, wanted_of
 from isofield.outliers.analysis.priors import Prior
 from isofield.outliers.analysis.rows import Row, new_row
 from isofield.outliers.analysis.scans import Scan
@@ -34,14 +34,14 @@ FORMAT = 1  # of what a row is made of: a change makes all rows anew
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class AnalysisJob:
     """What is the same for all scans."""
 
     folder: Path
     out: Path
     priors: Sequence[Prior]
     naming: Naming
-    settings: Settings
+    settings: AnalysisConfig
     device: torch.device
 
     def file_of(self, path: Path) -> str:
@@ -49,10 +49,10 @@ class Job:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class OrganPart:
     """An organ of a scan that a prior knows. `before`: its row where it is done already."""
 
-    wanted: Wanted
+    wanted: OrganMatch
     prior: Prior
     made_with: str
     before: Row | None
@@ -68,7 +68,7 @@ class Cut:
     seconds: float
 
 
-def analyse(job: Job, scans: Sequence[Scan], *, group: Group, resume: bool) -> list[Row]:
+def analyse(job: AnalysisJob, scans: Sequence[Scan], *, group: Group, resume: bool) -> list[Row]:
     """All rows on the first rank (none on others), in the order of the scans. The folder of the results is there."""
     if group.is_first:
         remove_leftovers([job.out])
@@ -91,7 +91,7 @@ def analyse(job: Job, scans: Sequence[Scan], *, group: Group, resume: bool) -> l
     return [row for scan in scans for row in after.rows_of(scan.key) or []]
 
 
-def analyse_scan(job: Job, scan: Scan, done: Done, journal: Journal) -> None:
+def analyse_scan(job: AnalysisJob, scan: Scan, done: Done, journal: Journal) -> None:
     """Do what is missing of a scan and note it."""
     try:
         made_with = _made_with(job, scan)
@@ -131,7 +131,7 @@ def _table(scan: Scan, naming: Naming) -> LabelTable | None:
     return find_table(scan.file, naming.table, header=open_scan(scan.file).image.header)
 
 
-def _made_with(job: Job, scan: Scan) -> str:
+def _made_with(job: AnalysisJob, scan: Scan) -> str:
     """Of everything the rows of a scan depend on, without unpacking a voxel."""
     table = None if scan.organs else _table(scan, job.naming)
     priors = sorted(prior.fingerprint for prior in job.priors)
@@ -140,7 +140,7 @@ def _made_with(job: Job, scan: Scan) -> str:
     return hash_of(FORMAT, content_hash(scan.files), names, told, asdict(job.naming), asdict(job.settings), priors)
 
 
-def _row_made_with(job: Job, scan: Scan, wanted: Wanted) -> str:
+def _row_made_with(job: AnalysisJob, scan: Scan, wanted: OrganMatch) -> str:
     """Of everything one row depends on: other models have no say in it."""
     prior, structure = wanted.prior, wanted.structure
     files = scan.files
@@ -151,38 +151,38 @@ def _row_made_with(job: Job, scan: Scan, wanted: Wanted) -> str:
     return hash_of(FORMAT, content_hash(files), asdict(job.naming), asdict(job.settings), cut_as, known, wanted.status)
 
 
-def _is_whole(job: Job, rows: Sequence[Row] | None) -> bool:
+def _is_whole(job: AnalysisJob, rows: Sequence[Row] | None) -> bool:
     """All rows there, none of them an error, with all their files."""
     return rows is not None and all(_stands(job, row) for row in rows)
 
 
-def _stands(job: Job, row: Row) -> bool:
+def _stands(job: AnalysisJob, row: Row) -> bool:
     files = [row[key] for key in FILES if row[key]]
     return row["status"] != "ERROR" and all((job.out / file).is_file() for file in files)
 
 
-def _rows(job: Job, scan: Scan, done: Done) -> Iterator[tuple[Row, str]]:
+def _rows(job: AnalysisJob, scan: Scan, done: Done) -> Iterator[tuple[Row, str]]:
     try:
         wanted = wanted_of(scan, job.priors, job.naming)
     except SHAPE_ERRORS as error:
-        yield _told(job, scan, Wanted(""), "ERROR", str(error)), "error"
+        yield _with_notice(job, scan, OrganMatch(""), "ERROR", str(error)), "error"
         return
-    known: dict[int, list[Part]] = {}
+    known: dict[int, list[OrganPart]] = {}
     for one in wanted:
         made_with = _row_made_with(job, scan, one)
         before = done.rows.get((scan.key, one.organ, made_with))
         before = before if before is not None and _stands(job, before) else None
         if one.prior is not None and not one.status:
-            known.setdefault(id(one.prior), []).append(Part(one, one.prior, made_with, before))
+            known.setdefault(id(one.prior), []).append(OrganPart(one, one.prior, made_with, before))
         else:
-            yield before or _unjudged(job, scan, one), made_with
+            yield before or _rows_without_score(job, scan, one), made_with
     for parts in known.values():
         step = parts[0].prior.at_once
         for start in range(0, len(parts), step):
             yield from _rows_together(job, scan, parts[start : start + step])
 
 
-def _rows_together(job: Job, scan: Scan, parts: Sequence[Part]) -> Iterator[tuple[Row, str]]:
+def _rows_together(job: AnalysisJob, scan: Scan, parts: Sequence[OrganPart]) -> Iterator[tuple[Row, str]]:
     """Organs that one prior judges in one pass, finished one by one.
 
     The company is always the same, also where some of them are done: in another the last bits may be others.
@@ -190,7 +190,7 @@ def _rows_together(job: Job, scan: Scan, parts: Sequence[Part]) -> Iterator[tupl
     yield from ((part.before, part.made_with) for part in parts if part.before is not None)
     if all(part.before is not None for part in parts):
         return
-    ready: list[tuple[Part, Cut]] = []
+    ready: list[tuple[OrganPart, Cut]] = []
     for part in parts:
         made = _cut(job, scan, part)
         if isinstance(made, Cut):
@@ -202,74 +202,76 @@ def _rows_together(job: Job, scan: Scan, parts: Sequence[Part]) -> Iterator[tupl
     share = (time.perf_counter() - began) / max(1, len(ready))
     for (part, made), judgement in zip(ready, judgements, strict=True):
         if part.before is None:
-            yield _judged(job, scan, part, made, judgement, share), part.made_with
+            yield _score_parts(job, scan, part, made, judgement, share), part.made_with
 
 
-def _cut(job: Job, scan: Scan, part: Part) -> Cut | Row:
+def _cut(job: AnalysisJob, scan: Scan, part: OrganPart) -> Cut | Row:
     """An organ in the cube of its prior, or the row that says why it is not there."""
     began = time.perf_counter()
     try:
-        crop, mask = cut(part.wanted, scan, job.naming)
+        crop, mask = cut_organ(part.wanted, scan, job.naming)
     except AbsentPartError as error:
-        return _told(job, scan, part.wanted, "EMPTY", str(error), dice=0.0, volume_ml=0.0)
+        return _with_notice(job, scan, part.wanted, "EMPTY", str(error), dice=0.0, volume_ml=0.0)
     except SHAPE_ERRORS as error:
-        return _told(job, scan, part.wanted, "ERROR", str(error))
+        return _with_notice(job, scan, part.wanted, "ERROR", str(error))
     try:
         cube = cube_mask(mask, part.prior.preparation, device=job.device)
     except ValueError as error:
-        status = "OUTLIER" if part.prior.judge is not None else "UNSURE"
+        status = "OUTLIER" if part.prior.detector is not None else "UNSURE"
         reason = f"larger than any mask the prior was made for: {error}"
-        return _told(job, scan, part.wanted, status, reason, flagged=status == "OUTLIER", **place_of(mask))
+        return _with_notice(job, scan, part.wanted, status, reason, flagged=status == "OUTLIER", **place_of(mask))
     return Cut(crop, mask, cube, time.perf_counter() - began)
 
 
-def _judged(job: Job, scan: Scan, part: Part, made: Cut, judgement: Judgement | Exception, seconds: float) -> Row:
+def _score_parts(
+    job: AnalysisJob, scan: Scan, part: OrganPart, made: Cut, judgement: Judgement | Exception, seconds: float
+) -> Row:
     """The row of an organ, its pictures and maps written."""
     one, place = part.wanted, place_of(made.mask)
     if isinstance(judgement, Exception):
-        return _told(job, scan, one, "ERROR", str(judgement), **place)
+        return _with_notice(job, scan, one, "ERROR", str(judgement), **place)
     if judgement.reconstruction is None:
         reason = f"nothing is left of it in the cube of its prior: {judgement.reason}"
-        return _told(job, scan, one, "OUTLIER", reason, flagged=True, dice=0.0, **place)
-    judged = Judged(scan, one, made.crop, made.mask, made.cube, judgement, made.seconds + seconds)
+        return _with_notice(job, scan, one, "OUTLIER", reason, flagged=True, dice=0.0, **place)
+    judged = ScoredOrgan(scan, one, made.crop, made.mask, made.cube, judgement, made.seconds + seconds)
     try:
         file = job.file_of(_file_of(scan, one))
-        return finished(judged, file=file, out=job.out, settings=job.settings, device=job.device)
+        return row_of(judged, file=file, out=job.out, settings=job.settings, device=job.device)
     except WriteError:
         raise
     except SHAPE_ERRORS as error:
-        return _told(job, scan, one, "ERROR", str(error), **place)
+        return _with_notice(job, scan, one, "ERROR", str(error), **place)
 
 
 def _judgements(prior: Prior, cubes: Sequence[CubeMask], fpr: float) -> list[Judgement | Exception]:
     """Of all in one batch; where that fails, each by itself, so that one cannot take the others along."""
     try:
-        return list(prior.judged(cubes, fpr=fpr))
+        return list(prior.judge_masks(cubes, fpr=fpr))
     except SHAPE_ERRORS as error:
         if len(cubes) == 1:
             return [error]
         return [judgement for cube in cubes for judgement in _judgements(prior, [cube], fpr)]
 
 
-def _unjudged(job: Job, scan: Scan, wanted: Wanted) -> Row:
+def _rows_without_score(job: AnalysisJob, scan: Scan, wanted: OrganMatch) -> Row:
     """A row of what no model looks at; of a file of its own at least its header is read."""
     if scan.organs and wanted.status == "NO_MODEL":
         try:
             open_scan(_file_of(scan, wanted))
         except SHAPE_ERRORS as error:
-            return _told(job, scan, wanted, "ERROR", str(error))
+            return _with_notice(job, scan, wanted, "ERROR", str(error))
     known = {"dice": 0.0, "volume_ml": 0.0} if wanted.status == "EMPTY" else {}
-    return _told(job, scan, wanted, wanted.status, wanted.reason, **known)
+    return _with_notice(job, scan, wanted, wanted.status, wanted.reason, **known)
 
 
-def _told(job: Job, scan: Scan, wanted: Wanted, status: str, reason: str, **known: object) -> Row:
+def _with_notice(job: AnalysisJob, scan: Scan, wanted: OrganMatch, status: str, reason: str, **known: object) -> Row:
     if wanted.prior is not None:
         known |= {"model": str(wanted.prior.run.path), "model_hash": wanted.prior.loaded.model_hash}
         known |= {"structure": wanted.part} if wanted.structure is not None else {}
     return new_row(scan.key, job.file_of(_file_of(scan, wanted)), wanted.organ, status, reason, **known)
 
 
-def _file_of(scan: Scan, wanted: Wanted) -> Path:
+def _file_of(scan: Scan, wanted: OrganMatch) -> Path:
     """The volume, or the file of the organ; the folder where there is none."""
     labels = (wanted.organ,) if wanted.structure is None else wanted.structure.labels
     return next((path for stem, path in scan.organs if stem in labels), scan.file)

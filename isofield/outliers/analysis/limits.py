@@ -30,7 +30,7 @@ def limit_of(words: str) -> Limit:
     return Limit(metric, float(value))
 
 
-def exceeded(limits: Sequence[Limit], metrics: Mapping[str, float]) -> list[str]:
+def describe_excess(limits: Sequence[Limit], metrics: Mapping[str, float]) -> list[str]:
     """What is beyond its limit, in words."""
     return [
         f"{limit.metric} {metrics[limit.metric]:.3g} is {'below' if limit.metric in SMALLER_IS_WORSE else 'above'} "

@@ -7,8 +7,8 @@ from pathlib import Path
 from data_processing.medical.label_names import LabelTable, named_table, read_table
 from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.outliers.analysis.limits import limit_of
-from isofield.outliers.analysis.organ_rows import Settings
-from isofield.outliers.scoring.calibration import needed
+from isofield.outliers.analysis.organ_rows import AnalysisConfig
+from isofield.outliers.scoring.calibration import masks_needed
 
 
 def read_options(argv: Sequence[str], description: str | None) -> argparse.Namespace:
@@ -34,7 +34,7 @@ def read_options(argv: Sequence[str], description: str | None) -> argparse.Names
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
     options = parser.parse_args(argv)
     refuse_overlap(options.input, options.out)
-    needed(options.fpr)
+    masks_needed(options.fpr)
     return options
 
 
@@ -47,11 +47,11 @@ def refuse_overlap(folder: Path, out: Path) -> None:
         raise ValueError(f"--out {out} and --input {folder} lie in each other: nothing is written into the input")
 
 
-def settings_of(options: argparse.Namespace) -> Settings:
+def settings_of(options: argparse.Namespace) -> AnalysisConfig:
     """What decides how rows come out."""
     if not options.tolerance >= 0:
         raise ValueError(f"expected a tolerance of at least 0 mm, got {options.tolerance}")
-    return Settings(
+    return AnalysisConfig(
         fpr=options.fpr,
         tolerance=options.tolerance,
         keep_masks=not options.no_masks,

@@ -13,16 +13,17 @@ import torch
 
 from data_processing.medical.crops import Crop
 from data_processing.medical.scan_mask import ScanMask
-from isofield.outliers.analysis.limits import Limit, exceeded
-from isofield.outliers.analysis.organs import Wanted
+from isofield.outliers.analysis.limits import Limit, describe_excess
+from isofield.outliers.analysis.organs import OrganMatch
 from isofield.outliers.analysis.priors import Prior
 from isofield.outliers.analysis.rows import Row, new_row
 from isofield.outliers.analysis.scans import Scan
 from isofield.outliers.comparison.maps import write_map
 from isofield.outliers.comparison.on_scan import STEPS, Compared, Disagreement, compare_on_scan, largest_disagreement
-from isofield.outliers.comparison.pictures import Shown, encoded, encoded_thumbnail, picture_of
+from isofield.outliers.comparison.pictures import Shown, picture_of
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.detector import Judgement
+from isofield.reports.canvas import encode_png, encode_webp
 from isofield.run_dir import mesh_in
 from isofield.runtime.atomic_files import replacing
 
@@ -31,7 +32,7 @@ MASKS, PICTURES = "masks", "pictures"
 
 
 @dataclass(frozen=True)
-class Settings:
+class AnalysisConfig:
     """What decides how a row comes out, beside the scan and the prior."""
 
     fpr: float = 0.05
@@ -42,11 +43,11 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class ScoredOrgan:
     """An organ that was cut out and looked at by its prior."""
 
     scan: Scan
-    wanted: Wanted
+    wanted: OrganMatch
     crop: Crop
     mask: ScanMask
     cube: CubeMask
@@ -69,16 +70,20 @@ def place_of(mask: ScanMask) -> dict[str, object]:
     }
 
 
-def finished(judged: Judged, *, file: str, out: Path, settings: Settings, device: torch.device | str = "cpu") -> Row:
+def row_of(
+    judged: ScoredOrgan, *, file: str, out: Path, settings: AnalysisConfig, device: torch.device | str = "cpu"
+) -> Row:
     """The row of a judged organ; its maps and its picture are written."""
     began = time.perf_counter()
     judgement, prior = judged.judgement, judged.prior
     rebuilt = judgement.reconstruction
     assert rebuilt is not None  # an empty mask gets no so far
+    # On the scan's own grid: millimetres that a person can check in a viewer.
     compared = compare_on_scan(judged.crop, rebuilt, tolerance=settings.tolerance, device=device)
     largest = largest_disagreement(judged.cube, rebuilt)
     status, flagged, reason = _status(judged)
-    beyond = exceeded(settings.limits, compared.metrics)
+    # The user's limits flag besides the score; a partial organ stays partial.
+    beyond = describe_excess(settings.limits, compared.metrics)
     if beyond:
         flagged, reason = True, f"{'; '.join(beyond)} (your limit); {reason}"
         status = status if status == "PARTIAL" else "OUTLIER"
@@ -102,7 +107,7 @@ def finished(judged: Judged, *, file: str, out: Path, settings: Settings, device
         components=int(pieces),
         left_out_ml=judged.mask.left_out * _voxel(judged.mask) / 1000,
         **place_of(judged.mask),
-        **_told(largest),
+        **_disagreement_cells(largest),
         score_parts={name: round(value, 3) for name, value in judgement.components.items()},
         model=str(prior.run.path),
         model_hash=prior.loaded.model_hash,
@@ -127,7 +132,7 @@ def too_coarse(crop: Crop) -> str:
     return f"its {slices} slices of {spacing.max():.3g} mm are too few to tell its shape (at least {COARSEST})"
 
 
-def _status(judged: Judged) -> tuple[str, bool, str]:
+def _status(judged: ScoredOrgan) -> tuple[str, bool, str]:
     """Status, whether it is flagged, and why."""
     judgement, coarse = judged.judgement, too_coarse(judged.crop)
     flagged = judgement.verdict == "OUTLIER" and (not coarse or math.isinf(judgement.score))
@@ -144,7 +149,7 @@ def _voxel(mask: ScanMask) -> float:
     return abs(float(np.linalg.det(mask.scan.affine[:3, :3])))
 
 
-def _told(largest: Disagreement | None) -> dict[str, object]:
+def _disagreement_cells(largest: Disagreement | None) -> dict[str, object]:
     if largest is None:
         return {}
     x, y, z = (round(value, 2) for value in largest.world)
@@ -158,7 +163,7 @@ def _told(largest: Disagreement | None) -> dict[str, object]:
     }
 
 
-def _write_maps(judged: Judged, compared: Compared, out: Path) -> dict[str, str]:
+def _write_maps(judged: ScoredOrgan, compared: Compared, out: Path) -> dict[str, str]:
     """NIfTI on the scan's own grid, below OUT/masks."""
     written = {}
     for column, ending, values, slope in (
@@ -173,7 +178,7 @@ def _write_maps(judged: Judged, compared: Compared, out: Path) -> dict[str, str]
 
 
 def _write_picture(
-    judged: Judged, row: Row, compared: Compared, largest: Disagreement | None, out: Path, settings: Settings
+    judged: ScoredOrgan, row: Row, compared: Compared, largest: Disagreement | None, out: Path, settings: AnalysisConfig
 ) -> dict[str, str]:
     rebuilt, calibration = judged.judgement.reconstruction, judged.prior.calibration
     assert rebuilt is not None
@@ -195,8 +200,8 @@ def _write_picture(
     sheet, thumb = picture_of(shown)
     file = mesh_in(out / PICTURES, row["scan"], ".png", last=row["organ"])
     with replacing(file) as temporary:
-        temporary.write_bytes(encoded(sheet))
-    thumbnail = base64.b64encode(encoded_thumbnail(thumb)).decode()
+        temporary.write_bytes(encode_png(sheet))
+    thumbnail = base64.b64encode(encode_webp(thumb)).decode()
     return {"picture": file.relative_to(out).as_posix(), "thumbnail": thumbnail}
 
 

@@ -12,7 +12,7 @@ from data_processing.medical.crops import Crop, label_ids
 from data_processing.medical.label_names import LabelTable, find_table, plain_name
 from data_processing.medical.label_volumes import LabelVolume, label_volume
 from data_processing.medical.masks import ScanMask, read_crop, read_structure
-from data_processing.medical.structures import LabelSettings, StructureSettings
+from data_processing.medical.structures import LabelConfig, StructureConfig
 from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.outliers.analysis.priors import Prior, organ_name
 from isofield.outliers.analysis.scans import Scan
@@ -21,12 +21,12 @@ SHOWN = 6
 
 
 @dataclass(frozen=True, eq=False)
-class Wanted:
+class OrganMatch:
     """An organ of a scan that is to be judged, or the reason why not. `structure`: labels as the scan has them."""
 
     organ: str
     prior: Prior | None = None
-    structure: StructureSettings | None = None
+    structure: StructureConfig | None = None
     suffix: str = ""
     status: Literal["", "NO_MODEL", "EMPTY", "ERROR"] = ""
     reason: str = ""
@@ -45,7 +45,7 @@ class Naming:
     threshold: float | None = None
 
 
-def settings_for(wanted: Wanted, scan: Scan, naming: Naming) -> LabelSettings:
+def settings_for(wanted: OrganMatch, scan: Scan, naming: Naming) -> LabelConfig:
     """How to cut it from its scan."""
     assert wanted.prior is not None and wanted.structure is not None
     return replace(
@@ -57,24 +57,24 @@ def settings_for(wanted: Wanted, scan: Scan, naming: Naming) -> LabelSettings:
     )
 
 
-def cut(wanted: Wanted, scan: Scan, naming: Naming) -> tuple[Crop, ScanMask]:
+def cut_organ(wanted: OrganMatch, scan: Scan, naming: Naming) -> tuple[Crop, ScanMask]:
     """The organ as a crop that knows its place in the scan, and as the mask that goes into the cube."""
     settings = settings_for(wanted, scan, naming)
     file = scan.file if not scan.organs else scan.organs[0][1]
     return read_crop(file, wanted.part, settings), read_structure(file, wanted.part, settings)
 
 
-def wanted_of(scan: Scan, priors: Sequence[Prior], naming: Naming) -> list[Wanted]:
+def wanted_of(scan: Scan, priors: Sequence[Prior], naming: Naming) -> list[OrganMatch]:
     """Everything of a scan that gets a row. Raises what reading raises; ValueError when nothing tells labels' names."""
     return _of_files(scan, priors) if scan.organs else _of_volume(scan, priors, naming)
 
 
-def _of_volume(scan: Scan, priors: Sequence[Prior], naming: Naming) -> list[Wanted]:
+def _of_volume(scan: Scan, priors: Sequence[Prior], naming: Naming) -> list[OrganMatch]:
     volume = label_volume(scan.file, threshold=naming.threshold)
     table = find_table(scan.file, naming.table, header=volume.header)
     if table is None:
         raise RefusedFileError(f"{scan.file}: {nameless(volume)}")
-    found: list[Wanted] = []
+    matches: list[OrganMatch] = []
     used: set[int] = set()
     for prior in priors:
         for structure in prior.structures:
@@ -84,48 +84,50 @@ def _of_volume(scan: Scan, priors: Sequence[Prior], naming: Naming) -> list[Want
                 if wanted.structure is not None and not any(label in volume.boxes for label in ids):
                     what = " + ".join(map(str, wanted.structure.labels))
                     wanted = replace(wanted, status="EMPTY", reason=f"no voxel has the label {what}")
-                found.append(wanted)
+                matches.append(wanted)
     for label in sorted(set(volume.boxes) - used):
         name = table.name_of(label) or next((n for n, ids in table.entries if label in ids), "")
         reason = "" if name else f"; {table.where} has no name for it"
-        found.append(
-            Wanted(name or f"label {label}", status="NO_MODEL", reason=f"no model knows label {label}{reason}")
+        matches.append(
+            OrganMatch(name or f"label {label}", status="NO_MODEL", reason=f"no model knows label {label}{reason}")
         )
-    return found
+    return matches
 
 
-def _ids(volume: LabelVolume, wanted: Wanted, naming: Naming) -> list[int]:
+def _ids(volume: LabelVolume, wanted: OrganMatch, naming: Naming) -> list[int]:
     assert wanted.prior is not None and wanted.structure is not None
     settings = replace(wanted.prior.labels, structures=(wanted.structure,), table=naming.table, files="scan")
     return label_ids(volume, wanted.structure, settings)
 
 
-def _of_files(scan: Scan, priors: Sequence[Prior]) -> list[Wanted]:
+def _of_files(scan: Scan, priors: Sequence[Prior]) -> list[OrganMatch]:
     entries = tuple((stem, (number,)) for number, (stem, _) in enumerate(scan.organs, start=1))
     table = LabelTable(entries, f"the files in {scan.file}")
-    found = [w for prior in priors for structure in prior.structures for w in _matches(prior, structure, table)]
-    used = {plain_name(str(name)) for wanted in found if wanted.structure for name in wanted.structure.labels}
+    matches = [w for prior in priors for structure in prior.structures for w in _matches(prior, structure, table)]
+    used = {plain_name(str(name)) for wanted in matches if wanted.structure for name in wanted.structure.labels}
     others = [stem for stem, _ in scan.organs if plain_name(stem) not in used]
-    return found + [Wanted(stem, status="NO_MODEL", reason="no model knows an organ of this name") for stem in others]
+    return matches + [
+        OrganMatch(stem, status="NO_MODEL", reason="no model knows an organ of this name") for stem in others
+    ]
 
 
-def _matches(prior: Prior, structure: StructureSettings, table: LabelTable) -> Iterator[Wanted]:
+def _matches(prior: Prior, structure: StructureConfig, table: LabelTable) -> Iterator[OrganMatch]:
     """The parts of a structure as the table names them; each of its parts once."""
     for suffix in structure.suffixes():
         organ = organ_name(structure, suffix)
         named = _named(structure, suffix, table)
         if named is not None:
-            yield Wanted(organ, prior, named, suffix)
+            yield OrganMatch(organ, prior, named, suffix)
             continue
         try:
             table.ids_of(structure.name)
         except ValueError as error:
             kind: Literal["ERROR", "EMPTY"] = "ERROR" if "ambiguous" in str(error) else "EMPTY"
             reason = str(error) if kind == "ERROR" else f"{table.where}: nothing is called {organ}"
-            yield Wanted(organ, status=kind, reason=reason)
+            yield OrganMatch(organ, status=kind, reason=reason)
 
 
-def _named(structure: StructureSettings, suffix: str, table: LabelTable) -> StructureSettings | None:
+def _named(structure: StructureConfig, suffix: str, table: LabelTable) -> StructureConfig | None:
     """The structure with labels that the table has, in the table's own spelling; None when it has none."""
     own = [_entry(table, label) if isinstance(label, str) else None for label in structure.labels]
     if all(own):

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 
-from data_processing.medical.structures import LabelSettings, StructureSettings
+from data_processing.medical.structures import LabelConfig, StructureConfig
 from data_processing.preparation.config import DataConfig
 from isofield.outliers.benchmark.corruptions import dice
-from isofield.outliers.scoring.calibration import Calibration, needed
+from isofield.outliers.scoring.calibration import Calibration, masks_needed
 from isofield.outliers.scoring.cube_masks import CubeMask
-from isofield.outliers.scoring.detector import Judge, Judgement, load_judge
+from isofield.outliers.scoring.detector import Detector, Judgement, load_detector
 from isofield.outliers.scoring.reconstruction import Reconstruction, at_once, reconstruct
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
@@ -32,15 +32,15 @@ class Prior:
     run: RunDir
     loaded: LoadedRun
     preparation: DataConfig
-    labels: LabelSettings
-    structures: tuple[StructureSettings, ...]
-    judge: Judge | None
+    labels: LabelConfig
+    structures: tuple[StructureConfig, ...]
+    detector: Detector | None
     device: torch.device
     notes: tuple[str, ...] = ()  # what the run says of itself that a reader has to know
 
     @property
     def calibration(self) -> Calibration | None:
-        return None if self.judge is None else self.judge.calibration
+        return None if self.detector is None else self.detector.calibration
 
     def about(self, fpr: float) -> str:
         """A line for the terminal: what it can judge, or how many clean masks it lacks."""
@@ -51,7 +51,7 @@ class Prior:
 
     def missing(self, fpr: float) -> int:
         """How many more clean masks have to be calibrated with before it can flag at this rate."""
-        return needed(fpr) if self.calibration is None else self.calibration.missing(fpr)
+        return masks_needed(fpr) if self.calibration is None else self.calibration.missing(fpr)
 
     @property
     def fingerprint(self) -> str:
@@ -66,10 +66,10 @@ class Prior:
         """Masks in one pass of the encoder."""
         return at_once(self.loaded, self.device)
 
-    def judged(self, masks: Sequence[CubeMask], *, fpr: float) -> list[Judgement]:
+    def judge_masks(self, masks: Sequence[CubeMask], *, fpr: float) -> list[Judgement]:
         """One judgement for each mask; without calibration it says how far mask and reconstruction agree."""
-        if self.judge is not None:
-            return self.judge.judge(masks, fpr=fpr)
+        if self.detector is not None:
+            return self.detector.judge(masks, fpr=fpr)
         thin = self.preparation.inside.thin == "keep"
         rebuilt = reconstruct(self.loaded, masks, keep_thin=thin, device=self.device)
         return [self._unsure(mask, one) for mask, one in zip(masks, rebuilt, strict=True)]
@@ -102,7 +102,7 @@ def organs_of(prior: Prior) -> list[str]:
     return [organ_name(structure, suffix) for structure in prior.structures for suffix in structure.suffixes()]
 
 
-def organ_name(structure: StructureSettings, suffix: str) -> str:
+def organ_name(structure: StructureConfig, suffix: str) -> str:
     """kidney_left, as TotalSegmentator calls them."""
     return f"{structure.name}_{suffix}" if suffix else structure.name
 
@@ -114,16 +114,16 @@ def _load(run: RunDir, which: str, device: torch.device) -> Prior:
     if labels is None:
         raise ValueError(f"{run.path} was not trained on labelled scans (kind: labels): it knows no organ by name")
     there = run.calibration_file.is_file() and run.judge_file.is_file()
-    judge = load_judge(run, which=which, device=device) if there else None
-    loaded = loaded if judge is None else judge.loaded
+    detector = load_detector(run, which=which, device=device) if there else None
+    loaded = loaded if detector is None else detector.loaded
     categories = loaded.config.data.categories
     structures = tuple(one for one in labels.structures if not categories or one.name in categories)
-    return Prior(run, loaded, preparation, labels, structures, judge, device, _notes(run, judge))
+    return Prior(run, loaded, preparation, labels, structures, detector, device, _notes(run, detector))
 
 
-def _notes(run: RunDir, judge: Judge | None) -> tuple[str, ...]:
+def _notes(run: RunDir, detector: Detector | None) -> tuple[str, ...]:
     """Of a run of published weights without calibration: thresholds that came along are shown, not used."""
-    if judge is not None or not run.published_file.is_file():
+    if detector is not None or not run.published_file.is_file():
         return ()
     try:
         note = str(read_object(run.published_file, again="import the run again")["note"])[:MAX_NOTE]

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from isofield.outliers.scoring.calibration import flagged as is_flagged
+from isofield.outliers.scoring.calibration import is_flagged as is_flagged
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.csv_cells import cells
+from isofield.runtime.json_files import Row
 
-Row = dict[str, Any]
 STATUSES = ("ERROR", "OUTLIER", "PARTIAL", "UNSURE", "OK", "EMPTY", "NO_MODEL")
 JUDGED = ("OK", "OUTLIER", "PARTIAL")
 COLUMNS = (
@@ -38,13 +38,13 @@ def new_row(scan: str, file: str, organ: str, status: str, reason: str, **known:
     return row | {"scan": scan, "file": file, "organ": organ, "status": status, "reason": reason} | known
 
 
-def settled(rows: Sequence[Row], *, fpr: float, across_folder: bool) -> list[Row]:
+def apply_thresholds(rows: Sequence[Row], *, fpr: float, across_folder: bool) -> list[Row]:
     """What is flagged, by p <= fpr of each mask, or by Benjamini and Hochberg (1995) across all masks with a p-value.
 
     A PARTIAL mask stays PARTIAL and is flagged; UNSURE ones never are. `q` is filled in for all that were judged.
     """
     judged = [number for number, row in enumerate(rows) if row["status"] in JUDGED and row["p"] is not None]
-    q_of = dict(zip(judged, adjusted([rows[number]["p"] for number in judged]), strict=True))
+    q_of = dict(zip(judged, adjust_p_values([rows[number]["p"] for number in judged]), strict=True))
     result = []
     for number, row in enumerate(rows):
         row = {**row, "q": q_of.get(number), "flagged": bool(row["flagged"])}
@@ -55,13 +55,13 @@ def settled(rows: Sequence[Row], *, fpr: float, across_folder: bool) -> list[Row
 
 
 def _across(row: Row, fpr: float) -> Row:
-    found = is_flagged(row["q"], fpr) or bool(row["limits"])
-    status = row["status"] if row["status"] == "PARTIAL" else ("OUTLIER" if found else "OK")
-    note = f"; q {row['q']:.3g} across the folder" if row["flagged"] != found else ""
-    return {**row, "flagged": found, "status": status, "reason": row["reason"] + note}
+    is_outlier = is_flagged(row["q"], fpr) or bool(row["limits"])
+    status = row["status"] if row["status"] == "PARTIAL" else ("OUTLIER" if is_outlier else "OK")
+    note = f"; q {row['q']:.3g} across the folder" if row["flagged"] != is_outlier else ""
+    return {**row, "flagged": is_outlier, "status": status, "reason": row["reason"] + note}
 
 
-def adjusted(values: Sequence[float]) -> list[float]:
+def adjust_p_values(values: Sequence[float]) -> list[float]:
     """p-values adjusted for the false discovery rate (Benjamini and Hochberg 1995), in the same order."""
     order = sorted(range(len(values)), key=lambda number: values[number])
     result, least = [1.0] * len(values), 1.0

@@ -1,12 +1,12 @@
-"""How well a prior tells spoilt masks from clean ones, beside simple detectors.
+"""How well a prior tells corrupted masks from clean ones, beside simple detectors.
 
     python -m isofield.outliers.benchmark --run runs/ORGAN [--data DATASET_OR_FOLDER]
         [--real DATASET_OR_FOLDER] [--out DIR]
 
 Everything is fitted on the run's training patients. Held-out patients (of --data; default: the run's own data set, all
-splits but train) are spoilt by every family, mild and moderate, and judged. AUROC is over all of them, as nothing was
-fitted on them; for sensitivity they are divided at random, once for each of --seeds, into patients that calibrate and
-patients that are tested. --real holds masks with faults of their own; its categories are the kinds of fault. Writes
+splits but train) are corrupted by every family, mild and moderate, and judged. AUROC is over all of them, as nothing
+was fitted on them; for sensitivity they are divided at random, once for each of --seeds, into patients that calibrate
+and patients that are tested. --real holds masks with faults of their own; its categories are the kinds of fault. Writes
 benchmark.json, benchmark.csv and benchmark.md.
 """
 
@@ -21,16 +21,16 @@ from tqdm import tqdm
 from data_processing.preparation.config import DataConfig
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.outliers.benchmark.baselines import fit_baselines
-from isofield.outliers.benchmark.cases import CLEAN, Case, Shape, folder_masks, kept_cases, measured_cases
+from isofield.outliers.benchmark.cases import CLEAN, Case, MaskShape, folder_masks, kept_cases, measured_cases
 from isofield.outliers.benchmark.corruptions import FAMILIES
 from isofield.outliers.benchmark.seen_kinds import seen_kinds
 from isofield.outliers.benchmark.tables import Benchmark, Detectors, tables, write_tables
-from isofield.outliers.scoring.augmented_training import turned, with_prior_of
-from isofield.outliers.scoring.calibrate import MAX_FITTED, TRAIN, evenly, frame_around, members, subject
+from isofield.outliers.scoring.augmented_training import turn_mask, with_prior_of
+from isofield.outliers.scoring.calibrate import MAX_FITTED, TRAIN, evenly, members, sdf_grid_around, subject
 from isofield.outliers.scoring.calibration import hash_of_masks
 from isofield.outliers.scoring.cube_masks import stored_mask
 from isofield.outliers.scoring.scores import Measured, fit_scorer
-from isofield.outliers.scoring.shape_space import Frame
+from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.commandline import DONE, Parser, run, say
@@ -42,11 +42,12 @@ TURNED = "turned"
 class Patients:
     """What is held out: clean shapes, and real faults of the same patients or of others that did not train."""
 
-    clean: list[Shape]
-    real: list[Shape]
+    clean: list[MaskShape]
+    real: list[MaskShape]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
     parser = Parser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="a prior trained on deformed masks")
     parser.add_argument("--data", type=Path, help="clean masks: a data set with 128^3 solids, or a folder of scans")
@@ -58,43 +59,46 @@ def main() -> int:
     parser.add_argument("--spoil", type=int, help="spoil so many of them, spread evenly; default: all")
     parser.add_argument("--fpr", type=float, default=0.05, help="rate of false positives")
     parser.add_argument("--out", type=Path, help="folder of the results; default: RUN/evaluation")
-    arguments = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    place = RunDir(arguments.run)
+    place = RunDir(options.run)
     loaded, preparation = load_run(place), preparation_of(place)
     own = open_shapes(loaded.config.data.path)
-    patients = held_out(own, loaded, preparation, data=arguments.data, real=arguments.real, most=arguments.most)
+    patients = held_out(own, loaded, preparation, data=options.data, real=options.real, most=options.most)
     say(f"{len(patients.clean)} clean masks of patients that did not train, {len(patients.real)} real faults")
 
-    out = arguments.out or place.evaluation
+    # Fitted on the training patients: their masks as they are, and turned, as new ones are to the prior.
+    out = options.out or place.evaluation
     training = [stored_mask(own, index) for index in evenly(members(own, TRAIN, loaded), MAX_FITTED)]
-    frame = frame_around(training)
-    key = {"model": loaded.model_hash, "cell": frame.cell, "draw": arguments.draw}
-    shapes = [Shape(f"training {n}", "", mask, TRAIN) for n, mask in enumerate(training)]
-    shapes += [Shape(f"turned {n}", "", turned(mask, n), TURNED) for n, mask in enumerate(training)]
+    sdf_grid = sdf_grid_around(training)
+    key = {"model": loaded.model_hash, "cell": sdf_grid.cell, "draw": options.draw}
+    shapes = [MaskShape(f"training {n}", "", mask, TRAIN) for n, mask in enumerate(training)]
+    shapes += [MaskShape(f"turned {n}", "", turn_mask(mask, n), TURNED) for n, mask in enumerate(training)]
     clean = [shape.name for shape in patients.clean]
-    spoilt = {clean[index] for index in evenly(range(len(clean)), arguments.spoil or len(clean))}
+    corrupted = {clean[index] for index in evenly(range(len(clean)), options.spoil or len(clean))}
+    # Measuring takes hours: what is measured of a mask is kept, under what it was measured with.
     cases: list[Case] = []
     for shape in tqdm([*shapes, *patients.clean, *patients.real], unit="mask"):
-        families = arguments.families if shape.name in spoilt and shape.family == CLEAN else []
-        make = partial(measured_cases, shape, loaded, frame, preparation, families=families, draw=arguments.draw)
+        families = options.families if shape.name in corrupted and shape.family == CLEAN else []
+        make = partial(measured_cases, shape, loaded, sdf_grid, preparation, families=families, draw=options.draw)
         digest = hash_of_masks([shape.family], [shape.mask.occupancy_RRR])
         cases += kept_cases(out / "cases", shape.name, {**key, "families": families, "mask": digest}, make)
+    # Detectors learn from clean training masks; corrupted and real faults only test them.
     own_masks, unseen = ([case.measured for case in cases if case.family == family] for family in (TRAIN, TURNED))
-    detectors = fit_detectors([with_prior_of(*pair) for pair in zip(own_masks, unseen, strict=True)], frame)
+    detectors = fit_detectors([with_prior_of(*pair) for pair in zip(own_masks, unseen, strict=True)], sdf_grid)
     cases = [case for case in cases if case.family not in (TRAIN, TURNED)]
     seen = seen_kinds(loaded.config.data.input)
-    benchmark = Benchmark(cases, detectors, seeds=arguments.seeds, fpr=arguments.fpr, seen=seen)
-    about = {"run": str(place.path), "model_hash": loaded.model_hash, "step": loaded.step, "draw": arguments.draw}
+    benchmark = Benchmark(cases, detectors, seeds=options.seeds, fpr=options.fpr, seen=seen)
+    about = {"run": str(place.path), "model_hash": loaded.model_hash, "step": loaded.step, "draw": options.draw}
     results = tables(benchmark, about=about)
     say(write_tables(results, out))
     return DONE
 
 
-def fit_detectors(measured: Sequence[Measured], frame: Frame) -> Detectors:
+def fit_detectors(measured: Sequence[Measured], sdf_grid: SdfGrid) -> Detectors:
     """All detectors, of the training masks; ours also without the prior, to see what that is worth."""
     plain = [without_prior(one) for one in measured]
-    return Detectors(frame, fit_scorer(measured, frame), fit_scorer(plain, frame), fit_baselines(measured))
+    return Detectors(sdf_grid, fit_scorer(measured, sdf_grid), fit_scorer(plain, sdf_grid), fit_baselines(measured))
 
 
 def without_prior(measured: Measured) -> Measured:
@@ -122,16 +126,18 @@ def held_out(
     return Patients(clean, [shape for shape in faults if shape.subject not in trained])
 
 
-def shapes_of(place: Path, own: ShapeSet, preparation: DataConfig, *, real: bool = False) -> Sequence[Shape]:
+def shapes_of(place: Path, own: ShapeSet, preparation: DataConfig, *, real: bool = False) -> Sequence[MaskShape]:
     """The masks of a data set, or of a folder of labelled scans read as the run's data were; partial ones left out."""
     if not (place / "dataset.json").is_file():
-        found = folder_masks(place, preparation)
-        whole = [(name, mask) for name, mask in found if not mask.touched]
-        return [Shape(name, subject(own, name), mask, name.split("/")[0] if real else CLEAN) for name, mask in whole]
+        masks = folder_masks(place, preparation)
+        whole = [(name, mask) for name, mask in masks if not mask.touched]
+        return [
+            MaskShape(name, subject(own, name), mask, name.split("/")[0] if real else CLEAN) for name, mask in whole
+        ]
     shapes = open_shapes(place)
     cut_off = set(shapes.splits.get("partial", ()))
     return [
-        Shape(name, subject(own, name), stored_mask(shapes, index), shapes.categories[index] if real else CLEAN)
+        MaskShape(name, subject(own, name), stored_mask(shapes, index), shapes.categories[index] if real else CLEAN)
         for index, name in enumerate(shapes.names)
         if index not in cut_off
     ]

@@ -33,7 +33,7 @@ class Baselines:
     def scores(self, measured: Sequence[Measured]) -> dict[str, Array]:
         """(N,) of each detector."""
         features_NF, distances_ND = _parts(measured)
-        deviations = np.abs(self.mahalanobis.standardised(features_NF))
+        deviations = np.abs(self.mahalanobis.standardise(features_NF))
         mahalanobis = self.mahalanobis.distances(features_NF)
         pca = off_components(self.components, distances_ND)
         mean_D = self.components.mean_D

@@ -1,7 +1,7 @@
-"""The cases of the benchmark: clean masks of patients the prior never saw, the same spoilt, and real faults; measured.
+"""The cases of the benchmark: clean masks of patients the prior never saw, corrupted ones, and real faults; measured.
 
 What is measured of a case is all that detectors need, and what is known of the truth: how far the reconstruction is
-from the clean mask, and how well the disagreement finds the cells that were spoilt.
+from the clean mask, and how well the disagreement finds the cells that were corrupted.
 """
 
 import dataclasses
@@ -22,12 +22,12 @@ from data_processing.preparation.config import DataConfig
 from data_processing.preparation.sources import list_sources
 from isofield.outliers.benchmark.corruptions import FLIP, TARGETS, corrupt
 from isofield.outliers.benchmark.ranking import average_precision
-from isofield.outliers.scoring.cube_masks import GRID, CubeMask, centring, cube_mask, shifted
+from isofield.outliers.scoring.cube_masks import GRID, CubeMask, centring, cube_mask, shift_mask
 from isofield.outliers.scoring.detector import measured_masks
 from isofield.outliers.scoring.mask_distances import dice
 from isofield.outliers.scoring.reconstruction import Reconstruction
 from isofield.outliers.scoring.scores import Measured
-from isofield.outliers.scoring.shape_space import Frame
+from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.registry import LoadedRun
 from isofield.runtime.atomic_files import replacing
 from isofield.runtime.commandline import say
@@ -41,7 +41,7 @@ VERSION = 4  # of what is measured: older files are made again
 
 
 @dataclass(frozen=True, eq=False)
-class Shape:
+class MaskShape:
     """A clean mask or a real fault (`family`), and whose it is."""
 
     name: str
@@ -52,7 +52,7 @@ class Shape:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A measured mask. `truth`: known of spoilt masks and clean ones, for the table of reconstruction."""
+    """A measured mask. `truth`: known of corrupted masks and clean ones, for the table of reconstruction."""
 
     name: str
     subject: str
@@ -63,7 +63,7 @@ class Case:
 
 
 @dataclass(frozen=True, eq=False)
-class Spoilt:
+class CorruptedMask:
     """A mask to be judged, its clean one on the same grid (None of real faults), and what was done to it."""
 
     mask: CubeMask
@@ -75,23 +75,29 @@ class Spoilt:
 
 
 def measured_cases(
-    shape: Shape, loaded: LoadedRun, frame: Frame, preparation: DataConfig, *, families: Sequence[str], draw: int
+    shape: MaskShape,
+    loaded: LoadedRun,
+    sdf_grid: SdfGrid,
+    preparation: DataConfig,
+    *,
+    families: Sequence[str],
+    draw: int,
 ) -> Iterator[Case]:
-    """A clean mask, and it spoilt by each family in both severities; of a real fault only itself."""
-    spoilt = list(spoilt_masks(shape, families=families, draw=draw))
-    found = measured_masks(loaded, [one.mask for one in spoilt], frame, preparation)
-    for one, (measured, rebuilt) in zip(spoilt, found, strict=True):
+    """A clean mask, and it corrupted by each family in both severities; of a real fault only itself."""
+    corrupted = list(corrupted_masks(shape, families=families, draw=draw))
+    measurements = measured_masks(loaded, [one.mask for one in corrupted], sdf_grid, preparation)
+    for one, (measured, rebuilt) in zip(corrupted, measurements, strict=True):
         truth = known_truth(one, rebuilt)
         yield Case(shape.name, shape.subject, one.family, one.severity, measured, truth)
 
 
-def spoilt_masks(shape: Shape, *, families: Sequence[str], draw: int) -> Iterator[Spoilt]:
+def corrupted_masks(shape: MaskShape, *, families: Sequence[str], draw: int) -> Iterator[CorruptedMask]:
     """The mask itself and, of a clean one, what each family makes of it, each put into the middle of the cube again."""
     occupancy = shape.mask.occupancy_RRR
     if shape.family != CLEAN:
-        yield Spoilt(shape.mask, None, shape.family, "real", float("nan"), False)
+        yield CorruptedMask(shape.mask, None, shape.family, "real", float("nan"), False)
         return
-    yield Spoilt(shape.mask, occupancy, CLEAN, CLEAN, 1.0, True)
+    yield CorruptedMask(shape.mask, occupancy, CLEAN, CLEAN, 1.0, True)
     grid = _with_room(occupancy)
     for family in families:
         for severity in TARGETS:
@@ -100,22 +106,22 @@ def spoilt_masks(shape: Shape, *, families: Sequence[str], draw: int) -> Iterato
             made = corrupt(grid, family, severity=severity, seed=draw, name=shape.name)
             if made.mask_RRR.any():
                 shift = centring(made.mask_RRR)
-                mask = CubeMask(shifted(made.mask_RRR, shift), shape.mask.to_world)
-                yield Spoilt(mask, shifted(grid, shift), family, severity, made.dice, made.matched)
+                mask = CubeMask(shift_mask(made.mask_RRR, shift), shape.mask.to_world)
+                yield CorruptedMask(mask, shift_mask(grid, shift), family, severity, made.dice, made.matched)
 
 
-def known_truth(spoilt: Spoilt, rebuilt: Reconstruction) -> dict[str, float]:
+def known_truth(corrupted: CorruptedMask, rebuilt: Reconstruction) -> dict[str, float]:
     """Dice to the clean mask of the mask, of its reconstruction and of the repaired mask; precision of the map."""
-    if spoilt.clean_RRR is None:
+    if corrupted.clean_RRR is None:
         return {}
-    clean, mask = spoilt.clean_RRR, spoilt.mask.occupancy_RRR
+    clean, mask = corrupted.clean_RRR, corrupted.mask.occupancy_RRR
     truth = {
-        "dice": spoilt.dice,
-        "matched": float(spoilt.matched),
+        "dice": corrupted.dice,
+        "matched": float(corrupted.matched),
         "rebuilt_dice": dice(rebuilt.occupancy_RRR, clean),
         "repaired_dice": dice(rebuilt.repaired_RRR, clean),
     }
-    if spoilt.family not in (CLEAN, FLIP):
+    if corrupted.family not in (CLEAN, FLIP):
         box = _around(clean | mask | rebuilt.occupancy_RRR, NEAR)
         strength = np.abs(rebuilt.disagreement_RRR[box]).ravel()
         wrong = (clean ^ mask)[box].ravel()

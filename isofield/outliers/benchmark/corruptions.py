@@ -1,4 +1,4 @@
-"""Masks spoilt in the ways segmentations go wrong, each as far as a wanted Dice against the clean mask.
+"""Masks corrupted in the ways segmentations go wrong, each as far as a wanted Dice against the clean mask.
 
 Twelve families are matched: what a family adds or removes is an order of voxels, of which so many go first that Dice is
 met to the voxel; pieces that shift and edges that fray are searched. The mirrored mask has no strength and no target.
@@ -28,7 +28,7 @@ NEVER = np.float32(np.inf)
 
 @dataclass(frozen=True, eq=False)
 class Corrupted:
-    """A spoilt mask on the grid of the clean one, and how alike the two are.
+    """A corrupted mask on the grid of the clean one, and how alike the two are.
 
     `matched`: Dice is within TOLERANCE of the target; never of a family without a strength.
     """
@@ -41,7 +41,7 @@ class Corrupted:
 
 
 def corrupt(clean_RRR: Mask, family: str, *, severity: str, seed: int, name: str) -> Corrupted:
-    """A mask (X, Y, Z) bool spoilt; the same for equal seed, name, family and severity.
+    """A mask (X, Y, Z) bool corrupted; the same for equal seed, name, family and severity.
 
     ValueError for an unknown family or severity and for an empty mask.
     """
@@ -50,7 +50,7 @@ def corrupt(clean_RRR: Mask, family: str, *, severity: str, seed: int, name: str
             f"expected one of the families {', '.join(FAMILIES)} and mild or moderate; got {family!r}, {severity!r}"
         )
     if not clean_RRR.any():
-        raise ValueError(f"{name}: an empty mask cannot be spoilt")
+        raise ValueError(f"{name}: an empty mask cannot be corrupted")
     generator = numpy_generator(seed, name, "corruption", family, severity)
     target = TARGETS[severity]
     if family == FLIP:
@@ -83,12 +83,12 @@ def _first(key: Key, count: int) -> Mask:
     return chosen.reshape(key.shape)
 
 
-def _searched(mask: Mask, spoilt: Callable[[float], Mask], target: float, high: float) -> Mask:
+def _searched(mask: Mask, corrupted: Callable[[float], Mask], target: float, high: float) -> Mask:
     """Bisection of a strength in [0, high] for the wanted Dice; the nearest that was met."""
     low, best, error = 0.0, mask, 1 - target
     for _ in range(STEPS):
         middle = (low + high) / 2
-        tried = spoilt(middle)
+        tried = corrupted(middle)
         reached = dice(tried, mask)
         if abs(reached - target) < error:
             best, error = tried, abs(reached - target)
@@ -222,11 +222,11 @@ def _shifted_piece(mask: Mask, generator: np.random.Generator, target: float) ->
     angle = generator.uniform(0, 2 * np.pi)
     way = np.array([np.cos(angle), np.sin(angle), 0.0])
 
-    def shifted(length: float) -> Mask:
+    def shift_piece(length: float) -> Mask:
         moved = scipy.ndimage.shift(piece.astype(np.float32), way * length, order=1) > 0.5
         return (mask & ~piece) | moved
 
-    return _searched(mask, shifted, target, _size(mask))
+    return _searched(mask, shift_piece, target, _size(mask))
 
 
 def _dilation(mask: Mask, generator: np.random.Generator, target: float) -> Mask:

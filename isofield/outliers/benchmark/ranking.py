@@ -1,4 +1,4 @@
-"""How well scores put spoilt masks above clean ones, and a map's cells above others; intervals over patients."""
+"""How well scores put corrupted masks above clean ones, and a map's cells above others; intervals over patients."""
 
 from dataclasses import dataclass
 
@@ -24,14 +24,14 @@ class Estimate:
         return f"{self.value:.3f} [{self.low:.2f}, {self.high:.2f}]"
 
 
-def auroc(spoilt_N: Array, clean_M: Array) -> float:
-    """The chance that a spoilt mask scores above a clean one, ties half; NaN without either."""
-    return float(_above(spoilt_N, clean_M).mean()) if len(spoilt_N) and len(clean_M) else float("nan")
+def auroc(corrupted_N: Array, clean_M: Array) -> float:
+    """The chance that a corrupted mask scores above a clean one, ties half; NaN without either."""
+    return float(_above(corrupted_N, clean_M).mean()) if len(corrupted_N) and len(clean_M) else float("nan")
 
 
-def _above(spoilt_N: Array, clean_M: Array) -> Array:
-    above = spoilt_N[:, None] > clean_M
-    return np.asarray(above + 0.5 * (spoilt_N[:, None] == clean_M), dtype=np.float64)
+def _above(corrupted_N: Array, clean_M: Array) -> Array:
+    above = corrupted_N[:, None] > clean_M
+    return np.asarray(above + 0.5 * (corrupted_N[:, None] == clean_M), dtype=np.float64)
 
 
 def mean_auroc(
@@ -43,9 +43,10 @@ def mean_auroc(
 ) -> Estimate:
     """The mean over families of their AUROC; each is scores and the patients (numbers from 0) that they are of.
 
-    Patients are drawn with replacement, their clean and spoilt masks together; a draw that leaves a family or the
+    Patients are drawn with replacement, their clean and corrupted masks together; a draw that leaves a family or the
     clean masks without a patient is not counted.
     """
+    # Whole patients are drawn: masks of one patient are not independent.
     count = 1 + max(int(patients.max(initial=0)) for _, patients in [*families, clean])
     generator = numpy_generator("bootstrap over patients", key)
     weights_SP = np.stack([np.bincount(generator.integers(0, count, count), minlength=count) for _ in range(resamples)])
@@ -53,11 +54,12 @@ def mean_auroc(
     value, draws = 0.0, np.zeros(resamples)
     clean_SM = weights_SP[:, patients_M].astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        for spoilt_N, patients_N in families:
-            above_NM = _above(spoilt_N, scores_M)
-            spoilt_SN = weights_SP[:, patients_N].astype(np.float64)
-            hits_S = ((spoilt_SN @ above_NM) * clean_SM).sum(axis=1)
-            draws += hits_S / (spoilt_SN.sum(axis=1) * clean_SM.sum(axis=1))
+        for corrupted_N, patients_N in families:
+            # AUROC is the share of pairs in the right order; weighted by how often each patient was drawn.
+            above_NM = _above(corrupted_N, scores_M)
+            corrupted_SN = weights_SP[:, patients_N].astype(np.float64)
+            hits_S = ((corrupted_SN @ above_NM) * clean_SM).sum(axis=1)
+            draws += hits_S / (corrupted_SN.sum(axis=1) * clean_SM.sum(axis=1))
             value += float(above_NM.mean()) if above_NM.size else float("nan")
     draws = draws[np.isfinite(draws)] / len(families)
     low, high = np.percentile(draws, INTERVAL) if len(draws) else (float("nan"), float("nan"))

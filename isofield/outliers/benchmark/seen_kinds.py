@@ -3,7 +3,7 @@
 No family is made as training makes its damages; what is compared here is the kind of fault, not the code.
 """
 
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.network_inputs import InputConfig
 from isofield.outliers.benchmark.corruptions import FAMILIES
 
 ALIKE: dict[str, tuple[str, ...]] = {  # kinds of `data.input.deform`, by family
@@ -22,7 +22,7 @@ ALIKE: dict[str, tuple[str, ...]] = {  # kinds of `data.input.deform`, by family
 }
 
 
-def seen_kinds(section: InputSection) -> dict[str, tuple[str, ...]]:
+def seen_kinds(section: InputConfig) -> dict[str, tuple[str, ...]]:
     """Of each family the kinds of damage in a run's training that resemble it; none: of that kind it saw nothing."""
     drawn: set[str] = set()
     if section.kind == "deformed":

@@ -15,9 +15,9 @@ from isofield.outliers.benchmark.baselines import Baselines
 from isofield.outliers.benchmark.cases import CLEAN, Case
 from isofield.outliers.benchmark.corruptions import FAMILIES, MATCHED, TARGETS
 from isofield.outliers.benchmark.ranking import Estimate, binomial_interval, mean_auroc, mean_over_patients
-from isofield.outliers.scoring.calibration import conformal_p, flagged, needed
+from isofield.outliers.scoring.calibration import conformal_p, is_flagged, masks_needed
 from isofield.outliers.scoring.scores import Measured, Scorer
-from isofield.outliers.scoring.shape_space import Frame
+from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.seeds import numpy_generator
 
@@ -32,7 +32,7 @@ COLUMNS = ("table", "family", "severity", "detector", "value", "low", "high", "n
 class Detectors:
     """All that is fitted on training masks."""
 
-    frame: Frame
+    sdf_grid: SdfGrid
     ours: Scorer
     plain: Scorer  # without the prior
     baselines: Baselines
@@ -150,31 +150,33 @@ def flag_rows(
 
     The interval is over seeds here (2.5 to 97.5 %): each divides the patients anew.
     """
-    found: dict[tuple[str, str, str], list[float]] = {}
+    shares: dict[tuple[str, str, str], list[float]] = {}
     counts: dict[tuple[str, str, str], int] = {}
     within: dict[str, list[float]] = {detector: [] for detector in scores}
     for seed in range(benchmark.seeds):
+        # Half of the patients calibrate, the others are tested: no patient is on both sides.
         calibrates = _calibrating(np.unique(patients[clean]), seed)
         held = clean[calibrates[patients[clean]]]
-        if len(held) < needed(benchmark.fpr):
+        if len(held) < masks_needed(benchmark.fpr):
             continue
         for detector, values in scores.items():
-            flags = np.array([flagged(conformal_p(values[held], v), benchmark.fpr) for v in values])
+            flags = np.array([is_flagged(conformal_p(values[held], v), benchmark.fpr) for v in values])
             kinds = {(CLEAN, CLEAN): clean, **groups}
             for (family, severity), members in kinds.items():
                 tested = members[~calibrates[patients[members]]]
                 if len(tested):
-                    found.setdefault((family, severity, detector), []).append(float(flags[tested].mean()))
+                    shares.setdefault((family, severity, detector), []).append(float(flags[tested].mean()))
                     counts[family, severity, detector] = len(tested)
+            # Clean masks have to be flagged about as often as was asked for, no more.
             tested = clean[~calibrates[patients[clean]]]
             most = binomial_interval(len(tested), benchmark.fpr)[1]
             within[detector].append(float(flags[tested].sum() <= most))
             for severity in TARGETS:
-                rates = [found[family, severity, detector][-1] for family in MATCHED if (family, severity) in groups]
+                rates = [shares[family, severity, detector][-1] for family in MATCHED if (family, severity) in groups]
                 if rates:
-                    found.setdefault(("macro", severity, detector), []).append(float(np.mean(rates)))
+                    shares.setdefault(("macro", severity, detector), []).append(float(np.mean(rates)))
                     counts["macro", severity, detector] = len(rates)
-    rows = [Row("flagged", *key, _over_seeds(values), counts[key]) for key, values in found.items()]
+    rows = [Row("flagged", *key, _over_seeds(values), counts[key]) for key, values in shares.items()]
     rows += [
         Row("seeds_within_binomial", CLEAN, CLEAN, name, _over_seeds(v), len(v)) for name, v in within.items() if v
     ]
@@ -187,7 +189,7 @@ def truth_rows(
     groups: dict[tuple[str, str], NDArray[np.int64]],
     clean: NDArray[np.int64],
 ) -> list[Row]:
-    """Dice of reconstructions to the clean mask, what was gained over the spoilt one, precision of the disagreement.
+    """Dice of reconstructions to the clean mask, what was gained over the corrupted one, precision of the disagreement.
 
     Of what the prior makes of a mask, and of the mask repaired where the prior is sure.
     """
@@ -207,6 +209,7 @@ def truth_rows(
         if family in MATCHED:
             for row in made:
                 means.setdefault((row.table, severity, row.detector), []).append(row.estimate.value)
+    # Families count alike in the macro mean, however many masks each has.
     for (table, severity, of), values in means.items():
         estimate = Estimate(float(np.mean(values)), float("nan"), float("nan"))
         rows.append(Row(table, "macro", severity, of, estimate, len(values)))
@@ -274,6 +277,7 @@ def as_markdown(results: dict[str, Any]) -> str:
     lines = [f"{results['patients']} patients, {results['clean']} clean masks, model {results['model_hash']}", ""]
     lines += _table_head(["detector", *heads])
     flags = [*(("macro", severity) for severity in TARGETS), (CLEAN, CLEAN)]
+    # The first table: detectors against each other.
     for detector in detectors:
         cells = [str(by.get(("auroc", *kind, detector), "")) for kind in columns]
         cells += [_short(by.get(("flagged", *kind, detector))) for kind in flags]
@@ -281,6 +285,7 @@ def as_markdown(results: dict[str, Any]) -> str:
     kinds = ("AUROC", "flagged", "Dice gain", "repaired", "AP", "chance")
     heads = [f"{severity} {kind}" for severity in TARGETS for kind in kinds]
     lines += ["", *_table_head(["family", "seen in training", *heads])]
+    # The second: this prior by what was done to the masks.
     for family in ["macro", UNSEEN, *FAMILIES]:
         cells = [", ".join(results["seen_in_training"].get(family, ()))]
         for severity in TARGETS:

@@ -1,35 +1,13 @@
-"""What pictures of masks are drawn with: colours, words, a colour bar, a histogram of calibration scores."""
+"""Beside the slices: the colours of signed distances with their bar, and a histogram of calibration scores."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.uint8]
-Colour = tuple[int, int, int]  # blue, green, red, as OpenCV has them
-INK: Colour = (51, 39, 28)
-SOFT: Colour = (138, 122, 107)
-PAPER: Colour = (255, 255, 255)
-EXTRA: Colour = (60, 60, 222)
-MISSING: Colour = (214, 110, 40)
-REBUILT: Colour = (70, 150, 20)
-MARK: Colour = (165, 99, 11)
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+from isofield.reports.canvas import EXTRA, INK, MISSING, SOFT, Picture, blank, width_of, write_words
+
 BINS = 24
 ROOM = 0.25  # of the range of scores, beside it
-
-
-def blank(height: int, width: int) -> Picture:
-    return np.full((height, width, 3), 255, np.uint8)
-
-
-def write_words(picture: Picture, words: str, at: tuple[int, int], *, size: float = 0.4, colour: Colour = INK) -> int:
-    """Words with the left end of their base line at (x, y); returns where they end."""
-    cv2.putText(picture, words, at, FONT, size, colour, 1, cv2.LINE_AA)
-    return at[0] + width_of(words, size)
-
-
-def width_of(words: str, size: float = 0.4) -> int:
-    return int(cv2.getTextSize(words, FONT, size, 1)[0][0])
 
 
 def signed_colours(values_N: NDArray[np.floating], limit: float) -> NDArray[np.float64]:
@@ -62,6 +40,7 @@ def score_histogram(
         write_words(picture, "no calibration:", (20, height // 2 - 10))
         write_words(picture, "no score, no p-value", (20, height // 2 + 10))
         return picture
+    # The axis holds all clean scores and this mask's, with some room at both ends.
     low, high = float(scores.min()), float(scores.max())
     if score is not None and np.isfinite(score):
         low, high = min(low, score), max(high, score)
@@ -72,6 +51,7 @@ def score_histogram(
     def across(value: float) -> int:
         return round(left + float(np.clip((value - low) / (high - low), 0, 1)) * (right - left))
 
+    # Bars of the clean masks, and a tick for each while ticks can be told apart.
     counts, edges = np.histogram(scores, bins=BINS, range=(low, high))
     for count, start, end in zip(counts, edges[:-1], edges[1:], strict=True):
         if count:
@@ -81,6 +61,7 @@ def score_histogram(
         cv2.line(picture, (across(value), bottom + 1), (across(value), bottom + 5), SOFT, 1)
     cv2.line(picture, (left, bottom), (right, bottom), SOFT, 1)
     write_words(picture, f"scores of {len(scores)} clean masks", (left, height - 12), size=0.38, colour=SOFT)
+    # The border, with its legend, and this mask's place.
     if threshold is not None:
         _dashed(picture, across(threshold), top, bottom)
         end = write_words(picture, "flagged beyond", (left, 18), size=0.38, colour=SOFT)

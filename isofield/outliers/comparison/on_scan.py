@@ -59,10 +59,10 @@ def compare_on_scan(
     """A mask cut from a scan against its reconstruction, that may be empty."""
     box = _common_box(mask, rebuilt)
     probability = _probability(rebuilt, box, device)
-    found = (probability > 0.5).view(np.uint8)
+    boxes = (probability > 0.5).view(np.uint8)
     signed = np.rint((box.occupancy - probability) * STEPS).astype(np.int8)
-    metrics = compare_masks(found, box.occupancy, box.index_to_world[:3, :3], tolerance=tolerance)
-    return Compared(box, found, signed, {key: float(value) for key, value in metrics.items()})
+    metrics = compare_masks(boxes, box.occupancy, box.index_to_world[:3, :3], tolerance=tolerance)
+    return Compared(box, boxes, signed, {key: float(value) for key, value in metrics.items()})
 
 
 def _common_box(mask: Crop, rebuilt: Reconstruction) -> Crop:
@@ -122,6 +122,7 @@ def largest_disagreement(mask: CubeMask, rebuilt: Reconstruction) -> Disagreemen
     A thin shell all around is no place to look at: pieces are found among cells that lie deeper than DEEP, if any do.
     """
     seen = np.ones_like(mask.occupancy_RRR) if mask.visible_RRR is None else mask.visible_RRR
+    # Beyond the field of view nobody can say who is right.
     ours, theirs = mask.occupancy_RRR & seen, rebuilt.occupancy_RRR & seen
     box = _box_around(ours | theirs)
     if box is None:
@@ -134,6 +135,7 @@ def largest_disagreement(mask: CubeMask, rebuilt: Reconstruction) -> Disagreemen
     if not pieces:
         return None
     depths_N, sign, cells_N3 = max(pieces, key=lambda piece: float(piece[0].sum()))
+    # A point to click on: inside the piece, near its deep middle, in millimetres of the scan.
     middle = np.average(cells_N3, axis=0, weights=depths_N**2)  # of what is deep: a shell may hang on to it
     nearest = cells_N3[((cells_N3 - middle) ** 2).sum(axis=1).argmin()]  # the middle itself may lie outside of it
     start = np.array([side.start for side in box])
@@ -156,19 +158,19 @@ def _pieces(
     seeds, _ = scipy.ndimage.label(deep if deep.any() else cells)
     # A piece is its deep part and the shallow cells beside that.
     grown = scipy.ndimage.grey_dilation(seeds, size=3) * cells
-    found = []
+    pieces = []
     for number, place in enumerate(scipy.ndimage.find_objects(grown), start=1):
         if place is None:
             continue
         own = grown[place] == number
         inside = np.argwhere(own) + np.array([side.start for side in place])
-        found.append((depth[place][own], sign, inside))
-    return found
+        pieces.append((depth[place][own], sign, inside))
+    return pieces
 
 
 def _box_around(cells: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
-    found = scipy.ndimage.find_objects(cells.view(np.uint8))
-    if not found:
+    boxes = scipy.ndimage.find_objects(cells.view(np.uint8))
+    if not boxes:
         return None
-    x, y, z = (slice(max(0, s.start - 2), min(n, s.stop + 2)) for s, n in zip(found[0], cells.shape, strict=True))
+    x, y, z = (slice(max(0, s.start - 2), min(n, s.stop + 2)) for s, n in zip(boxes[0], cells.shape, strict=True))
     return x, y, z

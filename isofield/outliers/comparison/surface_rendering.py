@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from data_processing.geometry.coordinates import transform_points
 from data_processing.geometry.marching_cubes import marching_cubes, pad_outside
 from data_processing.geometry.rendering import ray_scene
-from isofield.outliers.comparison.drawing import PAPER, SOFT, Picture, colour_bar, signed_colours, write_words
+from isofield.outliers.comparison.drawing import colour_bar, signed_colours
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.mask_distances import signed_distance
 from isofield.outliers.scoring.reconstruction import Reconstruction
+from isofield.reports.canvas import PAPER, SOFT, Picture, write_words
 
 SMOOTH = 1.0  # cells, of the surface that is shown
 FINE = 2  # rays along the edge of a pixel
@@ -77,6 +78,7 @@ def _rays(
     size: int,
 ) -> Picture:
     """A unit ball seen from a direction (RAS; z is up), lit from the upper left."""
+    # A camera that looks at the middle, upright.
     forward = -look_from
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
@@ -88,6 +90,7 @@ def _rays(
     directions = (directions / np.linalg.norm(directions, axis=-1, keepdims=True)).reshape(-1, 3)
     origin = look_from * 1.03 / np.sin(np.radians(VIEW))
     origins = np.tile(origin.astype(np.float32), (len(directions), 1))
+    # One ray for each fine pixel; both sides of a face are lit, as masks may be open at the border of a scan.
     hits = ray_scene(vertices, faces).run(origins, directions.astype(np.float32), output=True)
     seen = hits["geomID"] >= 0
     normals = hits["Ng"][seen] / np.maximum(np.linalg.norm(hits["Ng"][seen], axis=1, keepdims=True), 1e-30)
@@ -98,6 +101,7 @@ def _rays(
     picture = np.empty((count * count, 3))
     picture[:] = PAPER
     picture[seen] = np.clip(colours_F3[hits["primID"][seen]] * bright[:, None], 0, 255)
+    # Averages over fine pixels smooth the edges.
     fine = picture.reshape(size, FINE, size, FINE, 3).mean(axis=(1, 3))
     return np.rint(fine).astype(np.uint8)
 

@@ -16,7 +16,7 @@ from data_processing.preparation.config import DataConfig
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.detector import measured_masks
 from isofield.outliers.scoring.scores import Measured
-from isofield.outliers.scoring.shape_space import Frame
+from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.registry import LoadedRun
 from isofield.runtime.seeds import numpy_generator
 
@@ -28,15 +28,15 @@ OF_PRIOR = "prior_"
 def measured_as_unseen(
     loaded: LoadedRun,
     masks: Sequence[CubeMask],
-    frame: Frame,
+    sdf_grid: SdfGrid,
     preparation: DataConfig,
     *,
     device: torch.device | str = "cpu",
 ) -> list[Measured]:
     """Numbers of training masks to fit a score on; none may be empty."""
-    turned_masks = [turned(mask, number) for number, mask in enumerate(masks)]
-    seen = measured_masks(loaded, masks, frame, preparation, device=device)
-    unseen = measured_masks(loaded, turned_masks, frame, preparation, device=device)
+    turned_masks = [turn_mask(mask, number) for number, mask in enumerate(masks)]
+    seen = measured_masks(loaded, masks, sdf_grid, preparation, device=device)
+    unseen = measured_masks(loaded, turned_masks, sdf_grid, preparation, device=device)
     return [with_prior_of(own, other) for (own, _), (other, _) in zip(seen, unseen, strict=True)]
 
 
@@ -45,7 +45,7 @@ def with_prior_of(own: Measured, other: Measured) -> Measured:
     return Measured({**own.numbers, **_of_prior(other)}, own.distances_D)
 
 
-def turned(mask: CubeMask, number: int) -> CubeMask:
+def turn_mask(mask: CubeMask, number: int) -> CubeMask:
     """The mask about its centre, always the same for a number; as it was where nothing would be left of it."""
     generator = numpy_generator(0, "turned", number)
     axis = generator.standard_normal(3)

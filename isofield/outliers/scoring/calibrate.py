@@ -15,7 +15,7 @@ from isofield.outliers.scoring.calibration import Calibration, hash_of_masks, sa
 from isofield.outliers.scoring.cube_masks import CubeMask, stored_mask
 from isofield.outliers.scoring.detector import measured_masks
 from isofield.outliers.scoring.scores import Scorer, fit_scorer, scorer_arrays
-from isofield.outliers.scoring.shape_space import Frame, frame_of
+from isofield.outliers.scoring.shape_space import SdfGrid, sdf_grid_of
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
 
@@ -39,17 +39,20 @@ def calibrate_run(
     """
     place = run if isinstance(run, RunDir) else RunDir(run)
     loaded = load_run(place, which=which, device=device)
+    # Clean masks that the model never saw, of subjects that neither trained nor are tested.
     own = open_shapes(loaded.config.data.path)
     shapes = own if data is None else open_shapes(data)
     split = split or (CALIBRATION if CALIBRATION in shapes.splits else VALIDATION)
     chosen = members(shapes, split, loaded)
     refuse_shared_subjects(own, shapes, chosen)
     preparation = preparation_of(place)
+    # The score is fitted on training masks alone: calibration masks decide nothing but the level.
     training = [stored_mask(own, index) for index in evenly(members(own, TRAIN, loaded), MAX_FITTED)]
     scorer = fit_judge(loaded, preparation, training, device=device)
     masks = [stored_mask(shapes, index) for index in chosen]
+    # Their scores. A prior that draws nothing would call every mask equally bad.
     measured, empty = [], 0
-    for one, rebuilt in measured_masks(loaded, masks, scorer.frame, preparation, device=device):
+    for one, rebuilt in measured_masks(loaded, masks, scorer.sdf_grid, preparation, device=device):
         measured.append(one)
         empty += not rebuilt.occupancy_RRR.any()
     if 2 * empty > len(masks):
@@ -77,13 +80,13 @@ def fit_judge(
     device: torch.device | str = "cpu",
 ) -> Scorer:
     """The score of clean training masks."""
-    frame = frame_around(training)
-    return fit_scorer(measured_as_unseen(loaded, training, frame, preparation, device=device), frame)
+    sdf_grid = sdf_grid_around(training)
+    return fit_scorer(measured_as_unseen(loaded, training, sdf_grid, preparation, device=device), sdf_grid)
 
 
-def frame_around(masks: Sequence[CubeMask]) -> Frame:
+def sdf_grid_around(masks: Sequence[CubeMask]) -> SdfGrid:
     """A grid in mm that holds all these masks."""
-    return frame_of([extent_mm(mask) for mask in masks])
+    return sdf_grid_of([extent_mm(mask) for mask in masks])
 
 
 def extent_mm(mask: CubeMask) -> float:

@@ -53,7 +53,7 @@ class Calibration:
         rank = math.floor(fpr * (self.n + 1) + SLACK)
         return float(self.scores[self.n - rank]) if rank >= 1 else None
 
-    def described(self, fpr: float = 0.05) -> str:
+    def description(self, fpr: float = 0.05) -> str:
         """For the person at the terminal."""
         limit = self.threshold(fpr)
         says = f"too few to flag {fpr:g} of them, {self.missing(fpr)} more are needed"
@@ -64,7 +64,7 @@ class Calibration:
 
     def missing(self, fpr: float) -> int:
         """How many more clean masks are needed to judge at this rate."""
-        return max(0, needed(fpr) - self.n)
+        return max(0, masks_needed(fpr) - self.n)
 
 
 def conformal_p(scores: Array, score: float) -> float:
@@ -72,12 +72,12 @@ def conformal_p(scores: Array, score: float) -> float:
     return (1 + int(np.count_nonzero(scores >= score))) / (len(scores) + 1)
 
 
-def flagged(p: float, fpr: float) -> bool:
+def is_flagged(p: float, fpr: float) -> bool:
     """p <= fpr, up to rounding of fractions."""
     return p <= fpr + SLACK
 
 
-def needed(fpr: float) -> int:
+def masks_needed(fpr: float) -> int:
     """Calibration masks without which no p-value can be as small as `fpr`. ValueError for a rate outside (0, 1)."""
     if not 0 < fpr < 1:
         raise ValueError(f"expected a rate of false positives between 0 and 1, got {fpr}")
@@ -113,6 +113,7 @@ def load_calibration(run: RunDir, *, model_hash: str) -> tuple[Calibration, dict
         raise FileNotFoundError(
             f"{run.path} has no calibration; make it: python evaluate.py --run {run.path} --calibrate"
         )
+    # Both files may be a stranger's: bounded, and every way in which they can be wrong is one error.
     if max(file.stat().st_size for file in (run.calibration_file, run.judge_file)) > MAX_BYTES:
         raise ValueError(f"{run.calibration_file}: too large for a calibration; {again}")
     try:
@@ -122,6 +123,7 @@ def load_calibration(run: RunDir, *, model_hash: str) -> tuple[Calibration, dict
         fitted = read_npz(run.judge_file, most=MAX_BYTES)
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, OSError) as error:
         raise ValueError(f"{run.calibration_file} or {run.judge_file.name} is damaged ({error}); {again}") from error
+    # Scores of one model say nothing of another, and the two files belong together.
     if calibration.model_hash != model_hash:
         raise ValueError(
             f"{run.calibration_file} was made with another model (hash {calibration.model_hash}, the run's is now "

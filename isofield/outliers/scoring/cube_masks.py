@@ -59,7 +59,7 @@ def stored_mask(shapes: ShapeSet, index: int) -> CubeMask:
     """
     field = f"grid_{GRID}"
     if GRID in shapes.layout.grids:
-        bits = torch.from_numpy(shapes.packed(index, [field])[field])
+        bits = torch.from_numpy(shapes.packed_row(index, [field])[field])
         occupancy = unpack_bits(bits).view((GRID,) * 3).numpy().astype(bool)
         return CubeMask(occupancy, shapes.to_world(index))
     config = config_of(shapes.settings)
@@ -90,7 +90,7 @@ def centring(occupancy: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.asarray((GRID - size) // 2 - start, dtype=np.int64)
 
 
-def shifted(occupancy: NDArray[np.bool_], shift: NDArray[np.int64]) -> NDArray[np.bool_]:
+def shift_mask(occupancy: NDArray[np.bool_], shift: NDArray[np.int64]) -> NDArray[np.bool_]:
     """A mask on a grid of any size, shifted onto the judged one; what leaves it is lost."""
     result = np.zeros((GRID,) * 3, dtype=bool)
     low = np.maximum(shift, 0)

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from data_processing.preparation.config import DataConfig
-from isofield.outliers.scoring.calibration import Calibration, flagged, load_calibration, needed
+from isofield.outliers.scoring.calibration import Calibration, is_flagged, load_calibration, masks_needed
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.mask_distances import dice
 from isofield.outliers.scoring.reconstruction import Reconstruction, reconstruct
 from isofield.outliers.scoring.scores import VISIBLE, Measured, Scorer, measure, scorer_of
-from isofield.outliers.scoring.shape_space import Frame
+from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
 
@@ -40,8 +40,8 @@ class Judgement:
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
-    """Fitted and calibrated; see `load_judge`."""
+class Detector:
+    """Fitted and calibrated; see `load_detector`."""
 
     loaded: LoadedRun
     preparation: DataConfig
@@ -51,11 +51,11 @@ class Judge:
 
     def judge(self, masks: Sequence[CubeMask], *, fpr: float = 0.05) -> list[Judgement]:
         """One judgement for each mask, in their order; the encoder sees them in batches."""
-        needed(fpr)  # refuses a rate that is none
+        masks_needed(fpr)  # refuses a rate that is none
         there = [mask for mask in masks if mask.occupancy_RRR.any()]
-        found = measured_masks(self.loaded, there, self.scorer.frame, self.preparation, device=self.device)
+        measurements = measured_masks(self.loaded, there, self.scorer.sdf_grid, self.preparation, device=self.device)
         return [
-            self._judged(mask, *next(found), fpr=fpr) if mask.occupancy_RRR.any() else _empty(self.calibration)
+            self._judged(mask, *next(measurements), fpr=fpr) if mask.occupancy_RRR.any() else _empty(self.calibration)
             for mask in masks
         ]
 
@@ -83,7 +83,7 @@ class Judge:
 def measured_masks(
     loaded: LoadedRun,
     masks: Sequence[CubeMask],
-    frame: Frame,
+    sdf_grid: SdfGrid,
     preparation: DataConfig,
     *,
     device: torch.device | str = "cpu",
@@ -91,7 +91,7 @@ def measured_masks(
     """Each mask as numbers, with what the prior makes of it; none may be empty."""
     thin = preparation.inside.thin == "keep"
     for mask, one in zip(masks, reconstruct(loaded, masks, keep_thin=thin, device=device), strict=True):
-        yield measure(mask, frame, one), one
+        yield measure(mask, sdf_grid, one), one
 
 
 def verdict_of(p: float, calibration: Calibration, fpr: float) -> tuple[Verdict, str]:
@@ -101,7 +101,7 @@ def verdict_of(p: float, calibration: Calibration, fpr: float) -> tuple[Verdict,
         return "UNSURE", (
             f"{calibration.n} clean masks are too few to flag {fpr:.3g} of them: calibrate with {missing} more"
         )
-    if flagged(p, fpr):
+    if is_flagged(p, fpr):
         return "OUTLIER", f"stranger than clean masks are (p {p:.3g})"
     return "OK", f"{p:.0%} of clean masks are as strange or stranger"
 
@@ -112,9 +112,9 @@ def _empty(calibration: Calibration) -> Judgement:
     return Judgement(float("inf"), p, "OUTLIER", "the mask is empty", {}, 0.0, None)
 
 
-def load_judge(run: Path | RunDir, *, which: str = "best", device: torch.device | str = "cpu") -> Judge:
+def load_detector(run: Path | RunDir, *, which: str = "best", device: torch.device | str = "cpu") -> Detector:
     """The judge of a run. FileNotFoundError without calibration, ValueError when it is of another model."""
     place = run if isinstance(run, RunDir) else RunDir(run)
     loaded = load_run(place, which=which, device=device)
     calibration, arrays = load_calibration(place, model_hash=loaded.model_hash)
-    return Judge(loaded, preparation_of(place), scorer_of(arrays), calibration, device)
+    return Detector(loaded, preparation_of(place), scorer_of(arrays), calibration, device)

@@ -24,6 +24,7 @@ def disagreement_features(
     signed = reconstruction.disagreement_RRR[box]
     visible = reconstruction.mask.visible_RRR
     seen = np.ones(mask.shape, dtype=bool) if visible is None else visible[box]
+    # What lies beyond the field of view is neither extra nor missing.
     mask, rebuilt = mask & seen, rebuilt & seen
     volume = max(int(mask.sum()), 1)
     extra, missing = mask & ~rebuilt, rebuilt & ~mask
@@ -52,10 +53,10 @@ def largest_piece(cells: Mask) -> int:
 def box_around(mask: CubeMask, reconstruction: Reconstruction | None) -> tuple[slice, ...]:
     """The part of the cube that holds a mask and what was made of it, with some room where the cube has it."""
     both = mask.occupancy_RRR if reconstruction is None else mask.occupancy_RRR | reconstruction.occupancy_RRR
-    found = scipy.ndimage.find_objects(both.view(np.uint8))
-    if not found:
+    boxes = scipy.ndimage.find_objects(both.view(np.uint8))
+    if not boxes:
         return (slice(0, 1),) * 3
     return tuple(
         slice(max(0, side.start - MARGIN), min(size, side.stop + MARGIN))
-        for side, size in zip(found[0], both.shape, strict=True)
+        for side, size in zip(boxes[0], both.shape, strict=True)
     )

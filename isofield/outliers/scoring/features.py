@@ -24,7 +24,7 @@ TINY = 1e-6
 DIRECTIONS = 64
 
 
-def cropped(mask: Mask, margin: int = MARGIN) -> Mask:
+def crop_mask(mask: Mask, margin: int = MARGIN) -> Mask:
     """The box of a mask with empty voxels around it. ValueError for an empty mask."""
     boxes = scipy.ndimage.find_objects(mask.view(np.uint8))
     if not boxes:
@@ -39,9 +39,11 @@ def shape_features(inside: Mask, spacing: float, distance: NDArray[np.float32] |
     volume = len(places) * spacing**3
     area = _area(inside) * spacing**2
     centred = places - places.mean(axis=0)
+    # Along the principal axes, which do not depend on how the patient lay; a voxel has a width of its own.
     spread, axes = np.linalg.eigh(np.cov(centred.T) + np.eye(3) * spacing**2 / 12)
     along = centred @ axes[:, ::-1] / np.sqrt(spread[::-1])  # longest first, of standard deviation 1
     extents = along.max(axis=0) - along.min(axis=0)
+    # From a voxel's centre to the surface: half a voxel deep where it lies at the rim.
     depth = 0.5 - distance
     sizes = component_sizes(inside)
     box = np.log(np.ptp(places, axis=0) + spacing)
@@ -72,26 +74,26 @@ def surface_features(mask: Mask, scales: Sequence[float] = SCALES) -> Features:
     The distribution over all faces, by percentiles. Blunt and sharp edges, ridges and dents, roughness show here; so do
     growth and shrinkage, which round off the ones and not the others.
     """
-    inside = cropped(mask)
+    inside = crop_mask(mask)
     inside = np.pad(inside, [(0, size % 2) for size in inside.shape])
-    found: Features = {}
+    numbers: Features = {}
     soft = inside.astype(np.float32)
     half = soft.reshape(*(n for size in inside.shape for n in (size // 2, 2))).mean(axis=(1, 3, 5))
     for scale in scales:
         fullness = np.concatenate(_at_faces(inside, _smoothed(soft, half, scale)))
         for share, value in zip(SHARES, np.percentile(fullness, SHARES), strict=True):
-            found[f"fullness_{scale:g}_{share}"] = float(value)
-        found[f"fullness_{scale:g}_spread"] = float(np.log(fullness.std() + TINY))
+            numbers[f"fullness_{scale:g}_{share}"] = float(value)
+        numbers[f"fullness_{scale:g}_spread"] = float(np.log(fullness.std() + TINY))
     counts = np.array([len(faces) for faces in _at_faces(inside, soft)])
     for axis, name in enumerate(AXES):
-        found[f"faces_{name}"] = float(np.log(counts[axis] / counts.sum()))
-    return found
+        numbers[f"faces_{name}"] = float(np.log(counts[axis] / counts.sum()))
+    return numbers
 
 
 def slice_features(mask: Mask) -> Features:
     """How slices follow each other along each axis, and how flat the ends are."""
-    inside = cropped(mask, 3)
-    found: Features = {}
+    inside = crop_mask(mask, 3)
+    numbers: Features = {}
     for axis, name in enumerate(AXES):
         slices = np.moveaxis(inside, axis, 0)
         areas = slices.sum(axis=(1, 2)).astype(np.float64)
@@ -100,7 +102,7 @@ def slice_features(mask: Mask) -> Features:
         bend = np.abs(np.diff(areas, n=2)) / top
         wide = np.abs(areas[6:] - 2 * areas[3:-3] + areas[:-6]) / top
         there = areas > 0.1 * top
-        found |= {
+        numbers |= {
             f"change_{name}_max": float(np.log(changed.max() + TINY)),
             f"change_{name}_mean": float(np.log(changed.mean() + TINY)),
             f"change_{name}_90": float(np.log(np.percentile(changed, 90) + TINY)),
@@ -108,8 +110,8 @@ def slice_features(mask: Mask) -> Features:
             f"bend_{name}_wide": float(np.log(wide.max() + TINY)),
             f"middle_{name}_bend": _centre_bend(slices, areas, there),
         }
-    found["flat_end"] = _flat_end(inside)
-    return found
+    numbers["flat_end"] = _flat_end(inside)
+    return numbers
 
 
 def _centre_bend(slices: Mask, areas: NDArray[np.float64], there: Mask) -> float:
@@ -158,11 +160,11 @@ def _smoothed(soft: NDArray[np.float32], half: NDArray[np.float32], scale: float
 
 def _at_faces(inside: Mask, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """Values half-way between the voxels on both sides of each face of the surface, for faces across each axis."""
-    found = []
+    numbers = []
     for axis in range(3):
         low = [slice(None)] * 3
         high = [slice(None)] * 3
         low[axis], high[axis] = slice(None, -1), slice(1, None)
         faces = inside[tuple(low)] != inside[tuple(high)]
-        found.append((values[tuple(low)][faces] + values[tuple(high)][faces]) / 2)
-    return found
+        numbers.append((values[tuple(low)][faces] + values[tuple(high)][faces]) / 2)
+    return numbers

@@ -21,13 +21,13 @@ class Mahalanobis:
     spread_D: Array
     inverse_DD: Array
 
-    def standardised(self, values_ND: Array) -> Array:
+    def standardise(self, values_ND: Array) -> Array:
         """In standard deviations, within LIMIT."""
         return np.clip((values_ND - self.mean_D) / self.spread_D, -LIMIT, LIMIT)
 
     def distances(self, values_ND: Array) -> Array:
         """(N,): the root of the mean squared deviation along what clean masks vary in; 1 is typical of fitted data."""
-        scaled = self.standardised(values_ND)
+        scaled = self.standardise(values_ND)
         squares = np.einsum("ni,ij,nj->n", scaled, self.inverse_DD, scaled)
         return np.sqrt(np.maximum(squares, 0) / values_ND.shape[1])
 

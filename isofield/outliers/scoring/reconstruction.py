@@ -69,11 +69,11 @@ class Reconstruction:
     @property
     def box(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Cube coordinates beyond which nothing is inside: a cell around the reconstruction."""
-        found = scipy.ndimage.find_objects(self.occupancy_RRR.view(np.uint8))
-        if not found:
+        boxes = scipy.ndimage.find_objects(self.occupancy_RRR.view(np.uint8))
+        if not boxes:
             return np.zeros(3), np.zeros(3)
-        low = np.array([side.start - 1 for side in found[0]]) / GRID - 0.5
-        high = np.array([side.stop + 1 for side in found[0]]) / GRID - 0.5
+        low = np.array([side.start - 1 for side in boxes[0]]) / GRID - 0.5
+        high = np.array([side.stop + 1 for side in boxes[0]]) / GRID - 0.5
         return low, high
 
 

@@ -21,7 +21,7 @@ from isofield.outliers.scoring.features import shape_features, slice_features, s
 from isofield.outliers.scoring.mahalanobis import Mahalanobis, Tail, fit_mahalanobis, fit_tail, held_out
 from isofield.outliers.scoring.mask_distances import signed_distance
 from isofield.outliers.scoring.reconstruction import Reconstruction
-from isofield.outliers.scoring.shape_space import Components, Frame, fit_components, overlap
+from isofield.outliers.scoring.shape_space import Components, SdfGrid, fit_components, overlap
 
 Array = NDArray[np.float64]
 ITSELF, PRIOR = "itself", "prior"
@@ -48,7 +48,7 @@ class Measured:
     distances_D: NDArray[np.float32]
 
 
-def measure(mask: CubeMask, frame: Frame, reconstruction: Reconstruction | None) -> Measured:
+def measure(mask: CubeMask, sdf_grid: SdfGrid, reconstruction: Reconstruction | None) -> Measured:
     """Numbers of a mask that is not empty; without a reconstruction those of its prior are left out."""
     box, spacing = box_around(mask, reconstruction), mask.spacing
     inside = mask.occupancy_RRR[box]
@@ -58,7 +58,7 @@ def measure(mask: CubeMask, frame: Frame, reconstruction: Reconstruction | None)
     numbers |= {f"slices_{name}": value for name, value in slice_features(inside).items()}
     if reconstruction is not None:
         numbers |= disagreement_features(reconstruction, box, distance)
-    return Measured(numbers, frame.distances(inside, spacing, distance))
+    return Measured(numbers, sdf_grid.distances(inside, spacing, distance))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Scorer:
     """What is kept of the training masks: small arrays."""
 
     names: tuple[str, ...]  # of the numbers, the left-over ones of `components` last
-    frame: Frame
+    sdf_grid: SdfGrid
     components: Components
     groups: dict[str, tuple[Mahalanobis, Tail]]
 
@@ -90,7 +90,7 @@ class Scorer:
         return self.strangeness(measured)[VISIBLE]
 
 
-def fit_scorer(measured: Sequence[Measured], frame: Frame) -> Scorer:
+def fit_scorer(measured: Sequence[Measured], sdf_grid: SdfGrid) -> Scorer:
     """Of clean training masks. ValueError when there are too few to know what is usual."""
     if len(measured) < LEAST:
         raise ValueError(f"expected at least {LEAST} clean training masks, got {len(measured)}")
@@ -105,7 +105,7 @@ def fit_scorer(measured: Sequence[Measured], frame: Frame) -> Scorer:
         if chosen.shape[1]:
             unseen = held_out(chosen, lambda others, rows: fit_mahalanobis(others).distances(rows))
             groups[group] = fit_mahalanobis(chosen), fit_tail(unseen)
-    return Scorer(names, frame, fit_components(distances_ND), groups)
+    return Scorer(names, sdf_grid, fit_components(distances_ND), groups)
 
 
 LEFT_OVER = tuple(f"space_{name}" for name in ("unlike", "rms", "extra", "missing", "lean", "far", "far_first"))
@@ -153,7 +153,7 @@ def scorer_arrays(scorer: Scorer) -> dict[str, NDArray[Any]]:
     """Flat arrays to be stored without pickle."""
     arrays: dict[str, NDArray[Any]] = {
         "names": np.array(scorer.names),
-        "frame": np.array([scorer.frame.cell, scorer.frame.cells]),
+        "frame": np.array([scorer.sdf_grid.cell, scorer.sdf_grid.cells]),
         "components/mean": scorer.components.mean_D,
         "components/modes": scorer.components.modes_MD,
         "components/spread": scorer.components.spread_M,
@@ -169,7 +169,7 @@ def scorer_arrays(scorer: Scorer) -> dict[str, NDArray[Any]]:
 def scorer_of(arrays: Mapping[str, NDArray[Any]]) -> Scorer:
     """The inverse of `scorer_arrays`. ValueError for arrays that are no scorer, or do not fit each other."""
     try:
-        frame = _frame_of(arrays["frame"])
+        sdf_grid = _sdf_grid_of(arrays["frame"])
         names = tuple(str(name) for name in arrays["names"].ravel())
         groups: dict[str, tuple[Mahalanobis, Tail]] = {}
         for group in (name.split("/")[1] for name in arrays if name.endswith("/tail")):
@@ -180,26 +180,26 @@ def scorer_of(arrays: Mapping[str, NDArray[Any]]) -> Scorer:
             mahalanobis = Mahalanobis(part["mean"], part["spread"], part["inverse"])
             groups[group] = mahalanobis, Tail(float(part["tail"][0]), float(part["tail"][1]))
         parts = {key: arrays[f"components/{key}"] for key in ("mean", "modes", "spread")}
-        modes, cells = len(parts["spread"].ravel()), frame.cells**3
+        modes, cells = len(parts["spread"].ravel()), sdf_grid.cells**3
         _refuse_misfit(parts, {"mean": (cells,), "modes": (modes, cells), "spread": (modes,)})
         _refuse_no_spread(parts["spread"])
         groups[ITSELF]  # no score without
     except (KeyError, IndexError) as error:
         raise ValueError(f"the arrays of a judge lack {error}") from error
-    return Scorer(names, frame, Components(**{f"{key}_{axes}": parts[key] for key, axes in AXES.items()}), groups)
+    return Scorer(names, sdf_grid, Components(**{f"{key}_{axes}": parts[key] for key, axes in AXES.items()}), groups)
 
 
 AXES = {"mean": "D", "modes": "MD", "spread": "M"}
 MAX_CELLS = 256  # along an edge
 
 
-def _frame_of(values: NDArray[Any]) -> Frame:
+def _sdf_grid_of(values: NDArray[Any]) -> SdfGrid:
     if values.shape != (2,) or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-        raise ValueError("the arrays of a judge have no frame")
+        raise ValueError("the arrays of a judge have no frame of distances")
     cell, cells = float(values[0]), int(values[1])
     if not (cell > 0 and 1 < cells <= MAX_CELLS):
         raise ValueError(f"the arrays of a judge have a frame of {cells} cells of {cell:g}")
-    return Frame(cell, cells)
+    return SdfGrid(cell, cells)
 
 
 def _refuse_no_spread(*spreads: NDArray[Any]) -> None:
@@ -209,6 +209,6 @@ def _refuse_no_spread(*spreads: NDArray[Any]) -> None:
 
 def _refuse_misfit(arrays: Mapping[str, NDArray[Any]], wanted: Mapping[str, tuple[int, ...]]) -> None:
     for key, shape in wanted.items():
-        found = arrays[key]
-        if found.shape != shape or found.dtype.kind != "f" or not np.isfinite(found).all():
-            raise ValueError(f"the arrays of a judge do not fit each other: {key} is {found.dtype} {found.shape}")
+        array = arrays[key]
+        if array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ValueError(f"the arrays of a judge do not fit each other: {key} is {array.dtype} {array.shape}")

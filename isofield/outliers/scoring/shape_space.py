@@ -21,7 +21,7 @@ ROOM = 1.25  # of the largest clean extent, that the grid spans
 
 
 @dataclass(frozen=True)
-class Frame:
+class SdfGrid:
     """A cubic grid about the centroid: `cells` along an edge, `cell` mm each."""
 
     cell: float
@@ -44,9 +44,9 @@ class Frame:
         return np.asarray(grid.ravel() / step, dtype=np.float32)
 
 
-def frame_of(extents_mm: Sequence[float]) -> Frame:
+def sdf_grid_of(extents_mm: Sequence[float]) -> SdfGrid:
     """A grid that holds shapes of these largest extents (mm)."""
-    return Frame(cell=max(extents_mm) * ROOM / CELLS)
+    return SdfGrid(cell=max(extents_mm) * ROOM / CELLS)
 
 
 def overlap(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:

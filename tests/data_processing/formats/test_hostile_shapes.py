@@ -341,7 +341,7 @@ def test_pictures(inside: Path, name: str):
 
 def test_pictures_that_the_library_has_no_memory_for(inside: Path):
     (inside / "wide.tif").write_bytes(wide_tiff())
-    with limited(), pytest.raises(ValueError, match=r"wide\.tif is no picture that can be read"):
+    with limited(), pytest.raises(ValueError, match=r"wide\.tif"):
         read_picture(inside / "wide.tif")
     (inside / "hole.jpg").write_bytes(saved("JPEG"))
     os.truncate(inside / "hole.jpg", HOLE)

@@ -57,15 +57,15 @@ def _counted_from_0():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"b": _full()}, "expected the arrays 'b' and 'bi'"),
-        ({"voxels": _full()}, r"got \['voxels'\]"),
-        ({"b": _full()[0], "bi": _index()}, "expected 'b' of shape"),
-        ({"b": _full(), "bi": np.ones((8, 8, 8))}, "expected 'bi' of shape"),
-        ({"b": _full(), "bi": _index(3)}, "block numbers 1 to 2 in 'bi', got 3 to 3"),
-        ({"b": _full(), "bi": _index(-1)}, "block numbers 1 to 2"),
-        ({"b": _full(), "bi": _index(1.5)}, "block numbers 1 to 2"),
-        ({"b": _full(), "bi": _index(np.nan)}, "block numbers 1 to 2"),
-        ({"b": _full(), "bi": _counted_from_0()}, "count the 2 blocks from 0"),
+        ({"b": _full()}, "'b' and 'bi'"),
+        ({"voxels": _full()}, r"\['voxels'\]"),
+        ({"b": _full()[0], "bi": _index()}, "'b' of shape"),
+        ({"b": _full(), "bi": np.ones((8, 8, 8))}, "'bi' of shape"),
+        ({"b": _full(), "bi": _index(3)}, "1 to 2 .*'bi', .*3 to 3"),
+        ({"b": _full(), "bi": _index(-1)}, "1 to 2"),
+        ({"b": _full(), "bi": _index(1.5)}, "1 to 2"),
+        ({"b": _full(), "bi": _index(np.nan)}, "1 to 2"),
+        ({"b": _full(), "bi": _counted_from_0()}, "2 blocks from 0"),
         ({"b": _full() * 0, "bi": _index()}, "no voxel is above"),
         ({"b": np.concatenate([_full(1), _full(1) * 0]), "bi": _index(2)}, "no voxel is occupied"),
         ({"b": _full() * 1j, "bi": _index()}, "expected booleans, integers or real numbers"),
@@ -84,7 +84,7 @@ def test_cut_off_files_are_refused_by_name(tmp_path, blocks_and_index, write, pa
     write(path, *blocks_and_index)
     content = path.read_bytes()
     path.write_bytes(content[: int(part * len(content))])
-    with pytest.raises(ValueError, match=r"cut\.mat.*cut off"):
+    with pytest.raises(ValueError, match=r"cut\.mat"):
         read_hsp(path)
 
 

@@ -51,7 +51,7 @@ def test_other_suffix_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"\.txt.*\.ply"):
         write_mesh(tmp_path / "box.txt", box((0, 0, 0), (1, 1, 1)))
     (tmp_path / "a.txt").write_text("v 0 0 0")
-    with pytest.raises(ValueError, match="expected a mesh"):
+    with pytest.raises(ValueError, match=r"a\.txt.*\.ply.*\.txt"):
         read_mesh(tmp_path / "a.txt")
     assert ".ply" in MESH_SUFFIXES and ".xyz" not in MESH_SUFFIXES
 
@@ -154,7 +154,7 @@ def test_gltf_opens_nothing_outside_its_folder(tmp_path):
         (inner / buffer["uri"]).rename(tmp_path / buffer["uri"])
         buffer["uri"] = f"../{buffer['uri']}"
     model.write_text(json.dumps(document))
-    with pytest.raises(ValueError, match="outside its own folder"):
+    with pytest.raises(ValueError, match=r"model\.gltf.*\.\./gltf_buffer_0\.bin"):
         read_mesh(model)
 
 
@@ -187,7 +187,7 @@ def test_closed_parts_are_told_from_open_ones():
 
 
 def test_mirroring_keeps_the_outside_outside():
-    mirrored = box((0, 0, 0), (1, 2, 3)).transformed(np.diag([1.0, -1, 1, 1]))
+    mirrored = box((0, 0, 0), (1, 2, 3)).transform(np.diag([1.0, -1, 1, 1]))
     assert volume(mirrored) == pytest.approx(6)
 
 

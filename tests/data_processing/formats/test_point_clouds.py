@@ -89,7 +89,7 @@ def test_a_written_cloud_is_read_by_others(tmp_path: Path):
     write_cloud(tmp_path / "a.ply", PointCloud(POINTS.astype(float)))
     loaded: Any = trimesh.load(tmp_path / "a.ply")
     assert np.array_equal(np.asarray(loaded.vertices, np.float32), POINTS)
-    with pytest.raises(ValueError, match=r"written as \.ply"):
+    with pytest.raises(ValueError, match=r"\.ply"):
         write_cloud(tmp_path / "a.xyz", PointCloud(POINTS.astype(float)))
 
 
@@ -168,7 +168,7 @@ def test_files_that_cannot_be_meant_are_refused(tmp_path: Path, name: str, conte
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"none\.xyz does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"none\.xyz"):
         read_cloud(tmp_path / "none.xyz")
 
 
@@ -178,7 +178,7 @@ def test_no_code_of_a_file_is_run(tmp_path: Path):
             return os.mkdir, (str(tmp_path / "executed"),)
 
     np.save(tmp_path / "evil.npy", np.array([[Evil(), 1, 2]], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="plain numbers"):
+    with pytest.raises(ValueError, match=r"evil\.npy.*object"):
         read_cloud(tmp_path / "evil.npy")
     assert not (tmp_path / "executed").exists()
 
@@ -190,7 +190,7 @@ def test_normals_stay_across_the_surface_under_an_affine():
     points = random.normal(size=(20, 2)) @ along
     matrix = np.eye(4)
     matrix[:3] = random.normal(size=(3, 4))
-    moved = PointCloud(points, np.repeat(np.cross(*along)[None], 20, 0)).transformed(matrix)
+    moved = PointCloud(points, np.repeat(np.cross(*along)[None], 20, 0)).transform(matrix)
     edges = moved.points_N3[1:] - moved.points_N3[:1]
     assert np.abs(edges @ moved.normals_N3[0]).max() < 1e-9
     assert np.allclose(moved.points_N3, points @ matrix[:3, :3].T + matrix[:3, 3])

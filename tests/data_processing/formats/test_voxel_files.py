@@ -180,15 +180,15 @@ def _nan() -> np.ndarray:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.zeros(SHAPE), "no voxel is above the threshold 0.5"),
-        (np.full(SHAPE, 0.4), "values run from 0.4 to 0.4"),
-        (_nan(), "holds 231 NaN"),
-        (np.ones((4, 4)), r"expected one 3D grid .* got shape \(4, 4\)"),
-        (np.ones((2, 4, 4, 4)), r"got shape \(2, 4, 4, 4\)"),
+        (np.zeros(SHAPE), "threshold 0.5"),
+        (np.full(SHAPE, 0.4), "0.4 to 0.4"),
+        (_nan(), "231 NaN"),
+        (np.ones((4, 4)), r"3D .*\(4, 4\)"),
+        (np.ones((2, 4, 4, 4)), r"\(2, 4, 4, 4\)"),
         (np.ones((0, 4, 4)), "voxels along every axis"),
-        (np.ones((4, 4, 4), dtype=complex), "got complex128"),
+        (np.ones((4, 4, 4), dtype=complex), "complex128"),
         (np.full((4, 4, 4), "x"), "expected booleans, integers or real numbers"),
-        (np.full((4, 4, 4), None), "expected booleans, integers or real numbers, got object"),
+        (np.full((4, 4, 4), None), "object"),
         (np.zeros((4, 4, 4), dtype=[("a", "u1")]), "expected booleans, integers or real numbers"),
     ],
 )
@@ -243,15 +243,15 @@ def test_overwritten_bytes_never_end_in_anything_but_a_grid_or_a_clear_refusal(t
 @pytest.mark.parametrize("content", [b"", b"not a voxel file\n" * 50], ids=["empty", "text"])
 def test_files_of_another_kind_are_refused_by_name(tmp_path, suffix, content):
     (tmp_path / f"bad{suffix}").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"bad\{suffix}.*expected|bad\{suffix}.*cannot be read"):
+    with pytest.raises(ValueError, match=rf"bad\{suffix}"):
         read_voxels(tmp_path / f"bad{suffix}")
 
 
 def test_missing_files_and_unknown_suffixes_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none\.npy does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"none\.npy"):
         read_voxels(tmp_path / "none.npy")
     (tmp_path / "shape.vox").write_bytes(b"VOX ")
-    with pytest.raises(ValueError, match=r"shape\.vox: expected a voxel file \(\.binvox, \.mat.* got '\.vox'"):
+    with pytest.raises(ValueError, match=r"shape\.vox:.*\(\.binvox, \.mat.*'\.vox'"):
         read_voxels(tmp_path / "shape.vox")
 
 

@@ -57,7 +57,7 @@ def test_fixed_gives_all_shapes_one_scale():
     assert np.allclose(np.diag(matrix)[:3], 40.0)
     assert np.allclose(transform_points(np.zeros((1, 3)), matrix), [(LOWER + UPPER) / 2])
     assert np.allclose(normalising_to_world(LOWER, UPPER, by="fixed", length=12.0)[0, 0], 12.0)  # the box just fits
-    with pytest.raises(ValueError, match=r"edge of 12, the fixed cube one of 11\.9: choose a larger length"):
+    with pytest.raises(ValueError, match=r"\b12, .*\b11\.9: .*length"):
         normalising_to_world(LOWER, UPPER, by="fixed", length=11.9)
 
 
@@ -67,12 +67,12 @@ def test_none_leaves_the_frame_alone():
 
 @pytest.mark.parametrize("upper", [LOWER, np.array([np.nan, 0, 200]), np.array([np.inf, 0, 200])])
 def test_a_box_without_size_is_refused(upper: np.ndarray):
-    with pytest.raises(ValueError, match="has no size"):
+    with pytest.raises(ValueError, match=r"\[10\.0, -3\.0, 100\.0\]"):
         normalising_to_world(LOWER, upper, by="longest_edge", length=0.9)
 
 
 def test_a_length_that_leaves_the_cube_is_refused():
-    with pytest.raises(ValueError, match="choose a smaller length"):
+    with pytest.raises(ValueError, match=r"diagonal.* 1\.2 .* 1\.108 .*length"):
         normalising_to_world(LOWER, UPPER, by="diagonal", length=1.2)  # 12 / 13 * 1.2 > 1
     normalising_to_world(LOWER, UPPER, by="diagonal", length=13 / 12)
     flat = normalising_to_world(LOWER, UPPER * [1, 1, 0] + LOWER * [0, 0, 1], by="longest_edge", length=1.0)

@@ -136,9 +136,9 @@ def test_values_that_overflow_in_a_difference_are_interpolated():
 def test_non_finite_values_are_refused_and_counted():
     values = random_grid(2)
     values[3, 4, 5], values[6, 7, 8] = torch.nan, torch.inf
-    with pytest.raises(ValueError, match="2 of 1836 values"):
+    with pytest.raises(ValueError, match=r"2.*1836"):
         mesh_of_grid(values, iso_level=0.0)
-    with pytest.raises(ValueError, match="NaN or infinite"):
+    with pytest.raises(ValueError, match=r"\b16 .*NaN"):
         marching_cubes.marching_cubes(marching_cubes.pad_outside(values), iso_level=0.0)
 
 

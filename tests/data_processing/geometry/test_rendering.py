@@ -6,7 +6,7 @@ import trimesh
 
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry import rendering
-from data_processing.geometry.rendering import BACKGROUND, Camera, Frame
+from data_processing.geometry.rendering import BACKGROUND, Camera, ViewBall
 from data_processing.geometry.triangle_mesh import TriangleMesh
 
 
@@ -42,24 +42,28 @@ def test_each_camera_sees_the_sides_that_face_it(camera, up, ratio):
 
 def test_front_right_and_up_are_not_mirrored():
     """A marker at +x is right, at +y is up, seen from +z; and from -y with z up, +z is up."""
-    frame = Frame(np.zeros(3), 1.0)
-    right = rendering.render(box([0.4, -0.1, -0.1], [0.6, 0.1, 0.1]), [Camera(0, 0)], size=100, frame=frame)[0]
+    view_ball = ViewBall(np.zeros(3), 1.0)
+    right = rendering.render(box([0.4, -0.1, -0.1], [0.6, 0.1, 0.1]), [Camera(0, 0)], size=100, view_ball=view_ball)[0]
     assert np.nonzero(right < BACKGROUND)[1].min() > 50
-    above = rendering.render(box([-0.1, 0.4, -0.1], [0.1, 0.6, 0.1]), [Camera(0, 0)], size=100, frame=frame)[0]
+    above = rendering.render(box([-0.1, 0.4, -0.1], [0.1, 0.6, 0.1]), [Camera(0, 0)], size=100, view_ball=view_ball)[0]
     assert np.nonzero(above < BACKGROUND)[0].max() < 50
-    raised = rendering.render(box([-0.1, -0.1, 0.4], [0.1, 0.1, 0.6]), [Camera(0, 0)], size=100, frame=frame, up="z")[0]
+    raised = rendering.render(
+        box([-0.1, -0.1, 0.4], [0.1, 0.1, 0.6]), [Camera(0, 0)], size=100, view_ball=view_ball, up="z"
+    )[0]
     assert np.nonzero(raised < BACKGROUND)[0].max() < 50
-    right = rendering.render(box([0.4, -0.1, -0.1], [0.6, 0.1, 0.1]), [Camera(0, 0)], size=100, frame=frame, up="z")[0]
+    right = rendering.render(
+        box([0.4, -0.1, -0.1], [0.6, 0.1, 0.1]), [Camera(0, 0)], size=100, view_ball=view_ball, up="z"
+    )[0]
     assert np.nonzero(right < BACKGROUND)[1].min() > 50
 
 
 def test_nearer_is_darker_in_a_depth_picture():
-    frame = Frame(np.zeros(3), 1.0)
+    view_ball = ViewBall(np.zeros(3), 1.0)
     near = rendering.render(
-        box([-0.1, -0.1, 0.6], [0.1, 0.1, 0.7]), [Camera(0, 0)], size=51, frame=frame, shading="depth"
+        box([-0.1, -0.1, 0.6], [0.1, 0.1, 0.7]), [Camera(0, 0)], size=51, view_ball=view_ball, shading="depth"
     )
     far = rendering.render(
-        box([-0.1, -0.1, -0.7], [0.1, 0.1, -0.6]), [Camera(0, 0)], size=51, frame=frame, shading="depth"
+        box([-0.1, -0.1, -0.7], [0.1, 0.1, -0.6]), [Camera(0, 0)], size=51, view_ball=view_ball, shading="depth"
     )
     assert int(near[0, 25, 25]) + 80 < int(far[0, 25, 25]) < BACKGROUND
 

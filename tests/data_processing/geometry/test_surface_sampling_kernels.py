@@ -47,7 +47,7 @@ def test_few_points_of_one_face(count):
 
 @pytest.mark.parametrize("faces", [np.zeros((0, 3), np.int64), np.zeros((4, 3), np.int64)])
 def test_a_surface_without_area_is_refused(faces):
-    with pytest.raises(ValueError, match="without area"):
+    with pytest.raises(ValueError, match="area"):
         sample_surface(TriangleMesh(np.ones((2, 3)), faces), 5, np.random.default_rng(0))
 
 

@@ -7,16 +7,16 @@ import pytest
 import scipy.ndimage
 import torch
 
-from data_processing.loading.mask_damage import KINDS, DamageSection, damage, strengths
-from data_processing.loading.mask_deformation import DeformSection, deform
+from data_processing.loading.mask_damage import KINDS, DamageConfig, damage, strengths
+from data_processing.loading.mask_deformation import DeformationConfig, deform
 from isofield.runtime.counter_random import keys_of
 
 NOTHING = dict.fromkeys(KINDS, 0.0)
-ALL = DamageSection(share=1.0, at_once=len(KINDS))
+ALL = DamageConfig(share=1.0, at_once=len(KINDS))
 
 
-def only(kind: str, strength: float) -> DamageSection:
-    return DamageSection(share=1.0, **{**NOTHING, kind: strength})
+def only(kind: str, strength: float) -> DamageConfig:
+    return DamageConfig(share=1.0, **{**NOTHING, kind: strength})
 
 
 def boxes(count: int, resolution: int = 40) -> torch.Tensor:
@@ -37,7 +37,7 @@ ADDING, REMOVING = ("grow", "ball"), ("shrink", "bite", "slices", "cut")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_adds_or_removes_as_it_says_the_more_the_stronger(kind: str):
     masks, keys = boxes(40), keys_of(range(40))
-    most = getattr(DamageSection(), kind)
+    most = getattr(DamageConfig(), kind)
     changed = {share: damage(masks, only(kind, share * most), keys) for share in (0.02, 0.3, 1.0)}
     for after in changed.values():
         assert after.dtype == torch.uint8 and int(after.max()) == 1
@@ -141,7 +141,7 @@ def test_balls_stick_to_the_surface_or_stand_away_and_bites_open_it():
 
 def test_strengths_are_uniform_from_zero_and_kinds_as_many_as_wanted():
     keys = keys_of(range(4000))
-    section = DamageSection(share=0.6, at_once=2, cut=0.0)
+    section = DamageConfig(share=0.6, at_once=2, cut=0.0)
     found = strengths(section, keys)
     assert list(found) == [kind for kind in KINDS if kind != "cut"]
     drawn = torch.stack(list(found.values()), 1) > 0
@@ -155,12 +155,12 @@ def test_strengths_are_uniform_from_zero_and_kinds_as_many_as_wanted():
 
 def test_no_share_means_the_old_masks_and_a_section_of_deform_may_damage_first():
     masks, keys = boxes(12), keys_of(range(12))
-    noise = DeformSection(threshold=(0.5, 0.9))
+    noise = DeformationConfig(threshold=(0.5, 0.9))
     off = dataclasses.replace(noise, damage=dataclasses.replace(ALL, share=0.0))
     assert torch.equal(deform(masks, off, keys), deform(masks, noise, keys))
     both = deform(masks, dataclasses.replace(noise, damage=ALL), keys)
     assert torch.equal(deform(masks[5:6], dataclasses.replace(noise, damage=ALL), keys[5:6])[0], both[5])
-    alone = deform(masks, DeformSection(modes=("none",), damage=ALL), keys)
+    alone = deform(masks, DeformationConfig(modes=("none",), damage=ALL), keys)
     assert (sizes(alone ^ masks) > 0).all() and (sizes(both ^ alone) > 0).any()
 
 
@@ -193,12 +193,12 @@ def test_empty_masks_stay_empty_full_ones_are_damaged_and_none_is_lost():
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict):
     with pytest.raises(ValueError, match=r"deform\.damage: "):
-        DamageSection(**{"share": 0.5, **wrong})
+        DamageConfig(**{"share": 0.5, **wrong})
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_makes_the_mask_of_the_cpu():
     masks, keys = boxes(24), keys_of(range(24))
-    section = DamageSection(share=0.9, at_once=4)
+    section = DamageConfig(share=0.9, at_once=4)
     assert torch.equal(damage(masks.cuda(), section, keys.cuda()).cpu(), damage(masks, section, keys))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.loading.mask_deformation import DeformSection, deform, perlin, span
+from data_processing.loading.mask_deformation import DeformationConfig, deform, perlin, span
 from isofield.runtime.counter_random import keys_of
 
 KEYS = keys_of(range(24))
@@ -64,7 +64,7 @@ def test_noise_of_a_batch_is_that_of_the_textbook(nodes: int):
 @pytest.mark.parametrize(("mode", "margin"), [("add", 3), ("add", 6), ("add", 0)])
 def test_adding_keeps_every_cell_and_stays_within_the_margin(mode: str, margin: int):
     masks = boxes()
-    deformed = deform(masks, DeformSection(modes=(mode,), add_margin=margin, threshold=(0.5, 0.9)), KEYS)
+    deformed = deform(masks, DeformationConfig(modes=(mode,), add_margin=margin, threshold=(0.5, 0.9)), KEYS)
     assert deformed.dtype == torch.uint8 and (deformed >= masks).all() and int(deformed.max()) == 1
     reach = []
     for mask, after in zip(masks, deformed, strict=True):
@@ -80,23 +80,23 @@ def test_adding_keeps_every_cell_and_stays_within_the_margin(mode: str, margin: 
 
 def test_removing_takes_cells_of_the_mask_alone():
     masks = boxes()
-    deformed = deform(masks, DeformSection(modes=("remove",), threshold=(0.5, 0.9)), KEYS)
+    deformed = deform(masks, DeformationConfig(modes=("remove",), threshold=(0.5, 0.9)), KEYS)
     assert (deformed <= masks).all() and sum(int((a != b).any()) for a, b in zip(masks, deformed, strict=True)) > 12
 
 
 def test_one_mode_is_drawn_for_each_sample():
     masks = boxes(400, 32)
     keys = keys_of(range(400))
-    deformed = deform(masks, DeformSection(threshold=(0.5, 0.5)), keys)
+    deformed = deform(masks, DeformationConfig(threshold=(0.5, 0.5)), keys)
     added = (deformed & ~masks & 1).flatten(1).any(1)
     removed = (masks & ~deformed & 1).flatten(1).any(1)
     assert not (added & removed).any() and int(added.sum() + removed.sum()) == 400
     assert abs(int(added.sum()) - 200) < 50
-    both = deform(masks[:50], DeformSection(modes=("both",), threshold=(0.5, 0.5)), keys[:50])
+    both = deform(masks[:50], DeformationConfig(modes=("both",), threshold=(0.5, 0.5)), keys[:50])
     assert (
         (both & ~masks[:50] & 1).flatten(1).any(1) & (masks[:50] & ~both & 1).flatten(1).any(1)
     ).float().mean() > 0.9
-    assert torch.equal(deform(masks[:5], DeformSection(modes=("none",)), keys[:5]), masks[:5])
+    assert torch.equal(deform(masks[:5], DeformationConfig(modes=("none",)), keys[:5]), masks[:5])
 
 
 def test_the_share_that_changes_is_that_of_isotropic_noise():
@@ -104,7 +104,7 @@ def test_the_share_that_changes_is_that_of_isotropic_noise():
     sides, threshold, random = (18, 14, 16), 0.7, np.random.default_rng(0)
     masks = torch.zeros(150, 24, 24, 24, dtype=torch.uint8)
     masks[:, 3:21, 5:19, 4:20] = 1
-    section = DeformSection(modes=("remove",), remove_margin=0, threshold=(threshold, threshold))
+    section = DeformationConfig(modes=("remove",), remove_margin=0, threshold=(threshold, threshold))
     ours = 1 - deform(masks, section, keys_of(range(150))).sum((1, 2, 3)) / masks.sum((1, 2, 3))
     shares = []
     for _ in range(150):
@@ -120,7 +120,7 @@ def test_no_axis_is_preferred():
     """The published gradients vary less along z: noise there is smoother. Ours is the same along every axis."""
     masks = torch.zeros(200, 20, 20, 20, dtype=torch.uint8)
     masks[:, 1:19, 1:19, 1:19] = 1
-    section = DeformSection(modes=("remove",), remove_margin=0, threshold=(0.6, 0.6))
+    section = DeformationConfig(modes=("remove",), remove_margin=0, threshold=(0.6, 0.6))
     deformed = deform(masks, section, keys_of(range(200)))[:, 1:19, 1:19, 1:19].float()
     steps = [deformed.diff(dim=axis).abs().mean((1, 2, 3)) for axis in (1, 2, 3)]
     for one, other in itertools.combinations(steps, 2):
@@ -132,7 +132,7 @@ def test_the_noise_lies_evenly_in_its_box():
     """Cells are where their centres are: as much goes from the first plane of cells as from the last."""
     masks = torch.zeros(600, 8, 8, 8, dtype=torch.uint8)
     masks[:, 2:6, 2:6, 2:6] = 1
-    section = DeformSection(modes=("remove",), remove_margin=0, threshold=(0.6, 0.6))
+    section = DeformationConfig(modes=("remove",), remove_margin=0, threshold=(0.6, 0.6))
     gone = 1 - deform(masks, section, keys_of(range(600)))[:, 2:6, 2:6, 2:6].float()
     for axis in (1, 2, 3):
         others = [other for other in (1, 2, 3) if other != axis]
@@ -141,7 +141,7 @@ def test_the_noise_lies_evenly_in_its_box():
 
 
 def test_a_key_means_one_mask_in_any_batch_and_another_key_another():
-    masks, section = boxes(), DeformSection(threshold=(0.5, 0.9), modes=("add", "remove", "both"))
+    masks, section = boxes(), DeformationConfig(threshold=(0.5, 0.9), modes=("add", "remove", "both"))
     whole = deform(masks, section, KEYS)
     for number in (0, 7, 23):
         assert torch.equal(deform(masks[number : number + 1], section, KEYS[number : number + 1])[0], whole[number])
@@ -152,9 +152,9 @@ def test_a_key_means_one_mask_in_any_batch_and_another_key_another():
 
 def test_an_empty_mask_stays_empty_and_one_at_the_border_is_deformed():
     empty = torch.zeros(4, 16, 16, 16, dtype=torch.uint8)
-    assert not deform(empty, DeformSection(modes=("both",)), KEYS[:4]).any()
+    assert not deform(empty, DeformationConfig(modes=("both",)), KEYS[:4]).any()
     full = torch.ones(4, 16, 16, 16, dtype=torch.uint8)
-    removed = deform(full, DeformSection(modes=("remove",), threshold=(0.5, 0.5)), KEYS[:4])
+    removed = deform(full, DeformationConfig(modes=("remove",), threshold=(0.5, 0.5)), KEYS[:4])
     assert ((removed == 0).flatten(1).float().mean(1) > 0.05).all()
 
 
@@ -171,11 +171,11 @@ def test_an_empty_mask_stays_empty_and_one_at_the_border_is_deformed():
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict):
     with pytest.raises(ValueError, match="deform: "):
-        DeformSection(**wrong)
+        DeformationConfig(**wrong)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_makes_the_mask_of_the_cpu():
-    masks, section = boxes(), DeformSection(threshold=(0.5, 0.9), modes=("add", "remove", "both"))
+    masks, section = boxes(), DeformationConfig(threshold=(0.5, 0.9), modes=("add", "remove", "both"))
     assert torch.equal(deform(masks.cuda(), section, KEYS.cuda()).cpu(), deform(masks, section, KEYS))

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from data_processing.geometry.coordinates import grid_centres
-from data_processing.loading.network_inputs import InputSection, observe, pose_of, seen_points
-from data_processing.loading.poses import PoseSection, posed_cells, posed_points, poses
+from data_processing.loading.network_inputs import InputConfig, observe, pose_of, seen_points
+from data_processing.loading.poses import PoseConfig, posed_cells, posed_points, poses
 from isofield.runtime.counter_random import keys_of
 
 SIZE = 40
-SECTION = PoseSection(turn=25.0, stretch=0.1)
+SECTION = PoseConfig(turn=25.0, stretch=0.1)
 
 
 def inside(points: torch.Tensor) -> torch.Tensor:
@@ -40,7 +40,7 @@ def test_turned_by_at_most_so_much_and_stretched_along_the_axes_of_the_cube():
     angles = torch.rad2deg(torch.acos(((turns.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1)))
     assert angles.max() <= 25.001
     assert np.allclose(np.quantile(angles, [0.25, 0.5, 0.75]), [6.25, 12.5, 18.75], atol=2.5)
-    everywhere = poses(PoseSection(turn=180.0), keys_of(range(300)))
+    everywhere = poses(PoseConfig(turn=180.0), keys_of(range(300)))
     half_turns = torch.rad2deg(torch.acos(((everywhere.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1)))
     assert half_turns.max() > 175 and abs(float(half_turns.median()) - 90) < 15
 
@@ -71,8 +71,8 @@ def test_a_whole_turn_of_a_quarter_moves_cells_exactly_and_what_leaves_the_grid_
 
 @pytest.mark.parametrize("kind", ["solid", "deformed", "points"])
 def test_in_training_what_is_shown_is_posed_and_in_validation_not(kind: str):
-    section, keys = InputSection(kind, SIZE, points=0, pose=SECTION), keys_of([1, 2])
-    plain = InputSection(kind, SIZE, points=0)
+    section, keys = InputConfig(kind, SIZE, points=0, pose=SECTION), keys_of([1, 2])
+    plain = InputConfig(kind, SIZE, points=0)
     posed, stored = observe(packed(), section, keys), observe(packed(), plain, keys)
     assert torch.equal(observe(packed(), section, keys, fixed=True), stored)
     assert all(not torch.equal(a, b) for a, b in zip(posed, stored, strict=True))
@@ -93,10 +93,10 @@ def test_a_key_means_one_pose_in_any_batch_and_another_key_another():
 
 @pytest.mark.parametrize("wrong", [{"turn": -1.0}, {"turn": 181.0}, {"stretch": 0.6}, {"stretch": float("nan")}])
 def test_settings_that_make_no_sense_are_refused(wrong: dict):
-    with pytest.raises(ValueError, match=r"data\.input\.pose: turn must be in \[0, 180\] degrees"):
-        PoseSection(**wrong)
-    with pytest.raises(ValueError, match="stored pictures are not posed"):
-        InputSection("view", pose=SECTION)
+    with pytest.raises(ValueError, match=r"data\.input\.pose: turn.*\[0, 180\]"):
+        PoseConfig(**wrong)
+    with pytest.raises(ValueError, match=r"data\.input\.pose: .*kind: view"):
+        InputConfig("view", pose=SECTION)
 
 
 @pytest.mark.gpu

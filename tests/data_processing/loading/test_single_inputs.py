@@ -11,9 +11,9 @@ import trimesh
 from data_processing.formats.point_clouds import PointCloud, write_cloud
 from data_processing.geometry.coordinates import transform_points, voxel_index
 from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight
-from data_processing.loading.batches import DataSection, Draw, ResidentShapes, recipe_of
-from data_processing.loading.mask_deformation import DeformSection
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.batches import BatchPlan, LoadingConfig, ResidentShapes, recipe_of
+from data_processing.loading.mask_deformation import DeformationConfig
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.loading.single_inputs import FIXED, as_given, cell_boxes, observe_file, observe_shape
 from data_processing.preparation.config import DataConfig, config_of
 from data_processing.store.shape_set import ShapeSet, open_shapes
@@ -21,10 +21,10 @@ from isofield.runtime.config import build
 from tests.small_sets import box_corners
 
 SECTIONS = {
-    "solid": InputSection("solid", 16, noise=0.02),
-    "deformed": InputSection("deformed", 16, deform=DeformSection(add_margin=3, threshold=(0.5, 0.5))),
-    "points": InputSection("points", 32, points=100, noise=0.02),
-    "scan": InputSection("scan", 32, points=100, crop=(0.1, 0.3)),
+    "solid": InputConfig("solid", 16, noise=0.02),
+    "deformed": InputConfig("deformed", 16, deform=DeformationConfig(add_margin=3, threshold=(0.5, 0.5))),
+    "points": InputConfig("points", 32, points=100, noise=0.02),
+    "scan": InputConfig("scan", 32, points=100, crop=(0.1, 0.3)),
 }
 
 
@@ -49,12 +49,12 @@ def plain_config(**settings: object) -> DataConfig:
 
 
 @pytest.mark.parametrize("section", SECTIONS.values(), ids=SECTIONS)
-def test_a_stored_shape_is_shown_as_validation_sees_it(shapes: ShapeSet, section: InputSection):
-    data = DataSection(Path("x"), input=section)
+def test_a_stored_shape_is_shown_as_validation_sees_it(shapes: ShapeSet, section: InputConfig):
+    data = LoadingConfig(Path("x"), input=section)
     source = ResidentShapes(
         shapes, np.arange(5), recipe_of(shapes, "boundary", data, seed=9), device=torch.device("cpu")
     )
-    (batch,) = source.batches([Draw(np.array([3, 1]), 0, 8, epoch=FIXED)])
+    (batch,) = source.batches([BatchPlan(np.array([3, 1]), 0, 8, epoch=FIXED)])
     observed = observe_shape(shapes, 3, section, seed=9)
     assert torch.equal(observed.inputs, batch.inputs[0])
     assert np.array_equal(observed.to_world, shapes.to_world(3)) and observed.scan is None
@@ -69,18 +69,18 @@ def test_a_users_mesh_is_shown_as_it_was_when_it_was_in_the_data_set(shapes: Sha
     if kind != "scan":
         assert torch.equal(observed.inputs, observe_shape(shapes, 2, as_given(section), seed=0).inputs)
     else:  # which camera depends on the seeds of the data and of the training
-        whole = observe_shape(shapes, 2, InputSection("points", 32, points=0), seed=0).inputs
+        whole = observe_shape(shapes, 2, InputConfig("points", 32, points=0), seed=0).inputs
         assert (observed.inputs <= whole).all() and 0.2 < observed.inputs.sum() / whole.sum() < 0.8
 
 
 def test_nothing_random_is_done_to_a_users_file():
-    given = as_given(InputSection("deformed", 32, noise=0.1, crop=(0.1, 0.2), points=7))
+    given = as_given(InputConfig("deformed", 32, noise=0.1, crop=(0.1, 0.2), points=7))
     assert (given.kind, given.noise, given.crop, given.points, given.resolution) == ("solid", 0.0, (0.0, 0.0), 7, 32)
-    assert [as_given(InputSection(kind)).kind for kind in ("voxels", "points", "scan")] == ["voxels", "points", "scan"]
+    assert [as_given(InputConfig(kind)).kind for kind in ("voxels", "points", "scan")] == ["voxels", "points", "scan"]
 
 
 @pytest.mark.parametrize("section", SECTIONS.values(), ids=SECTIONS)
-def test_what_is_shown_is_what_the_network_gets(shapes: ShapeSet, section: InputSection):
+def test_what_is_shown_is_what_the_network_gets(shapes: ShapeSet, section: InputConfig):
     """The mesh or cloud marks exactly the cells of the input, in cube coordinates."""
     observed = observe_shape(shapes, 1, section, seed=0)
     shown = observed.shown()
@@ -132,9 +132,9 @@ def test_a_users_cloud_is_normalised_as_the_data_were(tmp_path: Path, config: Da
         np.save(file, points)
     else:
         np.savetxt(file, points)
-    observed = observe_file(file, config, InputSection("points", 32, points=100), name="mine")
+    observed = observe_file(file, config, InputConfig("points", 32, points=100), name="mine")
     trimesh.creation.box(bounds=[lower, upper]).export(tmp_path / "box.stl")
-    box = observe_file(tmp_path / "box.stl", config, InputSection("solid", 32), name="box")
+    box = observe_file(tmp_path / "box.stl", config, InputConfig("solid", 32), name="box")
     assert np.allclose(observed.to_world, box.to_world, atol=1e-4)
     inside_cube = transform_points(points, np.linalg.inv(observed.to_world))
     expected = torch.zeros(32, 32, 32)
@@ -149,7 +149,7 @@ def test_a_users_cloud_is_normalised_as_the_data_were(tmp_path: Path, config: Da
 def test_of_many_points_as_many_are_shown_as_in_training(tmp_path: Path, config: DataConfig):
     points = np.random.default_rng(0).normal(size=(5000, 3))
     np.save(tmp_path / "many.npy", points)
-    section = InputSection("scan", 64, points=300)
+    section = InputConfig("scan", 64, points=300)
     observed = observe_file(tmp_path / "many.npy", config, section, name="many")
     shown = observed.shown()
     assert isinstance(shown, PointCloud) and len({tuple(p) for p in shown.points_N3.tolist()}) == 300
@@ -166,7 +166,7 @@ def test_voxels_serve_where_points_are_shown(tmp_path: Path, config: DataConfig)
     voxels = np.zeros((20, 24, 28), np.uint8)
     voxels[3:9, 4:20, 5:16] = 1
     np.save(tmp_path / "part.npy", voxels)
-    observed = observe_file(tmp_path / "part.npy", config, InputSection("points", 32, points=1000), name="part")
+    observed = observe_file(tmp_path / "part.npy", config, InputConfig("points", 32, points=1000), name="part")
     shown = observed.shown()
     assert isinstance(shown, PointCloud)
     extent = np.ptp(shown.points_N3, axis=0)
@@ -176,8 +176,8 @@ def test_voxels_serve_where_points_are_shown(tmp_path: Path, config: DataConfig)
 @pytest.mark.parametrize("kind", ["solid", "voxels", "deformed"])
 def test_a_cloud_for_a_run_on_solids_is_one_clear_error(tmp_path: Path, config: DataConfig, kind: str):
     np.save(tmp_path / "cloud.npy", np.random.default_rng(0).normal(size=(50, 3)))
-    with pytest.raises(ValueError, match=r"cloud\.npy is a point cloud; .* solids .* give a mesh, a voxel file or"):
-        observe_file(tmp_path / "cloud.npy", config, InputSection(kind, 64), name="cloud")
+    with pytest.raises(ValueError, match=r"cloud\.npy .*solids"):
+        observe_file(tmp_path / "cloud.npy", config, InputConfig(kind, 64), name="cloud")
 
 
 def test_clouds_that_were_to_be_normalised_before(tmp_path: Path):
@@ -185,9 +185,9 @@ def test_clouds_that_were_to_be_normalised_before(tmp_path: Path):
     points = np.random.default_rng(0).uniform(-0.4, 0.3, (50, 3))
     np.save(tmp_path / "in.npy", points)
     np.save(tmp_path / "out.npy", points * 2)
-    section = InputSection("points", 16, points=0)
+    section = InputConfig("points", 16, points=0)
     assert np.array_equal(observe_file(tmp_path / "in.npy", config, section, name="in").to_world, np.eye(4))
-    with pytest.raises(ValueError, match=r"out\.npy: reaches from .* outside \[-0\.5, 0\.5\]"):
+    with pytest.raises(ValueError, match=r"out\.npy:.*\[-0\.5, 0\.5\]"):
         observe_file(tmp_path / "out.npy", config, section, name="out")
 
 
@@ -199,4 +199,4 @@ def test_clouds_that_cannot_be_meant(tmp_path: Path, config: DataConfig, name: s
     np.save(tmp_path / "flat.npy", np.ones((9, 2)))
     (tmp_path / "word.txt").write_text("hello")
     with pytest.raises((ValueError, FileNotFoundError), match=name):
-        observe_file(tmp_path / name, config, InputSection("points", 16), name="x")
+        observe_file(tmp_path / name, config, InputConfig("points", 16), name="x")

@@ -56,7 +56,7 @@ def test_a_side_car_about_other_things_is_no_table(tmp_path):
     path = save(tmp_path / "scan.nii.gz", VALUES)
     (tmp_path / "scan.json").write_text('{"RepetitionTime": 2, "Manual": true}')
     assert own_table(path) is None
-    with pytest.raises(ValueError, match="expected an id for label 'Manual'"):
+    with pytest.raises(ValueError, match="'Manual'"):
         read_table(tmp_path / "scan.json")
 
 
@@ -69,7 +69,7 @@ def test_sides_in_a_column_make_names_and_a_name_without_its_side_is_ambiguous(t
     (tmp_path / "atlas.csv").write_text("id,label,hemisphere\n3,thalamus,L\n4,thalamus,R\n5,brainstem,B\n")
     table = find_table(tmp_path / "below" / "scan.nii.gz", "atlas.csv")  # found in a folder above the scan
     assert table.ids_of("left thalamus") == (3,) and table.ids_of("brainstem") == (5,)
-    with pytest.raises(ValueError, match=r"'thalamus' is ambiguous .*'left thalamus' \(3\), 'right thalamus' \(4\)"):
+    with pytest.raises(ValueError, match=r"'thalamus'.*'left thalamus' \(3\), 'right thalamus' \(4\)"):
         table.ids_of("thalamus")
 
 
@@ -80,23 +80,23 @@ def test_one_name_for_two_ids_is_ambiguous(tmp_path):
 
 
 def test_an_unknown_name_names_the_nearest():
-    with pytest.raises(ValueError, match=r"no label 'kidny_left' in the table total; the nearest: .*kidney_left"):
+    with pytest.raises(ValueError, match=r"'kidny_left'.*kidney_left"):
         named_table("total").ids_of("kidny_left")
 
 
 def test_tables_that_are_not_there_or_damaged(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"'totl' is neither a known one \(total_v1, total"):
+    with pytest.raises(FileNotFoundError, match=r"'totl'.*\(total_v1, total"):
         find_table(tmp_path / "scan.nii.gz", "totl")
     (tmp_path / "bad.json").write_text('{"labels": {"a": 1')
-    with pytest.raises(ValueError, match=r"bad\.json: not a table of labels"):
+    with pytest.raises(ValueError, match=r"bad\.json:"):
         read_table(tmp_path / "bad.json")
     (tmp_path / "bad.csv").write_text("id,name\nx,liver\n")
-    with pytest.raises(ValueError, match=r"bad\.csv: not a table of labels"):
+    with pytest.raises(ValueError, match=r"bad\.csv:"):
         read_table(tmp_path / "bad.csv")
 
 
 def test_a_header_that_could_blow_up_is_refused(tmp_path):
     bomb = '<!DOCTYPE x [<!ENTITY a "aaaaaaaa">]><x><Label Key="1">&a;</Label></x>'
     path = save(tmp_path / "scan.nii", VALUES, extension=bomb)
-    with pytest.raises(ValueError, match="declares entities"):
+    with pytest.raises(ValueError, match=r"scan\.nii: .*header"):
         own_table(path, header=nibabel.load(path).header)

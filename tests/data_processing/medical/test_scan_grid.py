@@ -10,11 +10,11 @@ import torch
 from data_processing.formats.nifti import ScanGrid, open_scan
 from data_processing.medical.crops import same_grid
 from data_processing.medical.masks import inside_mask, mask_on_scan, mask_to_cube, read_structure, write_scan_mask
-from data_processing.medical.structures import LabelSettings, StructureSettings
+from data_processing.medical.structures import LabelConfig, StructureConfig
 from tests.data_processing.medical.test_resampling import dice
 from tests.data_processing.scan_files import bump, centred, random_affine, save, world_of
 
-ORGAN = LabelSettings((StructureSettings("organ", (1,), mirror="always"),))
+ORGAN = LabelConfig((StructureConfig("organ", (1,), mirror="always"),))
 
 
 def perfect(mask, to_world):
@@ -62,9 +62,7 @@ def test_only_what_lies_in_the_cube_or_the_box_is_asked():
 @pytest.mark.parametrize("structure", ["left hippocampus", "right caudate"])
 def test_a_real_structure_comes_back_from_its_own_interpolation(shared, structure):
     path = shared / "data" / "brain" / "donor_9861_dk.nii.gz"
-    settings = LabelSettings(
-        (StructureSettings("it", (structure,), mirror="always"),), table="atlas-desikankilliany.csv"
-    )
+    settings = LabelConfig((StructureConfig("it", (structure,), mirror="always"),), table="atlas-desikankilliany.csv")
     mask = read_structure(path, "", settings)
     _, to_world = mask_to_cube(mask, 32, by="longest_edge", length=0.9)
     back = mask_on_scan(
@@ -75,7 +73,7 @@ def test_a_real_structure_comes_back_from_its_own_interpolation(shared, structur
 
 def test_real_kidneys_come_back(shared):
     path = shared / "data" / "kits19" / "case_00004.nii.gz"
-    settings = LabelSettings((StructureSettings("kidney", (1, 2), components=2, mirror="right"),))
+    settings = LabelConfig((StructureConfig("kidney", (1, 2), components=2, mirror="right"),))
     for part in ("kidney/left", "kidney/right"):
         mask = read_structure(path, part, settings)
         _, to_world = mask_to_cube(mask, 64, by="longest_edge", length=0.9)
@@ -123,9 +121,9 @@ def test_a_grid_without_a_file_and_masks_that_do_not_fit(tmp_path):
     scan = ScanGrid((4, 5, 6), centred(np.diag([1.0, 2, 3, 1]), (4, 5, 6)))
     write_scan_mask(tmp_path / "mask.nii", np.ones(scan.shape, np.uint8), scan)
     np.testing.assert_allclose(open_scan(tmp_path / "mask.nii").grid.affine, scan.affine)
-    with pytest.raises(ValueError, match=r"\(4, 5\) is not on the scan's grid \(4, 5, 6\)"):
+    with pytest.raises(ValueError, match=r"\(4, 5\) .*\(4, 5, 6\)"):
         write_scan_mask(tmp_path / "mask.nii", np.ones((4, 5)), scan)
-    with pytest.raises(ValueError, match=r"ends with \.nii"):
+    with pytest.raises(ValueError, match=r"\.nii"):
         write_scan_mask(tmp_path / "mask.ply", np.ones(scan.shape), scan)
 
 

@@ -71,7 +71,7 @@ def test_every_axis_sees_the_same_surface():
 
 def test_points_agree_with_the_plain_winding_number():
     mesh = joined(turned(ball(0.3, (0.1, 0, 0))), turned(box((-0.4, -0.3, -0.2), (0.1, 0.2, 0.3)), seed=1))
-    mesh = mesh.transformed(np.diag([30.0, 30, 30, 1]) + np.array([[0, 0, 0, 100.0]] * 3 + [[0, 0, 0, 0]]))
+    mesh = mesh.transform(np.diag([30.0, 30, 30, 1]) + np.array([[0, 0, 0, 100.0]] * 3 + [[0, 0, 0, 0]]))
     rng = np.random.default_rng(0)
     corners = mesh.triangles()
     near = corners.mean(1)[rng.integers(0, len(corners), 5000)] + rng.normal(size=(5000, 3)) * 0.05

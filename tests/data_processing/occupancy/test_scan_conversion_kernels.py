@@ -154,11 +154,11 @@ def test_without_numba_the_tensors_serve():
     code = (
         "import sys; sys.modules['numba'] = None\n"
         "import numpy as np\n"
-        "from data_processing import scan\n"
+        "from data_processing.occupancy import scan_conversion\n"
         "from tests.data_processing.solids import box\n"
-        "assert scan.compiled_kernels() is None\n"
+        "assert scan_conversion.compiled_kernels() is None\n"
         "points = np.array([[.5, .5, .5], [2, 2, 2]])\n"
-        "print(scan.scan_points(box((0, 0, 0), (1, 1, 1)).triangles(), points, device='cpu').tolist())"
+        "print(scan_conversion.scan_points(box((0, 0, 0), (1, 1, 1)).triangles(), points, device='cpu').tolist())"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert result.stdout.strip() == "[1, 0]"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_processing.preparation.contents import BoundarySettings, Contents, SurfaceSettings
+from data_processing.preparation.contents import BoundaryConfig, Contents, SurfaceConfig
 from data_processing.store.shards import Layout
 from isofield.runtime.config import build, to_plain
 
@@ -42,17 +42,17 @@ def test_fields_of_views():
 @pytest.mark.parametrize(
     ("section", "options", "message"),
     [
-        (BoundarySettings, {"points": 100}, "multiple of 8"),
-        (BoundarySettings, {"sigmas": (0.1, 0.1)}, "sigmas"),
-        (BoundarySettings, {"sigmas": (-0.1,)}, "sigmas"),
-        (SurfaceSettings, {"points": 0}, "points"),
-        (SurfaceSettings, {"views": 12}, "views.*multiple of 8"),
-        (SurfaceSettings, {"distance": 0.8}, "outside the cube"),
-        (SurfaceSettings, {"elevation": 91}, "elevation"),
+        (BoundaryConfig, {"points": 100}, "multiple of 8"),
+        (BoundaryConfig, {"sigmas": (0.1, 0.1)}, "sigmas"),
+        (BoundaryConfig, {"sigmas": (-0.1,)}, "sigmas"),
+        (SurfaceConfig, {"points": 0}, "points"),
+        (SurfaceConfig, {"views": 12}, "views.* 8"),
+        (SurfaceConfig, {"distance": 0.8}, "distance: "),
+        (SurfaceConfig, {"elevation": 91}, "elevation"),
         (Contents, {"grids": (33,)}, "even"),
         (Contents, {"grids": (512,)}, "grids"),
         (Contents, {"grids": (32, 32)}, "grids"),
-        (Contents, {"voxels": 0, "levels": False}, "nothing is to be stored"),
+        (Contents, {"voxels": 0, "levels": False}, "voxels, levels, grids"),
     ],
 )
 def test_what_makes_no_sense_is_refused(section, options, message):

@@ -13,14 +13,14 @@ import pytest
 
 import data_processing.preparation.job
 from data_processing.formats.mesh_files import read_mesh, write_mesh
-from data_processing.preparation.config import DataConfig, NormalisationSettings, content_settings
-from data_processing.preparation.job import Job, prepare_folder
+from data_processing.preparation.config import DataConfig, NormalisationConfig, content_settings
+from data_processing.preparation.job import PreparationJob, prepare_folder
 from data_processing.preparation.report import Timings
 from data_processing.preparation.sources import list_sources
 from data_processing.preparation.workers import DIED
 from data_processing.store.shape_set import StoredShapes, open_shapes
 from data_processing.store.shards import Shard, write_shard
-from data_processing.store.splits import SplitLists, SplitSettings
+from data_processing.store.splits import SplitConfig, SplitLists
 from isofield.runtime.commandline import DONE, SOME_FAILED
 from isofield.runtime.config import to_plain
 from tests.data_processing.box_folders import contents, write_boxes
@@ -72,7 +72,7 @@ def test_a_prepared_folder_opens(reference, raw):
     assert shapes.names == [f"chair/{i:02d}" for i in range(3)] + ["table/00", "table/01"]
     assert {split: shapes.indices(split).tolist() for split in shapes.splits} == {"train": [0, 1, 3], "test": [2, 4]}
     for index in range(5):
-        packed, grid = shapes.packed(index), shapes.voxels(index)
+        packed, grid = shapes.packed_row(index), shapes.voxels(index)
         values = np.unpackbits(packed["values_64"])
         np.testing.assert_array_equal(grid[tuple((packed["points_64"] // 4).T)], values)
         centre = np.mean(read_mesh(raw / f"{shapes.names[index]}.ply").bounds(), axis=0)
@@ -97,7 +97,7 @@ def test_ranks_one_after_the_other_make_the_same_bytes(reference, raw, tmp_path)
     output = tmp_path / "boxes"
     assert prepare_folder(config_for(raw, output), rank=1, world=2) == DONE
     assert not (output / "dataset.json").exists()
-    with pytest.raises(ValueError, match="not finished: 2 of 5 shapes"):
+    with pytest.raises(ValueError, match=r"\b2 of 5\b"):
         open_shapes(output)
     assert prepare_folder(config_for(raw, output), rank=0, world=2) == DONE
     same_as(reference, output)
@@ -127,7 +127,7 @@ def test_stopped_between_packing_and_tidying_up(raw, tmp_path):
     config = config_for(raw, tmp_path / "boxes")
     prepare_folder(config)
     before = marks(tmp_path / "boxes")
-    job = Job(config, list_sources(raw).sources, content_settings(to_plain(config)))
+    job = PreparationJob(config, list_sources(raw).sources, content_settings(to_plain(config)))
     with Shard(job.shard_file(1)) as shard:
         write_shard(job.part_file(3), [shard.row(1)], [shard.records[1]], layout=job.layout, settings=job.settings)
     assert prepare_folder(config) == DONE
@@ -168,10 +168,10 @@ def test_all_failed_is_an_error_with_the_first_reason(tmp_path):
     raw, output = write_boxes(tmp_path / "raw", chairs=1, tables=1, bad=True), tmp_path / "boxes"
     for good in ("chair/00.ply", "table/00.ply"):
         (raw / good).unlink()
-    with pytest.raises(ValueError, match=r"all 2 shapes failed; the first: chair/cut\.ply: corrupt"):
+    with pytest.raises(ValueError, match=r"\b2 .*chair/cut\.ply: "):
         prepare_folder(config_for(raw, output))
     assert len(report_rows(output)) == 2
-    with pytest.raises(ValueError, match="holds no shape"):
+    with pytest.raises(ValueError, match=r"boxes .* 2 .*report\.csv"):
         open_shapes(output)
 
 
@@ -181,7 +181,7 @@ def test_a_damaged_list_of_the_job_is_an_error_with_a_way_out(reference, raw, tm
     shutil.copytree(reference, output)
     before, job = marks(output), output / "job.json"
     job.write_bytes(job.read_bytes()[:-50])
-    with pytest.raises(ValueError, match=r"job\.json: cut or damaged.*remove that file first; the shapes are kept"):
+    with pytest.raises(ValueError, match=r"job\.json:"):
         prepare_folder(config_for(raw, output))
     job.unlink()
     assert prepare_folder(config_for(raw, output)) == DONE and marks(output) == before
@@ -192,12 +192,12 @@ def test_a_list_of_the_job_that_is_not_ours_is_an_error(raw, tmp_path, names):
     output = tmp_path / "boxes"
     output.mkdir()
     config = config_for(raw, output)
-    job = Job(config, list_sources(raw).sources, content_settings(to_plain(config)))
+    job = PreparationJob(config, list_sources(raw).sources, content_settings(to_plain(config)))
     settings = {**job.settings, "input": str(raw.resolve()), "shard_size": config.shard_size, "schema": 1}
     (output / "job.json").write_text(json.dumps({"settings": settings, "names": names, "command": "x" * 10_000}))
-    with pytest.raises(ValueError, match="has other shapes than"):
+    with pytest.raises(ValueError, match=r"raw.*boxes.*5 \(chair/00.*--set output="):
         prepare_folder(config)
-    with pytest.raises(ValueError, match="is not finished: 0 of") as told:
+    with pytest.raises(ValueError, match=r"\b0 of") as told:
         open_shapes(output)
     assert len(str(told.value)) < 4000
 
@@ -218,7 +218,7 @@ def test_parts_that_vanish_are_one_clear_error(raw, tmp_path, monkeypatch):
             file.unlink()
         return pack(job, state)
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match=r"it vanished: something removes files from"):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match=str(tmp_path / "boxes")):
         pack = data_processing.preparation.job._pack
         patch.setattr("data_processing.preparation.job._pack", tidy_too_much)
         prepare_folder(config_for(raw, output))
@@ -227,9 +227,9 @@ def test_parts_that_vanish_are_one_clear_error(raw, tmp_path, monkeypatch):
 
 def test_other_settings_or_shapes_are_refused(reference, raw, tmp_path):
     before = contents(reference)
-    with pytest.raises(ValueError, match=r"settings: normalisation\.length: 0\.9 there, 0\.8 now; seed: 0 there, 1"):
-        prepare_folder(config_for(raw, reference, normalisation=NormalisationSettings("longest_edge", 0.8), seed=1))
-    with pytest.raises(ValueError, match=r"other shapes .*: 0 new, 2 \(table/00, table/01\) gone"):
+    with pytest.raises(ValueError, match=r"normalisation\.length: 0\.9 .*0\.8.*seed: 0 .*\b1\b"):
+        prepare_folder(config_for(raw, reference, normalisation=NormalisationConfig("longest_edge", 0.8), seed=1))
+    with pytest.raises(ValueError, match=r"\b0 .*\b2 \(table/00, table/01\)"):
         prepare_folder(config_for(raw, reference, categories=("chair",)))
     assert contents(reference) == before
 
@@ -239,7 +239,7 @@ def test_splits_may_change_without_making_shapes_again(raw, tmp_path):
     prepare_folder(config_for(raw, output))
     before = marks(output)
     (tmp_path / "train.txt").write_text("table/00\nchair/00\n")
-    splits = SplitSettings(rule="lists", lists=SplitLists(train=tmp_path / "train.txt"))
+    splits = SplitConfig(rule="lists", lists=SplitLists(train=tmp_path / "train.txt"))
     assert prepare_folder(config_for(raw, output, splits=splits)) == DONE
     assert open_shapes(output).indices("train").tolist() == [0, 3] and marks(output) == before
 
@@ -250,7 +250,7 @@ def test_licences_go_with_the_shapes(raw, tmp_path):
     assert StoredShapes(tmp_path / "boxes").index.licences == ["", "CC0-1.0", "", "", ""]
     assert report_rows(tmp_path / "boxes")["chair/01"]["author"] == "Someone"
     (tmp_path / "credits.csv").write_text("file,license\n")
-    with pytest.raises(ValueError, match="no column licence"):
+    with pytest.raises(ValueError, match=r"licences: .*credits\.csv .*file,licence,author"):
         prepare_folder(config_for(raw, tmp_path / "other", licences=tmp_path / "credits.csv"))
 
 
@@ -260,7 +260,7 @@ def test_two_preparations_at_once_are_refused(raw, tmp_path):
     (tmp_path / "boxes").mkdir()
     with open(tmp_path / "boxes/.lock-0", "w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        with pytest.raises(ValueError, match="another preparation is at work"):
+        with pytest.raises(ValueError, match=r"boxes: .*preparation"):
             prepare_folder(config_for(raw, tmp_path / "boxes"))
 
 
@@ -293,7 +293,7 @@ def test_no_content_is_in_two_splits_whatever_its_names_and_formats(tmp_path, ca
     mesh = read_mesh(raw / "chair/00.ply")
     (raw / "chair/01.ply").rename(raw / "chair/03.ply")
     (raw / "chair/02.ply").rename(raw / "chair/01.ply")
-    write_mesh(raw / "chair/09.obj", mesh.transformed(np.diag([2.0, 2.0, 2.0, 1.0])))
+    write_mesh(raw / "chair/09.obj", mesh.transform(np.diag([2.0, 2.0, 2.0, 1.0])))
     write_mesh(raw / "chair/10.stl", mesh)
     assert prepare_folder(config_for(raw, output)) == DONE
     rows, shapes = report_rows(output), open_shapes(output)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from data_processing.preparation.sources import list_sources
 from data_processing.store.split_lists import SPLIT_WORDS, read_table
-from data_processing.store.splits import SplitLists, SplitSettings, split_names
+from data_processing.store.splits import SplitConfig, SplitLists, split_names
 from tests.conftest import ROOT
 from tests.data_processing.preparation.test_sources import touch
 
@@ -70,12 +70,12 @@ def test_folders_of_modelnet_are_the_split(tmp_path, pattern):
     touch(tmp_path, *[pattern.format(c=c, s=s, n=n) for c, s, n in made])
     found = list_sources(tmp_path)
     assert len(found.sources) == len(made) and {s.category for s in found.sources} == {"bed", "chair"}
-    splits = split_names(names(found), [s.category for s in found.sources], SplitSettings(), given=found.splits)
+    splits = split_names(names(found), [s.category for s in found.sources], SplitConfig(), given=found.splits)
     for split in ("train", "test"):
         assert {names(found)[i] for i in splits[split]} == {
             pattern.format(c=c, s=s, n=n).removesuffix(".off") for c, s, n in made if s == split
         }
-    ratios = split_names(names(found), ["x"] * len(made), SplitSettings(rule="ratios"), given=found.splits)
+    ratios = split_names(names(found), ["x"] * len(made), SplitConfig(rule="ratios"), given=found.splits)
     assert len(ratios["test"]) == 2  # of all, by the rule that was asked for
 
 
@@ -89,7 +89,7 @@ def test_abc_is_one_category_with_a_test_split(tmp_path):
     )
     found = list_sources(tmp_path)
     assert names(found) == [f"abc/{n:08}" for n in range(6)] and {s.file[-4:] for s in found.sources} == {".obj"}
-    splits = split_names(names(found), [s.category for s in found.sources], SplitSettings(), given=found.splits)
+    splits = split_names(names(found), [s.category for s in found.sources], SplitConfig(), given=found.splits)
     assert (len(splits["train"]), len(splits["test"])) == (4, 2)
 
 
@@ -124,7 +124,7 @@ def test_lists_of_ids_beside_the_shapes_are_the_split(tmp_path):
     assert found.splits == expected and len(found.sources) == len(expected) + 1
     assert any("1 of their names are not here, first 'gone'" in note for note in found.notes)
     assert any("1 shapes are in no list, and so in no split, first '03001627/more'" in note for note in found.notes)
-    splits = split_names(names(found), ["x"] * 11, SplitSettings(val_share=0.5), given=found.splits)
+    splits = split_names(names(found), ["x"] * 11, SplitConfig(val_share=0.5), given=found.splits)
     assert {names(found)[i]: split for split, members in splits.items() for i in members} == expected
 
 
@@ -144,7 +144,7 @@ def test_a_table_of_ids_and_splits_is_read(tmp_path):
     assert list_sources(tmp_path / "in").splits is None  # what a CSV is, is asked where lists are asked for
     assert list_sources(tmp_path / "in", layout="lists").splits == expected
     listed = sorted(expected)
-    splits = split_names(listed, ["x"] * 6, SplitSettings(rule="lists", lists=SplitLists(table=table)))
+    splits = split_names(listed, ["x"] * 6, SplitConfig(rule="lists", lists=SplitLists(table=table)))
     assert {listed[i]: split for split, members in splits.items() for i in members} == expected
     table.write_text("name;split\nchair/a;training\n")
     assert read_table(table)[0].split == "train"
@@ -179,7 +179,7 @@ def test_ids_alone_do_in_lists_elsewhere_too(tmp_path):
     (tmp_path / "03001627/test.lst").write_text("a1\n")
     (tmp_path / "train.txt").write_text("a2\n")
     lists = SplitLists(train=tmp_path / "train.txt", test=tmp_path / "03001627/test.lst")
-    splits = split_names(listed, ["x"] * 3, SplitSettings(rule="lists", lists=lists))
+    splits = split_names(listed, ["x"] * 3, SplitConfig(rule="lists", lists=lists))
     assert {split: members.tolist() for split, members in splits.items()} == {"train": [1], "test": [2]}
 
 
@@ -258,7 +258,7 @@ def test_every_object_of_a_random_tree_is_one_shape_in_one_split(tree, seed, tmp
     assert names(found) == sorted(objects)
     assert not any(source.file.endswith(".surface.binvox") for source in found.sources)
     categories = [source.category for source in found.sources]
-    for rule in (SplitSettings(), SplitSettings(rule="ratios", seed=seed)):
+    for rule in (SplitConfig(), SplitConfig(rule="ratios", seed=seed)):
         splits = split_names(names(found), categories, rule, given=found.splits)
         assert sorted(i for members in splits.values() for i in members) == list(range(len(objects)))
     if any(objects.values()):

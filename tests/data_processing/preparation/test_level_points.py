@@ -204,7 +204,7 @@ def test_max_pool_is_the_maximum_of_each_cell(size, resolution):
 
 
 def test_max_pool_refuses_what_does_not_divide():
-    with pytest.raises(ValueError, match=r"cannot pool 256\^3 voxels to 60\^3"):
+    with pytest.raises(ValueError, match=r"256\^3 voxels.*60\^3"):
         max_pool(torch.zeros(256, 256, 256, dtype=torch.uint8), 60)
 
 

@@ -45,30 +45,30 @@ def test_kind_categories_and_exclude_choose(tmp_path):
     assert list(named(tmp_path, kind="voxels")) == ["chair/a"]
     assert list(named(tmp_path, kind="mesh", exclude=["*.obj", "table/broken*"])) == ["chair/a", "table/b"]
     assert list(named(tmp_path, kind="mesh", categories=["chair"])) == ["chair/a"]
-    with pytest.raises(ValueError, match="no shapes of category lamp; it has: chair, table"):
+    with pytest.raises(ValueError, match=r"lamp.*chair, table"):
         list_sources(tmp_path, kind="mesh", exclude=["*.obj"], categories=["lamp"])
 
 
 def test_two_files_of_one_name_are_refused(tmp_path):
     touch(tmp_path, "chair/a.ply", "chair/a.obj")
-    with pytest.raises(ValueError, match=r"chair/a\.obj and chair/a\.ply would both be the shape 'chair/a'; leave one"):
+    with pytest.raises(ValueError, match=r"chair/a\.obj .*chair/a\.ply .*'chair/a'"):
         list_sources(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["new\nline.ply", "tab\t.ply", "back\\slash.ply"])
 def test_names_that_cannot_be_printed_are_refused(tmp_path, name):
     touch(tmp_path, f"chair/{name}")
-    with pytest.raises(ValueError, match="cannot name a shape"):
+    with pytest.raises(ValueError, match=r"(new.+line|tab.+|back.+slash)\.ply"):
         list_sources(tmp_path)
     touch(tmp_path, "chair/good.ply")
     assert list(named(tmp_path, exclude=["*new*", "*tab*", "*back*"])) == ["chair/good"]
 
 
 def test_nothing_to_do_says_what_there_was(tmp_path):
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "no")):
         list_sources(tmp_path / "no")
-    with pytest.raises(FileNotFoundError, match=r"holds no meshes or voxel files .*; it has no file at all"):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         list_sources(tmp_path)
     touch(tmp_path, "a.jpg", "b.jpg")
-    with pytest.raises(FileNotFoundError, match=r"it has 2 \.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"2 \.jpg"):
         list_sources(tmp_path)

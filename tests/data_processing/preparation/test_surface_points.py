@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from data_processing.geometry.coordinates import from_fixed
-from data_processing.preparation.contents import SurfaceSettings
+from data_processing.preparation.contents import SurfaceConfig
 from data_processing.preparation.cube_shape import CubeShape, voxels_at
 from data_processing.preparation.surface_points import surface_row, view_positions
 from tests.data_processing.solids import box
@@ -21,7 +21,7 @@ def shape():
 
 
 def row_of(**options):
-    row = surface_row(shape(), SurfaceSettings(points=20_000, **options), seed=0, name="a/b")
+    row = surface_row(shape(), SurfaceConfig(points=20_000, **options), seed=0, name="a/b")
     return from_fixed(torch.from_numpy(row["surface_points"]), torch.float64).numpy(), row.get("surface_visible")
 
 
@@ -46,7 +46,7 @@ def test_bits_say_from_which_cameras_a_face_is_seen():
     options = {"views": 16, "elevation": 30.0, "distance": 1.5}
     points, bits = row_of(**options)
     visible = np.unpackbits(bits, axis=1).astype(bool)
-    cameras = view_positions(SurfaceSettings(**options))
+    cameras = view_positions(SurfaceConfig(**options))
     face, gap = side_of(points)
     clear = gap[:, 1] > 1e-4  # rounding does not take the point to another face
     beyond = np.concatenate([cameras < LOWER, cameras > UPPER], axis=1)  # (V, 6): in front of the face's plane
@@ -56,17 +56,17 @@ def test_bits_say_from_which_cameras_a_face_is_seen():
 
 @pytest.mark.parametrize(("up", "front", "height"), [("y", [0, 0, 1], 1), ("z", [0, -1, 0], 2)])
 def test_a_ring_starts_in_front_and_turns_to_x(up, front, height):
-    settings = SurfaceSettings(views=8, elevation=0.0, distance=2.0, up=up)
+    settings = SurfaceConfig(views=8, elevation=0.0, distance=2.0, up=up)
     positions = view_positions(settings)
     np.testing.assert_allclose(positions[0], 2.0 * np.array(front), atol=1e-9)
     np.testing.assert_allclose(positions[2], [2.0, 0, 0], atol=1e-9)
-    lifted = view_positions(SurfaceSettings(views=8, elevation=30.0, distance=2.0, up=up))
+    lifted = view_positions(SurfaceConfig(views=8, elevation=30.0, distance=2.0, up=up))
     np.testing.assert_allclose(lifted[:, height], 1.0)
     np.testing.assert_allclose(np.linalg.norm(lifted, axis=1), 2.0)
 
 
 def test_a_sphere_of_cameras_looks_from_everywhere():
-    positions = view_positions(SurfaceSettings(views=64, placement="sphere", distance=3.0))
+    positions = view_positions(SurfaceConfig(views=64, placement="sphere", distance=3.0))
     np.testing.assert_allclose(np.linalg.norm(positions, axis=1), 3.0)
     directions = np.random.default_rng(0).normal(size=(500, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)

@@ -88,4 +88,4 @@ def test_on_a_real_soup_what_is_seen_is_what_the_ray_from_the_camera_meets_first
 
 def in_cube(mesh):
     lower, upper = mesh.bounds()
-    return mesh.transformed(np.linalg.inv(normalising_to_world(lower, upper, by="longest_edge", length=0.9)))
+    return mesh.transform(np.linalg.inv(normalising_to_world(lower, upper, by="longest_edge", length=0.9)))

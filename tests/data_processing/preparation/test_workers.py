@@ -8,5 +8,5 @@ from tests.data_processing.preparation.test_job import config_for
 
 
 def test_a_preparation_ends_with_one_error(no_fork_server, tmp_path):
-    with pytest.raises(OSError, match="die as soon as they start: memory or process limits"):
+    with pytest.raises(OSError, match="worker processes"):
         prepare_folder(config_for(write_boxes(tmp_path / "raw"), tmp_path / "boxes", workers=2))

@@ -5,7 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +14,11 @@ from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.store.shape_set import open_shapes
 from isofield.evaluation.ground_truth import truth_of_shape
 from isofield.run_dir import manifest_file
+from tests.conftest import ROOT
 from tests.isofield.ready_runs import bare_run
 from tests.small_sets import write_published
 
-SCRIPT = Path(__file__).resolve().parents[1] / "evaluate.py"
+SCRIPT = ROOT / "evaluate.py"
 FEW = ["--points", "2000", "--iou-points", "5000", "--pictures", "4"]
 
 
@@ -71,7 +71,7 @@ def test_a_run_of_published_files(tmp_path):
     data = write_published(tmp_path, train=1, test=3)
     run = bare_run(data, tmp_path / "runs")
     shapes = open_shapes(data)
-    write_mesh(run.mesh_file("test", "boxes/test00"), truth_of_shape(shapes, 1).shown())
+    write_mesh(run.mesh_file("test", "boxes/test00"), truth_of_shape(shapes, 1).surface_to_show())
     rows = [
         {"name": "boxes/test00", "file": "boxes/test00.ply", "status": "done"},
         {"name": "boxes/test01", "status": "failed", "reason": "the field is empty"},

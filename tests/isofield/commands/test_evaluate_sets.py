@@ -80,7 +80,9 @@ def test_samples_of_a_run(tmp_path):
     shapes = open_shapes(data)
     rows = [{"name": "sample-0002", "status": "failed", "reason": "no surface"}]
     for number, index in enumerate(shapes.indices("train")):
-        write_mesh(run.meshes("samples") / f"sample-{number:04d}.ply", truth_of_shape(shapes, int(index)).shown())
+        write_mesh(
+            run.meshes("samples") / f"sample-{number:04d}.ply", truth_of_shape(shapes, int(index)).surface_to_show()
+        )
         rows.append({"name": f"sample-{number:04d}", "file": f"sample-{number:04d}.ply", "status": "done"})
     manifest_file(run.meshes("samples")).write_text(json.dumps({"model_hash": "abc", "seed": 3, "shapes": rows}))
     result = evaluate("--run", run.path, "--samples", *FEW)

@@ -12,10 +12,10 @@ import yaml
 
 from isofield import checkpoint
 from isofield.commands import train
-from isofield.config import RunConfig, Stage
+from isofield.config import RunConfig, TrainingStage
 from isofield.run_dir import RunDir
-from isofield.runtime import commandline
 from isofield.runtime.config import to_yaml
+from tests.commands import status_of
 from tests.conftest import ROOT
 from tests.isofield.conftest import tiny_config
 from tests.isofield.training.test_loop import run_training
@@ -47,14 +47,6 @@ def test_a_dry_run_prints_the_resolved_config_and_nothing_else(tmp_path: Path):
     assert ended([sys.executable, "train.py", "--config", str(again), "--dry-run"]).stdout == done.stdout
 
 
-def status_of(words: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
-    """The command in this process, which spares the start of another."""
-    monkeypatch.setattr(sys, "argv", words[1:])
-    with pytest.raises(SystemExit) as caught:
-        commandline.run(train.main)
-    return int(caught.value.code or 0)
-
-
 def test_a_misspelt_key_is_one_line_and_status_1(boxes: Path, tmp_path: Path):
     done = ended(command(tiny_config(boxes, tmp_path / "runs"), tmp_path, "--set", "training.batch_shape=3"))
     assert done.returncode == 1 and done.stdout == ""
@@ -78,20 +70,19 @@ def test_a_misspelt_key_is_one_line_and_status_1(boxes: Path, tmp_path: Path):
 def test_errors_have_status_1_and_write_nothing(
     boxes: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     expected: str,
 ):
-    assert status_of(command(tiny_config(boxes, tmp_path / "runs"), tmp_path, *arguments), monkeypatch) == 1
+    assert status_of(train.main, *command(tiny_config(boxes, tmp_path / "runs"), tmp_path, *arguments)[2:]) == 1
     assert expected in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
 def test_ctrl_c_keeps_a_checkpoint_and_resume_ends_where_one_run_ends(
-    boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    boxes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    stages = (Stage(level=16, epochs=4000, points=64),)
+    stages = (TrainingStage(level=16, epochs=4000, points=64),)
     config = tiny_config(boxes, tmp_path / "runs", stages=stages, batch_shapes=5, checkpoint_every=20)
     run = RunDir(config.run_path)
     words = command(config, tmp_path, "--resume")  # --resume on a run that is not there starts it
@@ -101,14 +92,14 @@ def test_ctrl_c_keeps_a_checkpoint_and_resume_ends_where_one_run_ends(
     assert "Traceback" not in done.stderr
     step = checkpoint.load(run.checkpoint_file("last"))["step"]
     assert step == 40
-    assert status_of(command(config, tmp_path), monkeypatch) == 1
+    assert status_of(train.main, *command(config, tmp_path)[2:]) == 1
     assert "holds checkpoints already: add --resume" in capsys.readouterr().err
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the other process
     try:
         limit = ["--set", f"training.max_steps={step + 2}"]
-        assert status_of(command(config, tmp_path, "--resume", *limit), monkeypatch) == 0
+        assert status_of(train.main, *command(config, tmp_path, "--resume", *limit)[2:]) == 0
         training = dataclasses.replace(config.training, max_steps=step + 2)
         whole = run_training(dataclasses.replace(config, runs=tmp_path / "whole", training=training))
     finally:

@@ -15,9 +15,8 @@ CASE = ROOT / "tests/data/strangers/onet_folders"
 
 
 def matched(predictions: list[str], truths: list[str], *rules: str) -> dict[str, str]:
-    return match_names(
-        *({n.rpartition(".")[0]: Path(n) for n in s} for s in (predictions, truths)), matching_of(rules)
-    ).truth_of
+    ours, theirs = ({name.rpartition(".")[0]: Path(name) for name in side} for side in (predictions, truths))
+    return match_names(ours, theirs, matching_of(rules)).truth_of
 
 
 def test_the_truth_alone_in_a_folder_of_the_predictions_name_belongs_to_it():

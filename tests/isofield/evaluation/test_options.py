@@ -34,7 +34,7 @@ def test_settings_of_sets():
     assert (settings.points, settings.seed, settings.normalisation) == (300, 4, "box")
     assert settings.distances == ("chamfer",)
     assert generative_settings(read_options([*FOLDERS, "--samples", "--points", "300"], None)).points_of_emd == 300
-    with pytest.raises(ValueError, match="points: expected at least 2"):
+    with pytest.raises(ValueError, match=r"points:.*2"):
         generative_settings(read_options([*FOLDERS, "--samples", "--points", "1"], None))
 
 
@@ -61,9 +61,9 @@ def test_wrong_combinations_end_with_a_line_and_status_1(arguments, message, cap
 
 
 def test_pairs_and_sets_do_not_mix():
-    with pytest.raises(ValueError, match="generative judges one set of shapes against another: add --samples"):
+    with pytest.raises(ValueError, match=r"generative.*--samples"):
         find_protocols(["imnet", "generative"])
     for name in ("imnet", "masks"):
-        with pytest.raises(ValueError, match=f"protocol {name} compares shapes with their own ground truth"):
+        with pytest.raises(ValueError, match=f"protocol {name} "):
             protocols_of_sets(["generative", name])
     assert [protocol.name for protocol in find_protocols(["lfd", "imnet"])] == ["lfd", "imnet"]

@@ -55,13 +55,13 @@ def test_results_of_folders_go_beside_the_predictions(tmp_path):
 def test_folders_that_cannot_be_meant_are_refused(tmp_path):
     put(tmp_path / "pred/a.ply", tmp_path / "gt/b.ply", tmp_path / "twice/a.ply", tmp_path / "twice/a.obj")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"no file below .* is named like one below"):
+    with pytest.raises(ValueError, match=r"pred .*gt: .* a and b"):
         pairs_of_folders(tmp_path / "pred", tmp_path / "gt")
-    with pytest.raises(ValueError, match="have one name"):
+    with pytest.raises(ValueError, match=r"a\.obj .*a\.ply .*twice"):
         files_by_name(tmp_path / "twice", {".ply", ".obj"})
-    with pytest.raises(FileNotFoundError, match="holds no file to evaluate"):
+    with pytest.raises(FileNotFoundError, match=r"empty .*\.glb"):
         pairs_of_folders(tmp_path / "empty", tmp_path / "gt")
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         pairs_of_folders(tmp_path / "nowhere", tmp_path / "gt")
 
 
@@ -107,10 +107,10 @@ def test_results_of_a_run_are_named_by_run_dir(run):
 
 
 def test_what_is_missing_is_named(run):
-    with pytest.raises(FileNotFoundError, match=r"nothing was generated for split 'train'; run: python generate\.py"):
+    with pytest.raises(FileNotFoundError, match=r"'train'.*generate\.py"):
         pairs_of_run(run, "train")
-    with pytest.raises(FileNotFoundError, match="is not a run"):
+    with pytest.raises(FileNotFoundError, match=r"other .*config\.yaml.* tiny"):
         pairs_of_run(RunDir(run.path.parent / "other"), "test")
     manifest_file(run.meshes("test")).write_text('{"shapes": [{"nam')
-    with pytest.raises(ValueError, match="not a manifest"):
+    with pytest.raises(ValueError, match=r"manifest\.json: .*generate\.py"):
         pairs_of_run(run, "test")

@@ -52,9 +52,9 @@ def test_units_say_squared_and_factor():
 
 
 def test_unknown_protocol_names_the_nearest_and_the_known():
-    with pytest.raises(ValueError, match=r"'imnt', did you mean 'imnet'\? Known protocols: imnet, onet"):
+    with pytest.raises(ValueError, match=r"'imnt'.*'imnet'\?.*imnet, onet"):
         find_protocol("imnt")
-    with pytest.raises(ValueError, match=r"unknown protocol 'zzz'\. Known"):
+    with pytest.raises(ValueError, match=r"protocol 'zzz'\."):
         find_protocol("zzz")
 
 
@@ -63,5 +63,5 @@ def test_protocols_are_taken_once_and_in_order():
 
 
 def test_a_box_without_size_has_no_unit():
-    with pytest.raises(ValueError, match="no size"):
+    with pytest.raises(ValueError, match=r"\[1\. 2\. 3\.\] .*onet"):
         protocols.find_protocol("onet").normalising(LOWER, LOWER)

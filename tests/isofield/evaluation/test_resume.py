@@ -13,14 +13,15 @@ from isofield.commands import evaluate
 from isofield.evaluation.pairs import Comparison, Pair, folders_to_compare
 from isofield.evaluation.protocols import find_protocols
 from isofield.evaluation.resume import Notes, rows_of_ranks
-from isofield.evaluation.rows import Draws, Row, each_pair
-from isofield.run_dir import at_work
+from isofield.evaluation.rows import Row, SampleCounts, each_pair
+from isofield.run_dir import exclusive
 from isofield.runtime.distributed import Group
 from isofield.runtime.processes import is_first_alone
+from tests.commands import call
 from tests.data_processing.solids import box
 
 PROTOCOLS = find_protocols(["ifnet"])
-DRAWS = Draws(points=200, iou_points=200)
+DRAWS = SampleCounts(points=200, iou_points=200)
 NAMES = [f"box{number}" for number in range(5)]
 
 
@@ -62,15 +63,13 @@ def share(folders: Path, work: Work, rank: int = 0, size: int = 1) -> list[list[
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_second_start_while_the_first_is_at_work_is_refused(folders: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_second_start_while_the_first_is_at_work_is_refused(folders: Path):
     """It would remove the lines of the first when it is done."""
-    words = ["evaluate.py", "--pred", folders / "pred", "--gt", folders / "gt", "--out", folders / "out"]
-    monkeypatch.setattr("sys.argv", list(map(str, words)))
-    with at_work(folders / "out", 0, what="evaluation"):
+    words = ["--pred", folders / "pred", "--gt", folders / "gt", "--out", folders / "out"]
+    with exclusive(folders / "out", 0, what="evaluation"):
         for more in ([], ["--samples", "--protocol", "lfd"]):
-            monkeypatch.setattr("sys.argv", [*map(str, words), *more])
-            with pytest.raises(ValueError, match="another evaluation is at work there; wait for it, or stop it"):
-                evaluate.main()
+            with pytest.raises(ValueError, match=r"out: .*evaluation"):
+                call(evaluate.main, *words, *more)
     assert [file.name for file in (folders / "out").iterdir()] == [".lock-0"]
 
 
@@ -118,7 +117,7 @@ def test_only_what_still_holds_is_taken_over(folders: Path):
     rows = share(folders, again)
     assert again.done == ["box1", "box2", "box3", "box4"]
     assert rows[1][0]["iou"] == 1 and second.exists()  # the later start counts, not the line of rank 1
-    other = Notes(folders, comparison(folders), PROTOCOLS, Draws(points=100, iou_points=200))
+    other = Notes(folders, comparison(folders), PROTOCOLS, SampleCounts(points=100, iou_points=200))
     assert other.files() == [] and len(notes_in(folders)) == 2
 
 

@@ -17,10 +17,10 @@ from isofield.evaluation.set_rows import Machine, evaluate_sets
 from isofield.evaluation.sets import folders_to_judge
 from isofield.evaluation.tables import write_json
 from isofield.metrics.set_scores import nearness
-from isofield.metrics.sets import GenerativeSettings
+from isofield.metrics.sets import GenerativeConfig
 from isofield.reports.sets import histogram, write_sets_report
 
-FEW = GenerativeSettings(points=512, emd_points=256, normalisation="diagonal", distances=("chamfer", "emd"))
+FEW = GenerativeConfig(points=512, emd_points=256, normalisation="diagonal", distances=("chamfer", "emd"))
 BOTH = ("generative", "lfd")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -93,7 +93,7 @@ def test_nearness_counts_pairs():
 
 
 def test_as_is_keeps_place_and_size(folder):
-    settings = GenerativeSettings(points=256, normalisation="as_is")
+    settings = GenerativeConfig(points=256, normalisation="as_is")
     (as_is,) = judged(folder / "copies", folder / "chairs", protocols=("generative",), settings=settings)
     (scaled,) = judged(folder / "copies", folder / "chairs", protocols=("generative",))
     assert as_is["mean"]["mmd_chamfer"] > 1e3 * scaled["mean"]["mmd_chamfer"]
@@ -145,9 +145,9 @@ def test_a_set_of_one_shape_has_no_1nna(folder, tmp_path):
 def test_nothing_to_judge_is_an_error_with_a_reason(folder, tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.obj").write_bytes(b"no mesh")
-    with pytest.raises(ValueError, match="protocol lfd: none of 1 samples can be judged, the first because: x: "):
+    with pytest.raises(ValueError, match=r"protocol lfd:.*1 samples.*x:"):
         judged(tmp_path / "bad", folder / "chairs", protocols=("lfd",))
-    with pytest.raises(ValueError, match="protocol generative: none of 1 references can be judged"):
+    with pytest.raises(ValueError, match=r"generative: .*1 references"):
         judged(folder / "chairs", tmp_path / "bad", protocols=("generative",))
 
 
@@ -212,16 +212,17 @@ def test_without_training_shapes_references_are_shown(folder, tmp_path):
 
 
 def test_the_histogram_counts_shares():
-    drawn = histogram(np.array([0.0, 0.0, 0.0, 24.0]), np.array([12.5]))
-    heights = [float(x) for x in re.findall(r'<rect [^>]*height="([\d.]+)"', drawn)]
-    assert len(heights) == 24
-    assert heights[0] == pytest.approx(3 * heights[-1], abs=0.2)
-    assert sum(height > 0 for height in heights) == 2
-    assert "V12.0" in drawn  # all references in one bin, the highest of all
-    assert "nan" not in histogram(np.zeros(2), np.zeros(3))
+    chart = histogram(np.array([0.0, 0.0, 0.0, 24.0]), np.array([12.5]), kind="emd", row={})
+    assert len(chart.bars) == len(chart.line) == 24
+    assert chart.bars[0] == pytest.approx(3 * chart.bars[-1])
+    assert sum(height > 0 for height in chart.bars) == 2
+    assert max(chart.line) == chart.height - 12 == sum(chart.line)  # all references in one bin, the highest of all
+    assert chart.medians["samples"] == 0 and chart.medians["references"] == pytest.approx(chart.width * 12.5 / 24)
+    same = histogram(np.zeros(2), np.zeros(3), kind="emd", row={})
+    assert np.isfinite([*same.bars, *same.line, *same.medians.values()]).all()
 
 
 def test_unknown_protocols_name_the_nearest():
     assert protocols_of_sets(["lfd", "generative", "lfd"]) == ["lfd", "generative"]
-    with pytest.raises(ValueError, match="did you mean 'generative'"):
+    with pytest.raises(ValueError, match="'generative'"):
         protocols_of_sets(["generativ"])

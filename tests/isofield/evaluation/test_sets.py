@@ -85,13 +85,13 @@ def test_a_run_without_samples_names_the_command(run):
 
 
 def test_bad_runs_are_refused(run):
-    with pytest.raises(ValueError, match="no split 'tset'"):
+    with pytest.raises(ValueError, match="'tset'"):
         run_to_judge(run.path, "tset")
     manifest_file(run.meshes("samples")).write_text('{"shapes": []}')
-    with pytest.raises(FileNotFoundError, match="lists no sample"):
+    with pytest.raises(FileNotFoundError, match=r"manifest\.json .*generate\.py --samples"):
         run_to_judge(run.path, "test")
     manifest_file(run.meshes("samples")).write_text("{")
-    with pytest.raises(ValueError, match="not a manifest"):
+    with pytest.raises(ValueError, match=r"manifest\.json: .*generate\.py"):
         run_to_judge(run.path, "test")
 
 
@@ -116,7 +116,7 @@ def test_folders_need_no_common_names(tmp_path):
 def test_empty_and_missing_folders_are_refused(tmp_path):
     write_mesh(tmp_path / "mine/x.ply", BOX)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="empty holds no file to evaluate"):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "empty")):
         folders_to_judge(tmp_path / "empty", tmp_path / "mine")
-    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "nowhere")):
         folders_to_judge(tmp_path / "mine", tmp_path / "nowhere")

@@ -134,15 +134,15 @@ def test_a_field_that_is_not_finite_is_refused_and_counted(run):
     def field(points_N3):
         return torch.where(points_N3[:, 0] < -0.48, torch.nan, fields.chair()(points_N3))
 
-    with pytest.raises(ValueError, match=r"NaN or infinite at \d+ of"):
+    with pytest.raises(ValueError, match=r"NaN.* \d+ of \d+"):
         run(field, 32)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"resolution": 1}, "at least 2"),
-        ({"resolution": (8, 8)}, "one number or three"),
+        ({"resolution": 1}, "resolution 1: "),
+        ({"resolution": (8, 8)}, r"resolution \(8, 8\)"),
         ({"resolution": 8, "frame": 0}, "frame 0"),
         ({"resolution": 8, "stride": 0}, "stride 0"),
     ],
@@ -153,7 +153,7 @@ def test_bad_settings_are_refused(options, message):
 
 
 def test_a_field_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match=r"\(4096, 3\)"):
         sparse(lambda points_N3: points_N3, 16)
 
 

@@ -106,11 +106,11 @@ def test_plateaus_leave_vertices_where_they_are():
 
 def test_bad_settings_and_fields_are_refused():
     _, vertices, faces = meshed(bent)
-    with pytest.raises(ValueError, match="at least 1 step"):
+    with pytest.raises(ValueError, match=r"\b0 steps"):
         refine_vertices(vertices, faces, bent, 0.5, 0, VOXEL)
-    with pytest.raises(ValueError, match="positive distance"):
+    with pytest.raises(ValueError, match=r"1 steps .* 0\.0"):
         refine_vertices(vertices, faces, bent, 0.5, 1, 0.0)
-    with pytest.raises(ValueError, match="no gradient"):
+    with pytest.raises(ValueError, match="no_grad"):
         refine_vertices(vertices, faces, torch.no_grad()(bent), 0.5, 1, VOXEL)
-    with pytest.raises(ValueError, match="NaN or infinite at"):
+    with pytest.raises(ValueError, match=r"NaN.* \d+ of \d+"):
         refine_vertices(vertices, faces, lambda points: bent(points) + torch.nan, 0.5, 1, VOXEL)

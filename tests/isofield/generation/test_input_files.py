@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.preparation.config import DataConfig
 from isofield.generation.input_files import FolderRules, named_files
 from tests.conftest import ROOT
 from tests.data_processing.preparation.test_sources import touch
 
-SOLID, POINTS, VIEW = InputSection("solid", 32), InputSection("points", 32, points=500), InputSection("view")
+SOLID, POINTS, VIEW = InputConfig("solid", 32), InputConfig("points", 32, points=500), InputConfig("view")
 CONFIG = DataConfig(name="x", input=Path("x"))
 CASES = ROOT / "tests/data/strangers"
 

@@ -1,7 +1,6 @@
 """Labelled scans: an item for each structure and part, meshes in millimetres, masks on the scan's own grid."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,14 @@ import numpy as np
 import pytest
 
 from data_processing.formats.mesh_files import read_mesh
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.preparation.config import DataConfig
 from data_processing.preparation.job import prepare_folder
 from isofield import registry
 from isofield.commands import generate
 from isofield.run_dir import RunDir
 from isofield.runtime.config import build
+from tests.commands import call
 from tests.data_processing.scan_files import body, save
 from tests.isofield.ready_runs import Echo, EchoConfig
 from tests.isofield.tiny_field import ready_run
@@ -43,14 +43,12 @@ def organs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     }
     assert prepare_folder(build(DataConfig, settings, where="test")) == 0
     monkeypatch.setitem(registry.MODELS, "echo", (EchoConfig, Echo))
-    section = InputSection("deformed", 64)
+    section = InputConfig("deformed", 64)
     return ready_run(tmp_path / "set", tmp_path / "runs", section=section, model="echo")
 
 
-def run_command(monkeypatch: pytest.MonkeyPatch, run: RunDir, *arguments: object) -> int:
-    words = ["generate.py", "--run", str(run.path), "--device", "cpu", "--resolution", "64", *map(str, arguments)]
-    monkeypatch.setattr(sys, "argv", words)
-    return generate.main()
+def run_command(run: RunDir, *arguments: object) -> int:
+    return call(generate.main, "--run", run.path, "--device", "cpu", "--resolution", 64, *arguments)
 
 
 def rows(folder: Path) -> dict[str, dict]:
@@ -83,40 +81,36 @@ def check(folder: Path, stem: str) -> None:
         assert np.abs(lower - corners.min(0)).max() < 2.5 and np.abs(upper - corners.max(0)).max() < 2.5
 
 
-def test_a_users_scan_is_an_item_for_each_part(organs: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_users_scan_is_an_item_for_each_part(organs: RunDir, tmp_path: Path):
     values, affine = body()
     scan = save(tmp_path / "mine" / "case.nii.gz", values, affine)
-    assert run_command(monkeypatch, organs, "--input", scan) == 0
+    assert run_command(organs, "--input", scan) == 0
     folder = organs.meshes("input")
     assert set(rows(folder)) == {pattern.format("case") for pattern in ORGANS}
     check(folder, "case")
 
 
-def test_a_missing_structure_is_a_row_and_the_others_are_made(
-    organs: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_missing_structure_is_a_row_and_the_others_are_made(organs: RunDir, tmp_path: Path):
     values, affine = body()
     scan = save(tmp_path / "mine" / "case.nii.gz", np.where(values == 5, 0, values).astype(np.uint8), affine)
     (tmp_path / "mine" / "cut.nii.gz").write_bytes(scan.read_bytes()[:300])
-    assert run_command(monkeypatch, organs, "--input", scan, tmp_path / "mine" / "cut.nii.gz") == 2
+    assert run_command(organs, "--input", scan, tmp_path / "mine" / "cut.nii.gz") == 2
     found = rows(organs.meshes("input"))
     done = {name for name, row in found.items() if row["status"] == "done"}
     assert done == {"kidney/case-left", "kidney/case-right"} and len(found) == 6
     assert "case.nii.gz" in found["liver/case"]["reason"] and "cut.nii.gz" in found["liver/cut"]["reason"]
 
 
-def test_parts_of_a_split_come_back_on_the_grids_of_their_scans(organs: RunDir, monkeypatch: pytest.MonkeyPatch):
+def test_parts_of_a_split_come_back_on_the_grids_of_their_scans(organs: RunDir):
     config = organs.config_file.read_text()
     organs.config_file.write_text(config.replace("kind: deformed", "kind: solid"))
-    assert run_command(monkeypatch, organs, "--split", "train") == 0
+    assert run_command(organs, "--split", "train") == 0
     assert len(rows(organs.meshes("train"))) == 6
     check(organs.meshes("train"), "two")
 
 
-def test_a_split_whose_scans_are_gone_still_gives_meshes(
-    organs: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_split_whose_scans_are_gone_still_gives_meshes(organs: RunDir, tmp_path: Path):
     for file in (tmp_path / "raw").iterdir():
         file.unlink()
-    assert run_command(monkeypatch, organs, "--split", "train") == 0
+    assert run_command(organs, "--split", "train") == 0
     assert all("mask_file" not in row and row["status"] == "done" for row in rows(organs.meshes("train")).values())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data_processing.formats.point_clouds import PointCloud
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.loading.single_inputs import Observed, observe_shape
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.generation.test_time_fitting import fitted_code
@@ -16,10 +16,10 @@ from tests.isofield.tiny_field import TinyConfig, TinyField
 
 CPU = torch.device("cpu")
 SECTIONS = {
-    "solid": InputSection("solid", 16),
-    "deformed": InputSection("deformed", 16),
-    "points": InputSection("points", 16, points=200),
-    "scan": InputSection("scan", 16, points=200),
+    "solid": InputConfig("solid", 16),
+    "deformed": InputConfig("deformed", 16),
+    "points": InputConfig("points", 16, points=200),
+    "scan": InputConfig("scan", 16, points=200),
 }
 
 
@@ -42,7 +42,7 @@ def fit(field: TinyField, observed: Observed, name: str, steps: int = 12, rate: 
 
 
 @pytest.mark.parametrize("section", SECTIONS.values(), ids=SECTIONS)
-def test_the_loss_on_the_samples_falls_and_the_model_is_as_before(shapes: ShapeSet, section: InputSection):
+def test_the_loss_on_the_samples_falls_and_the_model_is_as_before(shapes: ShapeSet, section: InputConfig):
     field, observed = model(), observe_shape(shapes, 0, section, seed=0)
     before = {key: value.clone() for key, value in field.state_dict().items()}
     plain, nothing = fit(field, observed, "a", steps=0)
@@ -88,7 +88,7 @@ def test_the_decoder_does_not_move(shapes: ShapeSet, monkeypatch: pytest.MonkeyP
 def test_the_model_is_put_back_after_an_error(shapes: ShapeSet):
     field, observed = model(), observe_shape(shapes, 0, SECTIONS["solid"], seed=0)
     before = {key: value.clone() for key, value in field.state_dict().items()}
-    with pytest.raises(ValueError, match="fitting ran away"):
+    with pytest.raises(ValueError, match=r"8 steps.*--fit-rate"):
         fit(field, observed, "a", steps=8, rate=1e30)
     assert all(torch.equal(value, before[key]) for key, value in field.state_dict().items())
     assert all(parameter.requires_grad for parameter in field.parameters())
@@ -113,12 +113,12 @@ def test_a_cloud_pulls_the_level_to_its_points_and_leaves_what_is_far(shapes: Sh
 
 def test_a_model_that_cannot_tell_its_encoder_is_refused(shapes: ShapeSet):
     observed = observe_shape(shapes, 0, SECTIONS["solid"], seed=0)
-    with pytest.raises(ValueError, match="--fit-steps: this run's model cannot be fitted"):
+    with pytest.raises(ValueError, match="--fit-steps: "):
         fitted_code(Echo(EchoConfig()), observed, name="a", steps=1, rate=1e-3, device=CPU)
 
 
 def test_an_input_of_no_point_is_refused(shapes: ShapeSet):
     observed = observe_shape(shapes, 0, SECTIONS["points"], seed=0)
     empty = Observed(torch.zeros_like(observed.inputs), observed.to_world, lambda: PointCloud(np.zeros((0, 3))))
-    with pytest.raises(ValueError, match="nothing to fit to"):
+    with pytest.raises(ValueError, match="--fit-steps: "):
         fit(model(), empty, "a")

@@ -1,8 +1,8 @@
 """Single-view reconstruction through the engine: training on codes, resuming, ranks, meshes of pictures."""
 
 import dataclasses
+import functools
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +12,16 @@ from PIL import Image
 
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.pictures import read_picture
-from data_processing.loading.batches import DataSection
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.batches import LoadingConfig
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.store.shape_set import open_shapes
 from isofield.commands import generate
-from isofield.config import RunConfig, Stage, ValidationSection
+from isofield.config import RunConfig, TrainingStage, ValidationConfig
 from isofield.registry import load_run
 from isofield.run_dir import RunDir
-from isofield.runtime.commandline import run as run_command
 from isofield.runtime.config import to_yaml
 from isofield.training.state import State
+from tests.commands import status_of
 from tests.isofield.conftest import tiny_config
 from tests.isofield.ready_runs import make_run
 from tests.isofield.training.test_frozen_codes import run_training, with_training
@@ -45,9 +45,9 @@ def autoencoder(seen: Path, tmp_path: Path) -> RunDir:
 
 def view_config(seen: Path, runs: Path, autoencoder: RunDir, **training: object) -> RunConfig:
     """4 epochs over 4 shapes in batches of 3: 8 steps, the last batch of each epoch is one shape."""
-    settings: dict[str, object] = {"stages": (Stage(level="codes", epochs=4),), "batch_shapes": 3, **training}
+    settings: dict[str, object] = {"stages": (TrainingStage(level="codes", epochs=4),), "batch_shapes": 3, **training}
     model = {"type": "imnet_single_view", "init_from": str(autoencoder.path), "channels": CHANNELS}
-    data = DataSection(seen, input=InputSection("view"))
+    data = LoadingConfig(seen, input=InputConfig("view"))
     return dataclasses.replace(tiny_config(seen, runs, **settings), name="view", model=model, data=data)
 
 
@@ -72,7 +72,7 @@ def test_resuming_is_bitwise_the_same(
     seen: Path, tmp_path: Path, autoencoder: RunDir, trained: tuple[RunConfig, State]
 ):
     """Statistics of the normalisation among it, also when a validation came between."""
-    validation = ValidationSection(every=1, shapes=2, pictures=0)
+    validation = ValidationConfig(every=1, shapes=2, pictures=0)
     halves = view_config(seen, tmp_path / "halves", autoencoder, validation=validation)
     assert run_training(with_training(halves, max_steps=3)).step == 3
     resumed = run_training(halves, resume=True).model.state_dict()
@@ -95,21 +95,15 @@ def test_two_processes_give_the_weights_of_one(
 
 def test_a_data_set_without_views_is_refused_before_any_work(boxes: Path, tmp_path: Path):
     config = view_config(boxes, tmp_path, make_run(boxes, tmp_path / "initial"))
-    with pytest.raises(ValueError, match=r"holds no views of its shapes .*python -m data_processing"):
+    with pytest.raises(ValueError, match=r"\(pixels\).*python -m data_processing"):
         run_training(config)
     assert not (tmp_path / "view").exists()
 
 
 @pytest.fixture
-def generated(monkeypatch: pytest.MonkeyPatch, trained: tuple[RunConfig, State]):
-    def run_it(*arguments: object) -> int:
-        words = ["--run", trained[0].run_path, "--device", "cpu", "--resolution", "32", *arguments]
-        monkeypatch.setattr(sys, "argv", ["generate.py", *map(str, words)])
-        with pytest.raises(SystemExit) as caught:
-            run_command(generate.main)
-        return int(caught.value.code or 0)
-
-    return run_it
+def generated(trained: tuple[RunConfig, State]):
+    words = ["--run", trained[0].run_path, "--device", "cpu", "--resolution", 32]
+    return functools.partial(status_of, generate.main, *words)
 
 
 def rows(folder: Path) -> dict[str, dict]:
@@ -181,7 +175,7 @@ def test_a_split_is_made_of_its_fixed_views(seen: Path, tmp_path: Path, generate
     (index,) = shapes.indices("test").tolist()
     row = rows(folder)[shapes.names[index]]
     picture = read_picture(folder / row["input_file"])[..., 0]
-    assert np.array_equal(picture, shapes.packed(index)["pixels"][2, 1:129, 1:129])
+    assert np.array_equal(picture, shapes.packed_row(index)["pixels"][2, 1:129, 1:129])
 
 
 def test_fitting_is_refused_and_a_picture_for_another_run(tmp_path: Path, generated, autoencoder: RunDir, capsys):

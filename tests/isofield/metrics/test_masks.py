@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from data_processing.formats.nifti import ScanGrid
-from data_processing.loading.batches import DataSection
+from data_processing.loading.batches import LoadingConfig
 from data_processing.medical.masks import read_structure, write_scan_mask
-from data_processing.medical.structures import LabelSettings, StructureSettings
+from data_processing.medical.structures import LabelConfig, StructureConfig
 from data_processing.preparation.config import DataConfig
 from data_processing.preparation.contents import Contents
 from data_processing.preparation.job import prepare_folder
-from data_processing.store.splits import SplitRatios, SplitSettings
-from isofield.config import RunConfig, Stage, TrainingSection
+from data_processing.store.splits import SplitConfig, SplitRatios
+from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.evaluation.mask_pairs import folder_masks_to_compare, run_masks_to_compare
 from isofield.evaluation.protocols import MaskProtocol, find_protocols
-from isofield.evaluation.rows import Draws, evaluate_pairs
+from isofield.evaluation.rows import SampleCounts, evaluate_pairs
 from isofield.evaluation.tables import summarise, table
 from isofield.metrics.masks import compare_masks
 from isofield.run_dir import RunDir, mesh_in
@@ -28,7 +28,7 @@ from tests.conftest import ROOT
 from tests.data_processing.scan_files import body, save, turned
 from tests.small_sets import write_published
 
-KIDNEYS = LabelSettings((StructureSettings("kidney", (2,), components=2, mirror="right"),))
+KIDNEYS = LabelConfig((StructureConfig("kidney", (2,), components=2, mirror="right"),))
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def folders(tmp_path):
 
 def rows_of(folders):
     pairs = folder_masks_to_compare(folders / "pred", folders / "gt").pairs
-    (rows,) = evaluate_pairs(pairs, [MaskProtocol(1.0)], Draws(), progress=False).values()
+    (rows,) = evaluate_pairs(pairs, [MaskProtocol(1.0)], SampleCounts(), progress=False).values()
     return {row["name"].removeprefix("kidney/"): row for row in rows}
 
 
@@ -76,7 +76,7 @@ def test_a_row_for_every_mask_with_the_reason_of_failures(folders):
 
 def test_means_stand_beside_failures_and_infinity_is_not_hidden(folders):
     protocol = MaskProtocol(1.0)
-    evaluation = summarise(list(rows_of(folders).values()), protocol, Draws(), split=None, about={})
+    evaluation = summarise(list(rows_of(folders).values()), protocol, SampleCounts(), split=None, about={})
     assert evaluation["n"] == 3 and evaluation["failed_count"] == 4
     assert evaluation["mean"]["dice"] == pytest.approx(np.mean([1, 0, rows_of(folders)["moved"]["dice"]]))
     assert evaluation["mean"]["hd"] == np.inf and evaluation["median"]["hd"] == pytest.approx(2.0)
@@ -98,11 +98,11 @@ def test_the_command_writes_json_csv_and_a_page(folders):
 
 
 def test_protocols_of_masks_and_of_meshes_are_not_mixed():
-    with pytest.raises(ValueError, match="run it on its own"):
+    with pytest.raises(ValueError, match=r"masks .*imnet"):
         find_protocols(["imnet", "masks"])
-    with pytest.raises(ValueError, match="did you mean 'masks'"):
+    with pytest.raises(ValueError, match="'masks'"):
         find_protocols(["mask"])
-    with pytest.raises(ValueError, match="tolerance of at least 0"):
+    with pytest.raises(ValueError, match=r"tolerance.*0"):
         find_protocols(["masks"], tolerance=-1)
 
 
@@ -110,7 +110,7 @@ def test_folders_without_a_name_in_common(tmp_path):
     values, affine = body()
     save(tmp_path / "a" / "x.nii.gz", values, affine)
     save(tmp_path / "b" / "y.nii.gz", values, affine)
-    with pytest.raises(ValueError, match="for example x and y; names have to match"):
+    with pytest.raises(ValueError, match="x and y"):
         folder_masks_to_compare(tmp_path / "a", tmp_path / "b")
 
 
@@ -127,13 +127,13 @@ def test_a_run_over_labelled_scans(tmp_path):
         kind="labels",
         labels=KIDNEYS,
         contents=Contents(voxels=0, levels=False, grids=(32,)),
-        splits=SplitSettings(rule="ratios", ratios=SplitRatios(0.0, 0.0, 1.0)),
+        splits=SplitConfig(rule="ratios", ratios=SplitRatios(0.0, 0.0, 1.0)),
         workers=1,
     )
     assert prepare_folder(config) == 2  # a scan without kidneys
-    training = TrainingSection(stages=(Stage(level=16, epochs=1),))
+    training = TrainingConfig(stages=(TrainingStage(level=16, epochs=1),))
     run = RunDir(tmp_path / "runs" / "tiny")
-    section = DataSection(path=tmp_path / "set")
+    section = LoadingConfig(path=tmp_path / "set")
     run.path.mkdir(parents=True)
     run.config_file.write_text(to_yaml(RunConfig("tiny", {"type": "imnet_autoencoder"}, section, training)))
     for name, side, shift in (("one", "left", 0), ("one", "right", 1), ("two", "left", 0)):
@@ -141,14 +141,14 @@ def test_a_run_over_labelled_scans(tmp_path):
         file = mesh_in(run.meshes("test"), f"kidney/{name}-{side}", "_recon.nii.gz")
         write_scan_mask(file, np.roll(mask.on_scan(), shift, axis=1), mask.scan)
     comparison = run_masks_to_compare(run.path, "test", truth_folder=None, data=None)
-    (rows,) = evaluate_pairs(comparison.pairs, [MaskProtocol(1.0)], Draws(), progress=False).values()
+    (rows,) = evaluate_pairs(comparison.pairs, [MaskProtocol(1.0)], SampleCounts(), progress=False).values()
     found = {row["name"]: row for row in rows}
     assert found["kidney/one-left"]["dice"] == found["kidney/two-left"]["dice"] == 1
     assert found["kidney/one-right"]["hd"] == pytest.approx(2.0)
     assert "no prediction" in found["kidney/two-right"]["reason"]
     assert "preparation failed: " in found["kidney/none-left"]["reason"] and len(rows) == 6
     (tmp_path / "scans" / "two.nii.gz").unlink()
-    (rows,) = evaluate_pairs(comparison.pairs, [MaskProtocol(1.0)], Draws(), progress=False).values()
+    (rows,) = evaluate_pairs(comparison.pairs, [MaskProtocol(1.0)], SampleCounts(), progress=False).values()
     gone = next(row for row in rows if row["name"] == "kidney/two-left")
     assert gone["status"] == "failed" and "no longer" in gone["reason"]
 
@@ -156,17 +156,19 @@ def test_a_run_over_labelled_scans(tmp_path):
 def test_a_run_over_meshes_has_no_masks(tmp_path):
     path = write_published(tmp_path, train=1, test=1)
     run = RunDir(tmp_path / "runs" / "tiny")
-    training = TrainingSection(stages=(Stage(level=16, epochs=1),))
+    training = TrainingConfig(stages=(TrainingStage(level=16, epochs=1),))
     run.path.mkdir(parents=True)
-    run.config_file.write_text(to_yaml(RunConfig("x", {"type": "imnet_autoencoder"}, DataSection(path=path), training)))
-    with pytest.raises(ValueError, match="was not made from labelled scans"):
+    run.config_file.write_text(
+        to_yaml(RunConfig("x", {"type": "imnet_autoencoder"}, LoadingConfig(path=path), training))
+    )
+    with pytest.raises(ValueError, match=f"{path} .*kind: labels"):
         run_masks_to_compare(run.path, "test", truth_folder=None, data=None)
 
 
 def test_a_real_kidney_against_itself_eroded(shared, tmp_path):
     """Spacing of the file is honoured: slices of 4 mm, 0.98 mm in plane."""
     path = shared / "data" / "kits19" / "case_00004.nii.gz"
-    settings = LabelSettings((StructureSettings("kidney", (1, 2), components=2),))
+    settings = LabelConfig((StructureConfig("kidney", (1, 2), components=2),))
     mask = read_structure(path, "kidney/left", settings)
     moved = np.roll(mask.on_scan(), 1, axis=0)  # stored axes are IPL: one slice further down
     found = compare_masks(moved, mask.on_scan(), mask.scan.affine[:3, :3], tolerance=1.0)

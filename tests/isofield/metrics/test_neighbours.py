@@ -74,7 +74,7 @@ def test_the_tree_holds_every_point_once_and_boxes_hold_their_points():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_coordinates_that_are_no_place_are_refused(bad):
-    with pytest.raises(ValueError, match="finite coordinates"):
+    with pytest.raises(ValueError, match="NaN or infinite"):
         Neighbours(np.array([[0, 0, 0], [0, bad, 0]]))
 
 

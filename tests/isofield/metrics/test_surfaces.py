@@ -76,7 +76,7 @@ def test_nearest_neighbours_agree_with_all_pairs():
 
 
 def test_nearest_refuses_an_empty_side():
-    with pytest.raises(ValueError, match="points on both sides"):
+    with pytest.raises(ValueError, match="points"):
         surfaces.compare(SurfaceSamples(np.zeros((0, 3))), SurfaceSamples(np.zeros((5, 3))))
 
 
@@ -93,7 +93,7 @@ def test_shifted_boxes_have_the_iou_of_their_volumes():
 
 
 def test_iou_refuses_other_shapes():
-    with pytest.raises(ValueError, match="equal shapes"):
+    with pytest.raises(ValueError, match=r"\(4,\) and \(5,\)"):
         surfaces.iou(np.zeros(4, bool), np.zeros(5, bool))
 
 

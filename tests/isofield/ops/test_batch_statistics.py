@@ -23,7 +23,7 @@ with session("cpu") as group:
             count = split[group.rank]
             mine = x[own] if count else x[:1] + 1000  # a placeholder; unlike all real shapes
             weight = count / sum(split)
-            y, of_x = step(norm, mine, target[own] if count else target[:1], weight=weight, real=count > 0)
+            y, of_x = step(norm, mine, target[own] if count else target[:1], weight=weight, is_padding=count == 0)
             group.add_gradients(norm.parameters())
             found[name, dtype] = y, of_x, norm.weight.grad, norm.bias.grad, norm.state_dict()
     torch.save(found, f"{sys.argv[1]}/{group.rank}.pt")
@@ -44,11 +44,11 @@ def problem(shapes: int, dtype: torch.dtype) -> tuple[nn.BatchNorm3d, torch.Tens
 
 
 def step(
-    norm: nn.BatchNorm3d, x: torch.Tensor, target: torch.Tensor, *, weight: float, real: bool
+    norm: nn.BatchNorm3d, x: torch.Tensor, target: torch.Tensor, *, weight: float, is_padding: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Normalised values, and the gradient of a weighted loss (mean over shapes, sum over the rest) by x."""
     x = x.clone().requires_grad_()
-    y = batch_norm(x, norm, training=True, real=real)
+    y = batch_norm(x, norm, training=True, is_padding=is_padding)
     assert y.dtype == x.dtype
     loss = (y.to(torch.promote_types(y.dtype, torch.float32)) - target.to(norm.weight)).abs().pow(3).sum() / len(x)
     (loss * weight).backward()

@@ -29,7 +29,7 @@ def test_kernels_in_the_interpreter_equal_the_torch_operator():
 
 @pytest.mark.parametrize(
     ("found", "message"),
-    [(1e-3, "differs by 1.0e-03"), (float("inf"), "differs by inf"), (RuntimeError("no compiler"), "fails on cpu")],
+    [(1e-3, "1.0e-03"), (float("inf"), " inf"), (RuntimeError("no compiler"), "cpu")],
 )
 def test_kernels_that_fail_or_differ_are_not_used(monkeypatch: pytest.MonkeyPatch, found, message: str):
     def worst(device: torch.device) -> float:
@@ -45,7 +45,7 @@ def test_kernels_that_fail_or_differ_are_not_used(monkeypatch: pytest.MonkeyPatc
 
 def test_without_triton_the_torch_operator_runs(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.warns(UserWarning, match="no Triton for cpu"):
+    with pytest.warns(UserWarning, match="Triton .*cpu"):
         assert not feature_sampling_torch.triton_agrees.__wrapped__(CPU)
     monkeypatch.setattr(feature_sampling_torch, "triton_agrees", lambda device: False)
     chosen = feature_sampling_torch.interpolation_on(torch.device("cuda"), wants_points=False)

@@ -261,10 +261,10 @@ def test_numba_is_imported_only_when_a_kernel_runs():
 @pytest.mark.parametrize(
     ("grid", "where", "message"),
     [
-        ((1, 2, 4, 4, 4), (2, 5, 3), "as there are points of 2 shapes"),
+        ((1, 2, 4, 4, 4), (2, 5, 3), "2 shapes"),
         ((2, 2, 4, 4, 3), (2, 5, 3), "R, R, R"),
-        ((2, 2, 4, 4, 4), (2, 5, 2), r"expected \(B, N, 3\), got \(2, 5, 2\)"),
-        ((2, 3, 4, 4, 4), (2, 5, 3), r"expected \(O, 21\) for these volumes, got \(3, 14\)"),
+        ((2, 2, 4, 4, 4), (2, 5, 2), r"\(B, N, 3\), .*\(2, 5, 2\)"),
+        ((2, 3, 4, 4, 4), (2, 5, 3), r"\(O, 21\) .*\(3, 14\)"),
     ],
 )
 def test_shapes_that_do_not_fit_are_named(grid, where, message: str):
@@ -274,5 +274,5 @@ def test_shapes_that_do_not_fit_are_named(grid, where, message: str):
 
 
 def test_an_unknown_padding_is_named():
-    with pytest.raises(ValueError, match="expected zeros or border, got 'reflection'"):
+    with pytest.raises(ValueError, match=r"zeros.*border.*'reflection'"):
         sample_features([torch.zeros(1, 1, 2, 2, 2)], torch.zeros(1, 1, 3), **{**OPTIONS, "padding": "reflection"})

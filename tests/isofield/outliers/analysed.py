@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from data_processing.loading.batches import DataSection
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.batches import LoadingConfig
+from data_processing.loading.network_inputs import InputConfig
 from isofield.commands import analyse
-from isofield.config import RunConfig, Stage, TrainingSection
+from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.outliers.scoring.calibrate import fit_judge
 from isofield.outliers.scoring.calibration import Calibration, save_calibration
 from isofield.outliers.scoring.scores import scorer_arrays
 from isofield.registry import build_model, load_run, resolve
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.commandline import SOME_FAILED
-from isofield.runtime.commandline import run as run_command
 from isofield.runtime.config import to_plain, to_yaml
-from isofield.training.state import fresh
+from isofield.training.state import initial_state
 from isofield.training.state import save as save_state
+from tests.commands import status_of
 from tests.conftest import ROOT
 from tests.data_processing.scan_files import save
 from tests.isofield.outliers.conftest import ALONE, save_model
@@ -44,13 +43,13 @@ def make_prior(runs: Path, *, name: str = "hippocampus", scale: float = 1.0, cou
     config = RunConfig(
         name=name,
         model={"type": "echo"},
-        data=DataSection(path=Path("unused"), input=InputSection(kind="solid", resolution=128)),
-        training=TrainingSection(stages=(Stage(level="boundary", epochs=1),)),
+        data=LoadingConfig(path=Path("unused"), input=InputConfig(kind="solid", resolution=128)),
+        training=TrainingConfig(stages=(TrainingStage(level="boundary", epochs=1),)),
         runs=runs,
     )
     config = resolve(config, where="test")
     run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=to_plain(preparation), resume=False)
+    create_run(run, config=to_yaml(config), preparation=to_plain(preparation), resume=False)
     save_model(run, config, scale=scale)
     if count:
         loaded = load_run(run)
@@ -83,16 +82,11 @@ def write_scan(path: Path, values: NDArray, affine: NDArray, *, names: dict[str,
     return path
 
 
-def run_analysis(
-    monkeypatch: pytest.MonkeyPatch, runs: RunDir | list[RunDir], folder: Path, out: Path, *more: object
-) -> int:
+def run_analysis(runs: RunDir | list[RunDir], folder: Path, out: Path, *more: object) -> int:
     """The exit status of `python analyse.py`."""
     models = [str(run.path) for run in (runs if isinstance(runs, list) else [runs])]
-    words = ["analyse.py", "--models", *models, "--input", str(folder), "--out", str(out), "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", [*words, *map(str, more)])
-    with pytest.raises(SystemExit) as ended:
-        run_command(analyse.main, error=SOME_FAILED)
-    return int(ended.value.code or 0)
+    words = ["--models", *models, "--input", folder, "--out", out, "--device", "cpu", *more]
+    return status_of(analyse.main, *words, error=SOME_FAILED)
 
 
 def rows_in(out: Path) -> dict[tuple[str, str], dict[str, Any]]:
@@ -143,13 +137,13 @@ def make_network(runs: Path) -> RunDir:
     config = RunConfig(
         name="chance",
         model=model,
-        data=DataSection(path=Path("unused"), input=InputSection(kind="solid", resolution=32)),
-        training=TrainingSection(stages=(Stage(level="boundary", epochs=1),)),
+        data=LoadingConfig(path=Path("unused"), input=InputConfig(kind="solid", resolution=32)),
+        training=TrainingConfig(stages=(TrainingStage(level="boundary", epochs=1),)),
         runs=runs,
     )
     config = resolve(config, where="test")
     run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=to_plain(brain_config()), resume=False)
+    create_run(run, config=to_yaml(config), preparation=to_plain(brain_config()), resume=False)
     torch.manual_seed(0)
-    save_state(fresh(build_model(config.model, where="test"), config), config, run, which="best", group=ALONE)
+    save_state(initial_state(build_model(config.model, where="test"), config), config, run, which="best", group=ALONE)
     return run

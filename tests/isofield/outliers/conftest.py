@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_processing.loading.batches import DataSection
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.batches import LoadingConfig
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.preparation.job import prepare_folder
 from data_processing.store.shape_set import open_shapes
 from isofield import registry
-from isofield.config import RunConfig, Stage, TrainingSection
+from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.registry import build_model, resolve
-from isofield.run_dir import RunDir, claim
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.config import to_yaml
 from isofield.runtime.distributed import Group
-from isofield.training.state import fresh, save
+from isofield.training.state import initial_state, save
 from tests.isofield.outliers.organs import brain_config
 from tests.isofield.ready_runs import Echo, EchoConfig
 
@@ -50,20 +50,20 @@ def write_run(data: Path, runs: Path, *, scale: float = 1.0) -> RunDir:
     config = RunConfig(
         name="hippocampus",
         model={"type": "echo"},
-        data=DataSection(path=data, input=InputSection(kind="solid", resolution=32)),
-        training=TrainingSection(stages=(Stage(level="boundary", epochs=1),)),
+        data=LoadingConfig(path=data, input=InputConfig(kind="solid", resolution=32)),
+        training=TrainingConfig(stages=(TrainingStage(level="boundary", epochs=1),)),
         runs=runs,
     )
     config = resolve(config, where="test")
     run = RunDir(config.run_path)
-    claim(run, config=to_yaml(config), preparation=open_shapes(data).settings, resume=False)
+    create_run(run, config=to_yaml(config), preparation=open_shapes(data).settings, resume=False)
     save_model(run, config, scale=scale)
     return run
 
 
 def save_model(run: RunDir, config: RunConfig, *, scale: float) -> None:
     """The checkpoint `best`."""
-    state = fresh(build_model(config.model, where="test"), config)
+    state = initial_state(build_model(config.model, where="test"), config)
     with torch.no_grad():
         for parameter in state.model.parameters():
             parameter.fill_(scale)

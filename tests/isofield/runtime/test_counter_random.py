@@ -5,7 +5,16 @@ import pytest
 import torch
 from scipy import stats
 
-from isofield.runtime.counter_random import derived, directions, integers, keys_of, normals, subsets, uniforms, words
+from isofield.runtime.counter_random import (
+    derive_keys,
+    directions,
+    integers,
+    keys_of,
+    normals,
+    subsets,
+    uniforms,
+    words,
+)
 from isofield.runtime.seeds import seed_of
 
 KEYS = keys_of(seed_of(0, f"shape {number}", "test", 3) for number in range(64))
@@ -42,7 +51,7 @@ def test_numbers_of_a_key_never_change():
     assert integers(keys, 3, 10).tolist() == [[7, 3, 4], [2, 8, 3]]
     assert (uniforms(keys, 2) * (1 << 24)).tolist() == [[12578688.0, 6247724.0], [4265000.0, 15010964.0]]
     assert normals(keys, 2).view(torch.int32).tolist() == [[1057071765, -1078759167], [-1087417482, 1042215571]]
-    assert derived(keys, "mode").tolist() == [-2454565479531942639, 7466232046539001426]
+    assert derive_keys(keys, "mode").tolist() == [-2454565479531942639, 7466232046539001426]
 
 
 @pytest.mark.parametrize("draw", [words, uniforms, normals, lambda k, n: integers(k, n, 1000), directions])
@@ -126,8 +135,8 @@ def test_directions_are_unit_and_isotropic():
 
 
 def test_derived_keys_are_others():
-    other = derived(KEYS, "mode")
-    assert not set(other.tolist()) & set(KEYS.tolist()) and not torch.equal(other, derived(KEYS, "crop"))
+    other = derive_keys(KEYS, "mode")
+    assert not set(other.tolist()) & set(KEYS.tolist()) and not torch.equal(other, derive_keys(KEYS, "crop"))
     together = np.corrcoef(uniforms(KEYS, 5000).flatten().numpy(), uniforms(other, 5000).flatten().numpy())[0, 1]
     assert abs(together) < 5 / (64 * 5000) ** 0.5
 

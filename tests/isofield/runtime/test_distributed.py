@@ -67,7 +67,7 @@ def test_the_time_to_wait_for_a_rank_is_a_setting(monkeypatch: pytest.MonkeyPatc
     assert timeout().total_seconds() == 2.5
     for wrong in ("0", "-1", "soon", "inf", "nan"):
         monkeypatch.setenv("ISOFIELD_TIMEOUT", wrong)
-        with pytest.raises(ValueError, match=r"ISOFIELD_TIMEOUT: expected a positive number of seconds, got"):
+        with pytest.raises(ValueError, match="ISOFIELD_TIMEOUT: "):
             timeout()
 
 
@@ -75,13 +75,13 @@ def test_devices_by_name():
     assert resolve_device("cpu") == torch.device("cpu")
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     for name in ("gpu", "cuda:x", ""):
-        with pytest.raises(ValueError, match=f"device '{name}': expected auto, cpu, cuda or cuda:N"):
+        with pytest.raises(ValueError, match=f"'{name}': .*auto, cpu, cuda or cuda:N"):
             resolve_device(name)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_cuda_where_there_is_none_says_so():
-    with pytest.raises(ValueError, match="torch sees no CUDA device here; use cpu or auto"):
+    with pytest.raises(ValueError, match=r"'cuda:0': .*cpu or auto"):
         resolve_device("cuda:0")
 
 

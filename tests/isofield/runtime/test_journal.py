@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from isofield.runtime.journal import Journal, latest, tidied
+from isofield.runtime.journal import Journal, compact, latest
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -47,10 +47,10 @@ def test_zeros_as_after_a_power_cut_cost_the_lines_they_hit(tmp_path: Path, cut:
 def test_what_no_longer_counts_goes_when_it_is_more_than_half(tmp_path: Path):
     noted(tmp_path, 1, a=1, b=1)
     noted(tmp_path, 0, a=2, b=2)
-    assert len(tidied(files_in(tmp_path), tmp_path / "0.jsonl")) == 2 and len(files_in(tmp_path)) == 2
+    assert len(compact(files_in(tmp_path), tmp_path / "0.jsonl")) == 2 and len(files_in(tmp_path)) == 2
     noted(tmp_path, 1, a=3)
     before = values(tmp_path)
-    assert tidied(files_in(tmp_path), tmp_path / "0.jsonl").keys() == before.keys()
+    assert compact(files_in(tmp_path), tmp_path / "0.jsonl").keys() == before.keys()
     (file,) = files_in(tmp_path)
     assert len(file.read_text().split()) > 2 and len(file.read_text().splitlines()) == 2
     assert values(tmp_path) == before == {"a": 3, "b": 2}
@@ -63,8 +63,8 @@ def test_nothing_is_tidied_under_a_process_at_work(tmp_path: Path):
     for value in range(4):
         noted(tmp_path, 0, a=value)
     with Journal(tmp_path / "0.jsonl", files_in(tmp_path)) as journal:
-        assert tidied(files_in(tmp_path), tmp_path / "0.jsonl")["a"]["value"] == 3
+        assert compact(files_in(tmp_path), tmp_path / "0.jsonl")["a"]["value"] == 3
         journal.add({"name": "b", "value": 7})
     assert values(tmp_path) == {"a": 3, "b": 7}
-    tidied(files_in(tmp_path), tmp_path / "0.jsonl")
+    compact(files_in(tmp_path), tmp_path / "0.jsonl")
     assert len((tmp_path / "0.jsonl").read_text().splitlines()) == 2

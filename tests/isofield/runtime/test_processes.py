@@ -47,12 +47,12 @@ def test_a_few_shapes_are_not_worth_a_process_but_workers_are_processes():
 
 
 def test_a_process_that_dies_is_an_error_with_a_name():
-    with pytest.raises(OSError, match=r"died at or before shape \d \(out of memory\?\): use fewer --workers"):
+    with pytest.raises(OSError, match=r"shape \d .*--workers"):
         list(in_order(die_at_five, JOBS, workers=2))
 
 
 def test_a_lost_starter_of_processes_is_an_error(no_fork_server):
-    with pytest.raises(OSError, match=r"died at or before shape 0 \(out of memory"):
+    with pytest.raises(OSError, match=r"shape 0\b"):
         list(in_order(square, JOBS, workers=2))
 
 

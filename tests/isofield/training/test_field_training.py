@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.loading.batches import DataSection, ResidentShapes, recipe_of
-from data_processing.loading.mask_deformation import DeformSection
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.batches import LoadingConfig, ResidentShapes, recipe_of
+from data_processing.loading.mask_deformation import DeformationConfig
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.store.shape_set import open_shapes
 from isofield import registry
-from isofield.config import OptimSection, RunConfig, Stage, ValidationSection
+from isofield.config import OptimConfig, RunConfig, TrainingStage, ValidationConfig
 from isofield.run_dir import RunDir
 from isofield.runtime.distributed import Group
 from isofield.runtime.seeds import seed_of
@@ -25,11 +25,11 @@ from tests.isofield.tiny_field import TinyConfig, TinyField, field_config
 CPU = torch.device("cpu")
 ALONE = Group(0, 1, CPU)
 ANY = 1 << 31  # points near the surface: as many as are asked for
-DEFORM = DeformSection(add_margin=3, remove_margin=1, threshold=(0.5, 0.8))
+DEFORM = DeformationConfig(add_margin=3, remove_margin=1, threshold=(0.5, 0.8))
 SECTIONS = {
-    "deformed": InputSection("deformed", 16, noise=0.01, deform=DEFORM),
-    "points": InputSection("points", 16, points=60, noise=0.01, crop=(0.0, 0.4)),
-    "scan": InputSection("scan", 16, points=60),
+    "deformed": InputConfig("deformed", 16, noise=0.01, deform=DEFORM),
+    "points": InputConfig("points", 16, points=60, noise=0.01, crop=(0.0, 0.4)),
+    "scan": InputConfig("scan", 16, points=60),
 }
 
 
@@ -57,7 +57,7 @@ def same(a: State, b: State) -> bool:
 @pytest.mark.parametrize("kind", SECTIONS)
 @pytest.mark.parametrize("stop", [3, 6, 9])  # within an epoch, at the border of stages, within the second stage
 def test_n_steps_and_the_rest_equal_all_steps_bitwise(prepared: Path, tmp_path: Path, kind: str, stop: int):
-    optim = OptimSection(learning_rate=1e-3, ema_decay=0.9)
+    optim = OptimConfig(learning_rate=1e-3, ema_decay=0.9)
     config = field_config(prepared, tmp_path / "whole", section=SECTIONS[kind], optim=optim)
     whole = run_training(config)
     assert whole.step == 14 and torch.isfinite(torch.tensor(whole.best))
@@ -91,11 +91,13 @@ def test_ranks_together_draw_what_one_draws(prepared: Path, size: int):
     idle = 0
     for draw, one in zip(whole, source.batches(whole), strict=True):
         parts = [local_part(draw, Group(rank, size, CPU)) for rank in range(size)]
-        batches = [batch for batch in source.batches(part for part, _ in parts) if batch.real]
+        batches = [batch for batch in source.batches(part for part, _ in parts) if not batch.is_padding]
         idle += size - len(batches)
         for key in ("inputs", "points_BN3", "values_BN"):
             assert torch.equal(torch.cat([getattr(batch, key) for batch in batches]), getattr(one, key))
-        assert [batch.real for batch in source.batches(part for part, _ in parts)] == [w > 0 for _, w in parts]
+        assert [not batch.is_padding for batch in source.batches(part for part, _ in parts)] == [
+            w > 0 for _, w in parts
+        ]
         assert sum((batch.shapes for batch in batches), ()) == one.shapes
     assert idle > 0
 
@@ -129,7 +131,7 @@ def test_validation_sees_the_same_every_time_and_what_training_never_sees(prepar
 
 
 def test_validation_reconstructs_from_the_observed_input(prepared: Path, tmp_path: Path):
-    validation = ValidationSection(every=7, split="test", shapes=1, pictures=1, resolution=16)
+    validation = ValidationConfig(every=7, split="test", shapes=1, pictures=1, resolution=16)
     state = run_training(field_config(prepared, tmp_path, section=SECTIONS["points"], validation=validation))
     assert state.best is not None and any(RunDir(tmp_path / "tiny").logs.iterdir())
 
@@ -138,11 +140,11 @@ def test_training_lowers_the_loss(prepared: Path, tmp_path: Path):
     config = field_config(
         prepared,
         tmp_path,
-        section=InputSection("solid", 32),
-        stages=(Stage(level="boundary", epochs=80, points=400),),
+        section=InputConfig("solid", 32),
+        stages=(TrainingStage(level="boundary", epochs=80, points=400),),
         batch_shapes=4,
-        validation=ValidationSection(every=0, split="train", shapes=4, pictures=0),
-        optim=OptimSection(learning_rate=1e-2),
+        validation=ValidationConfig(every=0, split="train", shapes=4, pictures=0),
+        optim=OptimConfig(learning_rate=1e-2),
     )
     first = run_training(with_training(config, max_steps=1))
     second = run_training(config, resume=True)
@@ -150,10 +152,10 @@ def test_training_lowers_the_loss(prepared: Path, tmp_path: Path):
 
 
 def test_what_the_data_set_lacks_is_said_before_a_run_is_made(prepared: Path, boxes: Path, tmp_path: Path):
-    config = field_config(prepared, tmp_path, section=InputSection("solid", 64))
-    with pytest.raises(ValueError, match="holds no grid_64"):
+    config = field_config(prepared, tmp_path, section=InputConfig("solid", 64))
+    with pytest.raises(ValueError, match="grid_64"):
         run_training(config)
-    published = dataclasses.replace(config, data=DataSection(boxes))
-    with pytest.raises(ValueError, match="no boundary points"):
+    published = dataclasses.replace(config, data=LoadingConfig(boxes))
+    with pytest.raises(ValueError, match=r"contents: \{boundary: "):
         run_training(published)
     assert not RunDir(config.run_path).path.exists()

@@ -8,10 +8,10 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from data_processing.loading.batches import DataSection
+from data_processing.loading.batches import LoadingConfig
 from data_processing.store.shape_set import open_shapes
 from isofield import checkpoint
-from isofield.config import RunConfig, Stage, ValidationSection
+from isofield.config import RunConfig, TrainingStage, ValidationConfig
 from isofield.registry import load_run, new_model, resolve
 from isofield.run_dir import RunDir
 from isofield.runtime.config import to_yaml
@@ -35,7 +35,7 @@ def autoencoder(boxes: Path, tmp_path: Path) -> RunDir:
 
 def gan_config(boxes: Path, runs: Path, autoencoder: RunDir, **training: object) -> RunConfig:
     """4 epochs over 5 codes in batches of 2: 12 steps of two players, the last batch of each epoch is one code."""
-    settings: dict[str, object] = {"stages": (Stage(level="codes", epochs=4),), **training}
+    settings: dict[str, object] = {"stages": (TrainingStage(level="codes", epochs=4),), **training}
     config = tiny_config(boxes, runs, **settings)
     model = {"type": "imnet_latent_gan", "init_from": str(autoencoder.path), **SMALL}
     return dataclasses.replace(config, name="gan", model=model)
@@ -146,7 +146,7 @@ def test_codes_are_kept_until_the_autoencoder_or_the_shapes_change(
 
 
 def test_best_is_the_checkpoint_whose_codes_are_nearest_to_real_ones(boxes: Path, tmp_path: Path, autoencoder: RunDir):
-    validation = ValidationSection(every=3, shapes=5, pictures=1, resolution=16)
+    validation = ValidationConfig(every=3, shapes=5, pictures=1, resolution=16)
     config = gan_config(boxes, tmp_path, autoencoder, validation=validation, keep_checkpoints=9, checkpoint_every=3)
     state, run = run_training(config), RunDir(tmp_path / "gan")
     events = EventAccumulator(str(run.logs)).Reload()
@@ -161,8 +161,8 @@ def test_best_is_the_checkpoint_whose_codes_are_nearest_to_real_ones(boxes: Path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"init_from": None}, "model.init_from: expected the run of a trained autoencoder"),
-        ({"init_from": "nowhere/x"}, "nowhere/x is not a run"),
+        ({"init_from": None}, "model.init_from: "),
+        ({"init_from": "nowhere/x"}, "nowhere/x"),
     ],
 )
 def test_no_autoencoder(boxes: Path, tmp_path: Path, autoencoder: RunDir, change: dict, message: str):
@@ -176,12 +176,12 @@ def test_a_run_of_another_model_is_no_autoencoder(boxes: Path, tmp_path: Path, a
     config = gan_config(boxes, tmp_path, autoencoder)
     run_training(with_training(config, max_steps=1))
     other = dataclasses.replace(config, name="second", model={**config.model, "init_from": str(tmp_path / "gan")})
-    with pytest.raises(ValueError, match="is a run of imnet_latent_gan, expected imnet_autoencoder"):
+    with pytest.raises(ValueError, match=r"imnet_latent_gan.*imnet_autoencoder"):
         run_training(other)
 
 
 def test_a_model_without_a_frozen_one_has_no_codes(boxes: Path, tmp_path: Path):
-    config = tiny_config(boxes, tmp_path, stages=(Stage(level="codes", epochs=1),))
-    with pytest.raises(ValueError, match="level: codes is for models with init_from"):
+    config = tiny_config(boxes, tmp_path, stages=(TrainingStage(level="codes", epochs=1),))
+    with pytest.raises(ValueError, match=r"level: codes .*init_from"):
         run_training(config)
-    assert DataSection(boxes).target is None
+    assert LoadingConfig(boxes).target is None

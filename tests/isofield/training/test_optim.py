@@ -6,22 +6,22 @@ import math
 import pytest
 import torch
 
-from isofield.config import OptimSection
+from isofield.config import OptimConfig
 from isofield.training.optim import Average, build_optimiser, learning_rate, set_learning_rate
 
 
 def test_published_defaults_are_plain_adam():
     weight = torch.nn.Parameter(torch.ones(3))
-    optimiser = build_optimiser([weight], OptimSection())
+    optimiser = build_optimiser([weight], OptimConfig())
     assert type(optimiser) is torch.optim.Adam
     (group,) = optimiser.param_groups
     assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (5e-5, (0.5, 0.999), 1e-8, 0.0)
-    assert [learning_rate(OptimSection(), step=step, steps=100) for step in (0, 50, 99)] == [5e-5] * 3
+    assert [learning_rate(OptimConfig(), step=step, steps=100) for step in (0, 50, 99)] == [5e-5] * 3
 
 
 def test_weight_decay_is_decoupled():
     weight = torch.nn.Parameter(torch.full((3,), 2.0))
-    optimiser = build_optimiser([weight], OptimSection(learning_rate=0.1, weight_decay=0.5))
+    optimiser = build_optimiser([weight], OptimConfig(learning_rate=0.1, weight_decay=0.5))
     weight.grad = torch.zeros(3)
     optimiser.step()
     assert torch.allclose(weight.detach(), torch.full((3,), 2.0 * (1 - 0.1 * 0.5)))
@@ -29,12 +29,12 @@ def test_weight_decay_is_decoupled():
 
 def test_frozen_parameters_are_left_out():
     frozen = torch.nn.Parameter(torch.ones(1), requires_grad=False)
-    optimiser = build_optimiser([frozen, torch.nn.Parameter(torch.ones(2))], OptimSection())
+    optimiser = build_optimiser([frozen, torch.nn.Parameter(torch.ones(2))], OptimConfig())
     assert [p.numel() for p in optimiser.param_groups[0]["params"]] == [2]
 
 
 def test_cosine_falls_from_the_rate_to_its_final_fraction():
-    section = OptimSection(learning_rate=2.0, schedule="cosine", final_fraction=0.1)
+    section = OptimConfig(learning_rate=2.0, schedule="cosine", final_fraction=0.1)
     rates = [learning_rate(section, step=step, steps=1000) for step in range(1001)]
     assert rates[0] == 2.0 and rates[1000] == pytest.approx(0.2)
     assert rates[500] == pytest.approx((2.0 + 0.2) / 2)
@@ -44,10 +44,10 @@ def test_cosine_falls_from_the_rate_to_its_final_fraction():
 
 
 def test_warmup_rises_in_equal_steps_and_never_starts_at_zero():
-    section = OptimSection(learning_rate=1.0, warmup_steps=4)
+    section = OptimConfig(learning_rate=1.0, warmup_steps=4)
     rates = [learning_rate(section, step=step, steps=10) for step in range(6)]
     assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    assert learning_rate(OptimSection(schedule="cosine"), step=0, steps=0) == 5e-5
+    assert learning_rate(OptimConfig(schedule="cosine"), step=0, steps=0) == 5e-5
 
 
 def test_the_rate_reaches_every_group():
@@ -97,4 +97,4 @@ def test_an_average_holds_its_own_memory():
 )
 def test_values_out_of_range_are_refused_by_name(wrong: dict):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        OptimSection(**wrong)
+        OptimConfig(**wrong)

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.loading.batches import Draw
-from isofield.config import Stage, TrainingSection
+from data_processing.loading.batches import BatchPlan
+from isofield.config import TrainingConfig, TrainingStage
 from isofield.runtime.distributed import Group
 from isofield.training.schedule import StagePlan, draw_of_step, local_part, plan
 
-STAGES = (Stage(level=16, epochs=2, points=100), Stage(level=64, epochs=3, points=64))
+STAGES = (TrainingStage(level=16, epochs=2, points=100), TrainingStage(level=64, epochs=3, points=64))
 
 
-def section(**changes: object) -> TrainingSection:
-    return TrainingSection(**{"stages": STAGES, "batch_shapes": 4, **changes})
+def section(**changes: object) -> TrainingConfig:
+    return TrainingConfig(**{"stages": STAGES, "batch_shapes": 4, **changes})
 
 
-def draws(stage: StagePlan, training: TrainingSection, indices: np.ndarray, level_points: int = 256) -> list[Draw]:
+def draws(stage: StagePlan, training: TrainingConfig, indices: np.ndarray, level_points: int = 256) -> list[BatchPlan]:
     return [
         draw_of_step(stage, step, indices=indices, level_points=level_points, section=training)
         for step in range(stage.first, stage.end)
@@ -60,7 +60,7 @@ def test_a_draw_depends_on_seed_and_step_alone():
 
 @pytest.mark.parametrize(("points", "level_points"), [(64, 256), (100, 256), (300, 256), (256, 256)])
 def test_blocks_reach_every_point_and_have_one_size(points: int, level_points: int):
-    training = section(stages=(Stage(level=16, epochs=200, points=points),))
+    training = section(stages=(TrainingStage(level=16, epochs=200, points=points),))
     (stage,) = plan(training, shapes=1)
     drawn = draws(stage, training, np.arange(1), level_points)
     assert {draw.points for draw in drawn} == {min(points, level_points)}
@@ -73,7 +73,7 @@ def test_blocks_reach_every_point_and_have_one_size(points: int, level_points: i
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 @pytest.mark.parametrize("shapes", [1, 2, 3, 4, 7, 8])
 def test_ranks_share_a_batch(size: int, shapes: int):
-    draw = Draw(np.arange(shapes) * 3, 5, 7)
+    draw = BatchPlan(np.arange(shapes) * 3, 5, 7)
     parts = [local_part(draw, Group(rank, size, torch.device("cpu"))) for rank in range(size)]
     own = [part.shapes for part, weight in parts if weight > 0]
     assert np.array_equal(np.concatenate(own), draw.shapes)  # all, once, in order

@@ -5,7 +5,7 @@ import pytest
 
 from data_processing.formats.mesh_files import write_mesh
 from data_processing.geometry.triangle_mesh import TriangleMesh
-from isofield.metrics.light_field import Descriptor, cache, described, described_mesh
+from isofield.metrics.light_field import Descriptor, cache, descriptor_of_file, descriptor_of_mesh
 from tests.data_processing.solids import box
 
 MESH = box([0, 0, 0], [1, 2, 3])
@@ -30,24 +30,24 @@ def plant(path):
 
 def test_a_described_mesh_is_not_described_again(file, tmp_path):
     folder = tmp_path / "cache" / "deep"
-    first = described(file, folder)
-    np.testing.assert_array_equal(first.values, described(file, None).values)
+    first = descriptor_of_file(file, folder)
+    np.testing.assert_array_equal(first.values, descriptor_of_file(file, None).values)
     plant(only(folder))
-    assert described(file, folder).values[0, 0, 0] == 7
+    assert descriptor_of_file(file, folder).values[0, 0, 0] == 7
     copy = file.with_name("copy.ply")
     copy.write_bytes(file.read_bytes())
-    assert described(copy, folder).values[0, 0, 0] == 7
+    assert descriptor_of_file(copy, folder).values[0, 0, 0] == 7
 
 
 def test_a_changed_mesh_and_another_version_are_described(file, tmp_path, monkeypatch):
     folder = tmp_path / "cache"
-    described(file, folder)
+    descriptor_of_file(file, folder)
     plant(only(folder))
     write_mesh(file, TriangleMesh(MESH.vertices * [1, 1, 2], MESH.faces[1:]))
-    assert described(file, folder).values[0, 0, 0] != 7
+    assert descriptor_of_file(file, folder).values[0, 0, 0] != 7
     assert len(list(folder.iterdir())) == 2
     monkeypatch.setattr(cache, "VERSION", cache.VERSION + 1)
-    assert described_mesh(MESH, folder).values[0, 0, 0] != 7
+    assert descriptor_of_mesh(MESH, folder).values[0, 0, 0] != 7
 
 
 @pytest.mark.parametrize(
@@ -66,27 +66,27 @@ def test_a_changed_mesh_and_another_version_are_described(file, tmp_path, monkey
 )
 def test_a_damaged_cache_file_is_replaced(file, tmp_path, damage):
     folder = tmp_path / "cache"
-    first = described(file, folder)
+    first = descriptor_of_file(file, folder)
     damage(only(folder))
-    np.testing.assert_array_equal(described(file, folder).values, first.values)
+    np.testing.assert_array_equal(descriptor_of_file(file, folder).values, first.values)
     with np.load(only(folder), allow_pickle=False) as content:
         np.testing.assert_array_equal(content["values"], first.values)
 
 
 def test_vertices_and_faces_both_count(tmp_path):
-    described_mesh(MESH, tmp_path)
-    described_mesh(TriangleMesh(MESH.vertices, MESH.faces[:-1]), tmp_path)
-    described_mesh(TriangleMesh(MESH.vertices * 2, MESH.faces), tmp_path)
+    descriptor_of_mesh(MESH, tmp_path)
+    descriptor_of_mesh(TriangleMesh(MESH.vertices, MESH.faces[:-1]), tmp_path)
+    descriptor_of_mesh(TriangleMesh(MESH.vertices * 2, MESH.faces), tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_bad_files_are_refused_and_leave_nothing(tmp_path):
     broken = tmp_path / "broken.ply"
     broken.write_bytes(b"ply\nformat ascii 1.0\n")
-    with pytest.raises(ValueError, match=r"broken\.ply: corrupt"):
-        described(broken, tmp_path / "cache")
+    with pytest.raises(ValueError, match=r"broken\.ply:"):
+        descriptor_of_file(broken, tmp_path / "cache")
     with pytest.raises(FileNotFoundError):
-        described(tmp_path / "missing.ply", tmp_path / "cache")
-    with pytest.raises(ValueError, match="without faces"):
-        described_mesh(TriangleMesh(MESH.vertices, MESH.faces[:0]), tmp_path / "cache")
+        descriptor_of_file(tmp_path / "missing.ply", tmp_path / "cache")
+    with pytest.raises(ValueError, match="faces"):
+        descriptor_of_mesh(TriangleMesh(MESH.vertices, MESH.faces[:0]), tmp_path / "cache")
     assert not (tmp_path / "cache").exists()

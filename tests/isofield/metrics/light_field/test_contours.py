@@ -160,7 +160,7 @@ def test_real_meshes_with_floaters_are_traced_as_a_second_implementation_does(ex
 def test_nothing_is_grown_into_the_border():
     image = canvas((3, 3, 100, 3), (8, 3, 100, 3), (200, 3, 251, 3))
     for reach in (1, 2):
-        grown = kernels.grown(image, reach)
+        grown = kernels.dilate(image, reach)
         structure = plain.AROUND if reach == 1 else plain.FIVE
         np.testing.assert_array_equal(grown != 0, plain.grown(image != 0, structure))
         assert not grown[:2].any()

@@ -45,7 +45,7 @@ def with_blob(values: np.ndarray) -> np.ndarray:
 
 
 def test_a_folder_of_everything_has_a_row_for_everything(
-    prior: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    prior: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     folder, out = tmp_path / "scans", tmp_path / "out"
     values, affine = brain_values()
@@ -74,7 +74,7 @@ def test_a_folder_of_everything_has_a_row_for_everything(
     write_scan(folder / "thick.nii.gz", thick, affine @ np.diag([1, 12, 1, 1]))
     before = fingerprint(folder)
 
-    assert run_analysis(monkeypatch, prior, folder, out) == 2
+    assert run_analysis(prior, folder, out) == 2
     rows = rows_in(out)
     found = {key: row["status"] for key, row in rows.items()}
     assert found[("clean", LEFT)] == "OK" and found[("clean", RIGHT)] == "OK"
@@ -111,9 +111,7 @@ def test_a_folder_of_everything_has_a_row_for_everything(
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_maps_lie_on_the_grid_of_the_scan_whatever_its_axes(
-    mirrored: bool, prior: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_maps_lie_on_the_grid_of_the_scan_whatever_its_axes(mirrored: bool, prior: RunDir, tmp_path: Path):
     """Oblique, anisotropic, mirrored: shape, affine and codes are copied; it lies where the mask lies."""
     values, affine = brain_values()
     turn = np.eye(4)
@@ -129,7 +127,7 @@ def test_maps_lie_on_the_grid_of_the_scan_whatever_its_axes(
     folder.mkdir()
     nibabel.save(image, folder / "case.nii.gz")
     (folder / "case.json").write_text(json.dumps({"labels": IDS}))
-    assert run_analysis(monkeypatch, prior, folder, out, "--no-pictures") in (0, 1)
+    assert run_analysis(prior, folder, out, "--no-pictures") in (0, 1)
     original: Any = nibabel.load(folder / "case.nii.gz")
     for organ, name in ((LEFT, "left hippocampus"), (RIGHT, "right hippocampus")):
         files = [out / "masks" / "case" / f"{organ}_{made}.nii.gz" for made in ("recon", "disagreement", "repaired")]
@@ -150,19 +148,17 @@ def test_maps_lie_on_the_grid_of_the_scan_whatever_its_axes(
         assert row["reconstruction_ml"] == pytest.approx(row["volume_ml"], rel=0.05)  # nothing is dilated
 
 
-def test_a_prior_that_makes_nothing_of_a_mask_is_an_outlier_without_nan(
-    echo: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_prior_that_makes_nothing_of_a_mask_is_an_outlier_without_nan(echo: None, tmp_path: Path):
     nothing = make_prior(tmp_path / "runs", scale=0.0)
     write_scan(tmp_path / "scans" / "a.nii.gz", *brain_values())
-    assert run_analysis(monkeypatch, nothing, tmp_path / "scans", tmp_path / "out") == 1
+    assert run_analysis(nothing, tmp_path / "scans", tmp_path / "out") == 1
     row = rows_in(tmp_path / "out")[("a", LEFT)]
     assert (row["status"], row["dice"], row["hd95"], row["score"]) == ("OUTLIER", 0, "inf", "inf")
     assert row["disagreement_sign"] == "extra"
 
 
 def test_few_calibration_masks_are_unsure_and_say_how_many_are_missing(
-    prior: RunDir, echo: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    prior: RunDir, echo: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     few = make_prior(tmp_path / "few", count=6)
     none = make_prior(tmp_path / "none", count=0)
@@ -170,59 +166,55 @@ def test_few_calibration_masks_are_unsure_and_say_how_many_are_missing(
     write_scan(tmp_path / "scans" / "a.nii.gz", with_blob(values), affine)
     for run, missing in ((few, 13), (none, 19)):
         out = tmp_path / f"out-{missing}"
-        assert run_analysis(monkeypatch, run, tmp_path / "scans", out, "--no-pictures") == 0
+        assert run_analysis(run, tmp_path / "scans", out, "--no-pictures") == 0
         assert set(statuses(out).values()) == {"UNSURE"}
         assert f"{missing} more are needed" in capsys.readouterr().out
     row = rows_in(tmp_path / "out-19")[("a", LEFT)]
     assert row["p"] is None and row["score"] is None and row["dice"] > 0.9 and "no calibration" in row["reason"]
     # A limit of the user's own needs no calibration.
-    assert (
-        run_analysis(monkeypatch, none, tmp_path / "scans", tmp_path / "x", "--limit", "dice<0.999", "--fpr", 0.2) == 1
-    )
+    assert run_analysis(none, tmp_path / "scans", tmp_path / "x", "--limit", "dice<0.999", "--fpr", 0.2) == 1
     assert "dice" in rows_in(tmp_path / "x")[("a", LEFT)]["reason"]
-    assert run_analysis(monkeypatch, few, tmp_path / "scans", tmp_path / "y", "--fpr", 0.2) == 1  # 1 / 7 <= 0.2
+    assert run_analysis(few, tmp_path / "scans", tmp_path / "y", "--fpr", 0.2) == 1  # 1 / 7 <= 0.2
 
 
-def test_exit_status_says_outliers_and_errors(prior: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_exit_status_says_outliers_and_errors(prior: RunDir, tmp_path: Path):
     values, affine = brain_values()
     folder = tmp_path / "scans"
     write_scan(folder / "a.nii.gz", values, affine)
-    assert run_analysis(monkeypatch, prior, folder, tmp_path / "0", "--no-pictures", "--no-masks") == 0
+    assert run_analysis(prior, folder, tmp_path / "0", "--no-pictures", "--no-masks") == 0
     assert not (tmp_path / "0" / "masks").exists() and not (tmp_path / "0" / "pictures").exists()
     write_scan(folder / "b.nii.gz", with_blob(values), affine)
-    assert run_analysis(monkeypatch, prior, folder, tmp_path / "1") == 1
+    assert run_analysis(prior, folder, tmp_path / "1") == 1
     (folder / "c.nii").write_bytes(b"no scan")
-    assert run_analysis(monkeypatch, prior, folder, tmp_path / "2") == 2
-    assert run_analysis(monkeypatch, prior, folder, tmp_path / "3", "--fpr", 2) == 2
-    assert run_analysis(monkeypatch, prior, tmp_path / "absent", tmp_path / "4") == 2
-    assert run_analysis(monkeypatch, prior, folder, tmp_path / "5", "--limit", "dice>0.8") == 2
+    assert run_analysis(prior, folder, tmp_path / "2") == 2
+    assert run_analysis(prior, folder, tmp_path / "3", "--fpr", 2) == 2
+    assert run_analysis(prior, tmp_path / "absent", tmp_path / "4") == 2
+    assert run_analysis(prior, folder, tmp_path / "5", "--limit", "dice>0.8") == 2
 
 
-def test_results_are_never_written_into_the_input(
-    prior: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_results_are_never_written_into_the_input(prior: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = tmp_path / "scans"
     write_scan(folder / "a.nii.gz", *brain_values())
     (tmp_path / "link").symlink_to(folder)
     before = fingerprint(tmp_path)
     for out in (folder, folder / "out", folder / ".." / "scans" / "out", tmp_path / "link" / "out", tmp_path):
-        assert run_analysis(monkeypatch, prior, folder, out) == 2
+        assert run_analysis(prior, folder, out) == 2
         assert "nothing is written into the input" in capsys.readouterr().err
     assert fingerprint(tmp_path) == before
 
 
-def test_a_resumed_analysis_does_only_what_is_missing(prior: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_resumed_analysis_does_only_what_is_missing(prior: RunDir, tmp_path: Path):
     folder, out = tmp_path / "scans", tmp_path / "out"
     values, affine = brain_values()
     values[values == IDS["right hippocampus"]] = 0
     for name in ("a", "b", "c"):
         write_scan(folder / f"{name}.nii.gz", values, affine)
     (folder / "broken.nii.gz").write_bytes(gzip.compress(b"x" * 400))
-    assert run_analysis(monkeypatch, prior, folder, out) == 2
+    assert run_analysis(prior, folder, out) == 2
     first, pictures = (out / "results.json").read_text(), fingerprint(out / "pictures")
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.nii.gz")}
 
-    assert run_analysis(monkeypatch, prior, folder, out, "--resume") == 2
+    assert run_analysis(prior, folder, out, "--resume") == 2
     assert rows_in(out) == {(row["scan"], row["organ"]): row for row in json.loads(first)["rows"]}
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.nii.gz")} == times
 
@@ -231,7 +223,7 @@ def test_a_resumed_analysis_does_only_what_is_missing(prior: RunDir, tmp_path: P
     write_scan(folder / "broken.nii.gz", values, affine)  # repaired
     write_scan(folder / "d.nii.gz", values, affine)  # new
     (folder / "c.nii.gz").unlink()
-    assert run_analysis(monkeypatch, prior, folder, out, "--resume") == 1
+    assert run_analysis(prior, folder, out, "--resume") == 1
     assert set(statuses(out)) == {(scan, organ) for scan in ("a", "b", "broken", "d") for organ in (LEFT, RIGHT)}
     assert (
         statuses(out)[("b", LEFT)] == "OUTLIER"
@@ -241,9 +233,9 @@ def test_a_resumed_analysis_does_only_what_is_missing(prior: RunDir, tmp_path: P
     made_again = {path.relative_to(out / "masks").as_posix().rpartition("_")[0] for path in again}
     assert made_again == {f"a/{LEFT}", f"b/{LEFT}"}
 
-    settings = run_analysis(monkeypatch, prior, folder, out, "--resume", "--tolerance", 3, "--no-pictures")
+    settings = run_analysis(prior, folder, out, "--resume", "--tolerance", 3, "--no-pictures")
     assert settings == 1 and rows_in(out)[("a", LEFT)]["nsd"] == 1
-    assert run_analysis(monkeypatch, prior, folder, out) == 1  # anew
+    assert run_analysis(prior, folder, out) == 1  # anew
     assert not list((out / "masks" / "c").glob("*")), "what a new start forgets does not lie about"
 
 
@@ -251,36 +243,36 @@ def test_an_organ_made_again_is_judged_in_the_company_it_had(tmp_path: Path, mon
     run, folder, out = make_network(tmp_path / "runs"), tmp_path / "scans", tmp_path / "out"
     write_scan(folder / "a.nii.gz", *brain_values())
     passes = passes_of(monkeypatch, IFNet)
-    assert run_analysis(monkeypatch, run, folder, out) == 0
+    assert run_analysis(run, folder, out) == 0
     first = {**fingerprint(out / "masks"), **fingerprint(out / "pictures")}
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.nii.gz")}
     (out / "pictures" / "a" / f"{RIGHT}.png").unlink()
-    assert run_analysis(monkeypatch, run, folder, out, "--resume") == 0
+    assert run_analysis(run, folder, out, "--resume") == 0
     assert passes == [2, 2]
     again = {path.name.rpartition("_")[0] for path, time in times.items() if path.stat().st_mtime_ns != time}
     assert again == {RIGHT}
     assert {**fingerprint(out / "masks"), **fingerprint(out / "pictures")} == first
 
 
-def test_a_cut_journal_and_another_calibration_are_noticed(echo: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_cut_journal_and_another_calibration_are_noticed(echo: None, tmp_path: Path):
     run = make_prior(tmp_path / "runs")
     folder, out = tmp_path / "scans", tmp_path / "out"
     write_scan(folder / "a.nii.gz", *brain_values())
-    assert run_analysis(monkeypatch, run, folder, out) == 0
+    assert run_analysis(run, folder, out) == 0
     (journal,) = out.glob(".journal-*.jsonl")
     journal.write_bytes(journal.read_bytes()[:-30])  # a kill
-    assert run_analysis(monkeypatch, run, folder, out, "--resume") == 0
+    assert run_analysis(run, folder, out, "--resume") == 0
     assert len(statuses(out)) == 2
     content = json.loads(run.calibration_file.read_text())
     content["scores"] = content["visible_scores"] = [score - 100 for score in content["scores"]]
     write_text(run.calibration_file, json.dumps(content))
-    assert run_analysis(monkeypatch, run, folder, out, "--resume") == 1
+    assert run_analysis(run, folder, out, "--resume") == 1
     content["model_hash"] = "0123456789abcdef"
     write_text(run.calibration_file, json.dumps(content))
-    assert run_analysis(monkeypatch, run, folder, out, "--resume") == 2  # stale: refused
+    assert run_analysis(run, folder, out, "--resume") == 2  # stale: refused
 
 
-def test_two_processes_make_the_rows_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_two_processes_make_the_rows_of_one(tmp_path: Path):
     run = make_network(tmp_path / "runs")
     folder = tmp_path / "scans"
     values, affine = brain_values()
@@ -290,7 +282,7 @@ def test_two_processes_make_the_rows_of_one(tmp_path: Path, monkeypatch: pytest.
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--", "analyse.py"]
     both = started([*torchrun, *words, "--out", str(tmp_path / "two")])
     assert both.returncode == 0, both.stderr
-    assert run_analysis(monkeypatch, run, folder, tmp_path / "one") == 0
+    assert run_analysis(run, folder, tmp_path / "one") == 0
     one, two = (
         {key: {**row, "seconds": None} for key, row in rows_in(tmp_path / name).items()} for name in ("one", "two")
     )
@@ -299,25 +291,23 @@ def test_two_processes_make_the_rows_of_one(tmp_path: Path, monkeypatch: pytest.
     assert fingerprint(tmp_path / "one" / "masks") == fingerprint(tmp_path / "two" / "masks")
 
 
-def test_a_table_without_names_stops_before_any_work(
-    prior: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_a_table_without_names_stops_before_any_work(prior: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     values, affine = brain_values()
     write_scan(tmp_path / "scans" / "a.nii.gz", values, affine, names=None)
-    assert run_analysis(monkeypatch, prior, tmp_path / "scans", tmp_path / "out") == 2
+    assert run_analysis(prior, tmp_path / "scans", tmp_path / "out") == 2
     said = capsys.readouterr().err
     assert "total_v1 (40 vertebrae_C2, 81 " in said and "total (40 " in said and "--labels" in said
     assert not (tmp_path / "out").exists()
     # One nameless scan among others is one row.
     write_scan(tmp_path / "scans" / "b.nii.gz", values, affine)
-    assert run_analysis(monkeypatch, prior, tmp_path / "scans", tmp_path / "out") == 2
+    assert run_analysis(prior, tmp_path / "scans", tmp_path / "out") == 2
     assert statuses(tmp_path / "out") == {("a", ""): "ERROR", ("b", LEFT): "OK", ("b", RIGHT): "OK"}
     names = save(tmp_path / "x.nii.gz", values, affine).with_name("names.json")
     names.write_text(json.dumps({"labels": IDS}))
-    assert run_analysis(monkeypatch, prior, tmp_path / "scans", tmp_path / "out", "--labels", names) == 0
+    assert run_analysis(prior, tmp_path / "scans", tmp_path / "out", "--labels", names) == 0
 
 
-def test_an_interrupted_analysis_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_interrupted_analysis_goes_on(tmp_path: Path):
     """Ctrl-C in the third scan: status 130, no half file, and --resume does the rest alone."""
     run, folder, out = make_network(tmp_path / "runs"), tmp_path / "scans", tmp_path / "out"
     values, affine = brain_values()
@@ -328,5 +318,5 @@ def test_an_interrupted_analysis_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
     assert ended.returncode == 130 and "again with --resume" in ended.stderr
     assert not (out / "results.json").exists() and not list(out.rglob(".partial-*"))
     finished = {path: path.stat().st_mtime_ns for path in (out / "masks" / "a").iterdir()}
-    assert run_analysis(monkeypatch, run, folder, out, "--resume") == 0
+    assert run_analysis(run, folder, out, "--resume") == 0
     assert len(statuses(out)) == 12 and {path: path.stat().st_mtime_ns for path in finished} == finished

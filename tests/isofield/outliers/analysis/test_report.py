@@ -1,35 +1,34 @@
 """The report in a browser without a display: sorted, filtered, made when seen, and needing no network."""
 
 import base64
+import dataclasses
 import html
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from isofield.outliers.analysis.priors import load_priors
 from isofield.outliers.analysis.report import write_report
 from isofield.outliers.analysis.rows import Row, new_row
-from isofield.outliers.comparison.pictures import encoded_thumbnail
+from isofield.outliers.scoring.calibration import Calibration
+from isofield.outliers.scoring.detector import Detector
+from isofield.outliers.scoring.scores import scorer_of
+from isofield.reports.canvas import encode_webp
+from isofield.run_dir import RunDir
+from tests.isofield.outliers.analysed import make_prior
+from tests.isofield.outliers.test_hostile_results import judge
+from tests.pages import HOSTILE, page_of, seen
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-HOSTILE = 'x</script><img src=x onerror="document.title=1">'
 COUNT = 2000
-
-
-def browser() -> str:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser here ({', '.join(BROWSERS)}): the page is tested by its text alone")
-    return found
 
 
 def many_rows(count: int = COUNT) -> list[Row]:
     generator = np.random.default_rng(0)
-    thumb = base64.b64encode(encoded_thumbnail(generator.integers(0, 255, (64, 256, 3)).astype(np.uint8))).decode()
+    thumb = base64.b64encode(encode_webp(generator.integers(0, 255, (64, 256, 3)).astype(np.uint8))).decode()
     rows = []
     for number in range(count):
         p = float(generator.random())
@@ -49,20 +48,6 @@ def many_rows(count: int = COUNT) -> list[Row]:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(tmp_path_factory.mktemp("report"), many_rows(), [], fpr=0.05, title="masks & more")
-
-
-def seen(page: Path, address: str = "", script: str = "") -> str:
-    """The page as the browser has it, after a script of the test's own."""
-    file = page
-    if script:
-        file = page.with_name("scripted.html")
-        file.write_text(page.read_text().replace("</body>", f"<script>{script}</script></body>"))
-    words = [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,900"]
-    words += [f"--user-data-dir={page.parent / 'browser'}", "--virtual-time-budget=3000", "--dump-dom"]
-    done = subprocess.run(
-        [*words, f"{file.as_uri()}{address}"], capture_output=True, text=True, timeout=120, check=True
-    )
-    return done.stdout
 
 
 def shown(dom: str) -> list[str]:
@@ -85,11 +70,35 @@ def test_the_page_holds_everything_and_asks_for_nothing(page: Path):
     assert [row["p"] for row in rows[1:20]] == sorted(row["p"] for row in rows[1:20])
 
 
+@pytest.mark.usefixtures("echo")
+def test_names_in_an_analysis_stay_text(tmp_path: Path):
+    """Also of priors: their organs, their folder, and where their calibration comes from."""
+    (prior,) = load_priors([make_prior(tmp_path, count=0).path], device=torch.device("cpu"))
+    source = Calibration(np.zeros(1), np.zeros(1), "hash", "data", f"source {HOSTILE}", f"split {HOSTILE}")
+    name = HOSTILE.replace("/", "_")  # of a folder
+    structure = dataclasses.replace(prior.structures[0], name=f"structure {name}")
+    prior = dataclasses.replace(
+        prior,
+        run=RunDir(tmp_path / f"run {name}"),
+        detector=Detector(prior.loaded, prior.preparation, scorer_of(judge()), source),
+        structures=(structure,),
+        notes=(f"note {HOSTILE}",),
+    )
+    row = new_row(f"scan {HOSTILE}", "h.nii", f"organ {HOSTILE}", "ERROR", f"reason {HOSTILE}")
+    file = write_report(tmp_path, [row], [prior], fpr=0.05, title=f"title {HOSTILE}")
+    page = page_of(file.read_text(), scripts=2)
+    for words in ("title", "organ", "source", "(split", "note"):
+        assert page.holds(f"{words} {HOSTILE}"), words
+    assert page.holds(f"structure {name}") and page.holds(f"run {name}")
+    (card,) = json.loads(page.scripts[0])
+    assert (card["scan"], card["reason"]) == (f"scan {HOSTILE}", f"reason {HOSTILE}")
+
+
 def test_worst_first_and_only_what_is_near_is_made(page: Path):
     dom = seen(page)
     titles = shown(dom)
     assert count(dom) == f"{COUNT + 1} of {COUNT + 1}" and 10 < len(titles) < 100
-    assert titles[0] == f"{HOSTILE} · {HOSTILE}" and "<title>1</title>" not in dom
+    assert titles[0] == f"{HOSTILE} · {HOSTILE}" and page_of(dom, scripts=2).holds(HOSTILE)
     rows = sorted((row for row in many_rows() if row["flagged"]), key=lambda row: row["p"])
     assert titles[1:9] == [f"{row['organ']} · {row['scan']}" for row in rows[:8]]
     assert dom.count('loading="lazy"') == len(titles) - 1

@@ -57,9 +57,9 @@ def test_a_pattern_chooses_and_layout_decides(tmp_path: Path):
 
 
 def test_nothing_to_look_at_is_said(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "absent")):
         find_scans(tmp_path / "absent", KNOWN)
-    with pytest.raises(FileNotFoundError, match="no NIfTI files"):
+    with pytest.raises(FileNotFoundError, match=rf"{tmp_path} .*\.nii\.gz"):
         find_scans(touch(tmp_path, "a.txt"), KNOWN)
-    with pytest.raises(FileNotFoundError, match=r"1 files do not match \*seg\*: a\.nii"):
+    with pytest.raises(FileNotFoundError, match=r"\b1 .*\*seg\*: a\.nii"):
         find_scans(touch(tmp_path, "a.nii"), KNOWN, pattern="*seg*")

@@ -8,10 +8,10 @@ from isofield.outliers.scoring.cube_masks import GRID, CubeMask
 from isofield.outliers.scoring.features import shape_features
 from isofield.outliers.scoring.mahalanobis import fit_tail
 from isofield.outliers.scoring.scores import Measured, measure
-from isofield.outliers.scoring.shape_space import Frame, overlap
+from isofield.outliers.scoring.shape_space import SdfGrid, overlap
 from tests.isofield.outliers.organs import ellipsoid
 
-FRAME = Frame(cell=2.0, cells=32)
+FRAME = SdfGrid(cell=2.0, cells=32)
 
 
 def measured(radii: tuple[float, float, float]) -> Measured:

@@ -3,27 +3,26 @@
 import csv
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
 
 from isofield.outliers.benchmark import __main__
-from isofield.outliers.benchmark.cases import CLEAN, Shape, spoilt_masks
+from isofield.outliers.benchmark.cases import CLEAN, MaskShape, corrupted_masks
 from isofield.outliers.benchmark.corruptions import TARGETS
 from isofield.outliers.scoring.mask_distances import dice
 from isofield.runtime.commandline import DONE
+from tests.commands import call
 from tests.isofield.outliers.organs import DONORS, brain_mask
 
 
-def run_benchmark(monkeypatch, run, out, *more):
-    arguments = ["benchmark", "--run", str(run.path), "--out", str(out), "--families", "island", "missing_slices"]
-    monkeypatch.setattr(sys, "argv", [*arguments, "--most", "3", "--seeds", "2", "--fpr", "0.5", *more])
-    assert __main__.main() == DONE
+def run_benchmark(run, out, *more):
+    arguments = ["--run", run.path, "--out", out, "--families", "island", "missing_slices"]
+    assert call(__main__.main, *arguments, "--most", 3, "--seeds", 2, "--fpr", 0.5, *more) == DONE
 
 
-def test_it_writes_every_table(brain_run, tmp_path, monkeypatch, capsys):
-    run_benchmark(monkeypatch, brain_run, tmp_path)
+def test_it_writes_every_table(brain_run, tmp_path, capsys):
+    run_benchmark(brain_run, tmp_path)
     content = json.loads((tmp_path / "benchmark.json").read_text())
     assert (content["clean"], content["patients"]) == (3, 2)
     assert content["unmatched"] == []
@@ -44,12 +43,12 @@ def test_it_writes_every_table(brain_run, tmp_path, monkeypatch, capsys):
 
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cases").iterdir()}
     before = (tmp_path / "benchmark.csv").read_text()
-    run_benchmark(monkeypatch, brain_run, tmp_path)
+    run_benchmark(brain_run, tmp_path)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cases").iterdir()} == files
     assert (tmp_path / "benchmark.csv").read_text() == before
 
 
-def test_no_training_patient_is_judged(brain_run, brain_set, monkeypatch):
+def test_no_training_patient_is_judged(brain_run, brain_set):
     shapes = __main__.open_shapes(brain_set)
     loaded, preparation = __main__.load_run(brain_run), __main__.preparation_of(brain_run)
     patients = __main__.held_out(shapes, loaded, preparation, data=None, real=brain_set, most=None)
@@ -74,8 +73,8 @@ def test_a_folder_of_scans_is_read_as_the_run_was_trained(brain_run, brain_set, 
 
 @pytest.mark.parametrize("family", ["merged_neighbour", "cut_off"])
 def test_spoilt_and_clean_masks_lie_on_one_grid(family):
-    shape = Shape("x", "donor", brain_mask(0))
-    first, *rest = spoilt_masks(shape, families=[family], draw=0)
+    shape = MaskShape("x", "donor", brain_mask(0))
+    first, *rest = corrupted_masks(shape, families=[family], draw=0)
     assert first.family == CLEAN
     for one in rest:
         assert dice(one.mask.occupancy_RRR, one.clean_RRR) == pytest.approx(TARGETS[one.severity], abs=0.011)

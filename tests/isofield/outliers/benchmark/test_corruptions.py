@@ -5,7 +5,7 @@ import pytest
 import scipy.ndimage
 
 from isofield.outliers.benchmark.corruptions import FAMILIES, FLIP, MATCHED, TARGETS, TOLERANCE, corrupt
-from isofield.outliers.scoring.features import component_sizes, cropped
+from isofield.outliers.scoring.features import component_sizes, crop_mask
 from isofield.outliers.scoring.mask_distances import dice
 from tests.isofield.outliers.organs import brain_mask, ellipsoid
 
@@ -15,17 +15,17 @@ REMOVING = {"blob_removed", "hole", "bite", "missing_slices", "cut_off", "erosio
 
 @pytest.fixture(scope="module")
 def organ():
-    return cropped(brain_mask(0, name="putamen").occupancy_RRR, 16)
+    return crop_mask(brain_mask(0, name="putamen").occupancy_RRR, 16)
 
 
-def spoilt(mask, family, severity="moderate", seed=0):
+def corrupted(mask, family, severity="moderate", seed=0):
     return corrupt(mask, family, severity=severity, seed=seed, name="organ")
 
 
 @pytest.mark.parametrize("severity", TARGETS)
 @pytest.mark.parametrize("family", MATCHED)
 def test_each_family_reaches_its_dice(organ, family, severity):
-    made = spoilt(organ, family, severity)
+    made = corrupted(organ, family, severity)
     assert made.matched
     assert made.dice == pytest.approx(TARGETS[severity], abs=TOLERANCE)
     assert made.dice == dice(made.mask_RRR, organ)
@@ -34,20 +34,20 @@ def test_each_family_reaches_its_dice(organ, family, severity):
 
 @pytest.mark.parametrize("family", sorted(ADDING | REMOVING))
 def test_families_only_add_or_only_remove(organ, family):
-    made = spoilt(organ, family).mask_RRR
+    made = corrupted(organ, family).mask_RRR
     assert not (organ & ~made if family in ADDING else made & ~organ).any()
 
 
 def test_twelve_families_are_matched_and_the_mirrored_one_says_it_is_not(organ):
     assert len(MATCHED) == 12
-    made = spoilt(organ, FLIP)
+    made = corrupted(organ, FLIP)
     assert not made.matched
     np.testing.assert_array_equal(made.mask_RRR[::-1], organ)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_key_decides(organ, family):
-    first, again, other = spoilt(organ, family), spoilt(organ, family), spoilt(organ, family, seed=1)
+    first, again, other = corrupted(organ, family), corrupted(organ, family), corrupted(organ, family, seed=1)
     np.testing.assert_array_equal(first.mask_RRR, again.mask_RRR)
     if family not in (FLIP, "dilation", "erosion"):  # these draw nothing
         assert (first.mask_RRR != other.mask_RRR).any()
@@ -55,17 +55,17 @@ def test_the_key_decides(organ, family):
 
 def test_a_hole_is_a_cavity_and_a_bite_is_none():
     ball = ellipsoid((18, 18, 18))
-    assert (scipy.ndimage.binary_fill_holes(spoilt(ball, "hole").mask_RRR) == ball).all()
-    bitten = spoilt(ball, "bite").mask_RRR
+    assert (scipy.ndimage.binary_fill_holes(corrupted(ball, "hole").mask_RRR) == ball).all()
+    bitten = corrupted(ball, "bite").mask_RRR
     assert (scipy.ndimage.binary_fill_holes(bitten) == bitten).all()
 
 
 def test_an_island_lies_apart(organ):
-    assert len(component_sizes(spoilt(organ, "island").mask_RRR)) > len(component_sizes(organ))
+    assert len(component_sizes(corrupted(organ, "island").mask_RRR)) > len(component_sizes(organ))
 
 
 def test_missing_slices_are_inner_ones(organ):
-    areas = spoilt(organ, "missing_slices", "mild").mask_RRR.sum(axis=(0, 1))
+    areas = corrupted(organ, "missing_slices", "mild").mask_RRR.sum(axis=(0, 1))
     there = np.flatnonzero(organ.any(axis=(0, 1)))
     inner = areas[there[0] : there[-1] + 1]
     assert (inner == 0).any()
@@ -74,7 +74,7 @@ def test_missing_slices_are_inner_ones(organ):
 
 def test_a_cut_off_end_is_flat():
     ball = ellipsoid((14, 15, 20))
-    areas = spoilt(ball, "cut_off").mask_RRR.sum(axis=(0, 1))
+    areas = corrupted(ball, "cut_off").mask_RRR.sum(axis=(0, 1))
     extent = np.count_nonzero(areas)
     assert extent < np.count_nonzero(ball.any(axis=(0, 1)))
 
@@ -82,15 +82,15 @@ def test_a_cut_off_end_is_flat():
 def test_dilation_is_even():
     """Added cells of a ball lie in one shell: no further out than two cells from each other."""
     ball = ellipsoid((15, 15, 15))
-    added = spoilt(ball, "dilation", "mild").mask_RRR & ~ball
+    added = corrupted(ball, "dilation", "mild").mask_RRR & ~ball
     radius = np.linalg.norm(np.argwhere(added) - 23.5, axis=1)
     assert np.ptp(radius) < 2
 
 
 def test_what_cannot_be_spoilt_is_refused(organ):
     with pytest.raises(ValueError, match="blob_added"):
-        spoilt(organ, "blobs")
-    with pytest.raises(ValueError, match="moderate"):
-        spoilt(organ, "bite", "severe")
+        corrupted(organ, "blobs")
+    with pytest.raises(ValueError, match=r"moderate.*'severe'"):
+        corrupted(organ, "bite", "severe")
     with pytest.raises(ValueError, match="empty"):
-        spoilt(np.zeros((8, 8, 8), bool), "bite")
+        corrupted(np.zeros((8, 8, 8), bool), "bite")

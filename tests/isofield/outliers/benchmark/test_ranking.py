@@ -27,9 +27,9 @@ def test_the_bootstrap_draws_patients_not_masks():
     random = np.random.default_rng(0)
     level = random.normal(size=8)
     few = np.repeat(np.arange(8), 8)
-    clean, spoilt = level[few], level[few] + 0.8
+    clean, corrupted = level[few], level[few] + 0.8
     many = np.arange(64)
-    narrow, wide = (mean_auroc([(spoilt, p)], (clean, p), key="b") for p in (many, few))
+    narrow, wide = (mean_auroc([(corrupted, p)], (clean, p), key="b") for p in (many, few))
     assert narrow.value == wide.value
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
     means = [mean_over_patients(clean, p, key="c") for p in (many, few)]

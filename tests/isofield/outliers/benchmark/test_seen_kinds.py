@@ -1,25 +1,25 @@
 """Which families a run's training resembles."""
 
-from data_processing.loading.mask_damage import KINDS, DamageSection
-from data_processing.loading.mask_deformation import DeformSection
-from data_processing.loading.network_inputs import InputSection
+from data_processing.loading.mask_damage import KINDS, DamageConfig
+from data_processing.loading.mask_deformation import DeformationConfig
+from data_processing.loading.network_inputs import InputConfig
 from isofield.outliers.benchmark.corruptions import FAMILIES, FLIP
 from isofield.outliers.benchmark.seen_kinds import ALIKE, seen_kinds
 
 
 def found(**deform) -> dict[str, tuple[str, ...]]:
-    section = InputSection("deformed", 32, deform=DeformSection(**deform))
+    section = InputConfig("deformed", 32, deform=DeformationConfig(**deform))
     return {family: kinds for family, kinds in seen_kinds(section).items() if kinds}
 
 
 def test_what_training_drew_and_nothing_else_is_seen():
     assert found() == {"blob_added": ("noise added",), "blob_removed": ("noise removed",), "hole": ("noise removed",)}
-    damage = DamageSection(share=0.5, grow=0, bite=0)
+    damage = DamageConfig(share=0.5, grow=0, bite=0)
     seen = found(modes=("add", "none"), damage=damage)
     assert seen["blob_added"] == ("noise added", "ball") and seen["cut_off"] == ("cut",)
     assert not {"blob_removed", "hole", "bite", "dilation", FLIP} & set(seen)
     assert not found(modes=("none",))
-    assert not any(seen_kinds(InputSection("solid", 32)).values())
+    assert not any(seen_kinds(InputConfig("solid", 32)).values())
 
 
 def test_every_kind_of_damage_is_like_some_family():

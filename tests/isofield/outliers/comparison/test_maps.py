@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from data_processing.medical.masks import read_crop, read_structure
-from data_processing.medical.structures import LabelSettings, StructureSettings
+from data_processing.medical.structures import LabelConfig, StructureConfig
 from isofield.outliers.comparison.maps import box_of, write_map
 from tests.data_processing.scan_files import body, save, turned
 
-LIVER = LabelSettings((StructureSettings("liver", (5,)),))
+LIVER = LabelConfig((StructureConfig("liver", (5,)),))
 
 
 @pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))

@@ -6,9 +6,10 @@ import pytest
 from data_processing.formats.nifti import ScanGrid
 from data_processing.geometry.coordinates import scaling_about
 from data_processing.medical.crops import Crop
-from isofield.outliers.comparison.drawing import MISSING, score_histogram, signed_colours
+from isofield.outliers.comparison.drawing import score_histogram, signed_colours
 from isofield.outliers.comparison.on_scan import compare_on_scan, largest_disagreement
-from isofield.outliers.comparison.pictures import HEAD, SIZE, THUMB, Shown, encoded_thumbnail, picture_of
+from isofield.outliers.comparison.pictures import HEAD, SIZE, THUMB, Shown, picture_of
+from isofield.reports.canvas import MISSING, encode_webp
 from tests.data_processing.scan_files import centred, world_of
 from tests.isofield.outliers.comparison.test_on_scan import KNOB, MIDDLE, knob, level, rebuilt_by
 
@@ -47,7 +48,7 @@ def test_slices_are_radiological_and_colours_have_a_sign(extra: bool):
         assert (x.mean() < SIZE / 2) == to_left and (y.mean() < SIZE / 2) == upwards
     rendering = sheet[HEAD:, 3 * SIZE : 4 * SIZE]
     assert marked(rendering).sum() > 300 and other(rendering).sum() < 30
-    assert 300 < len(encoded_thumbnail(thumb)) < 6000
+    assert 300 < len(encode_webp(thumb)) < 6000
 
 
 def test_the_slices_go_through_the_disagreement():

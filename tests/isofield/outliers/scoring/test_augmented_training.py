@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from isofield.outliers.scoring.augmented_training import OF_PRIOR, measured_as_unseen, turned
-from isofield.outliers.scoring.calibrate import frame_around
+from isofield.outliers.scoring.augmented_training import OF_PRIOR, measured_as_unseen, turn_mask
+from isofield.outliers.scoring.calibrate import sdf_grid_around
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask
 from isofield.outliers.scoring.detector import measured_masks
 from isofield.outliers.scoring.mask_distances import dice
@@ -16,9 +16,9 @@ def test_a_mask_is_turned_and_scaled_a_little_about_its_centre():
     mask = CubeMask(ellipsoid((30, 14, 9), size=GRID), np.diag([GRID, GRID, GRID, 1.0]))
     volumes = []
     for number in range(6):
-        after = turned(mask, number)
+        after = turn_mask(mask, number)
         assert 0.6 < dice(after.occupancy_RRR, mask.occupancy_RRR) < 0.95
-        np.testing.assert_array_equal(after.occupancy_RRR, turned(mask, number).occupancy_RRR)
+        np.testing.assert_array_equal(after.occupancy_RRR, turn_mask(mask, number).occupancy_RRR)
         before, now = (np.argwhere(one.occupancy_RRR).mean(axis=0) for one in (mask, after))
         np.testing.assert_allclose(now, before, atol=0.2)
         volumes.append(after.occupancy_RRR.sum() / mask.occupancy_RRR.sum())
@@ -28,7 +28,7 @@ def test_a_mask_is_turned_and_scaled_a_little_about_its_centre():
 def test_only_the_numbers_of_the_prior_are_those_of_turned_masks(brain_run):
     loaded, preparation = load_run(brain_run), preparation_of(brain_run)
     masks = [brain_mask(0), brain_mask(1)]
-    frame = frame_around(masks)
+    frame = sdf_grid_around(masks)
     own = [one for one, _ in measured_masks(loaded, masks, frame, preparation)]
     found = measured_as_unseen(loaded, masks, frame, preparation)
     for one, other in zip(own, found, strict=True):

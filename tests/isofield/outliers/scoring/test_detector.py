@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -14,18 +13,17 @@ from isofield.config import read_run_config
 from isofield.outliers.benchmark.corruptions import corrupt
 from isofield.outliers.scoring.calibrate import calibrate_run, refuse_shared_subjects, subject
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask, stored_mask
-from isofield.outliers.scoring.detector import load_judge
+from isofield.outliers.scoring.detector import load_detector
 from isofield.run_dir import RunDir
 from isofield.runtime.commandline import DONE, ERROR
+from tests.commands import call, status_of
 from tests.isofield.outliers.conftest import save_model, write_run
 
 
 @pytest.fixture(scope="module")
 def judge(brain_run):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["evaluate.py", "--run", str(brain_run.path), "--calibrate"])
-        assert evaluate.main() == DONE
-    return load_judge(brain_run)
+    assert call(evaluate.main, "--run", brain_run.path, "--calibrate") == DONE
+    return load_detector(brain_run)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +33,7 @@ def tested(judge):
     return stored_mask(shapes, int(shapes.indices("test")[0]))
 
 
-def spoilt(mask, family):
+def corrupted(mask, family):
     made = corrupt(mask.occupancy_RRR, family, severity="moderate", seed=0, name="x")
     return dataclasses.replace(mask, occupancy_RRR=made.mask_RRR)
 
@@ -49,7 +47,7 @@ def test_the_calibration_is_of_masks_never_seen(judge, brain_run):
 
 
 def test_spoilt_masks_are_stranger(judge, tested):
-    found = judge.judge([tested, spoilt(tested, "island"), spoilt(tested, "missing_slices")], fpr=0.34)
+    found = judge.judge([tested, corrupted(tested, "island"), corrupted(tested, "missing_slices")], fpr=0.34)
     clean, island, gaps = (one.score for one in found)
     assert island > clean
     assert gaps > clean
@@ -66,7 +64,7 @@ def test_too_few_masks_make_it_unsure_and_say_how_many_more(judge, tested):
 
 
 def test_the_batch_does_not_matter(judge, tested):
-    masks = [tested, spoilt(tested, "bite"), tested]
+    masks = [tested, corrupted(tested, "bite"), tested]
     together = judge.judge(masks)
     alone = [judge.judge([mask])[0] for mask in masks]
     assert [one.score for one in together] == pytest.approx([one.score for one in alone])
@@ -109,8 +107,8 @@ def test_a_new_checkpoint_makes_the_calibration_stale(brain_run, tmp_path):
     shutil.copytree(brain_run.path, tmp_path / "run")
     run = RunDir(tmp_path / "run")
     save_model(run, read_run_config(run.config_file), scale=2.0)
-    with pytest.raises(ValueError, match="another model"):
-        load_judge(run)
+    with pytest.raises(ValueError, match=rf"{run.calibration_file} .*--calibrate"):
+        load_detector(run)
 
 
 def test_train_and_test_subjects_may_not_calibrate(brain_run):
@@ -120,11 +118,8 @@ def test_train_and_test_subjects_may_not_calibrate(brain_run):
 
 
 @pytest.mark.parametrize("wrong", [["--pred", "a", "--gt", "b"], ["--run", "a", "--samples"], []])
-def test_calibration_goes_with_a_run(monkeypatch, capsys, wrong):
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", "--calibrate", *wrong])
-    with pytest.raises(SystemExit) as error:
-        evaluate.main()
-    assert error.value.code == ERROR
+def test_calibration_goes_with_a_run(capsys, wrong):
+    assert status_of(evaluate.main, "--calibrate", *wrong) == ERROR
     assert "--calibrate goes with --run" in capsys.readouterr().err
 
 
@@ -149,6 +144,6 @@ def test_masks_without_stored_solids_are_cut_from_their_scans(brain_set):
 
 def test_a_prior_that_makes_nothing_is_not_calibrated(brain_set, echo, tmp_path):
     run = write_run(brain_set, tmp_path, scale=0.0)
-    with pytest.raises(ValueError, match=r"the prior makes nothing of (\d+) of \1 clean masks"):
+    with pytest.raises(ValueError, match=r"\b(\d+) of \1 "):
         calibrate_run(run)
     assert not run.calibration_file.exists()

@@ -6,7 +6,7 @@ import pytest
 from isofield.outliers.benchmark.corruptions import corrupt
 from isofield.outliers.scoring.features import (
     component_sizes,
-    cropped,
+    crop_mask,
     shape_features,
     slice_features,
     spread_directions,
@@ -24,11 +24,11 @@ def box():
 
 
 def test_there_are_sixteen_of_the_whole_shape(box):
-    assert len(shape_features(cropped(box), 1.0)) == 16
+    assert len(shape_features(crop_mask(box), 1.0)) == 16
 
 
 def test_a_box_has_the_numbers_of_a_box(box):
-    found = shape_features(cropped(box), 0.5)
+    found = shape_features(crop_mask(box), 0.5)
     assert np.exp(found["volume"]) == pytest.approx(40 * 20 * 10 / 8)
     assert np.exp(found["area"]) == pytest.approx(2 * (800 + 400 + 200) / 4, rel=0.05)  # edges are cut
     for number, side in enumerate((40, 20, 10)):
@@ -41,14 +41,14 @@ def test_a_box_has_the_numbers_of_a_box(box):
 
 def test_a_ball_is_as_compact_as_can_be():
     ball, box_like = ellipsoid((16, 16, 16)), ellipsoid((16, 8, 8))
-    compact = [shape_features(cropped(mask), 1.0)["compactness"] for mask in (ball, box_like)]
+    compact = [shape_features(crop_mask(mask), 1.0)["compactness"] for mask in (ball, box_like)]
     assert -0.3 < compact[0] < 0.05  # the surface of cubes cut at their corners is larger than a ball's
     assert compact[1] < compact[0] - 0.1
 
 
 def test_spacing_only_scales():
     mask = brain_mask(0).occupancy_RRR
-    one, two = (shape_features(cropped(mask), spacing) for spacing in (1.0, 2.0))
+    one, two = (shape_features(crop_mask(mask), spacing) for spacing in (1.0, 2.0))
     logs = {"volume": 3, "area": 2, "thickness": 1, "mean_depth": 1, "spread_0": 1, "spread_1": 1, "spread_2": 1}
     for name in one:
         assert two[name] - one[name] == pytest.approx(logs.get(name, 0) * np.log(2), abs=1e-6), name
@@ -57,7 +57,7 @@ def test_spacing_only_scales():
 def test_place_and_margins_do_not_matter():
     mask = brain_mask(0).occupancy_RRR
     moved = np.roll(mask, (4, -6, 8), axis=(0, 1, 2))
-    for function in (lambda m: shape_features(cropped(m), 1.0), surface_features, slice_features):
+    for function in (lambda m: shape_features(crop_mask(m), 1.0), surface_features, slice_features):
         first, second = function(mask), function(moved)
         assert first.keys() == second.keys()
         np.testing.assert_allclose(list(first.values()), list(second.values()), atol=1e-5)
@@ -76,8 +76,8 @@ def test_growth_and_shrinkage_round_off_other_edges():
     mask = np.zeros((64, 64, 64), bool)
     mask[16:48, 16:48, 16:48] = True
     mask[24:40, 24:40, 40:48] = False
-    spoilt = {f: corrupt(mask, f, severity="moderate", seed=0, name="x").mask_RRR for f in ("dilation", "erosion")}
-    plain, grown, shrunk = (surface_features(m) for m in (mask, spoilt["dilation"], spoilt["erosion"]))
+    corrupted = {f: corrupt(mask, f, severity="moderate", seed=0, name="x").mask_RRR for f in ("dilation", "erosion")}
+    plain, grown, shrunk = (surface_features(m) for m in (mask, corrupted["dilation"], corrupted["erosion"]))
     assert grown["fullness_2_1"] > plain["fullness_2_1"] + 0.02
     assert shrunk["fullness_2_99"] < plain["fullness_2_99"]
 
@@ -113,4 +113,4 @@ def test_directions_are_spread():
 
 def test_an_empty_mask_has_none():
     with pytest.raises(ValueError, match="empty"):
-        cropped(np.zeros((4, 4, 4), bool))
+        crop_mask(np.zeros((4, 4, 4), bool))

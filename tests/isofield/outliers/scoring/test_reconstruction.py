@@ -8,7 +8,7 @@ import torch
 
 from data_processing.geometry.coordinates import grid_centres
 from isofield.outliers.benchmark.corruptions import corrupt
-from isofield.outliers.scoring.cube_masks import GRID, CubeMask, centring, network_input, shifted
+from isofield.outliers.scoring.cube_masks import GRID, CubeMask, centring, network_input, shift_mask
 from isofield.outliers.scoring.reconstruction import reconstruct
 from isofield.registry import LoadedRun, load_run
 from tests.isofield.outliers.analysed import passes_of
@@ -72,12 +72,12 @@ def test_a_spoilt_mask_moves_into_the_middle_with_its_clean_one():
     clean = ellipsoid((10, 15, 12), size=70)
     made = corrupt(clean, "merged_neighbour", severity="moderate", seed=0, name="x")
     shift = centring(made.mask_RRR)
-    mask, truth = shifted(made.mask_RRR, shift), shifted(clean, shift)
+    mask, truth = shift_mask(made.mask_RRR, shift), shift_mask(clean, shift)
     places = np.argwhere(mask)
     assert np.abs(places.min(axis=0) + places.max(axis=0) - (GRID - 1)).max() <= 1
     assert truth.sum() == clean.sum() and (mask ^ truth).sum() == (made.mask_RRR ^ clean).sum()
     assert not centring(np.zeros((4, 4, 4), bool)).any()
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match=f"{GRID + 1}"):
         centring(np.ones((GRID + 1, 2, 2), bool))
 
 

@@ -14,10 +14,10 @@ from isofield.outliers.scoring.scores import (
     scorer_arrays,
     scorer_of,
 )
-from isofield.outliers.scoring.shape_space import Frame
+from isofield.outliers.scoring.shape_space import SdfGrid
 from tests.isofield.outliers.organs import ellipsoid
 
-FRAME = Frame(cell=2.5, cells=24)
+FRAME = SdfGrid(cell=2.5, cells=24)
 
 
 def measured(radii):
@@ -90,5 +90,5 @@ def test_a_prior_adds_what_it_disagrees_with(scorer, training):
 
 
 def test_too_few_masks_are_refused(training):
-    with pytest.raises(ValueError, match="at least 8"):
+    with pytest.raises(ValueError, match=r"\b8\b"):
         fit_scorer(training[:7], FRAME)

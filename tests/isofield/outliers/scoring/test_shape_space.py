@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from isofield.outliers.scoring.shape_space import Frame, fit_components, frame_of, overlap
+from isofield.outliers.scoring.shape_space import SdfGrid, fit_components, overlap, sdf_grid_of
 from tests.isofield.outliers.organs import ellipsoid
 
 
 def test_the_frame_follows_the_mask_and_counts_in_mm():
     """The same solid, moved, or sampled twice as finely: the same distances."""
-    frame = Frame(cell=2.0, cells=24)
+    frame = SdfGrid(cell=2.0, cells=24)
     first = frame.distances(ellipsoid((8, 12, 6)), 1.0)
     moved = frame.distances(np.roll(ellipsoid((8, 12, 6)), (3, -4, 5), axis=(0, 1, 2)), 1.0)
     fine = frame.distances(ellipsoid((16, 24, 12), size=96), 0.5)
@@ -20,7 +20,7 @@ def test_the_frame_follows_the_mask_and_counts_in_mm():
 
 
 def test_the_grid_holds_the_largest():
-    frame = frame_of([50.0, 100.0])
+    frame = sdf_grid_of([50.0, 100.0])
     assert frame.cell * frame.cells == pytest.approx(125)
 
 

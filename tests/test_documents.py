@@ -1,0 +1,32 @@
+"""What the documents point at is there."""
+
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+
+LOG, KEPT = "tests/benchmarks/LOG.md", "tests/data/version_0_1/README.md"
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/slurm.sh", LOG, KEPT)
+FIRST = r"(?:configs|data_processing|docs|examples|ifnet|imnet|isofield|tests)"
+PLACE = re.compile(rf"(?<![\w./<-]){FIRST}/[\w./*-]*[\w/*]|(?<=\]\()[\w./-]+(?=\))")
+MADE = ("configs/data/mine.yaml",)  # by who follows the document
+MODULE = re.compile(r"python -m ((?:data_processing|ifnet|imnet|isofield|tests)[\w.]*\w)")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_places_and_modules_are_there(document: str):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    missing = [place for place in sorted(set(PLACE.findall(text))) if place not in MADE and not list(ROOT.glob(place))]
+    assert not missing
+    for name in MODULE.findall(text):
+        path = ROOT.joinpath(*name.split("."))
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), name
+
+
+def test_old_places_are_noticed():
+    assert PLACE.findall("`tests/engine/test_pulse.py` and [it](isofield/none.py), runs/x/configs/y") == [
+        "tests/engine/test_pulse.py",
+        "isofield/none.py",
+    ]
+    assert not (ROOT / "tests/engine").exists()
