@@ -150,7 +150,10 @@ SIGNATURES = {
     "objaverse": OBJAVERSE,
     "abc": ABC,
     "shapenet": re.compile(
-        r"(?:^|/)[^/]+/models/model_normalized\.[^/]+$|(?:^|/)\d{8}/[^/]+/(?:models/)?[^/]+$|^[0-9a-f]{8,}/model\.[^/]+$"
+        r"(?:^|/)[^/]+/models/model_normalized\.[^/]+$"  # v2
+        r"|(?:^|/)\d{8}/[^/]+/[^/]+$"  # v1, and what others made of it
+        r"|(?:^|/)[^/]+/[^/]+/model(?:\.(?:solid|surface))?\.[^/.]+$"  # with names instead of synsets
+        r"|^[0-9a-f]{8,}/model\.[^/]+$"  # one synset alone
     ),
 }
 RULES: dict[str, Callable[[str, str], Place | None]] = {

@@ -93,16 +93,19 @@ def split_names(
     where shapes are divided; lists that name them keep them. `given`: splits by name that the folder itself says, the
     published ones of its shapes: rule published takes them.
     """
+    # Whoever says the splits says them of all shapes; where they are divided, only what can be read counts.
     readable = [index for index in range(len(names)) if index not in set(unreadable)]
-    if settings.rule == "lists":
+    no_lists = settings.rule == "lists" and settings.lists == SplitLists(allow_missing=settings.lists.allow_missing)
+    if settings.rule == "lists" and not (no_lists and given is not None):
         splits = _from_lists(names, settings.lists)
-    elif settings.rule == "published" and given is not None:
+    elif settings.rule != "ratios" and given is not None:
         splits = {split: [i for i, name in enumerate(names) if given.get(name) == split] for split in SPLITS}
     else:
         splits = {split: [] for split in SPLITS}
         for group, members in _groups(names, categories, settings, readable).items():
             for split, part in _divided(list(members), group, settings).items():
                 splits[split] += [index for unit in part for index in members[unit]]
+    # A published validation set is one; where there is none, a share of train may become it.
     if settings.val_share and not (settings.rule == "published" and splits["val"]):
         _take_validation(splits, names, categories, settings, readable)
     _refuse_overlap(splits, names)

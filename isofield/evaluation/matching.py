@@ -66,29 +66,30 @@ class Matches:
 
 def match_names(predictions: Mapping[str, Path], truths: Mapping[str, Path], matching: Matching) -> Matches:
     """ValueError where two predictions would belong to one ground truth, or the other way round."""
+    # Names that are equal, or become so by the rules, belong together whatever lies beside them.
     truth_of = _pairs_of({name: name for name in predictions}, {name: name for name in truths}, matching)
     left = {name: path for name, path in predictions.items() if name not in truth_of}
     if not left:
-        alone = {name: name for name in truths if name not in truth_of.values()}
-        return Matches(truth_of, alone, {})
-    rest = _folders(truths, beside=truth_of.values())
-    either = {**{name: name for name in truths if name not in truth_of.values()}, **rest}
-    by_folder = _pairs_of({name: name for name in left}, either, matching)
-    still_left = {name: path for name, path in left.items() if name not in by_folder}
-    by_folder |= _pairs_of(_folders(still_left, beside=truth_of), either, matching)
-    truth_of |= by_folder
-    taken = set(truth_of.values())
-    named = rest if by_folder else {name: name for name in truths}
-    grouped = {folder for folder, name in rest.items() if folder != name} if by_folder else set()
+        return Matches(truth_of, {name: name for name in truths if name not in truth_of.values()}, {})
+    # The rest goes by folders: first the truths, then, for what is still alone, the predictions too.
+    by_folder = _folders(truths, beside=truth_of.values())
+    either = {**{name: name for name in truths if name not in truth_of.values()}, **by_folder}
+    found = _pairs_of({name: name for name in left}, either, matching)
+    still_left = {name: path for name, path in left.items() if name not in found}
+    found |= _pairs_of(_folders(still_left, beside=truth_of), either, matching)
+    truth_of |= found
+    # Once folders are objects here, a folder without a prediction is one missing shape, not one for each of its files.
+    grouped = {name.rpartition("/")[0] for folder, name in by_folder.items() if folder != name} if found else set()
+    named = by_folder if found else {name: name for name in truths}
     objects = {
         shown: name
         for shown, name in named.items()
-        if name not in taken and (shown in grouped or name.rpartition("/")[0] not in grouped)
+        if name not in truth_of.values() and (shown != name or name.rpartition("/")[0] not in grouped)
     }
     samples = {
-        name: f"{folder}/{SAMPLES}"
-        for folder, name in rest.items()
-        if folder != name and name.endswith(f"/{SURFACE}") and f"{folder}/{SAMPLES}" in truths
+        name: f"{name.rpartition('/')[0]}/{SAMPLES}"
+        for folder, name in by_folder.items()
+        if folder != name and name.endswith(f"/{SURFACE}") and f"{name.rpartition('/')[0]}/{SAMPLES}" in truths
     }
     return Matches(truth_of, objects, samples)
 
@@ -125,7 +126,7 @@ def _folders(files: Mapping[str, Path], *, beside: Collection[str]) -> dict[str,
     called: dict[str, str] = {}
     for folder, names in members.items():
         one = _representative(names, files) if folder and folder not in busy else None
-        called |= {folder: one} if one else {name: name for name in names if name not in beside}
+        called |= {folder.removesuffix("/models"): one} if one else {name: name for name in names if name not in beside}
     return called
 
 

@@ -23,6 +23,7 @@ from data_processing.store.shards import Shard, write_shard
 from data_processing.store.splits import SplitConfig, SplitLists
 from isofield.runtime.commandline import DONE, SOME_FAILED
 from isofield.runtime.config import to_plain
+from tests.conftest import ROOT
 from tests.data_processing.box_folders import contents, write_boxes
 
 
@@ -322,3 +323,14 @@ def test_the_first_ten_that_failed_are_named(tmp_path, capsys):
     assert prepare_folder(config_for(raw, tmp_path / "boxes", shard_size=16)) == SOME_FAILED
     told = capsys.readouterr().out
     assert told.count("failed: chair/bad") == 10 and "... and 2 more, see" in told
+
+
+def test_shapenet_as_it_is_unpacked_is_one_shape_for_each_object(tmp_path, capsys):
+    output = tmp_path / "case"
+    assert prepare_folder(config_for(ROOT / "tests/data/strangers/shapenet_v2_folders/input", output)) == DONE
+    shapes = open_shapes(output)
+    assert len(shapes) == 6 and set(shapes.categories) == {"02691156"} and shapes.names[0] == "02691156/1a04e3ea"
+    assert {split: len(shapes.indices(split)) for split in shapes.splits} == {"train": 4, "test": 2}
+    contents = [{shapes.voxels(i).tobytes() for i in shapes.indices(split)} for split in ("train", "test")]
+    assert not contents[0] & contents[1]
+    assert "6 objects have several files: model_normalized.obj taken" in capsys.readouterr().out

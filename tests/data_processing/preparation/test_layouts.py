@@ -39,6 +39,7 @@ SHAPENETS = {
     "below its own name": ["ShapeNetCore.v2/03001627/{id}/models/model_normalized.obj"],
     "onet": ["03001627/{id}/model.binvox", "03001627/{id}/points.npz", "03001627/{id}/pointcloud.npz"],
     "if-net": ["03001627/{id}/model.obj", "03001627/{id}/isosurf.off", "03001627/{id}/voxelization_32.npy"],
+    "names instead of synsets": ["03001627/{id}/model.obj", "03001627/{id}/model.solid.binvox"],
     "flat": ["03001627/{id}.off"],
 }
 
@@ -46,8 +47,10 @@ SHAPENETS = {
 @pytest.mark.parametrize("kind", SHAPENETS)
 def test_shapenet_in_its_kinds_is_one_shape_for_each_id(tmp_path, kind):
     ids = ["1a6f615e8b1b5ae4dbbc9440457e303e", "1a74a83fa6d24b3cacd67ce2c72c02e", "u0b3d"]
-    touch(tmp_path, *[pattern.format(id=i) for i in ids for pattern in SHAPENETS[kind]])
-    assert names(list_sources(tmp_path)) == [f"03001627/{i}" for i in sorted(ids)]
+    category = "chair" if kind == "names instead of synsets" else "03001627"
+    files = [pattern.format(id=i).replace("03001627", category) for i in ids for pattern in SHAPENETS[kind]]
+    touch(tmp_path, *files)
+    assert names(list_sources(tmp_path)) == [f"{category}/{i}" for i in sorted(ids)]
 
 
 def test_objects_with_hollow_voxels_alone_are_left_out_and_named(tmp_path):
@@ -124,8 +127,9 @@ def test_lists_of_ids_beside_the_shapes_are_the_split(tmp_path):
     assert found.splits == expected and len(found.sources) == len(expected) + 1
     assert any("1 of their names are not here, first 'gone'" in note for note in found.notes)
     assert any("1 shapes are in no list, and so in no split, first '03001627/more'" in note for note in found.notes)
-    splits = split_names(names(found), ["x"] * 11, SplitConfig(val_share=0.5), given=found.splits)
-    assert {names(found)[i]: split for split, members in splits.items() for i in members} == expected
+    for rule in (SplitConfig(val_share=0.5), SplitConfig(rule="lists")):
+        splits = split_names(names(found), ["x"] * 11, rule, given=found.splits)
+        assert {names(found)[i]: split for split, members in splits.items() for i in members} == expected
 
 
 def test_a_table_of_ids_and_splits_is_read(tmp_path):

@@ -44,6 +44,8 @@ def test_the_files_of_one_object_of_onet_are_one_truth(tmp_path):
 
 def test_folders_stand_for_files_on_either_side():
     assert matched(["s/a.off"], ["s/a/model.obj", "s/b/model.obj"]) == {"s/a": "s/a/model"}
+    v2 = [f"s/a/models/model_normalized.{suffix}" for suffix in ("obj", "solid.binvox", "surface.binvox")]
+    assert matched(["s/a.off"], v2) == {"s/a": "s/a/models/model_normalized"}
     assert matched(["s/a/mesh.off", "s/b/mesh.off"], ["s/a.npz"]) == {"s/a/mesh": "s/a"}
     assert matched(["s/a/mesh.off"], ["s/a/pointcloud.npz"]) == {"s/a/mesh": "s/a/pointcloud"}
     assert matched(["s/a.off"], ["s/a/one.npz", "s/a/two.npz"]) == {}  # nobody can tell
