@@ -69,6 +69,7 @@ def read_text_cloud(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64
     head = _head(lines, path)
     points, normals = _columns(head, path)
     needed = [*points, *(normals or ())]
+    # A number of points that a file declares, once or before each part, tells whether it is whole.
     values, declared = _table(lines, head, needed, path)
     expected = sum([*head.declared, *declared])
     if (head.declared or declared) and expected != len(values):
@@ -76,6 +77,7 @@ def read_text_cloud(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64
             f"{path}: declares {expected} points, holds {len(values)} lines of them: it is cut off, or "
             "the line that has a single number is no number of points: remove that line"
         )
+    # Columns without names are told by what they hold.
     if not head.names:
         values = _without_numbering(values)
         _refuse_signed_fourth(values, path)

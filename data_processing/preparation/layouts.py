@@ -60,6 +60,7 @@ def arrange(
     for a category that is not there.
     """
     chosen = _detect(list(kinds), root) if layout in ("auto", "lists") else layout
+    # Every file first gets the place that its path gives it, whatever else there is.
     rule = RULES.get(chosen, _by_path)
     places = {file: rule(file, root) or _by_path(file, root) for file in kinds}
     if categories is not None:
@@ -69,6 +70,7 @@ def arrange(
         groups = _representations(kinds, places, guess=layout != "folders")
     else:
         groups = {file: places[file].name for file in kinds}
+    # Files of one object are one group; of each group one file is taken, and the line that says which is for the user.
     objects: dict[str, list[str]] = {}
     for file in sorted(kinds):
         objects.setdefault(groups[file], []).append(file)
@@ -177,6 +179,7 @@ def _representations(kinds: Mapping[str, str], places: Mapping[str, Place], *, g
     if guess:
         _refuse_many(folders, kinds)
         _refuse_parallel(kinds)
+    # A mesh's name that recurs in other folders (model.obj) says nothing: there the folder is the object.
     for folder, files in folders.items():
         of_folder = [file for file in files if kinds[file] == "mesh"]
         generic = len(of_folder) == 1 and "/" in folder and recurring[of_folder[0].rpartition("/")[2]] > 1

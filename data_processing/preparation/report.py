@@ -41,6 +41,7 @@ def write_all(
     input folder says.
     """
     names, categories = [r.name for r in records], [r.category for r in records]
+    # Only now is known what can be read and what is equal: both decide who is in a split.
     failed = [index for index, record in enumerate(records) if record.status == "failed"]
     aside = _partial(config, records)
     splits = split_names(names, categories, config.splits, set_aside=aside, unreadable=failed, given=given)
@@ -52,6 +53,7 @@ def write_all(
         | {"copy_of": records[copies[index]].name if index in copies else ""}
         for index, record in enumerate(records)
     ]
+    # The index comes last: with it the data set is finished.
     _write_reports(config, rows, records)
     index = _index(config, records, members, split_of, licences)
     write_text(config.folder / INDEX_FILE, json.dumps(to_plain(index), indent=None) + "\n")

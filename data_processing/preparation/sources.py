@@ -73,6 +73,7 @@ def list_sources(
         raise ValueError("kind: labels needs a section labels: that says which structures to take from a scan")
     if not folder.is_dir():
         raise FileNotFoundError(f"input folder {folder} does not exist (current directory: {Path.cwd()})")
+    # What files are is told by their suffixes; scans of labels are listed apart, they hold several shapes each.
     kinds, scans, ignored = dict[str, Kind](), list[str](), Counter[str]()
     files = sorted(files_below(folder))
     for file in files:
@@ -86,6 +87,7 @@ def list_sources(
         else:
             _stem(folder, file, voxel_suffix(Path(file)) if found == "voxels" else Path(file).suffix)
             kinds[file] = found
+    # One source for each object, and for each part of a scan.
     asked = categories if kinds else None  # those of scans are the structures, and come below
     try:
         arrangement = arrange(kinds, layout, root=folder.resolve().name or "all", categories=asked)
@@ -98,6 +100,7 @@ def list_sources(
     if not chosen:
         raise FileNotFoundError(_nothing_found(folder, kind, ignored))
     _refuse_duplicates(chosen, folder)
+    # Lists beside the shapes say more than folders do.
     splits, notes = arrangement.splits, list(arrangement.notes)
     if labels is None and (lists := read_list_files(folder, files, all_kinds=layout == "lists")):
         splits, said = given_splits([source.name for source in chosen], lists)

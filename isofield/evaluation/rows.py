@@ -185,6 +185,7 @@ def compare(
     `watertight`: whether the prediction is; then nobody has to ask how its inside is told.
     """
     box, samples = truth.bounds(), getattr(truth, "samples", None)
+    # Points anywhere have no surface: what is inside of both is all that can be compared.
     if isinstance(truth, SampleTruth):
         only: dict[str, float] = dict.fromkeys(protocol.metrics, float("nan"))
         return only | {"iou": _iou_of_samples(prediction, truth.samples, watertight)}
