@@ -145,7 +145,7 @@ def test_clouds_that_fail_are_rows_and_the_others_are_made(prepared: Path, tmp_p
         "volume": "no voxel is above",
         "four": "expected one 3D grid",
         "cut": "cut off: declares 9 points",
-        "what": "three or six numbers",
+        "what": "three numbers x y z, got 'not numbers' in line 1",
         "no": "does not exist",
     }
     assert all(text in reasons[name] and name in reasons[name] for name, text in expected.items()), reasons
@@ -229,7 +229,7 @@ def test_a_run_shows_the_same_input_in_any_process(prepared: Path, tmp_path: Pat
 CASES = ROOT / "tests/data/strangers"
 
 
-def test_strangers_clouds_come_out_and_what_was_left_out_is_said(prepared: Path, tmp_path: Path, run_command, capsys):
+def test_strangers_clouds_come_out_and_what_was_left_out_is_said(prepared: Path, tmp_path: Path, capsys):
     run = ready_run(prepared, tmp_path, section=POINTS, model="echo")
     nan, text = CASES / "organised_cloud_with_nan", CASES / "text_clouds_with_headers"
     files = [nan / "kinect.pcd", nan / "nan.ply", nan / "compressed.pcd", text / "cloud.csv", text / "header_count.xyz"]
@@ -240,7 +240,7 @@ def test_strangers_clouds_come_out_and_what_was_left_out_is_said(prepared: Path,
     assert "note: kinect: 145 of 500 points without numbers left out" in told and "5 meshes, 0 failed" in told
 
 
-def test_files_of_one_name_and_folders_are_written_apart(prepared: Path, tmp_path: Path, run_command):
+def test_files_of_one_name_and_folders_are_written_apart(prepared: Path, tmp_path: Path):
     run = ready_run(prepared, tmp_path, section=SOLID, model="echo")
     assert run_command(run, "--input", CASES / "files_of_one_name", "--out", tmp_path / "out") == 0
     assert {file.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").glob("*/*.ply")} == {
@@ -248,7 +248,7 @@ def test_files_of_one_name_and_folders_are_written_apart(prepared: Path, tmp_pat
     }  # fmt: skip
 
 
-def test_signed_distances_are_taken_when_they_are_called_so(prepared: Path, tmp_path: Path, run_command, capsys):
+def test_signed_distances_are_taken_when_they_are_called_so(prepared: Path, tmp_path: Path, capsys):
     run = ready_run(prepared, tmp_path, section=SOLID, model="echo")
     axis = (np.arange(24) + 0.5) / 24 - 0.5
     distance = np.linalg.norm(np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1), axis=-1) - 0.3
