@@ -42,11 +42,14 @@ def write_all(
     """
     names, categories = [r.name for r in records], [r.category for r in records]
     # Only now is known what can be read and what is equal: both decide who is in a split.
-    failed = [index for index, record in enumerate(records) if record.status == "failed"]
+    failed = {index for index, record in enumerate(records) if record.status == "failed"}
     aside = _partial(config, records)
     splits = split_names(names, categories, config.splits, set_aside=aside, unreadable=failed, given=given)
+    # What cannot be read stands in the tables of the split that it would have been in, and takes nobody's place there.
+    whole = split_names(names, categories, config.splits, set_aside=aside, given=given) if failed else {}
+    absent = {int(index): split for split, indices in whole.items() for index in indices if int(index) in failed}
     splits, copies = without_copies(splits, [record.shape_digest for record in records])
-    split_of = {int(index): split for split, indices in splits.items() for index in indices}
+    split_of = {int(i): split for split, indices in splits.items() for i in indices if int(i) not in failed}
     licences = read_licences(config.licences)
     rows = [
         _report_row(record, split_of.get(index, ""), licences.get(record.source, {}), layout_of(config).level_points)
@@ -55,7 +58,7 @@ def write_all(
     ]
     # The index comes last: with it the data set is finished.
     _write_reports(config, rows, records)
-    index = _index(config, records, members, split_of, licences)
+    index = _index(config, records, members, split_of | absent, licences)
     write_text(config.folder / INDEX_FILE, json.dumps(to_plain(index), indent=None) + "\n")
     return [
         _summary(config, records, index),
@@ -232,7 +235,7 @@ def _summary(config: DataConfig, records: Sequence[ShapeRecord], index: DatasetI
 
 def _absent_split(config: DataConfig, index: DatasetIndex) -> list[str]:
     """One line where nothing is there to train or to test on."""
-    absent = [split for split in ("train", "test") if split not in index.splits]
+    absent = [split for split in ("train", "test") if not index.splits.get(split)]
     if not absent or not index.names:
         return []
     reason = f"by the rule {config.splits.rule}"

@@ -154,7 +154,7 @@ def test_failures_are_listed_and_the_others_done(tmp_path):
     assert {name for name, row in rows.items() if row["status"] == "failed"} == {"chair/cut", "table/empty"}
     assert rows["chair/cut"]["reason"].startswith("chair/cut.ply: corrupt") and rows["chair/00"]["reason"] == ""
     assert shapes.names == ["chair/00", "chair/01", "table/00"]
-    assert [(shape.name, shape.split) for shape in shapes.failed] == [("chair/cut", ""), ("table/empty", "")]
+    assert [(shape.name, shape.split) for shape in shapes.failed] == [("chair/cut", "test"), ("table/empty", "test")]
     assert {split: shapes.indices(split).tolist() for split in shapes.splits} == {"train": [0, 2], "test": [1]}
     assert prepare_folder(config) == SOME_FAILED
     assert len(timed(output)) == 5  # remembered
