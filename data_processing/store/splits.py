@@ -94,7 +94,8 @@ def split_names(
     published ones of its shapes: rule published takes them.
     """
     # Whoever says the splits says them of all shapes; where they are divided, only what can be read counts.
-    readable = [index for index in range(len(names)) if index not in set(unreadable)]
+    left_out = set(unreadable)
+    readable = [index for index in range(len(names)) if index not in left_out]
     no_lists = settings.rule == "lists" and settings.lists == SplitLists(allow_missing=settings.lists.allow_missing)
     if settings.rule == "lists" and not (no_lists and given is not None):
         splits = _from_lists(names, settings.lists)
