@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_processing.formats.occupancy_samples import read_samples
+from data_processing.formats.pcd import read_pcd
 from data_processing.formats.point_clouds import PointCloud, read_cloud, write_cloud
 from tests.conftest import ROOT
 
@@ -246,7 +247,7 @@ def test_packed_fields_come_back_whatever_their_order(tmp_path_factory, seed: in
     random = np.random.default_rng(seed)
     columns = {name: (random.integers(-3, 4, count) / 4).astype("<f4") for name in fields}
     columns["x"][:2] = [0, 1]  # never one point
-    columns["hist"] = np.full((count, 3), 7, "<f4")
+    columns["hist"] = np.tile(np.array([7, 8, 9], "<f4"), (count, 1))
     content = b"".join(columns[name].tobytes() for name in fields)
     packed = packed_lzf(content)
     counts = " ".join("3" if name == "hist" else "1" for name in fields)
@@ -256,6 +257,7 @@ def test_packed_fields_come_back_whatever_their_order(tmp_path_factory, seed: in
     cloud = read_cloud(file)
     np.testing.assert_array_equal(cloud.points_N3, np.column_stack([columns[name] for name in "xyz"]))
     np.testing.assert_array_equal(cloud.normals_N3, np.column_stack([columns[f"normal_{axis}"] for axis in "xyz"]))
+    assert [set(values) for name, values in read_pcd(file).items() if name.startswith("hist")] == [{7}, {8}, {9}]
     file.write_bytes(file.read_bytes()[:-3])
     with pytest.raises(ValueError, match=r"packed\.pcd: (cut off|its packed points)"):
         read_cloud(file)
