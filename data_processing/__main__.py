@@ -1,15 +1,14 @@
 """python -m data_processing --config configs/data/NAME.yaml [--set k=v ...]: a folder of raw files to a data set.
 
 Run it again after an interruption, however it came: it does only what is missing. Under `torchrun` each rank takes its
-share of the shards (and torchrun itself ends with 1, not 2, when some shapes failed).
+share of the shards, and the first writes the index when all are done (and torchrun itself ends with 1, not 2, when some
+shapes failed).
 """
 
 import contextlib
-import datetime
 import os
 import shlex
 import sys
-import time
 from collections.abc import Sequence
 
 import torch
@@ -18,8 +17,7 @@ from data_processing.preparation.config import DataConfig
 from data_processing.preparation.job import prepare_folder
 from isofield.runtime.commandline import DONE, Parser, run, say
 from isofield.runtime.config import read_config, to_yaml
-
-LONGEST = datetime.timedelta(days=7)  # one rank may have all the work, and torchrun sees to it that it lives
+from isofield.runtime.distributed import session
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,19 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.dry_run:
         return DONE
     command = shlex.join(["python", "-m", "data_processing", *words])
-    status = prepare_folder(config, command=command, rank=rank, world=world)
-    if world > 1 and torch.distributed.is_torchelastic_launched():
-        _wait_for_all(world)
-    return status
-
-
-def _wait_for_all(world: int) -> None:
-    """Until every rank is done: torchrun kills the others as soon as one ends with another status than 0."""
-    store, _, _ = next(torch.distributed.rendezvous("env://", timeout=LONGEST))
-    store.add("prepared", 1)
-    with contextlib.suppress(RuntimeError):  # the store goes with the first rank, which then saw all
-        while store.add("prepared", 0) < world:
-            time.sleep(0.2)
+    # Ranks of other launchers do not know of each other: whoever finds all shards there writes the index.
+    joined = torch.distributed.is_torchelastic_launched()
+    with session("cpu", collectives=False) if joined else contextlib.nullcontext() as group:
+        wait = None if group is None else group.wait
+        return prepare_folder(config, command=command, rank=rank, world=world, wait=wait)
 
 
 if __name__ == "__main__":

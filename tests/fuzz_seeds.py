@@ -29,13 +29,14 @@ from imnet import published as imnet_published
 from isofield import checkpoint
 from isofield.config import read_run_config
 from isofield.evaluation.pairs import read_manifest
-from isofield.outliers.analysis.journal import Done
+from isofield.generation import meshes
+from isofield.outliers.analysis.journal import line_of_organ, open_journal, rows_of
 from isofield.outliers.analysis.rows import new_row
 from isofield.outliers.scoring.calibration import Calibration, load_calibration, save_calibration
 from isofield.outliers.scoring.scores import scorer_of
-from isofield.run_dir import RunDir, journal_file, manifest_file, preparation_of
+from isofield.run_dir import RunDir, manifest_file, preparation_of
 from isofield.runtime.config import read_yaml
-from isofield.runtime.journal import latest
+from isofield.runtime.journal import Journal, journal_file
 from isofield.training.frozen_codes import _kept
 from isofield.training.imported_weights import read_mapping
 from tests.conftest import ROOT
@@ -167,11 +168,14 @@ def results(folder: Path) -> Found:
     manifest.parent.mkdir(parents=True)
     entries = [{"name": f"{n}", "status": "done", "file": f"{n}.ply"} for n in range(3)]
     manifest.write_text(json.dumps({"resolution": 64, "shapes": entries}))
-    lines = [{"name": f"{n}", "status": "done", "settings": {}, "start": n} for n in range(3)]
-    (folder / "generated.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines = [{"name": e["name"], "made_from": "x", "row": e, "start": n} for n, e in enumerate(entries[:2])]
+    lines.append({**entries[2], "settings": {}, "start": 2})  # of the version before
+    journal_file(folder, 0).write_text("".join(json.dumps(line) + "\n" for line in lines))
     out.mkdir()
     row = new_row("a", "a.nii", "liver", "OK", "fine", p=0.5, picture="pictures/a/liver.png")
-    told = [{"made_with": "x", "row": row, "at": 1}, {"made_with": "x", "scan": "a", "organs": {"liver": "x"}, "at": 1}]
+    told: list[dict[str, object]] = [{"made_with": "x", "row": row, "at": 1}]  # of the version before
+    told += [{"name": line_of_organ("a", "liver"), "made_from": "x", "row": row, "start": 2}]
+    told += [{"name": "a", "made_from": "x", "row": {"liver": "x"}, "start": 2}]
     journal_file(out, 0).write_text("".join(json.dumps(line) + "\n" for line in told))
 
     def judged(_: Path) -> object:
@@ -183,8 +187,8 @@ def results(folder: Path) -> Found:
         "judge": (run.judge_file, judged),
         "preparation": (run.preparation_file, lambda _: preparation_of(run)),
         "manifest": (manifest, lambda _: read_manifest(run, "test")),
-        "generated": (folder / "generated.jsonl", lambda file: latest([file])),
-        "analysed": (journal_file(out, 0), lambda file: Done(file.parent).rows_of("a")),
+        "generated": (journal_file(folder, 0), lambda file: Journal(file.parent, read=meshes._read).lines),
+        "analysed": (journal_file(out, 0), lambda file: rows_of(open_journal(file.parent), "a")),
     }
 
 

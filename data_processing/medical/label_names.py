@@ -6,7 +6,6 @@ A table comes from (1) the config: `table: total` (totalsegmentator.py) or a fil
 """
 
 import csv
-import difflib
 import functools
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data_processing.medical.totalsegmentator import NAMED_TABLES
+from isofield.runtime.hints import did_you_mean
 from isofield.runtime.json_files import parse_json
 
 MAX_TABLE_BYTES = 1 << 22
@@ -54,10 +54,8 @@ class LabelTable:
 
     def _nearest(self, name: str) -> str:
         names = [entry for entry, _ in self.entries]
-        close = difflib.get_close_matches(plain_name(name), [plain_name(entry) for entry in names], n=3, cutoff=0.5)
-        nearest = [entry for entry in names if plain_name(entry) in close]
         shown = f"{', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
-        return (f"the nearest: {', '.join(nearest)}; " if nearest else "") + f"it has {len(names)} names: {shown}"
+        return f"{did_you_mean(name, names, most=3, compared=plain_name)} it has {len(names)} names: {shown}".lstrip()
 
 
 def find_table(scan: Path, table: str | None, *, header: Any = None) -> LabelTable | None:

@@ -21,7 +21,7 @@ from data_processing.store.splits import PARTIAL, SPLITS, split_names, without_c
 from isofield.runtime.atomic_files import refuse_vanished, write_text
 from isofield.runtime.commandline import first_of
 from isofield.runtime.config import to_plain
-from isofield.runtime.csv_cells import cell, cells
+from isofield.runtime.csv_cells import cell, write_csv_file
 
 MAX_LICENCE_BYTES = 1 << 28
 MAX_HEADER = 1 << 12  # characters of the first line of timings
@@ -157,11 +157,7 @@ def _report_row(record: ShapeRecord, split: str, licence: dict[str, str], levels
 
 
 def _write_reports(config: DataConfig, rows: list[dict[str, Any]], records: Sequence[ShapeRecord]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(cells, rows))
-    write_text(config.folder / "report.csv", text.getvalue())
+    write_csv_file(config.folder / "report.csv", list(rows[0]), rows)
     whole = {"name": config.name, "settings": to_plain(config), "counts": _counts(records), "shapes": rows}
     write_text(config.folder / "report.json", json.dumps(whole, indent=1) + "\n")
 

@@ -5,7 +5,6 @@ used again for a user's own file at generation.
 """
 
 import functools
-import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,10 +33,10 @@ from data_processing.preparation.sources import Source, kind_of
 from data_processing.preparation.surface_points import surface_row
 from data_processing.store.bits import pack_bits
 from data_processing.store.shards import PackedRow, ShapeRecord
+from isofield.runtime.fingerprint import fingerprint
 
 BORDER = 1e-6  # cube units by which rounding may carry a vertex outside
 MAX_REASON = 500
-HASHED_BYTES = 1 << 20
 
 # What a broken file, or a library that chokes on it, can raise. Not a full disk: writing happens elsewhere.
 SHAPE_ERRORS = (ValueError, OSError, MemoryError, RuntimeError, ArithmeticError, LookupError, TypeError, AttributeError)
@@ -127,7 +126,7 @@ def prepare_shape(
         inside_fraction=round(int(shape.grid_RRR.count_nonzero()) / shape.grid_RRR.numel(), 8),
         mixed_cells={resolution: int(level.mixed_cells) for resolution, level in levels.items()},
         dropped_cells={resolution: int(level.dropped_cells) for resolution, level in levels.items()},
-        shape_digest=hashlib.blake2b(pack_bits(shape.grid_RRR.cpu().numpy()).data, digest_size=16).hexdigest(),
+        shape_digest=fingerprint(pack_bits(shape.grid_RRR.cpu().numpy())),
     )
     return row, record
 
@@ -203,15 +202,10 @@ def files_of(source: Source, config: DataConfig) -> list[Path]:
 
 def digest_of(*files: Path) -> str:
     """Of the content of files; "" when one cannot be read."""
-    state = hashlib.blake2b(digest_size=16)
     try:
-        for file in files:
-            with open(file, "rb") as handle:
-                while block := handle.read(HASHED_BYTES):
-                    state.update(block)
+        return fingerprint(*files)
     except OSError:
         return ""
-    return state.hexdigest()
 
 
 def size_of(*files: Path) -> int:

@@ -19,10 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.formats import hdf5
-from data_processing.store.bits import unpack_array
-from data_processing.store.shards import FailedShape, Layout, PackedRow, refuse_absent
+from data_processing.store.contract import ShapeSet
+from data_processing.store.shards import FailedShape, Layout, PackedRow
 from data_processing.store.split_lists import read_names
-from data_processing.store.splits import members_of
 
 LAYOUT = Layout()
 SUFFIXES = ("_train.hdf5", "_test.hdf5")
@@ -53,7 +52,7 @@ def published_files(path: Path) -> dict[str, Path]:
     return files
 
 
-class PublishedShapes:
+class PublishedShapes(ShapeSet):
     """Published files as a `ShapeSet`: rows of the train file first, then of the test file."""
 
     def __init__(self, path: Path, files: Mapping[str, Path]) -> None:
@@ -72,19 +71,9 @@ class PublishedShapes:
         _refuse_twice(self.names, self.path)
         self.categories = [name.partition("/")[0] if "/" in name else "all" for name in self.names]
 
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def indices(self, split: str) -> NDArray[np.int64]:
-        return members_of(self.splits, split, where=self.path)
-
-    def packed_row(self, index: int, keys: Sequence[str] | None = None) -> PackedRow:
-        refuse_absent(self.path, self.layout, keys or ())
+    def row(self, index: int, keys: Sequence[str]) -> PackedRow:
         file, row = self._locate(index)
-        return {key: file.packed_row(key, row) for key in keys or [k for k in self.layout.fields() if k != "to_world"]}
-
-    def voxels(self, index: int) -> NDArray[np.uint8]:
-        return unpack_array(self.packed_row(index, ["voxels"])["voxels"], (self.voxel_resolution,) * 3)
+        return {key: file.packed_row(key, row) for key in keys}
 
     def to_world(self, index: int) -> NDArray[np.float64]:
         self._locate(index)

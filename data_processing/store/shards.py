@@ -18,7 +18,6 @@ A data set has those that its `contents:` ask for; `to_world` always. S counts t
 order. A shape on its own (a part) is a shard with one member. The same rows make the same bytes: no time stamps.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 from data_processing.formats.hdf5 import dataset, open_file, read, read_row
 from isofield.runtime.atomic_files import replacing
 from isofield.runtime.config import build, to_plain
+from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.json_files import parse_json
 
 SCHEMA = 1
@@ -216,8 +216,4 @@ def _header(file: h5py.File, path: Path) -> Header:
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    state = hashlib.blake2b(digest_size=16)
-    for key in sorted(arrays):
-        state.update(key.encode())
-        state.update(np.ascontiguousarray(arrays[key]).data)
-    return state.hexdigest()
+    return fingerprint(part for key in sorted(arrays) for part in (key, arrays[key]))

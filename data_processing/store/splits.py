@@ -4,7 +4,6 @@ The published rule of IM-NET: per category, names sorted, the first 80 % train, 
 Where shapes have a subject, subjects are divided instead of shapes, over all categories at once: one is in one split.
 """
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -16,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.store.split_lists import Listed, NameIndex, read_list, read_table
+from isofield.runtime.hints import did_you_mean
 from isofield.runtime.seeds import numpy_generator
 
 SPLITS = ("train", "val", "test")
 PARTIAL = "partial"  # shapes set aside: kept, but in none of the others
 BIDS_SUBJECT = r"(?:^|[/_])(sub-[A-Za-z0-9]+)"
 FIRST_CHOICE = ("test", "val", "train")  # where content that is in several splits stays
+MOST_COMPARED = 5000  # names of a data set that an unknown one is compared with
 
 Splits = dict[str, NDArray[np.int64]]
 
@@ -232,10 +233,11 @@ def _read_listed(file: Path, split: str, folders: Collection[str]) -> list[Liste
 
 def _unknown_names(file: Path | None, unknown: Sequence[Listed], names: Sequence[str]) -> str:
     first = unknown[0].names[-1]
-    close = difflib.get_close_matches(first, names[:5000], n=1)
-    hint = f"; the nearest is {close[0]!r}" if close else (f"; names look like {names[0]!r}" if names else "")
+    hint = did_you_mean(first, names[:MOST_COMPARED]) or (
+        f"names look like {names[0]!r}." if names else "it holds none."
+    )
     return (
-        f"{file}: {len(unknown)} names are not in the data set, first {first!r}{hint}. "
+        f"{file}: {len(unknown)} names are not in the data set, first {first!r}; {hint} "
         "Correct the list, or leave out what is missing with --set splits.lists.allow_missing=true"
     )
 

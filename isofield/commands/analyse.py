@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = read_options(sys.argv[1:] if arguments is None else arguments, __doc__)
     settings = settings_of(options)
     naming = Naming(options.labels, options.threshold)
-    with distributed.session(options.device) as group:
+    with distributed.session(options.device, collectives=False) as group:
         priors = load_priors(options.models, which=options.checkpoint, device=group.device)
         known = known_names(priors, table_of(options.labels))
         scans = find_scans(options.input, known, pattern=options.pattern, layout=options.layout)

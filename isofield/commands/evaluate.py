@@ -18,7 +18,7 @@ import torch
 from isofield.evaluation import set_tables
 from isofield.evaluation.options import LIGHT_FIELDS, generative_settings, pairs_of, read_options, sets_of
 from isofield.evaluation.protocols import find_protocols, protocols_of_sets
-from isofield.evaluation.resume import Notes, rows_of_ranks
+from isofield.evaluation.resume import journal_of, rows_of_ranks
 from isofield.evaluation.rows import SampleCounts, by_protocol, each_pair
 from isofield.evaluation.set_rows import Machine, evaluate_sets
 from isofield.evaluation.tables import write_json, write_tables
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)  # the operators are small: more processes pay, more threads do not
     if options.samples:
         return judge(options) if is_first_alone("judging sets of shapes") else DONE
-    with session("cpu") as group:
+    with session("cpu", collectives=False) as group:
         return compare(options, group)
 
 
@@ -54,18 +54,18 @@ def compare(options: argparse.Namespace, group: Group) -> int:
     draws = SampleCounts(seed=options.seed, points=options.points, iou_points=options.iou_points)
     what = pairs_of(options)
     out = options.out or what.out
-    notes = Notes(out, what, protocols, draws)
     with_options = {"workers": options.workers, "light_fields": out / LIGHT_FIELDS, "progress": group.is_first}
     each = functools.partial(each_pair, protocols=protocols, draws=draws, **with_options)
     with exclusive(out, group.rank, what="evaluation"):
         remove_leftovers([out, out / LIGHT_FIELDS] if group.is_first else [])
-        rows = rows_of_ranks(what.pairs, each, notes, group)
+        journal = journal_of(out, what, protocols, draws, rank=group.rank)
+        rows = rows_of_ranks(what.pairs, each, journal, group)
         if not group.is_first:
             return DONE
         evaluations = write_tables(by_protocol(rows, protocols), protocols, draws, what, out)
         report = out / what.report
         write_report(report, evaluations, what.pairs, title=what.title, up=options.up, pictures=options.pictures)
-        notes.remove()
+        journal.remove()
     say(f"report: {report}")
     return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
 

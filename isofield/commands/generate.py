@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
     options = arguments_of(sys.argv[1:] if arguments is None else arguments, description=__doc__)
     run_dir = RunDir(options.run)
-    with distributed.session(options.device) as group:
+    with distributed.session(options.device, collectives=False) as group:
         loaded = load_run(run_dir, which=options.checkpoint, device=group.device)
         # Which shapes, and where they go: a split, files, samples or a walk.
         asked = requests_of(options, loaded.model, loaded.config, run_dir, device=group.device)

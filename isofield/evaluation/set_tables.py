@@ -1,14 +1,11 @@
 """Judged sets as CSV and as a table for the terminal; JSON is written as that of pairs (tables.py)."""
 
-import csv
-import io
 from pathlib import Path
 
-from isofield.evaluation.tables import short
-from isofield.runtime.atomic_files import write_text
 from isofield.runtime.commandline import first_of
-from isofield.runtime.csv_cells import cells
+from isofield.runtime.csv_cells import write_csv_file
 from isofield.runtime.json_files import Row
+from isofield.runtime.number_text import short
 
 COLUMNS = ("cov", "mmd", "1nna")
 
@@ -21,11 +18,7 @@ def write_csv(path: Path, evaluation: Row) -> None:
     rows = evaluation["per_shape"]
     first = ["set", "name", "status"]
     columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*first, "reason")]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*first, *columns, *shared, "reason"], restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(cells(row | shared) for row in rows)
-    write_text(path, text.getvalue())
+    write_csv_file(path, [*first, *columns, *shared, "reason"], (row | shared for row in rows))
 
 
 def table(evaluation: Row) -> str:

@@ -4,8 +4,6 @@ Failed shapes stand beside every mean, never inside it; a metric that a shape ca
 is counted as undefined. An infinite distance (to an empty mask) makes the mean infinite; JSON says "inf".
 """
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +17,8 @@ from isofield.evaluation.protocols import AnyProtocol, Protocol
 from isofield.evaluation.rows import Row, SampleCounts
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.commandline import first_of, say
-from isofield.runtime.csv_cells import cells
+from isofield.runtime.csv_cells import write_csv_file
+from isofield.runtime.number_text import short
 
 
 def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: SampleCounts, *, split: str | None, about: Row) -> Row:
@@ -111,11 +110,7 @@ def write_csv(path: Path, evaluation: Row) -> None:
     numbers = [*settings["metrics"], *settings["flags"]]
     columns = ["name", "category", "status", *numbers, "ground_truth", *shared, "reason"]
     columns += ["note"] if any("note" in row for row in evaluation["per_shape"]) else []
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(cells(row | shared) for row in evaluation["per_shape"])
-    write_text(path, text.getvalue())
+    write_csv_file(path, columns, (row | shared for row in evaluation["per_shape"]))
 
 
 def table(evaluation: Row) -> str:
@@ -160,11 +155,6 @@ def _finite(data: Any) -> Any:
 
 def _wide(key: str) -> int:
     return max(10, len(key) + 2)
-
-
-def short(value: float | None) -> str:
-    """A number for the terminal: four digits, a dash where there is none."""
-    return "-" if value is None else f"{value:.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def _values(rows: Sequence[Row], key: str) -> list[float]:

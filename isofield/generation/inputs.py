@@ -1,8 +1,6 @@
 """What to generate: shapes of a split of a data set, or the user's own files prepared as the run's data were."""
 
 import functools
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from isofield.generation.input_files import FolderRules, named_files
 from isofield.generation.meshes import Item
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.config import to_plain
+from isofield.runtime.fingerprint import fingerprint
 
 
 def items_of_split(
@@ -33,12 +32,16 @@ def items_of_split(
     `section` and `seed` are the run's: what the network is shown. ValueError when there is no such split or category.
     """
 
+    # One shape after the other is made: what was loaded is at hand when its origin is asked for, and the other way.
+    @functools.lru_cache(maxsize=1)
+    def observed(index: int) -> Observed:
+        return observe_shape(shapes, index, section, seed=seed)
+
     def load(index: int) -> Observed:
-        observed = observe_shape(shapes, index, section, seed=seed)
-        return replace(observed, scan=scan_of(shapes, index))
+        return replace(observed(index), scan=scan_of(shapes, index))
 
     def origin(index: int) -> str:
-        return _digest(observe_shape(shapes, index, section, seed=seed))
+        return _digest(observed(index))
 
     def refuse(reason: str) -> Observed:
         raise ValueError(f"preparation failed: {reason}")
@@ -103,13 +106,11 @@ def _origin_of_file(wanted: _FileShape, config: DataConfig, section: InputConfig
     if is_photo(wanted.file, section):
         mask = mask_file(wanted.file, config.photo)
         plain, files = [*plain, to_plain(config.photo)], [*files, *([mask] if mask else [])]
-    settings = json.dumps(plain, sort_keys=True)
-    return hashlib.blake2b(f"{digest_of(*files)} {settings}".encode(), digest_size=16).hexdigest()
+    return fingerprint(digest_of(*files), " ", plain)
 
 
 def _digest(observed: Observed) -> str:
     values = observed.inputs.numpy()
     bits = values.ndim == 4 and bool(((values == 0) | (values == 1)).all())  # not pixels, not shares of finer cells
     shown = np.packbits(values > 0) if bits else values
-    content = shown.tobytes() + observed.to_world.tobytes()
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
+    return fingerprint(shown, observed.to_world)

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from isofield.extraction.lattice import BATCH_POINTS
 from isofield.generation.meshes import GenerationConfig
 from isofield.runtime.commandline import Parser
 
@@ -38,7 +39,7 @@ def arguments_of(argv: Sequence[str], *, description: str | None) -> argparse.Na
     parser.add_argument("--with-input", action="store_true", help="write what the network saw beside each mesh")
     parser.add_argument("--fit-steps", type=int, default=0, metavar="N", help="tune the encoder on each input [0]")
     parser.add_argument("--fit-rate", type=float, default=1e-4, metavar="LR", help="of the fitting's Adam [1e-4]")
-    parser.add_argument("--batch-points", type=int, default=1 << 16, help="points decoded at once: bounds memory")
+    parser.add_argument("--batch-points", type=int, default=BATCH_POINTS, help="points decoded at once: bounds memory")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
     return parser.parse_args(argv)
 

@@ -5,13 +5,11 @@ several points of one cloud with 16 of the other at once (10 to 25 pairs of poin
 points, at a microsecond a query, cannot save. numba is imported with this module: import it where the kernel runs.
 """
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from isofield.metrics.float_bits import INFINITY_BITS, bits_of
 from isofield.runtime.jit import compile_vectorised
-
-INFINITY_BITS = np.int32(0x7F800000)
 
 
 @compile_vectorised
@@ -52,13 +50,8 @@ def _nearest(
         nearest_a, nearest_b = INFINITY_BITS, INFINITY_BITS
         for j in range(len(y0)):
             c0, c1, c2 = y0[j], y1[j], y2[j]
-            a = _bits((c0 - a0) * (c0 - a0) + (c1 - a1) * (c1 - a1) + (c2 - a2) * (c2 - a2))
-            b = _bits((c0 - b0) * (c0 - b0) + (c1 - b1) * (c1 - b1) + (c2 - b2) * (c2 - b2))
+            a = bits_of((c0 - a0) * (c0 - a0) + (c1 - a1) * (c1 - a1) + (c2 - a2) * (c2 - a2))
+            b = bits_of((c0 - b0) * (c0 - b0) + (c1 - b1) * (c1 - b1) + (c2 - b2) * (c2 - b2))
             nearest_a, nearest_b = min(nearest_a, a), min(nearest_b, b)
             nearest_M[j] = min(nearest_M[j], min(a, b))
         nearest_N[i], nearest_N[k] = nearest_a, nearest_b
-
-
-@numba.njit(inline="always")
-def _bits(value):  # type: ignore[no-untyped-def]
-    return np.float32(value).view(np.int32)

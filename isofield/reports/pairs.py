@@ -6,7 +6,7 @@ Numbers come from evaluation/rows.py; here they are only shown.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,7 @@ def write_report(
         number=_number,
         conditions=_conditions,
         columns_of=_columns,
+        cells_of=_cells,
         settings_of=_settings,
     )
 
@@ -177,19 +178,33 @@ def _conditions(settings: Evaluation) -> str:
     return f"{settings['points']:,} points, seed {settings['seed']}" if "points" in settings else settings["scale"]
 
 
-def _columns(evaluation: Evaluation) -> list[Evaluation]:
-    """Metrics and flags of a table: key, words, which way is better, unit, and whether the protocol publishes it."""
+class Column(NamedTuple):
+    """A metric or flag of a table: its words, which way is better, its unit, and whether the protocol publishes it."""
+
+    key: str
+    label: str
+    arrow: str
+    unit: str
+    is_published: bool
+
+
+def _columns(evaluation: Evaluation) -> list[Column]:
     settings = evaluation["settings"]
     return [
-        {
-            "key": key,
-            "label": LABELS[key],
-            "arrow": "" if key in FLAGS or key in NO_BETTER else " ↓" if key in LOWER_IS_BETTER else " ↑",
-            "unit": settings["units"].get(key, "closed, consistently oriented"),
-            "is_published": key in settings["published_metrics"],
-        }
+        Column(
+            key,
+            LABELS[key],
+            "" if key in FLAGS or key in NO_BETTER else " ↓" if key in LOWER_IS_BETTER else " ↑",
+            settings["units"].get(key, "closed, consistently oriented"),
+            key in settings["published_metrics"],
+        )
         for key in (*settings["metrics"], *settings["flags"])
     ]
+
+
+def _cells(columns: Sequence[Column], values: Evaluation) -> list[tuple[str, bool]]:
+    """The numbers of a line as text, each with whether the protocol publishes it."""
+    return [(_number(column.key, values.get(column.key)), column.is_published) for column in columns]
 
 
 def _failures(evaluations: Sequence[Evaluation]) -> dict[tuple[str, str], list[str]]:

@@ -4,9 +4,9 @@ They belong to the autoencoder's weights, what it is shown, and the shapes: all 
 codes of another autoencoder or of other shapes are made again, never used.
 """
 
-import hashlib
-import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from isofield.runtime.atomic_files import replacing
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_plain
 from isofield.runtime.distributed import Group
+from isofield.runtime.fingerprint import fingerprint
 
 MAX_BYTES = 1 << 32  # of codes
 BATCH = 16  # shapes encoded at once: 64^3 activations of a wide encoder are 32 MB each
@@ -84,13 +85,14 @@ def _kept_or_made(
 
 def _key(model: TrainsOnCodes, shapes: ShapeSet, recipe: Recipe, indices: NDArray[np.int64]) -> str:
     """A hash of the frozen weights, of what they are shown, and of the shapes by name and content."""
-    digest = hashlib.blake2b(checkpoint.hash_of(model.autoencoder.state_dict()).encode(), digest_size=16)
-    digest.update(json.dumps([to_plain(recipe.section.input), recipe.seed], sort_keys=True).encode())
+    made_by = checkpoint.hash_of(model.autoencoder.state_dict()), [to_plain(recipe.section.input), recipe.seed]
+    return fingerprint(*made_by, _contents(shapes, recipe, indices))
+
+
+def _contents(shapes: ShapeSet, recipe: Recipe, indices: NDArray[np.int64]) -> Iterator[str | NDArray[Any]]:
     for index in indices.tolist():
-        digest.update(shapes.names[index].encode() + b"\0")
-        for values in shapes.packed_row(index, recipe.fields).values():
-            digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()
+        yield f"{shapes.names[index]}\0"
+        yield from shapes.packed_row(index, recipe.fields).values()
 
 
 def _kept(file: Path, key: str) -> torch.Tensor | None:

@@ -4,7 +4,6 @@ One .npz file a mesh, named by a digest of its vertices and faces and by the ver
 or converted files find theirs, changed ones do not. A damaged file is described anew and replaced.
 """
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from data_processing.formats.npy import read_npz
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.metrics.light_field.descriptors import Descriptor, describe
 from isofield.runtime.atomic_files import replacing
+from isofield.runtime.fingerprint import fingerprint
 
 MAX_BYTES = 1 << 26  # of one descriptor
 VERSION = 1  # raise it whenever a number of a descriptor may change
@@ -54,8 +54,5 @@ def _read(file: Path) -> Descriptor | None:
 
 
 def _digest(mesh: TriangleMesh) -> str:
-    content = hashlib.blake2b(digest_size=16)
-    for array in (mesh.vertices.astype("<f8"), mesh.faces.astype("<i8")):
-        content.update(str(array.shape).encode())
-        content.update(np.ascontiguousarray(array).tobytes())
-    return content.hexdigest()
+    vertices, faces = mesh.vertices.astype("<f8"), mesh.faces.astype("<i8")
+    return fingerprint(str(vertices.shape), vertices, str(faces.shape), faces)

@@ -5,7 +5,6 @@ from the clean mask, and how well the disagreement finds the cells that were cor
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,17 +19,18 @@ from data_processing.formats.npy import read_npz
 from data_processing.medical.masks import read_structure
 from data_processing.preparation.config import DataConfig
 from data_processing.preparation.sources import list_sources
+from isofield.metrics.masks import dice
 from isofield.outliers.benchmark.corruptions import FLIP, TARGETS, corrupt
 from isofield.outliers.benchmark.ranking import average_precision
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask, centring, cube_mask, shift_mask
 from isofield.outliers.scoring.detector import measured_masks
-from isofield.outliers.scoring.mask_distances import dice
 from isofield.outliers.scoring.reconstruction import Reconstruction
 from isofield.outliers.scoring.scores import Measured
 from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.registry import LoadedRun
 from isofield.runtime.atomic_files import replacing
 from isofield.runtime.commandline import say
+from isofield.runtime.fingerprint import fingerprint
 
 Mask = NDArray[np.bool_]
 CLEAN = "clean"
@@ -144,8 +144,7 @@ def _around(mask: Mask, margin: int) -> tuple[slice, ...]:
 
 def kept_cases(folder: Path, name: str, key: dict[str, Any], make: Callable[[], Iterable[Case]]) -> list[Case]:
     """The cases in `folder` that were made under this key; else they are made and written."""
-    text = json.dumps({**key, "name": name, "version": VERSION}, sort_keys=True)
-    file = folder / f"{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}.npz"
+    file = folder / f"{fingerprint({**key, 'name': name, 'version': VERSION}, size=12)}.npz"
     if file.is_file():
         return _read(file)
     cases = list(make())

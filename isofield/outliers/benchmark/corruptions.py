@@ -13,7 +13,8 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from isofield.outliers.scoring.mask_distances import dice, signed_distance
+from isofield.metrics.masks import dice
+from isofield.outliers.scoring.mask_distances import signed_distance
 from isofield.runtime.seeds import numpy_generator
 
 Mask = NDArray[np.bool_]

@@ -1,7 +1,5 @@
 """Tables of the benchmark: which detector tells what, where the disagreement lies, what the prior rebuilds."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from isofield.outliers.scoring.calibration import conformal_p, is_flagged, masks
 from isofield.outliers.scoring.scores import Measured, Scorer
 from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.runtime.atomic_files import write_text
+from isofield.runtime.csv_cells import write_csv_file
 from isofield.runtime.seeds import numpy_generator
 
 Array = NDArray[np.float64]
@@ -255,12 +254,9 @@ def write_tables(results: dict[str, Any], folder: Path) -> str:
         for r in rows
     ]
     content = {**results, "rows": [dict(zip(COLUMNS, _finite(row), strict=True)) for row in plain]}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([COLUMNS, *plain])
     markdown = as_markdown(results)
     write_text(folder / "benchmark.json", json.dumps(content, indent=1) + "\n")
-    write_text(folder / "benchmark.csv", text.getvalue())
+    write_csv_file(folder / "benchmark.csv", COLUMNS, (dict(zip(COLUMNS, row, strict=True)) for row in plain))
     write_text(folder / "benchmark.md", markdown)
     return markdown
 

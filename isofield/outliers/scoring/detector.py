@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 
 from data_processing.preparation.config import DataConfig
 from isofield.outliers.scoring.calibration import Calibration, is_flagged, load_calibration, masks_needed
 from isofield.outliers.scoring.cube_masks import CubeMask
-from isofield.outliers.scoring.mask_distances import dice
 from isofield.outliers.scoring.reconstruction import Reconstruction, reconstruct
 from isofield.outliers.scoring.scores import VISIBLE, Measured, Scorer, measure, scorer_of
 from isofield.outliers.scoring.shape_space import SdfGrid
@@ -75,9 +73,7 @@ class Detector:
         elif verdict == "OUTLIER":
             worst = next(iter(components))
             reason = f"{reason}; most by {worst} ({components[worst]:.1f} deviations above the median clean mask)"
-        seen = mask.visible_RRR if mask.visible_RRR is not None else np.ones_like(mask.occupancy_RRR)
-        overlap = dice(mask.occupancy_RRR & seen, rebuilt.occupancy_RRR & seen)
-        return Judgement(score, p, verdict, reason, components, overlap, rebuilt, partial)
+        return Judgement(score, p, verdict, reason, components, rebuilt.dice, rebuilt, partial)
 
 
 def measured_masks(

@@ -11,6 +11,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from isofield.metrics.mask_surfaces import surface_elements
+from isofield.outliers.scoring.cube_masks import box_of_cells
 from isofield.outliers.scoring.mask_distances import signed_distance
 
 Mask = NDArray[np.bool_]
@@ -26,10 +27,10 @@ DIRECTIONS = 64
 
 def crop_mask(mask: Mask, margin: int = MARGIN) -> Mask:
     """The box of a mask with empty voxels around it. ValueError for an empty mask."""
-    boxes = scipy.ndimage.find_objects(mask.view(np.uint8))
-    if not boxes:
+    box = box_of_cells(mask)
+    if box is None:
         raise ValueError("an empty mask has no features")
-    return np.pad(mask[boxes[0]], margin)
+    return np.pad(mask[box], margin)
 
 
 def shape_features(inside: Mask, spacing: float, distance: NDArray[np.float32] | None = None) -> Features:

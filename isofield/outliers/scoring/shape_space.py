@@ -11,6 +11,7 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
+from isofield.metrics.masks import dice
 from isofield.outliers.scoring.mask_distances import signed_distance
 
 Mask = NDArray[np.bool_]
@@ -51,9 +52,7 @@ def sdf_grid_of(extents_mm: Sequence[float]) -> SdfGrid:
 
 def overlap(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
     """Dice of two shapes given by distances; the voxels at the border count by the share that is inside."""
-    a, b = (np.clip(0.5 - values, 0, 1) for values in (one, other))
-    total = float(a.sum() + b.sum())
-    return float(2 * np.minimum(a, b).sum() / total) if total else 1.0
+    return dice(np.clip(0.5 - one, 0, 1), np.clip(0.5 - other, 0, 1))
 
 
 @dataclass(frozen=True, eq=False)

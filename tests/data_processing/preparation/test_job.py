@@ -104,6 +104,26 @@ def test_ranks_one_after_the_other_make_the_same_bytes(reference, raw, tmp_path)
     same_as(reference, output)
 
 
+def test_ranks_that_wait_leave_the_index_to_the_first(raw, tmp_path):
+    """It has nothing to do, and all shards are there: the other rank's is an old one, with a shape that failed."""
+    output, file = tmp_path / "boxes", tmp_path / "raw" / "table" / "01.ply"
+    shutil.copytree(raw, tmp_path / "raw")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:50])
+    config = replace(config_for(tmp_path / "raw", output), shard_size=3)
+    assert prepare_folder(config) == SOME_FAILED
+    file.write_bytes(whole)
+
+    def other() -> None:
+        assert prepare_folder(config, rank=1, world=2, wait=lambda: None) == DONE
+        assert not (output / "dataset.json").exists()
+
+    assert prepare_folder(config, rank=0, world=2, wait=other) == DONE
+    assert len(open_shapes(output).names) == 5 and not open_shapes(output).failed
+    with pytest.raises(OSError, match=r"it vanished: .*00001\.h5"):
+        prepare_folder(config, rank=0, world=2, wait=(output / "shards" / "00001.h5").unlink)
+
+
 def test_running_again_does_nothing_and_damage_is_repaired(reference, raw, tmp_path, capsys):
     output = tmp_path / "boxes"
     prepare_folder(config_for(raw, output))

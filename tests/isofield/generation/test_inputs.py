@@ -13,8 +13,11 @@ from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.point_clouds import PointCloud, read_cloud, write_cloud
 from data_processing.geometry.coordinates import transform_points
 from data_processing.loading.network_inputs import InputConfig
+from data_processing.loading.single_inputs import observe_shape
+from data_processing.store.shape_set import open_shapes
 from isofield import registry
 from isofield.commands import generate
+from isofield.generation import inputs
 from isofield.run_dir import RunDir
 from tests.commands import call
 from tests.conftest import ROOT
@@ -82,6 +85,24 @@ def test_a_cloud_that_was_shown_is_written_in_the_frame_of_the_file(prepared: Pa
     clearance = np.minimum(np.abs(cloud.points_N3 - lower), np.abs(cloud.points_N3 - upper)).min(1)
     assert clearance.max() < 1e-3  # each on a face of the box, in its own frame
     assert np.abs(cloud.points_N3.min(0) - lower).max() < 0.3 and np.abs(cloud.points_N3.max(0) - upper).max() < 0.3
+
+
+def test_what_is_shown_of_a_shape_is_worked_out_once(prepared: Path, monkeypatch: pytest.MonkeyPatch):
+    seen = []
+
+    def watched(shapes, index, *words, **options):
+        seen.append(shapes.names[index])
+        return observe_shape(shapes, index, *words, **options)
+
+    monkeypatch.setattr(inputs, "observe_shape", watched)
+    items = inputs.items_of_split(open_shapes(prepared), "train", section=SOLID, seed=0)
+    origins = [item.origin() for item in items]
+    assert seen == [item.name for item in items] and len(set(origins)) == len(items) > 1
+    seen.clear()
+    for item, origin in zip(items, origins, strict=True):
+        item.load()
+        assert item.origin() == origin == item.origin()
+    assert seen == [item.name for item in items]
 
 
 def test_inputs_that_are_gone_or_asked_for_later_are_made_again(prepared: Path, tmp_path: Path):

@@ -21,7 +21,7 @@ from isofield.evaluation.mask_pairs import folder_masks_to_compare, run_masks_to
 from isofield.evaluation.protocols import MaskProtocol, find_protocols
 from isofield.evaluation.rows import SampleCounts, evaluate_pairs
 from isofield.evaluation.tables import summarise, table
-from isofield.metrics.masks import compare_masks
+from isofield.metrics.masks import compare_masks, dice
 from isofield.run_dir import RunDir, mesh_in
 from isofield.runtime.config import to_yaml
 from tests.conftest import ROOT
@@ -173,3 +173,10 @@ def test_a_real_kidney_against_itself_eroded(shared, tmp_path):
     moved = np.roll(mask.on_scan(), 1, axis=0)  # stored axes are IPL: one slice further down
     found = compare_masks(moved, mask.on_scan(), mask.scan.affine[:3, :3], tolerance=1.0)
     assert found["hd"] == pytest.approx(4.0) and 0 < found["asd"] < 4
+
+
+def test_dice_of_masks_and_of_shares():
+    one, other = np.array([1, 1, 0, 0], dtype=np.uint8), np.array([1, 0, 1, 1], dtype=np.uint8)
+    assert dice(one, other) == dice(one > 0, other > 0) == dice(one.astype(float), other.astype(float)) == 0.4
+    assert dice(np.array([0.5, 0.25]), np.array([0.75, 0.5])) == 2 * 0.75 / 2
+    assert dice(one * 0, other * 0) == 1 and dice(one * 0, other) == 0

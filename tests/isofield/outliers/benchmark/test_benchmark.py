@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
+from isofield.metrics.masks import dice
 from isofield.outliers.benchmark import __main__
 from isofield.outliers.benchmark.cases import CLEAN, MaskShape, corrupted_masks
 from isofield.outliers.benchmark.corruptions import TARGETS
-from isofield.outliers.scoring.mask_distances import dice
 from isofield.runtime.commandline import DONE
 from tests.commands import call
 from tests.isofield.outliers.organs import DONORS, brain_mask

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from isofield.metrics.masks import dice
 from isofield.outliers.scoring.augmented_training import OF_PRIOR, measured_as_unseen, turn_mask
 from isofield.outliers.scoring.calibrate import sdf_grid_around
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask
 from isofield.outliers.scoring.detector import measured_masks
-from isofield.outliers.scoring.mask_distances import dice
 from isofield.registry import load_run
 from isofield.run_dir import preparation_of
 from tests.isofield.outliers.organs import brain_mask, ellipsoid

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from data_processing.geometry.coordinates import scaling_about
+from isofield.metrics.masks import dice
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.disagreement import FEW, box_around, disagreement_features
-from isofield.outliers.scoring.mask_distances import dice, signed_distance
+from isofield.outliers.scoring.mask_distances import signed_distance
 from isofield.outliers.scoring.reconstruction import Reconstruction
 from tests.isofield.outliers.comparison.test_on_scan import MIDDLE, rebuilt_by
 
