@@ -287,6 +287,8 @@ def test_signed_distances_are_the_shape_when_they_are_called_so(tmp_path, name, 
     np.testing.assert_array_equal((grid.occupancy > 0)[clear], (ellipsoid(48) < 0)[clear])
     cube, to_world = to_cube(grid, 128, by="none", length=1.0)
     assert cube.mean() == pytest.approx(VOLUME, rel=5e-3)
+    middle = (np.argwhere(cube).mean(axis=0) + 0.5) / 128 - 0.5
+    np.testing.assert_allclose(middle, [0.02, -0.05, 0.03], atol=1e-3)
     np.testing.assert_array_equal(to_world, np.eye(4))
 
 
@@ -320,10 +322,15 @@ def test_the_wrong_side_is_named(tmp_path):
         read_voxels(tmp_path / "grid.nii", GridConfig(values="sdf"))
 
 
+MASKS = ["bool", "uint8", "255", "labels", "float32", "float16", "noisy", "probabilities", "soft edges"]
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
-    kind=st.sampled_from(["bool", "uint8", "255", "labels", "float32", "float16", "noisy", "probabilities"]),
+    kind=st.sampled_from(
+        ["bool", "uint8", "255", "labels", "float32", "float16", "noisy", "probabilities", "soft edges"]
+    ),
     sizes=st.tuples(*[st.integers(2, 9)] * 3),
 )
 def test_masks_of_every_kind_stay_occupancy(tmp_path_factory, seed, kind, sizes):
@@ -331,6 +338,7 @@ def test_masks_of_every_kind_stay_occupancy(tmp_path_factory, seed, kind, sizes)
     random = np.random.default_rng(seed)
     solid = random.random(sizes) < 0.4
     solid[0, 0, 0] = True
+    soft = np.where(random.random(sizes) < 0.3, 0.5 + (solid - 0.5) * random.uniform(0.1, 0.9), solid)  # edges
     sure = np.where(solid, 1 - random.random(sizes) * 0.015, random.random(sizes) * 0.015)
     values = {
         "bool": solid,
@@ -341,6 +349,7 @@ def test_masks_of_every_kind_stay_occupancy(tmp_path_factory, seed, kind, sizes)
         "float16": solid.astype(np.float16),
         "noisy": solid + random.normal(size=sizes) * 1e-6,
         "probabilities": sure,
+        "soft edges": soft if (soft != solid).sum() * 2 < solid.size else solid,
     }[kind]
     path = tmp_path_factory.getbasetemp() / "mask.npy"
     np.save(path, values)
