@@ -111,4 +111,4 @@ def test_from_meshes_to_a_table(workplace: Path):
         "pair",
     ]
     command(workplace, str(ROOT / "evaluate.py"), *folders, "--out", "pair", status=2)
-    assert json.loads((workplace / "pair" / "ifnet.json").read_text())["n"] == 1
+    assert json.loads((workplace / "pair" / "ifnet.json").read_text())["n"] == 2

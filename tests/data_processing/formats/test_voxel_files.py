@@ -328,9 +328,7 @@ MASKS = ["bool", "uint8", "255", "labels", "float32", "float16", "noisy", "proba
 @settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
-    kind=st.sampled_from(
-        ["bool", "uint8", "255", "labels", "float32", "float16", "noisy", "probabilities", "soft edges"]
-    ),
+    kind=st.sampled_from(MASKS),
     sizes=st.tuples(*[st.integers(2, 9)] * 3),
 )
 def test_masks_of_every_kind_stay_occupancy(tmp_path_factory, seed, kind, sizes):
