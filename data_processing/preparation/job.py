@@ -159,7 +159,10 @@ def _open_job(job: PreparationJob, command: str) -> None:
         there = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
         now = set(job_names)
         changes = f"{_some(now - there)} new, {_some(there - now)} gone"
-        raise ValueError(f"{job.config.input} has other shapes than {job.folder} was made from: {changes}. {way_out}")
+        raise ValueError(
+            f"{job.config.input} has other shapes than {job.folder} was made from: {changes}. {way_out}; "
+            "of a data set older than known layouts: --set layout=folders"
+        )
 
 
 def _differences(there: Any, now: Any, key: str = "") -> list[str]:
