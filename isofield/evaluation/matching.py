@@ -13,6 +13,22 @@ from data_processing.formats.mesh_files import MESH_SUFFIXES
 from data_processing.formats.voxel_files import VOXEL_SUFFIXES
 
 SURFACE, SAMPLES = "pointcloud", "points"  # of one object in the layout of Occupancy Networks
+# What files are called where the folder is the object.
+GENERIC = frozenset(
+    {
+        SURFACE,
+        SAMPLES,
+        "model",
+        "model_normalized",
+        "mesh",
+        "surface",
+        "isosurf",
+        "isosurf_scaled",
+        "gt",
+        "pred",
+        "recon",
+    }
+)
 TRIED = 1000  # names that are looked at for a suggestion
 
 
@@ -73,10 +89,14 @@ def match_names(predictions: Mapping[str, Path], truths: Mapping[str, Path], mat
         return Matches(truth_of, {name: name for name in truths if name not in truth_of.values()}, {})
     # The rest goes by folders: first the truths, then, for what is still alone, the predictions too.
     by_folder = _folders(truths, beside=truth_of.values())
-    either = {**{name: name for name in truths if name not in truth_of.values()}, **by_folder}
-    found = _pairs_of({name: name for name in left}, either, matching)
+    own = {name: name for name in truths if name not in truth_of.values()}
+    found = _pairs_of({name: name for name in left}, {**own, **by_folder}, matching)
     still_left = {name: path for name, path in left.items() if name not in found}
-    found |= _pairs_of(_folders(still_left, beside=truth_of), either, matching)
+    folders_left = _folders(still_left, beside=truth_of)
+    found |= _pairs_of(folders_left, own, matching)
+    # Two files alone in folders of one name are one object only where both names say nothing of it.
+    unnamed = {folder: name for folder, name in folders_left.items() if _is_generic(name) and name not in found}
+    found |= _pairs_of(unnamed, {folder: name for folder, name in by_folder.items() if _is_generic(name)}, matching)
     truth_of |= found
     # Once folders are objects here, a folder without a prediction is one missing shape, not one for each of its files.
     grouped = {name.rpartition("/")[0] for folder, name in by_folder.items() if folder != name} if found else set()
@@ -92,6 +112,10 @@ def match_names(predictions: Mapping[str, Path], truths: Mapping[str, Path], mat
         if folder != name and name.endswith(f"/{SURFACE}") and f"{name.rpartition('/')[0]}/{SAMPLES}" in truths
     }
     return Matches(truth_of, objects, samples)
+
+
+def _is_generic(name: str) -> bool:
+    return name.rpartition("/")[2].casefold() in GENERIC
 
 
 def _pairs_of(predictions: Mapping[str, str], truths: Mapping[str, str], matching: Matching) -> dict[str, str]:

@@ -51,6 +51,11 @@ def test_folders_stand_for_files_on_either_side():
     assert matched(["s/a.off"], ["s/a/one.npz", "s/a/two.npz"]) == {}  # nobody can tell
 
 
+def test_files_alone_in_folders_of_one_name_are_not_paired_when_they_have_names_of_their_own():
+    assert matched(["chair/a.ply", "table/b.ply"], ["chair/a.ply", "table/c.ply"]) == {"chair/a": "chair/a"}
+    assert matched(["s/t/x.off"], ["s/t/y.npz"]) == {}
+
+
 def test_rules_pair_what_is_called_differently():
     assert matched(["chair/a_pred.ply"], ["chair/a.ply"], "*_pred=*") == {"chair/a_pred": "chair/a"}
     assert matched(["pred_a.ply", "x/pred_b.ply"], ["gt_a.ply", "x/gt_b.ply"], "pred_*=gt_*") == {
