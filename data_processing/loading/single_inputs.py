@@ -56,6 +56,7 @@ class Observed:
     shown: Callable[[], TriangleMesh | PointCloud | Picture]
     scan: ScanGrid | None = None
     cut_out: bool = False
+    note: str = ""  # what the user should know of the file
 
 
 def observe_shape(shapes: ShapeSet, index: int, section: InputConfig, *, seed: int) -> Observed:
@@ -102,7 +103,9 @@ def observe_file(
     config = dataclasses.replace(config, contents=_contents(section, config.contents))
     row, _ = row_of(shape, config, name=name, stages=Stages())
     observed = _observed(row, section, seed_of(config.seed, name, "input", FIXED), shape.to_world)
-    return dataclasses.replace(observed, scan=shape.scan or _scan_grid(file), cut_out=section.kind == "view")
+    note = shape.quality if shape.quality.startswith("suspect") else ""
+    scan = shape.scan or _scan_grid(file)
+    return dataclasses.replace(observed, scan=scan, cut_out=section.kind == "view", note=note)
 
 
 def is_photo(file: Path, section: InputConfig) -> bool:
@@ -176,7 +179,7 @@ def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: 
     if by == "none" and max(-lower.min(), upper.max()) > 0.5 + BORDER:
         raise ValueError(
             f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: the run's data were "
-            "normalised before; do so, or set normalisation.by"
+            "normalised before; do so, or --set normalisation.by=longest_edge"
         )
     to_world = normalising_to_world(lower, upper, by=by, length=length)
     points_N3 = cloud.transform(np.linalg.inv(to_world)).points_N3
@@ -186,7 +189,7 @@ def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: 
         points_N3 = points_N3[chosen.numpy()]
     points = torch.from_numpy(points_N3).float()[None]
     inputs = mark(points, torch.ones(points.shape[:2], dtype=torch.bool), section.resolution)
-    return Observed(inputs[0], to_world, lambda: PointCloud(points[0].double().numpy()))
+    return Observed(inputs[0], to_world, lambda: PointCloud(points[0].double().numpy()), note=cloud.note)
 
 
 def _contents(section: InputConfig, prepared: Contents) -> Contents:

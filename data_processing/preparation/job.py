@@ -46,6 +46,7 @@ class PreparationJob:
     config: DataConfig
     sources: tuple[Source, ...]
     settings: dict[str, Any]  # what decides the content; in every shard
+    splits: dict[str, str] | None = None  # by name, where the input folder says them
 
     @property
     def folder(self) -> Path:
@@ -115,14 +116,19 @@ def prepare_folder(
 
 def _listed(config: DataConfig) -> tuple[PreparationJob, Listing]:
     listing = list_sources(
-        config.input, kind=config.kind, categories=config.categories, exclude=config.exclude, labels=config.labels
+        config.input,
+        kind=config.kind,
+        categories=config.categories,
+        exclude=config.exclude,
+        labels=config.labels,
+        layout=config.layout,
     )
-    return PreparationJob(config, listing.sources, content_settings(to_plain(config))), listing
+    return PreparationJob(config, listing.sources, content_settings(to_plain(config)), listing.splits), listing
 
 
 def _check_splits_and_licences(job: PreparationJob) -> None:
     names, categories = zip(*((source.name, source.category) for source in job.sources), strict=True)
-    split_names(names, categories, job.config.splits)
+    split_names(names, categories, job.config.splits, given=job.splits)
     report.read_licences(job.config.licences)
 
 
@@ -153,7 +159,10 @@ def _open_job(job: PreparationJob, command: str) -> None:
         there = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
         now = set(job_names)
         changes = f"{_some(now - there)} new, {_some(there - now)} gone"
-        raise ValueError(f"{job.config.input} has other shapes than {job.folder} was made from: {changes}. {way_out}")
+        raise ValueError(
+            f"{job.config.input} has other shapes than {job.folder} was made from: {changes}. {way_out}; "
+            "of a data set older than known layouts: --set layout=folders"
+        )
 
 
 def _differences(there: Any, now: Any, key: str = "") -> list[str]:
@@ -215,7 +224,7 @@ def _again(job: PreparationJob, number: int, record: ShapeRecord, found_in: Path
     files = files_of(job.sources[number], job.config)
     if record.status == "failed" and (job.config.retry_failed or not record.source_digest):
         return True
-    if size_of(*files) != record.source_bytes:
+    if size_of(*files) != record.source_bytes or record.source != job.sources[number].file:
         return True
     newest = max(file.stat().st_mtime_ns for file in files)
     return newest > found_in.stat().st_mtime_ns and digest_of(*files) != record.source_digest
@@ -228,9 +237,10 @@ def _announce(job: PreparationJob, listing: Listing, states: list[ShardState], r
     say(
         f"{job.config.input}: {len(job.sources)} shapes in {categories} categories"
         + (f", other files left alone: {ignored}" if ignored else "")
-        + (f"; {listing.left_out}" if listing.left_out else "")
         + mine
     )
+    for note in listing.notes:
+        say(f"{job.config.input}: {note}")
     finished = sum(len(state.finished) for state in states)
     if finished:
         say(f"{job.folder}: {finished} shapes are finished already")
@@ -330,8 +340,9 @@ def _finish(job: PreparationJob, finished: set[int], rank: int) -> int:
     for shard in range(job.shard_count):
         with Shard(job.shard_file(shard), job.layout) as opened:
             records += opened.records
-    summary = report.write_all(job.config, records, members=[len(job.members(s)) for s in range(job.shard_count)])
-    say(summary)
+    members = [len(job.members(shard)) for shard in range(job.shard_count)]
+    for line in report.write_all(job.config, records, members=members, given=job.splits):
+        say(line)
     failed = [record for record in records if record.status == "failed"]
     if len(failed) == len(records):
         raise ValueError(f"all {len(failed)} shapes failed; the first: {failed[0].reason}")

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_processing.formats.mesh_files import read_mesh
+from data_processing.formats.mesh_files import MESH_SUFFIXES, read_mesh
+from data_processing.formats.point_clouds import CLOUD_SUFFIXES
 from data_processing.formats.scans import SCAN_SUFFIXES, described_file
-from data_processing.formats.voxel_files import read_voxels, to_cube, voxel_suffix
+from data_processing.formats.voxel_files import VOXEL_SUFFIXES, read_voxels, to_cube, voxel_suffix
 from data_processing.geometry.coordinates import normalising_to_world
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.medical.crops import structure_files
@@ -74,7 +75,11 @@ def read_shape(
     kind = kind_of(file)  # `config.kind` chooses files of a folder; a single file is what it is
     if kind is None:
         advice = f"; it is {known}" if (known := described_file(file)) else ""
-        raise ValueError(f"{file}: neither a mesh nor a voxel file by its suffix{advice}")
+        raise ValueError(
+            f"{file}: neither a mesh ({' '.join(sorted(MESH_SUFFIXES))}) nor a voxel file "
+            f"({' '.join(sorted(VOXEL_SUFFIXES))}) by its suffix, nor a point cloud, which runs with "
+            f"data.input.kind: points take ({' '.join(sorted(CLOUD_SUFFIXES))}){advice}"
+        )
     stages = stages or Stages()
     if config.labels is not None and voxel_suffix(file) in SCAN_SUFFIXES:
         shape = _read_part(file, part, config, config.labels, device, stages)
@@ -122,6 +127,7 @@ def prepare_shape(
         inside_fraction=round(int(shape.grid_RRR.count_nonzero()) / shape.grid_RRR.numel(), 8),
         mixed_cells={resolution: int(level.mixed_cells) for resolution, level in levels.items()},
         dropped_cells={resolution: int(level.dropped_cells) for resolution, level in levels.items()},
+        shape_digest=fingerprint(pack_bits(shape.grid_RRR.cpu().numpy())),
     )
     return row, record
 
@@ -168,7 +174,9 @@ def failure(source: Source, config: DataConfig, error: Exception) -> ShapeRecord
     """The record of a shape that failed; with a digest of its file where the file is to blame."""
     file = config.input / source.file
     text = " ".join(str(error).split()).replace(str(file), source.file) or "no message"
-    known = isinstance(error, ValueError | OSError)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        text = "there is not memory enough for this shape; fewer --set workers=N leave more for each"
+    known = isinstance(error, ValueError | OSError | MemoryError | torch.OutOfMemoryError)
     passing = isinstance(error, PASSING_ERRORS)
     return ShapeRecord(
         name=source.name,
@@ -216,7 +224,8 @@ def _read_mesh(file: Path, config: DataConfig, device: torch.device | str, stage
     by = config.normalisation.by
     if by == "none" and max(-lower.min(), upper.max()) > 0.5 + BORDER:
         raise ValueError(
-            f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: normalise it"
+            f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: normalise it, or "
+            "--set normalisation.by=longest_edge"
         )
     to_world = normalising_to_world(lower, upper, by=by, length=config.normalisation.length)
     mesh = mesh.transform(np.linalg.inv(to_world))
@@ -240,7 +249,7 @@ def _inside_mesh(
 
 
 def _read_voxels(file: Path, config: DataConfig, device: torch.device | str, stages: Stages) -> CubeShape:
-    grid = read_voxels(file, threshold=config.threshold, key=config.voxel_key)
+    grid = read_voxels(file, config.grid)
     stages.end("read")
     by, length = config.normalisation.by, config.normalisation.length
     voxels_RRR, to_world = to_cube(grid, RESOLUTION, by=by, length=length)

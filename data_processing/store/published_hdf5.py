@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from data_processing.formats import hdf5
 from data_processing.store.contract import ShapeSet
 from data_processing.store.shards import FailedShape, Layout, PackedRow
-from data_processing.store.splits import read_names
+from data_processing.store.split_lists import read_names
 
 LAYOUT = Layout()
 SUFFIXES = ("_train.hdf5", "_test.hdf5")

@@ -96,6 +96,7 @@ class ShapeRecord:
     inside_fraction: float = 0.0
     mixed_cells: dict[int, int] = field(default_factory=dict)
     dropped_cells: dict[int, int] = field(default_factory=dict)
+    shape_digest: str = ""  # of what is inside, in the cube: equal shapes have equal ones, whatever their files
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from isofield.generation.test_time_fitting import encoder_parameters
 from isofield.registry import load_run
 from isofield.run_dir import RunDir, manifest_file
 from isofield.runtime import distributed
-from isofield.runtime.commandline import DONE, SOME_FAILED, run, say
+from isofield.runtime.commandline import DONE, SOME_FAILED, first_of, run, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,8 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for picture in write_overview(folder, files, walk=bool(options.interpolate), up=options.up):
                 say(f"{picture}")
         failed = [row for row in rows if row["status"] == "failed"]
-        for row in failed:
-            say(f"failed: {row['name']}: {row['reason']}")
+        lines = [f"failed: {row['name']}: {row['reason']}" for row in failed]
+        notes = [f"note: {row['name']}: {row['note']}" for row in rows if row.get("note")]
+        for line in [part for of in (lines, notes) for part in first_of(of, rest=str(manifest_file(folder)))]:
+            say(line)
         say(f"{len(rows) - len(failed)} meshes, {len(failed)} failed; {manifest_file(folder)}")
     return SOME_FAILED if failed else DONE
 

@@ -3,18 +3,23 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from data_processing.formats.voxel_files import GridConfig
 from data_processing.medical.label_names import Naming, read_table
 from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.evaluation.mask_pairs import folder_masks_to_compare, run_masks_to_compare
+from isofield.evaluation.matching import matching_of
 from isofield.evaluation.pairs import AGAINST, Comparison, folders_to_compare, run_to_compare
 from isofield.evaluation.protocols import GENERATIVE, KNOWN, MASKS
 from isofield.evaluation.sets import MOST_TRAINING_SHAPES, Sets, folders_to_judge, run_to_judge
 from isofield.metrics.sets import NORMALISATIONS, GenerativeConfig
 from isofield.runtime.commandline import Parser
+from isofield.runtime.config import build, override
 
 OF_SETS = ("normalisation", "emd_points", "emd_solver", "training", "training_shapes")
 OF_MASKS = ("labels", "threshold", "pattern")
+KEYS = "values, iso_level, inside_sign, threshold, voxel_key"  # of GridConfig
 LIGHT_FIELDS = "light-fields"  # descriptors, kept in the folder of the results
 EMD_POINTS = 512  # of 2,048: 500 x 500 shapes in minutes, not hours
 
@@ -26,6 +31,10 @@ def read_options(arguments: Sequence[str], description: str | None) -> argparse.
     parser.add_argument("--split", help="train, val or test of the run's data set; with --samples [test]")
     parser.add_argument("--pred", type=Path, help="folder of meshes to judge, instead of a run")
     parser.add_argument("--gt", type=Path, help="folder of ground truth of the same names: meshes, voxels or clouds")
+    parser.add_argument("--match", nargs="+", default=[], metavar="RULE", help="case, or PRED=TRUTH: '*_pred=*'")
+    parser.add_argument(
+        "--set", nargs="+", default=[], action="extend", metavar="K=V", help=f"of voxels in --gt: {KEYS}"
+    )
     parser.add_argument("--data", type=Path, help="another data set than the run's own")
     parser.add_argument("--against", choices=AGAINST, default="source", help="of a run: source meshes or stored voxels")
     parser.add_argument("--protocol", nargs="+", metavar="NAME", help=f"of {', '.join(KNOWN)} [imnet onet]")
@@ -62,6 +71,14 @@ def read_options(arguments: Sequence[str], description: str | None) -> argparse.
     return options
 
 
+def grid_config(options: argparse.Namespace) -> GridConfig:
+    """What the numbers of voxel files in the folder of ground truth mean. Raises ValueError for unknown keys."""
+    settings: dict[str, Any] = {}
+    for text in options.set:
+        override(settings, text)
+    return build(GridConfig, settings, where="--set")
+
+
 def generative_settings(options: argparse.Namespace) -> GenerativeConfig:
     """What decides the numbers of judged sets. Raises ValueError for settings that cannot be meant."""
     points = GenerativeConfig.points if options.points is None else options.points
@@ -79,6 +96,7 @@ def generative_settings(options: argparse.Namespace) -> GenerativeConfig:
 def pairs_of(options: argparse.Namespace) -> Comparison:
     """The pairs of a run's split, or of two folders."""
     against, truth, data = options.against, options.gt, options.data
+    how: dict[str, Any] = {"matching": matching_of(options.match), "grid": grid_config(options)}
     if set(options.protocol) == {MASKS}:
         if options.run is None:
             naming = Naming(options.labels, options.threshold)
@@ -87,8 +105,8 @@ def pairs_of(options: argparse.Namespace) -> Comparison:
             return folder_masks_to_compare(options.pred, truth, naming, pattern=pattern, workers=workers)
         return run_masks_to_compare(options.run, options.split, truth_folder=truth, data=data)
     if options.run is None:
-        return folders_to_compare(options.pred, truth)
-    return run_to_compare(options.run, options.split, against=against, truth_folder=truth, data=data)
+        return folders_to_compare(options.pred, truth, **how)
+    return run_to_compare(options.run, options.split, against=against, truth_folder=truth, data=data, **how)
 
 
 def refuse_table(labels: str | None) -> None:
@@ -102,7 +120,8 @@ def sets_of(options: argparse.Namespace) -> Sets:
     most = MOST_TRAINING_SHAPES if options.training_shapes is None else options.training_shapes
     drawn: dict[str, int] = {"training_shapes": most, "seed": options.seed}
     if options.run is None:
-        return folders_to_judge(options.pred, options.gt, training=options.training, **drawn)
+        grid = grid_config(options)
+        return folders_to_judge(options.pred, options.gt, training=options.training, grid=grid, **drawn)
     split, against = options.split or "test", options.against
     return run_to_judge(options.run, split, against=against, data=options.data, **drawn)
 
@@ -121,6 +140,10 @@ def _check(parser: Parser, options: argparse.Namespace) -> None:
     wrong = [f"--{name}" for name in OF_MASKS if getattr(options, name) is not None]
     if wrong and (set(options.protocol) != {MASKS} or options.run is not None):
         parser.error(f"{', '.join(wrong)}: only folders of masks have it: --pred DIR --gt DIR --protocol {MASKS}")
+    if options.match and (options.samples or MASKS in options.protocol or options.gt is None):
+        parser.error("--match: only for shapes with their own ground truth in a folder (--gt)")
+    if options.set and options.gt is None:
+        parser.error("--set: only for voxels in a folder of ground truth (--gt)")
     if not options.samples:
         wrong = [f"--{name.replace('_', '-')}" for name in OF_SETS if getattr(options, name) is not None]
         if wrong:

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data_processing.formats.mesh_files import read_mesh
+from data_processing.formats.occupancy_samples import OccupancySamples
 from data_processing.geometry.coordinates import transform_points
 from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, sample_surface
 from data_processing.medical.advice import COMMAND_OPTIONS, worded
 from data_processing.medical.crops import Crop, mask_crop, place_on
 from data_processing.occupancy.inside_outside import inside_points
-from isofield.evaluation.ground_truth import GroundTruth
+from isofield.evaluation.ground_truth import GroundTruth, SampleTruth
 from isofield.evaluation.mask_labels import FileMask, MaskPair
 from isofield.evaluation.mask_pairs import compare_crops, without
 from isofield.evaluation.pairs import Pair
@@ -47,7 +48,7 @@ class SampleCounts:
     iou_points: int | None = None
 
     def __post_init__(self) -> None:
-        for what, count in (("points", self.points), ("iou points", self.iou_points)):
+        for what, count in (("--points", self.points), ("--iou-points", self.iou_points)):
             if count is not None and count < 1:
                 raise ValueError(f"{what}: expected at least 1, got {count}")
 
@@ -196,7 +197,7 @@ def _evaluate_surfaces(
                 values = _defined(compare(prediction, truth, protocol, draws, name=pair.name, watertight=watertight))
                 values["watertight"] = watertight
             done = {"name": pair.name, "category": pair.category, "status": "done", "reason": ""}
-            rows.append(done | values | {"ground_truth": truth.kind})
+            rows.append(done | values | {"ground_truth": truth.kind} | _note_of(truth))
         except WriteError:
             raise
         except (ValueError, OSError) as error:
@@ -204,6 +205,12 @@ def _evaluate_surfaces(
     if draw is not None:
         rows[0] = rows[0] | {"pictures": draw(prediction, truth)}
     return rows
+
+
+def _note_of(truth: GroundTruth) -> Row:
+    """What a reader should know of the file of the ground truth."""
+    note = getattr(truth, "note", "")
+    return {"note": f"ground truth: {note}"} if note else {}
 
 
 def _defined(values: dict[str, float]) -> Row:
@@ -238,8 +245,11 @@ def compare(
 
     `watertight`: whether the prediction is; then nobody has to ask how its inside is told.
     """
-    # The ground truth's box decides the scale: both shapes move alike.
-    box = truth.bounds()
+    box, samples = truth.bounds(), getattr(truth, "samples", None)
+    # Points anywhere have no surface: what is inside of both is all that can be compared.
+    if isinstance(truth, SampleTruth):
+        only: dict[str, float] = dict.fromkeys(protocol.metrics, float("nan"))
+        return only | {"iou": _iou_of_samples(prediction, truth.samples, watertight)}
     matrix = protocol.normalising(*box)
     count = draws.surface_count(protocol)
     # Each side is drawn by its own key: neither depends on the other, nor on the order of shapes.
@@ -253,7 +263,9 @@ def compare(
         "normal_consistency": metrics.normal_consistency(distances),
         "signed_normal_agreement": metrics.signed_normal_agreement(distances),
         "f_score": metrics.f_score(distances, threshold=protocol.f_threshold),
-        "iou": _iou(prediction, truth, _iou_points(prediction, box, protocol, draws, matrix, name), watertight),
+        "iou": _iou(prediction, truth, _iou_points(prediction, box, protocol, draws, matrix, name), watertight)
+        if samples is None
+        else _iou_of_samples(prediction, samples, watertight),
     }
     if not all(math.isfinite(values[key]) for key in ("chamfer", "chamfer_l1", "chamfer_l2")):
         raise ValueError(f"the Chamfer distance is {values['chamfer']}: coordinates are too large to compare")
@@ -279,6 +291,12 @@ def _iou(prediction: TriangleMesh, truth: GroundTruth, points_N3: NDArray[np.flo
     if true_N is None:
         return float("nan")
     return metrics.iou(inside_points(prediction, points_N3, method="scan" if watertight else "auto"), true_N)
+
+
+def _iou_of_samples(prediction: TriangleMesh, samples: OccupancySamples, watertight: bool) -> float:
+    """IoU over the points of a file, all of them, as Occupancy Networks takes it."""
+    inside_N = inside_points(prediction, samples.points_N3, method="scan" if watertight else "auto")
+    return metrics.iou(inside_N, samples.inside_N)
 
 
 def _iou_points(

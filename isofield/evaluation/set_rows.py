@@ -269,5 +269,7 @@ def draw_cloud(truth: GroundTruth, settings: GenerativeConfig, *, name: str, sid
     generator = seeds.numpy_generator(settings.seed, name, "generative", side)
     points_N3 = truth.surface(settings.points, generator).points_N3
     if len(points_N3) != settings.points:
-        raise ValueError(f"{name}: has {len(points_N3)} points, {settings.points} are compared; set fewer points")
+        raise ValueError(
+            f"{name}: has {len(points_N3)} points, {settings.points} are compared; set fewer points (--points)"
+        )
     return points_N3

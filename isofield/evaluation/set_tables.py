@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from isofield.runtime.commandline import first_of
 from isofield.runtime.csv_cells import write_csv_file
 from isofield.runtime.json_files import Row
 from isofield.runtime.number_text import short
@@ -34,7 +35,8 @@ def table(evaluation: Row) -> str:
             f"nearest training shape by {kind}: median {short(row['median_of_samples'])} of samples, "
             f"{short(row['median_of_references'])} of references; samples are nearer in {row['nearer']:.0%} of pairs"
         )
-    lines += [f"failed: {row['set']}: {row['name']}: {row['reason']}" for row in evaluation["failed"]]
+    failed = [f"failed: {row['set']}: {row['name']}: {row['reason']}" for row in evaluation["failed"]]
+    lines += first_of(failed, rest=f"the results of {evaluation['protocol']}")
     return "\n".join(lines)
 
 

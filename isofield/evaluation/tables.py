@@ -17,7 +17,7 @@ from isofield.evaluation.pairs import Comparison
 from isofield.evaluation.protocols import AnyProtocol, MaskProtocol, Protocol
 from isofield.evaluation.rows import Row, SampleCounts
 from isofield.runtime.atomic_files import write_text
-from isofield.runtime.commandline import say
+from isofield.runtime.commandline import first_of, say
 from isofield.runtime.csv_cells import write_csv_file
 from isofield.runtime.number_text import short
 
@@ -128,8 +128,8 @@ def write_csv(path: Path, evaluation: Row) -> None:
         shared["chamfer_unit"] = settings["units"]["chamfer"]
     numbers = [*settings["metrics"], *settings["flags"]]
     labels = ["label", "predicted_label"] if "tolerance_mm" in settings else []
-    note = ["note"] if labels else []
-    columns = ["name", "category", *labels, "status", *numbers, "ground_truth", *shared, "reason", *note]
+    columns = ["name", "category", *labels, "status", *numbers, "ground_truth", *shared, "reason"]
+    columns += ["note"] if any("note" in row for row in evaluation["per_shape"]) else []
     write_csv_file(path, columns, (row | shared for row in evaluation["per_shape"]))
 
 
@@ -167,8 +167,9 @@ def table(evaluation: Row) -> str:
         numbers = "".join(f"{short(values[key]):>{_wide(key)}}" for key in keys)
         text.append(f"{name:{width}}{values['n']:>6}{values['failed_count']:>8}{numbers}")
         text += _lines_beside(values, keys, width)
-    text += _notes(evaluation)
-    text += [f"failed: {failure['name']}: {failure['reason']}" for failure in evaluation["failed"]]
+    failed = [f"failed: {failure['name']}: {failure['reason']}" for failure in evaluation["failed"]]
+    rest = f"the results of {evaluation['protocol']}"
+    text += [*first_of(failed, rest=rest), *first_of(_notes(evaluation), rest=rest)]
     return "\n".join(text)
 
 

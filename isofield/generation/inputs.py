@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from data_processing.formats.pictures import mask_file
-from data_processing.formats.scans import SCAN_SUFFIXES, scan_stem, scan_suffix
+from data_processing.formats.scans import SCAN_SUFFIXES
 from data_processing.loading.batches import all_members
 from data_processing.loading.network_inputs import InputConfig
 from data_processing.loading.single_inputs import Observed, is_photo, observe_file, observe_shape, scan_of
@@ -18,6 +18,7 @@ from data_processing.medical.structures import all_parts
 from data_processing.preparation.config import DataConfig, content_settings
 from data_processing.preparation.shape import SHAPE_ERRORS, digest_of
 from data_processing.store.shape_set import ShapeSet
+from isofield.generation.input_files import FolderRules, named_files
 from isofield.generation.meshes import Item
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.config import to_plain
@@ -58,21 +59,24 @@ def items_of_files(
     section: InputConfig,
     overrides: Sequence[str] = (),
     device: torch.device,
+    out: Path | None = None,
 ) -> list[Item]:
-    """The user's own files, named by their stems; of a run on labelled scans, a NIfTI file is an item for each part.
+    """The user's own files and folders (input_files.py); of a run on labelled scans, a NIfTI file is an item for each
+    part. `out`: where the meshes go, if that may lie in a folder of inputs.
 
     ValueError when two would have one name.
     """
     config = preparation_of(run, overrides=overrides)
-    wanted: dict[str, _FileShape] = {}
-    for file in files:
-        for one in _shapes_of(file, config):
-            other = wanted.setdefault(one.name, one)
-            if other.file is not file:
+    named = named_files(files, section, config, FolderRules.of(config, overrides), out=out)
+    shapes: dict[str, _FileShape] = {}
+    for name, file in named.items():
+        for one in _shapes_of(name, file, config):
+            other = shapes.setdefault(one.name, one)
+            if other is not one:
                 raise ValueError(f"{other.file} and {file} would both be written as {one.name}: run twice, with --out")
     load = functools.partial(_load_file, config=config, section=section, device=device)
     origin = functools.partial(_origin_of_file, config=config, section=section)
-    return [Item(name, functools.partial(load, one), functools.partial(origin, one)) for name, one in wanted.items()]
+    return [Item(name, functools.partial(load, one), functools.partial(origin, one)) for name, one in shapes.items()]
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,10 @@ class _FileShape:
     part: str = ""
 
 
-def _shapes_of(file: Path, config: DataConfig) -> list[_FileShape]:
+def _shapes_of(name: str, file: Path, config: DataConfig) -> list[_FileShape]:
     if config.labels is not None and file.name.lower().endswith(SCAN_SUFFIXES):
-        return [_FileShape(part.name(_stem(file)), file, part.key) for part in all_parts(config.labels)]
-    return [_FileShape(_stem(file), file)]
+        return [_FileShape(part.name(name), file, part.key) for part in all_parts(config.labels)]
+    return [_FileShape(name, file)]
 
 
 def _load_file(wanted: _FileShape, config: DataConfig, section: InputConfig, device: torch.device) -> Observed:
@@ -111,10 +115,3 @@ def _digest(observed: Observed) -> str:
     bits = values.ndim == 4 and bool(((values == 0) | (values == 1)).all())  # not pixels, not shares of finer cells
     shown = np.packbits(values > 0) if bits else values
     return fingerprint(shown, observed.to_world)
-
-
-def _stem(file: Path) -> str:
-    if scan_suffix(file.name):
-        return scan_stem(file.name) or file.name
-    name = file.name.removesuffix(".gz")
-    return name.rpartition(".")[0] or name

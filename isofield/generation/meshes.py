@@ -51,10 +51,11 @@ class GenerationConfig:
 
     def __post_init__(self) -> None:
         if self.fit_steps < 0 or not 0 < self.fit_rate < float("inf"):
-            raise ValueError(f"expected no negative steps of fitting at a positive rate, got {self.fit_steps}")
+            got = f"got {self.fit_steps} at {self.fit_rate}"
+            raise ValueError(f"--fit-steps: expected no negative steps of fitting, at a positive --fit-rate; {got}")
         if self.resolution < 2 or self.frame < 1 or self.refine_steps < 0:
             raise ValueError(
-                f"expected a resolution of at least 2, a frame of at least 1, no negative refinement; got "
+                f"expected a --resolution of at least 2, a --frame of at least 1, no negative --refine; got "
                 f"{self.resolution}, {self.frame}, {self.refine_steps}"
             )
 
@@ -97,7 +98,7 @@ def generate(
     names. ValueError when another process is at it.
     """
     if batch_points < 1:
-        raise ValueError(f"expected at least one point in a batch, got {batch_points}")
+        raise ValueError(f"--batch-points: expected at least one point, got {batch_points}")
     with exclusive(folder, group.rank, what="generation"):
         remove_leftovers({folder} | {mesh_in(folder, item.name, "").parent for item in items})
         journal = Journal(folder, group.rank, read=_read)
@@ -191,6 +192,7 @@ def _make(job: _GenerationJob, item: Item) -> dict[str, Any]:
         **files,
         "status": "done",
         "reason": "",
+        **({"note": given.note} if isinstance(given, Observed) and given.note else {}),
         **fitting,
         "evaluations": extraction.evaluations,
         "refinement_evaluations": extraction.refinement_evaluations,

@@ -14,7 +14,13 @@ def arguments_of(argv: Sequence[str], *, description: str | None) -> argparse.Na
     parser.add_argument("--run", type=Path, required=True, help="run directory, such as runs/demo")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--split", help="all shapes of a split of the run's data set: train, val, test")
-    what.add_argument("--input", type=Path, nargs="+", metavar="FILE", help="your own meshes, voxels, clouds, NIfTI")
+    what.add_argument(
+        "--input",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="your own meshes, voxels, clouds, NIfTI, or folders of them",
+    )
     what.add_argument("--samples", type=int, metavar="N", help="new shapes out of noise (latent GAN)")
     what.add_argument(
         "--interpolate", nargs=2, metavar=("A", "B"), help="a walk from A to B: names of shapes, or files"

@@ -56,8 +56,8 @@ def test_images_beside_labels_are_left_out_by_name_and_refused_by_content():
     config = config_in("nnunet_images_read_as_labels", "hippocampus.yaml", "Dataset004_Hippo")
     listing = list_sources(config.input, kind="labels", labels=config.labels)
     assert len(listing.sources) == 6 and all(source.file.startswith("labelsTr/") for source in listing.sources)
-    assert listing.left_out.startswith("3 images beside labels left out (imagesTr/case_001_0000.nii.gz")
-    assert "labels.pattern" in listing.left_out
+    assert "; ".join(listing.notes).startswith("3 images beside labels left out (imagesTr/case_001_0000.nii.gz")
+    assert "labels.pattern" in "; ".join(listing.notes)
     for image in (config.input / "imagesTr").iterdir():
         with pytest.raises(ValueError, match=rf"{image.name}: this looks like an image.*19 values.*labels\.pattern"):
             label_volume(image)
