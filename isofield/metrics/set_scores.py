@@ -5,7 +5,7 @@ Learning Representations and Generative Models for 3D Point Clouds (2018); 1-NNA
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -168,11 +168,6 @@ def divergence(first_G: NDArray[np.integer], second_G: NDArray[np.integer]) -> f
     # scipy's jensenshannon is the root of this, and NaN where rounding leaves equal histograms a hair below 0.
     nats = rel_entr([p_G, q_G], (p_G + q_G) / 2).sum() / 2
     return max(0.0, float(nats / math.log(2)))
-
-
-def judge_distances(distances: Mapping[str, SetDistances], *, seed: int) -> dict[str, Row]:
-    """The scores under each of several distances."""
-    return {name: scores(matrices, seed=seed) for name, matrices in distances.items()}
 
 
 def _undecided(between: Bounded, nearest_S: NDArray[np.int64]) -> int:

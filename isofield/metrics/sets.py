@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from isofield.metrics.earth_mover import LAST_SHARE
 from isofield.metrics.set_distances import Kind, Solver
-from isofield.metrics.set_scores import SetDistances, choose_equal_sizes, jensen_shannon, judge_distances, nearest_rows
+from isofield.metrics.set_scores import SetDistances, choose_equal_sizes, jensen_shannon, nearest_rows, scores
 from isofield.runtime.json_files import Row
 
 Normalisation = Literal["as_is", "box", "sphere", "diagonal"]
@@ -160,17 +160,12 @@ def judge_sets(
         for kind in settings.distances
     }
     matrices |= _checked(others or {}, len(samples), len(references))
-    jsd = jensen_shannon(
-        clouds_s,
-        clouds_r,
-        resolution=settings.jsd_resolution,
-        side=settings.side,
-        ball=settings.in_ball,
-    )
+    grid: Row = {"resolution": settings.jsd_resolution, "side": settings.side, "ball": settings.in_ball}
+    jsd = jensen_shannon(clouds_s, clouds_r, **grid)
     return {
         "samples": len(samples),
         "references": len(references),
-        "scores": judge_distances(matrices, seed=settings.seed),
+        "scores": {name: scores(distances, seed=settings.seed) for name, distances in matrices.items()},
         "jsd": jsd,
         "nearest_reference": {
             name: nearest_rows(distances.between_SR, names_s, names_r) for name, distances in matrices.items()

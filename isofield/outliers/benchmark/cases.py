@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.ndimage
 from numpy.typing import NDArray
 
 from data_processing.formats.npy import read_npz
@@ -22,7 +21,7 @@ from data_processing.preparation.sources import list_sources
 from isofield.metrics.masks import dice
 from isofield.outliers.benchmark.corruptions import FLIP, TARGETS, corrupt
 from isofield.outliers.benchmark.ranking import average_precision
-from isofield.outliers.scoring.cube_masks import GRID, CubeMask, centring, cube_mask, shift_mask
+from isofield.outliers.scoring.cube_masks import GRID, CubeMask, box_of_cells, centring, cube_mask, shift_mask
 from isofield.outliers.scoring.detector import measured_masks
 from isofield.outliers.scoring.reconstruction import Reconstruction
 from isofield.outliers.scoring.scores import Measured
@@ -122,7 +121,7 @@ def known_truth(corrupted: CorruptedMask, rebuilt: Reconstruction) -> dict[str, 
         "repaired_dice": dice(rebuilt.repaired_RRR, clean),
     }
     if corrupted.family not in (CLEAN, FLIP):
-        box = _around(clean | mask | rebuilt.occupancy_RRR, NEAR)
+        box = box_of_cells(clean | mask | rebuilt.occupancy_RRR, margin=NEAR)
         strength = np.abs(rebuilt.disagreement_RRR[box]).ravel()
         wrong = (clean ^ mask)[box].ravel()
         truth["precision"] = average_precision(strength.astype(np.float64), wrong)
@@ -132,14 +131,8 @@ def known_truth(corrupted: CorruptedMask, rebuilt: Reconstruction) -> dict[str, 
 
 def _with_room(occupancy: Mask) -> Mask:
     """The box of a mask with room around it, no larger than the cube."""
-    (box,) = scipy.ndimage.find_objects(occupancy.view(np.uint8))
-    inner = occupancy[box]
+    inner = occupancy[box_of_cells(occupancy)]
     return np.pad(inner, [(min(ROOM, (GRID - size) // 2),) * 2 for size in inner.shape])
-
-
-def _around(mask: Mask, margin: int) -> tuple[slice, ...]:
-    (box,) = scipy.ndimage.find_objects(mask.view(np.uint8))
-    return tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
 
 
 def kept_cases(folder: Path, name: str, key: dict[str, Any], make: Callable[[], Iterable[Case]]) -> list[Case]:

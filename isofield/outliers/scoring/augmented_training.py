@@ -42,7 +42,8 @@ def measured_as_unseen(
 
 def with_prior_of(own: Measured, other: Measured) -> Measured:
     """The numbers of one mask, but for what its prior says of it."""
-    return Measured({**own.numbers, **_of_prior(other)}, own.distances_D)
+    of_prior = {name: value for name, value in other.numbers.items() if name.startswith(OF_PRIOR)}
+    return Measured(own.numbers | of_prior, own.distances_D)
 
 
 def turn_mask(mask: CubeMask, number: int) -> CubeMask:
@@ -60,7 +61,3 @@ def _resampled(occupancy_RRR: NDArray[np.bool_], matrix: NDArray[np.float64]) ->
     centre = np.array(scipy.ndimage.center_of_mass(occupancy_RRR))
     share = scipy.ndimage.affine_transform(occupancy_RRR.astype(np.float32), matrix, centre - matrix @ centre, order=1)
     return np.asarray(share > 0.5)
-
-
-def _of_prior(measured: Measured) -> dict[str, float]:
-    return {name: value for name, value in measured.numbers.items() if name.startswith(OF_PRIOR)}
