@@ -96,21 +96,6 @@ def nearest_neighbour_accuracy(between_KK: Bounded, samples_KK: Bounded, referen
     }
 
 
-def nearest_rows(
-    between: Bounded,
-    samples: Sequence[str],
-    references: Sequence[str],
-    *,
-    keys: tuple[str, str] = ("sample", "reference"),
-) -> list[Row]:
-    """For each row (sample) of the matrix its nearest column (reference), as plain data."""
-    of_samples = nearest(between, references)
-    return [
-        {keys[0]: name, keys[1]: reference, "distance": distance}
-        for name, (reference, distance) in zip(samples, of_samples, strict=True)
-    ]
-
-
 def nearest(between: Bounded, names: Sequence[str]) -> list[tuple[str, float]]:
     """For each row the name of its nearest column, of equally near ones the first, and the distance."""
     column_S = between.distance_SR.argmin(axis=1)

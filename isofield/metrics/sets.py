@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from isofield.metrics.earth_mover import LAST_SHARE
 from isofield.metrics.set_distances import Kind, Solver
-from isofield.metrics.set_scores import SetDistances, choose_equal_sizes, jensen_shannon, nearest_rows, scores
+from isofield.metrics.set_scores import SetDistances, choose_equal_sizes, jensen_shannon, nearest, scores
 from isofield.runtime.json_files import Row
 
 Normalisation = Literal["as_is", "box", "sphere", "diagonal"]
@@ -147,6 +147,7 @@ def judge_sets(
 ) -> Row:
     """All metrics of clouds (points, 3) of samples against those of references, as plain data, ready for JSON.
 
+    Of each sample the nearest reference (name, distance), of each reference the nearest sample, in their order.
     `others`: matrices of further distances by name, such as light field distances, scored by the same formulas.
     `workers`: threads on a CPU; 0 takes as many as there are cores. Raises ValueError when a set is empty, a cloud has
     another number of points than the settings say, or a coordinate is not finite.
@@ -167,13 +168,8 @@ def judge_sets(
         "references": len(references),
         "scores": {name: scores(distances, seed=settings.seed) for name, distances in matrices.items()},
         "jsd": jsd,
-        "nearest_reference": {
-            name: nearest_rows(distances.between_SR, names_s, names_r) for name, distances in matrices.items()
-        },
-        "nearest_sample": {
-            name: nearest_rows(distances.between_SR.transpose_sets(), names_r, names_s, keys=("reference", "sample"))
-            for name, distances in matrices.items()
-        },
+        "nearest_reference": {name: nearest(of.between_SR, names_r) for name, of in matrices.items()},
+        "nearest_sample": {name: nearest(of.between_SR.transpose_sets(), names_s) for name, of in matrices.items()},
         "settings": settings.describe(),
     }
 

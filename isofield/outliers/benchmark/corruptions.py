@@ -13,7 +13,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from isofield.metrics.masks import dice
-from isofield.outliers.scoring.mask_distances import signed_distance
+from isofield.outliers.scoring.shape_space import signed_distance
 from isofield.runtime.seeds import numpy_generator
 
 Mask = NDArray[np.bool_]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from isofield.metrics.mask_surfaces import surface_elements
 from isofield.outliers.scoring.cube_masks import box_of_cells
-from isofield.outliers.scoring.mask_distances import signed_distance
+from isofield.outliers.scoring.shape_space import signed_distance
 
 Mask = NDArray[np.bool_]
 Features = dict[str, float]

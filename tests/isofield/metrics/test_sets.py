@@ -38,7 +38,7 @@ def test_equal_sets():
         assert result["scores"][kind]["cov"] == 1
         assert result["scores"][kind]["1nna"] == 0
         assert result["scores"][kind]["mmd"] == pytest.approx(0, abs=2e-5)
-        assert [row["reference"] for row in result["nearest_reference"][kind]] == [f"reference {i}" for i in range(5)]
+        assert [name for name, _ in result["nearest_reference"][kind]] == [f"reference {i}" for i in range(5)]
     assert result["jsd"]["jsd"] == 0
 
 
@@ -99,7 +99,7 @@ def test_further_distances_are_scored_by_the_same_formulas():
     result = judged(boxes(2, "a"), boxes(2, "b"), others=others, **names)
     assert result["scores"]["light_field"]["mmd"] == 5.5
     assert result["scores"]["light_field"]["1nna"] == 1
-    assert result["nearest_reference"]["light_field"][1] == {"sample": "s/2", "reference": "r/2", "distance": 6.0}
+    assert result["nearest_reference"]["light_field"][1] == ("r/2", 6.0)
     with pytest.raises(ValueError, match=r"light_field:.*2 samples.*3 references"):
         judged(boxes(2, "a"), boxes(3, "b"), others=others)
 

@@ -3,7 +3,7 @@
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
@@ -37,13 +37,13 @@ def wanted_volumes(dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
     return [first, *(volume.requires_grad_() for volume in others)]
 
 
-def layer(dtype: torch.dtype = torch.float64, channels: int = CHANNELS) -> list[torch.Tensor]:
+def layer(dtype: torch.dtype = torch.float64, channels: int = CHANNELS) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(5)
-    shapes = (OUTPUTS, 7 * channels), (OUTPUTS,)
-    return [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
+    weight = torch.randn(OUTPUTS, 7 * channels, generator=generator, dtype=dtype).requires_grad_()
+    return weight, torch.randn(OUTPUTS, generator=generator, dtype=dtype).requires_grad_()
 
 
-def gradients(out: torch.Tensor, wanted: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+def gradients(out: torch.Tensor, wanted: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     factors = torch.randn(out.shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
     return torch.autograd.grad((out * factors).sum(), wanted)
 
@@ -77,8 +77,8 @@ def test_the_layer_and_its_gradients_equal_the_plain_twin(operator: Operator, pa
     folds = [pays_to_fold(c, r, outputs=OUTPUTS, points=POINTS) for c, r in SHAPES]
     assert folds == [False, False, True, False]  # scales of both kinds, and columns between them
     grids, where, parameters = wanted_volumes(), points(POINTS), layer()
-    ours = operator(grids, where, *parameters, sampling=sampling)
-    plain = sampled_linear_plain(grids, where, *parameters, sampling=sampling)
+    ours = operator(grids, where, *parameters, sampling)
+    plain = sampled_linear_plain(grids, where, *parameters, sampling)
     assert torch.allclose(ours, plain, rtol=0, atol=1e-12)
     wanted = [*grids[1:], *parameters]
     for a, b in zip(gradients(ours, wanted), gradients(plain, wanted), strict=True):
@@ -98,9 +98,7 @@ def test_gradcheck_of_the_features(operator: Operator, padding):
 def test_gradcheck_of_the_layer(operator: Operator):
     where, parameters = points(9, batch=1), layer(channels=5)
     grids = [volume.requires_grad_() for volume in volumes((1, 3), (4, 2), batch=1)]
-    assert torch.autograd.gradcheck(
-        lambda a, b, *of: operator((a, b), where, *of, sampling=SAMPLING), (*grids, *parameters)
-    )
+    assert torch.autograd.gradcheck(lambda a, b, *of: operator((a, b), where, *of, SAMPLING), (*grids, *parameters))
 
 
 @pytest.mark.parametrize("operator", [sample_features, torch_features])
@@ -138,10 +136,10 @@ def test_bits_depend_neither_on_threads_nor_on_the_run():
 def test_chunks_of_points_change_nothing(monkeypatch: pytest.MonkeyPatch):
     grids, where, parameters = wanted_volumes(), points(POINTS), layer()
     wanted = [*grids[1:], *parameters]
-    whole = sampled_linear(grids, where, *parameters, sampling=SAMPLING)
+    whole = sampled_linear(grids, where, *parameters, SAMPLING)
     expected = gradients(whole, wanted)
     monkeypatch.setattr("isofield.ops.feature_sampling.cpu.CHUNK", 7)
-    chunked = sampled_linear(grids, where, *parameters, sampling=SAMPLING)
+    chunked = sampled_linear(grids, where, *parameters, SAMPLING)
     assert torch.allclose(chunked, whole, rtol=0, atol=1e-13)
     for a, b in zip(gradients(chunked, wanted), expected, strict=True):
         assert torch.allclose(a, b, rtol=0, atol=1e-12)
@@ -157,7 +155,7 @@ def test_the_layer_keeps_no_features_for_backward():
 
     grids, where, parameters = wanted_volumes(), points(5000), layer()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        sampled_linear(grids, where, *parameters, sampling=SAMPLING)
+        sampled_linear(grids, where, *parameters, SAMPLING)
     assert 0 < sum(kept) < 2 * 5000 * 7 * 3  # features would be 2 x 5000 x 77
 
 
@@ -178,17 +176,17 @@ def test_gradients_come_in_the_layout_and_dtype_of_the_volumes(layout: torch.mem
 @pytest.mark.parametrize("operator", [sampled_linear, torch_linear])
 def test_only_the_wanted_gradients_are_computed(operator: Operator):
     expected = gradients(
-        sampled_linear_plain(grids := wanted_volumes(), points(POINTS), *(parameters := layer()), sampling=SAMPLING),
+        sampled_linear_plain(grids := wanted_volumes(), points(POINTS), *(parameters := layer()), SAMPLING),
         [grids[2], *parameters],
     )
     only_volume = [grid.detach().requires_grad_(number == 2) for number, grid in enumerate(grids)]
-    frozen = [parameter.detach() for parameter in parameters]
-    (of_volume,) = gradients(operator(only_volume, points(POINTS), *frozen, sampling=SAMPLING), [only_volume[2]])
+    frozen = parameters[0].detach(), parameters[1].detach()
+    (of_volume,) = gradients(operator(only_volume, points(POINTS), *frozen, SAMPLING), [only_volume[2]])
     fixed = [grid.detach() for grid in grids]
-    of_layer = gradients(operator(fixed, points(POINTS), *parameters, sampling=SAMPLING), parameters)
+    of_layer = gradients(operator(fixed, points(POINTS), *parameters, SAMPLING), parameters)
     for a, b in zip((of_volume, *of_layer), expected, strict=True):
         assert torch.allclose(a, b, rtol=0, atol=1e-11)
-    assert not operator(fixed, points(POINTS), *frozen, sampling=SAMPLING).requires_grad
+    assert not operator(fixed, points(POINTS), *frozen, SAMPLING).requires_grad
 
 
 @pytest.mark.parametrize("operator", [sampled_linear, torch_linear])
@@ -197,8 +195,8 @@ def test_under_autocast_it_is_a_linear_layer_under_autocast(operator: Operator):
     parameters = layer(torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         assert sample_features(grids, where, SAMPLING).dtype == torch.float32
-        ours = operator(grids, where, *parameters, sampling=SAMPLING)
-        plain = sampled_linear_plain(grids, where, *parameters, sampling=SAMPLING)
+        ours = operator(grids, where, *parameters, SAMPLING)
+        plain = sampled_linear_plain(grids, where, *parameters, SAMPLING)
     assert ours.dtype == plain.dtype == torch.bfloat16
     assert torch.linalg.vector_norm(ours.double() - plain.double()) < 1e-2 * torch.linalg.vector_norm(plain.double())
     wanted = [*grids[1:], *parameters]
@@ -212,8 +210,8 @@ def test_points_that_want_a_gradient_get_it():
     for ours, plain in (
         (sample_features(grids, where, SAMPLING), sample_features_plain(grids, where, SAMPLING)),
         (
-            sampled_linear(grids, where, *parameters, sampling=SAMPLING),
-            sampled_linear_plain(grids, where, *parameters, sampling=SAMPLING),
+            sampled_linear(grids, where, *parameters, SAMPLING),
+            sampled_linear_plain(grids, where, *parameters, SAMPLING),
         ),
     ):
         for a, b in zip(gradients(ours, [where, grids[1]]), gradients(plain, [where, grids[1]]), strict=True):
@@ -235,7 +233,7 @@ def test_no_point_and_one_point(operators: tuple[Operator, Operator], count: int
     grids, parameters = wanted_volumes(), layer()
     features = operators[0](grids, points(count), SAMPLING)
     assert torch.allclose(features, sample_features_plain(grids, points(count), SAMPLING), atol=1e-13)
-    out = operators[1](grids, points(count), *parameters, sampling=SAMPLING)
+    out = operators[1](grids, points(count), *parameters, SAMPLING)
     assert out.shape == (2, count, OUTPUTS)
     for gradient in gradients(out, [*grids[1:], *parameters]):
         assert torch.isfinite(gradient).all() and (count or not gradient.any())
@@ -245,16 +243,16 @@ def test_all_scales_may_fold_and_none():
     for shapes in (((6, 2), (8, 1)), ((1, 4),)):
         grids, where = volumes(*shapes), points(POINTS)
         parameters = layer(channels=sum(c for c, _ in shapes))
-        ours = sampled_linear(grids, where, *parameters, sampling=SAMPLING)
-        assert torch.allclose(ours, sampled_linear_plain(grids, where, *parameters, sampling=SAMPLING), atol=1e-12)
+        ours = sampled_linear(grids, where, *parameters, SAMPLING)
+        assert torch.allclose(ours, sampled_linear_plain(grids, where, *parameters, SAMPLING), atol=1e-12)
 
 
 @needs_numba
 def test_torch_operators_run_where_numba_is_missing(monkeypatch: pytest.MonkeyPatch):
     grids, where, parameters = wanted_volumes(), points(9), layer()
-    compiled = sampled_linear(grids, where, *parameters, sampling=SAMPLING)
+    compiled = sampled_linear(grids, where, *parameters, SAMPLING)
     monkeypatch.setattr(ops, "HAS_NUMBA", False)
-    without = sampled_linear(grids, where, *parameters, sampling=SAMPLING)
+    without = sampled_linear(grids, where, *parameters, SAMPLING)
     assert type(compiled.grad_fn).__name__ == "SampledLinearOnCPUBackward" != type(without.grad_fn).__name__
     assert torch.allclose(compiled, without, atol=1e-12)
 
