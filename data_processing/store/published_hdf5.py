@@ -32,24 +32,18 @@ PUBLISHED_PREPARATION = {"name": "published", "input": ".", "normalisation": {"b
 
 def published_files(path: Path) -> dict[str, Path]:
     """The files that exist, by split: from NAME_train.hdf5, NAME_test.hdf5, their common prefix, or their folder."""
-    path = Path(path)
-    prefixes = [path]
-    if path.is_dir():
-        stems = {p.name.removesuffix(end) for end in SUFFIXES for p in path.glob(f"*{end}")}
-        prefixes = [path / name for name in sorted(stems)]
+    place = Path(path)
+    if place.is_dir():
+        prefixes = sorted({p.with_name(p.name.removesuffix(end)) for end in SUFFIXES for p in place.glob(f"*{end}")})
         if len(prefixes) > 1:
             raise ValueError(f"{path} holds several published data sets: give one of {', '.join(map(str, prefixes))}")
+        if not prefixes:
+            return {}
+        place = prefixes[0]
     for end in SUFFIXES:
-        if path.name.endswith(end):
-            prefixes = [path.with_name(path.name.removesuffix(end))]
-    files = {}
-    for prefix in prefixes:
-        files = {
-            split: prefix.with_name(f"{prefix.name}_{split}.hdf5")
-            for split in ("train", "test")
-            if prefix.with_name(f"{prefix.name}_{split}.hdf5").is_file()
-        }
-    return files
+        place = place.with_name(place.name.removesuffix(end))
+    files = {split: place.with_name(f"{place.name}_{split}.hdf5") for split in ("train", "test")}
+    return {split: file for split, file in files.items() if file.is_file()}
 
 
 class PublishedShapes(ShapeSet):

@@ -155,18 +155,12 @@ def kept_cases(folder: Path, name: str, key: dict[str, Any], make: Callable[[], 
 def _read(file: Path) -> list[Case]:
     arrays = read_npz(file, most=MAX_BYTES, names=("about", "names", "numbers", "distances"))
     about, names, numbers, distances = (arrays[key] for key in ("about", "names", "numbers", "distances"))
-    called = [str(name) for name in names]
-    return [
-        Case(
-            name=str(row[0]),
-            subject=str(row[1]),
-            family=str(row[2]),
-            severity=str(row[3]),
-            measured=Measured(dict(zip(called, values.tolist(), strict=True)), distance_D.astype(np.float32)),
-            truth=json.loads(str(row[4])),
-        )
-        for row, values, distance_D in zip(about, numbers, distances, strict=True)
-    ]
+    called, cases = [str(name) for name in names], []
+    for row, values, distance_D in zip(about, numbers, distances, strict=True):
+        name, subject, family, severity, truth = map(str, row)
+        measured = Measured(dict(zip(called, values.tolist(), strict=True)), distance_D.astype(np.float32))
+        cases.append(Case(name, subject, family, severity, measured, json.loads(truth)))
+    return cases
 
 
 def folder_masks(folder: Path, config: DataConfig) -> Iterator[tuple[str, CubeMask]]:

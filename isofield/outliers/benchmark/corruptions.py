@@ -33,8 +33,6 @@ class Corrupted:
     """
 
     mask_RRR: Mask
-    family: str
-    severity: str
     dice: float
     matched: bool
 
@@ -54,7 +52,7 @@ def corrupt(clean_RRR: Mask, family: str, *, severity: str, seed: int, name: str
     target = TARGETS[severity]
     mask = FAMILIES[family](clean_RRR, generator, target)
     reached = dice(mask, clean_RRR)
-    return Corrupted(mask, family, severity, reached, family != FLIP and abs(reached - target) <= TOLERANCE)
+    return Corrupted(mask, reached, family != FLIP and abs(reached - target) <= TOLERANCE)
 
 
 def _added(mask: Mask, key: Key, target: float) -> Mask:
