@@ -52,7 +52,9 @@ class PublishedShapes(ShapeSet):
     def __init__(self, path: Path, files: Mapping[str, Path]) -> None:
         self.path = Path(path)
         self._files = [PublishedFile(file) for file in files.values()]
-        self.layout = _common(self._files)
+        # Pictures only where both files have them, and alike.
+        first = self._files[0].layout
+        self.layout = first if all(file.layout == first for file in self._files) else LAYOUT
         self.voxel_resolution = LAYOUT.voxel_resolution
         self.level_points = dict(LAYOUT.level_points)
         self.settings: dict[str, Any] = {**PUBLISHED_PREPARATION, "name": self.path.name, "input": str(self.path)}
@@ -167,12 +169,6 @@ def _layout(data: Mapping[str, h5py.Dataset], path: Path) -> Layout:
     if height != width or not views * height:
         raise ValueError(f"{path}: 'pixels' holds {views} pictures of {width}x{height}; expected square ones")
     return dataclasses.replace(LAYOUT, pictures=views, picture_size=height)
-
-
-def _common(files: Sequence["PublishedFile"]) -> Layout:
-    """Pictures only where both files have them, and alike."""
-    layouts = [file.layout for file in files]
-    return layouts[0] if all(layout == layouts[0] for layout in layouts) else LAYOUT
 
 
 def _names(file: PublishedFile, split: str) -> list[str]:

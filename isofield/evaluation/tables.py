@@ -6,7 +6,7 @@ is counted as undefined. An infinite distance (to an empty mask) makes the mean 
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: SampleCounts, *
         "failed": failed,
         "mean": means(done, averaged),
         "mean_per_category": means(list(per_category.values()), averaged),
-        "median": medians(done, metrics),
+        "median": means(done, metrics, np.median),
         "undefined": {key: count for key in metrics if (count := sum(row[key] is None for row in done))},
         "per_category": per_category,
         "per_shape": list(rows),
@@ -49,14 +49,12 @@ def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: SampleCounts, *
     }
 
 
-def means(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, float | None]:
+def means(
+    rows: Sequence[Row], keys: Sequence[str], mean: Callable[[Sequence[float]], Any] = np.mean
+) -> dict[str, float | None]:
     """Mean of each key over the rows that have it; of yes and no (`watertight`) the share of rows."""
-    return {key: float(np.mean(values)) if (values := _values(rows, key)) else None for key in keys}
-
-
-def medians(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, float | None]:
-    """Median of each key over the rows that have it."""
-    return {key: float(np.median(values)) if (values := _values(rows, key)) else None for key in keys}
+    values_of = {key: [row[key] for row in rows if row[key] is not None] for key in keys}
+    return {key: float(mean(values)) if values else None for key, values in values_of.items()}
 
 
 def describe(protocol: AnyProtocol, draws: SampleCounts) -> Row:
@@ -151,7 +149,3 @@ def _finite(data: Any) -> Any:
 
 def _wide(key: str) -> int:
     return max(10, len(key) + 2)
-
-
-def _values(rows: Sequence[Row], key: str) -> list[float]:
-    return [row[key] for row in rows if row[key] is not None]

@@ -24,7 +24,7 @@ from isofield.outliers.benchmark.baselines import fit_baselines
 from isofield.outliers.benchmark.cases import CLEAN, Case, MaskShape, folder_masks, kept_cases, measured_cases
 from isofield.outliers.benchmark.corruptions import FAMILIES
 from isofield.outliers.benchmark.seen_kinds import seen_kinds
-from isofield.outliers.benchmark.tables import Benchmark, Detectors, tables, write_tables
+from isofield.outliers.benchmark.tables import Benchmark, Detectors, tables, without_prior, write_tables
 from isofield.outliers.scoring.augmented_training import turn_mask, with_prior_of
 from isofield.outliers.scoring.calibrate import MAX_FITTED, TRAIN, evenly, members, sdf_grid_around, subject
 from isofield.outliers.scoring.calibration import hash_of_masks
@@ -99,12 +99,6 @@ def fit_detectors(measured: Sequence[Measured], sdf_grid: SdfGrid) -> Detectors:
     """All detectors, of the training masks; ours also without the prior, to see what that is worth."""
     plain = [without_prior(one) for one in measured]
     return Detectors(sdf_grid, fit_scorer(measured, sdf_grid), fit_scorer(plain, sdf_grid), fit_baselines(measured))
-
-
-def without_prior(measured: Measured) -> Measured:
-    """The same mask, but for what its prior says."""
-    kept = {name: value for name, value in measured.numbers.items() if not name.startswith("prior_")}
-    return Measured(kept, measured.distances_D)
 
 
 def held_out(

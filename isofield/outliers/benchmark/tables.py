@@ -13,6 +13,7 @@ from isofield.outliers.benchmark.baselines import Baselines
 from isofield.outliers.benchmark.cases import CLEAN, Case
 from isofield.outliers.benchmark.corruptions import FAMILIES, MATCHED, TARGETS
 from isofield.outliers.benchmark.ranking import Estimate, binomial_interval, mean_auroc, mean_over_patients
+from isofield.outliers.scoring.augmented_training import OF_PRIOR
 from isofield.outliers.scoring.calibration import conformal_p, is_flagged, masks_needed
 from isofield.outliers.scoring.scores import Measured, Scorer
 from isofield.outliers.scoring.shape_space import SdfGrid
@@ -38,16 +39,18 @@ class Detectors:
 
     def scores(self, measured: Sequence[Measured]) -> dict[str, Array]:
         """(N,) of each detector; larger is stranger. Groups of ours stand for themselves too, as `ours:GROUP`."""
-        kept = set(self.plain.names)
-        plain = [
-            Measured({name: v for name, v in one.numbers.items() if name in kept}, one.distances_D) for one in measured
-        ]
         return {
             **self.baselines.scores(measured),
             **{f"{OURS}:{group}": values for group, values in self.ours.strangeness(measured).items()},
-            PLAIN: self.plain.scores(plain),
+            PLAIN: self.plain.scores([without_prior(one) for one in measured]),
             OURS: self.ours.scores(measured),
         }
+
+
+def without_prior(measured: Measured) -> Measured:
+    """The same mask, but for what its prior says."""
+    kept = {name: value for name, value in measured.numbers.items() if not name.startswith(OF_PRIOR)}
+    return Measured(kept, measured.distances_D)
 
 
 @dataclass(frozen=True, eq=False)
