@@ -22,11 +22,10 @@ from isofield.metrics.masks import dice
 from isofield.outliers.benchmark.corruptions import FLIP, TARGETS, corrupt
 from isofield.outliers.benchmark.ranking import average_precision
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask, box_of_cells, centring, cube_mask, shift_mask
-from isofield.outliers.scoring.detector import measured_masks
+from isofield.outliers.scoring.detector import MaskPrior, measured_masks
 from isofield.outliers.scoring.reconstruction import Reconstruction
 from isofield.outliers.scoring.scores import Measured
 from isofield.outliers.scoring.shape_space import SdfGrid
-from isofield.registry import LoadedRun
 from isofield.runtime.atomic_files import replacing
 from isofield.runtime.commandline import say
 from isofield.runtime.fingerprint import fingerprint
@@ -74,17 +73,11 @@ class CorruptedMask:
 
 
 def measured_cases(
-    shape: MaskShape,
-    loaded: LoadedRun,
-    sdf_grid: SdfGrid,
-    preparation: DataConfig,
-    *,
-    families: Sequence[str],
-    draw: int,
+    shape: MaskShape, prior: MaskPrior, sdf_grid: SdfGrid, *, families: Sequence[str], draw: int
 ) -> Iterator[Case]:
     """A clean mask, and it corrupted by each family in both severities; of a real fault only itself."""
     corrupted = list(corrupted_masks(shape, families=families, draw=draw))
-    measurements = measured_masks(loaded, [one.mask for one in corrupted], sdf_grid, preparation)
+    measurements = measured_masks(prior, [one.mask for one in corrupted], sdf_grid)
     for one, (measured, rebuilt) in zip(corrupted, measurements, strict=True):
         truth = known_truth(one, rebuilt)
         yield Case(shape.name, shape.subject, one.family, one.severity, measured, truth)
