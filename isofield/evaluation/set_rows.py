@@ -228,7 +228,7 @@ def _read(
         return SetShape(name, reasons=dict.fromkeys(protocols, str(error)))
     if GENERATIVE in protocols:
         try:
-            fields["cloud_N3"] = _cloud(truth, settings, name=name, side=task.side)
+            fields["cloud_N3"] = draw_cloud(truth, settings, name=name, side=task.side)
         except ValueError as error:
             reasons[GENERATIVE] = str(error)
     if LIGHT_FIELD in protocols:
@@ -239,21 +239,15 @@ def _read(
     return SetShape(name, **fields, reasons=reasons)
 
 
-def _cloud(truth: GroundTruth, settings: GenerativeConfig, *, name: str, side: str) -> NDArray[np.float64]:
-    """Points of the surface. ValueError where there are too few, or none that can be brought to one size."""
-    cloud_N3 = draw_cloud(truth, settings, name=name, side=side)
-    if not np.isfinite(normalise(cloud_N3, settings.normalisation)).all():
-        raise ValueError("its points are not finite: coordinates are too large to compare")
-    return cloud_N3
-
-
 def draw_cloud(truth: GroundTruth, settings: GenerativeConfig, *, name: str, side: str) -> NDArray[np.float64]:
     """Points of one shape's surface (points, 3), drawn by seed, name and side ("samples", "references").
 
-    Raises ValueError when the shape is a cloud of fewer points.
+    Raises ValueError when the shape is a cloud of fewer points, or they cannot be brought to one size.
     """
     generator = seeds.numpy_generator(settings.seed, name, "generative", side)
     points_N3 = truth.surface(settings.points, generator).points_N3
     if len(points_N3) != settings.points:
         raise ValueError(f"{name}: has {len(points_N3)} points, {settings.points} are compared; set fewer points")
+    if not np.isfinite(normalise(points_N3, settings.normalisation)).all():
+        raise ValueError("its points are not finite: coordinates are too large to compare")
     return points_N3
