@@ -131,10 +131,8 @@ class IFNet(nn.Module):
         code = self.encoder(batch.inputs, is_padding=batch.is_padding)
         parameters = list(self.decoder.parameters())
         loss = sum_over_points(error_of, code, parameters, points=points, points_per_chunk=self._points_per_chunk)
-        yield (
-            "ifnet",
-            {"loss": loss, "loss_per_point": loss.detach() / points, "accuracy": right / (shapes * points)},
-        )
+        means = {"loss_per_point": loss.detach() / points, "accuracy": right / (shapes * points)}
+        yield "ifnet", {"loss": loss, **means}
 
     @property
     def _points_per_chunk(self) -> int:

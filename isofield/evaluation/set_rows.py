@@ -123,9 +123,8 @@ def judge_clouds(sides: Sides, settings: GenerativeConfig, machine: Machine) -> 
             own = stack_clouds(clouds[side], names[side], settings)
             between = Solver("chamfer", **options).between(own, trained, what=f"{side} to training shapes")
             nearest_shapes[side, "chamfer", "training"] = nearest(between, names["training"])
-    units = {f"mmd_{kind}": f"{MEANINGS[kind]}; 1 is {settings.unit}" for kind in settings.distances} | {
-        "jsd": "bits, 0 to 1"
-    }
+    units = {f"mmd_{kind}": f"{MEANINGS[kind]}; 1 is {settings.unit}" for kind in settings.distances}
+    units["jsd"] = "bits, 0 to 1"
     described = _described(result["settings"], units, scale=NORMALISATIONS[settings.normalisation])
     return SetScores(result["scores"], nearest_shapes, result["jsd"], described)
 

@@ -30,9 +30,8 @@ def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: SampleCounts, *
     for category in sorted({row["category"] for row in rows}):
         of_category = [row for row in done if row["category"] == category]
         total = sum(row["category"] == category for row in rows)
-        per_category[category] = {"n": len(of_category), "failed_count": total - len(of_category)} | means(
-            of_category, averaged
-        )
+        counts = {"n": len(of_category), "failed_count": total - len(of_category)}
+        per_category[category] = counts | means(of_category, averaged)
     return {
         "protocol": protocol.name,
         "split": split,

@@ -185,10 +185,9 @@ def scorer_of(arrays: Mapping[str, NDArray[Any]]) -> Scorer:
         groups[ITSELF]  # no score without
     except (KeyError, IndexError) as error:
         raise ValueError(f"the arrays of a judge lack {error}") from error
-    return Scorer(names, sdf_grid, Components(**{f"{key}_{axes}": parts[key] for key, axes in AXES.items()}), groups)
+    return Scorer(names, sdf_grid, Components(parts["mean"], parts["modes"], parts["spread"]), groups)
 
 
-AXES = {"mean": "D", "modes": "MD", "spread": "M"}
 MAX_CELLS = 256  # along an edge
 
 
