@@ -190,15 +190,6 @@ def shows_input(level: Level, section: LoadingConfig) -> bool:
 UNLIMITED = 1 << 31
 
 
-def fields_of_batch(level: Level, section: LoadingConfig) -> tuple[str, ...]:
-    """The fields of a packed row that a batch is made of."""
-    inputs = fields_of(section.input) if shows_input(level, section) else ()
-    if level == "codes":
-        return inputs
-    points = ("boundary_points", "boundary_values") if level == "boundary" else (f"points_{level}", f"values_{level}")
-    return (*inputs, *points)
-
-
 @dataclass(frozen=True)
 class Recipe:
     """What batches are made of, and what keys their draws."""
@@ -208,12 +199,17 @@ class Recipe:
     level: Level
     section: LoadingConfig
     seed: int
-
     codes: Codes | None = None
 
     @property
     def fields(self) -> tuple[str, ...]:
-        return fields_of_batch(self.level, self.section)
+        """The fields of a packed row that a batch is made of."""
+        inputs = fields_of(self.section.input) if shows_input(self.level, self.section) else ()
+        if self.level == "codes":
+            return inputs
+        if self.level == "boundary":
+            return (*inputs, "boundary_points", "boundary_values")
+        return (*inputs, f"points_{self.level}", f"values_{self.level}")
 
     @property
     def bytes_per_shape(self) -> int:

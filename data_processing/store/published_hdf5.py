@@ -32,24 +32,18 @@ PUBLISHED_PREPARATION = {"name": "published", "input": ".", "normalisation": {"b
 
 def published_files(path: Path) -> dict[str, Path]:
     """The files that exist, by split: from NAME_train.hdf5, NAME_test.hdf5, their common prefix, or their folder."""
-    path = Path(path)
-    prefixes = [path]
-    if path.is_dir():
-        stems = {p.name.removesuffix(end) for end in SUFFIXES for p in path.glob(f"*{end}")}
-        prefixes = [path / name for name in sorted(stems)]
+    place = Path(path)
+    if place.is_dir():
+        prefixes = sorted({p.with_name(p.name.removesuffix(end)) for end in SUFFIXES for p in place.glob(f"*{end}")})
         if len(prefixes) > 1:
             raise ValueError(f"{path} holds several published data sets: give one of {', '.join(map(str, prefixes))}")
+        if not prefixes:
+            return {}
+        place = prefixes[0]
     for end in SUFFIXES:
-        if path.name.endswith(end):
-            prefixes = [path.with_name(path.name.removesuffix(end))]
-    files = {}
-    for prefix in prefixes:
-        files = {
-            split: prefix.with_name(f"{prefix.name}_{split}.hdf5")
-            for split in ("train", "test")
-            if prefix.with_name(f"{prefix.name}_{split}.hdf5").is_file()
-        }
-    return files
+        place = place.with_name(place.name.removesuffix(end))
+    files = {split: place.with_name(f"{place.name}_{split}.hdf5") for split in ("train", "test")}
+    return {split: file for split, file in files.items() if file.is_file()}
 
 
 class PublishedShapes(ShapeSet):
@@ -58,7 +52,9 @@ class PublishedShapes(ShapeSet):
     def __init__(self, path: Path, files: Mapping[str, Path]) -> None:
         self.path = Path(path)
         self._files = [PublishedFile(file) for file in files.values()]
-        self.layout = _common(self._files)
+        # Pictures only where both files have them, and alike.
+        first = self._files[0].layout
+        self.layout = first if all(file.layout == first for file in self._files) else LAYOUT
         self.voxel_resolution = LAYOUT.voxel_resolution
         self.level_points = dict(LAYOUT.level_points)
         self.settings: dict[str, Any] = {**PUBLISHED_PREPARATION, "name": self.path.name, "input": str(self.path)}
@@ -174,12 +170,6 @@ def _layout(data: Mapping[str, h5py.Dataset], path: Path) -> Layout:
     if height != width or not views * height:
         raise ValueError(f"{path}: 'pixels' holds {views} pictures of {width}x{height}; expected square ones")
     return dataclasses.replace(LAYOUT, pictures=views, picture_size=height)
-
-
-def _common(files: Sequence["PublishedFile"]) -> Layout:
-    """Pictures only where both files have them, and alike."""
-    layouts = [file.layout for file in files]
-    return layouts[0] if all(layout == layouts[0] for layout in layouts) else LAYOUT
 
 
 def _names(file: PublishedFile, split: str) -> list[str]:

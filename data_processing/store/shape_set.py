@@ -55,7 +55,7 @@ class DatasetIndex:
     sources: list[str]  # relative to input_folder
     methods: list[str]
     qualities: list[str]
-    licences: list[str]
+    licences: list[str]  # as the list of licences said; "" when unknown
     splits: dict[str, list[int]]
     failed: list[FailedShape] = field(default_factory=list)
 
@@ -106,10 +106,6 @@ class StoredShapes(ShapeSet):
 
     def inside_method(self, index: int) -> str:
         return self.index.methods[index]
-
-    def licence(self, index: int) -> str:
-        """As the list of licences said; "" when unknown."""
-        return self.index.licences[index]
 
     def row(self, index: int, keys: Sequence[str]) -> PackedRow:
         if not 0 <= index < len(self):

@@ -18,12 +18,12 @@ A data set has those that its `contents:` ask for; `to_world` always. S counts t
 order. A shape on its own (a part) is a shard with one member. The same rows make the same bytes: no time stamps.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -157,7 +157,7 @@ def write_shard(
         temporary.write_bytes(image)
 
 
-class Shard:
+class Shard(contextlib.AbstractContextManager["Shard"]):
     """An opened shard, checked on opening. ValueError (naming the file) when it is cut, damaged or another format.
 
     `layout`: what it must hold; none: what it says itself.
@@ -192,12 +192,7 @@ class Shard:
     def close(self) -> None:
         self._file.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -138,15 +138,10 @@ def members_of(splits: Mapping[str, NDArray[np.int64]], split: str, *, where: Pa
     return splits[split]
 
 
-def published_train_count(count: int) -> int:
-    """How many of a category's shapes train by the published rule: 80 % rounded down, but at least one."""
-    return max(1, count * 8 // 10) if count else 0
-
-
 def _divided(units: list[str], group: str, settings: SplitConfig) -> dict[str, list[str]]:
     """Units of one group, sorted by name, to splits."""
     if settings.rule == "published":
-        train = published_train_count(len(units))
+        train = max(1, len(units) * 8 // 10) if units else 0  # 80 % rounded down, but at least one
         return {"train": units[:train], "test": units[train:]}
     order = numpy_generator(settings.seed, group, "split ratios").permutation(len(units))
     drawn = [units[i] for i in order]

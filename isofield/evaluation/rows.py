@@ -194,7 +194,9 @@ def _evaluate_surfaces(
             if isinstance(protocol, LightFieldProtocol):
                 values = {"lfd": light_field_distance(prediction, truth, light_fields)}
             else:
-                values = _defined(compare(prediction, truth, protocol, draws, name=pair.name, watertight=watertight))
+                numbers = compare(prediction, truth, protocol, draws, name=pair.name, watertight=watertight)
+                # None where a metric cannot be told.
+                values = {key: None if math.isnan(value) else value for key, value in numbers.items()}
                 values["watertight"] = watertight
             done = {"name": pair.name, "category": pair.category, "status": "done", "reason": ""}
             rows.append(done | values | {"ground_truth": truth.kind} | _note_of(truth))
@@ -211,11 +213,6 @@ def _note_of(truth: GroundTruth) -> Row:
     """What a reader should know of the file of the ground truth."""
     note = getattr(truth, "note", "")
     return {"note": f"ground truth: {note}"} if note else {}
-
-
-def _defined(values: dict[str, float]) -> Row:
-    """None where a metric cannot be told."""
-    return {key: None if math.isnan(value) else value for key, value in values.items()}
 
 
 def load_pair(pair: Pair) -> tuple[TriangleMesh, GroundTruth]:

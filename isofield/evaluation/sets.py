@@ -37,20 +37,13 @@ MOST_TRAINING_SHAPES = 5000
 
 
 @dataclass(frozen=True)
-class CubeTruth:
+class CubeTruth(StoredTruth):
     """A shape of a data set in the data set's cube, by its place: small enough to send to another process."""
-
-    shapes: Path
-    index: int
-    against: str = "source"
 
     def load(self) -> GroundTruth:
         shapes = open_once(self.shapes)
         truth = truth_of_shape(shapes, self.index, against=self.against)
         return MeshTruth(truth.solid().transform(np.linalg.inv(shapes.to_world(self.index))))
-
-    def files(self) -> list[Path]:
-        return StoredTruth(self.shapes, self.index, self.against).files()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ how many are infinite, stand beside every mean of masks.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,10 @@ def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: SampleCounts, *
     for category in sorted({row["category"] for row in rows}):
         of_category = [row for row in done if row["category"] == category]
         total = sum(row["category"] == category for row in rows)
-        per_category[category] = {
-            "n": len(of_category),
-            "failed_count": total - len(of_category),
-            **means(of_category, averaged),
-        }
+        counts = {"n": len(of_category), "failed_count": total - len(of_category)}
+        per_category[category] = counts | means(of_category, averaged)
         if isinstance(protocol, MaskProtocol):  # of others no value is infinite
-            beside = {"median": medians(of_category, metrics), "infinite": infinite(of_category, metrics)}
+            beside = {"median": means(of_category, metrics, np.median), "infinite": infinite(of_category, metrics)}
             per_category[category] |= beside
     return {
         "protocol": protocol.name,
@@ -49,9 +46,9 @@ def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: SampleCounts, *
         "failed": failed,
         "mean": means(done, averaged),
         "mean_per_category": means(list(per_category.values()), averaged),
-        "median_per_category": medians(list(per_category.values()), metrics),
+        "median_per_category": means(list(per_category.values()), metrics, np.median),
         "infinite_per_category": infinite(list(per_category.values()), metrics),
-        "median": medians(done, metrics),
+        "median": means(done, metrics, np.median),
         "infinite": infinite(done, metrics),
         "undefined": {key: count for key in metrics if (count := sum(row[key] is None for row in done))},
         "per_category": per_category,
@@ -60,19 +57,17 @@ def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: SampleCounts, *
     }
 
 
-def means(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, float | None]:
+def means(
+    rows: Sequence[Row], keys: Sequence[str], mean: Callable[[Sequence[float]], Any] = np.mean
+) -> dict[str, float | None]:
     """Mean of each key over the rows that have it; of yes and no (`watertight`) the share of rows."""
-    return {key: float(np.mean(values)) if (values := _values(rows, key)) else None for key in keys}
-
-
-def medians(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, float | None]:
-    """Median of each key over the rows that have it."""
-    return {key: float(np.median(values)) if (values := _values(rows, key)) else None for key in keys}
+    values_of = {key: [row[key] for row in rows if row[key] is not None] for key in keys}
+    return {key: float(mean(values)) if values else None for key, values in values_of.items()}
 
 
 def infinite(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, int]:
     """How many rows have an infinite value, of each key that has one."""
-    counts = {key: sum(math.isinf(value) for value in _values(rows, key)) for key in keys}
+    counts = {key: sum(math.isinf(row[key]) for row in rows if row[key] is not None) for key in keys}
     return {key: count for key, count in counts.items() if count}
 
 
@@ -215,7 +210,3 @@ def _finite(data: Any) -> Any:
 
 def _wide(key: str) -> int:
     return max(10, len(key) + 2)
-
-
-def _values(rows: Sequence[Row], key: str) -> list[float]:
-    return [row[key] for row in rows if row[key] is not None]

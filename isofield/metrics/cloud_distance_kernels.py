@@ -5,11 +5,22 @@ several points of one cloud with 16 of the other at once (10 to 25 pairs of poin
 points, at a microsecond a query, cannot save. numba is imported with this module: import it where the kernel runs.
 """
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.metrics.float_bits import INFINITY_BITS, bits_of
 from isofield.runtime.jit import compile_vectorised
+
+INFINITY_BITS = np.int32(0x7F800000)
+
+
+@numba.njit(inline="always")
+def bits_of(value):  # type: ignore[no-untyped-def]
+    """In a kernel: the bits of a float32 as int32, which are ordered as the numbers where these are not negative.
+
+    The smallest of integers is one instruction for a whole vector; that of floats is none, because of NaN.
+    """
+    return np.float32(value).view(np.int32)
 
 
 @compile_vectorised
@@ -39,8 +50,7 @@ def _nearest(
 ) -> None:
     """Bits of the smallest squared distance, for every point of both clouds.
 
-    Distances are not negative, so their bits are ordered as they are: minima of integers, which the compiler makes
-    vectors of; of floats (with their NaN) it does not. Two points of x at a time: y is loaded half as often.
+    Two points of x at a time: y is loaded half as often.
     """
     for j in range(len(y0)):
         nearest_M[j] = INFINITY_BITS

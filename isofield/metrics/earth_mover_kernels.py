@@ -7,7 +7,7 @@ numba is imported with this module: import it where the kernel runs.
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.metrics.float_bits import INFINITY_BITS, bits_of
+from isofield.metrics.cloud_distance_kernels import INFINITY_BITS, bits_of
 from isofield.runtime.jit import compile_vectorised
 
 BLOCK = 64  # objects looked at together; clouds are filled up to whole blocks with objects that nobody can afford

@@ -5,7 +5,7 @@ Learning Representations and Generative Models for 3D Point Clouds (2018); 1-NNA
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,21 +96,6 @@ def nearest_neighbour_accuracy(between_KK: Bounded, samples_KK: Bounded, referen
     }
 
 
-def nearest_rows(
-    between: Bounded,
-    samples: Sequence[str],
-    references: Sequence[str],
-    *,
-    keys: tuple[str, str] = ("sample", "reference"),
-) -> list[Row]:
-    """For each row (sample) of the matrix its nearest column (reference), as plain data."""
-    of_samples = nearest(between, references)
-    return [
-        {keys[0]: name, keys[1]: reference, "distance": distance}
-        for name, (reference, distance) in zip(samples, of_samples, strict=True)
-    ]
-
-
 def nearest(between: Bounded, names: Sequence[str]) -> list[tuple[str, float]]:
     """For each row the name of its nearest column, of equally near ones the first, and the distance."""
     column_S = between.distance_SR.argmin(axis=1)
@@ -168,11 +153,6 @@ def divergence(first_G: NDArray[np.integer], second_G: NDArray[np.integer]) -> f
     # scipy's jensenshannon is the root of this, and NaN where rounding leaves equal histograms a hair below 0.
     nats = rel_entr([p_G, q_G], (p_G + q_G) / 2).sum() / 2
     return max(0.0, float(nats / math.log(2)))
-
-
-def judge_distances(distances: Mapping[str, SetDistances], *, seed: int) -> dict[str, Row]:
-    """The scores under each of several distances."""
-    return {name: scores(matrices, seed=seed) for name, matrices in distances.items()}
 
 
 def _undecided(between: Bounded, nearest_S: NDArray[np.int64]) -> int:

@@ -4,9 +4,8 @@ They belong to the autoencoder's weights, what it is shown, and the shapes: all 
 codes of another autoencoder or of other shapes are made again, never used.
 """
 
-from collections.abc import Iterator
+import itertools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -86,13 +85,8 @@ def _kept_or_made(
 def _key(model: TrainsOnCodes, shapes: ShapeSet, recipe: Recipe, indices: NDArray[np.int64]) -> str:
     """A hash of the frozen weights, of what they are shown, and of the shapes by name and content."""
     made_by = checkpoint.hash_of(model.autoencoder.state_dict()), [to_plain(recipe.section.input), recipe.seed]
-    return fingerprint(*made_by, _contents(shapes, recipe, indices))
-
-
-def _contents(shapes: ShapeSet, recipe: Recipe, indices: NDArray[np.int64]) -> Iterator[str | NDArray[Any]]:
-    for index in indices.tolist():
-        yield f"{shapes.names[index]}\0"
-        yield from shapes.packed_row(index, recipe.fields).values()
+    rows = ((f"{shapes.names[i]}\0", *shapes.packed_row(i, recipe.fields).values()) for i in indices.tolist())
+    return fingerprint(*made_by, itertools.chain.from_iterable(rows))
 
 
 def _kept(file: Path, key: str) -> torch.Tensor | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.npy import read_npz
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.metrics.light_field.descriptors import Descriptor, describe
@@ -18,14 +17,6 @@ from isofield.runtime.fingerprint import fingerprint
 
 MAX_BYTES = 1 << 26  # of one descriptor
 VERSION = 1  # raise it whenever a number of a descriptor may change
-
-
-def descriptor_of_file(path: Path, cache: Path | None, *, device: torch.device | str = "cpu") -> Descriptor:
-    """The descriptor of a mesh file, from the folder `cache` where it is there, else put there; None keeps nothing.
-
-    Raises FileNotFoundError, or ValueError where the file is no mesh (as read_mesh).
-    """
-    return descriptor_of_mesh(read_mesh(path), cache, device=device)
 
 
 def descriptor_of_mesh(mesh: TriangleMesh, cache: Path | None, *, device: torch.device | str = "cpu") -> Descriptor:

@@ -40,17 +40,12 @@ class Reconstruction:
         return self.values_RRR > self.iso_level
 
     @property
-    def probability_RRR(self) -> NDArray[np.float32]:
-        """In [0, 1], of values that are logits."""
-        return probability(self.values_RRR, self.iso_level)
-
-    @property
     def disagreement_RRR(self) -> NDArray[np.float32]:
         """In [-1, 1]: positive where the mask has what the prior does not believe, negative where it lacks something.
 
         0 beyond the field of view.
         """
-        signed = self.mask.occupancy_RRR.astype(np.float32) - self.probability_RRR
+        signed = self.mask.occupancy_RRR.astype(np.float32) - probability(self.values_RRR, self.iso_level)
         if self.mask.visible_RRR is not None:
             signed[~self.mask.visible_RRR] = 0
         return signed

@@ -12,13 +12,19 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from isofield.metrics.masks import dice
-from isofield.outliers.scoring.mask_distances import signed_distance
 
 Mask = NDArray[np.bool_]
 CELLS = 40  # along the edge of the grid
 CLIP = 4.0  # cells: distances beyond say nothing more
 MODES = 80
 ROOM = 1.25  # of the largest clean extent, that the grid spans
+
+
+def signed_distance(mask: Mask) -> NDArray[np.float32]:
+    """Voxels to the surface, negative inside; the surface lies half-way between voxel centres on its two sides."""
+    outside = scipy.ndimage.distance_transform_edt(~mask)
+    inside = scipy.ndimage.distance_transform_edt(mask)
+    return np.where(mask, 0.5 - inside, outside - 0.5).astype(np.float32)
 
 
 @dataclass(frozen=True)

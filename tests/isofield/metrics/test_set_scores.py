@@ -13,8 +13,8 @@ from isofield.metrics.set_scores import (
     choose_equal_sizes,
     divergence,
     jensen_shannon,
+    nearest,
     nearest_neighbour_accuracy,
-    nearest_rows,
     scores,
 )
 from isofield.runtime import seeds
@@ -140,11 +140,7 @@ def test_bounds_say_which_decisions_could_be_others():
 
 
 def test_nearest_references_by_name():
-    rows = nearest_rows(matrices([0, 7], [1, 9]).between_SR, ("a", "b"), ("x", "y"))
-    assert rows == [
-        {"sample": "a", "reference": "x", "distance": 1.0},
-        {"sample": "b", "reference": "y", "distance": 2.0},
-    ]
+    assert nearest(matrices([0, 7], [1, 9]).between_SR, ("x", "y")) == [("x", 1.0), ("y", 2.0)]
 
 
 @pytest.mark.parametrize("bad", [np.zeros((0, 3)), np.zeros(3), np.array([[np.nan]]), np.array([[-1.0]])])

@@ -50,8 +50,8 @@ def test_it_writes_every_table(brain_run, tmp_path, capsys):
 
 def test_no_training_patient_is_judged(brain_run, brain_set):
     shapes = __main__.open_shapes(brain_set)
-    loaded, preparation = __main__.load_run(brain_run), __main__.preparation_of(brain_run)
-    patients = __main__.held_out(shapes, loaded, preparation, data=None, real=brain_set, most=None)
+    prior = __main__.MaskPrior(__main__.load_run(brain_run), __main__.preparation_of(brain_run))
+    patients = __main__.held_out(shapes, prior, data=None, real=brain_set, most=None)
     trained = {__main__.subject(shapes, shapes.names[i]) for i in shapes.indices("train")}
     assert len(patients.clean) == 4
     assert not {shape.subject for shape in [*patients.clean, *patients.real]} & trained
