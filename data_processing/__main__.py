@@ -1,21 +1,18 @@
 """python -m data_processing --config configs/data/NAME.yaml [--set k=v ...]: a folder of raw files to a data set.
 
 Run it again after an interruption, however it came: it does only what is missing. Under `torchrun` each rank takes its
-share of the shards (and torchrun itself ends with 1, not 2, when some shapes failed).
+share of the shards, and the first writes the index when all are done (and torchrun itself ends with 1, not 2, when some
+shapes failed).
 """
 
 import contextlib
-import datetime
 import os
 import shlex
 import sys
-import time
 from collections.abc import Sequence
 from typing import NoReturn
 
 from isofield.runtime.commandline import DONE, Parser, run, say
-
-LONGEST = datetime.timedelta(days=7)  # one rank may have all the work, and torchrun sees to it that it lives
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -34,6 +31,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     from data_processing.preparation.config import DataConfig
     from data_processing.preparation.job import prepare_folder
     from isofield.runtime.config import read_config, to_yaml
+    from isofield.runtime.distributed import session
 
     config = read_config(options.config, DataConfig, overrides=options.set)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -41,21 +39,11 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
         say(to_yaml(config))
     if options.dry_run:
         return DONE
-    status = prepare_folder(config, command=f"{prog} {shlex.join(words)}", rank=rank, world=world)
-    if world > 1 and torch.distributed.is_torchelastic_launched():
-        _wait_for_all(world)
-    return status
-
-
-def _wait_for_all(world: int) -> None:
-    """Until every rank is done: torchrun kills the others as soon as one ends with another status than 0."""
-    import torch
-
-    store, _, _ = next(torch.distributed.rendezvous("env://", timeout=LONGEST))
-    store.add("prepared", 1)
-    with contextlib.suppress(RuntimeError):  # the store goes with the first rank, which then saw all
-        while store.add("prepared", 0) < world:
-            time.sleep(0.2)
+    # Ranks of other launchers do not know of each other: whoever finds all shards there writes the index.
+    joined = torch.distributed.is_torchelastic_launched()
+    with session("cpu", collectives=False) if joined else contextlib.nullcontext() as group:
+        wait = None if group is None else group.wait
+        return prepare_folder(config, command=f"{prog} {shlex.join(words)}", rank=rank, world=world, wait=wait)
 
 
 def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:

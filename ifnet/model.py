@@ -15,7 +15,7 @@ from torch import nn
 from data_processing.batch import Batch
 from ifnet.encoder import Encoder, Padding
 from isofield.ops.chunked import sum_over_points
-from isofield.ops.feature_sampling import PLACES, sampled_linear
+from isofield.ops.feature_sampling import PLACES, Sampling, sampled_linear
 from isofield.ops.linear_leaky import linear_leaky
 
 POINTS_PER_CHUNK = 1 << 16  # where the config leaves it to us; the features of these never lie in memory all at once
@@ -74,15 +74,8 @@ class Decoder(nn.Module):
         """(B, N, 3) cube coordinates and the pyramid to (B, N) logits, inside above 0."""
         config = self.config
         first, *middle, last = (layer for layer in self.layers if isinstance(layer, nn.Linear))
-        h = sampled_linear(
-            volumes,
-            points_BN3,
-            first.weight[:, : self.features],
-            first.bias,
-            displacement=config.displacement,
-            padding=config.sampling_padding,
-            align_corners=config.align_corners,
-        )
+        sampling = Sampling(config.displacement, config.sampling_padding, config.align_corners)
+        h = sampled_linear(volumes, points_BN3, first.weight[:, : self.features], first.bias, sampling)
         if config.append_point:
             h = h + F.linear(2 * points_BN3, first.weight[:, self.features :])
         h = F.dropout(F.relu_(h), config.dropout, self.training)
@@ -138,10 +131,8 @@ class IFNet(nn.Module):
         code = self.encoder(batch.inputs, is_padding=batch.is_padding)
         parameters = list(self.decoder.parameters())
         loss = sum_over_points(error_of, code, parameters, points=points, points_per_chunk=self._points_per_chunk)
-        yield (
-            "ifnet",
-            {"loss": loss, "loss_per_point": loss.detach() / points, "accuracy": right / (shapes * points)},
-        )
+        means = {"loss_per_point": loss.detach() / points, "accuracy": right / (shapes * points)}
+        yield "ifnet", {"loss": loss, **means}
 
     @property
     def _points_per_chunk(self) -> int:

@@ -65,7 +65,8 @@ def read_organ_folder(folder: Path, *, checkpoint: str | None = None) -> OrganFo
         raise ValueError(f"{folder}: expected a folder called by a number of {TABLE}, 1 to {max(names)}; got {name!r}")
     validation = _validation(folder)
     chosen = _checkpoint(folder / "checkpoints", checkpoint, validation)
-    return OrganFolder(names[int(name)], int(name), chosen, validation, _thresholds(folder / THRESHOLDS))
+    thresholds = _numbers(folder / THRESHOLDS) if (folder / THRESHOLDS).is_file() else None
+    return OrganFolder(names[int(name)], int(name), chosen, validation, thresholds)
 
 
 def _validation(folder: Path) -> tuple[float, ...]:
@@ -102,10 +103,6 @@ def _checkpoint(folder: Path, asked: str | None, validation: tuple[float, ...]) 
 def _last_number(name: str) -> int | None:
     files = re.findall(r"\d+", name)
     return int(files[-1]) if files else None
-
-
-def _thresholds(file: Path) -> list[float] | str | None:
-    return _numbers(file) if file.is_file() else None
 
 
 def _numbers(file: Path) -> list[float] | str:

@@ -101,7 +101,5 @@ class Autoencoder(nn.Module):
         code_BZ = self.encode(batch.inputs)
         shapes_per_chunk = self.config.shapes_per_chunk or (16 if code_BZ.is_cuda else 1)
         parameters = list(self.decoder.parameters())
-        yield (
-            "autoencoder",
-            {"loss": mean_over_shapes(error_of, code_BZ, parameters, shapes_per_chunk=shapes_per_chunk)},
-        )
+        loss = mean_over_shapes(error_of, code_BZ, parameters, shapes_per_chunk=shapes_per_chunk)
+        yield "autoencoder", {"loss": loss}

@@ -4,7 +4,6 @@
 the arguments of the command are read: --help and a misspelt option answer at once.
 """
 
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import NoReturn
 
 import isofield
 from isofield.runtime.commandline import DONE, ERROR, say
+from isofield.runtime.hints import did_you_mean
 
 # Module and what the command does. Each module has `command(arguments, prog=...)`, which ends the process.
 COMMANDS = {
@@ -36,9 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(DONE)
     name = words[0]
     if name not in COMMANDS:
-        close = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
-        sys.stderr.write(f"error: isofield {name}: no such command; {hint}known: {', '.join(COMMANDS)}\n")
+        hint = f"{did_you_mean(name, COMMANDS)} known: {', '.join(COMMANDS)}".lstrip()
+        sys.stderr.write(f"error: isofield {name}: no such command; {hint}\n")
         sys.exit(ERROR)
     importlib.import_module(COMMANDS[name][0]).command(words[1:], prog=f"isofield {name}")
     raise AssertionError(f"{name} came back")  # a command ends its process

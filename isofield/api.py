@@ -35,17 +35,16 @@ from data_processing.preparation.shape import SHAPE_ERRORS
 from isofield.config import RunConfig
 from isofield.contract import MakesShapes, Model
 from isofield.evaluation.one_pair import evaluate, mesh_of
-from isofield.extraction.lattice import evaluate_field, field_of
+from isofield.extraction.lattice import BATCH_POINTS, evaluate_field, field_of
 from isofield.generation.inputs import items_of_files
 from isofield.generation.latent_shapes import codes_between
-from isofield.generation.meshes import Coded, GenerationConfig, Item, Surface, mask_of_surface, surface_of
+from isofield.generation.meshes import Coded, GenerationConfig, Item, ModelSurface, mask_of_surface, surface_of
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.distributed import resolve_device
 
 __all__ = ["Run", "Shape", "evaluate", "load", "occupancy"]
 
-BATCH_POINTS = 1 << 16  # decoded at once: bounds memory
 INPUT_NAME = "input"  # of a shape in memory that was given none
 
 Shape = str | Path | InMemory  # what stands for a shape; see README, "In Python"
@@ -266,7 +265,7 @@ class Run:
 
     def _surface(
         self, given: Observed | Coded, settings: GenerationConfig, *, name: str, batch_points: int = BATCH_POINTS
-    ) -> Surface:
+    ) -> ModelSurface:
         points = _batch(batch_points)
         return surface_of(self.model, given, settings, name=name, batch_points=points, device=self.device)
 

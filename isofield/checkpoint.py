@@ -1,6 +1,5 @@
 """Checkpoints: tensors and plain data, replaced atomically, read with `weights_only=True`."""
 
-import hashlib
 import io
 import zipfile
 from collections.abc import Callable, Mapping
@@ -11,6 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from isofield.runtime.atomic_files import replacing
+from isofield.runtime.fingerprint import fingerprint
 
 FORMAT = 1
 SHOWN = 100  # characters of a name
@@ -110,9 +110,4 @@ def _is_archive(path: Path) -> bool:
 
 def hash_of(state: Mapping[str, torch.Tensor]) -> str:
     """A short hash of names and values of weights: tells which model made a result."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name in sorted(state):
-        digest.update(name.encode())
-        buffer = io.BytesIO(state[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        digest.update(buffer.getbuffer())
-    return digest.hexdigest()
+    return fingerprint((part for name in sorted(state) for part in (name, state[name])), size=8)

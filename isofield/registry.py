@@ -1,7 +1,6 @@
 """The one file of the engine that knows models by name."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from isofield.config import RunConfig, read_run_config
 from isofield.contract import Model, TrainsOnCodes
 from isofield.run_dir import RunDir
 from isofield.runtime.config import build, to_plain
+from isofield.runtime.hints import did_you_mean
 
 MODELS: dict[str, tuple[type, type]] = {
     "imnet_autoencoder": (autoencoder.Config, autoencoder.Autoencoder),
@@ -109,9 +109,8 @@ def _refuse_other_sizes(config: RunConfig, weights: Mapping[str, torch.Tensor], 
 def _section_of(model: Mapping[str, Any], *, where: str) -> Any:
     kind = model.get("type")
     if not isinstance(kind, str) or kind not in MODELS:
-        close = difflib.get_close_matches(str(kind), MODELS, n=1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
-        raise ValueError(f"{where}: model.type: unknown model {kind!r}; {hint}known: {', '.join(MODELS)}")
+        hint = f"{did_you_mean(str(kind), MODELS)} known: {', '.join(MODELS)}".lstrip()
+        raise ValueError(f"{where}: model.type: unknown model {kind!r}; {hint}")
     return build(MODELS[kind][0], _settings_of(model), where=f"{where}: model")
 
 

@@ -170,16 +170,6 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def journal_file(folder: Path, rank: int) -> Path:
-    """Where one rank notes each mesh as soon as it is written."""
-    return folder / f".journal-{rank}.jsonl"
-
-
-def journal_files(folder: Path) -> list[Path]:
-    """Journals of all ranks that ever wrote into a folder of meshes."""
-    return sorted(folder.glob(".journal-*.jsonl"))
-
-
 def preparation_of(run: RunDir, *, overrides: Sequence[str] = ()) -> DataConfig:
     """How the run's data were prepared, read back from the run, with `--set` overrides."""
     settings = read_object(run.preparation_file, again="it comes with the run, from its training")

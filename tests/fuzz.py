@@ -170,10 +170,40 @@ def _forked(kind: str, file: Path, reader: Reader, *, cases: int, seed: int, log
 
 
 KINDS = [
-    *("ply", "obj", "stl", "off", "glb", "gltf", "xyz", "pcd", "cloud", "cloud_npz"),
+    *(
+        "ply",
+        "ply_text",
+        "ply_mixed",
+        "obj",
+        "stl",
+        "stl_text",
+        "off",
+        "glb",
+        "glb_parts",
+        "gltf",
+        "xyz",
+        "pcd",
+        "cloud",
+        "cloud_npz",
+    ),
     *("png", "jpg", "bmp", "webp", "tif", "gif", "renderings"),
-    *("npy", "npz", "binvox", "mat", "mat_packed", "nii", "nii.gz", "nii2"),
-    *("yaml", "config", "json", "tsv", "csv", "pt", "pth", "tar", "organs", "codes", "hdf5", "shard", "dataset"),
+    *("npy", "npz", "binvox", "mat", "mat_packed", "nii", "nii.gz", "nii2", "nrrd", "mha"),
+    *(
+        "yaml",
+        "config",
+        "json",
+        "tsv",
+        "csv",
+        "ctbl",
+        "pt",
+        "pth",
+        "tar",
+        "organs",
+        "codes",
+        "hdf5",
+        "shard",
+        "dataset",
+    ),
     *("calibration", "judge", "preparation", "manifest", "generated", "analysed"),
 ]
 

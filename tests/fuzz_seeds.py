@@ -1,6 +1,7 @@
 """A real file of every kind that the fuzzer damages, and who reads it."""
 
 import dataclasses
+import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -29,16 +30,19 @@ from imnet import published_weights as imnet_published
 from isofield import checkpoint
 from isofield.config import read_run_config
 from isofield.evaluation.pairs import read_manifest
-from isofield.outliers.analysis.journal import Done
+from isofield.generation import meshes
+from isofield.outliers.analysis.journal import line_of_organ, open_journal, rows_of
 from isofield.outliers.analysis.rows import new_row
 from isofield.outliers.scoring.calibration import Calibration, load_calibration, save_calibration
 from isofield.outliers.scoring.scores import scorer_of
-from isofield.run_dir import RunDir, journal_file, manifest_file, preparation_of
+from isofield.run_dir import RunDir, manifest_file, preparation_of
 from isofield.runtime.config import read_yaml
-from isofield.runtime.journal import latest
+from isofield.runtime.journal import Journal, journal_file
 from isofield.training.frozen_codes import _kept
 from isofield.training.imported_weights import read_mapping
 from tests.conftest import ROOT
+from tests.data_processing.gltf_files import GltfFile
+from tests.data_processing.mesh_texts import CORNERS, PLY, STL, TRIANGLES
 from tests.ifnet.test_published import narrow, published_checkpoint
 from tests.imnet.test_published import published_weights
 from tests.small_sets import write_prepared, write_published
@@ -59,6 +63,12 @@ def shapes(folder: Path) -> Found:
     for suffix in ("ply", "obj", "stl", "off", "glb"):
         mesh.export(folder / f"mesh.{suffix}")
         found[suffix] = (folder / f"mesh.{suffix}", read_mesh)
+    for name, content in (("ply_text", PLY["ascii_texcoords"]), ("ply_mixed", PLY["binary_texcoords_mixed"])):
+        (folder / f"{name}.ply").write_bytes(content)
+        found[name] = (folder / f"{name}.ply", read_mesh)
+    (folder / "text.stl").write_bytes(STL["ascii_two_solids"])
+    (folder / "parts.glb").write_bytes(glb_of_all_parts())
+    found |= {"stl_text": (folder / "text.stl", read_mesh), "glb_parts": (folder / "parts.glb", read_mesh)}
     (folder / "gltf").mkdir()
     for name, content in trimesh.Scene(mesh).export(file_type="gltf").items():
         (folder / "gltf" / name).write_bytes(content)
@@ -83,6 +93,26 @@ def shapes(folder: Path) -> Found:
     return found
 
 
+def glb_of_all_parts() -> bytes:
+    """A box with a skin, a morph target and instances, of accessors that are normalised, sparse and with gaps."""
+    file = GltfFile()
+    positions = file.accessor(np.array(CORNERS) * 40, "i1", stride=4, normalized=True)
+    rows, values = file.view(bytes([6])), file.view(bytes([40, 80, 126]))
+    where = {"bufferView": rows, "componentType": 5121}
+    file.accessors[positions]["sparse"] = {"count": 1, "indices": where, "values": {"bufferView": values}}
+    indices, move = file.accessor(np.array(TRIANGLES).ravel(), "u2"), file.accessor(np.array(CORNERS), "f4")
+    attributes = {"POSITION": positions, "JOINTS_0": file.accessor(np.zeros((8, 4)), "u1")}
+    attributes["WEIGHTS_0"] = file.accessor(np.tile([255, 0, 0, 0], (8, 1)), "u1", normalized=True)
+    places = {"TRANSLATION": file.accessor([[0, 0, 0], [5, 0, 0]], "f4")}
+    skin = {"joints": [1], "inverseBindMatrices": file.accessor([np.eye(4).ravel()], "f4")}
+    primitives = [{"attributes": attributes, "indices": indices, "targets": [{"POSITION": move}]}]
+    strips = [{"attributes": {"POSITION": positions}, "indices": indices, "mode": 5}]
+    instancing = {"EXT_mesh_gpu_instancing": {"attributes": places}, "KHR_node_visibility": {"visible": True}}
+    nodes = [{"mesh": 0, "skin": 0, "children": [1, 2], "weights": [0.5]}, {"rotation": [0, 0, 0.6, 0.8]}]
+    nodes.append({"mesh": 1, "scale": [-1, 1, 1], "extensions": instancing})
+    return file.glb(nodes=nodes, skins=[skin], meshes=[{"primitives": primitives}, {"primitives": strips}])
+
+
 def grids(folder: Path) -> Found:
     box = np.zeros((24, 24, 24), dtype=np.uint8)
     box[4:12, 6:20, 3:9] = 1
@@ -100,6 +130,15 @@ def grids(folder: Path) -> Found:
         found[suffix] = (folder / f"mask.{suffix}", read_mask)
     nib.save(nib.Nifti2Image(box, np.eye(4)), folder / "second.nii")
     found["nii2"] = (folder / "second.nii", label_volume)
+    # Written by hand: the library would leave threads behind in the process that is forked.
+    head = "NRRD0004\ntype: uint8\ndimension: 3\nspace: left-posterior-superior\nsizes: 24 24 24\nencoding: gzip\n"
+    head += "space directions: (1,0,0) (0,1,0) (0,0,2)\nkinds: domain domain domain\nspace origin: (0,0,0)\n"
+    head += "Segment0_ID:=a\nSegment0_Name:=liver\nSegment0_LabelValue:=1\nSegment0_Layer:=0\n\n"
+    (folder / "mask.seg.nrrd").write_bytes(head.encode() + gzip.compress(box.tobytes()))
+    head = "NDims = 3\nDimSize = 24 24 24\nElementType = MET_UCHAR\nTransformMatrix = 1 0 0 0 1 0 0 0 1\n"
+    head += "ElementSpacing = 1 1 2\nElementDataFile = LOCAL\n"
+    (folder / "mask.mha").write_bytes(head.encode() + box.tobytes())
+    found |= {"nrrd": (folder / "mask.seg.nrrd", label_volume), "mha": (folder / "mask.mha", label_volume)}
     return found
 
 
@@ -109,7 +148,8 @@ def texts(folder: Path) -> Found:
     (folder / "labels.json").write_text(json.dumps({"labels": {"background": 0, "kidney_left": 2}}))
     (folder / "labels.tsv").write_text("index\tname\themisphere\n1\thippocampus\tL\n2\thippocampus\tR\n")
     (folder / "labels.csv").write_text("id,name\n1,liver\n2,spleen\n")
-    found: Found = {kind: (folder / f"labels.{kind}", read_table) for kind in ("json", "tsv", "csv")}
+    (folder / "labels.ctbl").write_text("# Color table file\n1 liver 1 2 3 255\n2 left_kidney 4 5 6 255\n")
+    found: Found = {kind: (folder / f"labels.{kind}", read_table) for kind in ("json", "tsv", "csv", "ctbl")}
     return found | {
         "yaml": (folder / "config.yaml", read_yaml),
         "config": (folder / "run.yaml", read_run_config),
@@ -167,11 +207,14 @@ def results(folder: Path) -> Found:
     manifest.parent.mkdir(parents=True)
     entries = [{"name": f"{n}", "status": "done", "file": f"{n}.ply"} for n in range(3)]
     manifest.write_text(json.dumps({"resolution": 64, "shapes": entries}))
-    lines = [{"name": f"{n}", "status": "done", "settings": {}, "start": n} for n in range(3)]
-    (folder / "generated.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines = [{"name": e["name"], "made_from": "x", "row": e, "start": n} for n, e in enumerate(entries[:2])]
+    lines.append({**entries[2], "settings": {}, "start": 2})  # of the version before
+    journal_file(folder, 0).write_text("".join(json.dumps(line) + "\n" for line in lines))
     out.mkdir()
     row = new_row("a", "a.nii", "liver", "OK", "fine", p=0.5, picture="pictures/a/liver.png")
-    told = [{"made_with": "x", "row": row, "at": 1}, {"made_with": "x", "scan": "a", "organs": {"liver": "x"}, "at": 1}]
+    told: list[dict[str, object]] = [{"made_with": "x", "row": row, "at": 1}]  # of the version before
+    told += [{"name": line_of_organ("a", "liver"), "made_from": "x", "row": row, "start": 2}]
+    told += [{"name": "a", "made_from": "x", "row": {"liver": "x"}, "start": 2}]
     journal_file(out, 0).write_text("".join(json.dumps(line) + "\n" for line in told))
 
     def judged(_: Path) -> object:
@@ -183,8 +226,8 @@ def results(folder: Path) -> Found:
         "judge": (run.judge_file, judged),
         "preparation": (run.preparation_file, lambda _: preparation_of(run)),
         "manifest": (manifest, lambda _: read_manifest(run, "test")),
-        "generated": (folder / "generated.jsonl", lambda file: latest([file])),
-        "analysed": (journal_file(out, 0), lambda file: Done(file.parent).rows_of("a")),
+        "generated": (journal_file(folder, 0), lambda file: Journal(file.parent, read=meshes._read).lines),
+        "analysed": (journal_file(out, 0), lambda file: rows_of(open_journal(file.parent), "a")),
     }
 
 

@@ -31,4 +31,4 @@ def test_old_places_are_noticed():
         "tests/engine/test_pulse.py",
         "isofield/none.py",
     ]
-    assert not (ROOT / "tests/engine").exists()
+    assert not (ROOT / "tests/engine/test_pulse.py").exists()

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from data_processing.preparation.config import DataConfig
 from isofield.config import TrainingStage
 from isofield.run_dir import RunDir
 from isofield.runtime.config import to_yaml
 from tests.conftest import ROOT
+from tests.data_processing.box_folders import write_boxes
 from tests.isofield.conftest import boxes, tiny_config  # noqa: F401 - a fixture
 from tests.kills import comparable
 from tests.torchrun import ENVIRONMENT, descendants, launched, torchrun
@@ -90,6 +92,36 @@ def test_a_rank_that_stops_is_waited_for_no_longer_than_configured(training: tup
     status, errors, seconds = disturbed(*training, stop, ISOFIELD_TIMEOUT="8")
     assert status == 1 and seconds < 8 + SOON
     assert "error: rank 0: lost the other ranks: one of them ended or stopped" in errors
+
+
+def test_a_rank_of_a_preparation_that_stops_is_named(tmp_path: Path):
+    """It holds up nothing but the index: the other has all of its own shards."""
+    write_boxes(tmp_path / "raw", chairs=12, tables=0)
+    file, out = tmp_path / "boxes.yaml", tmp_path / "set"
+    file.write_text(to_yaml(DataConfig(name="boxes", input=tmp_path / "raw", output=out, shard_size=1, workers=1)))
+    words = ["-m", "data_processing", "--config", str(file)]
+    with subprocess.Popen(
+        launched(*words, processes=2),
+        cwd=ROOT,
+        env={**ENVIRONMENT, "ISOFIELD_TIMEOUT": "8"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        end = time.monotonic() + 240
+        while not any(out.glob("shards/0*1.h5")) and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        stopped = next(one for one in descendants(process.pid) if b"RANK=1" in environment_of(one))
+        os.kill(stopped, signal.SIGSTOP)
+        _, errors = process.communicate(timeout=600)
+    assert process.returncode == 1 and not (out / "dataset.json").exists()
+    assert "error: rank 0: rank 1 has given no sign of life for 8 seconds" in errors
+    torchrun(*words)
+    assert (out / "dataset.json").exists()
+
+
+def environment_of(process: int) -> list[bytes]:
+    return Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -19,7 +19,7 @@ class Job:  # no line of comment
     def _kept(self): ...
 
 
-class LoadingConfig: ...
+class DataSection: ...
 
 
 class Config: ...
@@ -59,7 +59,7 @@ def test_what_is_measured(tmp_path: Path):
         (tmp_path / name).write_text(BAD)
     words = measure([tmp_path / "a.py", tmp_path / "b.py"], tmp_path)
     assert {name: [p.module for p in places] for name, places in words.repeated_classes.items()} == {
-        "LoadingConfig": ["a.py", "b.py"],
+        "DataSection": ["a.py", "b.py"],
         "Job": ["a.py", "b.py"],
     }
     assert [(p.name, p.module) for p in words.participles] == [
@@ -68,7 +68,7 @@ def test_what_is_measured(tmp_path: Path):
     assert [p.module for p in words.other_suffixes] == ["a.py", "b.py"]
     assert (words.comment_lines, words.lines) == (2, 2 * len(BAD.splitlines()))
     told = describe(words)
-    assert "a.py:21 found" in told and "LoadingConfig: a.py, b.py" in told
+    assert "a.py:20 found" in told and "DataSection: a.py, b.py" in told
 
 
 @pytest.mark.parametrize(("name", "expected"), [("kept", True), ("observed", True), ("seed", False), ("split", False)])

@@ -1,71 +1,49 @@
 """Mesh files, read and written: .ply .obj .stl .off .glb .gltf.
 
-Reading trusts nothing: parser errors of every kind come out as ValueError, materials and textures are not resolved,
-and only a .gltf may open other files (its buffers, in its own folder).
+Reading trusts nothing: whatever is wrong with a file comes out as one ValueError with its path, materials and textures
+are not resolved, and only glTF may open other files (its buffers, in its own folder). Each format has a module of its
+own, which says which libraries were measured on it. trimesh writes, except where numbers would lose precision.
 """
 
 import io
-import itertools
-import logging
-import re
-from collections.abc import Iterator
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from trimesh.resolvers import Resolver
 
-from data_processing.formats.gltf import refuse_unsound
-from data_processing.formats.obj import plain_obj
+from data_processing.formats.gltf_scene import read_gltf
+from data_processing.formats.mesh_errors import DamagedMeshError, RefusedMeshError
+from data_processing.formats.obj import read_obj
+from data_processing.formats.off import read_off
+from data_processing.formats.ply import read_ply
+from data_processing.formats.stl import read_stl
+from data_processing.geometry.polygons import PolygonLimitError
 from data_processing.geometry.triangle_mesh import TriangleMesh, face_normals, unbalanced_edges
 from isofield.runtime.atomic_files import refuse_large, replacing
 
-# Those that were attacked in the tests. The library reads more where other packages are there (XML, archives, CAD).
-MESH_SUFFIXES: frozenset[str] = frozenset({".ply", ".obj", ".stl", ".off", ".glb", ".gltf"})
+READERS = {".ply": read_ply, ".obj": read_obj, ".stl": read_stl, ".off": read_off}
+MESH_SUFFIXES: frozenset[str] = frozenset({*READERS, ".glb", ".gltf"})
 WRITE_SUFFIXES: frozenset[str] = frozenset({".ply", ".obj", ".stl", ".off", ".glb"})
 MAX_BYTES = 1 << 31  # of a file, and of those that it refers to
 MAX_SIZE = 1e30  # larger coordinates overflow areas and volumes
-
-HEADER_BYTES = 1 << 16
-logging.getLogger("trimesh").setLevel(logging.CRITICAL)  # its tracebacks on corrupt files are our ValueError
-
-
-class FolderResolver(Resolver):
-    """Opens files beside the mesh file and nowhere else (buffers of a .gltf); no network, no writing."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
-        self.found: dict[Path, bytes] = {}
-
-    def get(self, name: str) -> bytes:
-        path = (self.folder / name).resolve()
-        if not path.is_relative_to(self.folder):
-            raise ValueError(f"refers to {name!r} outside its own folder")
-        if not path.is_file():
-            raise FileNotFoundError(f"refers to {name!r}, which is no file")
-        if path not in self.found:  # it may be named any number of times
-            refuse_large(path, MAX_BYTES - sum(map(len, self.found.values())))
-            self.found[path] = path.read_bytes()
-        return self.found[path]
-
-    def keys(self) -> list[str]:
-        return []
-
-    def namespaced(self, namespace: str) -> "FolderResolver":
-        return self
-
-    def write(self, name: str, data: Any) -> None:
-        raise ValueError("reading a mesh writes nothing")
+# Rounding to float32 may move a vertex by so much of the longest edge of the mesh: beyond the first, files that can
+# hold more do; beyond the second, those that cannot are refused.
+UNSEEN_LOSS, REFUSED_LOSS = 1e-6, 1e-5
+MAX_REASON = 400  # characters
+DIGITS = 9  # of the longest edge of a mesh, in texts
 
 
 def read_mesh(path: Path) -> TriangleMesh:
     """Read a file of MESH_SUFFIXES; the parts of a scene are merged in the scene's frame.
 
     Degenerate faces are dropped. Raises FileNotFoundError, or ValueError for a suffix that is no mesh, and for files
-    that are corrupt, hold no triangles (points only), only degenerate ones (zero size), or NaN or infinite vertices.
+    that are corrupt, hold no triangles (points only), only degenerate ones (zero size), NaN or infinite vertices, or
+    anything that changes the shape and is not read.
     """
+    # Before it is read whole: is it a mesh file at all, of a size that memory holds?
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"mesh {path} does not exist")
@@ -75,15 +53,25 @@ def read_mesh(path: Path) -> TriangleMesh:
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty, expected a mesh; export it again")
     refuse_large(path, MAX_BYTES)
+    # Readers give reasons without the path, and whether another copy of the file could help.
     data = path.read_bytes()
     try:
         with np.errstate(invalid="ignore", over="ignore"):
-            parts = list(_parts(_parse(data, suffix, path.parent)))
-        _refuse_cut_text(data, suffix, sum(len(part.faces) for part in parts))
-    except Exception as error:  # parsers raise every kind on a corrupt file; all of them become one
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        raise ValueError(f"{path}: corrupt or truncated {suffix} file ({reason}); export it again") from error
-    return _checked(path, _merged_parts(path, parts))
+            parts = [READERS[suffix](data)] if suffix in READERS else read_gltf(data, path.parent)
+    except DamagedMeshError as error:
+        raise ValueError(
+            f"{path}: corrupt or cut-off {suffix} file: {_short(error)}; export or copy it again"
+        ) from error
+    except (RefusedMeshError, PolygonLimitError) as error:
+        raise ValueError(f"{path}: {_short(error)}") from error
+    except Exception as error:  # what a damaged file makes of numbers is anything; all of it becomes one
+        raise ValueError(f"{path}: corrupt {suffix} file: it contradicts itself; export or copy it again") from error
+    return _checked(path, _merged_parts(path, [part for part in parts if len(part.faces)]))
+
+
+def _short(error: Exception) -> str:
+    """A reason may quote the file."""
+    return str(error)[:MAX_REASON]
 
 
 def mesh_in_memory(mesh: trimesh.Trimesh, *, where: str) -> TriangleMesh:
@@ -99,68 +87,65 @@ def mesh_in_memory(mesh: trimesh.Trimesh, *, where: str) -> TriangleMesh:
 def write_mesh(path: Path, mesh: TriangleMesh) -> None:
     """Write a mesh as binary PLY, OBJ, binary STL, OFF or GLB by its suffix, atomically.
 
-    Raises ValueError on another suffix.
+    Far from the origin a .ply holds float64, and a .glb its offset in a node, so that no vertex moves by more than
+    UNSEEN_LOSS of the longest edge. Raises ValueError on another suffix, and for .stl where it would lose REFUSED_LOSS.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in WRITE_SUFFIXES:
         raise ValueError(f"{path}: cannot write {suffix or 'no suffix'}; choose {' '.join(sorted(WRITE_SUFFIXES))}")
-    plain = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, validate=False)
-    options: dict[str, Any] = {".ply": {"vertex_normal": False}, ".obj": {"include_normals": False}}.get(suffix, {})
-    data: Any = plain.export(file_type=suffix[1:], **options)
+    loss = loss_of_float32(mesh.vertices)
+    if suffix == ".stl" and loss > REFUSED_LOSS:
+        raise ValueError(
+            f"{path}: .stl holds 32-bit numbers, which would move vertices by {loss:.1g} of the size of this mesh "
+            f"(limit {REFUSED_LOSS:g}), so far is it from the origin: write .ply, .glb, .obj or .off"
+        )
+    data = _exact(mesh, suffix) if loss > UNSEEN_LOSS or suffix in (".obj", ".off") else _exported(mesh, suffix)
     with replacing(path) as temporary:
-        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+        temporary.write_bytes(data)
 
 
-def _parse(data: bytes, suffix: str, folder: Path) -> trimesh.Scene:
-    if suffix in (".glb", ".gltf"):
-        beside = sum(file.stat().st_size for file in folder.glob("*.bin")) if suffix == ".gltf" else 0
-        refuse_unsound(data, beside=beside)
-    resolver = FolderResolver(folder) if suffix == ".gltf" else None
-    handle = io.BytesIO(plain_obj(data) if suffix == ".obj" else data)  # no name that a loader could follow
-    return trimesh.load_scene(handle, file_type=suffix[1:], resolver=resolver, process=False, skip_materials=True)
+def loss_of_float32(vertices_V3: NDArray[np.float64]) -> float:
+    """How far float32 moves a coordinate, as a share of the longest edge of the bounding box; 0 for no box."""
+    edge = float(np.ptp(vertices_V3, axis=0).max()) if len(vertices_V3) else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved = np.abs(vertices_V3.astype(np.float32).astype(np.float64) - vertices_V3).max(initial=0)
+    return float(moved / edge) if edge > 0 and np.isfinite(moved / edge) else 0.0
 
 
-def _refuse_cut_text(data: bytes, suffix: str, faces: int) -> None:
-    """Text formats that declare their number of faces are parsed as far as they go: compare."""
-    head = data[:HEADER_BYTES]
-    declared = None
-    if suffix == ".ply" and b"format ascii" in head:
-        declared = re.search(rb"element\s+face\s+(\d+)", head)
-    elif suffix == ".off":
-        words = b" ".join(line.partition(b"#")[0] for line in head.splitlines()[:-1]).split()[:3]
-        declared = re.fullmatch(rb"\w*OFF \+?\d+ \+?(\d+)", b" ".join(words))
-    if declared and 0 < faces < int(declared[1]):
-        raise ValueError(f"holds {faces} of the {int(declared[1])} faces that its header declares")
+def _exported(mesh: TriangleMesh, suffix: str, offset: NDArray[np.float64] | None = None) -> bytes:
+    """Of float32, by trimesh. `offset`: of a scene's node."""
+    plain = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, validate=False)
+    if offset is not None:
+        scene = trimesh.Scene()
+        scene.add_geometry(plain, transform=trimesh.transformations.translation_matrix(offset))
+        binary: Any = scene.export(file_type=suffix[1:])
+        return bytes(binary)
+    options: dict[str, Any] = {"vertex_normal": False} if suffix == ".ply" else {}
+    data: Any = plain.export(file_type=suffix[1:], **options)
+    return bytes(data)
 
 
-def _parts(scene: trimesh.Scene) -> Iterator[TriangleMesh]:
-    for node, matrix in _placements(scene):
-        geometry = scene.geometry[scene.graph.transforms.node_data[node]["geometry"]]
-        if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
-            vertices = np.array(geometry.vertices, dtype=np.float64)
-            faces = np.array(geometry.faces, dtype=np.int64)
-            if faces.min() < 0 or faces.max() >= len(vertices):
-                raise ValueError(f"a face refers to vertex {faces.max()} of {len(vertices)}")
-            yield TriangleMesh(vertices, faces).transform(np.asarray(matrix, dtype=np.float64))
-
-
-def _placements(scene: trimesh.Scene) -> Iterator[tuple[Any, NDArray[np.float64]]]:
-    """Nodes that show a geometry, and their transforms (4, 4) to the scene's frame.
-
-    The library goes from each node to the root and back, in time that grows with the square of the levels.
-    """
-    forest = scene.graph.transforms
-    known = {scene.graph.base_frame: np.eye(4)}
-    for node in scene.graph.nodes_geometry:
-        way = [node]
-        while way[-1] not in known:
-            if way[-1] not in forest.parents or len(way) > len(forest.parents):
-                raise ValueError("its nodes hang on no scene, or in a circle")
-            way.append(forest.parents[way[-1]])
-        for child, parent in reversed(list(itertools.pairwise(way))):
-            known[child] = known[parent] @ forest.edge_data[parent, child].get("matrix", known[scene.graph.base_frame])
-        yield node, known[node]
+def _exact(mesh: TriangleMesh, suffix: str) -> bytes:
+    """Without loss (of a .glb: hardly any): trimesh writes eight decimals in texts, and float32 in the others."""
+    if suffix == ".glb":
+        middle = (mesh.vertices.max(axis=0) + mesh.vertices.min(axis=0)) / 2
+        return _exported(TriangleMesh(mesh.vertices - middle, mesh.faces), suffix, middle)
+    faces, stream = mesh.faces, io.BytesIO()
+    if suffix == ".ply":
+        head = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(mesh.vertices)}\n"
+        head += "".join(f"property double {axis}\n" for axis in "xyz")
+        head += f"element face {len(faces)}\nproperty list uchar int vertex_indices\nend_header\n"
+        rows = np.empty(len(faces), dtype=[("count", "u1"), ("corners", "<i4", 3)])
+        rows["count"], rows["corners"] = 3, faces
+        return head.encode() + mesh.vertices.astype("<f8").tobytes() + rows.tobytes()
+    is_obj = suffix == ".obj"
+    stream.write(b"" if is_obj else f"OFF\n{len(mesh.vertices)} {len(faces)} 0\n".encode())
+    edge = float(np.ptp(mesh.vertices, axis=0).max()) if len(mesh.vertices) else 1.0
+    decimals = min(max(DIGITS - math.floor(math.log10(edge)), 0), 300) if edge > 0 else 17
+    np.savetxt(stream, mesh.vertices, fmt=("v " if is_obj else "") + " ".join([f"%.{decimals}f"] * 3))
+    np.savetxt(stream, faces + is_obj, fmt="f %d %d %d" if is_obj else "3 %d %d %d")
+    return stream.getvalue()
 
 
 def _merged_parts(path: Path, parts: list[TriangleMesh]) -> TriangleMesh:

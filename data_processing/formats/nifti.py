@@ -1,7 +1,8 @@
 """NIfTI headers and volumes: what a file declares, checked before anything is allocated, and one-shape masks.
 
-Axes become RAS inside, units stay the file's (mm). `ScanGrid` is the grid as it is stored, for the way back.
-Not here: choosing labels (medical/label_names.py, label_volumes.py), the way into the cube and back (medical/masks.py).
+Axes become RAS inside, micrometres and metres become millimetres. `ScanGrid` is the grid as it is stored, for the way
+back. Not here: other formats of scans (scans.py), choosing labels (medical/label_names.py, label_volumes.py), the way
+into the cube and back (medical/masks.py).
 """
 
 import gzip
@@ -17,7 +18,6 @@ import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
-from nibabel.volumeutils import apply_read_scaling
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
@@ -38,9 +38,13 @@ NIFTI_ERRORS = (ImageFileError, HeaderDataError, WrapStructError)
 MIN_VOLUME_SHARE = 1e-3
 MAX_EXTENSION_BYTES = 1 << 22  # between header and voxels: label tables; every 16 bytes of it can be an object
 MAX_BYTES = 1 << 32  # of voxels as they are stored
-PIECE = 1 << 22  # bytes read at once
 VOX_OFFSETS = {348: (108, "f"), 540: (168, "q")}  # by the size of the header, NIfTI-1 and 2: where it is, its type
 KINDS: dict[int, Any] = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
+SPATIAL_UNITS = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # xyzt_units & 7 to mm: unknown, metre, millimetre, micrometre
+PLAUSIBLE_MM = (1.0, 3000.0)  # longest side of a field of view whose unit nobody says
+UNTOLD_THRESHOLD = 0.5  # of whoever says nothing
+FRACTION = 1e-2  # by which a value of a mask may miss a whole number
+PIECE = 1 << 22  # bytes read at once
 
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # what it says of damaged headers is our ValueError
 
@@ -53,28 +57,29 @@ class ScanGrid:
     affine: NDArray[np.float64]  # 4x4: stored index of a voxel's centre -> RAS mm
     file: Path | None = None
     header: bytes = b""  # of the file: form codes and units are copied from it; empty: a new header
+    doubt: str = ""  # why left and right cannot be told from the header; empty: they can
 
 
 @dataclass(frozen=True, eq=False)
 class OpenScan:
     """A scan whose header was found sound; no voxel has been read yet.
 
-    `read` gives the voxels as they are stored, in Fortran order and memory of their own. A voxel's value is `slope`
-    times what is stored, plus `shift`.
+    `read` gives the voxels as they are stored, in Fortran order and memory of their own: one array of the grid's shape,
+    or several layers of it. A voxel's value is `slope` times what is stored, plus `shift`.
     """
 
     grid: ScanGrid
-    header: Any  # nibabel's: for its extensions
-    read: Callable[[], NDArray[Any]]
+    header: Any  # of the library: what it says of the names of labels
+    read: Callable[[], list[NDArray[Any]]]
     slope: float = 1.0
     shift: float = 0.0
 
 
 def open_scan(path: Path) -> OpenScan:
-    """Open a .nii or .nii.gz file and check what it declares.
+    """Open a .nii or .nii.gz file and check what it declares; its grid is in mm whatever unit the header names.
 
     Raises FileNotFoundError, PermissionError (OSError), and ValueError for a damaged header, more than one volume, a
-    type that is no real number, an affine that is not invertible, or sizes that the file cannot hold.
+    type that is no real number, an unknown unit, an affine that is not invertible, or sizes that the file cannot hold.
     """
     path = Path(path)
     if not path.is_file():
@@ -86,15 +91,15 @@ def open_scan(path: Path) -> OpenScan:
     with reading(path, "a NIfTI image", *NIFTI_ERRORS):
         image: Any = _kind_of(path).from_filename(path)
         shape = _one_volume(image.shape, path)
-        affine = _checked_affine(image.affine, path)
+        affine = in_millimetres(invertible_affine(image.affine, path), shape, image.header, path)
         check_dtype(image.get_data_dtype(), path)
         _check_size(image, path)
-        grid = ScanGrid(shape, affine, path, image.header.binaryblock)
+        grid = ScanGrid(shape, affine, path, image.header.binaryblock, _orientation_doubt(image.header))
         proxy = image.dataobj
 
-    def read() -> NDArray[Any]:
+    def read() -> list[NDArray[Any]]:
         with reading(path, "a NIfTI image", *NIFTI_ERRORS):
-            return _stored_voxels(image).reshape(shape, order="F")
+            return [_stored_voxels(image, path).reshape(shape, order="F")]
 
     return OpenScan(grid, image.header, read, float(proxy.slope), float(proxy.inter))
 
@@ -102,23 +107,29 @@ def open_scan(path: Path) -> OpenScan:
 def scan_in_memory(image: Any, *, where: Path) -> OpenScan:
     """An image of nibabel as `open_scan` would give its file. `where` names it: its file, where it has one.
 
-    ValueError for more than one volume, a type that is no real number, an affine that is not invertible.
+    ValueError for more than one volume, a type that is no real number, an unknown unit, an affine that is not
+    invertible.
     """
     with reading(where, "a NIfTI image", *NIFTI_ERRORS):
         shape = _one_volume(image.shape, where)
-        affine = _checked_affine(image.affine, where)
+        affine = invertible_affine(image.affine, where)
         proxy = image.dataobj if nibabel.is_proxy(image.dataobj) else None
         check_dtype(np.asanyarray(image.dataobj).dtype if proxy is None else proxy.dtype, where)
         header = image.header.copy() if isinstance(image.header, nibabel.Nifti1Header) else None
-        if header is not None and not np.array_equal(header.get_best_affine(), affine):
-            header.set_sform(affine, code=int(header["sform_code"]) or 1)  # the image's own affine counts
-        grid = ScanGrid(shape, affine, where, b"" if header is None else header.binaryblock)
+        if header is None:
+            grid = ScanGrid(shape, affine, where)
+        else:
+            if not np.allclose(header.get_best_affine(), affine):  # the image's own affine counts, as in saving it
+                header.set_sform(affine, code=int(header["sform_code"]) or 1)
+                header["qform_code"] = 0
+            scaled = in_millimetres(invertible_affine(header.get_best_affine(), where), shape, header, where)
+            grid = ScanGrid(shape, scaled, where, header.binaryblock, _orientation_doubt(header))
 
-    def read() -> NDArray[Any]:
+    def read() -> list[NDArray[Any]]:
         with reading(where, "a NIfTI image", *NIFTI_ERRORS):
             values = np.asanyarray(image.dataobj) if proxy is None else proxy.get_unscaled()
             values = np.array(values, order="F").reshape(shape, order="F")
-            return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+            return [values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))]
 
     slope, shift = (1.0, 0.0) if proxy is None else (float(proxy.slope), float(proxy.inter))
     return OpenScan(grid, image.header, read, slope, shift)
@@ -135,14 +146,36 @@ def read_mask(path: Path, *, threshold: float = 0.5) -> VoxelGrid:
 
 
 def mask_of_scan(scan: OpenScan, *, threshold: float = 0.5) -> VoxelGrid:
-    """What `read_mask` makes of a file, of a scan that is open."""
-    path, values = scan.grid.file or Path("scan"), scan.read()
+    """What `read_mask` makes of a file, from a scan that is open; layers of segments are merged."""
+    path = scan.grid.file or Path("scan")
+    layers = scan.read()
     if (scan.slope, scan.shift) != (1.0, 0.0):
-        values = apply_read_scaling(values, np.float64(scan.slope), np.float64(scan.shift))
+        layers = [layer * scan.slope + scan.shift for layer in layers]
+    values = layers[0] if len(layers) == 1 else np.maximum.reduce(layers)
+    if threshold == UNTOLD_THRESHOLD:
+        _refuse_no_mask(values, path)
     orientation = nibabel.io_orientation(scan.grid.affine)
     occupancy = binary(nibabel.apply_orientation(values, orientation), threshold=threshold, path=path)
     back = nibabel.orientations.inv_ornt_aff(orientation, scan.grid.shape)
     return VoxelGrid(occupancy, scan.grid.affine @ back)
+
+
+def _refuse_no_mask(values: NDArray[Any], path: Path) -> None:
+    """Values on both sides of 0, or real numbers that are mostly fractions, are no mask unless a threshold says so."""
+    way_out = "give a threshold other than 0.5, or write the mask as integers"
+    if values.dtype.kind in "if" and bool((values < 0).any()) and bool((values > 0).any()):
+        raise RefusedFileError(
+            f"{path}: expected a mask, got values from {values.min():g} to {values.max():g}, as of an image or of "
+            f"distances: {way_out}"
+        )
+    if values.dtype.kind != "f":
+        return
+    inside = values[np.isfinite(values) & (values != 0)]
+    fractions = inside[np.abs(inside - np.rint(inside)) > FRACTION]
+    if len(fractions) > inside.size / 2 and len(np.unique(fractions)) > 2:  # of two values one is the background
+        raise RefusedFileError(
+            f"{path}: expected a mask, got mostly fractions up to {inside.max():g}, as of probabilities: {way_out}"
+        )
 
 
 def _one_volume(shape: tuple[int, ...], path: Path) -> Shape3:
@@ -152,7 +185,8 @@ def _one_volume(shape: tuple[int, ...], path: Path) -> Shape3:
     return spatial_shape(shape[:3], path)
 
 
-def _checked_affine(values: Any, path: Path) -> NDArray[np.float64]:
+def invertible_affine(values: Any, path: Path) -> NDArray[np.float64]:
+    """The affine in float64. RefusedFileError where it is not finite or flattens space."""
     affine = np.array(values, dtype=np.float64)
     edges = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all():
@@ -162,7 +196,46 @@ def _checked_affine(values: Any, path: Path) -> NDArray[np.float64]:
     return affine
 
 
-def _stored_voxels(image: Any) -> NDArray[Any]:
+def in_millimetres(affine: NDArray[np.float64], shape: Shape3, header: Any, path: Path) -> NDArray[np.float64]:
+    """The affine of a file in mm, by the unit its header names (NIfTI-1: xyzt_units).
+
+    No unit counts as mm, as every reader takes it, unless the field of view would be shorter or longer than that of any
+    scan: then the file means another unit, and is refused.
+    """
+    code = int(header["xyzt_units"]) & 7
+    if code not in SPATIAL_UNITS:
+        raise RefusedFileError(
+            f"{path}: xyzt_units: expected a unit of length (1 metre, 2 millimetre, 3 micrometre), got {code}: "
+            "repair the header"
+        )
+    longest = float((np.linalg.norm(affine[:3, :3], axis=0) * shape).max())
+    if code == 0 and not PLAUSIBLE_MM[0] <= longest <= PLAUSIBLE_MM[1]:
+        raise RefusedFileError(
+            f"{path}: its header names no unit (xyzt_units 0), and in millimetres it would be {longest:.4g} mm long: "
+            "set xyzt_units (1 metre, 2 millimetre, 3 micrometre)"
+        )
+    scaled = affine.copy()
+    scaled[:3] *= SPATIAL_UNITS[code]
+    return scaled
+
+
+def _orientation_doubt(header: Any) -> str:
+    """Why a NIfTI header does not tell left from right; "" where it does."""
+    sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
+    if sform_code <= 0 and qform_code <= 0:
+        return "its header has no orientation (sform_code and qform_code are 0): left and right cannot be told"
+    if sform_code <= 0 or qform_code <= 0:
+        return ""
+    try:
+        turns = [float(np.linalg.det(form[:3, :3])) for form in (header.get_sform(), header.get_qform())]
+    except (HeaderDataError, ValueError):  # no rotation: the sform counts alone
+        return ""
+    if turns[0] * turns[1] < 0:
+        return "its sform and its qform contradict each other, one is mirrored: left and right cannot be told"
+    return ""
+
+
+def _stored_voxels(image: Any, path: Path) -> NDArray[Any]:
     """The voxels as stored, without scaling, flat and in memory of our own (a mapped file could be cut).
 
     Read piece by piece into their place: libraries unpack well compressed files twice. The end of a compressed file is
@@ -171,9 +244,8 @@ def _stored_voxels(image: Any) -> NDArray[Any]:
     proxy = image.dataobj
     values = np.empty(math.prod(proxy.shape), proxy.dtype)
     view = values.view(np.uint8).data
-    file = Path(image.file_map["image"].filename)
-    packed = file.name.lower().endswith(".gz")
-    with gzip.open(file) if packed else open(file, "rb") as handle:
+    packed = path.name.lower().endswith(".gz")
+    with gzip.open(path) if packed else open(path, "rb") as handle:
         handle.seek(proxy.offset)
         for start in range(0, len(view), PIECE):
             piece = view[start : start + PIECE]

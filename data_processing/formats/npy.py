@@ -49,7 +49,9 @@ def npy_header(handle: IO[bytes], where: str) -> Header:
     try:
         shape, _, dtype = read(text)
     except (ValueError, LookupError, TypeError, SyntaxError, RecursionError, tokenize.TokenError) as error:
-        raise ValueError(f"{where}: expected a .npy array of plain numbers, got {str(error)[:200]}") from error
+        raise ValueError(
+            f"{where}: expected a .npy array of plain numbers, its header is damaged or no header"
+        ) from error
     if min(shape, default=0) < 0:
         raise ValueError(f"{where}: declares the shape {shape}")
     return shape, dtype
@@ -124,6 +126,10 @@ def _sound(path: Path) -> Iterator[None]:
     except (FileNotFoundError, PermissionError):
         raise
     except DAMAGED as error:
-        text = " ".join(str(error).split())[:500] or type(error).__name__
-        said = text if str(path) in text else f"{path}: damaged or of another kind ({text})"
-        raise ValueError(said) from error
+        text = " ".join(str(error).split())[:500]
+        ours = isinstance(error, ValueError) and str(path) in text
+        memory = "there is not memory enough for it" if isinstance(error, MemoryError) else ""
+        reason = (
+            memory or (isinstance(error, OSError) and error.strerror) or "it is cut off, damaged or of another kind"
+        )
+        raise ValueError(text if ours else f"{path}: cannot be read as {path.suffix}: {reason}") from error

@@ -4,60 +4,66 @@ Every reader refuses what it cannot mean: errors are ValueError with the path, w
 """
 
 import math
+import os
 import zipfile
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import scipy.ndimage
 from numpy.typing import NDArray
 
 from data_processing.formats.binvox import read_binvox
 from data_processing.formats.hsp_matlab import read_hsp
-from data_processing.formats.nifti import read_mask
 from data_processing.formats.npy import npy_header, open_npz
+from data_processing.formats.scans import SCAN_SUFFIXES, read_scan_mask, scan_suffix
 from data_processing.geometry.coordinates import Normalisation, normalising_to_world, scaling_about
 from data_processing.geometry.voxel_grid import (
+    GridConfig,
     RefusedFileError,
     VoxelGrid,
     binary,
     check_dtype,
     cube_frame,
     reading,
+    signed_inside,
     spatial_shape,
 )
 
-__all__ = ["VOXEL_SUFFIXES", "VoxelGrid", "read_voxels", "to_cube", "voxel_suffix"]
+__all__ = ["VOXEL_SUFFIXES", "GridConfig", "VoxelGrid", "read_voxels", "to_cube", "voxel_suffix"]
 
 SHOWN = 8  # arrays in a message
-VOXEL_SUFFIXES: frozenset[str] = frozenset({".npy", ".npz", ".binvox", ".mat", ".nii", ".nii.gz"})
+VOXEL_SUFFIXES: frozenset[str] = frozenset({".npy", ".npz", ".binvox", ".mat", *SCAN_SUFFIXES})
 
 
 def voxel_suffix(path: Path | str) -> str:
-    """The suffix in lower case, `.nii.gz` in one piece."""
-    name = Path(path).name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+    """The suffix in lower case, `.nii.gz` and `.seg.nrrd` in one piece."""
+    name = os.path.basename(path).lower()  # not pathlib: folders have 50,000 files, and each is asked several times
+    return scan_suffix(name) or os.path.splitext(name)[1].removesuffix(".")
 
 
-def read_voxels(path: Path, *, threshold: float = 0.5, key: str | None = None) -> VoxelGrid:
-    """Read any voxel file; a voxel is occupied where its value is above `threshold`.
+def read_voxels(path: Path, grid: GridConfig | None = None) -> VoxelGrid:
+    """Read any voxel file. `grid` says what its numbers mean; signed distances are those of .npy and .npz.
 
-    `key`: which array of a .npz to take (default: its only 3D one); the other formats have no use for it.
-    Raises FileNotFoundError, and ValueError for an unknown suffix, a damaged file or one without an occupied voxel.
+    Raises FileNotFoundError, and ValueError for an unknown suffix, a damaged file, one without an occupied voxel, and
+    one whose values are not what `grid` says.
     """
-    path = Path(path)
+    path, grid = Path(path), grid or GridConfig()
     if not path.is_file():
         raise FileNotFoundError(f"voxel file {path} does not exist")
     match voxel_suffix(path):
         case ".npy":
-            return _cube_grid(_read_npy_file(path), threshold, path)
+            return _cube_grid(_read_npy_file(path), grid, path)
         case ".npz":
-            return _cube_grid(_read_npz_file(path, key), threshold, path)
+            return _cube_grid(_read_npz_file(path, grid.voxel_key), grid, path)
         case ".binvox":
-            return read_binvox(path)
+            return read_binvox(path)  # its format knows 0 and 1 alone
+        case suffix if suffix in VOXEL_SUFFIXES and grid.values != "occupancy":
+            raise ValueError(f"{path}: {grid.values} is read from .npy and .npz, got '{suffix}': save the grid as .npy")
         case ".mat":
-            return read_hsp(path, threshold=threshold)
-        case ".nii" | ".nii.gz":
-            return read_mask(path, threshold=threshold)
+            return read_hsp(path, threshold=grid.threshold)
+        case suffix if suffix in SCAN_SUFFIXES:
+            return read_scan_mask(path, threshold=grid.threshold)
         case suffix:
             known = ", ".join(sorted(VOXEL_SUFFIXES))
             raise ValueError(f"{path}: expected a voxel file ({known}), got '{suffix}': convert it")
@@ -76,7 +82,7 @@ def voxels_in_memory(values: NDArray, *, where: str) -> VoxelGrid:
             f"{where}: expected booleans or the numbers 0 and 1, got {others.flat[0]} in {others.size} of "
             f"{values.size} voxels: give values > threshold"
         )
-    return _cube_grid(values, 0.5, where)
+    return _cube_grid(values, GridConfig(), where)
 
 
 def to_cube(
@@ -90,7 +96,8 @@ def to_cube(
 
     Along an axis where voxels of the cube are smaller than the file's, each takes the file's voxel at its centre;
     where they are larger, each is the maximum over the file's voxels whose centres it holds. So every occupied voxel
-    leaves a trace: thin parts grow up to one voxel thick, never vanish. Equal grids pass unchanged.
+    leaves a trace: thin parts grow up to one voxel thick, never vanish. Equal grids pass unchanged. Signed distances
+    are interpolated where all voxels of the cube are smaller.
     """
     spacing = np.linalg.norm(grid.index_to_world[:3, :3], axis=0)
     lower, upper = _occupied_box(grid.occupancy)
@@ -100,6 +107,8 @@ def to_cube(
     else:
         cube_to_box = normalising_to_world((lower - 0.5) * spacing, (upper - 0.5) * spacing, by=by, length=length)
     cube_to_index = np.diag([*(1 / spacing), 1.0]) @ cube_to_box
+    if grid.signed is not None and (cube_to_index.diagonal()[:3] < resolution).all():
+        return _interpolate(grid.signed, cube_to_index, resolution), grid.index_to_world @ cube_to_index
     scale, offset = cube_to_index.diagonal()[:3], cube_to_index[:3, 3] - lower
     voxels = grid.occupancy[tuple(slice(low, high) for low, high in zip(lower, upper, strict=True))]
     for axis in np.argsort(-scale):  # what shrinks most goes first: less work for the rest
@@ -107,9 +116,23 @@ def to_cube(
     return np.ascontiguousarray(voxels), grid.index_to_world @ cube_to_index
 
 
-def _cube_grid(values: NDArray, threshold: float, path: Path | str) -> VoxelGrid:
-    occupancy = binary(values, threshold=threshold, path=path)
+def _cube_grid(values: NDArray, grid: GridConfig, path: Path | str) -> VoxelGrid:
+    if grid.values != "occupancy":
+        signed = signed_inside(values, grid, path)
+        return VoxelGrid((signed > 0).view(np.uint8), cube_frame(signed.shape), signed)
+    occupancy = binary(values, threshold=grid.threshold, path=path)
     return VoxelGrid(occupancy, cube_frame(occupancy.shape))
+
+
+def _interpolate(signed: NDArray[np.float32], cube_to_index: NDArray, resolution: int) -> NDArray[np.uint8]:
+    """(R, R, R): whether the trilinear field is inside at the centres of the cube's voxels; beyond the grid nothing."""
+    step = cube_to_index.diagonal()[:3] / resolution
+    start = cube_to_index[:3, 3] + cube_to_index.diagonal()[:3] * (0.5 / resolution - 0.5)
+    shape = (resolution,) * 3
+    field = scipy.ndimage.affine_transform(
+        np.pad(signed, 1, constant_values=-np.abs(signed).max()), step, start + 1, shape, order=1, cval=-1.0
+    )
+    return (field > 0).view(np.uint8)
 
 
 def _read_npy_file(path: Path) -> NDArray:
@@ -136,8 +159,13 @@ def _npz_member(archive: zipfile.ZipFile, key: str | None, path: Path) -> str:
     if key is not None and key not in shapes:
         raise RefusedFileError(f"{path}: no array is called '{key}'; the file holds {known}")
     grids = [name for name, shape in shapes.items() if _is_grid(shape)] if key is None else [key]
-    if len(grids) != 1:
-        raise RefusedFileError(f"{path}: expected one 3D array, got {len(grids)}: name its key; the file holds {known}")
+    if not grids:
+        what = "a cloud, or samples of a field" if "points" in shapes else "something else"
+        raise RefusedFileError(f"{path}: expected one 3D array, got none: it holds {known}, which is {what}")
+    if len(grids) > 1:
+        raise RefusedFileError(
+            f"{path}: expected one 3D array, got {len(grids)}: name it with --set voxel_key=NAME; it holds {known}"
+        )
     return f"{grids[0]}.npy"
 
 

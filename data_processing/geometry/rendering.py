@@ -101,7 +101,8 @@ def render(
     `view_ball` defaults to the mesh's own box. `supersampling` n casts n*n rays a pixel.
     """
     view_ball = view_ball_around(*mesh.bounds()) if view_ball is None else view_ball
-    scene = _scene(mesh, view_ball)
+    # The mesh moved so that the view ball is the unit ball: single precision is enough there.
+    scene = ray_scene((mesh.vertices - view_ball.centre_3) / view_ball.radius, mesh.faces)
     pictures = [_picture(scene, camera, size * supersampling, shading, up) for camera in cameras]
     fine = np.stack(pictures).reshape(len(pictures), size, supersampling, size, supersampling)
     return np.rint(fine.mean(axis=(2, 4))).astype(np.uint8)
@@ -151,11 +152,6 @@ def _squares(centres_N3: NDArray[np.float64], normals_N3: NDArray[np.float64], h
     base_N1 = 4 * np.arange(len(centres_N3))[:, None]
     faces_F3 = np.concatenate([base_N1 + np.array([0, 1, 2]), base_N1 + np.array([0, 2, 3])])
     return TriangleMesh(np.stack(corners, axis=1).reshape(-1, 3), faces_F3)
-
-
-def _scene(mesh: TriangleMesh, view_ball: ViewBall) -> rtcore_scene.EmbreeScene:
-    """The mesh moved so that the view ball is the unit ball: single precision is enough there."""
-    return ray_scene((mesh.vertices - view_ball.centre_3) / view_ball.radius, mesh.faces)
 
 
 def _picture(

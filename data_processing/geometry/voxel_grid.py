@@ -12,11 +12,14 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 MAX_VOXELS = 1024**3
+HALF = 0.5  # the threshold that nobody chose
+ROUNDING = 0.02  # by which a value that means 0 or 1 may miss it
 Shape3 = tuple[int, int, int]
 
 # What the libraries raise on files that were cut off or overwritten; a reader adds the classes of its own library.
@@ -52,10 +55,38 @@ def reading(path: Path, kind: str, *library_errors: type[Exception]) -> Iterator
     except RefusedFileError:
         raise
     except (*UNREADABLE, *library_errors) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RefusedFileError(
-            f"{path}: cannot be read as {kind}, it is cut off, damaged or of another kind ({reason}): restore the file"
-        ) from error
+        ours = isinstance(error, ValueError) and str(path) in str(error)  # a check of ours that names the file
+        ours &= not isinstance(error.__cause__, OSError)  # but not what it says of a library's
+        said = str(error) if ours else f"{path}: cannot be read as {kind}, {_reason(error)}"
+        raise RefusedFileError(said) from error
+
+
+def _reason(error: Exception) -> str:
+    """What became of a file, in our words; those of the system where it is the system that refuses."""
+    if isinstance(error, MemoryError):
+        return "there is not memory enough for it: free some, or take a coarser grid"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "it is cut off, damaged or of another kind: restore the file, or give it the suffix of what it is"
+
+
+@dataclass(frozen=True)
+class GridConfig:
+    """What the numbers of a voxel file mean: keys of a data config, and of `evaluate.py --set` for ground truth.
+
+    occupancy: a voxel is inside above `threshold`. sdf, tsdf: signed distances, truncated ones alike: inside below
+    `iso_level`, or above it where `inside_sign` is positive; the surface runs between the voxels' centres as they say.
+    """
+
+    threshold: float = HALF
+    voxel_key: str | None = None  # which array of a .npz; none: its only 3D one
+    values: Literal["occupancy", "sdf", "tsdf"] = "occupancy"
+    iso_level: float = 0.0
+    inside_sign: Literal["negative", "positive"] = "negative"
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.iso_level):
+            raise ValueError(f"iso_level must be a number, got {self.iso_level}")
 
 
 @dataclass(frozen=True)
@@ -68,6 +99,7 @@ class VoxelGrid:
 
     occupancy: NDArray[np.uint8]  # (X, Y, Z) 0/1
     index_to_world: NDArray[np.float64]  # 4x4
+    signed: NDArray[np.float32] | None = None  # (X, Y, Z), above 0 inside, where the file has more than occupancy
 
 
 def spatial_shape(shape: Sequence[int], path: Path | str) -> Shape3:
@@ -105,20 +137,80 @@ def binary(values: NDArray, *, threshold: float, path: Path | str) -> NDArray[np
     """1 where `values` > `threshold`, else 0: a fresh C-contiguous uint8 array of the same shape.
 
     With the default threshold of 0.5 that is the identity on 0/1, takes 255 and labels as occupied, and forgives
-    rounding in masks stored as floats. Raises RefusedFileError for other dtypes, NaN, or no occupied voxel.
+    rounding in masks stored as floats. Raises RefusedFileError for other dtypes, NaN, no occupied voxel, and for
+    values that are no occupancy, unless another threshold says where it begins.
     """
     check_dtype(values.dtype, path)
-    if values.dtype.kind == "f" and bool(np.isnan(values).any()):
-        raise RefusedFileError(f"{path}: holds {int(np.isnan(values).sum())} NaN, expected a number in every voxel")
+    _refuse_nan(values, path)
+    if threshold == HALF:
+        _refuse_field(values, path)
     # For integers v > t is v > floor(t); that compares without a detour over float64.
     limit = math.floor(threshold) if values.dtype.kind in "iu" else threshold
     occupancy = np.greater(values, limit, order="C").view(np.uint8)
     if not occupancy.any():
         raise RefusedFileError(
             f"{path}: no voxel is above the threshold {threshold:g} (values run from {values.min():g} to "
-            f"{values.max():g}): lower the threshold, or remove the empty file"
+            f"{values.max():g}): lower it with --set threshold=VALUE, or remove the empty file"
         )
     return occupancy
+
+
+def signed_inside(values: NDArray, grid: GridConfig, path: Path | str) -> NDArray[np.float32]:
+    """Signed distances as float32, above 0 inside and with the surface at 0; infinite ones become the largest finite.
+
+    Raises RefusedFileError for other dtypes, NaN, a grid that is all inside or all outside, and for one whose corners
+    are inside: then the sign is the other way round.
+    """
+    check_dtype(values.dtype, path)
+    _refuse_nan(values, path)
+    sign = 1.0 if grid.inside_sign == "positive" else -1.0
+    signed = (sign * (values.astype(np.float64) - grid.iso_level)).astype(np.float32)
+    finite = np.abs(signed[np.isfinite(signed)])
+    largest = float(finite.max(initial=0)) or 1.0
+    signed = np.clip(signed, -largest, largest)
+    inside, side = signed > 0, "below" if sign < 0 else "above"
+    other = f"--set inside_sign={'negative' if sign > 0 else 'positive'}"
+    if not inside.any():
+        raise RefusedFileError(
+            f"{path}: no voxel is {side} iso_level {grid.iso_level:g} (values run from {values.min():g} to "
+            f"{values.max():g}), so nothing is inside as {grid.values}: if it is the other side, say so with {other}; "
+            "of occupancy: --set values=occupancy"
+        )
+    if inside[np.ix_(*[(0, -1)] * 3)].all():
+        raise RefusedFileError(
+            f"{path}: the corners of the grid are {side} iso_level {grid.iso_level:g}, and so inside as {grid.values}: "
+            f"if inside is the other side, say so with {other}; else leave empty voxels around the shape"
+        )
+    return signed
+
+
+def _refuse_nan(values: NDArray, path: Path | str) -> None:
+    if values.dtype.kind == "f" and bool(np.isnan(values).any()):
+        raise RefusedFileError(f"{path}: holds {int(np.isnan(values).sum())} NaN, expected a number in every voxel")
+
+
+def _refuse_field(values: NDArray, path: Path | str) -> None:
+    """RefusedFileError for values on both sides of 0, or mostly fractional: distances, intensities, logits."""
+    if values.dtype.kind in "bu" or not values.size:
+        return
+    lowest, highest = float(values.min()), float(values.max())
+    if lowest < -ROUNDING and highest > 0:
+        what = "on both sides of 0"
+    elif values.dtype.kind == "f" and _mostly_fractional(values, lowest, highest):
+        what = "most of them no whole numbers"
+    else:
+        return
+    raise RefusedFileError(
+        f"{path}: values from {lowest:g} to {highest:g}, {what}, are no occupancy: say what they are with --set "
+        "values=sdf or values=tsdf for signed distances (inside below iso_level=0; else inside_sign=positive), or "
+        "where occupancy begins with --set threshold=VALUE"
+    )
+
+
+def _mostly_fractional(values: NDArray, lowest: float, highest: float) -> bool:
+    """Whether most values are no whole numbers; never where there are but two values, whatever their scale."""
+    fractional = bool(np.count_nonzero(np.abs(values - np.rint(values)) > ROUNDING) * 2 > values.size)
+    return fractional and not bool(((values == lowest) | (values == highest)).all())
 
 
 def cube_frame(shape: Sequence[int]) -> NDArray[np.float64]:

@@ -30,6 +30,8 @@ from isofield.runtime.seeds import seed_of
 POINT_GRID = 256  # level points are indices into a grid of this resolution
 STREAM_AHEAD = 3  # batches read in the background while one is used
 
+SHOWN_NAMES = 10  # of the shapes that are left out
+
 # What a network answers to: points of a sampling level, or near the surface, or the code that a frozen model gives.
 Level = int | Literal["boundary", "codes"]
 Codes = NDArray[np.float32]  # (S, Z), a row for each shape of the data set; NaN where none was asked for
@@ -42,6 +44,9 @@ class LoadingConfig:
 
     path: Path
     categories: tuple[str, ...] = ()  # none: all
+    suspect: Literal["drop", "keep"] = (
+        "drop"  # shapes whose inside is doubtful by the data set's report: not trained on
+    )
     resident: Literal["auto", "yes", "no"] = "auto"
     memory_gb: float | None = None  # budget of `auto`; none: half of what is free on the device
     input: InputConfig = field(default_factory=InputConfig)
@@ -84,6 +89,29 @@ def select_shapes(shapes: ShapeSet, split: str, categories: Sequence[str] = ()) 
             raise ValueError(f"{shapes.path}: no category {', '.join(unknown)}; it has: {there}")
         indices = np.array([i for i in indices if shapes.categories[i] in categories], dtype=np.int64)
     return indices
+
+
+def training_shapes(shapes: ShapeSet, section: LoadingConfig) -> tuple[NDArray[np.int64], str]:
+    """The shapes to train on, and a line that names the suspect ones that are left out ("" where there are none).
+
+    ValueError when nothing is left.
+    """
+    indices = select_shapes(shapes, "train", section.categories)
+    if len(indices) == 0:
+        raise ValueError(f"{shapes.path}: no shape to train on in the split 'train'")
+    suspect = np.array([shapes.qualities[index].startswith("suspect") for index in indices], dtype=bool)
+    if section.suspect == "keep" or not suspect.any():
+        return indices, ""
+    names = [shapes.names[index] for index in indices[suspect]]
+    shown = ", ".join(names[:SHOWN_NAMES]) + (", ..." if len(names) > SHOWN_NAMES else "")
+    if suspect.all():
+        raise ValueError(
+            f"{shapes.path}: all {len(names)} shapes to train on are suspect ({shown}); "
+            "see its report.csv, or train on them with data.suspect=keep"
+        )
+    return indices[
+        ~suspect
+    ], f"{shapes.path}: left out {len(names)} suspect shapes (data.suspect=keep has them): {shown}"
 
 
 def all_members(shapes: ShapeSet, split: str, categories: Sequence[str] = ()) -> tuple[list[int], list[FailedShape]]:
@@ -162,15 +190,6 @@ def shows_input(level: Level, section: LoadingConfig) -> bool:
 UNLIMITED = 1 << 31
 
 
-def fields_of_batch(level: Level, section: LoadingConfig) -> tuple[str, ...]:
-    """The fields of a packed row that a batch is made of."""
-    inputs = fields_of(section.input) if shows_input(level, section) else ()
-    if level == "codes":
-        return inputs
-    points = ("boundary_points", "boundary_values") if level == "boundary" else (f"points_{level}", f"values_{level}")
-    return (*inputs, *points)
-
-
 @dataclass(frozen=True)
 class Recipe:
     """What batches are made of, and what keys their draws."""
@@ -180,12 +199,17 @@ class Recipe:
     level: Level
     section: LoadingConfig
     seed: int
-
     codes: Codes | None = None
 
     @property
     def fields(self) -> tuple[str, ...]:
-        return fields_of_batch(self.level, self.section)
+        """The fields of a packed row that a batch is made of."""
+        inputs = fields_of(self.section.input) if shows_input(self.level, self.section) else ()
+        if self.level == "codes":
+            return inputs
+        if self.level == "boundary":
+            return (*inputs, "boundary_points", "boundary_values")
+        return (*inputs, f"points_{self.level}", f"values_{self.level}")
 
     @property
     def bytes_per_shape(self) -> int:

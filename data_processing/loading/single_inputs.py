@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_processing.formats.nifti import NIFTI_SUFFIXES, OpenScan, ScanGrid, open_scan
+from data_processing.formats.nifti import OpenScan, ScanGrid
 from data_processing.formats.pictures import PICTURE_SUFFIXES, Picture, cut_out, read_photo
 from data_processing.formats.point_clouds import CLOUD_SUFFIXES, PointCloud, read_cloud
+from data_processing.formats.scans import SCAN_SUFFIXES, open_any_scan
 from data_processing.geometry.coordinates import normalising_to_world
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.geometry.voxel_grid import VoxelGrid
@@ -59,6 +60,7 @@ class Observed:
     shown: Callable[[], TriangleMesh | PointCloud | Picture]
     scan: ScanGrid | None = None
     cut_out: bool = False
+    note: str = ""  # what the user should know of the file
 
 
 def observe_shape(shapes: ShapeSet, index: int, section: InputConfig, *, seed: int) -> Observed:
@@ -190,7 +192,8 @@ def _observed_solid(
     config = dataclasses.replace(config, contents=_contents(section, config.contents))
     row, _ = row_of(shape, config, name=name, stages=Stages())
     observed = _observed(row, section, seed_of(config.seed, name, "input", FIXED), shape.to_world)
-    return dataclasses.replace(observed, scan=scan, cut_out=section.kind == "view")
+    note = shape.quality if shape.quality.startswith("suspect") else ""
+    return dataclasses.replace(observed, scan=scan, cut_out=section.kind == "view", note=note)
 
 
 def _observed_photo(pixels_HW: NDArray[np.uint8], section: InputConfig) -> Observed:
@@ -211,7 +214,7 @@ def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: 
     if by == "none" and max(-lower.min(), upper.max()) > 0.5 + BORDER:
         raise ValueError(
             f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: the run's data were "
-            "normalised before; do so, or set normalisation.by"
+            "normalised before; do so, or --set normalisation.by=longest_edge"
         )
     to_world = normalising_to_world(lower, upper, by=by, length=length)
     points_N3 = cloud.transform(np.linalg.inv(to_world)).points_N3
@@ -221,7 +224,7 @@ def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: 
         points_N3 = points_N3[chosen.numpy()]
     points = torch.from_numpy(points_N3).float()[None]
     inputs = mark(points, torch.ones(points.shape[:2], dtype=torch.bool), section.resolution)
-    return Observed(inputs[0], to_world, lambda: PointCloud(points[0].double().numpy()))
+    return Observed(inputs[0], to_world, lambda: PointCloud(points[0].double().numpy()), note=cloud.note)
 
 
 def _contents(section: InputConfig, prepared: Contents) -> Contents:
@@ -252,4 +255,4 @@ def _shown_instead(section: InputConfig) -> str:
 
 
 def _scan_grid(file: Path) -> ScanGrid | None:
-    return open_scan(file).grid if file.name.lower().endswith(NIFTI_SUFFIXES) else None
+    return open_any_scan(file).grid if file.name.lower().endswith(SCAN_SUFFIXES) else None

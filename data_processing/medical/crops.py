@@ -8,14 +8,17 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.formats.nifti import NIFTI_SUFFIXES, ScanGrid
+from data_processing.formats.nifti import ScanGrid
+from data_processing.formats.scans import SCAN_SUFFIXES, scan_stem, scan_suffix
 from data_processing.geometry.voxel_grid import AbsentPartError, RefusedFileError
+from data_processing.medical.advice import OptionError
 from data_processing.medical.label_names import LabelTable, find_table, own_table
 from data_processing.medical.label_volumes import Box, LabelVolume, around, label_volume
+from data_processing.medical.lattices import WORTH_TELLING, Placement, apart, is_part, overlaps, placement, same_grid
+from data_processing.medical.organ_names import organ_of_stem
 from data_processing.medical.structures import LabelConfig, StructureConfig
 
 FACES = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))  # low and high end of RAS axes
-SAME_PLACE = 1e-3  # mm by which the corners of one grid may differ between two files
 SHOWN = 20  # labels in a message
 
 
@@ -79,7 +82,10 @@ def _merged(
     grid: ScanGrid | None = None
     for volume, labels in volumes:
         if grid is not None and not same_grid(grid, volume.grid):
-            raise RefusedFileError(f"{volume.grid.file}: its grid is not that of {grid.file}: masks of a scan share it")
+            raise RefusedFileError(
+                f"{volume.grid.file}: its grid is not that of {grid.file}, {apart(volume.grid, grid)}: masks of a scan "
+                "share it"
+            )
         grid = grid or volume.grid
         there = [label for label in labels if label in volume.boxes]
         if there:
@@ -95,12 +101,12 @@ def _merged(
     return _canonical(*_union(crops), grid)
 
 
-def mask_crop(file: Path) -> Crop:
+def mask_crop(file: Path, *, threshold: float | None = None) -> Crop:
     """The only label of a mask, whatever its number; a crop of no voxels when the mask is empty.
 
     Raises ValueError for more than one label, and what reading labels raises.
     """
-    return mask_crop_of(label_volume(file))
+    return mask_crop_of(label_volume(file, threshold=threshold))
 
 
 def mask_crop_of(volume: LabelVolume) -> Crop:
@@ -111,10 +117,15 @@ def mask_crop_of(volume: LabelVolume) -> Crop:
             f"{volume.grid.file}: expected a mask of one shape, got the labels {labels}: write each as a file of its "
             "own"
         )
-    if not volume.boxes:
-        zeros = np.zeros((0, 0, 0), dtype=bool)
-        return _canonical(zeros, (slice(0, 0),) * 3, volume.grid)
-    return _canonical(*volume.mask(list(volume.boxes)), volume.grid)
+    return crop_of(volume, list(volume.boxes))
+
+
+def crop_of(volume: LabelVolume, labels: Sequence[int]) -> Crop:
+    """Some labels of a volume as one mask; a crop of no voxels where it has none of them."""
+    there = [label for label in labels if label in volume.boxes]
+    if not there:
+        return _canonical(np.zeros((0, 0, 0), dtype=bool), (slice(0, 0),) * 3, volume.grid)
+    return _canonical(*volume.mask(there), volume.grid)
 
 
 def label_ids(volume: LabelVolume, structure: StructureConfig, settings: LabelConfig) -> list[int]:
@@ -126,9 +137,11 @@ def label_ids(volume: LabelVolume, structure: StructureConfig, settings: LabelCo
         return [int(label) for label in structure.labels]
     table = find_table(file, settings.table, header=volume.header)
     if table is None:
-        raise RefusedFileError(
+        raise OptionError(
             f"{file}: label {names[0]!r} asked by name, but nothing says what its labels {_there(volume, settings)} "
-            "mean: give labels.table, or ids"
+            "mean: give ",
+            "table",
+            ", or ids",
         )
     if settings.table is not None:
         _refuse_disagreement(table, own_table(file, header=volume.header), names, file)
@@ -141,10 +154,26 @@ def label_ids(volume: LabelVolume, structure: StructureConfig, settings: LabelCo
     return list(dict.fromkeys(ids))
 
 
-def organ_file(folder: Path, name: str) -> Path:
-    """The file of one organ in the folder of a scan; the one that should be there when there is none."""
-    files = [folder / f"{name}{suffix}" for suffix in NIFTI_SUFFIXES]
-    return next((file for file in files if file.is_file()), files[-1])
+def organ_file(folder: Path, name: str, *, exact: bool = False) -> Path:
+    """The file of one organ in the folder of a scan; the one that should be there when there is none.
+
+    NAME.nii.gz, or unless `exact` a file whose name says so with other words around (sub-01_label-NAME_mask.nii.gz);
+    RefusedFileError where two do.
+    """
+    files = [folder / f"{name}{suffix}" for suffix in SCAN_SUFFIXES]
+    plain = next((file for file in files if file.is_file()), None)
+    if plain is not None or exact or not folder.is_dir():
+        return plain or files[0]
+    saying = [
+        file
+        for file in sorted(folder.iterdir())
+        if scan_suffix(file.name) and organ_of_stem(scan_stem(file.name), (name,), anywhere=True)
+    ]
+    if len(saying) > 1:
+        raise RefusedFileError(
+            f"{folder}: {saying[0].name} and {saying[1].name} could both be {name}: give each scan a folder of its own"
+        )
+    return saying[0] if saying else files[0]
 
 
 def structure_files(file: Path, structure: StructureConfig, settings: LabelConfig) -> list[Path]:
@@ -154,13 +183,49 @@ def structure_files(file: Path, structure: StructureConfig, settings: LabelConfi
     return [organ_file(file.parent, str(name)) for name in structure.labels]
 
 
-def same_grid(one: ScanGrid, other: ScanGrid) -> bool:
-    """Whether two files have the same voxels in the same places."""
-    if one.shape != other.shape:
-        return False
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(one.shape) - 1)
-    difference = one.affine - other.affine
-    return bool(np.abs(corners @ difference[:3, :3].T + difference[:3, 3]).max() <= SAME_PLACE)
+def place_on(crop: Crop, true: Crop) -> tuple[Crop, list[str]]:
+    """A crop of one file in the lattice of another file of the same scan, and what has to be said of that.
+
+    Exact: axes are turned and shifted by whole voxels, whatever part of the scan either file holds. RefusedFileError
+    that names the distance, where the voxels of one do not lie on those of the other.
+    """
+    # Files of one scan have voxels on each other; anything else would need resampling, which changes the mask.
+    files = placement(crop.scan, true.scan)
+    if files is None or not overlaps(crop.scan, files, true.scan):
+        doubts = [f"; {grid.file}: {grid.doubt}" for grid in (crop.scan, true.scan) if grid.doubt]
+        how = "they have no voxel in common, " if files else ""
+        raise RefusedFileError(
+            f"expected the grid of {true.scan.file} {true.scan.shape}, got that of {crop.scan.file} {crop.scan.shape}: "
+            f"{how}{apart(crop.scan, true.scan)}: write it on the scan's own grid{''.join(doubts)}"
+        )
+    notes = _notes_of(crop.scan, files, true.scan)
+    # From the index in the crop to the canonical index in the other scan.
+    lattice = true.index_to_world.copy()
+    lattice[:3, 3] -= lattice[:3, :3] @ true.lower
+    relation = np.linalg.inv(lattice) @ crop.index_to_world
+    turn = np.rint(relation[:3, :3]).astype(np.int64)
+    # The middle of the crop decides the shift: there a rounded affine is off least.
+    sizes = np.array(crop.occupancy.shape)
+    middle = (sizes - 1) / 2
+    first = np.rint(relation[:3, :3] @ middle + relation[:3, 3] - turn @ middle).astype(np.int64)
+    lower = np.minimum(first, first + turn @ (sizes - 1)) if sizes.all() else np.zeros(3, np.int64)
+    # The voxels themselves: axes in the order and direction of the other scan.
+    axes = np.abs(turn).argmax(axis=1)
+    turned = crop.occupancy.transpose(axes)
+    turned = turned[tuple(slice(None, None, int(turn[axis, source])) for axis, source in enumerate(axes))]
+    lattice[:3, 3] += lattice[:3, :3] @ lower
+    return Crop(np.ascontiguousarray(turned), lattice, lower, true.shape, true.scan), notes
+
+
+def _notes_of(grid: ScanGrid, files: Placement, true: ScanGrid) -> list[str]:
+    notes = list(dict.fromkeys(one.doubt for one in (grid, true) if one.doubt))
+    if files.deviation > WORTH_TELLING:
+        notes.append(f"the grids differ by up to {files.deviation:.2g} voxels ({files.deviation_mm:.2g} mm)")
+    if not files.is_plain:
+        notes.append("the files store their axes in another order or direction")
+    if is_part(grid, files, true):
+        notes.append(f"the grids {grid.shape} and {true.shape} are different parts of one scan")
+    return notes
 
 
 def _volumes(file: Path, structure: StructureConfig, settings: LabelConfig) -> Iterator[tuple[LabelVolume, list[int]]]:
@@ -171,7 +236,7 @@ def _volumes(file: Path, structure: StructureConfig, settings: LabelConfig) -> I
         return
     for mask in structure_files(file, structure, settings):
         if not mask.is_file():
-            there = sorted(p.name for p in file.parent.glob("*.nii*"))
+            there = sorted(p.name for p in file.parent.glob("*") if scan_suffix(p.name))
             raise FileNotFoundError(f"{mask} does not exist; its folder has {_listed(there)}")
         volume = label_volume(mask, threshold=settings.threshold)
         if len(volume.boxes) > 1:
@@ -188,9 +253,10 @@ def _refuse_disagreement(table: LabelTable, own: LabelTable | None, names: Seque
         except ValueError:
             continue  # only one of them knows it: the config's is asked next
         if here != there:
-            raise RefusedFileError(
-                f"{file}: {name!r} is {here} by {table.where}, but {there} by {own.where}: leave out labels.table, or "
-                "correct it"
+            raise OptionError(
+                f"{file}: {name!r} is {here} by {table.where}, but {there} by {own.where}: leave out ",
+                "table",
+                ", or correct it",
             )
 
 

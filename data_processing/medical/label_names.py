@@ -1,29 +1,30 @@
 """Names of labels: which id of a volume means which structure. Nothing is ever guessed from the ids themselves.
 
 A table comes from (1) the config: `table: total` (totalsegmentator.py) or a file; or else from the scan's own company:
-(2) its header extension (TotalSegmentator writes an XML label table), (3) a side-car NAME.json, (4) a side-car NAME.tsv
-(BIDS), (5) a dataset.json in its folder or above (nnU-Net). Only names need a table; ids speak for themselves.
+(2) its header (TotalSegmentator writes an XML label table, 3D Slicer the names of segments), (3) a side-car NAME.json,
+.tsv (BIDS), .csv or .ctbl, (4) a table above it by the inheritance of BIDS, (5) a dataset.json in its folder or above
+(nnU-Net). Only names need a table; ids speak for themselves. What tables look like is in label_tables.py.
 """
 
 import csv
-import difflib
 import functools
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_processing.formats.images import ImageHeader
+from data_processing.formats.scans import scan_stem
+from data_processing.medical.advice import OptionError
+from data_processing.medical.label_tables import KNOWN_FORMATS, decoded, json_rows, table_rows
 from data_processing.medical.totalsegmentator import NAMED_TABLES
+from isofield.runtime.hints import did_you_mean
 from isofield.runtime.json_files import parse_json
 
 MAX_TABLE_BYTES = 1 << 22
 MAX_LEVELS_UP = 4  # folders above a scan in which a table is looked for
 SHOWN = 12  # names in a message
-TABLE_SUFFIXES = (".json", ".tsv", ".csv")
-ID_COLUMNS = ("id", "index", "key", "value")
-NAME_COLUMNS = ("name", "label", "structure", "region")
-SIDES = {"l": "left", "left": "left", "lh": "left", "r": "right", "right": "right", "rh": "right"}
+TABLE_SUFFIXES = (".json", ".tsv", ".csv", ".ctbl")
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,16 @@ class LabelTable:
 
     def _nearest(self, name: str) -> str:
         names = [entry for entry, _ in self.entries]
-        close = difflib.get_close_matches(plain_name(name), [plain_name(entry) for entry in names], n=3, cutoff=0.5)
-        nearest = [entry for entry in names if plain_name(entry) in close]
         shown = f"{', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
-        return (f"the nearest: {', '.join(nearest)}; " if nearest else "") + f"it has {len(names)} names: {shown}"
+        return f"{did_you_mean(name, names, most=3, compared=plain_name)} it has {len(names)} names: {shown}".lstrip()
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What the user said of labels: a table by name or file, and a threshold for maps of probabilities."""
+
+    table: str | None = None
+    threshold: float | None = None
 
 
 def find_table(scan: Path, table: str | None, *, header: Any = None) -> LabelTable | None:
@@ -73,16 +80,31 @@ def find_table(scan: Path, table: str | None, *, header: Any = None) -> LabelTab
 
 def own_table(scan: Path, *, header: Any = None) -> LabelTable | None:
     """The table that came with the scan: in its header, beside it, or as dataset.json of its data set."""
-    found = None if header is None else table_of_extensions(header, scan)
+    found = None if header is None else table_of_header(header, scan)
     if found is not None or not scan.is_file():  # nothing lies beside a scan in memory
         return found
-    stem = scan.name[: -len(".nii.gz")] if scan.name.lower().endswith(".nii.gz") else scan.stem
+    stem = scan_stem(scan.name)
     for suffix in TABLE_SUFFIXES:
         beside = scan.with_name(stem + suffix)
         if beside.is_file() and (found := _table_or_none(beside)) is not None:
             return found
+    inherited = _inherited_table(scan, stem)
+    if inherited is not None:
+        return inherited
     dataset = next((folder / "dataset.json" for folder in _folders(scan) if (folder / "dataset.json").is_file()), None)
     return None if dataset is None else _table_or_none(dataset)
+
+
+def _inherited_table(scan: Path, stem: str) -> LabelTable | None:
+    """By the inheritance of BIDS: dseg.tsv or desc-aseg_dseg.tsv, beside a scan of those entities or above it."""
+    if not stem.startswith("sub-"):
+        return None
+    entities = stem.split("_")
+    for folder in _folders(scan):
+        for file in sorted(folder.glob(f"*{entities[-1]}.tsv")):
+            if set(file.stem.split("_")) <= set(entities) and (found := _table_or_none(file)) is not None:
+                return found
+    return None
 
 
 def named_table(name: str) -> LabelTable:
@@ -94,11 +116,16 @@ def read_table(file: Path) -> LabelTable:
     """A table in a .json, .tsv or .csv file. FileNotFoundError; ValueError when it holds no names of labels."""
     table = _table_or_none(file, surely=True)
     if table is None:
-        raise ValueError(
-            f"{file}: expected names of labels: JSON such as {{'labels': {{'liver': 1}}}}, or columns id (or index) "
-            "and name (or label), perhaps hemisphere"
-        )
+        raise ValueError(f"{file}: expected names of labels: {KNOWN_FORMATS}")
     return table
+
+
+def table_of_header(header: Any, scan: Path) -> LabelTable | None:
+    """What the file itself says: segments of 3D Slicer, or an extension of NIfTI."""
+    if not isinstance(header, ImageHeader):
+        return table_of_extensions(header, scan)
+    entries = tuple((segment.name, (segment.label,)) for segment in header.segments)
+    return LabelTable(entries, f"the segments of {scan}") if entries else None
 
 
 def table_of_extensions(header: Any, scan: Path) -> LabelTable | None:
@@ -122,8 +149,8 @@ def _xml_entries(text: bytes, scan: Path) -> list[tuple[str, tuple[int, ...]]]:
         root = ElementTree.fromstring(text, ElementTree.XMLParser(encoding="utf-8"))  # whatever it says it is in
         labels = [(" ".join((label.text or "").split()), (int(label.get("Key", "")),)) for label in root.iter("Label")]
     except (ElementTree.ParseError, ValueError) as error:
-        raise ValueError(
-            f"{scan}: the label table in its header is damaged ({error}): name one in labels.table"
+        raise OptionError(
+            f"{scan}: the label table in its header is damaged ({error}): name one in ", "table"
         ) from error
     return [(name, ids) for name, ids in labels if name and ids != (0,)]
 
@@ -146,15 +173,15 @@ def _folders(scan: Path) -> list[Path]:
 @functools.lru_cache(maxsize=64)
 def _read_once(file: Path, changed: int, surely: bool) -> LabelTable | None:
     """`changed`: when the file did last; a new time is a new table."""
-    text = file.read_bytes()
+    surely_text = surely or file.suffix.lower() == ".ctbl"
     try:
-        decoded = text.decode("utf-8-sig")
-        rows = (
-            _json_rows(parse_json(decoded), surely) if file.suffix.lower() == ".json" else _column_rows(decoded, file)
-        )
+        text = decoded(file.read_bytes())
+        is_json = file.suffix.lower() == ".json"
+        rows = json_rows(parse_json(text), surely=surely) if is_json else table_rows(text, surely=surely_text)
     except (ValueError, csv.Error) as error:
-        raise ValueError(
-            f"{file}: not a table of labels ({error}): repair it, or name another in labels.table"
+        raise OptionError(
+            f"{file}: not a table of labels ({error}); expected {KNOWN_FORMATS}: repair it, or name another in ",
+            "table",
         ) from error
     entries = tuple((name, ids) for name, ids in rows if name and ids != (0,))
     return LabelTable(entries, str(file)) if entries else None
@@ -167,48 +194,6 @@ def _table_or_none(file: Path, *, surely: bool = False) -> LabelTable | None:
     if file.stat().st_size > MAX_TABLE_BYTES:
         raise ValueError(f"{file}: {file.stat().st_size:,} bytes is no table of labels")
     return _read_once(file, file.stat().st_mtime_ns, surely)
-
-
-def _json_rows(data: Any, surely: bool) -> list[tuple[str, tuple[int, ...]]]:
-    """{"labels": {...}} or the mapping itself; names to ids (nnU-Net 2, or regions: lists) or ids to names.
-
-    Other numbers by name are labels only if that is sure: side-cars say how fast a scanner was.
-    """
-    mapping = data.get("labels", data) if isinstance(data, Mapping) else data
-    if not isinstance(mapping, Mapping):
-        return []
-    surely = surely or mapping is not data
-    rows: list[tuple[str, tuple[int, ...]]] = []
-    for key, value in mapping.items():
-        if str(key).isdecimal() and isinstance(value, str):
-            rows.append((value, (int(key),)))
-        elif surely and type(value) is int:
-            rows.append((str(key), (value,)))
-        elif surely and isinstance(value, list) and value and all(type(item) is int for item in value):
-            rows.append((str(key), tuple(value)))
-        elif surely:
-            raise ValueError(f"expected an id for label {key!r}, got {value!r}")
-        else:
-            return []  # a side-car about other things
-    return rows
-
-
-def _column_rows(text: str, file: Path) -> Iterable[tuple[str, tuple[int, ...]]]:
-    lines = text.splitlines()
-    reader = csv.DictReader(lines, delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
-    columns = {str(column).strip().lower(): column for column in reader.fieldnames or () if column}
-    label = next((columns[name] for name in ID_COLUMNS if name in columns), None)
-    named = next((columns[name] for name in NAME_COLUMNS if name in columns), None)
-    if label is None or named is None:
-        return []
-    side = columns.get("hemisphere")
-    rows = [row for row in reader if row[label]]  # short ones have None
-    return [(_with_side(row[named] or "", row[side] if side else ""), (int(row[label]),)) for row in rows]
-
-
-def _with_side(name: str, side: str) -> str:
-    word = SIDES.get((side or "").strip().lower(), "")
-    return f"{word} {name.strip()}" if word else name.strip()
 
 
 def plain_name(name: str) -> str:

@@ -14,7 +14,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from data_processing.formats.nifti import OpenScan, ScanGrid
-from data_processing.geometry.voxel_grid import AbsentPartError
+from data_processing.geometry.voxel_grid import AbsentPartError, RefusedFileError
 from data_processing.medical.crops import Crop, structure_crop, structure_files, volume_crop
 from data_processing.medical.label_volumes import volume_of_scan
 from data_processing.medical.resampling import inside_mask, mask_to_cube
@@ -47,7 +47,8 @@ def read_structure(file: Path, part: str, settings: LabelConfig) -> ScanMask:
     """One shape of a labelled scan. `part`: as in Source.part; "" where only one is asked of a scan.
 
     With files: organ, `file` is one of the scan's masks, or where one should be. Raises FileNotFoundError, OSError, and
-    ValueError when the file is damaged, a label is not there (it names those that are), or there are too few pieces.
+    ValueError when the file is damaged, a label is not there (it names those that are), there are too few pieces, or a
+    structure is to be mirrored whose file does not say which side is left.
     """
     chosen, file = find_part(part, settings), Path(file)
     return _scan_mask(chosen, _all_pieces(file, chosen.structure, settings), file)
@@ -62,6 +63,11 @@ def structure_in_memory(scan: OpenScan, part: str, settings: LabelConfig) -> Sca
 
 def _scan_mask(chosen: StructurePart, pieces: _Pieces, file: Path) -> ScanMask:
     crop = _chosen(chosen, pieces.crops, file)
+    if crop.scan.doubt and chosen.structure.mirror != "never":
+        raise RefusedFileError(
+            f"{file}: {crop.scan.doubt}, so {chosen.structure.name} cannot be mirrored (mirror: "
+            f"{chosen.structure.mirror}): repair the header, or set mirror: never"
+        )
     return ScanMask(
         occupancy=crop.occupancy,
         index_to_world=crop.index_to_world,

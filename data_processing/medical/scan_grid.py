@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from data_processing.formats.nifti import ScanGrid
 from isofield.runtime.atomic_files import replacing
 
+SLAB = 1 << 20  # voxel centres at once: bounds memory
 CubeBox = tuple[NDArray[np.floating], NDArray[np.floating]]
 
 
@@ -24,13 +25,12 @@ def mask_on_scan(
     iso_level: float,
     to_world: NDArray[np.floating],
     scan: ScanGrid,
-    batch_points: int,
     device: torch.device | str,
     box: CubeBox | None = None,
 ) -> NDArray[np.uint8]:
     """1 where `field` is above `iso_level` at the voxel centres of a scan that lie in the cube; of `scan.shape`.
 
-    `field`: (N, 3) float32 cube coordinates on `device` to (N,); never asked for more than `batch_points` at once.
+    `field`: (N, 3) float32 cube coordinates on `device` to (N,), for any N.
     `box`: corners (3,), (3,) in cube coordinates beyond which nothing is inside (the box of an extracted mesh, grown);
     none: the whole cube.
     """
@@ -40,13 +40,14 @@ def mask_on_scan(
     start, stop = _index_box(np.linalg.inv(to_cube), lower, upper, scan)
     if (start >= stop).any():
         return values
-    for first in range(start[0], stop[0], step := max(1, batch_points // int((stop - start)[1:].prod()))):
+    for first in range(start[0], stop[0], step := max(1, SLAB // int((stop - start)[1:].prod()))):
         block = [np.arange(first, min(first + step, stop[0])), *(np.arange(start[a], stop[a]) for a in (1, 2))]
         columns = [index[:, None] * to_cube[:3, axis] for axis, index in enumerate(block)]
         points = columns[0][:, None, None] + columns[1][None, :, None] + columns[2][None, None] + to_cube[:3, 3]
         within = ((points >= lower) & (points <= upper)).all(axis=-1)
         mask = np.zeros(within.shape, dtype=np.uint8)
-        mask[within] = _above(field, points[within], iso_level, batch_points, device)
+        points_N3 = torch.from_numpy(points[within].astype(np.float32)).to(device)
+        mask[within] = (field(points_N3) > iso_level).cpu().numpy()
         values[block[0][0] : block[0][-1] + 1, start[1] : stop[1], start[2] : stop[2]] = mask
     return values
 
@@ -107,16 +108,3 @@ def _index_box(
     start = np.clip(np.floor(index.min(axis=0)), 0, scan.shape).astype(np.int64)
     stop = np.clip(np.ceil(index.max(axis=0)) + 1, 0, scan.shape).astype(np.int64)
     return start, stop
-
-
-def _above(
-    field: Callable[[torch.Tensor], torch.Tensor],
-    points_N3: NDArray[np.float64],
-    iso_level: float,
-    batch_points: int,
-    device: torch.device | str,
-) -> NDArray[np.bool_]:
-    points = torch.from_numpy(points_N3.astype(np.float32))
-    with torch.no_grad():
-        parts = [(field(part.to(device)) > iso_level).cpu() for part in points.split(batch_points)]
-    return torch.cat(parts).numpy() if parts else np.zeros(0, dtype=bool)

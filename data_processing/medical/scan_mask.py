@@ -26,8 +26,10 @@ class ScanMask:
 
     @property
     def quality(self) -> str:
-        """ok, or "partial: touches ..."."""
-        return f"partial: touches {', '.join(self.touched)}" if self.touched else "ok"
+        """ok, "partial: touches ...", or "suspect: ..." where left and right cannot be told."""
+        if self.touched:
+            return "; ".join([f"partial: touches {', '.join(self.touched)}", *filter(None, [self.scan.doubt])])
+        return f"suspect: {self.scan.doubt}" if self.scan.doubt else "ok"
 
     def world_box(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Corners (3,), (3,) of the box around the occupied voxels along the world's axes, in mm; exact if oblique."""

@@ -9,8 +9,8 @@ R: voxels along an edge of the grid; C: cells. `side`: voxels along an edge of a
 
 import torch
 
-from data_processing.occupancy.flood_fill import dilated
-from data_processing.occupancy.thinning import thinned
+from data_processing.occupancy.flood_fill import dilate
+from data_processing.occupancy.thinning import thin_cells
 
 NEAR_THICK = 1  # cells: what is this near to a thick part is no thin part
 REACH = 3  # cells from a thin part to the first cell that a thick one fills by half
@@ -52,13 +52,13 @@ def _volumes(grid_RRR: torch.Tensor, resolution: int) -> torch.Tensor:
 def _thin_cells(volume_CCC: torch.Tensor, solid_CCC: torch.Tensor) -> torch.Tensor:
     """Cells (C, C, C) bool to add: along parts thinner than a cell, up to where they join something thicker."""
     occupied = volume_CCC > 0
-    away = occupied & ~_dilated(_thick(volume_CCC >= FULL), NEAR_THICK)
+    away = occupied & ~_dilate_times(_thick_cells(volume_CCC >= FULL), NEAR_THICK)
     if not away.any():
         return away
-    return thinned(occupied & ~solid_CCC & _dilated(away, REACH), fixed_CCC=solid_CCC, weight_CCC=volume_CCC)
+    return thin_cells(occupied & ~solid_CCC & _dilate_times(away, REACH), fixed_CCC=solid_CCC, weight_CCC=volume_CCC)
 
 
-def _thick(full_CCC: torch.Tensor) -> torch.Tensor:
+def _thick_cells(full_CCC: torch.Tensor) -> torch.Tensor:
     """Full cells with full ones across three faces or more: not those of a rod that fills a cell by chance."""
     padded = torch.nn.functional.pad(full_CCC, (1,) * 6).to(torch.int8)
     size, count = len(full_CCC), torch.zeros_like(full_CCC, dtype=torch.int8)
@@ -68,7 +68,7 @@ def _thick(full_CCC: torch.Tensor) -> torch.Tensor:
     return full_CCC & (count >= 3)
 
 
-def _dilated(cells: torch.Tensor, times: int) -> torch.Tensor:
+def _dilate_times(cells: torch.Tensor, times: int) -> torch.Tensor:
     for _ in range(times):
-        cells = dilated(cells)
+        cells = dilate(cells)
     return cells

@@ -17,18 +17,20 @@ from data_processing.occupancy.surface_voxels import corner_bounds, touched_cell
 GIVE_BACK_CELLS = 3  # how far into the walls the flood may go, in cells of the closing grid
 
 
-def enclosed(triangles_F33: torch.Tensor, resolution: int, *, closing: int) -> torch.Tensor:
+def enclosed_voxels(triangles_F33: torch.Tensor, resolution: int, *, closing: int) -> torch.Tensor:
     """Voxels (R, R, R) bool that triangles (F, 3, 3) in cube coordinates enclose, voids included.
 
     `closing`: resolution of the walls (at most R is used): gaps narrower than 1 / closing do not leak.
     """
+    # Walls on the coarse grid keep the flood out of narrow gaps.
     coarse = min(resolution, closing)
     walls = touched_cells(triangles_F33, coarse)
     index = ((torch.arange(resolution, device=walls.device) + 0.5) * coarse / resolution).long()
-    walls_fine, outside = _enlarged(walls, index), _enlarged(reached_from_border(~walls), index)
+    walls_fine, outside = _enlarge(walls, index), _enlarge(reached_from_border(~walls), index)
+    # The walls are thick: outside of the surface they are given back, step by step, without crossing a triangle.
     free = [~blocked_edges(triangles_F33, resolution, axis=axis) for axis in range(3)]
     for _ in range(math.ceil(GIVE_BACK_CELLS * resolution / coarse)):
-        outside |= _stepped(outside, free) & walls_fine
+        outside |= _step_once(outside, free) & walls_fine
     return ~outside
 
 
@@ -40,7 +42,7 @@ def reached_from_border(passable_RRR: torch.Tensor) -> torch.Tensor:
     return reached[1:-1, 1:-1, 1:-1].contiguous()
 
 
-def filled(occupied_RRR: torch.Tensor) -> torch.Tensor:
+def fill_voids(occupied_RRR: torch.Tensor) -> torch.Tensor:
     """The same solid without voids: voxels that the outside does not reach over faces become solid."""
     return ~reached_from_border(~occupied_RRR)
 
@@ -52,6 +54,7 @@ def thin_parts(occupied_RRR: torch.Tensor, triangles_F33: torch.Tensor) -> torch
     1. sheets: a voxel that holds a crossing of a triangle with a line between two neighbouring centres, both empty;
     2. rods: a voxel that a triangle touches, with nothing solid in its 3x3x3 neighbourhood after rule 1.
     """
+    # Ordinary triangles lie next to thick parts: leaving them out early makes the common case quick.
     size = len(occupied_RRR)
     near_core = _near_core(occupied_RRR)
     triangles_F33 = triangles_F33[_leaves(near_core, triangles_F33)]
@@ -61,7 +64,7 @@ def thin_parts(occupied_RRR: torch.Tensor, triangles_F33: torch.Tensor) -> torch
     for axis in range(3):
         _add_sheets(added, occupied_RRR, triangles_F33, axis)
     added &= ~near_core
-    added |= touched_cells(triangles_F33, size) & ~near_core & ~dilated(occupied_RRR | added)
+    added |= touched_cells(triangles_F33, size) & ~near_core & ~dilate(occupied_RRR | added)
     return added
 
 
@@ -107,7 +110,7 @@ def _leaves(near_core: torch.Tensor, triangles: torch.Tensor) -> torch.Tensor:
     return ~(small & inside)
 
 
-def dilated(grid: torch.Tensor) -> torch.Tensor:
+def dilate(grid: torch.Tensor) -> torch.Tensor:
     """Voxels with any of their 3x3x3 neighbourhood set."""
     for axis in range(3):
         size = grid.shape[axis] - 1
@@ -118,7 +121,7 @@ def dilated(grid: torch.Tensor) -> torch.Tensor:
     return grid
 
 
-def _stepped(reached: torch.Tensor, free: list[torch.Tensor]) -> torch.Tensor:
+def _step_once(reached: torch.Tensor, free: list[torch.Tensor]) -> torch.Tensor:
     """Voxels that one step from `reached` along an edge that no triangle crosses leads to."""
     step = torch.zeros_like(reached)
     size = len(reached) - 1
@@ -129,5 +132,5 @@ def _stepped(reached: torch.Tensor, free: list[torch.Tensor]) -> torch.Tensor:
     return step
 
 
-def _enlarged(grid: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+def _enlarge(grid: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     return grid[index][:, index][:, :, index].contiguous()

@@ -1,28 +1,30 @@
-"""Inside or outside, for any triangle mesh: which method, on a grid or at points. The methods: scan, winding, shell.
+"""Inside or outside, for any triangle mesh: which method, on a grid or at points.
 
-A place is inside where the winding number, rounded, is not 0: flipped meshes (-1) and overlapping parts (2) count.
-Closed parts are scan converted, exactly; open parts add the winding number. The method "auto" takes
+The methods: scan (conversion), winding (number), shell (flood fill and surface voxels).
+
+A place is inside where the winding number, rounded, is not 0. Closed parts are made consistent and scan converted,
+exactly, whatever the orientation of their faces (mesh_parts.py); open parts add the winding number. "auto" takes
 
 - scan         when every part is closed, and winding when some are open, if that number can be trusted: on half of
                the area or more it is clearly 1 (beyond 0.75) on a side, or it finds half of what a flood fill encloses;
-- shell-flood  else what the surface encloses by flood fill (doubled sheets, faces of mixed orientation);
+- shell-flood  else what the surface encloses by flood fill (sheets wound at random);
 - shell-thick  nothing but surface voxels, one voxel thick, when there is no interior by either.
 
-On a grid, parts thinner than a voxel keep their surface voxels (shell.thin_parts): a sheet does not vanish. At points,
-scan and winding are exact and a sheet has no volume; the shell methods look points up in a grid of voxels.
+On a grid, parts thinner than a voxel keep their surface voxels (flood_fill.thin_parts): a sheet does not vanish. At
+points, scan and winding are exact and a sheet has no volume; the shell methods look points up in a grid of voxels.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_processing.geometry.triangle_mesh import TriangleMesh, closed_faces, is_watertight, sample_surface
-from data_processing.occupancy.flood_fill import dilated, enclosed, filled, thin_parts
-from data_processing.occupancy.scan_conversion import PointFrame, scan_grid, scan_points
-from data_processing.occupancy.winding_number import boundary_edges, winding_grid, winding_points, winding_values
+from data_processing.geometry.triangle_mesh import TriangleMesh, sample_surface
+from data_processing.occupancy.flood_fill import dilate, enclosed_voxels, fill_voids, thin_parts
+from data_processing.occupancy.mesh_parts import MeshParts
+from data_processing.occupancy.scan_conversion import PointFrame
 from isofield.runtime.seeds import numpy_generator
 
 METHODS = ("auto", "scan", "winding", "shell", "shell-flood", "shell-thick")
@@ -72,15 +74,17 @@ def occupancy_grid(
 
     Raises ValueError when the mesh leaves the cube, or when the method "scan" is asked for a mesh with open parts.
     """
+    # Cells beyond the cube do not exist: what sticks out would be cut off without a word.
     lower, upper = mesh.bounds()
     if lower.min() < -CUBE or upper.max() > CUBE:
         raise ValueError(
             f"mesh from {lower.round(3)} to {upper.round(3)} leaves the cube -0.5..0.5: normalise it first"
         )
-    parts = _Parts(mesh)
+    parts = MeshParts(mesh)
     method, quality = _choose(parts, settings, settings.method, device)
     triangles = torch.as_tensor(parts.all, device=device)
     grid = _solid(parts, resolution, method, settings, device)
+    # A sheet has no volume and would vanish; where most of the shape is made of sheets, the numbers mean little.
     added = None
     if settings.thin == "keep" or method == "shell-thick":
         added = thin_parts(grid, triangles)
@@ -108,69 +112,28 @@ def inside_points(
     """
     if method not in METHODS:
         raise ValueError(f"inside method {method!r}: expected one of {', '.join(METHODS)}")
-    parts = _Parts(mesh)
+    parts = MeshParts(mesh)
     asked = settings.method if method == "auto" else method
     method, _ = _choose(parts, settings, asked, device, judged=False)
+    # A number needs no grid, unless cavities are filled: only a flood knows what a void is.
     exact = method in ("scan", "winding")
     inside = parts.number_at(points_N3, device) != 0 if exact else np.zeros(len(points_N3), dtype=bool)
     if exact and settings.cavities == "keep":
         return inside
     frame = PointFrame(parts.all, settings.lookup_resolution)
-    boxed = parts.placed(frame)
+    boxed = parts.in_frame(frame)
     grid = _solid(boxed, frame.resolution, method, settings, device)
     if exact:  # what filling adds, and the voxels around it that the cavity shares with the wall
         own = boxed.number_grid(frame.resolution, device) != 0
-        grid &= ~own | dilated(grid & ~own)
+        grid &= ~own | dilate(grid & ~own)
     else:
         added = thin_parts(grid, torch.as_tensor(boxed.all, device=device))
         grid = grid if added is None else grid | added
     return inside | frame.look_up(grid, points_N3)
 
 
-class _Parts:
-    """Triangles (F, 3, 3) of a mesh, those of closed parts apart from the others."""
-
-    def __init__(self, mesh: TriangleMesh) -> None:
-        closed = closed_faces(mesh)
-        self.mesh = mesh
-        self.all = mesh.triangles()
-        self.closed, self.open = self.all[closed], self.all[~closed]
-        self.boundary = boundary_edges(mesh)  # (E, 2, 3), of the open parts
-
-    def placed(self, frame: PointFrame) -> "_Parts":
-        """The same parts in cube coordinates of a frame."""
-        other = object.__new__(_Parts)
-        other.mesh = replace(self.mesh, vertices=frame.to_cube(self.mesh.vertices))
-        other.all, other.closed = frame.to_cube(self.all), frame.to_cube(self.closed)
-        other.open, other.boundary = frame.to_cube(self.open), frame.to_cube(self.boundary)
-        return other
-
-    def number_grid(self, resolution: int, device: torch.device | str) -> torch.Tensor:
-        """Rounded winding number (R, R, R) int16; the parts must be in cube coordinates."""
-        number = scan_grid(torch.as_tensor(self.closed, device=device), resolution)
-        if len(self.open):
-            number += torch.from_numpy(winding_grid(self.open, resolution, boundary_E23=self.boundary)).to(device)
-        return number
-
-    def fraction_at(self, points_N3: NDArray[np.floating], device: torch.device | str) -> NDArray[np.float64]:
-        """Winding number (N,) at points, not rounded where parts are open."""
-        number = winding_values(self.open, points_N3, boundary_E23=self.boundary)
-        if len(self.closed):
-            number = number + scan_points(self.closed, points_N3, device=device)
-        return number
-
-    def number_at(self, points_N3: NDArray[np.floating], device: torch.device | str) -> NDArray[np.int16]:
-        """Rounded winding number (N,) at points."""
-        number = np.zeros(len(points_N3), dtype=np.int16)
-        if len(self.closed):
-            number += scan_points(self.closed, points_N3, device=device)
-        if len(self.open):
-            number += winding_points(self.open, points_N3, boundary_E23=self.boundary)
-        return number
-
-
 def _choose(
-    parts: _Parts, settings: InsideConfig, asked: str, device: torch.device | str, *, judged: bool = True
+    parts: MeshParts, settings: InsideConfig, asked: str, device: torch.device | str, *, judged: bool = True
 ) -> tuple[str, str]:
     """Method and quality; does not depend on the frame, nor on the resolution that is wanted.
 
@@ -183,39 +146,42 @@ def _choose(
         return number, "ok"
     if asked in ("shell-flood", "shell-thick"):
         return asked, "ok"
-    if asked == "auto" and is_watertight(parts.mesh):
-        return "scan", "ok"
+    if asked == "auto" and parts.manifold:
+        return "scan", f"suspect: {parts.concern}" if parts.concern else "ok"
+    # The comparison has a grid of its own: a shape has one method at every resolution.
     frame = PointFrame(parts.all, settings.decision_resolution)
-    boxed = parts.placed(frame)
-    explained = _explained(boxed, device) if asked == "auto" else 0.0
+    boxed = parts.in_frame(frame)
+    explained = _explained_share(boxed, device) if asked == "auto" else 0.0
     if asked == "auto" and not judged and explained >= settings.fallback_explained:
         return number, "ok"
-    flood = enclosed(torch.as_tensor(boxed.all, device=device), frame.resolution, closing=settings.closing_resolution)
+    flood = enclosed_voxels(
+        torch.as_tensor(boxed.all, device=device), frame.resolution, closing=settings.closing_resolution
+    )
     if asked == "shell":
         return ("shell-flood", "ok") if flood.any() else ("shell-thick", "suspect: the flood fill finds no interior")
-    return _compared(boxed, flood, number, explained, settings, device)
+    return _compare(boxed, flood, number, explained, settings, device)
 
 
-def _compared(
-    parts: _Parts,
+def _compare(
+    parts: MeshParts,
     flood: torch.Tensor,
     number: str,
     explained: float,
     settings: InsideConfig,
     device: torch.device | str,
 ) -> tuple[str, str]:
-    own = filled(parts.number_grid(len(flood), device) != 0)
+    own = fill_voids(parts.number_grid(len(flood), device) != 0)
     found, flooded, both, either = (int(item.sum()) for item in (own, flood, own & flood, own | flood))
     if explained >= settings.fallback_explained or (found and both >= settings.fallback_volume * flooded):
         if either and both < settings.suspect_agreement * either:
             return number, f"suspect: winding number and flood fill agree on {both / either:.0%} of their volume"
-        return number, "ok"
+        return number, f"suspect: {parts.concern}" if parts.concern else "ok"
     if flooded:
         return "shell-flood", f"suspect: the winding number explains {explained:.0%} of the surface"
     return "shell-thick", "suspect: neither winding number nor flood fill finds an interior"
 
 
-def _explained(parts: _Parts, device: torch.device | str) -> float:
+def _explained_share(parts: MeshParts, device: torch.device | str) -> float:
     """Share of the area with a clear inside on at least one side."""
     points, normals = sample_surface(parts.mesh, SURFACE_SAMPLES, numpy_generator("inside", "explained"))
     sides = np.concatenate([points - SURFACE_STEP * normals, points + SURFACE_STEP * normals])
@@ -224,7 +190,7 @@ def _explained(parts: _Parts, device: torch.device | str) -> float:
 
 
 def _solid(
-    parts: _Parts, resolution: int, method: str, settings: InsideConfig, device: torch.device | str
+    parts: MeshParts, resolution: int, method: str, settings: InsideConfig, device: torch.device | str
 ) -> torch.Tensor:
     """The solid (R, R, R) bool by one method, parts in cube coordinates, without the surface voxels of thin parts."""
     if method == "shell-thick":
@@ -235,5 +201,5 @@ def _solid(
         solid = parts.number_grid(resolution, device) != 0
     if method == "shell-flood" or (fill and method == "winding"):
         triangles = torch.as_tensor(parts.all, device=device)
-        solid |= enclosed(triangles, resolution, closing=settings.closing_resolution)
-    return filled(solid) if fill else solid
+        solid |= enclosed_voxels(triangles, resolution, closing=settings.closing_resolution)
+    return fill_voids(solid) if fill else solid

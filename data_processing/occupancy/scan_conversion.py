@@ -30,11 +30,12 @@ LOOK_UP_CHUNK = 1 << 15  # points whose temporaries stay in cache
 
 @dataclass(frozen=True)
 class Crossings:
-    """Lines that cross triangles: line (H, 2) int64 indices, height (H,) float64 in voxels, sign (H,) of the face."""
+    """Lines that cross triangles: line (H, 2) int64 indices, height (H,) float64 in voxels, face (H,) and its sign."""
 
     line_H2: torch.Tensor
     height_H: torch.Tensor
     sign_H: torch.Tensor  # int64; +1 where the face looks up the axis
+    face_H: torch.Tensor  # int64
 
 
 def grid_crossings(triangles_F33: torch.Tensor, resolution: int, *, axis: int) -> Iterator[Crossings]:
@@ -42,12 +43,14 @@ def grid_crossings(triangles_F33: torch.Tensor, resolution: int, *, axis: int) -
 
     `triangles_F33` in cube coordinates. Lines are numbered by the voxels of axes (axis + 1) % 3 and (axis + 2) % 3.
     """
+    # The finest lattice on which products of two differences still fit into int64.
     order = [(axis + 1) % 3, (axis + 2) % 3, axis]
     grid_units = ((triangles_F33.double() + 0.5) * resolution - 0.5)[..., order]
     reach = max(float(grid_units.abs().max()) if grid_units.numel() else 0.0, float(resolution)) + 1
     bits = min(FRACTION_BITS, LATTICE_BITS - math.ceil(math.log2(reach)))
     scale = 2.0**bits
     flat = _Projection((grid_units * scale).round().long())
+    # Candidates are the lines within each face's box; those parallel to the axis cross nothing.
     first = (flat.low[:, :2] / scale).ceil().clamp(min=0).long()
     last = (flat.high[:, :2] / scale).floor().clamp(max=resolution - 1).long()
     rows, columns = (last - first + 1).clamp(min=0).unbind(1)
@@ -57,7 +60,7 @@ def grid_crossings(triangles_F33: torch.Tensor, resolution: int, *, axis: int) -
         step = offset.div(width, rounding_mode="floor")
         i, j = first_i[row] + step, first_j[row] + offset - step * width
         hit, height = flat.heights(row, (i * scale).long(), (j * scale).long())
-        yield Crossings(torch.stack([i[hit], j[hit]], dim=1), height / scale, flat.turn[row[hit]])
+        yield Crossings(torch.stack([i[hit], j[hit]], dim=1), height / scale, flat.turn[row[hit]], row[hit])
 
 
 def scan_grid(triangles_F33: torch.Tensor, resolution: int) -> torch.Tensor:
@@ -119,11 +122,13 @@ def compiled_kernels() -> ModuleType | None:
 def _scan_by_kernels(
     kernels: ModuleType, frame: "PointFrame", triangles: NDArray[np.float64], points: NDArray[np.floating]
 ) -> NDArray[np.int16]:
+    # Most points lie in cells that no face touches, and are answered by the cell.
     place = np.asarray(frame.middle, dtype=np.float64), frame.side
     corners = kernels.to_lattice(np.ascontiguousarray(triangles, dtype=np.float64), *place)
     known = kernels.known_cells(corners, POINT_CELLS.bit_length() - 1)
     points = np.ascontiguousarray(points, dtype=np.float64)
     winding = kernels.look_up(known, points, *place)
+    # Near the surface crossings are counted, in columns so narrow that each holds few faces.
     near = np.flatnonzero(winding == UNKNOWN)
     if len(near):
         bits = min(max(round(math.log2(len(corners)) / 2), 4), 10)

@@ -97,6 +97,7 @@ def count_in_columns(corners_F9: NDArray[np.int32], bits: int) -> int:
 def columns(corners_F9: NDArray[np.int32], bits: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """Faces sorted into 2^bits x 2^bits columns: start (columns + 1,), entries (E, 3) of face, lowest and highest z."""
     size, shift = 1 << bits, LATTICE_BITS - bits
+    # First how many entries each column gets, so that all share one array without gaps.
     start = np.zeros(size * size + 2, dtype=np.int64)
     for face in range(len(corners_F9)):
         if _turn(corners_F9, face) != 0:
@@ -107,6 +108,7 @@ def columns(corners_F9: NDArray[np.int32], bits: int) -> tuple[NDArray[np.int64]
                     start[i * size + j + 2] += 1
     for column in range(2, size * size + 2):
         start[column] += start[column - 1]
+    # Then the entries themselves; `start` runs on while a column fills, and ends where the next one starts.
     entries = np.empty((start[-1], 3), dtype=np.int32)
     for face in range(len(corners_F9)):
         if _turn(corners_F9, face) != 0:
@@ -129,6 +131,7 @@ def known_cells(corners_F9: NDArray[np.int32], bits: int) -> NDArray[np.int16]:
     number = np.zeros((size, size, size), dtype=np.int16)
     touched = np.zeros((size, size, size), dtype=np.bool_)
     for face in range(len(corners_F9)):
+        # A cell that a face touches has no single number. Vertical faces are touched too, but cross no line.
         _mark(corners_F9, face, shift, touched)
         turn = _turn(corners_F9, face)
         if turn == 0:
@@ -143,6 +146,7 @@ def known_cells(corners_F9: NDArray[np.int32], bits: int) -> NDArray[np.int16]:
                     above = (np.int64(np.ceil(height)) + HALF + middle - 1) >> shift
                     if above < size:
                         number[i, j, above] -= turn
+    # Changes summed upwards are the number.
     for i in range(size):
         for j in range(size):
             here = np.int16(0)
@@ -179,6 +183,7 @@ def _mark_along_plane(
     touched: NDArray[np.bool_],
 ) -> None:
     """Mark the cells of the box low..high that meet the plane of a face, in columns that meet its projection."""
+    # Columns run along the longest axis of the normal: there the plane is flat, and cells a column few.
     width = 1 << shift
     u0, u1, u2 = float(c[3]) - c[0], float(c[4]) - c[1], float(c[5]) - c[2]
     v0, v1, v2 = float(c[6]) - c[0], float(c[7]) - c[1], float(c[8]) - c[2]
@@ -188,6 +193,7 @@ def _mark_along_plane(
     flat = normal[r] == 0.0  # no area: the whole box
     slope_p = 0.0 if flat else -normal[p] / normal[r]
     slope_q = 0.0 if flat else -normal[q] / normal[r]
+    # Over the square of a column the plane rises by no more than `reach` on either side of its middle.
     reach = (abs(slope_p) + abs(slope_q)) * width / 2 + SLACK
     turn = -1 if normal[r] < 0 else 1
     cell = np.empty(3, dtype=np.int64)
@@ -283,6 +289,7 @@ def count_crossings(
     number_K = np.empty(len(order_K), dtype=np.int16)
     for n in order_K:
         x, y, height = lines_K2[n, 0], lines_K2[n, 1], heights_K[n]
+        # The nearest cell with a number, up or down: the way there crosses the fewest faces.
         stack = known_RRR[(x + HALF) >> cell_shift, (y + HALF) >> cell_shift]
         up = down = (np.int64(np.rint(height)) + HALF) >> cell_shift
         while stack[up] == UNKNOWN and stack[down] == UNKNOWN:
@@ -291,6 +298,7 @@ def count_crossings(
         cell = up if upwards else down
         centre = float((cell << cell_shift) + (1 << (cell_shift - 1)) - HALF)
         low, high = (height, centre) if upwards else (centre, height)
+        # Its number, and what changes on the way.
         between = 0
         column = (((x + HALF) >> column_shift) << bits) + ((y + HALF) >> column_shift)
         for at in range(start[column], start[column + 1]):

@@ -1,10 +1,10 @@
 """What a surface and its boundary make of the winding number, on a CPU, compiled by numba.
 
 Between two places the number changes by whole crossings of the surface, and smoothly by what the boundary turns as it
-is seen from one place and from the other: w(p) = w(r) - crossings(r, p) + turned(r, p). The boundary, the edges that
-faces walk more often one way than the other, also gives the number up to an integer at any place ("One-shot method for
-computing generalized winding numbers", Martens and Bessmeltsev, 2025). Soups of furniture have some hundred such edges
-beside ten thousands of faces.
+is seen from one place and from the other: w(p) = w(r) - count_crossings(r, p) + boundary_turn(r, p). The boundary, the
+edges that faces walk more often one way than the other, also gives the number up to an integer at any place ("One-shot
+method for computing generalized winding numbers", Martens and Bessmeltsev, 2025). Soups of furniture have some hundred
+such edges beside ten thousands of faces. Why this holds: docs/explanation/winding-number.md.
 """
 
 import numpy as np
@@ -32,7 +32,9 @@ def planes(corners_F9: Floats) -> Floats:
 
 
 @compile_exact
-def angle(ax: float, ay: float, az: float, bx: float, by: float, bz: float, cx: float, cy: float, cz: float) -> float:
+def half_solid_angle(
+    ax: float, ay: float, az: float, bx: float, by: float, bz: float, cx: float, cy: float, cz: float
+) -> float:
     """Half the solid angle of a triangle seen from the origin (van Oosterom and Strackee, 1983)."""
     a = np.sqrt(ax * ax + ay * ay + az * az)
     b = np.sqrt(bx * bx + by * by + bz * bz)
@@ -43,11 +45,14 @@ def angle(ax: float, ay: float, az: float, bx: float, by: float, bz: float, cx: 
 
 
 @compile_exact
-def of_all_faces(corners_F9: Floats, x: float, y: float, z: float) -> float:
+def sum_over_faces(corners_F9: Floats, x: float, y: float, z: float) -> float:
+    """The winding number at a place, as the sum of the solid angles of all faces: slow, and exact."""
     total = 0.0
     for face in range(len(corners_F9)):
         c = corners_F9[face]
-        total += angle(c[0] - x, c[1] - y, c[2] - z, c[3] - x, c[4] - y, c[5] - z, c[6] - x, c[7] - y, c[8] - z)
+        total += half_solid_angle(
+            c[0] - x, c[1] - y, c[2] - z, c[3] - x, c[4] - y, c[5] - z, c[6] - x, c[7] - y, c[8] - z
+        )
     return total / (2 * np.pi)
 
 
@@ -57,6 +62,7 @@ def half_turns(factors_3E: Floats, size: int) -> float:
 
     Where two angles of one sign add up to more than pi, the product's sign says so: whole turns are counted.
     """
+    # Halves are multiplied onto each other: as quick as one pass, and vectorised.
     re_E, im_E, turns_E = factors_3E[0], factors_3E[1], factors_3E[2]
     turns_E[:size] = 0.0
     while size > 1:
@@ -75,7 +81,7 @@ def half_turns(factors_3E: Floats, size: int) -> float:
 
 
 @compile_exact
-def settled(edges_7E: Floats, factors_3E: Floats, x: float, y: float, z: float, w: float) -> float:
+def exact_number(edges_7E: Floats, factors_3E: Floats, x: float, y: float, z: float, w: float) -> float:
     """The number at a place: what the boundary makes it up to an integer, nearest to `w`.
 
     Each edge and the direction (0, 0, -1) span a spherical triangle. An edge that counts twice is there twice.
@@ -99,7 +105,7 @@ def settled(edges_7E: Floats, factors_3E: Floats, x: float, y: float, z: float, 
 
 
 @compile_exact
-def turned(
+def boundary_turn(
     edges_7E: Floats, factors_3E: Floats, near: Integers, e0: int, e1: int, r: Floats, x: float, y: float, z: float
 ) -> float:
     """What near edges add to the number on the way from r to (x, y, z): each sweeps a parallelogram seen from r."""
@@ -126,10 +132,11 @@ def turned(
 
 
 @compile_exact
-def crossings(
+def count_crossings(
     corners_F9: Floats, planes_F4: Floats, faces: Integers, f0: int, f1: int, r: Floats, x: float, y: float, z: float
 ) -> int:
     """Faces crossed from r to (x, y, z): +1 where the way leaves a face in front of it, -1 the other way."""
+    # Only faces whose plane the way passes, and whose three sides it passes on one hand, are crossed.
     sx, sy, sz, count = x - r[0], y - r[1], z - r[2], 0
     for at in range(f0, f1):
         face = faces[at]

@@ -38,6 +38,7 @@ def touched_cells(triangles_F33: torch.Tensor, resolution: int) -> torch.Tensor:
     What lies outside the cube is cut off. Same device as the triangles.
     """
     size = resolution
+    # Small triangles lie within one cell, and need no test.
     grid = torch.zeros(size**3, dtype=torch.bool, device=triangles_F33.device)
     strides = torch.tensor([size**2, size, 1], device=grid.device)
     corners_F33 = (triangles_F33.double() + 0.5) * size
@@ -48,6 +49,7 @@ def touched_cells(triangles_F33: torch.Tensor, resolution: int) -> torch.Tensor:
     grid[(lower[single] * strides).sum(1)] = True
     several = ((lower <= upper).all(1) & ~single).nonzero().squeeze(1)
     corners_F33, lower, upper = corners_F33[several], lower[several], upper[several]
+    # The others by the longest axis of their normal: seen along it they are heights over columns.
     normals = torch.linalg.cross(corners_F33[:, 1] - corners_F33[:, 0], corners_F33[:, 2] - corners_F33[:, 0])
     depth = normals.abs().argmax(dim=1)
     for axis in range(3):
@@ -68,6 +70,7 @@ def _mark(
         width = rows[row]
         step = offset.div(width, rounding_mode="floor")
         a, b = low[0][row] + step, low[1][row] + offset - step * width
+        # Columns that the projection meets; in each the few cells that the plane passes.
         hit = columns.sides[0].meets(row, a, b).nonzero().squeeze(1)
         row, a, b = row[hit], a[hit], b[hit]
         first, last = columns.depth_range(row, a, b)

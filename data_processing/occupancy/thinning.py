@@ -16,11 +16,12 @@ EQUALLY_THIN, ABOUT_THIN = 1.25, 0.3  # spread along an axis, against the least:
 SPACING = 3  # cells looked at together are this far apart: no cell is next to two of them
 
 
-def thinned(candidates_CCC: torch.Tensor, *, fixed_CCC: torch.Tensor, weight_CCC: torch.Tensor) -> torch.Tensor:
+def thin_cells(candidates_CCC: torch.Tensor, *, fixed_CCC: torch.Tensor, weight_CCC: torch.Tensor) -> torch.Tensor:
     """The candidates (C, C, C) bool that stay beside the `fixed` cells, which are solid too; lighter ones go first.
 
     `weight` (C, C, C) float: how much of the shape a cell holds.
     """
+    # A border of two cells spares every look at neighbours a test of the grid's sides.
     size = len(candidates_CCC)
     pad, width = (2,) * 6, size + 4
     there = torch.nn.functional.pad(candidates_CCC | fixed_CCC, pad).view(-1)
@@ -30,14 +31,15 @@ def thinned(candidates_CCC: torch.Tensor, *, fixed_CCC: torch.Tensor, weight_CCC
     cells_N = ((index_N3[:, 0] + 2) * width + index_N3[:, 1] + 2) * width + index_N3[:, 2] + 2
     around = _Neighbourhood(width, candidates_CCC.device)
     thin_N3, rod_N = around.thin_axes(cells_N, weight)
+    # Cells of a group do not touch, so they may go at once. A second sweep meets what the first one freed.
     for group in _groups(index_N3, weight[cells_N]) * SWEEPS:
         group = group[kept[cells_N[group]]]
         if len(group) == 0:
             continue
         cells = cells_N[group]
-        cells = cells[around.outweighed(cells, thin_N3[group], rod_N[group], kept, weight)]
-        cells = cells[around.covered(cells, kept, there)]
-        cells = cells[around.simple(cells, kept)]
+        cells = cells[around.has_heavier_neighbour(cells, thin_N3[group], rod_N[group], kept, weight)]
+        cells = cells[around.keeps_cover(cells, kept, there)]
+        cells = cells[around.is_simple(cells, kept)]
         kept[cells] = False
     result = kept.view(width, width, width)[2:-2, 2:-2, 2:-2]
     return result & candidates_CCC
@@ -86,7 +88,7 @@ class _Neighbourhood:
         rod_N = principal_N3[:, 1] < ROD * principal_N3[:, 2]
         return thin_N3, rod_N
 
-    def outweighed(
+    def has_heavier_neighbour(
         self,
         cells_N: torch.Tensor,
         thin_N3: torch.Tensor,
@@ -106,24 +108,24 @@ class _Neighbourhood:
         first = (other == own) & (index < cells_N[:, None]) & thin
         return (kept[index] & (more | first)).any(1)
 
-    def covered(self, cells_N: torch.Tensor, kept: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    def keeps_cover(self, cells_N: torch.Tensor, kept: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
         """(N,): each cell around that was there would have another kept one within a step."""
         count = kept[cells_N[:, None] + self.far].float() @ self.windows
         return ((count > 1.5) | ~there[cells_N[:, None] + self.near]).all(1)
 
-    def simple(self, cells_N: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    def is_simple(self, cells_N: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
         """(N,): taking the cell away changes no topology."""
         solid = kept[cells_N[:, None] + self.near]
         space = ~solid & self.within_18
         solid = solid & self.others
-        one_piece = _reached(solid, solid, self.touching) == solid
+        one_piece = _reachable(solid, solid, self.touching) == solid
         at_face = torch.zeros_like(space)
         at_face[:, self.faces] = space[:, self.faces]
-        open_side = (_reached(space, at_face, self.sharing_faces) | ~at_face).all(1)
+        open_side = (_reachable(space, at_face, self.sharing_faces) | ~at_face).all(1)
         return one_piece.all(1) & open_side & at_face.any(1)
 
 
-def _reached(passable: torch.Tensor, start: torch.Tensor, joined: torch.Tensor) -> torch.Tensor:
+def _reachable(passable: torch.Tensor, start: torch.Tensor, joined: torch.Tensor) -> torch.Tensor:
     """Cells (N, 27) on a path through `passable` from the first cell of `start`."""
     first = start.float().argmax(1, keepdim=True)
     reached = torch.zeros_like(passable).scatter_(1, first, start.any(1, keepdim=True))

@@ -32,7 +32,7 @@ CHUNK = 1 << 21  # points at once: bounds the memory; each chunk builds the tree
 
 def winding_numbers(triangles_F33: NDArray[np.float64], points_N3: NDArray[np.floating]) -> NDArray[np.float64]:
     """Fast winding number (N,) of triangles (F, 3, 3) at points (N, 3). One call builds one tree: pass all points."""
-    vertices, faces = _indexed(triangles_F33)
+    vertices, faces = _soup_arrays(triangles_F33)
     points = np.ascontiguousarray(points_N3, dtype=np.float64)
     if len(points) == 0 or len(faces) == 0:
         return np.zeros(len(points))
@@ -63,7 +63,7 @@ def winding_grid(
         return cells_grid(triangles_F33, resolution)
     corners_F9 = np.ascontiguousarray(triangles_F33, dtype=np.float64).reshape(-1, 9)
     low, edges_7E = np.full(3, -0.5), _edge_columns(boundary_E23)
-    return kernels.at_centres(corners_F9, kernels.planes(corners_F9), edges_7E, low, 1.0, resolution)
+    return kernels.at_centres(corners_F9, edges_7E, low, 1.0, resolution)
 
 
 def winding_points(
@@ -118,23 +118,22 @@ class _CompiledSurface:
         corners_3C = np.ascontiguousarray(triangles_F33.reshape(-1, 3).T)
         lower, upper = corners_3C.min(axis=1), corners_3C.max(axis=1)
         self.kernels, self.middle, self.side = kernels, (lower + upper) / 2, float((upper - lower).max())
-        self.corners_F9 = np.ascontiguousarray(self._placed(triangles_F33)).reshape(-1, 9)
-        self.edges_7E = _edge_columns(self._placed(boundary_E23))
+        self.corners_F9 = np.ascontiguousarray(self._to_unit(triangles_F33)).reshape(-1, 9)
+        self.edges_7E = _edge_columns(self._to_unit(boundary_E23))
 
     def at(self, points_N3: NDArray[np.floating], *, exact: bool) -> NDArray[np.float64]:
         """Winding numbers (N,); unless `exact`, right when they are rounded."""
-        placed_N3, number = np.ascontiguousarray(self._placed(points_N3)), np.zeros(len(points_N3))
+        placed_N3, number = np.ascontiguousarray(self._to_unit(points_N3)), np.zeros(len(points_N3))
         near = np.flatnonzero((np.abs(placed_N3) < FAR_AWAY).all(axis=1))  # a NaN is not
         if len(near) == 0:
             return number
         placed_N3 = placed_N3 if len(near) == len(number) else placed_N3[near]
         rows_3N = np.ascontiguousarray(placed_N3.T)
         low, high = np.minimum(rows_3N.min(axis=1), -0.5), np.maximum(rows_3N.max(axis=1), 0.5)
-        planes_F4 = self.kernels.planes(self.corners_F9)
-        number[near] = self.kernels.at_points(self.corners_F9, planes_F4, self.edges_7E, placed_N3, low, high, exact)
+        number[near] = self.kernels.at_points(self.corners_F9, self.edges_7E, placed_N3, low, high, exact)
         return number
 
-    def _placed(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+    def _to_unit(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
         return (np.asarray(points, dtype=np.float64) - self.middle) / self.side
 
 
@@ -156,7 +155,7 @@ def _edge_columns(boundary_E23: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _mesh_of(triangles_F33: NDArray[np.float64]) -> TriangleMesh:
-    return TriangleMesh(*_indexed(triangles_F33))
+    return TriangleMesh(*_soup_arrays(triangles_F33))
 
 
 def cells_grid(triangles_F33: NDArray[np.float64], resolution: int, *, keep_unknown: bool = False) -> NDArray[np.int16]:
@@ -169,18 +168,19 @@ def cells_grid(triangles_F33: NDArray[np.float64], resolution: int, *, keep_unkn
     number = np.zeros((1, 1, 1), dtype=np.int16)
     cells = np.arange(levels[0] ** 3)
     for level in levels:
-        number = _repeated(number, level // len(number))
+        number = _repeat(number, level // len(number))
         values = _at_centres(triangles_F33, cells, level)
         flat = number.reshape(-1)
         flat[cells] = np.rint(values)
         last = level == levels[-1]
         if last and not keep_unknown:
             break
+        # Elsewhere the number changes slowly: far from a half-integer it stays on its side in the whole cell.
         touched = touched_cells(torch.from_numpy(triangles_F33), level).numpy().reshape(-1)
         cells = cells[touched[cells] | (np.abs(values - np.rint(values)) > 0.5 - UNSURE)]
         if last:
             flat[cells] = UNKNOWN
-        cells = _halved(cells, level)
+        cells = _split_cells(cells, level)
     return number
 
 
@@ -189,13 +189,13 @@ def cells_points(triangles_F33: NDArray[np.float64], points_N3: NDArray[np.float
     if len(points_N3) <= FEW_POINTS:
         return np.rint(winding_numbers(triangles_F33, points_N3)).astype(np.int16)
     frame = PointFrame(triangles_F33, POINT_CELLS)
-    number = frame.look_up(torch.from_numpy(_known(frame, triangles_F33)), points_N3)
+    number = frame.look_up(torch.from_numpy(_known_cells(frame, triangles_F33)), points_N3)
     near = np.flatnonzero(number == UNKNOWN)
     number[near] = np.rint(winding_numbers(triangles_F33, points_N3[near]))
     return number
 
 
-def _known(frame: PointFrame, triangles_F33: NDArray[np.float64]) -> NDArray[np.int16]:
+def _known_cells(frame: PointFrame, triangles_F33: NDArray[np.float64]) -> NDArray[np.int16]:
     return cells_grid(frame.to_cube(triangles_F33), frame.resolution, keep_unknown=True)
 
 
@@ -215,7 +215,7 @@ def _at_centres(triangles: NDArray[np.float64], cells_N: NDArray[np.int64], leve
     return values
 
 
-def _halved(cells_N: NDArray[np.int64], level: int) -> NDArray[np.int64]:
+def _split_cells(cells_N: NDArray[np.int64], level: int) -> NDArray[np.int64]:
     """The 8 cells of the next level in each cell, numbered in C order."""
     i, j, k = np.unravel_index(cells_N, (level,) * 3)
     first = (2 * i * 2 * level + 2 * j) * 2 * level + 2 * k
@@ -223,12 +223,12 @@ def _halved(cells_N: NDArray[np.int64], level: int) -> NDArray[np.int64]:
     return (first[:, None] + (a * 2 * level + b) * 2 * level + c).reshape(-1)
 
 
-def _repeated(grid: NDArray[np.int16], factor: int) -> NDArray[np.int16]:
+def _repeat(grid: NDArray[np.int16], factor: int) -> NDArray[np.int16]:
     for axis in range(3):
         grid = np.repeat(grid, factor, axis=axis)
     return grid
 
 
-def _indexed(triangles_F33: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _soup_arrays(triangles_F33: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     vertices = np.ascontiguousarray(triangles_F33, dtype=np.float64).reshape(-1, 3)
     return vertices, np.arange(len(vertices)).reshape(-1, 3)

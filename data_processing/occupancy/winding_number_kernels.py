@@ -1,30 +1,209 @@
 """The winding number of an open surface from its boundary, on a CPU, compiled by numba.
 
-What the surface and its boundary make of the number: solid_angles.py.
+What the surface and its boundary make of the number: solid_angles.py. The derivation, with the bound on the far field:
+docs/explanation/winding-number.md.
 
-An octree is descended where there are points. A cell inherits from its parent the faces that touch it, the edges that
-are near, a bound on what all others can turn (Biot and Savart: an edge of length l at distance d changes the number by
-at most l / (4 pi d^2) a unit of length, and by 1 / (2 pi d) however long), and the number at a reference point. Cells
-whose rounded number cannot change are filled; places of others are reached from the reference point. Where the bound
-leaves two answers the boundary decides, exactly. All in units of the longest side of the surface.
+One descent of an octree serves points and the centres of a grid. A cell inherits from its parent the faces that touch
+it, the edges that are near, a bound on what all others can turn, and the number at a reference point. Cells whose
+rounded number cannot change are filled; places of others are reached from the reference point. Where the bound leaves
+two answers the boundary decides, exactly. All in units of the longest side of the surface.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.occupancy.solid_angles import Floats, Integers, crossings, of_all_faces, planes, settled, turned
+from data_processing.occupancy.solid_angles import (
+    Floats,
+    Integers,
+    boundary_turn,
+    count_crossings,
+    exact_number,
+    planes,
+    sum_over_faces,
+)
 from isofield.runtime.jit import compile_exact
-
-__all__ = ["at_centres", "at_points", "planes"]
 
 SKEW = (0.137, -0.093, 0.171)  # of half a cell: reference points keep off planes of symmetry
 FAR_EDGE = 0.2  # what a single edge may change within a cell to count as far
 FAR_EDGES = 0.36  # and all far edges: times 1.18, the way to a corner, and with STALE less than a half
 STALE = 0.05  # bound on the error of a reference point from which its number is taken anew
 LIMITS = 8  # of the change of far edges, each half of the one before
-FEW = 32  # points of a cell that are not split further
+FEW = 32  # places of a cell that are not split further
 DEPTH = 40
 SURE = 0.5 - 1e-7
+
+
+class Surface(NamedTuple):
+    """Triangles, their planes and the edges of their boundary, and room for one complex number an edge."""
+
+    corners_F9: Floats
+    planes_F4: Floats
+    edges_7E: Floats  # both ends and the length
+    factors_3E: Floats
+
+
+class Places(NamedTuple):
+    """Where the number is asked: at points, sorted into cells on the way, or (none) at the centres of a cube's cells.
+
+    A span of places is six integers: first and last of the sorted points, or the lower and upper corner of a block.
+    """
+
+    points_N3: Floats
+    order_N: Integers  # the number that each point had before sorting
+    spare_N3: Floats
+    spare_order_N: Integers
+    octant_N: NDArray[np.uint8]
+    origin_3: Floats
+    step: float  # between two centres
+    resolution: int  # centres along an edge of the cube; 0 for points
+
+
+def at_points(
+    corners_F9: Floats, edges_7E: Floats, points_N3: Floats, low_3: Floats, high_3: Floats, exact: bool
+) -> Floats:
+    """Winding numbers (N,) at finite points of the box low..high, which holds the surface too.
+
+    Rounded they are right; `exact`: they are right. `edges_7E`: ends of edges and their lengths.
+    """
+    count = len(points_N3)
+    order, octant = (np.arange(count), np.empty(count, np.int64)), np.empty(count, np.uint8)
+    places = Places(points_N3.copy(), order[0], np.empty((count, 3)), order[1], octant, np.zeros(3), 0.0, 0)
+    number_N = np.empty(count)
+    _descend(_surface(corners_F9, edges_7E), places, low_3, high_3, count, exact, number_N)
+    return number_N
+
+
+def at_centres(corners_F9: Floats, edges_7E: Floats, low_3: Floats, side: float, resolution: int) -> NDArray[np.int16]:
+    """Rounded winding numbers (R, R, R) at the centres of the cells of a cube from `low`; the surface lies in it."""
+    points, order, octant = np.empty((0, 3)), np.empty(0, np.int64), np.empty(0, np.uint8)
+    places = Places(points, order, points, order, octant, low_3, side / resolution, resolution)
+    number_N = np.empty(resolution**3, np.int16)
+    _descend(_surface(corners_F9, edges_7E), places, low_3, low_3 + side, len(number_N), False, number_N)
+    return number_N.reshape((resolution,) * 3)
+
+
+def _surface(corners_F9: Floats, edges_7E: Floats) -> Surface:
+    return Surface(corners_F9, planes(corners_F9), edges_7E, np.empty((3, edges_7E.shape[1])))
+
+
+@compile_exact
+def _descend(
+    surface: Surface, places: Places, low: Floats, high: Floats, count: int, exact: bool, number_N: NDArray
+) -> None:
+    """Write the number of all places, from the whole box low..high down to cells that are uniform or hold few places.
+
+    Rounded numbers unless `exact`.
+    """
+    # The stack holds cells to visit, each with what its parent knew: at most seven siblings wait on every level.
+    boxes, spans = np.empty((8 * DEPTH, 6)), np.zeros((8 * DEPTH, 6), np.int64)
+    states, parents = np.empty((8 * DEPTH, 6)), np.empty((8 * DEPTH, 5), np.int64)  # lists of the parent, and depth
+    faces, near, lists, state = _start(surface, low, high)
+    _set_root(places, low, high, count, boxes[0], spans[0])
+    states[0], parents[0, :4], parents[0, 4] = state, lists, 0
+    target_F, xyz_F3 = np.empty(FEW, np.int64), np.empty((FEW, 3))
+    stack = 1
+    while stack:
+        stack -= 1
+        box, span, state = boxes[stack].copy(), spans[stack].copy(), states[stack].copy()
+        lists, depth = parents[stack, :4].copy(), parents[stack, 4]
+        # Lists of a cell lie behind its parent's. Whatever lies there already belongs to siblings that are done.
+        if depth:
+            faces = _grow(faces, 2 * lists[1] - lists[0])
+            near = _grow(near, 2 * lists[3] - lists[2])
+            _enter_cell(surface, faces, near, lists, state, box[:3], box[3:])
+        size = _count_places(places, span)
+        # Most of the volume ends here: nothing touches the cell and the bound excludes every other integer.
+        if not exact and _is_uniform(lists, state, box[:3], box[3:]):
+            _fill(places, span, np.rint(state[3]), number_N)
+        # A few places are cheaper to reach one by one than eight more cells are to enter.
+        elif size <= FEW or depth == DEPTH - 2:
+            if size > len(target_F):
+                target_F, xyz_F3 = np.empty(size, np.int64), np.empty((size, 3))
+            _list_places(places, span, target_F, xyz_F3)
+            _ask(surface, faces, near, lists, state, exact, target_F[:size], xyz_F3, number_N)
+        else:
+            first, stack = stack, _split(places, span, box, boxes, spans, stack)
+            for child in range(first, stack):
+                states[child], parents[child, :4], parents[child, 4] = state, lists, depth + 1
+
+
+@compile_exact
+def _start(surface: Surface, low: Floats, high: Floats) -> tuple[Integers, Integers, Integers, Floats]:
+    """Faces, near edges, lists and state of the whole box."""
+    count, edges = len(surface.corners_F9), surface.edges_7E.shape[1]
+    faces, near = np.arange(4 * count + 64), np.arange(4 * edges + 64)
+    state = np.zeros(6)
+    for d in range(3):
+        state[d] = (low[d] + high[d]) / 2 + SKEW[d] * (high[d] - low[d]) / 2
+    state[3] = sum_over_faces(surface.corners_F9, state[0], state[1], state[2])
+    state[4] = 1e-9
+    return faces, near, np.array([0, count, 0, edges]), state
+
+
+@compile_exact
+def _enter_cell(
+    surface: Surface, faces: Integers, near: Integers, lists: Integers, state: Floats, low: Floats, high: Floats
+) -> None:
+    """From a parent to the cell low..high in it; `lists` and `state` are the parent's and become the cell's.
+
+    `lists`: where its faces and its near edges begin and end. `state`: reference point, its number, a bound on that
+    number's error, a bound on what far edges change for a unit of length anywhere in the cell.
+    """
+    x, y, z = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2, (low[2] + high[2]) / 2
+    u, v, w = high[0] - x, high[1] - y, high[2] - z
+    reach = np.sqrt(u * u + v * v + w * w)
+    # The number at the cell's reference point, from the parent's: what is crossed, and what near edges turn.
+    corners_F9, planes_F4, edges_7E, factors_3E = surface
+    to_x, to_y, to_z = x + SKEW[0] * u, y + SKEW[1] * v, z + SKEW[2] * w
+    r, f0, f1, e0, e1 = state[:3], lists[0], lists[1], lists[2], lists[3]
+    number = state[3] - count_crossings(corners_F9, planes_F4, faces, f0, f1, r, to_x, to_y, to_z)
+    number += boundary_turn(edges_7E, factors_3E, near, e0, e1, r, to_x, to_y, to_z)
+    error = state[4] + state[5] * np.sqrt((to_x - r[0]) ** 2 + (to_y - r[1]) ** 2 + (to_z - r[2]) ** 2)
+    # Errors of far edges add up from level to level. Before they matter the number is asked of the whole boundary.
+    if error > STALE:
+        number, error = exact_number(edges_7E, factors_3E, to_x, to_y, to_z, number), 1e-9
+    # What is kept serves all places of the cell, which are within `reach` of its middle.
+    lists[0], lists[1] = f1, _keep_faces(corners_F9, planes_F4, faces, f0, f1, low, high)
+    state[5] = _keep_edges(edges_7E, factors_3E, near, lists, x, y, z, reach, state[5])
+    state[0], state[1], state[2], state[3], state[4] = to_x, to_y, to_z, number, error
+
+
+@compile_exact
+def _ask(
+    surface: Surface,
+    faces: Integers,
+    near: Integers,
+    lists: Integers,
+    state: Floats,
+    exact: bool,
+    target_N: Integers,
+    xyz_N3: Floats,
+    number_N: NDArray,
+) -> None:
+    """Write the numbers at places of a cell: exact, or rounded."""
+    corners_F9, planes_F4, edges_7E, factors_3E = surface
+    r, f0, f1, e0, e1 = state[:3], lists[0], lists[1], lists[2], lists[3]
+    for n in range(len(target_N)):
+        x, y, z = xyz_N3[n, 0], xyz_N3[n, 1], xyz_N3[n, 2]
+        number = state[3] - count_crossings(corners_F9, planes_F4, faces, f0, f1, r, x, y, z)
+        number += boundary_turn(edges_7E, factors_3E, near, e0, e1, r, x, y, z)
+        error = state[4] + state[5] * np.sqrt((x - r[0]) ** 2 + (y - r[1]) ** 2 + (z - r[2]) ** 2)
+        # Rounding is safe as long as the error cannot reach the next half-integer; else the whole boundary is asked.
+        if exact or np.abs(number - np.rint(number)) + error >= SURE:
+            number = exact_number(edges_7E, factors_3E, x, y, z, number)
+        number_N[target_N[n]] = number if exact else np.rint(number)
+
+
+@compile_exact
+def _is_uniform(lists: Integers, state: Floats, low: Floats, high: Floats) -> bool:
+    """Whether the rounded number is one and the same in a whole cell."""
+    if lists[0] < lists[1] or lists[2] < lists[3]:
+        return False
+    u, v, w = high[0] - low[0], high[1] - low[1], high[2] - low[2]
+    reach = np.sqrt(u * u + v * v + w * w) / 2 * 1.25  # from the reference point
+    return np.abs(state[3] - np.rint(state[3])) + state[4] + state[5] * reach < SURE
 
 
 @compile_exact
@@ -68,6 +247,7 @@ def _keep_edges(
 
     The farther ones count as far, as many as the bound bears.
     """
+    # What each edge can change for a unit of length anywhere in the ball, by its distance (Biot and Savart).
     change_E, e0, e1 = factors_3E[0], lists[2], lists[3]
     ax_E, ay_E, az_E, bx_E, by_E, bz_E = edges_7E[0], edges_7E[1], edges_7E[2], edges_7E[3], edges_7E[4], edges_7E[5]
     length_E = edges_7E[6]
@@ -80,6 +260,7 @@ def _keep_edges(
         px, py, pz = ax + share * ux, ay + share * uy, az + share * uz
         apart = max(np.sqrt(px * px + py * py + pz * pz) - reach, 1e-12)
         change_E[at] = min(length_E[e] / (4 * np.pi * apart * apart), 1 / (2 * np.pi * apart))
+    # The highest limit below which all edges together stay within the bound; sorting them would cost more.
     sums = np.zeros(LIMITS)  # of the changes below each limit
     for at in range(e1 - e0):
         change, limit = change_E[at], FAR_EDGE / reach
@@ -101,7 +282,7 @@ def _keep_edges(
 
 
 @compile_exact
-def _room(array: Integers, needed: int) -> Integers:
+def _grow(array: Integers, needed: int) -> Integers:
     """The array, or a longer copy."""
     if len(array) >= needed:
         return array
@@ -111,157 +292,101 @@ def _room(array: Integers, needed: int) -> Integers:
 
 
 @compile_exact
-def _entered(
-    corners_F9: Floats,
-    planes_F4: Floats,
-    edges_7E: Floats,
-    factors_3E: Floats,
-    faces: Integers,
-    near: Integers,
-    lists: Integers,
-    state: Floats,
-    low: Floats,
-    high: Floats,
-) -> None:
-    """From a parent to the cell low..high in it; `lists` and `state` are the parent's and become the cell's.
-
-    `lists`: where its faces and its near edges begin and end. `state`: reference point, its number, a bound on that
-    number's error, a bound on what far edges change for a unit of length anywhere in the cell.
-    """
-    x, y, z = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2, (low[2] + high[2]) / 2
-    u, v, w = high[0] - x, high[1] - y, high[2] - z
-    reach = np.sqrt(u * u + v * v + w * w)
-    to_x, to_y, to_z = x + SKEW[0] * u, y + SKEW[1] * v, z + SKEW[2] * w
-    r, f0, f1, e0, e1 = state[:3], lists[0], lists[1], lists[2], lists[3]
-    number = state[3] - crossings(corners_F9, planes_F4, faces, f0, f1, r, to_x, to_y, to_z)
-    number += turned(edges_7E, factors_3E, near, e0, e1, r, to_x, to_y, to_z)
-    error = state[4] + state[5] * np.sqrt((to_x - r[0]) ** 2 + (to_y - r[1]) ** 2 + (to_z - r[2]) ** 2)
-    if error > STALE:
-        number, error = settled(edges_7E, factors_3E, to_x, to_y, to_z, number), 1e-9
-    lists[0], lists[1] = f1, _keep_faces(corners_F9, planes_F4, faces, f0, f1, low, high)
-    state[5] = _keep_edges(edges_7E, factors_3E, near, lists, x, y, z, reach, state[5])
-    state[0], state[1], state[2], state[3], state[4] = to_x, to_y, to_z, number, error
+def _set_root(places: Places, low: Floats, high: Floats, count: int, box: Floats, span: Integers) -> None:
+    """The box and the span of all places."""
+    if places.resolution:
+        span[3:] = places.resolution
+        _set_box(places, span, box)
+    else:
+        span[1], box[:3], box[3:] = count, low, high
 
 
 @compile_exact
-def _uniform(lists: Integers, state: Floats, low: Floats, high: Floats) -> bool:
-    """Whether the rounded number is one and the same in a whole cell."""
-    if lists[0] < lists[1] or lists[2] < lists[3]:
-        return False
-    u, v, w = high[0] - low[0], high[1] - low[1], high[2] - low[2]
-    reach = np.sqrt(u * u + v * v + w * w) / 2 * 1.25  # from the reference point
-    return np.abs(state[3] - np.rint(state[3])) + state[4] + state[5] * reach < SURE
+def _count_places(places: Places, span: Integers) -> int:
+    if places.resolution:
+        return (span[3] - span[0]) * (span[4] - span[1]) * (span[5] - span[2])
+    return span[1] - span[0]
 
 
 @compile_exact
-def _number_at(
-    corners_F9: Floats,
-    planes_F4: Floats,
-    edges_7E: Floats,
-    factors_3E: Floats,
-    faces: Integers,
-    near: Integers,
-    lists: Integers,
-    state: Floats,
-    exact: bool,
-    x: float,
-    y: float,
-    z: float,
-) -> float:
-    """The number at a place of a cell: exact, or so that rounding it is right."""
-    r = state[:3]
-    number = state[3] - crossings(corners_F9, planes_F4, faces, lists[0], lists[1], r, x, y, z)
-    number += turned(edges_7E, factors_3E, near, lists[2], lists[3], r, x, y, z)
-    error = state[4] + state[5] * np.sqrt((x - r[0]) ** 2 + (y - r[1]) ** 2 + (z - r[2]) ** 2)
-    if exact or np.abs(number - np.rint(number)) + error >= SURE:
-        number = settled(edges_7E, factors_3E, x, y, z, number)
-    return number
+def _list_places(places: Places, span: Integers, target_N: Integers, xyz_N3: Floats) -> None:
+    """Of each place of a span: where its number belongs, and its coordinates."""
+    n, size, step, origin = 0, places.resolution, places.step, places.origin_3
+    if size:
+        for i in range(span[0], span[3]):
+            for j in range(span[1], span[4]):
+                for k in range(span[2], span[5]):
+                    target_N[n] = (i * size + j) * size + k
+                    xyz_N3[n, 0] = origin[0] + (i + 0.5) * step
+                    xyz_N3[n, 1] = origin[1] + (j + 0.5) * step
+                    xyz_N3[n, 2] = origin[2] + (k + 0.5) * step
+                    n += 1
+        return
+    for at in range(span[0], span[1]):
+        target_N[n] = places.order_N[at]
+        for d in range(3):
+            xyz_N3[n, d] = places.points_N3[at, d]
+        n += 1
 
 
 @compile_exact
-def _started(
-    corners_F9: Floats, edges_7E: Floats, low: Floats, high: Floats
-) -> tuple[Integers, Integers, Integers, Floats]:
-    """Faces, near edges, lists and state of the whole box."""
-    count, edges = len(corners_F9), edges_7E.shape[1]
-    faces, near = np.arange(4 * count + 64), np.arange(4 * edges + 64)
-    state = np.zeros(6)
-    for d in range(3):
-        state[d] = (low[d] + high[d]) / 2 + SKEW[d] * (high[d] - low[d]) / 2
-    state[3] = of_all_faces(corners_F9, state[0], state[1], state[2])
-    state[4] = 1e-9
-    return faces, near, np.array([0, count, 0, edges]), state
+def _fill(places: Places, span: Integers, value: float, number_N: NDArray) -> None:
+    """Give all places of a span one number."""
+    if places.resolution:
+        size = places.resolution
+        for i in range(span[0], span[3]):
+            for j in range(span[1], span[4]):
+                row = (i * size + j) * size
+                number_N[row + span[2] : row + span[5]] = value
+    else:
+        for at in range(span[0], span[1]):
+            number_N[places.order_N[at]] = value
 
 
 @compile_exact
-def at_points(
-    corners_F9: Floats, planes_F4: Floats, edges_7E: Floats, points_N3: Floats, low: Floats, high: Floats, exact: bool
-) -> Floats:
-    """Winding numbers (N,) at finite points of the box low..high, which holds the surface too.
-
-    Rounded they are right; `exact`: they are right. `edges_7E`: ends of edges and their lengths.
-    """
-    count = len(points_N3)
-    points, spare, order, other = points_N3.copy(), np.empty((count, 3)), np.arange(count), np.empty(count, np.int64)
-    number_N, factors_3E, octant = np.empty(count), np.empty((3, edges_7E.shape[1])), np.empty(count, np.uint8)
-    faces, near, lists, state = _started(corners_F9, edges_7E, low, high)
-    boxes, states = np.empty((8 * DEPTH, 6)), np.empty((8 * DEPTH, 6))
-    parts = np.empty((8 * DEPTH, 7), np.int64)  # lists of the parent, the points, the depth
-    boxes[0, :3], boxes[0, 3:], states[0] = low, high, state
-    parts[0, :4], parts[0, 4], parts[0, 5], parts[0, 6] = lists, 0, count, 0
-    stack, ends = 1, np.empty(9, np.int64)
-    while stack:
-        stack -= 1
-        low, high, depth = boxes[stack, :3].copy(), boxes[stack, 3:].copy(), parts[stack, 6]
-        first, last, lists, state = parts[stack, 4], parts[stack, 5], parts[stack, :4].copy(), states[stack].copy()
-        if depth:
-            faces = _room(faces, 2 * lists[1] - lists[0])
-            near = _room(near, 2 * lists[3] - lists[2])
-            _entered(corners_F9, planes_F4, edges_7E, factors_3E, faces, near, lists, state, low, high)
-        if not exact and _uniform(lists, state, low, high):
-            for n in range(first, last):
-                number_N[order[n]] = np.rint(state[3])
-        elif last - first <= FEW or depth == DEPTH - 2:
-            for n in range(first, last):
-                x, y, z = points[n, 0], points[n, 1], points[n, 2]
-                number_N[order[n]] = _number_at(
-                    corners_F9, planes_F4, edges_7E, factors_3E, faces, near, lists, state, exact, x, y, z
-                )
-        else:
-            middle = (low + high) / 2
-            _sort_octants(points, spare, order, other, octant, first, last, middle, ends)
-            for part in range(8):
-                if ends[part] < ends[part + 1]:
-                    for d in range(3):
-                        upper = part >> d & 1
-                        boxes[stack, d], boxes[stack, 3 + d] = (
-                            (middle if upper else low)[d],
-                            (high if upper else middle)[d],
-                        )
-                    states[stack], parts[stack, :4] = state, lists
-                    parts[stack, 4], parts[stack, 5], parts[stack, 6] = ends[part], ends[part + 1], depth + 1
-                    stack += 1
-    return number_N
+def _split(places: Places, span: Integers, box: Floats, boxes: Floats, spans: Integers, stack: int) -> int:
+    """Put the eighths of a cell that hold places on the stack; returns its new height."""
+    # Blocks are halved in whole cells of the grid, so that no centre is ever in two of them.
+    if places.resolution:
+        for part in range(8):
+            for d in range(3):
+                middle = (span[d] + span[3 + d] + 1) // 2
+                spans[stack, d] = middle if part >> d & 1 else span[d]
+                spans[stack, 3 + d] = span[3 + d] if part >> d & 1 else middle
+            if (spans[stack, :3] < spans[stack, 3:]).all():
+                _set_box(places, spans[stack], boxes[stack])
+                stack += 1
+        return stack
+    # Points are sorted into eighths in place: each eighth is again a run of them.
+    middle_3, ends = (box[:3] + box[3:]) / 2, np.empty(9, np.int64)
+    _sort_octants(places, span[0], span[1], middle_3, ends)
+    for part in range(8):
+        if ends[part] < ends[part + 1]:
+            for d in range(3):
+                upper = part >> d & 1
+                boxes[stack, d] = middle_3[d] if upper else box[d]
+                boxes[stack, 3 + d] = box[3 + d] if upper else middle_3[d]
+            spans[stack, 0], spans[stack, 1] = ends[part], ends[part + 1]
+            stack += 1
+    return stack
 
 
 @compile_exact
-def _sort_octants(
-    points: Floats,
-    spare: Floats,
-    order: Integers,
-    other: Integers,
-    octant: NDArray[np.uint8],
-    first: int,
-    last: int,
-    middle: Floats,
-    ends: Integers,
-) -> None:
+def _set_box(places: Places, span: Integers, box: Floats) -> None:
+    """The box of a block of the grid."""
+    for d in range(6):
+        box[d] = places.origin_3[d % 3] + span[d] * places.step
+
+
+@compile_exact
+def _sort_octants(places: Places, first: int, last: int, middle: Floats, ends: Integers) -> None:
     """Sort points first..last by the eighth of their cell that they are in; `ends`: where the eighths begin and end."""
+    points, spare, order, other = places.points_N3, places.spare_N3, places.order_N, places.spare_order_N
     ends[:] = 0
     x, y, z = middle[0], middle[1], middle[2]
     for n in range(first, last):  # coordinate by coordinate: assigning rows costs five times as much
         code = (points[n, 0] > x) + 2 * (points[n, 1] > y) + 4 * (points[n, 2] > z)
-        octant[n] = code
+        places.octant_N[n] = code
         ends[code + 1] += 1
         spare[n, 0], spare[n, 1], spare[n, 2], other[n] = points[n, 0], points[n, 1], points[n, 2], order[n]
     ends[0] = first
@@ -269,55 +394,6 @@ def _sort_octants(
         ends[part + 1] += ends[part]
     at = ends[:8].copy()
     for n in range(first, last):
-        to = at[octant[n]]
+        to = at[places.octant_N[n]]
         points[to, 0], points[to, 1], points[to, 2], order[to] = spare[n, 0], spare[n, 1], spare[n, 2], other[n]
-        at[octant[n]] = to + 1
-
-
-@compile_exact
-def at_centres(
-    corners_F9: Floats, planes_F4: Floats, edges_7E: Floats, low: Floats, side: float, resolution: int
-) -> NDArray[np.int16]:
-    """Rounded winding numbers (R, R, R) at the centres of the cells of a cube from `low`; the surface lies in it."""
-    number_RRR, step = np.empty((resolution, resolution, resolution), np.int16), side / resolution
-    origin, factors_3E = low.copy(), np.empty((3, edges_7E.shape[1]))
-    faces, near, lists, state = _started(corners_F9, edges_7E, origin, origin + side)
-    blocks, states = np.zeros((8 * DEPTH, 6), np.int64), np.empty((8 * DEPTH, 6))
-    parts = np.empty((8 * DEPTH, 5), np.int64)
-    blocks[0, 3:], states[0], parts[0, :4], parts[0, 4] = resolution, state, lists, 0
-    stack = 1
-    while stack:
-        stack -= 1
-        b, depth = blocks[stack].copy(), parts[stack, 4]
-        lists, state = parts[stack, :4].copy(), states[stack].copy()
-        low, high = origin + b[:3] * step, origin + b[3:] * step
-        if depth:
-            faces = _room(faces, 2 * lists[1] - lists[0])
-            near = _room(near, 2 * lists[3] - lists[2])
-            _entered(corners_F9, planes_F4, edges_7E, factors_3E, faces, near, lists, state, low, high)
-        if _uniform(lists, state, low, high):
-            number_RRR[b[0] : b[3], b[1] : b[4], b[2] : b[5]] = np.int16(np.rint(state[3]))
-        elif (b[3] - b[0]) * (b[4] - b[1]) * (b[5] - b[2]) <= FEW:
-            for i in range(b[0], b[3]):
-                for j in range(b[1], b[4]):
-                    for k in range(b[2], b[5]):
-                        x, y, z = (
-                            origin[0] + (i + 0.5) * step,
-                            origin[1] + (j + 0.5) * step,
-                            origin[2] + (k + 0.5) * step,
-                        )
-                        number_RRR[i, j, k] = np.rint(
-                            _number_at(
-                                corners_F9, planes_F4, edges_7E, factors_3E, faces, near, lists, state, False, x, y, z
-                            )
-                        )
-        else:
-            for part in range(8):
-                for d in range(3):
-                    middle = (b[d] + b[3 + d] + 1) // 2
-                    blocks[stack, d] = middle if part >> d & 1 else b[d]
-                    blocks[stack, 3 + d] = b[3 + d] if part >> d & 1 else middle
-                if (blocks[stack, :3] < blocks[stack, 3:]).all():
-                    states[stack], parts[stack, :4], parts[stack, 4] = state, lists, depth + 1
-                    stack += 1
-    return number_RRR
+        at[places.octant_N[n]] = to + 1

@@ -7,9 +7,11 @@ from typing import Any, Literal
 
 from data_processing.formats.pictures import PhotoConfig
 from data_processing.geometry.coordinates import Normalisation
+from data_processing.geometry.voxel_grid import GridConfig
 from data_processing.medical.structures import LabelConfig
 from data_processing.occupancy.inside_outside import InsideConfig
 from data_processing.preparation.contents import Contents
+from data_processing.preparation.layouts import LayoutName
 from data_processing.store.shards import Layout
 from data_processing.store.splits import SplitConfig
 from isofield.runtime.config import build, to_plain
@@ -23,6 +25,9 @@ CONTENT_KEYS: Sequence[str] = (
     "carve",
     "threshold",
     "voxel_key",
+    "values",
+    "iso_level",
+    "inside_sign",
     "resolution",
     "contents",
     "labels",
@@ -32,6 +37,7 @@ LATER_CONTENTS = (("rendering", None),)
 LATER_KEYS: dict[str, Any] = {
     "contents": {key: value for key, value in to_plain(Contents()).items() if (key, value) not in LATER_CONTENTS},
     "labels": None,
+    **{key: getattr(GridConfig(), key) for key in ("values", "iso_level", "inside_sign")},
 }
 CHOOSING_LABELS = ("pattern", "keep_partial")  # which shapes there are and in which split, not what they hold
 
@@ -60,6 +66,7 @@ class DataConfig:
     input: Path  # folder, relative to the current directory
     output: Path | None = None  # none: datasets/<name>
     kind: Literal["auto", "mesh", "voxels", "labels"] = "auto"  # auto: by suffix; labels: scans with a section labels
+    layout: LayoutName = "auto"  # how the input folder is laid out (layouts.py); auto: by the names of its files
     labels: LabelConfig | None = None  # which structures of a labelled scan become shapes
     categories: tuple[str, ...] | None = None  # none: every folder of the input
     exclude: tuple[str, ...] = ()
@@ -69,6 +76,9 @@ class DataConfig:
     carve: bool = False  # fill what is covered from above and between its own sides, as IM-NET's data were
     threshold: float = 0.5  # of voxel files: occupied above
     voxel_key: str | None = None  # which array of a .npz
+    values: Literal["occupancy", "sdf", "tsdf"] = "occupancy"  # of .npy and .npz: what their numbers are
+    iso_level: float = 0.0  # of sdf and tsdf: where the surface is
+    inside_sign: Literal["negative", "positive"] = "negative"  # on which side of it is inside
     resolution: int = RESOLUTION
     contents: Contents = field(default_factory=Contents)
     photo: PhotoConfig = field(default_factory=PhotoConfig)  # of a user's own picture, at generation
@@ -86,8 +96,14 @@ class DataConfig:
             raise ValueError(f"name must be a plain folder name, got {self.name!r}")
         if (self.kind == "labels") != (self.labels is not None):
             raise ValueError("kind: labels and a section labels: belong together: expected both or neither")
+        _ = self.grid  # refuses what cannot be meant
         if self.workers < 0 or not 1 <= self.shard_size <= 4096:
             raise ValueError(f"expected workers >= 0 and shard_size 1..4096, got {self.workers} and {self.shard_size}")
+
+    @property
+    def grid(self) -> GridConfig:
+        """What the numbers of voxel files mean."""
+        return GridConfig(self.threshold, self.voxel_key, self.values, self.iso_level, self.inside_sign)
 
     @property
     def folder(self) -> Path:

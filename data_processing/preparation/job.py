@@ -4,17 +4,17 @@ A shape becomes a part file as soon as it is finished; when all members of a sha
 shard and removed. Each file appears by renaming. A run therefore does only what is missing, whatever stopped the last
 one; what it finds is checked, and a damaged shard is made again.
 
-Ranks of a launcher take every world-th shard each; whoever finishes last writes the index.
+Ranks of a launcher take every world-th shard each. Where they can wait for each other the first writes the index when
+all are done; else whoever finds all shards there, the last to finish.
 """
 
 import contextlib
 import errno
 import functools
-import hashlib
 import json
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ from data_processing.store.splits import split_names
 from isofield.runtime.atomic_files import WriteError, hold_lock, remove_leftovers, write_text
 from isofield.runtime.commandline import DONE, SOME_FAILED, say
 from isofield.runtime.config import to_plain
+from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.processes import own_cores
 
 SHOWN = 3  # names in a message
 
@@ -44,6 +46,7 @@ class PreparationJob:
     config: DataConfig
     sources: tuple[Source, ...]
     settings: dict[str, Any]  # what decides the content; in every shard
+    splits: dict[str, str] | None = None  # by name, where the input folder says them
 
     @property
     def folder(self) -> Path:
@@ -66,8 +69,7 @@ class PreparationJob:
         return self.folder / SHARDS / f"{shard:05d}.h5"
 
     def part_file(self, number: int) -> Path:
-        key = f"[{json.dumps(self.sources[number].name)}, {self._settings_text}]"
-        digest = hashlib.blake2b(key.encode(), digest_size=6).hexdigest()
+        digest = fingerprint("[", json.dumps(self.sources[number].name), ", ", self._settings_text, "]", size=6)
         return self.folder / PARTS / f"{number:07d}-{digest}.h5"
 
     @functools.cached_property
@@ -85,8 +87,10 @@ class ShardState:
     packed: bool = False  # the shard file holds exactly what is finished
 
 
-def prepare_folder(config: DataConfig, *, command: str = "", rank: int = 0, world: int = 1) -> int:
-    """Prepare a folder, or finish preparing it; returns the exit status.
+def prepare_folder(
+    config: DataConfig, *, command: str = "", rank: int = 0, world: int = 1, wait: Callable[[], None] | None = None
+) -> int:
+    """Prepare a folder, or finish preparing it; returns the exit status. `wait`: until every rank has come there.
 
     Raises FileNotFoundError and ValueError for an input or a config that cannot be used, OSError for a full disk.
     """
@@ -103,19 +107,28 @@ def prepare_folder(config: DataConfig, *, command: str = "", rank: int = 0, worl
         if not all(state.packed for state in states):
             (job.folder / INDEX_FILE).unlink(missing_ok=True)  # from here to the end the data set is unfinished
         _work(job, states, rank)
-        return _finish(job, states, rank)
+        if wait is not None:
+            wait()  # a shard that is there may be the old one, which another rank makes again
+            if rank > 0:
+                return DONE
+        return _finish(job, {state.shard for state in states} if wait is None else set(range(job.shard_count)), rank)
 
 
 def _listed(config: DataConfig) -> tuple[PreparationJob, Listing]:
     listing = list_sources(
-        config.input, kind=config.kind, categories=config.categories, exclude=config.exclude, labels=config.labels
+        config.input,
+        kind=config.kind,
+        categories=config.categories,
+        exclude=config.exclude,
+        labels=config.labels,
+        layout=config.layout,
     )
-    return PreparationJob(config, listing.sources, content_settings(to_plain(config))), listing
+    return PreparationJob(config, listing.sources, content_settings(to_plain(config)), listing.splits), listing
 
 
 def _check_splits_and_licences(job: PreparationJob) -> None:
     names, categories = zip(*((source.name, source.category) for source in job.sources), strict=True)
-    split_names(names, categories, job.config.splits)
+    split_names(names, categories, job.config.splits, given=job.splits)
     report.read_licences(job.config.licences)
 
 
@@ -146,7 +159,10 @@ def _open_job(job: PreparationJob, command: str) -> None:
         there = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
         now = set(job_names)
         changes = f"{_some(now - there)} new, {_some(there - now)} gone"
-        raise ValueError(f"{job.config.input} has other shapes than {job.folder} was made from: {changes}. {way_out}")
+        raise ValueError(
+            f"{job.config.input} has other shapes than {job.folder} was made from: {changes}. {way_out}; "
+            "of a data set older than known layouts: --set layout=folders"
+        )
 
 
 def _differences(there: Any, now: Any, key: str = "") -> list[str]:
@@ -208,7 +224,7 @@ def _again(job: PreparationJob, number: int, record: ShapeRecord, found_in: Path
     files = files_of(job.sources[number], job.config)
     if record.status == "failed" and (job.config.retry_failed or not record.source_digest):
         return True
-    if size_of(*files) != record.source_bytes:
+    if size_of(*files) != record.source_bytes or record.source != job.sources[number].file:
         return True
     newest = max(file.stat().st_mtime_ns for file in files)
     return newest > found_in.stat().st_mtime_ns and digest_of(*files) != record.source_digest
@@ -223,6 +239,8 @@ def _announce(job: PreparationJob, listing: Listing, states: list[ShardState], r
         + (f", other files left alone: {ignored}" if ignored else "")
         + mine
     )
+    for note in listing.notes:
+        say(f"{job.config.input}: {note}")
     finished = sum(len(state.finished) for state in states)
     if finished:
         say(f"{job.folder}: {finished} shapes are finished already")
@@ -296,24 +314,24 @@ def _pack(job: PreparationJob, state: ShardState) -> None:
             elif old is not None and record.name in old.done_names:
                 rows.append(old.row(old.done_names.index(record.name)))
             else:
-                raise _vanished(job, state, job.part_file(number))
+                state.finished.clear()
+                raise _vanished(job, job.part_file(number))
     write_shard(file, rows, records, layout=job.layout, settings=job.settings)
     for number in job.members(state.shard):
         job.part_file(number).unlink(missing_ok=True)
 
 
-def _vanished(job: PreparationJob, state: ShardState, file: Path) -> WriteError:
+def _vanished(job: PreparationJob, file: Path) -> WriteError:
     """A file that this run has written, or found, is gone."""
-    state.finished.clear()
     return WriteError(errno.ENOENT, f"it vanished: something removes files from {job.folder}", str(file))
 
 
-def _finish(job: PreparationJob, states: list[ShardState], rank: int) -> int:
-    """Write report and index when all shards are there (ranks still at work otherwise); the exit status."""
-    for state in states:
-        if not job.shard_file(state.shard).exists():
-            raise _vanished(job, state, job.shard_file(state.shard))
-    if not all(job.shard_file(shard).exists() for shard in range(job.shard_count)):
+def _finish(job: PreparationJob, finished: set[int], rank: int) -> int:
+    """Write report and index when all shards are there; the exit status. Those that are not `finished` may not be."""
+    absent = [shard for shard in range(job.shard_count) if not job.shard_file(shard).exists()]
+    for shard in finished & set(absent):
+        raise _vanished(job, job.shard_file(shard))
+    if absent:
         say(f"rank {rank} is done; the last rank to finish writes the index")
         return DONE
     with contextlib.suppress(OSError):
@@ -322,8 +340,9 @@ def _finish(job: PreparationJob, states: list[ShardState], rank: int) -> int:
     for shard in range(job.shard_count):
         with Shard(job.shard_file(shard), job.layout) as opened:
             records += opened.records
-    summary = report.write_all(job.config, records, members=[len(job.members(s)) for s in range(job.shard_count)])
-    say(summary)
+    members = [len(job.members(shard)) for shard in range(job.shard_count)]
+    for line in report.write_all(job.config, records, members=members, given=job.splits):
+        say(line)
     failed = [record for record in records if record.status == "failed"]
     if len(failed) == len(records):
         raise ValueError(f"all {len(failed)} shapes failed; the first: {failed[0].reason}")
@@ -344,5 +363,4 @@ def _workers(config: DataConfig, tasks: int) -> int:
         return min(config.workers, tasks)
     if _device(config) != "cpu":
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), tasks))
+    return max(1, min(own_cores(), tasks))

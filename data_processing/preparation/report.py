@@ -8,7 +8,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,33 +17,55 @@ from data_processing.preparation.config import DataConfig, layout_of
 from data_processing.preparation.workers import Outcome
 from data_processing.store.shape_set import INDEX_FILE, DatasetIndex, ShardEntry
 from data_processing.store.shards import SCHEMA, FailedShape, ShapeRecord
-from data_processing.store.splits import PARTIAL, SPLITS, split_names
+from data_processing.store.splits import PARTIAL, SPLITS, split_names, without_copies
 from isofield.runtime.atomic_files import refuse_vanished, write_text
+from isofield.runtime.commandline import first_of
 from isofield.runtime.config import to_plain
-from isofield.runtime.csv_cells import cell, cells
+from isofield.runtime.csv_cells import cell, write_csv_file
 
 MAX_LICENCE_BYTES = 1 << 28
 MAX_HEADER = 1 << 12  # characters of the first line of timings
 STAGES = ("read", "occupancy", "carve", "pool", "levels", "grids", "boundary", "surface", "rendering", "write")
 
 
-def write_all(config: DataConfig, records: Sequence[ShapeRecord], *, members: Sequence[int]) -> str:
-    """Write report.csv, report.json and dataset.json; returns the line that sums it up.
+def write_all(
+    config: DataConfig,
+    records: Sequence[ShapeRecord],
+    *,
+    members: Sequence[int],
+    given: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Write report.csv, report.json and dataset.json; returns the lines that sum it up.
 
-    `records`: of all inputs in order; `members`: how many of them each shard has.
+    `records`: of all inputs in order; `members`: how many of them each shard has; `given`: splits by name that the
+    input folder says.
     """
     names, categories = [r.name for r in records], [r.category for r in records]
-    splits = split_names(names, categories, config.splits, set_aside=_partial(config, records))
-    split_of = {int(index): split for split, indices in splits.items() for index in indices}
+    # Only now is known what can be read and what is equal: both decide who is in a split.
+    failed = {index for index, record in enumerate(records) if record.status == "failed"}
+    aside = _partial(config, records)
+    splits = split_names(names, categories, config.splits, set_aside=aside, unreadable=failed, given=given)
+    # What cannot be read stands in the tables of the split that it would have been in, and takes nobody's place there.
+    whole = split_names(names, categories, config.splits, set_aside=aside, given=given) if failed else {}
+    absent = {int(index): split for split, indices in whole.items() for index in indices if int(index) in failed}
+    splits, copies = without_copies(splits, [record.shape_digest for record in records])
+    split_of = {int(i): split for split, indices in splits.items() for i in indices if int(i) not in failed}
     licences = read_licences(config.licences)
     rows = [
         _report_row(record, split_of.get(index, ""), licences.get(record.source, {}), layout_of(config).level_points)
+        | {"copy_of": records[copies[index]].name if index in copies else ""}
         for index, record in enumerate(records)
     ]
+    # The index comes last: with it the data set is finished.
     _write_reports(config, rows, records)
-    index = _index(config, records, members, split_of, licences)
+    index = _index(config, records, members, split_of | absent, licences)
     write_text(config.folder / INDEX_FILE, json.dumps(to_plain(index), indent=None) + "\n")
-    return _summary(config, records, index)
+    return [
+        _summary(config, records, index),
+        *_absent_split(config, index),
+        *_copy_lines(records, copies, split_of),
+        *_shapes_to_look_at(config, records),
+    ]
 
 
 def _partial(config: DataConfig, records: Sequence[ShapeRecord]) -> list[int]:
@@ -73,7 +95,7 @@ def read_licences(file: Path | None) -> dict[str, dict[str, str]]:
             )
         return {row["file"]: {key: value or "" for key, value in row.items() if key} for row in reader}
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"licences: {file} is no CSV in UTF-8: {error}") from error
+        raise ValueError(f"licences: {file} is no CSV in UTF-8: save it as one") from error
 
 
 class Timings:
@@ -135,11 +157,7 @@ def _report_row(record: ShapeRecord, split: str, licence: dict[str, str], levels
 
 
 def _write_reports(config: DataConfig, rows: list[dict[str, Any]], records: Sequence[ShapeRecord]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(cells, rows))
-    write_text(config.folder / "report.csv", text.getvalue())
+    write_csv_file(config.folder / "report.csv", list(rows[0]), rows)
     whole = {"name": config.name, "settings": to_plain(config), "counts": _counts(records), "shapes": rows}
     write_text(config.folder / "report.json", json.dumps(whole, indent=1) + "\n")
 
@@ -209,3 +227,36 @@ def _summary(config: DataConfig, records: Sequence[ShapeRecord], index: DatasetI
         f"{config.folder}: {counts['prepared']} prepared ({methods}; {counts['suspect']} suspect{partial}), "
         f"{counts['failed']} failed; {splits}; every shape is in {config.folder / 'report.csv'}"
     )
+
+
+def _absent_split(config: DataConfig, index: DatasetIndex) -> list[str]:
+    """One line where nothing is there to train or to test on."""
+    absent = [split for split in ("train", "test") if not index.splits.get(split)]
+    if not absent or not index.names:
+        return []
+    reason = f"by the rule {config.splits.rule}"
+    if config.splits.rule == "published" and len(set(index.categories)) == len(index.names):
+        reason = "each category has one shape, and the first of a category trains"
+    return [
+        f"no {' and no '.join(absent)} split: {reason}; other ways: --set splits.rule=ratios, splits.rule=lists, or "
+        "layout=NAME where the folders are one that we know"
+    ]
+
+
+def _copy_lines(records: Sequence[ShapeRecord], copies: Mapping[int, int], split_of: Mapping[int, str]) -> list[str]:
+    """Which shapes are left out of all splits because another split has the same."""
+    lines = [f"copy: {records[i].name} is {records[o].name} of {split_of[o]}" for i, o in sorted(copies.items())]
+    if not lines:
+        return []
+    said = (
+        f"{len(lines)} shapes are in no split: another split has the same content (test keeps it before val and train)"
+    )
+    return [said, *first_of(lines, rest="report.csv, column copy_of")]
+
+
+def _shapes_to_look_at(config: DataConfig, records: Sequence[ShapeRecord]) -> list[str]:
+    """The first failed and the first suspect shapes."""
+    failed = [f"failed: {record.name}: {record.reason}" for record in records if record.status == "failed"]
+    suspect = [f"suspect: {r.name}: {r.quality}" for r in records if r.quality.startswith("suspect")]
+    report = str(config.folder / "report.csv")
+    return [*first_of(failed, rest=report), *first_of(suspect, rest=report)]

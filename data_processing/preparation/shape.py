@@ -5,7 +5,6 @@ used again for a user's own file at generation.
 """
 
 import functools
-import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_processing.formats.mesh_files import read_mesh
-from data_processing.formats.nifti import NIFTI_SUFFIXES, OpenScan, mask_of_scan
-from data_processing.formats.voxel_files import VoxelGrid, read_voxels, to_cube, voxel_suffix
+from data_processing.formats.mesh_files import MESH_SUFFIXES, read_mesh
+from data_processing.formats.nifti import OpenScan, mask_of_scan
+from data_processing.formats.point_clouds import CLOUD_SUFFIXES
+from data_processing.formats.scans import SCAN_SUFFIXES, described_file
+from data_processing.formats.voxel_files import VOXEL_SUFFIXES, VoxelGrid, read_voxels, to_cube, voxel_suffix
 from data_processing.geometry.coordinates import normalising_to_world
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.medical.crops import structure_files
@@ -39,10 +40,10 @@ from data_processing.preparation.sources import Source, kind_of
 from data_processing.preparation.surface_points import surface_row
 from data_processing.store.bits import pack_bits
 from data_processing.store.shards import PackedRow, ShapeRecord
+from isofield.runtime.fingerprint import fingerprint
 
 BORDER = 1e-6  # cube units by which rounding may carry a vertex outside
 MAX_REASON = 500
-HASHED_BYTES = 1 << 20
 
 # What a broken file, or a library that chokes on it, can raise. Not a full disk: writing happens elsewhere.
 SHAPE_ERRORS = (ValueError, OSError, MemoryError, RuntimeError, ArithmeticError, LookupError, TypeError, AttributeError)
@@ -80,9 +81,14 @@ def read_shape(
     """
     kind = kind_of(file)  # `config.kind` chooses files of a folder; a single file is what it is
     if kind is None:
-        raise ValueError(f"{file}: neither a mesh nor a voxel file by its suffix")
+        advice = f"; it is {known}" if (known := described_file(file)) else ""
+        raise ValueError(
+            f"{file}: neither a mesh ({' '.join(sorted(MESH_SUFFIXES))}) nor a voxel file "
+            f"({' '.join(sorted(VOXEL_SUFFIXES))}) by its suffix, nor a point cloud, which runs with "
+            f"data.input.kind: points take ({' '.join(sorted(CLOUD_SUFFIXES))}){advice}"
+        )
     stages = stages or Stages()
-    if config.labels is not None and voxel_suffix(file) in NIFTI_SUFFIXES:
+    if config.labels is not None and voxel_suffix(file) in SCAN_SUFFIXES:
         shape = _read_part(file, part, config, config.labels, device, stages)
     else:
         read: Callable[..., CubeShape] = _read_mesh if kind == "mesh" else _read_voxels
@@ -105,7 +111,7 @@ def shape_in_memory(
     elif isinstance(given, TriangleMesh):
         shape = _mesh_shape(given, where, config, device, stages)
     else:
-        grid = mask_of_scan(given, threshold=config.threshold) if isinstance(given, OpenScan) else given
+        grid = mask_of_scan(given, threshold=config.grid.threshold) if isinstance(given, OpenScan) else given
         shape = _grid_shape(grid, config, device, stages)
     return _solid(shape, config, where, stages)
 
@@ -153,6 +159,7 @@ def prepare_shape(
         inside_fraction=round(int(shape.grid_RRR.count_nonzero()) / shape.grid_RRR.numel(), 8),
         mixed_cells={resolution: int(level.mixed_cells) for resolution, level in levels.items()},
         dropped_cells={resolution: int(level.dropped_cells) for resolution, level in levels.items()},
+        shape_digest=fingerprint(pack_bits(shape.grid_RRR.cpu().numpy())),
     )
     return row, record
 
@@ -199,7 +206,9 @@ def failure(source: Source, config: DataConfig, error: Exception) -> ShapeRecord
     """The record of a shape that failed; with a digest of its file where the file is to blame."""
     file = config.input / source.file
     text = " ".join(str(error).split()).replace(str(file), source.file) or "no message"
-    known = isinstance(error, ValueError | OSError)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        text = "there is not memory enough for this shape; fewer --set workers=N leave more for each"
+    known = isinstance(error, ValueError | OSError | MemoryError | torch.OutOfMemoryError)
     passing = isinstance(error, PASSING_ERRORS)
     return ShapeRecord(
         name=source.name,
@@ -226,15 +235,10 @@ def files_of(source: Source, config: DataConfig) -> list[Path]:
 
 def digest_of(*files: Path) -> str:
     """Of the content of files; "" when one cannot be read."""
-    state = hashlib.blake2b(digest_size=16)
     try:
-        for file in files:
-            with open(file, "rb") as handle:
-                while block := handle.read(HASHED_BYTES):
-                    state.update(block)
+        return fingerprint(*files)
     except OSError:
         return ""
-    return state.hexdigest()
 
 
 def size_of(*files: Path) -> int:
@@ -258,7 +262,8 @@ def _mesh_shape(
     by = config.normalisation.by
     if by == "none" and max(-lower.min(), upper.max()) > 0.5 + BORDER:
         raise ValueError(
-            f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: normalise it"
+            f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: normalise it, or "
+            "--set normalisation.by=longest_edge"
         )
     to_world = normalising_to_world(lower, upper, by=by, length=config.normalisation.length)
     mesh = mesh.transform(np.linalg.inv(to_world))
@@ -282,7 +287,7 @@ def _inside_mesh(
 
 
 def _read_voxels(file: Path, config: DataConfig, device: torch.device | str, stages: Stages) -> CubeShape:
-    grid = read_voxels(file, threshold=config.threshold, key=config.voxel_key)
+    grid = read_voxels(file, config.grid)
     stages.end("read")
     return _grid_shape(grid, config, device, stages)
 

@@ -19,10 +19,14 @@ from pathlib import Path
 from typing import Literal
 
 from data_processing.formats.mesh_files import MESH_SUFFIXES
-from data_processing.formats.nifti import NIFTI_SUFFIXES
+from data_processing.formats.scans import SCAN_SUFFIXES, described
 from data_processing.formats.voxel_files import VOXEL_SUFFIXES, voxel_suffix
+from data_processing.medical.advice import CONFIG_KEYS
 from data_processing.medical.crops import organ_file
+from data_processing.medical.images_beside import images_beside, is_general, left_out
 from data_processing.medical.structures import LabelConfig, all_parts
+from data_processing.preparation.layouts import LayoutName, Place, arrange, refuse_absent
+from data_processing.store.split_lists import given_splits, read_list_files
 
 Kind = Literal["mesh", "voxels", "labels"]
 
@@ -40,10 +44,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder holds: the sources sorted by name, and how many other files there were of each suffix."""
+    """What a folder holds: the sources sorted by name, and how many other files there were of each suffix.
+
+    `notes`: lines for the person who started the command. `splits`: by the names of shapes, where folders or lists
+    in the folder say them; shapes that they do not name are in none.
+    """
 
     sources: tuple[Source, ...]
     ignored: dict[str, int]
+    notes: tuple[str, ...] = ()
+    splits: dict[str, str] | None = None
 
 
 def list_sources(
@@ -53,8 +63,9 @@ def list_sources(
     categories: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     labels: LabelConfig | None = None,
+    layout: LayoutName = "auto",
 ) -> Listing:
-    """All shapes below a folder.
+    """All shapes below a folder, one for each object as its layout has them (layouts.py).
 
     `exclude`: patterns such as `*.obj` or `chair/broken_*`, matched against the path below the folder and the file's
     name. `labels`: what kind labels takes from each scan. FileNotFoundError when there is no folder or nothing in it;
@@ -64,24 +75,49 @@ def list_sources(
         raise ValueError("kind: labels needs a section labels: that says which structures to take from a scan")
     if not folder.is_dir():
         raise FileNotFoundError(f"input folder {folder} does not exist (current directory: {Path.cwd()})")
-    sources, scans, ignored = [], list[str](), Counter[str]()
-    for file in sorted(files_below(folder)):
+    # What files are is told by their suffixes; scans of labels are listed apart, they hold several shapes each.
+    kinds, scans, ignored = dict[str, Kind](), list[str](), Counter[str]()
+    files = sorted(files_below(folder))
+    images = images_beside(files) if labels is not None and is_general(labels.pattern) else []
+    for file in files:
         found = _kind_in(file, kind, labels)
-        if _matches(file, exclude):
+        if matches_any(file, exclude):
             ignored["excluded"] += 1
         elif found is None or kind not in ("auto", found):
             ignored[voxel_suffix(Path(file)).lower() or "no suffix"] += 1
+        elif found == "labels" and file in images:
+            continue
         elif found == "labels":
             scans.append(file)
         else:
-            sources.append(_source(folder, file, found))
+            _stem(folder, file, voxel_suffix(Path(file)) if found == "voxels" else Path(file).suffix)
+            kinds[file] = found
+    # One source for each object, and for each part of a scan.
+    asked = categories if kinds else None  # those of scans are the structures, and come below
+    try:
+        arrangement = arrange(kinds, layout, root=folder.resolve().name or "all", categories=asked)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
+    sources = [_source(file, place, kinds[file]) for file, place in arrangement.places.items()]
     if labels is not None:
         sources += _scan_sources(folder, scans, labels)
     chosen = _of_categories(sources, categories, folder)
     if not chosen:
-        raise FileNotFoundError(_nothing_found(folder, kind, ignored))
+        raise FileNotFoundError(_nothing_found(folder, kind, ignored, files))
     _refuse_duplicates(chosen, folder)
-    return Listing(tuple(sorted(chosen, key=lambda source: source.name)), dict(ignored))
+    # Lists beside the shapes say more than folders do.
+    splits, notes = arrangement.splits, list(arrangement.notes)
+    if labels is None and (lists := read_list_files(folder, files, all_kinds=layout == "lists")):
+        splits, said = given_splits([source.name for source in chosen], lists)
+        notes += said
+    elif layout == "lists":
+        raise FileNotFoundError(
+            f"{folder}: layout lists, but neither it nor its folders hold train, val or test (.lst, .txt), or a CSV "
+            "with columns id and split; lists elsewhere: --set splits.rule=lists splits.lists.train=FILE"
+        )
+    if beside := left_out(images, CONFIG_KEYS.pattern):
+        notes.append(beside)
+    return Listing(tuple(sorted(chosen, key=lambda source: source.name)), dict(ignored), tuple(notes), splits)
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -95,11 +131,12 @@ def _kind_in(file: str, kind: str, labels: LabelConfig | None) -> Kind | None:
     """What a file is where `kind` is asked for: a NIfTI file holds labels if labels are."""
     if kind != "labels" or labels is None:
         return kind_of(Path(file))
-    is_scan = file.lower().endswith(NIFTI_SUFFIXES) and _matches(file, (labels.pattern,))
+    is_scan = file.lower().endswith(SCAN_SUFFIXES) and matches_any(file, (labels.pattern,))
     return "labels" if is_scan else None
 
 
-def _matches(file: str, patterns: Sequence[str]) -> bool:
+def matches_any(file: str, patterns: Sequence[str]) -> bool:
+    """Whether a path below a folder, or its last part, is one of the patterns."""
     return any(fnmatch.fnmatch(file, pattern) or fnmatch.fnmatch(Path(file).name, pattern) for pattern in patterns)
 
 
@@ -144,21 +181,17 @@ def files_below(folder: Path) -> Iterator[str]:
                 yield Path(root, name).relative_to(folder).as_posix()
 
 
-def _source(folder: Path, file: str, kind: Kind) -> Source:
-    stem = _stem(folder, file, voxel_suffix(Path(file)) if kind == "voxels" else Path(file).suffix)
-    if "/" in stem:
-        return Source(name=stem, category=stem.partition("/")[0], file=file, kind=kind)
-    category = folder.resolve().name or "all"
-    return Source(name=f"{category}/{stem}", category=category, file=file, kind=kind)
+def _source(file: str, place: Place, kind: Kind) -> Source:
+    return Source(name=place.name, category=place.category, file=file, kind=kind)
 
 
 def _of_categories(sources: list[Source], categories: Sequence[str] | None, folder: Path) -> list[Source]:
     if categories is None:
         return sources
-    there = sorted({source.category for source in sources})
-    absent = sorted(set(categories) - set(there))
-    if absent:
-        raise ValueError(f"{folder}: no shapes of category {', '.join(absent)}; it has: {', '.join(there) or 'none'}")
+    try:
+        refuse_absent(categories, {source.category for source in sources})
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
     return [source for source in sources if source.category in categories]
 
 
@@ -169,16 +202,18 @@ def _refuse_duplicates(sources: list[Source], folder: Path) -> None:
         if other is not source:
             raise ValueError(
                 f"{folder}: {other.file} and {source.file} would both be the shape {source.name!r}; "
-                f"leave one out, for example with exclude: ['*{Path(source.file).suffix}']"
+                f"leave one out, for example with --set exclude=['{source.file}']"
             )
 
 
-def _nothing_found(folder: Path, kind: str, ignored: Counter[str]) -> str:
+def _nothing_found(folder: Path, kind: str, ignored: Counter[str], files: Sequence[str]) -> str:
     wanted, suffixes = {
         "mesh": ("meshes", sorted(MESH_SUFFIXES)),
         "voxels": ("voxel files", sorted(VOXEL_SUFFIXES)),
         "auto": ("meshes or voxel files", sorted(MESH_SUFFIXES | VOXEL_SUFFIXES)),
-        "labels": ("label files that labels.pattern takes", sorted(NIFTI_SUFFIXES)),
+        "labels": ("label files that labels.pattern takes", sorted(SCAN_SUFFIXES)),
     }[kind]
     other = ", ".join(f"{count} {suffix}" for suffix, count in ignored.items()) or "no file at all"
+    if kind in ("labels", "voxels") and "excluded" not in ignored:
+        other = described(folder / file for file in files) or other
     return f"{folder} holds no {wanted} ({' '.join(suffixes)}); it has {other}"

@@ -85,6 +85,6 @@ def _run_alone(task: Task, config: DataConfig, settings: dict[str, Any], device:
     except BrokenProcessPool as error:
         if not started:
             raise OSError(NO_START) from error
-    record = failure(task.source, config, RuntimeError(DIED))
+    record = failure(task.source, config, ValueError(DIED))
     write_shard(task.part, [], [record], layout=layout_of(config), settings=settings)
     return Outcome(task, record, {}, {})

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.formats import hdf5
-from data_processing.store.bits import unpack_array
-from data_processing.store.shards import FailedShape, Layout, PackedRow, refuse_absent
-from data_processing.store.splits import members_of, read_names
+from data_processing.store.contract import ShapeSet
+from data_processing.store.shards import FailedShape, Layout, PackedRow
+from data_processing.store.split_lists import read_names
 
 LAYOUT = Layout()
 SUFFIXES = ("_train.hdf5", "_test.hdf5")
@@ -32,33 +32,29 @@ PUBLISHED_PREPARATION = {"name": "published", "input": ".", "normalisation": {"b
 
 def published_files(path: Path) -> dict[str, Path]:
     """The files that exist, by split: from NAME_train.hdf5, NAME_test.hdf5, their common prefix, or their folder."""
-    path = Path(path)
-    prefixes = [path]
-    if path.is_dir():
-        stems = {p.name.removesuffix(end) for end in SUFFIXES for p in path.glob(f"*{end}")}
-        prefixes = [path / name for name in sorted(stems)]
+    place = Path(path)
+    if place.is_dir():
+        prefixes = sorted({p.with_name(p.name.removesuffix(end)) for end in SUFFIXES for p in place.glob(f"*{end}")})
         if len(prefixes) > 1:
             raise ValueError(f"{path} holds several published data sets: give one of {', '.join(map(str, prefixes))}")
+        if not prefixes:
+            return {}
+        place = prefixes[0]
     for end in SUFFIXES:
-        if path.name.endswith(end):
-            prefixes = [path.with_name(path.name.removesuffix(end))]
-    files = {}
-    for prefix in prefixes:
-        files = {
-            split: prefix.with_name(f"{prefix.name}_{split}.hdf5")
-            for split in ("train", "test")
-            if prefix.with_name(f"{prefix.name}_{split}.hdf5").is_file()
-        }
-    return files
+        place = place.with_name(place.name.removesuffix(end))
+    files = {split: place.with_name(f"{place.name}_{split}.hdf5") for split in ("train", "test")}
+    return {split: file for split, file in files.items() if file.is_file()}
 
 
-class PublishedShapes:
+class PublishedShapes(ShapeSet):
     """Published files as a `ShapeSet`: rows of the train file first, then of the test file."""
 
     def __init__(self, path: Path, files: Mapping[str, Path]) -> None:
         self.path = Path(path)
         self._files = [PublishedFile(file) for file in files.values()]
-        self.layout = _common(self._files)
+        # Pictures only where both files have them, and alike.
+        first = self._files[0].layout
+        self.layout = first if all(file.layout == first for file in self._files) else LAYOUT
         self.voxel_resolution = LAYOUT.voxel_resolution
         self.level_points = dict(LAYOUT.level_points)
         self.settings: dict[str, Any] = {**PUBLISHED_PREPARATION, "name": self.path.name, "input": str(self.path)}
@@ -70,20 +66,11 @@ class PublishedShapes:
             self.names += _names(file, split)
         _refuse_twice(self.names, self.path)
         self.categories = [name.partition("/")[0] if "/" in name else "all" for name in self.names]
+        self.qualities = ["ok"] * len(self.names)
 
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def indices(self, split: str) -> NDArray[np.int64]:
-        return members_of(self.splits, split, where=self.path)
-
-    def packed_row(self, index: int, keys: Sequence[str] | None = None) -> PackedRow:
-        refuse_absent(self.path, self.layout, keys or ())
+    def row(self, index: int, keys: Sequence[str]) -> PackedRow:
         file, row = self._locate(index)
-        return {key: file.packed_row(key, row) for key in keys or [k for k in self.layout.fields() if k != "to_world"]}
-
-    def voxels(self, index: int) -> NDArray[np.uint8]:
-        return unpack_array(self.packed_row(index, ["voxels"])["voxels"], (self.voxel_resolution,) * 3)
+        return {key: file.packed_row(key, row) for key in keys}
 
     def to_world(self, index: int) -> NDArray[np.float64]:
         self._locate(index)
@@ -183,12 +170,6 @@ def _layout(data: Mapping[str, h5py.Dataset], path: Path) -> Layout:
     if height != width or not views * height:
         raise ValueError(f"{path}: 'pixels' holds {views} pictures of {width}x{height}; expected square ones")
     return dataclasses.replace(LAYOUT, pictures=views, picture_size=height)
-
-
-def _common(files: Sequence["PublishedFile"]) -> Layout:
-    """Pictures only where both files have them, and alike."""
-    layouts = [file.layout for file in files]
-    return layouts[0] if all(layout == layouts[0] for layout in layouts) else LAYOUT
 
 
 def _names(file: PublishedFile, split: str) -> list[str]:

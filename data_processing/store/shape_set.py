@@ -7,7 +7,8 @@ A data set of ours is a folder:
     report.csv/json  how each shape was made, and which failed
     job.json, parts/ of a preparation under way
 
-or the published IM-NET HDF5 pair (published_hdf5.py). Both look the same to everything downhill: `ShapeSet`.
+or the published IM-NET HDF5 pair (published_hdf5.py). Both look the same to everything downhill: `ShapeSet`
+(contract.py).
 """
 
 import threading
@@ -15,64 +16,20 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.store.bits import unpack_array
+from data_processing.store.contract import ShapeSet
 from data_processing.store.published_hdf5 import PublishedShapes, published_files
-from data_processing.store.shards import SCHEMA, FailedShape, Layout, PackedRow, Shard, refuse_absent
-from data_processing.store.splits import members_of
+from data_processing.store.shards import SCHEMA, FailedShape, Layout, PackedRow, Shard
 from isofield.runtime.config import build
 from isofield.runtime.json_files import leads_out, read_object
 
 INDEX_FILE, JOB_FILE, SHARDS, PARTS = "dataset.json", "job.json", "shards", "parts"
 MAX_OPEN_SHARDS = 64
 SHOWN = 2000  # characters of a command in a message
-
-
-class ShapeSet(Protocol):
-    """One opened data set. Shapes are numbered 0..len-1."""
-
-    path: Path
-    names: list[str]  # "category/stem"
-    categories: list[str]  # one per shape
-    splits: dict[str, NDArray[np.int64]]
-    layout: Layout  # which fields a row has
-    level_points: dict[int, int]  # points of each sampling level
-    voxel_resolution: int  # 0: there are no voxels
-    settings: dict[str, Any]  # of the preparation, as `DataConfig` takes them
-    failed: list[FailedShape]  # inputs that are not in the set, and why
-
-    def __len__(self) -> int: ...
-
-    def indices(self, split: str) -> NDArray[np.int64]:
-        """Shapes of a split. ValueError that names the splits there are."""
-        ...
-
-    def packed_row(self, index: int, keys: Sequence[str] | None = None) -> PackedRow:
-        """Fields of a row as `layout.fields()` says, but for `to_world`; bits most significant first.
-
-        `keys` reads only some of them. ValueError for a field that the data set was not prepared with.
-        """
-        ...
-
-    def voxels(self, index: int) -> NDArray[np.uint8]:
-        """(R, R, R) 0/1."""
-        ...
-
-    def to_world(self, index: int) -> NDArray[np.float64]:
-        """4x4, cube -> frame of the input file (the identity for published files)."""
-        ...
-
-    def source(self, index: int) -> Path | None:
-        """The raw file; None when it is unknown or no longer there."""
-        ...
-
-    def inside_method(self, index: int) -> str:
-        """How inside was told from outside."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -98,7 +55,7 @@ class DatasetIndex:
     sources: list[str]  # relative to input_folder
     methods: list[str]
     qualities: list[str]
-    licences: list[str]
+    licences: list[str]  # as the list of licences said; "" when unknown
     splits: dict[str, list[int]]
     failed: list[FailedShape] = field(default_factory=list)
 
@@ -123,7 +80,7 @@ def open_shapes(path: Path) -> ShapeSet:
     )
 
 
-class StoredShapes:
+class StoredShapes(ShapeSet):
     """A data set of ours. Opening reads dataset.json; shards are opened and checked when they are first needed."""
 
     def __init__(self, path: Path) -> None:
@@ -131,6 +88,7 @@ class StoredShapes:
         index = read_index(self.path)
         self.index, self.layout, self.settings = index, index.layout, index.settings
         self.names, self.categories, self.failed = index.names, index.categories, index.failed
+        self.qualities = index.qualities
         self.voxel_resolution = index.layout.voxel_resolution
         self.level_points = dict(index.layout.level_points)
         self.splits = {split: np.array(members, dtype=np.int64) for split, members in index.splits.items()}
@@ -139,21 +97,8 @@ class StoredShapes:
         if not self.names:
             raise ValueError(f"{path} holds no shape: all {len(self.failed)} inputs failed, see {path / 'report.csv'}")
 
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def indices(self, split: str) -> NDArray[np.int64]:
-        return members_of(self.splits, split, where=self.path)
-
-    def packed_row(self, index: int, keys: Sequence[str] | None = None) -> PackedRow:
-        refuse_absent(self.path, self.layout, keys or ())
-        return self._row(index, keys or [key for key in self.layout.fields() if key != "to_world"])
-
-    def voxels(self, index: int) -> NDArray[np.uint8]:
-        return unpack_array(self.packed_row(index, ["voxels"])["voxels"], (self.voxel_resolution,) * 3)
-
     def to_world(self, index: int) -> NDArray[np.float64]:
-        return self._row(index, ["to_world"])["to_world"]
+        return self.row(index, ["to_world"])["to_world"]
 
     def source(self, index: int) -> Path | None:
         file = Path(self.index.input_folder, self.index.sources[index])
@@ -162,11 +107,7 @@ class StoredShapes:
     def inside_method(self, index: int) -> str:
         return self.index.methods[index]
 
-    def licence(self, index: int) -> str:
-        """As the list of licences said; "" when unknown."""
-        return self.index.licences[index]
-
-    def _row(self, index: int, keys: Sequence[str]) -> PackedRow:
+    def row(self, index: int, keys: Sequence[str]) -> PackedRow:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path}: no shape {index}; it has {len(self)}")
         number = int(np.searchsorted(self._first_row, index, side="right")) - 1

@@ -18,13 +18,12 @@ A data set has those that its `contents:` ask for; `to_world` always. S counts t
 order. A shape on its own (a part) is a shard with one member. The same rows make the same bytes: no time stamps.
 """
 
-import hashlib
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 from data_processing.formats.hdf5 import dataset, open_file, read, read_row
 from isofield.runtime.atomic_files import replacing
 from isofield.runtime.config import build, to_plain
+from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.json_files import parse_json
 
 SCHEMA = 1
@@ -96,6 +96,7 @@ class ShapeRecord:
     inside_fraction: float = 0.0
     mixed_cells: dict[int, int] = field(default_factory=dict)
     dropped_cells: dict[int, int] = field(default_factory=dict)
+    shape_digest: str = ""  # of what is inside, in the cube: equal shapes have equal ones, whatever their files
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def write_shard(
         temporary.write_bytes(image)
 
 
-class Shard:
+class Shard(contextlib.AbstractContextManager["Shard"]):
     """An opened shard, checked on opening. ValueError (naming the file) when it is cut, damaged or another format.
 
     `layout`: what it must hold; none: what it says itself.
@@ -191,12 +192,7 @@ class Shard:
     def close(self) -> None:
         self._file.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -215,8 +211,4 @@ def _header(file: h5py.File, path: Path) -> Header:
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    state = hashlib.blake2b(digest_size=16)
-    for key in sorted(arrays):
-        state.update(key.encode())
-        state.update(np.ascontiguousarray(arrays[key]).data)
-    return state.hexdigest()
+    return fingerprint(part for key in sorted(arrays) for part in (key, arrays[key]))

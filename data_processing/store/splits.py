@@ -4,10 +4,9 @@ The published rule of IM-NET: per category, names sorted, the first 80 % train, 
 Where shapes have a subject, subjects are divided instead of shapes, over all categories at once: one is in one split.
 """
 
-import difflib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -15,23 +14,30 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data_processing.store.split_lists import Listed, NameIndex, read_list, read_table
+from isofield.runtime.hints import did_you_mean
 from isofield.runtime.seeds import numpy_generator
 
 SPLITS = ("train", "val", "test")
 PARTIAL = "partial"  # shapes set aside: kept, but in none of the others
 BIDS_SUBJECT = r"(?:^|[/_])(sub-[A-Za-z0-9]+)"
-MAX_LIST_BYTES = 1 << 28
+FIRST_CHOICE = ("test", "val", "train")  # where content that is in several splits stays
+MOST_COMPARED = 5000  # names of a data set that an unknown one is compared with
 
 Splits = dict[str, NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
 class SplitLists:
-    """Text files with one name a line; a name is the path of the shape below the input folder, without suffix."""
+    """Text files with one name a line: the path of the shape below the input folder without suffix, or the end of it.
+
+    `table`: a CSV with an ID and a split instead of them, or beside them.
+    """
 
     train: Path | None = None
     val: Path | None = None
     test: Path | None = None
+    table: Path | None = None
     allow_missing: bool = False  # names in a list that the input folder does not have
 
 
@@ -73,22 +79,37 @@ class SplitConfig:
 
 
 def split_names(
-    names: Sequence[str], categories: Sequence[str], settings: SplitConfig, *, set_aside: Sequence[int] = ()
+    names: Sequence[str],
+    categories: Sequence[str],
+    settings: SplitConfig,
+    *,
+    set_aside: Sequence[int] = (),
+    unreadable: Collection[int] = (),
+    given: Mapping[str, str] | None = None,
 ) -> Splits:
     """Ascending indices into `names` for each split that is not empty. ValueError for lists that do not fit.
 
     `set_aside`: indices that go into the split "partial" whatever the rule says; they change nothing for the others
-    (a shape is divided as if it were whole, so a subject keeps its split).
+    (a shape is divided as if it were whole, so a subject keeps its split). `unreadable`: indices that take no place
+    where shapes are divided; lists that name them keep them. `given`: splits by name that the folder itself says, the
+    published ones of its shapes: rule published takes them.
     """
-    if settings.rule == "lists":
+    # Whoever says the splits says them of all shapes; where they are divided, only what can be read counts.
+    left_out = set(unreadable)
+    readable = [index for index in range(len(names)) if index not in left_out]
+    no_lists = settings.rule == "lists" and settings.lists == SplitLists(allow_missing=settings.lists.allow_missing)
+    if settings.rule == "lists" and not (no_lists and given is not None):
         splits = _from_lists(names, settings.lists)
+    elif settings.rule != "ratios" and given is not None:
+        splits = {split: [i for i, name in enumerate(names) if given.get(name) == split] for split in SPLITS}
     else:
         splits = {split: [] for split in SPLITS}
-        for group, members in _groups(names, categories, settings).items():
+        for group, members in _groups(names, categories, settings, readable).items():
             for split, part in _divided(list(members), group, settings).items():
                 splits[split] += [index for unit in part for index in members[unit]]
-    if settings.val_share:
-        _take_validation(splits, names, categories, settings)
+    # A published validation set is one; where there is none, a share of train may become it.
+    if settings.val_share and not (settings.rule == "published" and splits["val"]):
+        _take_validation(splits, names, categories, settings, readable)
     _refuse_overlap(splits, names)
     if settings.subject:
         _refuse_shared_subjects(splits, names, settings)
@@ -117,15 +138,10 @@ def members_of(splits: Mapping[str, NDArray[np.int64]], split: str, *, where: Pa
     return splits[split]
 
 
-def published_train_count(count: int) -> int:
-    """How many of a category's shapes train by the published rule: 80 % rounded down, but at least one."""
-    return max(1, count * 8 // 10) if count else 0
-
-
 def _divided(units: list[str], group: str, settings: SplitConfig) -> dict[str, list[str]]:
     """Units of one group, sorted by name, to splits."""
     if settings.rule == "published":
-        train = published_train_count(len(units))
+        train = max(1, len(units) * 8 // 10) if units else 0  # 80 % rounded down, but at least one
         return {"train": units[:train], "test": units[train:]}
     order = numpy_generator(settings.seed, group, "split ratios").permutation(len(units))
     drawn = [units[i] for i in order]
@@ -133,24 +149,47 @@ def _divided(units: list[str], group: str, settings: SplitConfig) -> dict[str, l
     return {"test": drawn[:test], "val": drawn[test : test + val], "train": drawn[test + val :]}
 
 
-def _groups(names: Sequence[str], categories: Sequence[str], settings: SplitConfig) -> dict[str, dict[str, list[int]]]:
+def without_copies(splits: Splits, digests: Sequence[str]) -> tuple[Splits, dict[int, int]]:
+    """Splits in which no content is twice, and index -> index of the shape that each copy left out is like.
+
+    `digests`: of the content of each shape; "" where nobody knows. What is in several splits stays in test, else in
+    val: results on published test sets stay comparable. Copies within a split stay.
+    """
+    first: dict[str, tuple[str, int]] = {}
+    copies: dict[int, int] = {}
+    for split in FIRST_CHOICE:
+        for index in splits.get(split, ()):
+            kept, original = first.setdefault(digests[index], (split, int(index)))
+            if digests[index] and kept != split:
+                copies[int(index)] = original
+    left = {split: members[~np.isin(members, list(copies))] for split, members in splits.items()}
+    return {split: members for split, members in left.items() if len(members)}, copies
+
+
+def _groups(
+    names: Sequence[str], categories: Sequence[str], settings: SplitConfig, readable: Sequence[int]
+) -> dict[str, dict[str, list[int]]]:
     """What is divided: group -> unit -> indices, sorted by unit. Shapes by category, or subjects all together."""
     groups: dict[str, dict[str, list[int]]] = {}
     by_subject = settings.subject is not None
     units = [subject_of(name, settings) for name in names] if by_subject else list(names)
-    for index in sorted(range(len(names)), key=lambda i: units[i]):
+    for index in sorted(readable, key=lambda i: units[i]):
         group = "subjects" if by_subject else categories[index]
         groups.setdefault(group, {}).setdefault(units[index], []).append(index)
     return groups
 
 
 def _take_validation(
-    splits: dict[str, list[int]], names: Sequence[str], categories: Sequence[str], settings: SplitConfig
+    splits: dict[str, list[int]],
+    names: Sequence[str],
+    categories: Sequence[str],
+    settings: SplitConfig,
+    readable: Sequence[int],
 ) -> None:
     if splits.get("val"):
         raise ValueError("val_share takes validation shapes from train, but a val list is given too: choose one")
     train = set(splits["train"])
-    for group, units in _groups(names, categories, settings).items():
+    for group, units in _groups(names, categories, settings, readable).items():
         candidates = [there for members in units.values() if (there := [i for i in members if i in train])]
         generator = numpy_generator(settings.seed, group, "validation share")
         taken = generator.permutation(len(candidates))[: round(len(candidates) * settings.val_share)]
@@ -159,42 +198,42 @@ def _take_validation(
 
 
 def _from_lists(names: Sequence[str], lists: SplitLists) -> dict[str, list[int]]:
-    files: Mapping[str, Path | None] = {split: getattr(lists, split) for split in SPLITS}
-    if not any(files.values()):
-        raise ValueError("splits.rule is lists, but splits.lists names no file: give train, val or test")
-    index_of = {name: index for index, name in enumerate(names)}
+    files: dict[str, Path | None] = {split: getattr(lists, split) for split in SPLITS}
+    if not any(files.values()) and not lists.table:
+        raise ValueError(
+            "splits.rule is lists, but splits.lists names no file: give train, val or test, or table: a CSV with an ID "
+            "and a split"
+        )
+    index, folders = NameIndex(names), {name.partition("/")[0] for name in names}
+    listed = {split: _read_listed(file, split, folders) if file else [] for split, file in files.items()}
+    for one in read_table(lists.table) if lists.table else ():
+        listed[one.split].append(one)
     splits: dict[str, list[int]] = {}
-    for split, file in files.items():
-        listed = read_names(file) if file else []
-        unknown = [name for name in listed if name not in index_of]
-        if file and unknown and not lists.allow_missing:
-            raise ValueError(_unknown_names(file, unknown, names))
-        splits[split] = [index_of[name] for name in listed if name in index_of]
-        if file and len(set(splits[split])) < len(splits[split]):
-            twice = Counter(listed).most_common(1)[0][0]
-            raise ValueError(f"{file}: lists {twice!r} twice")
+    for split, of_split in listed.items():
+        numbers = [index.find(one) for one in of_split]
+        unknown = [one for one, number in zip(of_split, numbers, strict=True) if number is None]
+        if unknown and not lists.allow_missing:
+            raise ValueError(_unknown_names(files[split] or lists.table, unknown, names))
+        splits[split] = [number for number in numbers if number is not None]
+        if twice := [number for number, count in Counter(splits[split]).items() if count > 1]:
+            raise ValueError(f"{files[split] or lists.table}: lists {names[twice[0]]!r} twice")
     return splits
 
 
-def read_names(file: Path) -> list[str]:
-    """Lines of a list of names, without blanks and empty lines. FileNotFoundError, or ValueError when it is no text."""
-    if not file.is_file():
-        raise FileNotFoundError(f"list of names {file} does not exist")
-    if file.stat().st_size > MAX_LIST_BYTES:
-        raise ValueError(f"{file}: {file.stat().st_size} bytes is no list of names")
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file}: expected one name a line in UTF-8: {error}") from error
-    return [line.strip() for line in lines if line.strip()]
+def _read_listed(file: Path, split: str, folders: Collection[str]) -> list[Listed]:
+    """The lines of a list; where it lies in a folder that is called like a category, IDs are those of the category."""
+    category = file.parent.name
+    return read_list(file, split, category=category if category in folders else "")
 
 
-def _unknown_names(file: Path, unknown: list[str], names: Sequence[str]) -> str:
-    close = difflib.get_close_matches(unknown[0], names[:5000], n=1)
-    hint = f"; the nearest is {close[0]!r}" if close else (f"; names look like {names[0]!r}" if names else "")
+def _unknown_names(file: Path | None, unknown: Sequence[Listed], names: Sequence[str]) -> str:
+    first = unknown[0].names[-1]
+    hint = did_you_mean(first, names[:MOST_COMPARED]) or (
+        f"names look like {names[0]!r}." if names else "it holds none."
+    )
     return (
-        f"{file}: {len(unknown)} names are not in the data set, first {unknown[0]!r}{hint}. "
-        "Correct the list, or set splits.lists.allow_missing=true"
+        f"{file}: {len(unknown)} names are not in the data set, first {first!r}; {hint} "
+        "Correct the list, or leave out what is missing with --set splits.lists.allow_missing=true"
     )
 
 
@@ -207,7 +246,7 @@ def _refuse_shared_subjects(splits: Mapping[str, list[int]], names: Sequence[str
             if owner.setdefault(subject, split) != split:
                 raise ValueError(
                     f"subject {subject!r} is in {owner[subject]} and in {split} ({names[index]!r}): "
-                    "keep each subject in one list, or set splits.subject=null"
+                    "keep each subject in one list, or --set splits.subject=null"
                 )
 
 

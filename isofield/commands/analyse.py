@@ -21,21 +21,25 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
 def analyse_folder(options: argparse.Namespace) -> int:
     """From a folder of scans to a table of rows and a report; returns the exit status."""
     # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
+    from data_processing.medical.label_names import Naming
     from isofield.outliers.analysis.folder import AnalysisJob, analyse, refuse_nameless
-    from isofield.outliers.analysis.organs import Naming, known_names
+    from isofield.outliers.analysis.organs import known_names
     from isofield.outliers.analysis.priors import load_priors
     from isofield.outliers.analysis.report import write_report
     from isofield.outliers.analysis.rows import apply_thresholds, exit_status, table, write_results
-    from isofield.outliers.analysis.scans import find_scans
+    from isofield.outliers.analysis.scans import find_scans, left_out_of
     from isofield.run_dir import exclusive
     from isofield.runtime import distributed
 
     settings = settings_of(options)
     naming = Naming(options.labels, options.threshold)
-    with distributed.session(options.device) as group:
+    with distributed.session(options.device, collectives=False) as group:
         priors = load_priors(options.models, which=options.checkpoint, device=group.device)
         known = known_names(priors, table_of(options.labels))
         scans = find_scans(options.input, known, pattern=options.pattern, layout=options.layout)
+        left_out = left_out_of(options.input, pattern=options.pattern, layout=options.layout)
+        if group.is_first and left_out:
+            say(left_out)
         refuse_nameless(scans, naming)  # before anything is written
         with exclusive(options.out, group.rank, what="analysis"):
             job = AnalysisJob(options.input, options.out, priors, naming, settings, group.device)

@@ -43,35 +43,38 @@ def evaluate(options: argparse.Namespace) -> int:
     torch.set_num_threads(1)  # the operators are small: more processes pay, more threads do not
     if options.samples:
         return judge(options) if is_first_alone("judging sets of shapes") else DONE
-    with session("cpu") as group:
+    with session("cpu", collectives=False) as group:
         return compare(options, group)
 
 
 def compare(options: argparse.Namespace, group: "Group") -> int:
     """Every shape with its own ground truth."""
     from isofield.evaluation.protocols import find_protocols
-    from isofield.evaluation.resume import Notes, rows_of_ranks
+    from isofield.evaluation.resume import journal_of, rows_of_ranks
     from isofield.evaluation.rows import SampleCounts, by_protocol, each_pair
     from isofield.evaluation.tables import write_tables
-    from isofield.reports.pairs import write_report
+    from isofield.reports.pairs import drawing_of, write_report
     from isofield.run_dir import exclusive
 
     protocols = find_protocols(options.protocol, tolerance=options.tolerance)
     draws = SampleCounts(seed=options.seed, points=options.points, iou_points=options.iou_points)
     what = pairs_of(options)
     out = options.out or what.out
-    notes = Notes(out, what, protocols, draws)
     with_options = {"workers": options.workers, "light_fields": out / LIGHT_FIELDS, "progress": group.is_first}
-    each = functools.partial(each_pair, protocols=protocols, draws=draws, **with_options)
+    # Where the report shows every shape, pictures are drawn while its files are in memory; of more, some are chosen.
+    draw = drawing_of(protocols, up=options.up) if len(what.pairs) <= options.pictures else None
+    each = functools.partial(each_pair, protocols=protocols, draws=draws, draw=draw, **with_options)
     with exclusive(out, group.rank, what="evaluation"):
         remove_leftovers([out, out / LIGHT_FIELDS] if group.is_first else [])
-        rows = rows_of_ranks(what.pairs, each, notes, group)
+        journal = journal_of(out, what, protocols, draws, rank=group.rank)
+        rows = rows_of_ranks(what.pairs, each, journal, group)
         if not group.is_first:
             return DONE
+        drawn = {of_pair[0]["name"]: of_pair[0].pop("pictures", None) for of_pair in rows}
         evaluations = write_tables(by_protocol(rows, protocols), protocols, draws, what, out)
-        report = out / what.report
-        write_report(report, evaluations, what.pairs, title=what.title, up=options.up, pictures=options.pictures)
-        notes.remove()
+        report, most = out / what.report, options.pictures
+        write_report(report, evaluations, what.pairs, title=what.title, up=options.up, pictures=most, drawn=drawn)
+        journal.remove()
     say(f"report: {report}")
     return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
 

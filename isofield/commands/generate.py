@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from isofield.generation.options import arguments_of, settings_of
-from isofield.runtime.commandline import DONE, SOME_FAILED, run, say
+from isofield.runtime.commandline import DONE, SOME_FAILED, first_of, run, say
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -16,6 +16,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
 def generate_meshes(options: argparse.Namespace) -> int:
     """From a run to a folder of meshes; returns the exit status."""
     # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
+    from isofield.extraction.lattice import BATCH_POINTS
     from isofield.generation.contact_sheets import write_overview
     from isofield.generation.meshes import generate, meshes_of
     from isofield.generation.requests import requests_of
@@ -25,7 +26,7 @@ def generate_meshes(options: argparse.Namespace) -> int:
     from isofield.runtime import distributed
 
     run_dir = RunDir(options.run)
-    with distributed.session(options.device) as group:
+    with distributed.session(options.device, collectives=False) as group:
         loaded = load_run(run_dir, which=options.checkpoint, device=group.device)
         # Which shapes, and where they go: a split, files, samples or a walk.
         asked = requests_of(options, loaded.model, loaded.config, run_dir, device=group.device)
@@ -40,7 +41,7 @@ def generate_meshes(options: argparse.Namespace) -> int:
             asked.items[group.rank :: group.size],
             folder,
             settings=settings,
-            batch_points=options.batch_points,
+            batch_points=BATCH_POINTS if options.batch_points is None else options.batch_points,
             group=group,
             header={"run": str(run_dir.path), "checkpoint": options.checkpoint, "step": loaded.step} | asked.about,
             only=names if asked.whole else None,
@@ -51,8 +52,10 @@ def generate_meshes(options: argparse.Namespace) -> int:
             for picture in write_overview(folder, files, walk=bool(options.interpolate), up=options.up):
                 say(f"{picture}")
         failed = [row for row in rows if row["status"] == "failed"]
-        for row in failed:
-            say(f"failed: {row['name']}: {row['reason']}")
+        lines = [f"failed: {row['name']}: {row['reason']}" for row in failed]
+        notes = [f"note: {row['name']}: {row['note']}" for row in rows if row.get("note")]
+        for line in [part for of in (lines, notes) for part in first_of(of, rest=str(manifest_file(folder)))]:
+            say(line)
         say(f"{len(rows) - len(failed)} meshes, {len(failed)} failed; {manifest_file(folder)}")
     return SOME_FAILED if failed else DONE
 

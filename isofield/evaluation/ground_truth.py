@@ -1,4 +1,6 @@
-"""What a reconstruction is compared with: a mesh, a voxel grid or a point cloud, each in the frame of its file.
+"""What a reconstruction is compared with: a mesh, a voxel grid, a point cloud, or samples of what is inside.
+
+All in the frame of their file.
 
 Each kind answers the same questions: its box, samples of its surface, which points are inside (a cloud cannot tell),
 and a mesh to show in a picture. Formulas are in metrics/surfaces.py.
@@ -10,12 +12,14 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import scipy.ndimage
 import torch
 from numpy.typing import NDArray
 
 from data_processing.formats.mesh_files import MESH_SUFFIXES, read_mesh
-from data_processing.formats.point_clouds import PointCloud, read_cloud
-from data_processing.formats.voxel_files import VOXEL_SUFFIXES, VoxelGrid, read_voxels, voxel_suffix
+from data_processing.formats.occupancy_samples import OccupancySamples, read_samples
+from data_processing.formats.point_clouds import CLOUD_SUFFIXES, PointCloud, read_cloud
+from data_processing.formats.voxel_files import VOXEL_SUFFIXES, GridConfig, VoxelGrid, read_voxels, voxel_suffix
 from data_processing.geometry.coordinates import transform_points
 from data_processing.geometry.marching_cubes import marching_cubes, pad_outside
 from data_processing.geometry.rendering import splats
@@ -25,7 +29,7 @@ from data_processing.store.bits import unpack_array
 from data_processing.store.shape_set import ShapeSet
 from isofield.metrics.surfaces import SurfaceSamples
 
-TRUTH_SUFFIXES = MESH_SUFFIXES | VOXEL_SUFFIXES
+TRUTH_SUFFIXES = MESH_SUFFIXES | VOXEL_SUFFIXES | CLOUD_SUFFIXES
 Points = NDArray[np.float64]
 
 
@@ -34,7 +38,7 @@ class GroundTruth(Protocol):
 
     @property
     def kind(self) -> str:
-        """mesh, voxels or points"""
+        """mesh, voxels, points or samples"""
 
     def bounds(self) -> tuple[Points, Points]:
         """Corners (3,), (3,) of its box."""
@@ -90,6 +94,9 @@ class VoxelTruth:
 
     def inside(self, points_N3: Points) -> NDArray[np.bool_]:
         index_N3 = transform_points(points_N3, np.linalg.inv(self.grid.index_to_world))
+        if self.grid.signed is not None:
+            coordinates_3N = np.ascontiguousarray(index_N3.T)
+            return scipy.ndimage.map_coordinates(self.grid.signed, coordinates_3N, order=1, cval=-1.0) > 0
         index_N3 = np.floor(index_N3 + 0.5)
         within_N = ((index_N3 >= 0) & (index_N3 < self.grid.occupancy.shape)).all(axis=1)
         inside_N = np.zeros(len(points_N3), dtype=bool)
@@ -104,8 +111,10 @@ class VoxelTruth:
 
     @functools.cached_property
     def _surface(self) -> TriangleMesh:
-        padded = pad_outside(torch.from_numpy(self.grid.occupancy.astype(np.float32)))
-        vertices_V3, faces_F3 = marching_cubes(padded, iso_level=0.5)
+        occupied = self.grid.signed is None
+        values = self.grid.occupancy if self.grid.signed is None else self.grid.signed
+        padded = pad_outside(torch.from_numpy(values.astype(np.float32)))
+        vertices_V3, faces_F3 = marching_cubes(padded, iso_level=0.5 if occupied else 0.0)
         return TriangleMesh(vertices_V3.numpy() - 1, faces_F3.numpy()).transform(self.grid.index_to_world)
 
 
@@ -114,7 +123,12 @@ class CloudTruth:
     """Surface points with normals, such as the published surface files."""
 
     cloud: PointCloud
+    samples: OccupancySamples | None = None  # of the same object, for IoU
     kind: str = "points"
+
+    @property
+    def note(self) -> str:
+        return self.cloud.note
 
     def bounds(self) -> tuple[Points, Points]:
         return self.cloud.points_N3.min(axis=0), self.cloud.points_N3.max(axis=0)
@@ -136,19 +150,53 @@ class CloudTruth:
         raise ValueError("a point cloud has no silhouettes: the light field distance needs a mesh or voxels")
 
 
-def read_ground_truth(path: Path, *, settings: InsideConfig | None = None, method: str = "auto") -> GroundTruth:
-    """Read a mesh, a voxel file, or a point cloud (.ply without faces, .npz with `points` and perhaps `normals`).
+@dataclass(frozen=True)
+class SampleTruth:
+    """Points anywhere, and which of them are inside: IoU comes from these points, and nothing else can be told."""
 
-    Raises FileNotFoundError, or ValueError for other suffixes and files that cannot be meant.
+    samples: OccupancySamples
+    kind: str = "samples"
+
+    def bounds(self) -> tuple[Points, Points]:
+        inside_N3 = self.samples.points_N3[self.samples.inside_N]
+        return inside_N3.min(axis=0), inside_N3.max(axis=0)
+
+    def surface(self, count: int, generator: np.random.Generator) -> SurfaceSamples:
+        raise ValueError("occupancy samples are no surface: give points of the surface (pointcloud.npz) or a mesh")
+
+    def inside(self, points_N3: Points) -> None:
+        return None
+
+    def surface_to_show(self) -> TriangleMesh:
+        return splats(self.samples.points_N3[self.samples.inside_N], None)
+
+    def solid(self) -> TriangleMesh:
+        raise ValueError("occupancy samples have no silhouettes: the light field distance needs a mesh or voxels")
+
+
+def read_ground_truth(
+    path: Path,
+    *,
+    settings: InsideConfig | None = None,
+    method: str = "auto",
+    grid: GridConfig | None = None,
+    samples: Path | None = None,
+) -> GroundTruth:
+    """Read a mesh, a voxel file (`grid` says what its numbers mean), a point cloud, or occupancy samples.
+
+    `samples`: a file of occupancy samples of the same object as a cloud, for IoU. Raises FileNotFoundError, or
+    ValueError for other suffixes and files that cannot be meant.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"ground truth {path} does not exist")
     suffix = voxel_suffix(path)
-    if suffix in (".npz", ".ply") and (cloud := read_cloud(path)) is not None:
-        return CloudTruth(cloud)
+    if suffix == ".npz" and (found := read_samples(path)) is not None:
+        return SampleTruth(found)
+    if suffix in CLOUD_SUFFIXES and (cloud := read_cloud(path)) is not None:
+        return CloudTruth(cloud, None if samples is None else read_samples(samples))
     if suffix in VOXEL_SUFFIXES:
-        return VoxelTruth(read_voxels(path))
+        return VoxelTruth(read_voxels(path, grid))
     if suffix in MESH_SUFFIXES:
         return MeshTruth(read_mesh(path), settings or InsideConfig(), method)
     raise ValueError(f"{path}: '{suffix}' is no ground truth; known: {', '.join(sorted(TRUTH_SUFFIXES))}")

@@ -1,22 +1,29 @@
-"""Which predicted mask belongs to which true one: of a run over labelled scans, or of two folders of NIfTI masks.
+"""Which predicted mask belongs to which true one: of a run over labelled scans, or of two folders of label volumes.
 
-Nothing is dropped here: a shape with one side missing is a pair that says why.
+Nothing is dropped here: a shape with one side missing is a pair that says why. What the labels of two files have to do
+with each other is in mask_labels.py.
 """
 
-from dataclasses import dataclass
+import fnmatch
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.formats.nifti import NIFTI_SUFFIXES
+from data_processing.formats.scans import SCAN_SUFFIXES, described, scan_stem, scan_suffix
 from data_processing.loading.batches import all_members
-from data_processing.medical.crops import Crop, mask_crop, same_grid
+from data_processing.medical.advice import COMMAND_OPTIONS
+from data_processing.medical.crops import Crop, place_on
+from data_processing.medical.images_beside import images_beside, is_general, left_out
+from data_processing.medical.label_names import Naming
 from data_processing.medical.masks import read_crop
 from data_processing.medical.structures import LabelConfig, part_of_name
+from data_processing.preparation.sources import files_below
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.config import read_run_config
-from isofield.evaluation.pairs import Comparison, Pair, beside, files_by_name, files_of_set, open_once
+from isofield.evaluation.mask_labels import FileMask, LabelledCase, MaskPair, category_of, label_names, pairs_of_cases
+from isofield.evaluation.pairs import Comparison, Pair, beside, files_of_set, open_once
 from isofield.evaluation.protocols import MaskProtocol
 from isofield.metrics.masks import Mask, compare_masks
 from isofield.run_dir import RunDir, mesh_in
@@ -46,19 +53,6 @@ class StoredMask:
         return [*files_of_set(self.shapes), *([source] if source else [])]
 
 
-@dataclass(frozen=True)
-class FileMask:
-    """A mask in a file of its own."""
-
-    path: Path
-
-    def load(self) -> Crop:
-        return mask_crop(self.path)
-
-    def files(self) -> list[Path]:
-        return [self.path]
-
-
 def run_masks_to_compare(path: Path, split: str, *, truth_folder: Path | None, data: Path | None) -> Comparison:
     """The masks generated for a run's split, with those they were made from or those of a folder."""
     run = RunDir(path)
@@ -67,7 +61,9 @@ def run_masks_to_compare(path: Path, split: str, *, truth_folder: Path | None, d
     shapes = open_shapes(place)
     if truth_folder is None:
         label_settings(shapes)  # fails now if it is no data set of labelled scans
-    truths = None if truth_folder is None else _masks_below(truth_folder)
+    truths = (
+        None if truth_folder is None else {name: FileMask(file) for name, file in masks_below(truth_folder)[0].items()}
+    )
     pairs = []
     indices, failed = all_members(shapes, split, config.categories)
     for index in (int(number) for number in indices):
@@ -84,22 +80,45 @@ def run_masks_to_compare(path: Path, split: str, *, truth_folder: Path | None, d
     return Comparison(pairs, title, run.evaluation, about, split, REPORT)
 
 
-def folder_masks_to_compare(predictions: Path, truths: Path) -> Comparison:
-    """Two folders of masks with the same paths below them; `_recon` at the end of a prediction's name is left out."""
-    predicted, true = _masks_below(predictions), _masks_below(truths)
+def folder_masks_to_compare(
+    predictions: Path, truths: Path, naming: Naming | None = None, *, pattern: str = "*", workers: int = 0
+) -> Comparison:
+    """Two folders of masks or label volumes with the same paths below them; a pair for each label of each case.
+
+    `_recon` at the end of a prediction's name is left out. Raises FileNotFoundError and NotADirectoryError for folders,
+    ValueError where no names match or a table of labels cannot be read.
+    """
+    predicted, without = masks_below(predictions, pattern=pattern)
+    true, without_true = masks_below(truths, pattern=pattern)
     if not predicted.keys() & true.keys():
         raise ValueError(
             f"no mask below {predictions} is named like one below {truths}: for example {next(iter(predicted))} and "
             f"{next(iter(true))}; names have to match"
         )
-    pairs = []
-    for name in sorted(predicted.keys() | true.keys()):
-        reason = "" if name in predicted else f"no prediction: {predictions} has no {name}"
-        reason = reason if name in true else f"no ground truth: {truths} has no {name}"
-        made = predicted[name].path if name in predicted else None
-        pairs.append(Pair(name, name.split("/")[0] if "/" in name else "all", made, true.get(name), reason))
-    about = {"predictions": str(predictions), "ground_truth": str(truths)}
+    cases = [
+        LabelledCase(name, category_of(name), file := predicted.get(name), true.get(name), _is_generated(file))
+        for name in sorted(predicted.keys() | true.keys())
+    ]
+    naming = naming or Naming()
+    pairs = [_with_reason(pair, predictions, truths) for pair in pairs_of_cases(cases, naming, workers=workers)]
+    about: dict[str, object] = {"predictions": str(predictions), "ground_truth": str(truths)}
+    about |= {"labels": label_names(pairs)}
+    about |= {} if naming.threshold is None else {"threshold": naming.threshold}
+    lines = [line for line in (without, without_true) if line]
+    about |= {"left_out": lines} if lines else {}
     return Comparison(pairs, f"{predictions} against {truths}", beside(predictions), about, report=REPORT)
+
+
+def _is_generated(file: Path | None) -> bool:
+    """By the name that generate.py gives to masks."""
+    return file is not None and file.name.endswith(MASK_SUFFIX)
+
+
+def _with_reason(pair: Pair, predictions: Path, truths: Path) -> Pair:
+    """The folder that lacks a file is named."""
+    name = pair.case if isinstance(pair, MaskPair) else pair.name
+    lacking = {"no prediction": predictions, "no ground truth": truths}.get(pair.reason)
+    return pair if lacking is None else replace(pair, reason=f"{pair.reason}: {lacking} has no {name}")
 
 
 def label_settings(shapes: ShapeSet) -> LabelConfig:
@@ -113,26 +132,58 @@ def label_settings(shapes: ShapeSet) -> LabelConfig:
     return build(LabelConfig, settings, where=f"{shapes.path}: settings of the preparation: labels")
 
 
-def _masks_below(folder: Path) -> dict[str, FileMask]:
-    files: dict[str, FileMask] = {}
-    ending = MASK_SUFFIX.partition(".")[0]
-    for name, path in files_by_name(folder, NIFTI_SUFFIXES).items():
-        short = name.removesuffix(ending)
-        if short in files:
-            raise ValueError(f"{files[short].path} and {path} have one name: keep one of them in {folder}")
-        files[short] = FileMask(path)
-    return files
+def masks_below(folder: Path, *, pattern: str = "*") -> tuple[dict[str, Path], str]:
+    """Files of masks by their path below the folder without suffix and `_recon`, and a line on what was left out.
+
+    NotADirectoryError for a file, FileNotFoundError for no folder or no mask in it (with what it holds instead),
+    ValueError for two files of one name.
+    """
+    if folder.is_file():
+        raise NotADirectoryError(f"{folder} is a file, expected a folder of masks: give the folder that it is in")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"folder {folder} does not exist")
+    everything = sorted(files_below(folder))
+    files = [file for file in everything if scan_suffix(file)]
+    beside_labels = images_beside(files) if is_general(pattern) else []
+    chosen = [
+        file
+        for file in files
+        if file not in beside_labels and any(fnmatch.fnmatch(name, pattern) for name in (file, Path(file).name))
+    ]
+    if not chosen:
+        other = described(folder / file for file in everything) or "no file at all"
+        raise FileNotFoundError(f"{folder} holds no file to evaluate ({', '.join(SCAN_SUFFIXES)}); it has {other}")
+    found: dict[str, Path] = {}
+    for file in chosen:
+        short = scan_stem(file).removesuffix(MASK_SUFFIX.partition(".")[0])
+        if short in found:
+            raise ValueError(f"{found[short]} and {folder / file} have one name: keep one of them in {folder}")
+        found[short] = folder / file
+    return found, left_out(beside_labels, COMMAND_OPTIONS.pattern)
 
 
-def compare_crops(predicted: Crop, true: Crop, protocol: MaskProtocol) -> dict[str, float]:
-    """All metrics of two masks of one scan. ValueError when they do not lie on the same grid."""
-    if not same_grid(predicted.scan, true.scan):
-        raise ValueError(
-            f"expected the grid of the ground truth {true.scan.file}: {true.scan.shape}, affine "
-            f"{true.scan.affine.round(4).tolist()}; the prediction {predicted.scan.file} has {predicted.scan.shape}, "
-            f"{predicted.scan.affine.round(4).tolist()}: write it on the scan's own grid"
-        )
-    return compare_masks(*in_one_box(predicted, true), true.index_to_world[:3, :3], tolerance=protocol.tolerance)
+def compare_crops(predicted: Crop, true: Crop, protocol: MaskProtocol) -> tuple[dict[str, float], list[str]]:
+    """All metrics of two masks of one scan, and what has to be said of their grids.
+
+    RefusedFileError that names the distance where voxels of one do not lie on those of the other.
+    """
+    placed, notes = place_on(predicted, true)
+    axes_33 = true.index_to_world[:3, :3]
+    return compare_masks(*in_one_box(placed, true), axes_33, tolerance=protocol.tolerance), notes
+
+
+def without(crop: Crop, ignored: Crop) -> Crop:
+    """A mask without the voxels of another, both in one lattice."""
+    low = np.maximum(crop.lower, ignored.lower)
+    high = np.minimum(crop.lower + crop.occupancy.shape, ignored.lower + ignored.occupancy.shape)
+    if not crop.occupancy.size or not ignored.occupancy.size or (low >= high).any():
+        return crop
+    occupancy = crop.occupancy.copy()
+    here, there = (
+        tuple(slice(a - c, b - c) for a, b, c in zip(low, high, one.lower, strict=True)) for one in (crop, ignored)
+    )
+    occupancy[here] &= 1 - ignored.occupancy[there]
+    return replace(crop, occupancy=occupancy)
 
 
 def in_one_box(predicted: Crop, true: Crop) -> tuple[Mask, Mask]:

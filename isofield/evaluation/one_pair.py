@@ -43,7 +43,8 @@ def evaluate(
     path of a file that evaluate.py takes. `protocol`: imnet, onet, ifnet, deepsdf, 3dshape2vecset or lfd; of masks
     (NIfTI files, nibabel images) masks, within `tolerance` mm. `points`, `iou_points`: as many instead of the
     protocol's. `name` and `seed` key the draws: the name of the shape in evaluate.py's table; the stem of the file
-    `pred` if not given. A metric that cannot be told is None. Units: docs of the protocol, `Protocol.units()`.
+    `pred` if not given. A metric that cannot be told is None; `note` says what to know of the files. Units: docs of
+    the protocol, `Protocol.units()`.
 
     Raises FileNotFoundError; ValueError, which says which side is at fault, and for an unknown protocol.
     """
@@ -54,10 +55,11 @@ def evaluate(
     row: Row = {"name": name, "protocol": protocol}
     if isinstance(chosen, MaskProtocol):
         crops = [_one_side(what, _mask_of, given) for what, given in (("prediction", pred), ("ground truth", gt))]
-        return row | compare_crops(crops[0], crops[1], chosen) | {"ground_truth": "mask"}
+        values, notes = compare_crops(crops[0], crops[1], chosen)
+        return row | values | {"ground_truth": "mask"} | ({"note": "; ".join(notes)} if notes else {})
     prediction, truth = _one_side("prediction", mesh_of, pred), _one_side("ground truth", _truth_of, gt)
     draws = SampleCounts(seed=seed, points=points, iou_points=iou_points)
-    return row | surface_metrics(prediction, truth, chosen, draws, name=name) | {"ground_truth": truth.kind}
+    return row | surface_metrics(prediction, truth, chosen, draws, name=name)
 
 
 def mesh_of(given: Any) -> TriangleMesh:

@@ -6,17 +6,21 @@ What takes long to import is imported where it is needed: --help and a misspelt 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.evaluation.names import AGAINST, GENERATIVE, KNOWN, MASKS, MOST_TRAINING_SHAPES, NORMALISATIONS
 from isofield.runtime.commandline import Parser
 
 if TYPE_CHECKING:
+    from data_processing.geometry.voxel_grid import GridConfig
     from isofield.evaluation.pairs import Comparison
     from isofield.evaluation.sets import Sets
     from isofield.metrics.sets import GenerativeConfig
 
 OF_SETS = ("normalisation", "emd_points", "emd_solver", "training", "training_shapes")
+OF_MASKS = ("labels", "threshold", "pattern")
+KEYS = "values, iso_level, inside_sign, threshold, voxel_key"  # of GridConfig
 LIGHT_FIELDS = "light-fields"  # descriptors, kept in the folder of the results
 EMD_POINTS = 512  # of 2,048: 500 x 500 shapes in minutes, not hours
 
@@ -30,10 +34,21 @@ def read_options(
     parser.add_argument("--split", help="train, val or test of the run's data set; with --samples [test]")
     parser.add_argument("--pred", type=Path, help="folder of meshes to judge, instead of a run")
     parser.add_argument("--gt", type=Path, help="folder of ground truth of the same names: meshes, voxels or clouds")
+    parser.add_argument("--match", nargs="+", default=[], metavar="RULE", help="case, or PRED=TRUTH: '*_pred=*'")
+    parser.add_argument(
+        "--set", nargs="+", default=[], action="extend", metavar="K=V", help=f"of voxels in --gt: {KEYS}"
+    )
     parser.add_argument("--data", type=Path, help="another data set than the run's own")
     parser.add_argument("--against", choices=AGAINST, default="source", help="of a run: source meshes or stored voxels")
     parser.add_argument("--protocol", nargs="+", metavar="NAME", help=f"of {', '.join(KNOWN)} [imnet onet]")
     parser.add_argument("--tolerance", type=float, help="mm within which the surfaces of masks count as equal")
+    parser.add_argument(
+        "--labels", metavar="TABLE", help=f"of masks: what labels mean: {', '.join(NAMED_TABLES)}, a file"
+    )
+    parser.add_argument("--threshold", type=float, help="of masks: maps of probabilities, inside above [whole numbers]")
+    parser.add_argument(
+        "--pattern", metavar="GLOB", help="of masks: the files to look at, such as '*_seg.nii.gz' [all]"
+    )
     parser.add_argument("--points", type=int, help="surface points, instead of the protocol's number")
     parser.add_argument("--iou-points", type=int, help="points for IoU, instead of the protocol's number")
     parser.add_argument("--seed", type=int, default=0)
@@ -59,6 +74,17 @@ def read_options(
     return options
 
 
+def grid_config(options: argparse.Namespace) -> "GridConfig":
+    """What the numbers of voxel files in the folder of ground truth mean. Raises ValueError for unknown keys."""
+    from data_processing.geometry.voxel_grid import GridConfig
+    from isofield.runtime.config import build, override
+
+    settings: dict[str, Any] = {}
+    for text in options.set:
+        override(settings, text)
+    return build(GridConfig, settings, where="--set")
+
+
 def generative_settings(options: argparse.Namespace) -> "GenerativeConfig":
     """What decides the numbers of judged sets. Raises ValueError for settings that cannot be meant."""
     from isofield.metrics.sets import GenerativeConfig
@@ -77,17 +103,31 @@ def generative_settings(options: argparse.Namespace) -> "GenerativeConfig":
 
 def pairs_of(options: argparse.Namespace) -> "Comparison":
     """The pairs of a run's split, or of two folders."""
+    from data_processing.medical.label_names import Naming
     from isofield.evaluation.mask_pairs import folder_masks_to_compare, run_masks_to_compare
+    from isofield.evaluation.matching import matching_of
     from isofield.evaluation.pairs import folders_to_compare, run_to_compare
 
     against, truth, data = options.against, options.gt, options.data
+    how: dict[str, Any] = {"matching": matching_of(options.match), "grid": grid_config(options)}
     if set(options.protocol) == {MASKS}:
         if options.run is None:
-            return folder_masks_to_compare(options.pred, truth)
+            naming = Naming(options.labels, options.threshold)
+            refuse_table(options.labels)
+            pattern, workers = options.pattern or "*", options.workers
+            return folder_masks_to_compare(options.pred, truth, naming, pattern=pattern, workers=workers)
         return run_masks_to_compare(options.run, options.split, truth_folder=truth, data=data)
     if options.run is None:
-        return folders_to_compare(options.pred, truth)
-    return run_to_compare(options.run, options.split, against=against, truth_folder=truth, data=data)
+        return folders_to_compare(options.pred, truth, **how)
+    return run_to_compare(options.run, options.split, against=against, truth_folder=truth, data=data, **how)
+
+
+def refuse_table(labels: str | None) -> None:
+    """FileNotFoundError, ValueError for a table of labels that cannot be read, before any volume is."""
+    from data_processing.medical.label_names import read_table
+
+    if labels and labels not in NAMED_TABLES and Path(labels).is_file():
+        read_table(Path(labels))
 
 
 def sets_of(options: argparse.Namespace) -> "Sets":
@@ -97,7 +137,8 @@ def sets_of(options: argparse.Namespace) -> "Sets":
     most = MOST_TRAINING_SHAPES if options.training_shapes is None else options.training_shapes
     drawn: dict[str, int] = {"training_shapes": most, "seed": options.seed}
     if options.run is None:
-        return folders_to_judge(options.pred, options.gt, training=options.training, **drawn)
+        grid = grid_config(options)
+        return folders_to_judge(options.pred, options.gt, training=options.training, grid=grid, **drawn)
     split, against = options.split or "test", options.against
     return run_to_judge(options.run, split, against=against, data=options.data, **drawn)
 
@@ -113,6 +154,13 @@ def _check(parser: Parser, options: argparse.Namespace) -> None:
         parser.error("--run needs --split, --pred needs --gt")
     if options.run and not (options.split or options.samples):
         parser.error("--run needs --split (or --samples), --pred needs --gt")
+    wrong = [f"--{name}" for name in OF_MASKS if getattr(options, name) is not None]
+    if wrong and (set(options.protocol) != {MASKS} or options.run is not None):
+        parser.error(f"{', '.join(wrong)}: only folders of masks have it: --pred DIR --gt DIR --protocol {MASKS}")
+    if options.match and (options.samples or MASKS in options.protocol or options.gt is None):
+        parser.error("--match: only for shapes with their own ground truth in a folder (--gt)")
+    if options.set and options.gt is None:
+        parser.error("--set: only for voxels in a folder of ground truth (--gt)")
     if not options.samples:
         wrong = [f"--{name.replace('_', '-')}" for name in OF_SETS if getattr(options, name) is not None]
         if wrong:

@@ -4,19 +4,21 @@ Nothing is dropped here: a shape with one side missing is a pair that says why.
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from data_processing.formats.mesh_files import MESH_SUFFIXES
-from data_processing.formats.voxel_files import voxel_suffix
+from data_processing.formats.text_clouds import GENERIC_SUFFIXES, is_text_cloud
+from data_processing.formats.voxel_files import GridConfig, voxel_suffix
 from data_processing.loading.batches import all_members
 from data_processing.occupancy.inside_outside import InsideConfig
 from data_processing.store.published_hdf5 import published_files
 from data_processing.store.shape_set import INDEX_FILE, ShapeSet, open_shapes
 from isofield.config import read_run_config
 from isofield.evaluation.ground_truth import TRUTH_SUFFIXES, GroundTruth, read_ground_truth, truth_of_shape
+from isofield.evaluation.matching import EQUAL, Matches, Matching, match_names, suggestion
 from isofield.run_dir import RunDir, manifest_file
 from isofield.runtime.atomic_files import is_temporary
 from isofield.runtime.config import build
@@ -44,15 +46,17 @@ class StoredTruth:
 
 @dataclass(frozen=True)
 class FileTruth:
-    """A ground truth in a file."""
+    """A ground truth in a file. `grid`: what the numbers of voxels mean; `samples`: a file for IoU beside a cloud."""
 
     path: Path
+    grid: GridConfig | None = None
+    samples: Path | None = None
 
     def load(self) -> GroundTruth:
-        return read_ground_truth(self.path)
+        return read_ground_truth(self.path, grid=self.grid, samples=self.samples)
 
     def files(self) -> list[Path]:
-        return [self.path]
+        return [self.path, *([self.samples] if self.samples else [])]
 
 
 class Truth(Protocol):
@@ -97,25 +101,42 @@ class Comparison:
 
 
 def run_to_compare(
-    path: Path, split: str, *, against: str = "source", truth_folder: Path | None = None, data: Path | None = None
+    path: Path,
+    split: str,
+    *,
+    against: str = "source",
+    truth_folder: Path | None = None,
+    data: Path | None = None,
+    matching: Matching = EQUAL,
+    grid: GridConfig | None = None,
 ) -> Comparison:
     """The generated meshes of a run's split, with the data set's ground truth or that of a folder.
 
-    `data`: another data set than the run's own.
+    `data`: another data set than the run's own. `matching` and `grid` are for the folder.
     """
     run = RunDir(path)
-    pairs = pairs_of_run(run, split, against=against, truth_folder=truth_folder, data=data)
-    about: dict[str, Any] = {"run": str(path)}
+    pairs = pairs_of_run(
+        run, split, against=against, truth_folder=truth_folder, data=data, matching=matching, grid=grid
+    )
+    about: dict[str, Any] = {"run": str(path)} | _request_beyond_names(matching, grid)
     about |= {"ground_truth": str(truth_folder) if truth_folder else f"{against} of the data set"}
     about |= made_with(read_manifest(run, split))
     return Comparison(pairs, f"{run.path.resolve().name}: {split} split", run.evaluation, about, split)
 
 
-def folders_to_compare(predictions: Path, truths: Path) -> Comparison:
+def folders_to_compare(
+    predictions: Path, truths: Path, *, matching: Matching = EQUAL, grid: GridConfig | None = None
+) -> Comparison:
     """Two folders; results go beside the predictions, into a folder of their own."""
-    pairs = pairs_of_folders(predictions, truths)
-    about = {"predictions": str(predictions), "ground_truth": str(truths)}
+    pairs = pairs_of_folders(predictions, truths, matching=matching, grid=grid)
+    about = {"predictions": str(predictions), "ground_truth": str(truths)} | _request_beyond_names(matching, grid)
     return Comparison(pairs, f"{predictions} against {truths}", beside(predictions), about)
+
+
+def _request_beyond_names(matching: Matching, grid: GridConfig | None) -> dict[str, Any]:
+    """What was asked for beyond equal names and plain occupancy, for the settings of the results."""
+    about = {} if matching == EQUAL else {"match": str(matching)}
+    return about | ({} if grid in (None, GridConfig()) else {"grid": str(grid)})
 
 
 def beside(folder: Path) -> Path:
@@ -124,7 +145,14 @@ def beside(folder: Path) -> Path:
 
 
 def pairs_of_run(
-    run: RunDir, split: str, *, against: str = "source", truth_folder: Path | None = None, data: Path | None = None
+    run: RunDir,
+    split: str,
+    *,
+    against: str = "source",
+    truth_folder: Path | None = None,
+    data: Path | None = None,
+    matching: Matching = EQUAL,
+    grid: GridConfig | None = None,
 ) -> list[Pair]:
     """Every shape of a split of the run's data set, with the mesh that generate.py made for it, if it did.
 
@@ -139,38 +167,65 @@ def pairs_of_run(
     truths = None if truth_folder is None else files_by_name(truth_folder, TRUTH_SUFFIXES)
     pairs = []
     indices, failed = all_members(shapes, split, config.categories)
+    found = _truths_of_shapes([shapes.names[index] for index in indices], truths or {}, matching, grid)
     for index in indices:
         name, category = shapes.names[index], shapes.categories[index]
         pair = Pair(name, category, None, StoredTruth(path, index, against))
         if truths is not None:
-            pair = _with_truth(pair, truths, truth_folder)
+            missing = "" if name in found else f"no ground truth: {truth_folder} has no {name}"
+            pair = replace(pair, truth=found.get(name), reason=missing)
         pairs.append(_with_prediction(pair, made.get(name), run.meshes(split)))
     for shape in failed:
         pairs.append(Pair(shape.name, shape.category, None, None, f"preparation failed: {shape.reason}"))
     return pairs
 
 
-def pairs_of_folders(predictions: Path, truths: Path) -> list[Pair]:
-    """Files of two folders with the same path below them, suffix aside; the first folder of that path is the category.
+def pairs_of_folders(
+    predictions: Path, truths: Path, *, matching: Matching = EQUAL, grid: GridConfig | None = None
+) -> list[Pair]:
+    """Files of two folders that belong together by name (matching.py); the first folder of a path is the category.
 
     What only one side has is a pair with a reason. Raises FileNotFoundError when a folder is missing or holds nothing
     to evaluate, ValueError when two files of a folder have one name or the folders have no name in common.
     """
     predicted, true = files_by_name(predictions, MESH_SUFFIXES), files_by_name(truths, TRUTH_SUFFIXES)
-    if not predicted.keys() & true.keys():
+    matches = match_names(predicted, true, matching)
+    if not matches.truth_of:
+        hint = suggestion(predicted, true) or "--match 'PREDICTION=TRUTH' says how they differ, such as '*_pred=*'"
         raise ValueError(
             f"no file below {predictions} is named like one below {truths}: for example "
-            f"{next(iter(predicted))} and {next(iter(true))}; names have to match, suffixes need not. To compare the "
-            "folders as sets, whatever the names: --protocol generative lfd"
+            f"{next(iter(predicted))} and {next(iter(true))}; names have to match, suffixes need not. {hint}. To "
+            "compare the folders as sets, whatever the names: --protocol generative lfd"
         )
+    found = _truths(matches, true, grid)
     pairs = []
-    for name in sorted(predicted.keys() | true.keys()):
-        category = name.split("/")[0] if "/" in name else "all"
-        truth = FileTruth(true[name]) if name in true else None
-        reason = "" if name in predicted else f"no prediction: {predictions} has no {name}"
-        reason = reason if truth else f"no ground truth: {truths} has no {name}"
-        pairs.append(Pair(name, category, predicted.get(name), truth, reason))
-    return pairs
+    for name, path in predicted.items():
+        reason = "" if name in found else f"no ground truth: {truths} has no {name}"
+        pairs.append(Pair(name, _category(name), path, found.get(name), reason))
+    for name, file in matches.objects.items():
+        reason = f"no prediction: {predictions} has no {name}"
+        pairs.append(Pair(name, _category(name), None, FileTruth(true[file], grid), reason))
+    return sorted(pairs, key=lambda pair: pair.name)
+
+
+def _category(name: str) -> str:
+    return name.split("/")[0] if "/" in name else "all"
+
+
+def _truths_of_shapes(
+    names: Sequence[str], truths: dict[str, Path], matching: Matching, grid: GridConfig | None
+) -> dict[str, FileTruth]:
+    """The ground truth of each shape; by the last part of its name where nothing else fits (as published files are)."""
+    matches = match_names({name: Path(name) for name in names}, truths, matching)
+    for name in names:
+        if name not in matches.truth_of and name.rpartition("/")[2] in truths:
+            matches.truth_of[name] = name.rpartition("/")[2]
+    return _truths(matches, truths, grid)
+
+
+def _truths(matches: Matches, truths: dict[str, Path], grid: GridConfig | None) -> dict[str, FileTruth]:
+    samples = {surface: truths[name] for surface, name in matches.samples_of.items()}
+    return {name: FileTruth(truths[file], grid, samples.get(file)) for name, file in matches.truth_of.items()}
 
 
 def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
@@ -186,8 +241,10 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
         below, suffix = path.relative_to(folder), voxel_suffix(path)
         hidden = is_temporary(path) or any(part.startswith(".") for part in below.parts)
         other = below.name == manifest_file(folder).name or below.as_posix() in inputs
-        if hidden or other or suffix not in known or not path.is_file():
+        if hidden or other or suffix.lower() not in known or not path.is_file():
             continue
+        if suffix.lower() in GENERIC_SUFFIXES and not is_text_cloud(path):
+            continue  # a table, a licence
         name = below.as_posix()[: -len(suffix)]
         if name in files:
             raise ValueError(f"{files[name]} and {path} have one name: keep one of them in {folder}")
@@ -223,14 +280,6 @@ def files_of_set(path: Path) -> tuple[Path, ...]:
     """Files that are written anew when a data set is: its index, or the published files themselves."""
     index = path / INDEX_FILE
     return (index,) if index.is_file() else tuple(published_files(path).values())
-
-
-def _with_truth(pair: Pair, truths: dict[str, Path], folder: Path | None) -> Pair:
-    """The file of that name, or of its last part alone (published surface files are named without the category)."""
-    path = truths.get(pair.name) or truths.get(pair.name.rpartition("/")[2])
-    if path is None:
-        return replace(pair, truth=None, reason=f"no ground truth: {folder} has no {pair.name}")
-    return replace(pair, truth=FileTruth(path))
 
 
 def _with_prediction(pair: Pair, entry: dict[str, Any] | None, folder: Path) -> Pair:

@@ -3,7 +3,6 @@
 Numbers of two protocols are never comparable. The formulas themselves live in metrics/surfaces.py.
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from isofield.evaluation.names import GENERATIVE, KNOWN, LIGHT_FIELD, MASKS, OF_SETS
 from isofield.metrics.surfaces import Combine
+from isofield.runtime.hints import did_you_mean
 
 Scale = Literal["longest_edge", "diagonal", "none"]
 IouDomain = Literal["boxes", "cube"]
@@ -282,9 +282,8 @@ def find_protocol(name: str) -> Protocol:
 
 def unknown(name: str) -> ValueError:
     """The error of a name that is no protocol; it names the known ones and the nearest."""
-    close = difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.4)
-    hint = f", did you mean '{close[0]}'?" if close else "."
-    return ValueError(f"unknown protocol '{name}'{hint} Known protocols: {', '.join(KNOWN)}")
+    hint = f"{did_you_mean(name, KNOWN)} known protocols: {', '.join(KNOWN)}".lstrip()
+    return ValueError(f"unknown protocol '{name}'; {hint}")
 
 
 def find_protocols(names: Sequence[str], *, tolerance: float | None = None) -> list[AnyProtocol]:

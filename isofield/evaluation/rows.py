@@ -5,8 +5,9 @@ whatever the number of processes: every draw is keyed by seed, shape and purpose
 """
 
 import functools
+import itertools
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data_processing.formats.mesh_files import read_mesh
+from data_processing.formats.occupancy_samples import OccupancySamples
 from data_processing.geometry.coordinates import transform_points
 from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, sample_surface
-from data_processing.medical.crops import Crop, mask_crop
+from data_processing.medical.advice import COMMAND_OPTIONS, worded
+from data_processing.medical.crops import Crop, mask_crop, place_on
 from data_processing.occupancy.inside_outside import inside_points
-from isofield.evaluation.ground_truth import GroundTruth
-from isofield.evaluation.mask_pairs import compare_crops
+from isofield.evaluation.ground_truth import GroundTruth, SampleTruth
+from isofield.evaluation.mask_labels import FileMask, MaskPair
+from isofield.evaluation.mask_pairs import compare_crops, without
 from isofield.evaluation.pairs import Pair
 from isofield.evaluation.protocols import AnyProtocol, LightFieldProtocol, MaskProtocol, Protocol
 from isofield.metrics import surfaces as metrics
@@ -31,6 +35,8 @@ from isofield.runtime import seeds
 from isofield.runtime.atomic_files import WriteError
 from isofield.runtime.json_files import Row
 from isofield.runtime.processes import in_order
+
+Draw = Callable[[Any, Any], dict[str, str | None]]  # prediction and ground truth, as loaded, to addresses of pictures
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class SampleCounts:
     iou_points: int | None = None
 
     def __post_init__(self) -> None:
-        for what, count in (("points", self.points), ("iou points", self.iou_points)):
+        for what, count in (("--points", self.points), ("--iou-points", self.iou_points)):
             if count is not None and count < 1:
                 raise ValueError(f"{what}: expected at least 1, got {count}")
 
@@ -67,16 +73,43 @@ def each_pair(
     *,
     workers: int = 0,
     light_fields: Path | None = None,
+    draw: Draw | None = None,
     progress: bool = True,
 ) -> Generator[list[Row]]:
     """The rows of one shape after the other, in the order of the pairs; of each one for each protocol.
 
     `workers`: processes; 0 takes as many as there are cores, but none for a few shapes. `light_fields`: folder in which
-    light field descriptors are kept; None keeps none.
+    light field descriptors are kept; None keeps none. `draw` makes the pictures of a shape from what was loaded of it:
+    they stand in its first row, under `pictures`, so that no file is read a second time for the report.
     """
-    work = functools.partial(evaluate_pair, protocols=protocols, draws=draws, light_fields=light_fields)
-    rows = in_order(work, pairs, workers=workers)
-    yield from tqdm(rows, total=len(pairs), desc="evaluate", unit="shape", disable=not progress)
+    work = functools.partial(_evaluate_together, protocols=protocols, draws=draws, light_fields=light_fields, draw=draw)
+    together = _together(pairs)
+    with tqdm(total=len(pairs), desc="evaluate", unit="shape", disable=not progress) as bar:
+        for rows in in_order(work, together, workers=workers):
+            bar.update(len(rows))
+            yield from rows
+
+
+@dataclass(frozen=True)
+class _Together:
+    """Pairs that are read from the same files: one process looks at them, one after the other."""
+
+    name: str
+    pairs: tuple[Pair, ...]
+
+
+def _together(pairs: Sequence[Pair]) -> list[_Together]:
+    """Labels of one case side by side; all other pairs alone."""
+    keys = (pair.case if isinstance(pair, MaskPair) else number for number, pair in enumerate(pairs))
+    grouped = itertools.groupby(zip(keys, pairs, strict=True), key=lambda item: item[0])
+    groups = [tuple(pair for _, pair in group) for _, group in grouped]
+    return [_Together(group[0].name, group) for group in groups]
+
+
+def _evaluate_together(
+    together: _Together, protocols: Sequence[AnyProtocol], draws: SampleCounts, **options: Any
+) -> list[list[Row]]:
+    return [evaluate_pair(pair, protocols, draws, **options) for pair in together.pairs]
 
 
 def by_protocol(rows: Sequence[list[Row]], protocols: Sequence[AnyProtocol]) -> dict[str, list[Row]]:
@@ -85,24 +118,43 @@ def by_protocol(rows: Sequence[list[Row]], protocols: Sequence[AnyProtocol]) -> 
 
 
 def evaluate_pair(
-    pair: Pair, protocols: Sequence[AnyProtocol], draws: SampleCounts, *, light_fields: Path | None = None
+    pair: Pair,
+    protocols: Sequence[AnyProtocol],
+    draws: SampleCounts,
+    *,
+    light_fields: Path | None = None,
+    draw: Draw | None = None,
 ) -> list[Row]:
     """One row for each protocol. What is wrong with this shape becomes the reason of its rows, not an error."""
     masks = [protocol for protocol in protocols if isinstance(protocol, MaskProtocol)]
     surfaces = [protocol for protocol in protocols if not isinstance(protocol, MaskProtocol)]
     assert not (masks and surfaces), "masks are judged on other files"
-    return [evaluate_masks(pair, p) for p in masks] or _evaluate_surfaces(pair, surfaces, draws, light_fields)
+    if masks:
+        return [evaluate_masks(pair, protocol, draw) for protocol in masks]
+    return _evaluate_surfaces(pair, surfaces, draws, light_fields, draw)
 
 
-def evaluate_masks(pair: Pair, protocol: MaskProtocol) -> Row:
-    """The row of two masks on the grid of a scan."""
+def evaluate_masks(pair: Pair, protocol: MaskProtocol, draw: Draw | None = None) -> Row:
+    """The row of two masks of one scan: numbers of their labels, metrics, and in `note` what a reader has to know."""
+    told = _labels_told(pair)
     try:
-        values = compare_crops(*load_masks(pair), protocol)
+        predicted, true = load_masks(pair)
+        values, notes = compare_crops(predicted, true, protocol)
     except (ValueError, OSError) as error:
-        return failed_row(pair, str(error))
-    return {"name": pair.name, "category": pair.category, "status": "done", "reason": "", **values} | {
-        "ground_truth": "mask"
-    }
+        return failed_row(pair, worded(error, COMMAND_OPTIONS)) | told
+    notes = [*(pair.notes if isinstance(pair, MaskPair) else ()), *notes]
+    row = {"name": pair.name, "category": pair.category, "status": "done", "reason": "", **values, **told}
+    pictures = {} if draw is None else {"pictures": draw(predicted, true)}
+    return row | {"ground_truth": "mask", "note": "; ".join(notes), **pictures}
+
+
+def _labels_told(pair: Pair) -> Row:
+    """Numbers of the labels on both sides, such as 2 or 1+2; "" where a side has none or nobody asked for one."""
+    if not isinstance(pair, MaskPair):
+        return {"label": "", "predicted_label": ""}
+    sides = (pair.truth if isinstance(pair.truth, FileMask) else None, pair.predicted)
+    label, predicted = ("" if side is None else "+".join(map(str, side.labels or ())) for side in sides)
+    return {"label": label, "predicted_label": predicted}
 
 
 def load_masks(pair: Pair) -> tuple[Crop, Crop]:
@@ -114,29 +166,39 @@ def load_masks(pair: Pair) -> tuple[Crop, Crop]:
     except (ValueError, OSError) as error:
         raise ValueError(f"ground truth: {error}") from error
     try:
-        return mask_crop(pair.prediction), true
+        predicted = pair.predicted if isinstance(pair, MaskPair) else None
+        crop = mask_crop(pair.prediction) if predicted is None else predicted.load()
+        if isinstance(pair.truth, FileMask) and pair.truth.ignored:
+            crop = without(place_on(crop, true)[0], pair.truth.load_ignored())
+        return crop, true
     except (ValueError, OSError) as error:
         raise ValueError(f"prediction: {error}") from error
 
 
 def _evaluate_surfaces(
-    pair: Pair, protocols: Sequence[Protocol | LightFieldProtocol], draws: SampleCounts, light_fields: Path | None
+    pair: Pair,
+    protocols: Sequence[Protocol | LightFieldProtocol],
+    draws: SampleCounts,
+    light_fields: Path | None,
+    draw: Draw | None,
 ) -> list[Row]:
     try:
         prediction, truth = load_pair(pair)
         watertight = is_watertight(prediction)
     except (ValueError, OSError) as error:
         return [failed_row(pair, str(error))] * len(protocols)
-    rows = []
+    rows: list[Row] = []
     for protocol in protocols:
         try:
             values = _metrics(prediction, truth, protocol, draws, pair.name, watertight, light_fields)
             done = {"name": pair.name, "category": pair.category, "status": "done", "reason": ""}
-            rows.append(done | values | {"ground_truth": truth.kind})
+            rows.append(done | values | {"ground_truth": truth.kind} | _note_of(truth))
         except WriteError:
             raise
         except (ValueError, OSError) as error:
             rows.append(failed_row(pair, str(error)))
+    if draw is not None:
+        rows[0] = rows[0] | {"pictures": draw(prediction, truth)}
     return rows
 
 
@@ -148,8 +210,12 @@ def surface_metrics(
     *,
     name: str,
 ) -> Row:
-    """The metrics of one shape that is in memory; `name` keys its draws. ValueError where they cannot be told."""
-    return _metrics(prediction, truth, protocol, draws, name, is_watertight(prediction), None)
+    """The metrics of one shape that is in memory, and what its row says of the truth; `name` keys its draws.
+
+    ValueError where they cannot be told.
+    """
+    values = _metrics(prediction, truth, protocol, draws, name, is_watertight(prediction), None)
+    return values | {"ground_truth": truth.kind} | _note_of(truth)
 
 
 def _metrics(
@@ -163,13 +229,16 @@ def _metrics(
 ) -> Row:
     if isinstance(protocol, LightFieldProtocol):
         return {"lfd": light_field_distance(prediction, truth, light_fields)}
-    values = compare(prediction, truth, protocol, draws, name=name, watertight=watertight)
-    return _defined(values) | {"watertight": watertight}
+    numbers = compare(prediction, truth, protocol, draws, name=name, watertight=watertight)
+    # None where a metric cannot be told.
+    values = {key: None if math.isnan(value) else float(value) for key, value in numbers.items()}
+    return values | {"watertight": watertight}
 
 
-def _defined(values: dict[str, float]) -> Row:
-    """None where a metric cannot be told."""
-    return {key: None if math.isnan(value) else float(value) for key, value in values.items()}
+def _note_of(truth: GroundTruth) -> Row:
+    """What a reader should know of the file of the ground truth."""
+    note = getattr(truth, "note", "")
+    return {"note": f"ground truth: {note}"} if note else {}
 
 
 def load_pair(pair: Pair) -> tuple[TriangleMesh, GroundTruth]:
@@ -199,8 +268,11 @@ def compare(
 
     `watertight`: whether the prediction is; then nobody has to ask how its inside is told.
     """
-    # The ground truth's box decides the scale: both shapes move alike.
-    box = truth.bounds()
+    box, samples = truth.bounds(), getattr(truth, "samples", None)
+    # Points anywhere have no surface: what is inside of both is all that can be compared.
+    if isinstance(truth, SampleTruth):
+        only: dict[str, float] = dict.fromkeys(protocol.metrics, float("nan"))
+        return only | {"iou": _iou_of_samples(prediction, truth.samples, watertight)}
     matrix = protocol.normalising(*box)
     count = draws.surface_count(protocol)
     # Each side is drawn by its own key: neither depends on the other, nor on the order of shapes.
@@ -214,7 +286,9 @@ def compare(
         "normal_consistency": metrics.normal_consistency(distances),
         "signed_normal_agreement": metrics.signed_normal_agreement(distances),
         "f_score": metrics.f_score(distances, threshold=protocol.f_threshold),
-        "iou": _iou(prediction, truth, _iou_points(prediction, box, protocol, draws, matrix, name), watertight),
+        "iou": _iou(prediction, truth, _iou_points(prediction, box, protocol, draws, matrix, name), watertight)
+        if samples is None
+        else _iou_of_samples(prediction, samples, watertight),
     }
     if not all(math.isfinite(values[key]) for key in ("chamfer", "chamfer_l1", "chamfer_l2")):
         raise ValueError(f"the Chamfer distance is {values['chamfer']}: coordinates are too large to compare")
@@ -240,6 +314,12 @@ def _iou(prediction: TriangleMesh, truth: GroundTruth, points_N3: NDArray[np.flo
     if true_N is None:
         return float("nan")
     return metrics.iou(inside_points(prediction, points_N3, method="scan" if watertight else "auto"), true_N)
+
+
+def _iou_of_samples(prediction: TriangleMesh, samples: OccupancySamples, watertight: bool) -> float:
+    """IoU over the points of a file, all of them, as Occupancy Networks takes it."""
+    inside_N = inside_points(prediction, samples.points_N3, method="scan" if watertight else "auto")
+    return metrics.iou(inside_N, samples.inside_N)
 
 
 def _iou_points(

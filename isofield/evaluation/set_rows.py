@@ -36,7 +36,10 @@ SIDES = ("samples", "references", "training")
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and with how many the work is done; none of it changes a number. `light_fields`: kept descriptors."""
+    """Where and with how many the work is done; none of it changes a number.
+
+    `light_fields`: folder in which descriptors are kept; None keeps none.
+    """
 
     device: torch.device = torch.device("cpu")  # noqa: RUF009 (immutable)
     workers: int = 0
@@ -81,14 +84,7 @@ def evaluate_sets(
     sets: Sets, protocols: Sequence[str], settings: GenerativeConfig, machine: Machine = Machine()
 ) -> list[Row]:
     """One evaluation for each protocol. Raises ValueError when a protocol has no sample or no reference to look at."""
-    shapes_of = read_shapes(
-        sets,
-        protocols,
-        settings,
-        workers=machine.workers,
-        light_fields=machine.light_fields,
-        progress=machine.progress,
-    )
+    shapes_of = read_shapes(sets, protocols, settings, machine)
     evaluations = []
     for protocol in protocols:
         # What cannot be read has a row with its reason; a side without any shape ends the protocol.
@@ -120,19 +116,17 @@ def judge_clouds(sides: Sides, settings: GenerativeConfig, machine: Machine) -> 
         **options,
     )
     # Which shape each is nearest to, in the other set, and among training shapes: copies show themselves there.
-    nearest_shapes = {}
+    nearest_shapes: dict[tuple[str, str, str], Nearest] = {}
     for side, other in (("samples", "reference"), ("references", "sample")):
-        for kind, rows in result[f"nearest_{other}"].items():
-            nearest_shapes[side, kind, other] = [(row[other], row["distance"]) for row in rows]
+        nearest_shapes |= {(side, kind, other): of_shapes for kind, of_shapes in result[f"nearest_{other}"].items()}
     if clouds["training"]:
         trained = stack_clouds(clouds["training"], names["training"], settings)
         for side in ("samples", "references"):
             own = stack_clouds(clouds[side], names[side], settings)
             between = Solver("chamfer", **options).between(own, trained, what=f"{side} to training shapes")
             nearest_shapes[side, "chamfer", "training"] = nearest(between, names["training"])
-    units = {f"mmd_{kind}": f"{MEANINGS[kind]}; 1 is {settings.unit}" for kind in settings.distances} | {
-        "jsd": "bits, 0 to 1"
-    }
+    units = {f"mmd_{kind}": f"{MEANINGS[kind]}; 1 is {settings.unit}" for kind in settings.distances}
+    units["jsd"] = "bits, 0 to 1"
     described = _described(result["settings"], units, scale=NORMALISATIONS[settings.normalisation])
     return SetScores(result["scores"], nearest_shapes, result["jsd"], described)
 
@@ -214,23 +208,14 @@ def _light_fields(first: Sequence[Descriptor], second: Sequence[Descriptor], mac
 
 
 def read_shapes(
-    sets: Sets,
-    protocols: Sequence[str],
-    settings: GenerativeConfig,
-    *,
-    workers: int = 0,
-    light_fields: Path | None = None,
-    progress: bool = True,
+    sets: Sets, protocols: Sequence[str], settings: GenerativeConfig, machine: Machine
 ) -> dict[str, list[SetShape]]:
-    """All shapes by side ("samples", "references", "training"), in the order of the members.
-
-    `light_fields`: folder in which descriptors are kept; None keeps none.
-    """
+    """All shapes by side ("samples", "references", "training"), in the order of the members."""
     by_side = {side: getattr(sets, side) for side in SIDES}
     tasks = [_Task(member, side) for side in SIDES for member in by_side[side]]
-    work = functools.partial(_read, protocols=tuple(protocols), settings=settings, light_fields=light_fields)
-    results = in_order(work, tasks, workers=workers)
-    shapes = iter(list(tqdm(results, total=len(tasks), desc="shapes", unit="shape", disable=not progress)))
+    work = functools.partial(_read, protocols=tuple(protocols), settings=settings, light_fields=machine.light_fields)
+    results = in_order(work, tasks, workers=machine.workers)
+    shapes = iter(list(tqdm(results, total=len(tasks), desc="shapes", unit="shape", disable=not machine.progress)))
     return {side: [next(shapes) for _ in by_side[side]] for side in SIDES}
 
 
@@ -244,7 +229,7 @@ def _read(
         return SetShape(name, reasons=dict.fromkeys(protocols, str(error)))
     if GENERATIVE in protocols:
         try:
-            fields["cloud_N3"] = _cloud(truth, settings, name=name, side=task.side)
+            fields["cloud_N3"] = draw_cloud(truth, settings, name=name, side=task.side)
         except ValueError as error:
             reasons[GENERATIVE] = str(error)
     if LIGHT_FIELD in protocols:
@@ -255,21 +240,17 @@ def _read(
     return SetShape(name, **fields, reasons=reasons)
 
 
-def _cloud(truth: GroundTruth, settings: GenerativeConfig, *, name: str, side: str) -> NDArray[np.float64]:
-    """Points of the surface. ValueError where there are too few, or none that can be brought to one size."""
-    cloud_N3 = draw_cloud(truth, settings, name=name, side=side)
-    if not np.isfinite(normalise(cloud_N3, settings.normalisation)).all():
-        raise ValueError("its points are not finite: coordinates are too large to compare")
-    return cloud_N3
-
-
 def draw_cloud(truth: GroundTruth, settings: GenerativeConfig, *, name: str, side: str) -> NDArray[np.float64]:
     """Points of one shape's surface (points, 3), drawn by seed, name and side ("samples", "references").
 
-    Raises ValueError when the shape is a cloud of fewer points.
+    Raises ValueError when the shape is a cloud of fewer points, or they cannot be brought to one size.
     """
     generator = seeds.numpy_generator(settings.seed, name, "generative", side)
     points_N3 = truth.surface(settings.points, generator).points_N3
     if len(points_N3) != settings.points:
-        raise ValueError(f"{name}: has {len(points_N3)} points, {settings.points} are compared; set fewer points")
+        raise ValueError(
+            f"{name}: has {len(points_N3)} points, {settings.points} are compared; set fewer points (--points)"
+        )
+    if not np.isfinite(normalise(points_N3, settings.normalisation)).all():
+        raise ValueError("its points are not finite: coordinates are too large to compare")
     return points_N3

@@ -1,13 +1,11 @@
 """Judged sets as CSV and as a table for the terminal; JSON is written as that of pairs (tables.py)."""
 
-import csv
-import io
 from pathlib import Path
 
-from isofield.evaluation.tables import short
-from isofield.runtime.atomic_files import write_text
-from isofield.runtime.csv_cells import cells
+from isofield.runtime.commandline import first_of
+from isofield.runtime.csv_cells import write_csv_file
 from isofield.runtime.json_files import Row
+from isofield.runtime.number_text import short
 
 COLUMNS = ("cov", "mmd", "1nna")
 
@@ -20,11 +18,7 @@ def write_csv(path: Path, evaluation: Row) -> None:
     rows = evaluation["per_shape"]
     first = ["set", "name", "status"]
     columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in (*first, "reason")]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*first, *columns, *shared, "reason"], restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(cells(row | shared) for row in rows)
-    write_text(path, text.getvalue())
+    write_csv_file(path, [*first, *columns, *shared, "reason"], (row | shared for row in rows))
 
 
 def table(evaluation: Row) -> str:
@@ -41,7 +35,8 @@ def table(evaluation: Row) -> str:
             f"nearest training shape by {kind}: median {short(row['median_of_samples'])} of samples, "
             f"{short(row['median_of_references'])} of references; samples are nearer in {row['nearer']:.0%} of pairs"
         )
-    lines += [f"failed: {row['set']}: {row['name']}: {row['reason']}" for row in evaluation["failed"]]
+    failed = [f"failed: {row['set']}: {row['name']}: {row['reason']}" for row in evaluation["failed"]]
+    lines += first_of(failed, rest=f"the results of {evaluation['protocol']}")
     return "\n".join(lines)
 
 

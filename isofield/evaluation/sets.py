@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from data_processing.formats.mesh_files import MESH_SUFFIXES
+from data_processing.formats.voxel_files import GridConfig
 from data_processing.loading.batches import all_members
 from data_processing.store.shape_set import ShapeSet
 from isofield.config import read_run_config
@@ -35,20 +36,13 @@ from isofield.runtime import seeds
 
 
 @dataclass(frozen=True)
-class CubeTruth:
+class CubeTruth(StoredTruth):
     """A shape of a data set in the data set's cube, by its place: small enough to send to another process."""
-
-    shapes: Path
-    index: int
-    against: str = "source"
 
     def load(self) -> GroundTruth:
         shapes = open_once(self.shapes)
         truth = truth_of_shape(shapes, self.index, against=self.against)
         return MeshTruth(truth.solid().transform(np.linalg.inv(shapes.to_world(self.index))))
-
-    def files(self) -> list[Path]:
-        return StoredTruth(self.shapes, self.index, self.against).files()
 
 
 @dataclass(frozen=True)
@@ -131,6 +125,7 @@ def folders_to_judge(
     training: Path | None = None,
     training_shapes: int = MOST_TRAINING_SHAPES,
     seed: int = 0,
+    grid: GridConfig | None = None,
 ) -> Sets:
     """Two folders, and one of the training shapes where it is given; results go beside the samples.
 
@@ -138,11 +133,11 @@ def folders_to_judge(
     """
     trained, note = list[Member](), "none: no folder of training shapes was given"
     if training is not None and training_shapes:
-        trained, note = _at_most(_of_folder(training, TRUTH_SUFFIXES), training_shapes, seed)
+        trained, note = _at_most(_of_folder(training, TRUTH_SUFFIXES, grid), training_shapes, seed)
         note = f"{training}: {note}"
     about = {"samples": str(samples), "references": str(references), "training": note, "frame": "that of the files"}
-    members = _of_folder(samples, MESH_SUFFIXES), _of_folder(references, TRUTH_SUFFIXES)
-    return Sets(*members, trained, f"{samples} against {references}", beside(samples), about, SAMPLES)
+    found = _of_folder(samples, MESH_SUFFIXES), _of_folder(references, TRUTH_SUFFIXES, grid)
+    return Sets(*found, trained, f"{samples} against {references}", beside(samples), about, SAMPLES)
 
 
 def _of_split(shapes: ShapeSet, place: Path, split: str, *, categories: Sequence[str], against: str) -> list[Member]:
@@ -163,8 +158,8 @@ def _of_manifest(manifest: dict[str, Any], folder: Path) -> list[Member]:
     return members
 
 
-def _of_folder(folder: Path, suffixes: frozenset[str]) -> list[Member]:
-    members = [Member(name, FileTruth(path)) for name, path in files_by_name(folder, suffixes).items()]
+def _of_folder(folder: Path, suffixes: frozenset[str], grid: GridConfig | None = None) -> list[Member]:
+    members = [Member(name, FileTruth(path, grid)) for name, path in files_by_name(folder, suffixes).items()]
     failed = {str(entry.get("name")): entry for entry in entries_in(folder) if entry.get("status") == "failed"}
     members = [member for member in members if member.name not in failed]  # a mesh of an earlier call may lie there
     return members + [Member(name, None, str(entry.get("reason"))) for name, entry in failed.items()]

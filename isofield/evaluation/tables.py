@@ -1,25 +1,27 @@
 """Rows of an evaluation into means, and both into JSON, CSV and a table for the terminal.
 
 Failed shapes stand beside every mean, never inside it; a metric that a shape cannot have (IoU against a point cloud)
-is counted as undefined. An infinite distance (to an empty mask) makes the mean infinite; JSON says "inf".
+is counted as undefined. An infinite distance (to an empty mask) makes the mean infinite, JSON says "inf": medians, and
+how many are infinite, stand beside every mean of masks.
 """
 
-import csv
-import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from isofield.evaluation.pairs import Comparison
-from isofield.evaluation.protocols import AnyProtocol, Protocol
+from isofield.evaluation.protocols import AnyProtocol, MaskProtocol, Protocol
 from isofield.evaluation.rows import Row, SampleCounts
 from isofield.runtime.atomic_files import write_text
-from isofield.runtime.commandline import say
-from isofield.runtime.csv_cells import cells
+from isofield.runtime.commandline import first_of, say
+from isofield.runtime.csv_cells import write_csv_file
+from isofield.runtime.number_text import short
+
+NOTED = 3  # names beside a note on screen
 
 
 def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: SampleCounts, *, split: str | None, about: Row) -> Row:
@@ -31,9 +33,11 @@ def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: SampleCounts, *
     for category in sorted({row["category"] for row in rows}):
         of_category = [row for row in done if row["category"] == category]
         total = sum(row["category"] == category for row in rows)
-        per_category[category] = {"n": len(of_category), "failed_count": total - len(of_category)} | means(
-            of_category, averaged
-        )
+        counts = {"n": len(of_category), "failed_count": total - len(of_category)}
+        per_category[category] = counts | means(of_category, averaged)
+        if isinstance(protocol, MaskProtocol):  # of others no value is infinite
+            beside = {"median": means(of_category, metrics, np.median), "infinite": infinite(of_category, metrics)}
+            per_category[category] |= beside
     return {
         "protocol": protocol.name,
         "split": split,
@@ -42,7 +46,10 @@ def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: SampleCounts, *
         "failed": failed,
         "mean": means(done, averaged),
         "mean_per_category": means(list(per_category.values()), averaged),
-        "median": medians(done, metrics),
+        "median_per_category": means(list(per_category.values()), metrics, np.median),
+        "infinite_per_category": infinite(list(per_category.values()), metrics),
+        "median": means(done, metrics, np.median),
+        "infinite": infinite(done, metrics),
         "undefined": {key: count for key in metrics if (count := sum(row[key] is None for row in done))},
         "per_category": per_category,
         "per_shape": list(rows),
@@ -50,14 +57,18 @@ def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: SampleCounts, *
     }
 
 
-def means(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, float | None]:
+def means(
+    rows: Sequence[Row], keys: Sequence[str], mean: Callable[[Sequence[float]], Any] = np.mean
+) -> dict[str, float | None]:
     """Mean of each key over the rows that have it; of yes and no (`watertight`) the share of rows."""
-    return {key: float(np.mean(values)) if (values := _values(rows, key)) else None for key in keys}
+    values_of = {key: [row[key] for row in rows if row[key] is not None] for key in keys}
+    return {key: float(mean(values)) if values else None for key, values in values_of.items()}
 
 
-def medians(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, float | None]:
-    """Median of each key over the rows that have it."""
-    return {key: float(np.median(values)) if (values := _values(rows, key)) else None for key in keys}
+def infinite(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, int]:
+    """How many rows have an infinite value, of each key that has one."""
+    counts = {key: sum(math.isinf(row[key]) for row in rows if row[key] is not None) for key in keys}
+    return {key: count for key, count in counts.items() if count}
 
 
 def describe(protocol: AnyProtocol, draws: SampleCounts) -> Row:
@@ -96,6 +107,8 @@ def write_tables(
         evaluation = summarise(rows[protocol.name], protocol, draws, split=what.split, about=what.about)
         write_json(what.result_file(out, protocol.name, ".json"), evaluation)
         write_csv(what.result_file(out, protocol.name, ".csv"), evaluation)
+        if isinstance(protocol, MaskProtocol):
+            write_means(what.result_file(out, protocol.name, "-means.csv"), evaluation)
         say(table(evaluation))
         evaluations.append(evaluation)
     return evaluations
@@ -109,23 +122,38 @@ def write_csv(path: Path, evaluation: Row) -> None:
     if "chamfer" in settings["units"]:
         shared["chamfer_unit"] = settings["units"]["chamfer"]
     numbers = [*settings["metrics"], *settings["flags"]]
-    columns = ["name", "category", "status", *numbers, "ground_truth", *shared, "reason"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(cells(row | shared) for row in evaluation["per_shape"])
-    write_text(path, text.getvalue())
+    labels = ["label", "predicted_label"] if "tolerance_mm" in settings else []
+    columns = ["name", "category", *labels, "status", *numbers, "ground_truth", *shared, "reason"]
+    columns += ["note"] if any("note" in row for row in evaluation["per_shape"]) else []
+    write_csv_file(path, columns, (row | shared for row in evaluation["per_shape"]))
+
+
+def write_means(path: Path, evaluation: Row) -> None:
+    """Replace the CSV file of the means of masks: mean, median, how many are infinite, by category and over all."""
+    numbers = evaluation["settings"]["metrics"]
+    total = {"n": evaluation["n"], "failed_count": evaluation["failed_count"]}
+    whole = total | evaluation["mean"] | {"median": evaluation["median"], "infinite": evaluation["infinite"]}
+    rows = []
+    for category, values in [*evaluation["per_category"].items(), ("all", whole)]:
+        about = {"category": category, "n": values["n"], "failed": values["failed_count"]}
+        counts = dict.fromkeys(numbers, 0) | values["infinite"]
+        for statistic, line in (("mean", values), ("median", values["median"]), ("infinite", counts)):
+            rows.append(about | {"statistic": statistic} | {key: line[key] for key in numbers})
+    write_csv_file(path, ["category", "statistic", "n", "failed", *numbers], rows)
 
 
 def table(evaluation: Row) -> str:
-    """Means for each category and over all, for the terminal."""
+    """Means for each category and over all, for the terminal; medians and infinite ones below them."""
     settings = evaluation["settings"]
     extra = [key for key in ("f_score", *settings["flags"]) if key in evaluation["mean"]]
     keys = list(dict.fromkeys([*settings["published_metrics"], *extra]))
     total = {"n": evaluation["n"], "failed_count": evaluation["failed_count"]}
     lines = [*evaluation["per_category"].items()]
-    lines += [("per category", evaluation["mean_per_category"] | total), ("per shape", evaluation["mean"] | total)]
-    width = max(len(name) for name, _ in lines) + 2
+    for name, ending in (("per category", "_per_category"), ("per shape", "")):
+        keys_beside = ("median", "infinite") if "tolerance_mm" in settings else ()
+        beside = {key: evaluation[key + ending] for key in keys_beside}
+        lines.append((name, evaluation["mean" + ending] | total | beside))
+    width = max(*(len(name) for name, _ in lines), len("  infinite")) + 2
     text = [
         f"{evaluation['protocol']}: {_conditions(settings)}",
         f"{'':{width}}{'n':>6}{'failed':>8}" + "".join(f"{key:>{_wide(key)}}" for key in keys),
@@ -133,8 +161,34 @@ def table(evaluation: Row) -> str:
     for name, values in lines:
         numbers = "".join(f"{short(values[key]):>{_wide(key)}}" for key in keys)
         text.append(f"{name:{width}}{values['n']:>6}{values['failed_count']:>8}{numbers}")
-    text += [f"failed: {failure['name']}: {failure['reason']}" for failure in evaluation["failed"]]
+        text += _lines_beside(values, keys, width)
+    failed = [f"failed: {failure['name']}: {failure['reason']}" for failure in evaluation["failed"]]
+    rest = f"the results of {evaluation['protocol']}"
+    text += [*first_of(failed, rest=rest), *first_of(_notes(evaluation), rest=rest)]
     return "\n".join(text)
+
+
+def _lines_beside(values: Row, keys: Sequence[str], width: int) -> list[str]:
+    """The median of several shapes, and how many are infinite, where some are."""
+    if values.get("median") is None or values["n"] < 2:
+        return []
+    lines = [("  median", {key: short(values["median"].get(key)) for key in keys})]
+    if values["infinite"]:
+        lines.append(("  infinite", {key: str(values["infinite"].get(key, 0)) for key in keys}))
+    return [f"{name:{width}}{'':14}" + "".join(f"{line[key]:>{_wide(key)}}" for key in keys) for name, line in lines]
+
+
+def _notes(evaluation: Row) -> list[str]:
+    """What was left out, and what the rows say beside their numbers: each note once, with the shapes it is of."""
+    names: dict[str, list[str]] = {}
+    for row in evaluation["per_shape"]:
+        for note in filter(None, str(row.get("note", "")).split("; ")):
+            names.setdefault(note, []).append(row["name"])
+    lines = list(evaluation["settings"].get("left_out", ()))
+    for note, found in names.items():
+        more = f", ... ({len(found)} in all)" if len(found) > NOTED else ""
+        lines.append(f"note: {', '.join(found[:NOTED])}{more}: {note}")
+    return lines
 
 
 def _conditions(settings: Row) -> str:
@@ -156,12 +210,3 @@ def _finite(data: Any) -> Any:
 
 def _wide(key: str) -> int:
     return max(10, len(key) + 2)
-
-
-def short(value: float | None) -> str:
-    """A number for the terminal: four digits, a dash where there is none."""
-    return "-" if value is None else f"{value:.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"
-
-
-def _values(rows: Sequence[Row], key: str) -> list[float]:
-    return [row[key] for row in rows if row[key] is not None]

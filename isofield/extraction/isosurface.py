@@ -28,6 +28,7 @@ import torch
 from data_processing.geometry.marching_cubes import case_table, cell_cases, marching_cubes, pad_outside, strides
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.extraction.lattice import (
+    BATCH_POINTS,
     Field,
     Lattice,
     Resolution,
@@ -62,7 +63,7 @@ def extract(
     resolution: int | Resolution,
     frame: int = 32,
     stride: int = 4,
-    batch_points: int,
+    batch_points: int = BATCH_POINTS,
     refine_steps: int = 0,
     device: torch.device | str,
 ) -> Extraction:
@@ -90,7 +91,7 @@ def extract_dense(
     *,
     iso_level: float,
     resolution: int | Resolution,
-    batch_points: int,
+    batch_points: int = BATCH_POINTS,
     refine_steps: int = 0,
     device: torch.device | str,
 ) -> Extraction:

@@ -17,6 +17,7 @@ from isofield.contract import Model
 
 Field = Callable[[torch.Tensor], torch.Tensor]  # (N, 3) float32 cube coordinates -> (N,) values
 Resolution = tuple[int, int, int]
+BATCH_POINTS = 1 << 16  # decoded in one go, where nobody says otherwise: bounds memory
 
 
 def axis_centres(resolution: Resolution, axis: int, device: torch.device | str) -> torch.Tensor:
@@ -26,8 +27,9 @@ def axis_centres(resolution: Resolution, axis: int, device: torch.device | str) 
     return voxel_centres(index, longest) + (0.5 - resolution[axis] / longest / 2)
 
 
-def evaluate_field(field: Field, points_N3: torch.Tensor, *, batch_points: int) -> torch.Tensor:
-    """(N,) float32 values of a field, at most `batch_points` in a call.
+@torch.no_grad()
+def evaluate_field(field: Field, points_N3: torch.Tensor, *, batch_points: int = BATCH_POINTS) -> torch.Tensor:
+    """(N,) float32 values of a field on the device of the points, at most `batch_points` in a call; no gradients.
 
     Raises ValueError when a value is not finite or the field returns another shape than (N,).
     """

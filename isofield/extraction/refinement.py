@@ -5,10 +5,11 @@ crosses elsewhere. The published refinement tries the 26 offsets around a vertex
 vertex. A Newton step along the gradient takes one value and one gradient.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+
+from isofield.extraction.lattice import BATCH_POINTS, Field
 
 LEAST_COSINE = 0.25  # between the normals of a triangle before and after: it may tilt, not turn over
 GRADIENT_SHARE = 4  # a batch with gradients keeps the activations of all layers: it is so many times smaller
@@ -24,12 +25,12 @@ class Refined(NamedTuple):
 def refine_vertices(
     mesh_vertices: torch.Tensor,
     faces: torch.Tensor,
-    field: Callable[[torch.Tensor], torch.Tensor],
+    field: Field,
     iso_level: float,
     steps: int,
     max_move: float,
     *,
-    batch_points: int = 1 << 16,
+    batch_points: int = BATCH_POINTS,
     fixed: torch.Tensor | None = None,
 ) -> Refined:
     """Damped Newton steps towards the level: |field - iso_level| grows at no vertex, and no face turns over.
@@ -60,7 +61,7 @@ def refine_vertices(
 
 
 def _newton(
-    field: Callable[[torch.Tensor], torch.Tensor],
+    field: Field,
     points_V3: torch.Tensor,
     iso_level: float,
     *,

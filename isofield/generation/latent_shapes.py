@@ -1,13 +1,10 @@
 """Shapes to generate that have no input: out of noise, or on the way from one shape to another."""
 
 import functools
-import hashlib
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from data_processing.loading.network_inputs import InputConfig
@@ -15,8 +12,10 @@ from data_processing.loading.single_inputs import Observed, observe_shape
 from data_processing.store.shape_set import ShapeSet
 from isofield.contract import MakesShapes, Model
 from isofield.generation.meshes import Coded, Item
+from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.hints import did_you_mean
 
-NEAREST = 5  # names listed when one is unknown
+SHOWN = 5  # names listed when one is unknown
 
 
 def items_of_samples(model: Model, count: int, *, seed: int) -> list[Item]:
@@ -75,9 +74,7 @@ def end_of_walk(
         return observe_shape(opened, opened.names.index(names[0]), section, seed=seed)
     if names:
         raise ValueError(f"{text!r} could be any of {', '.join(names)}: give the category too")
-    raise ValueError(
-        f"{text!r} is no file and no shape of {opened.path}; nearest names: {_nearest(text, opened.names)}"
-    )
+    raise ValueError(f"{text!r} is no file and no shape of {opened.path}; {_nearest(text, opened.names)}")
 
 
 def walk_name(first: str, last: str) -> str:
@@ -86,18 +83,12 @@ def walk_name(first: str, last: str) -> str:
 
 
 def _nearest(text: str, names: Sequence[str]) -> str:
-    stems = {name.rpartition("/")[2]: name for name in names}
-    close = get_close_matches(text, names, n=NEAREST, cutoff=0.4)
-    close = close or [stems[stem] for stem in get_close_matches(text, stems, n=NEAREST, cutoff=0.3)]
-    return ", ".join(close or sorted(names)[:NEAREST])
+    hint = did_you_mean(text, names, most=SHOWN, compared=lambda name: name.rpartition("/")[2])
+    return hint or f"names look like {', '.join(map(repr, sorted(names)[:SHOWN]))}"
 
 
 def _coded(name: str, code: torch.Tensor) -> Item:
-    return Item(name, functools.partial(Coded, code), functools.partial(_digest, code))
-
-
-def _digest(code: torch.Tensor) -> str:
-    return hashlib.blake2b(np.ascontiguousarray(code.cpu().numpy()).tobytes(), digest_size=16).hexdigest()
+    return Item(name, functools.partial(Coded, code), functools.partial(fingerprint, code))
 
 
 def _stem(text: str) -> str:

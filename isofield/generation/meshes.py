@@ -1,6 +1,7 @@
 """Meshes out of a trained model: one shape after the other, each written whole or not at all, a row for every one."""
 
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -22,13 +23,14 @@ from data_processing.loading.single_inputs import Observed
 from data_processing.medical.masks import mask_on_scan, write_scan_mask
 from isofield.contract import Model
 from isofield.extraction.isosurface import Extraction, extract
-from isofield.extraction.lattice import Field, field_of
+from isofield.extraction.lattice import Field, evaluate_field, field_of
 from isofield.generation.test_time_fitting import fitted_code
-from isofield.run_dir import exclusive, journal_file, journal_files, manifest_file, mesh_in
+from isofield.run_dir import exclusive, manifest_file, mesh_in
 from isofield.runtime.atomic_files import remove_leftovers, write_text
 from isofield.runtime.distributed import Group
 from isofield.runtime.file_names import INPUT
-from isofield.runtime.journal import Journal, Line, compact
+from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.journal import Journal, Line, stands
 from isofield.runtime.json_files import leads_out, read_object
 
 FILES = ("file", "input_file", "mask_file")  # of a row, below the folder
@@ -51,10 +53,11 @@ class GenerationConfig:
 
     def __post_init__(self) -> None:
         if self.fit_steps < 0 or not 0 < self.fit_rate < float("inf"):
-            raise ValueError(f"expected no negative steps of fitting at a positive rate, got {self.fit_steps}")
+            got = f"got {self.fit_steps} at {self.fit_rate}"
+            raise ValueError(f"--fit-steps: expected no negative steps of fitting, at a positive --fit-rate; {got}")
         if self.resolution < 2 or self.frame < 1 or self.refine_steps < 0:
             raise ValueError(
-                f"expected a resolution of at least 2, a frame of at least 1, no negative refinement; got "
+                f"expected a --resolution of at least 2, a --frame of at least 1, no negative --refine; got "
                 f"{self.resolution}, {self.frame}, {self.refine_steps}"
             )
 
@@ -99,20 +102,21 @@ def generate(
     names. ValueError when another process is at it.
     """
     if batch_points < 1:
-        raise ValueError(f"expected at least one point in a batch, got {batch_points}")
+        raise ValueError(f"--batch-points: expected at least one point, got {batch_points}")
     with exclusive(folder, group.rank, what="generation"):
         remove_leftovers({folder} | {mesh_in(folder, item.name, "").parent for item in items})
+        journal = Journal(folder, group.rank, read=_read)
         group.wait()  # nobody writes before all have
-        rows = _rows(_GenerationJob(model, folder, settings, batch_points, group.device), items, group)
+        rows = _rows(_GenerationJob(model, folder, settings, batch_points, group.device), items, journal, group)
         group.wait()
         if group.is_first:
-            write_manifest(folder, settings, header, only=only)
+            _write_manifest(journal, folder, settings, header, only)
         group.wait()
     return rows
 
 
 @dataclass(frozen=True)
-class Surface:
+class ModelSurface:
     """What a model makes of an input or a code: the mesh in cube coordinates, the field that it is the surface of."""
 
     extraction: Extraction
@@ -134,15 +138,9 @@ def surface_of(
     name: str,
     batch_points: int,
     device: torch.device,
-) -> Surface:
+) -> ModelSurface:
     """The surface of one shape. `name` keys the draws of fitting. ValueError when the field has no surface."""
-    fitting: dict[str, float] = {}
-    if isinstance(given, Coded):
-        code = given.code
-    else:
-        code, fitting = fitted_code(
-            model, given, name=name, steps=settings.fit_steps, rate=settings.fit_rate, device=device
-        )
+    code, fitting = _code_of(model, given, settings, name=name, device=device)
     field = field_of(model, code)
     extraction = extract(
         field,
@@ -155,34 +153,35 @@ def surface_of(
     )
     if len(extraction.mesh.faces) == 0:
         raise ValueError(f"the field crosses {settings.iso_level} nowhere at {settings.resolution}^3: no surface")
-    return Surface(extraction, field, given.to_world, fitting)
+    return ModelSurface(extraction, field, given.to_world, fitting)
 
 
 def mask_of_surface(
-    surface: Surface, scan: ScanGrid, settings: GenerationConfig, *, batch_points: int, device: torch.device
+    surface: ModelSurface, scan: ScanGrid, settings: GenerationConfig, *, batch_points: int, device: torch.device
 ) -> NDArray[np.uint8]:
     """The field at the scan's own voxel centres, 0/1 of `scan.shape`: nothing is asked far from the mesh."""
     lower, upper = surface.mesh.bounds()
     margin = MASK_MARGIN / settings.resolution
     return mask_on_scan(
-        surface.field,
+        functools.partial(evaluate_field, surface.field, batch_points=batch_points),
         iso_level=settings.iso_level,
         to_world=surface.to_world,
         scan=scan,
-        batch_points=batch_points,
         device=device,
         box=(lower - margin, upper + margin),
     )
 
 
-def write_manifest(
-    folder: Path, settings: GenerationConfig, header: dict[str, Any], *, only: Collection[str] | None = None
+def _write_manifest(
+    journal: Journal, folder: Path, settings: GenerationConfig, header: dict[str, Any], only: Collection[str] | None
 ) -> None:
-    """manifest.json out of the journals of all ranks: the last row of each shape, sorted by name."""
-    lines = compact(journal_files(folder), journal_file(folder, 0))
-    rows, chosen = _made_with(lines, settings), None if only is None else set(only)
-    shapes = [rows[name] for name in sorted(rows) if chosen is None or name in chosen]
-    content = {**header, **asdict(settings), "shapes": shapes}
+    """manifest.json: the latest row of each shape that was made with these settings, sorted by name."""
+    journal.collect()
+    chosen, made_with = None if only is None else set(only), asdict(settings)
+    names = sorted(name for name in journal.lines if chosen is None or name in chosen)
+    rows = [journal.lines[name]["row"] for name in names]
+    shapes = [row for row in rows if journal.row(row["name"], _made_from(made_with, row.get("origin")))]
+    content = {**header, **made_with, "shapes": shapes}
     write_text(manifest_file(folder), json.dumps(content, indent=1) + "\n")
 
 
@@ -204,17 +203,16 @@ class _GenerationJob:
     device: torch.device
 
 
-def _rows(job: _GenerationJob, items: Sequence[Item], group: Group) -> list[dict[str, Any]]:
+def _rows(job: _GenerationJob, items: Sequence[Item], journal: Journal, group: Group) -> list[dict[str, Any]]:
     """Of these items, each noted as soon as its mesh is written."""
     rows, made_with = [], asdict(job.settings)
-    with Journal(journal_file(job.folder, group.rank), journal_files(job.folder)) as journal:
-        done = _done_before(journal.before, job.folder, job.settings)
-        journal.before.clear()  # of 50,000 shapes: 100 MiB
+    with journal:
         for item in tqdm(items, unit="shape", disable=not group.is_first):
-            row = done.get(item.name)
-            if row is None or row.get("origin") != _origin_of(item):
+            known = item.name in journal.lines
+            row = journal.row(item.name, _made_from(made_with, _origin_of(item))) if known else None
+            if row is None or not stands(row, job.folder, FILES):
                 row = _attempt(job, item)
-                journal.add({**row, "settings": made_with})
+                journal.add(item.name, _made_from(made_with, row.get("origin")), row)
             rows.append(row)
     return rows
 
@@ -244,6 +242,7 @@ def _make(job: _GenerationJob, item: Item) -> dict[str, Any]:
         **files,
         "status": "done",
         "reason": "",
+        **({"note": given.note} if isinstance(given, Observed) and given.note else {}),
         **surface.fitting,
         "evaluations": extraction.evaluations,
         "refinement_evaluations": extraction.refinement_evaluations,
@@ -253,7 +252,20 @@ def _make(job: _GenerationJob, item: Item) -> dict[str, Any]:
     }
 
 
-def _write_beside(job: _GenerationJob, item: Item, observed: Observed, surface: Surface) -> dict[str, str]:
+def _code_of(
+    model: Model, given: Observed | Coded, settings: GenerationConfig, *, name: str, device: torch.device
+) -> tuple[Any, dict[str, float]]:
+    """The code of a shape: its own, that of its input, or that of an encoder fitted to it, then with the losses."""
+    if isinstance(given, Coded):
+        return given.code, {}
+    if settings.fit_steps:
+        steps, rate = settings.fit_steps, settings.fit_rate
+        return fitted_code(model, given, name=name, steps=steps, rate=rate, device=device)
+    with torch.no_grad():
+        return model.encode(given.inputs[None].to(device)), {}
+
+
+def _write_beside(job: _GenerationJob, item: Item, observed: Observed, surface: ModelSurface) -> dict[str, str]:
     """What comes with a mesh: the input as the network saw it, the mask on the scan's grid."""
     files = {}
     if job.settings.with_input or observed.cut_out:
@@ -279,7 +291,7 @@ def _write_input(job: _GenerationJob, item: Item, observed: Observed) -> str:
     return file.relative_to(job.folder).as_posix()
 
 
-def _write_mask(job: _GenerationJob, item: Item, scan: ScanGrid, surface: Surface) -> str:
+def _write_mask(job: _GenerationJob, item: Item, scan: ScanGrid, surface: ModelSurface) -> str:
     """The mask as NIfTI on the scan's grid; its path below the folder."""
     values = mask_of_surface(surface, scan, job.settings, batch_points=job.batch_points, device=job.device)
     file = mesh_in(job.folder, item.name, ".nii.gz", ending="_recon")
@@ -287,31 +299,29 @@ def _write_mask(job: _GenerationJob, item: Item, scan: ScanGrid, surface: Surfac
     return file.relative_to(job.folder).as_posix()
 
 
-def _done_before(lines: dict[str, Line], folder: Path, settings: GenerationConfig) -> dict[str, Line]:
-    """Rows of shapes whose mesh is there, made with the same settings. Failed ones are tried again."""
-    rows = _made_with(lines, settings)
-    return {name: row for name, row in rows.items() if row["status"] == "done" and _files_are_there(row, folder)}
+def _made_from(settings: dict[str, Any], origin: str | None) -> str:
+    """Of what decides how a mesh comes out; a shape that failed has no origin."""
+    return fingerprint([settings, origin])
 
 
-def _made_with(lines: dict[str, Line], settings: GenerationConfig) -> dict[str, Line]:
-    """Rows of a journal made with some settings, without what only the journal needs."""
-    wanted = asdict(settings)
-    return {
-        name: {key: value for key, value in line.items() if key not in ("settings", "start")}
-        for name, line in lines.items()
-        if line.get("settings") == wanted and "status" in line and _stays_inside(line)
-    }
+def _read(line: Line) -> Line | None:
+    """A line of ours, as the version before wrote it too. None for one whose files would not be those of the folder.
+
+    A journal may come with a run from anywhere.
+    """
+    settings, row = line.get("settings"), line.get("row")
+    if isinstance(settings, dict):
+        row = {key: value for key, value in line.items() if key not in ("settings", "start")}
+        line = {"name": row.get("name"), "made_from": "", "row": row, "start": line.get("start", 0)}
+        if all(isinstance(value, str | int | float) for value in [*settings.values(), row.get("origin", "")]):
+            line["made_from"] = _made_from(settings, row.get("origin"))
+    return line if isinstance(row, dict) and row.get("name") == line.get("name") and _is_own(row) else None
 
 
-def _stays_inside(row: Line) -> bool:
-    """A journal may come with a run from anywhere: files are those of the folder."""
-    if row["status"] == "done" and "file" not in row:
+def _is_own(row: dict[str, Any]) -> bool:
+    if not isinstance(row.get("origin", ""), str) or any(leads_out(row[key]) for key in FILES if key in row):
         return False
-    return not any(leads_out(row[key]) for key in FILES if key in row)
-
-
-def _files_are_there(row: dict[str, Any], folder: Path) -> bool:
-    return all((folder / row[key]).is_file() for key in FILES if key in row)
+    return row.get("status") == "failed" or (row.get("status") == "done" and "file" in row)
 
 
 def _origin_of(item: Item) -> str | None:

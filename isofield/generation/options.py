@@ -16,7 +16,13 @@ def arguments_of(argv: Sequence[str] | None, *, description: str | None, prog: s
     parser.add_argument("--run", type=Path, required=True, help="run directory, such as runs/demo")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--split", help="all shapes of a split of the run's data set: train, val, test")
-    what.add_argument("--input", type=Path, nargs="+", metavar="FILE", help="your own meshes, voxels, clouds, NIfTI")
+    what.add_argument(
+        "--input",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="your own meshes, voxels, clouds, NIfTI, or folders of them",
+    )
     what.add_argument("--samples", type=int, metavar="N", help="new shapes out of noise (latent GAN)")
     what.add_argument(
         "--interpolate", nargs=2, metavar=("A", "B"), help="a walk from A to B: names of shapes, or files"
@@ -35,7 +41,7 @@ def arguments_of(argv: Sequence[str] | None, *, description: str | None, prog: s
     parser.add_argument("--with-input", action="store_true", help="write what the network saw beside each mesh")
     parser.add_argument("--fit-steps", type=int, default=0, metavar="N", help="tune the encoder on each input [0]")
     parser.add_argument("--fit-rate", type=float, default=1e-4, metavar="LR", help="of the fitting's Adam [1e-4]")
-    parser.add_argument("--batch-points", type=int, default=1 << 16, help="points decoded at once: bounds memory")
+    parser.add_argument("--batch-points", type=int, help="points decoded at once: bounds memory")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
     return parser.parse_args(argv)
 

@@ -51,4 +51,5 @@ def requests_of(
         first, last = arguments.interpolate
         items = items_of_walk(model, ends, arguments.steps, device=device)
         return Requests(items, run.meshes(walk_name(first, last)), whole=True, about={"from": first, "to": last})
-    return Requests(files(arguments.input), run.meshes("input"))
+    folder = run.meshes("input")
+    return Requests(files(arguments.input, out=arguments.out or folder), folder)

@@ -17,6 +17,7 @@ from data_processing.formats.point_clouds import PointCloud
 from data_processing.geometry.coordinates import voxel_centres
 from data_processing.loading.single_inputs import Observed
 from isofield.contract import Model
+from isofield.extraction.lattice import evaluate_field, field_of
 from isofield.runtime.counter_random import derive_keys, integers, keys_of
 from isofield.runtime.seeds import seed_of
 
@@ -35,9 +36,6 @@ def fitted_code(
     `name` keys the draws. The model must have `encoder_parameters()`: ValueError when it has not. It is left as it was.
     """
     inputs = observed.inputs[None].to(device)
-    if steps == 0:
-        with torch.no_grad():
-            return model.encode(inputs), {}
     tuned = encoder_parameters(model)
     with _put_back(model):
         sample = _cloud_samples if isinstance(observed.shown(), PointCloud) else _cell_samples
@@ -126,8 +124,7 @@ def _cloud_samples(model: Model, observed: Observed, name: str, device: torch.de
     anchors_AN3 = _centres(far[integers(keys_B, ANCHORS, len(far))], observed.inputs.shape[-1])
     with torch.no_grad():
         code = model.encode(observed.inputs[None].to(device))
-        answers = torch.cat([model.decode(part, code)[0] for part in anchors_AN3.split(POINTS, 1)])
-    sides_A = (answers > model.iso_level).float()
+    sides_A = (evaluate_field(field_of(model, code), anchors_AN3[0], batch_points=POINTS) > model.iso_level).float()
 
     def draw(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         keys_B = _keys(name, step, device)

@@ -14,6 +14,15 @@ from isofield.runtime.jit import compile_vectorised
 INFINITY_BITS = np.int32(0x7F800000)
 
 
+@numba.njit(inline="always")
+def bits_of(value):  # type: ignore[no-untyped-def]
+    """In a kernel: the bits of a float32 as int32, which are ordered as the numbers where these are not negative.
+
+    The smallest of integers is one instruction for a whole vector; that of floats is none, because of NaN.
+    """
+    return np.float32(value).view(np.int32)
+
+
 @compile_vectorised
 def chamfer_of_pairs(
     x_S3N: NDArray[np.float32], y_R3M: NDArray[np.float32], pairs_P2: NDArray[np.int64], chamfer_P: NDArray[np.float64]
@@ -41,8 +50,7 @@ def _nearest(
 ) -> None:
     """Bits of the smallest squared distance, for every point of both clouds.
 
-    Distances are not negative, so their bits are ordered as they are: minima of integers, which the compiler makes
-    vectors of; of floats (with their NaN) it does not. Two points of x at a time: y is loaded half as often.
+    Two points of x at a time: y is loaded half as often.
     """
     for j in range(len(y0)):
         nearest_M[j] = INFINITY_BITS
@@ -52,13 +60,8 @@ def _nearest(
         nearest_a, nearest_b = INFINITY_BITS, INFINITY_BITS
         for j in range(len(y0)):
             c0, c1, c2 = y0[j], y1[j], y2[j]
-            a = _bits((c0 - a0) * (c0 - a0) + (c1 - a1) * (c1 - a1) + (c2 - a2) * (c2 - a2))
-            b = _bits((c0 - b0) * (c0 - b0) + (c1 - b1) * (c1 - b1) + (c2 - b2) * (c2 - b2))
+            a = bits_of((c0 - a0) * (c0 - a0) + (c1 - a1) * (c1 - a1) + (c2 - a2) * (c2 - a2))
+            b = bits_of((c0 - b0) * (c0 - b0) + (c1 - b1) * (c1 - b1) + (c2 - b2) * (c2 - b2))
             nearest_a, nearest_b = min(nearest_a, a), min(nearest_b, b)
             nearest_M[j] = min(nearest_M[j], min(a, b))
         nearest_N[i], nearest_N[k] = nearest_a, nearest_b
-
-
-@numba.njit(inline="always")
-def _bits(value):  # type: ignore[no-untyped-def]
-    return np.float32(value).view(np.int32)

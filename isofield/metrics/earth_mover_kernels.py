@@ -4,15 +4,14 @@ The steps and the bound are those of earth_mover.py, which has them for any devi
 numba is imported with this module: import it where the kernel runs.
 """
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from isofield.metrics.cloud_distance_kernels import INFINITY_BITS, bits_of
 from isofield.runtime.jit import compile_vectorised
 
 BLOCK = 64  # objects looked at together; clouds are filled up to whole blocks with objects that nobody can afford
 NOBODY_PAYS = np.float32(1e30)
-INFINITY_BITS = np.int32(0x7F800000)
 
 
 @compile_vectorised
@@ -60,7 +59,7 @@ def _fill(x_3N: NDArray[np.float32], y_3N: NDArray[np.float32], cost_NM: NDArray
             squared = (y0[j] - a0) * (y0[j] - a0) + (y1[j] - a1) * (y1[j] - a1) + (y2[j] - a2) * (y2[j] - a2)
             distance = np.sqrt(squared)
             row[j] = distance
-            largest = max(largest, _bits(distance))
+            largest = max(largest, bits_of(distance))
         row[count:] = 0
     return np.int32(largest).view(np.float32)
 
@@ -103,7 +102,7 @@ def _best(cost_KB: NDArray[np.float32], price_KB: NDArray[np.float32]) -> tuple[
             second = smallest
     place = -1
     for j in range(BLOCK):
-        value = _bits(cost_KB[block, j] + price_KB[block, j])
+        value = bits_of(cost_KB[block, j] + price_KB[block, j])
         if value == best and place < 0:
             place = j
         elif value < second:
@@ -116,7 +115,7 @@ def _smallest(cost_KB: NDArray[np.float32], price_KB: NDArray[np.float32], k: in
     """Bits of the smallest cost + price of a block; they are ordered as the numbers, which are not negative."""
     smallest = INFINITY_BITS
     for j in range(BLOCK):
-        smallest = min(smallest, _bits(cost_KB[k, j] + price_KB[k, j]))
+        smallest = min(smallest, bits_of(cost_KB[k, j] + price_KB[k, j]))
     return smallest
 
 
@@ -135,8 +134,3 @@ def _bounds(
         lower += np.float64(np.int32(best).view(np.float32)) - np.float64(price_KB[block, place])
         reached += np.float64(cost_NKB[owner_N[i], block, place])
     return max(0.0, lower / count), reached / count
-
-
-@numba.njit(inline="always")
-def _bits(value):  # type: ignore[no-untyped-def]
-    return np.float32(value).view(np.int32)

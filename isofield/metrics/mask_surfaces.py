@@ -17,6 +17,7 @@ import scipy.spatial
 from numpy.typing import NDArray
 
 PERCENT = 95.0
+WITHIN = 1 + 1e-5  # by which a distance may exceed a tolerance that it is meant to equal: grids are stored as float32
 
 # Normals (times 8; length: area for unit spacing; the overall sign has no meaning) of the triangles of one
 # neighbourhood of each kind; all 254 follow by turning, mirroring and complement. Bit 4 dx + 2 dy + dz of a code is the
@@ -66,8 +67,8 @@ class SurfaceDistances:
         return float(self.distances_N[min(int(np.searchsorted(share, percent / 100)), len(share) - 1)])
 
     def area_within(self, tolerance: float) -> float:
-        """Area of the elements no further away than `tolerance`."""
-        return float(self.areas_N[self.distances_N <= tolerance].sum())
+        """Area of the elements no further away than `tolerance`, but for the rounding of grids (WITHIN)."""
+        return float(self.areas_N[self.distances_N <= tolerance * WITHIN].sum())
 
 
 def surface_elements(mask: NDArray[np.bool_ | np.uint8], axes_33: NDArray[np.floating]) -> SurfaceElements:

@@ -2,7 +2,6 @@
 
 import functools
 from types import ModuleType
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ class Neighbours:
             raise ValueError("nearest neighbours need finite coordinates, got NaN or infinite ones")
         cloud_N3: NDArray[np.float64] = np.ascontiguousarray(points_N3, dtype=np.float64)
         kernels = compiled_kernels()
-        self._tree: Tree = CompiledTree(kernels, cloud_N3) if kernels else ScipyTree(cloud_N3)
+        self._tree = CompiledTree(kernels, cloud_N3) if kernels else ScipyTree(cloud_N3)
 
     def nearest_in(self, target: "Neighbours") -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Distance from each point to its nearest target and that target's index: (N,), (N,)."""
@@ -31,27 +30,22 @@ class Neighbours:
         return distance_N, index_N
 
 
-class Tree(Protocol):
+class CompiledTree:
     """Points in an order in which those that follow one another are near each other."""
 
-    order_N: NDArray[np.int64]
-    sorted_N3: NDArray[np.float64]
-
-    def nearest(self, queries_Q3: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Distances (Q,) to the nearest points and their numbers (Q,) in the cloud."""
-
-
-class CompiledTree:
     def __init__(self, kernels: ModuleType, points_N3: NDArray[np.float64]) -> None:
         self._kernels = kernels
         self.order_N, self.sorted_N3, self._boxes = kernels.build(points_N3)
 
     def nearest(self, queries_Q3: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Distances (Q,) to the nearest points and their numbers (Q,) in the cloud."""
         squared, index = self._kernels.nearest(queries_Q3, self.order_N, self.sorted_N3, self._boxes)
         return np.sqrt(squared), index
 
 
 class ScipyTree:
+    """The same by scipy."""
+
     def __init__(self, points_N3: NDArray[np.float64]) -> None:
         # Compact nodes make points that are far from every target three times slower, and the others no faster.
         self._tree = cKDTree(points_N3, leafsize=32, balanced_tree=False, compact_nodes=False)

@@ -4,7 +4,6 @@ On a CPU a few pairs at a time go to threads that run compiled kernels; on a GPU
 device. Distances within a set are computed once for a pair.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from isofield.metrics import cloud_distance, earth_mover
 from isofield.runtime.memory import free_memory
+from isofield.runtime.processes import usable_cores
 
 Kind = Literal["chamfer", "emd"]
 Pairs = NDArray[np.int64]  # (P, 2): a shape of the first set, a shape of the second
@@ -114,7 +114,7 @@ class Solver:
         """Parts of the result, in order."""
         size = PAIRS_OF_A_THREAD[self.kind]
         parts = [pairs_P2[i : i + size] for i in range(0, len(pairs_P2), size)]
-        with ThreadPoolExecutor(self.workers or os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(self.workers or usable_cores()) as pool:
             try:
                 yield from pool.map(of_pairs, parts)
             finally:

@@ -2,11 +2,11 @@
 
 Published tables of these metrics differ by factors through points, normalisation and definition alone, so all of it is
 in the settings and ends beside the numbers. Formulas: set_scores.py; distances: set_distances.py. Light
-field distances come in as matrices (`others`): they need meshes, not points.
+field distances need meshes, not points: evaluation/set_rows.py.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from isofield.metrics.earth_mover import LAST_SHARE
 from isofield.metrics.normalisations import NORMALISATIONS, Normalisation
 from isofield.metrics.set_distances import Kind, Solver
-from isofield.metrics.set_scores import SetDistances, choose_equal_sizes, jensen_shannon, judge_distances, nearest_rows
+from isofield.metrics.set_scores import SetDistances, choose_equal_sizes, jensen_shannon, nearest, scores
 from isofield.runtime.json_files import Row
 
 MEANINGS = {
@@ -137,11 +137,10 @@ def judge_sets(
     workers: int = 0,
     sample_names: Sequence[str] | None = None,
     reference_names: Sequence[str] | None = None,
-    others: Mapping[str, SetDistances] | None = None,
 ) -> Row:
     """All metrics of clouds (points, 3) of samples against those of references, as plain data, ready for JSON.
 
-    `others`: matrices of further distances by name, such as light field distances, scored by the same formulas.
+    Of each sample the nearest reference (name, distance), of each reference the nearest sample, in their order.
     `workers`: threads on a CPU; 0 takes as many as there are cores. Raises ValueError when a set is empty, a cloud has
     another number of points than the settings say, or a coordinate is not finite.
     """
@@ -149,47 +148,29 @@ def judge_sets(
     names_r = _names(reference_names, len(references), "reference")
     clouds_s, clouds_r = stack_clouds(samples, names_s, settings), stack_clouds(references, names_r, settings)
     # All distances once; every score below is read off these matrices.
-    matrices: dict[str, SetDistances] = {
-        kind: _distances(clouds_s, clouds_r, kind, settings, torch.device(device), workers, progress)
-        for kind in settings.distances
-    }
-    matrices |= _checked(others or {}, len(samples), len(references))
-    jsd = jensen_shannon(
-        clouds_s,
-        clouds_r,
-        resolution=settings.jsd_resolution,
-        side=settings.side,
-        ball=settings.in_ball,
-    )
+    matrices = {}
+    for kind in settings.distances:
+        exact = kind == "emd" and settings.emd_solver == "exact"
+        solver = Solver(kind, exact, settings.emd_tolerance, torch.device(device), workers, progress)
+        matrices[kind] = _distances(solver, clouds_s, clouds_r, settings)
+    grid: Row = {"resolution": settings.jsd_resolution, "side": settings.side, "ball": settings.in_ball}
+    jsd = jensen_shannon(clouds_s, clouds_r, **grid)
     return {
         "samples": len(samples),
         "references": len(references),
-        "scores": judge_distances(matrices, seed=settings.seed),
+        "scores": {name: scores(distances, seed=settings.seed) for name, distances in matrices.items()},
         "jsd": jsd,
-        "nearest_reference": {
-            name: nearest_rows(distances.between_SR, names_s, names_r) for name, distances in matrices.items()
-        },
-        "nearest_sample": {
-            name: nearest_rows(distances.between_SR.transpose_sets(), names_r, names_s, keys=("reference", "sample"))
-            for name, distances in matrices.items()
-        },
+        "nearest_reference": {name: nearest(of.between_SR, names_r) for name, of in matrices.items()},
+        "nearest_sample": {name: nearest(of.between_SR.transpose_sets(), names_s) for name, of in matrices.items()},
         "settings": settings.describe(),
     }
 
 
 def _distances(
-    samples_SN3: NDArray[np.float64],
-    references_RN3: NDArray[np.float64],
-    kind: Kind,
-    settings: GenerativeConfig,
-    device: torch.device,
-    workers: int,
-    progress: bool,
+    solver: Solver, samples_SN3: NDArray[np.float64], references_RN3: NDArray[np.float64], settings: GenerativeConfig
 ) -> SetDistances:
     """Between the sets, and within those parts of both that 1-NNA looks at."""
-    exact = kind == "emd" and settings.emd_solver == "exact"
-    solver = Solver(kind, exact, settings.emd_tolerance, device, workers, progress)
-    if kind == "emd":  # points are independent draws: the first ones are draws of the surface too
+    if solver.kind == "emd":  # points are independent draws: the first ones are draws of the surface too
         samples_SN3, references_RN3 = (x[:, : settings.points_of_emd] for x in (samples_SN3, references_RN3))
     in_s, in_r = choose_equal_sizes(len(samples_SN3), len(references_RN3), seed=settings.seed)
     between = solver.between(samples_SN3, references_RN3, what="samples to references")
@@ -225,13 +206,3 @@ def _names(names: Sequence[str] | None, count: int, what: str) -> tuple[str, ...
     if len(names) != count:
         raise ValueError(f"expected a name for each of {count} {what}s, got {len(names)}")
     return tuple(names)
-
-
-def _checked(others: Mapping[str, SetDistances], samples: int, references: int) -> dict[str, SetDistances]:
-    for name, distances in others.items():
-        if distances.between_SR.distance_SR.shape != (samples, references):
-            raise ValueError(
-                f"{name}: expected distances of {samples} samples to {references} references, got a matrix "
-                f"{distances.between_SR.distance_SR.shape}"
-            )
-    return dict(others)

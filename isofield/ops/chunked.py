@@ -23,10 +23,13 @@ def mean_over_shapes(
     computed along with the value (one chunk's graph alive at a time), so the result can be differentiated once, not
     twice. Where no gradient is wanted only the value is computed.
     """
-    wanted = [parameter for parameter in parameters if parameter.requires_grad]
-    if not torch.is_grad_enabled() or not (wanted or code.requires_grad):
+    if not torch.is_grad_enabled() or not (_learning(parameters) or code.requires_grad):
         return plain_mean_over_shapes(error_of, code, shapes_per_chunk=shapes_per_chunk)
-    return _ChunkedMean.apply(error_of, shapes_per_chunk, code, *wanted)
+
+    def share_of(shapes: slice, _: slice, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        return error_of(shapes, parts[0]) / len(code)
+
+    return _ChunkedSum.apply(share_of, shapes_per_chunk, 1, 1, 1, code, *_learning(parameters))
 
 
 def plain_mean_over_shapes(error_of: Errors, code: torch.Tensor, *, shapes_per_chunk: int) -> torch.Tensor:
@@ -39,34 +42,8 @@ def _chunks(shapes: int, shapes_per_chunk: int) -> list[slice]:
     return [slice(start, min(start + shapes_per_chunk, shapes)) for start in range(0, shapes, shapes_per_chunk)]
 
 
-class _ChunkedMean(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx,
-        error_of: Errors,
-        shapes_per_chunk: int,
-        code: torch.Tensor,
-        *parameters: torch.Tensor,
-    ) -> torch.Tensor:
-        total = torch.zeros((), device=code.device)
-        code_gradient = torch.empty_like(code)
-        gradients = [torch.zeros_like(parameter) for parameter in parameters]
-        for chunk in _chunks(len(code), shapes_per_chunk):
-            # The graph of a chunk lives only here: forward and backward meet before the next chunk begins.
-            with torch.enable_grad():
-                part = code[chunk].detach().requires_grad_()
-                error = error_of(chunk, part) / len(code)
-            of_part, *of_parameters = torch.autograd.grad(error, [part, *parameters])
-            code_gradient[chunk] = of_part
-            torch._foreach_add_(gradients, of_parameters)
-            total += error.detach()
-        ctx.save_for_backward(code_gradient, *gradients)
-        return total
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[no-untyped-def]
-        return None, None, *(saved * gradient for saved in ctx.saved_tensors)
+def _learning(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    return [tensor for tensor in tensors if tensor.requires_grad]
 
 
 def sum_over_points(
@@ -82,10 +59,9 @@ def sum_over_points(
     `error_of(shape, chunk, parts)` returns the summed errors of the points in the slice `chunk` of the one shape in the
     slice `shape` of the batch, from that shape's part of each tensor of the code. Otherwise as `mean_over_shapes`.
     """
-    wanted = [parameter for parameter in parameters if parameter.requires_grad]
-    if not torch.is_grad_enabled() or not (wanted or any(tensor.requires_grad for tensor in code)):
+    if not torch.is_grad_enabled() or not _learning([*code, *parameters]):
         return plain_sum_over_points(error_of, code, points=points, points_per_chunk=points_per_chunk)
-    return _ChunkedSum.apply(error_of, points, points_per_chunk, len(code), *code, *wanted)
+    return _ChunkedSum.apply(error_of, 1, points, points_per_chunk, len(code), *code, *_learning(parameters))
 
 
 def plain_sum_over_points(
@@ -106,6 +82,7 @@ class _ChunkedSum(torch.autograd.Function):
     def forward(
         ctx: Any,
         error_of: PointErrors,
+        shapes_per_chunk: int,
         points: int,
         points_per_chunk: int,
         tensors: int,
@@ -114,16 +91,17 @@ class _ChunkedSum(torch.autograd.Function):
         assert points > 0 and points_per_chunk > 0
         code, parameters = code_and_parameters[:tensors], code_and_parameters[tensors:]
         total = torch.zeros((), device=code[0].device)
-        # One shape in one chunk: its gradients need no buffer to be summed into, and volumes are not copied.
-        at_once = len(code[0]) == 1 and points <= points_per_chunk
+        # All in one chunk: its gradients need no buffer to be summed into, and volumes are not copied.
+        at_once = len(code[0]) <= shapes_per_chunk and points <= points_per_chunk
         of_code = [torch.empty_like(tensor) if tensor.requires_grad and not at_once else None for tensor in code]
         of_parameters = [torch.zeros_like(parameter) for parameter in parameters]
-        # One shape after the other, so that only one shape's activations are alive.
-        for shape in _chunks(len(code[0]), 1):
+        # A few shapes after the others, so that only their activations are alive.
+        for shape in _chunks(len(code[0]), shapes_per_chunk):
             parts = [tensor[shape].detach().requires_grad_(tensor.requires_grad) for tensor in code]
-            wanted = [part for part in parts if part.requires_grad]
+            wanted = _learning(parts)
             of_parts = [gradient[shape] for gradient in of_code if gradient is not None]
             for chunk in _chunks(points, points_per_chunk):
+                # The graph of a chunk lives only here: forward and backward meet before the next chunk begins.
                 with torch.enable_grad():
                     error = error_of(shape, chunk, parts)
                 gradients = torch.autograd.grad(error, [*wanted, *parameters])
@@ -144,11 +122,11 @@ class _ChunkedSum(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         if ctx.gradients is None:
-            raise RuntimeError("a sum over points can be differentiated once: its gradients were handed out")
+            raise RuntimeError("a sum over chunks can be differentiated once: its gradients were handed out")
         gradients, ctx.gradients = ctx.gradients, None
         if gradient.device.type != "cpu" or float(gradient) != 1:
             torch._foreach_mul_([own for own in gradients if own is not None], gradient)
-        return None, None, None, None, *gradients
+        return None, None, None, None, None, *gradients
 
 
 def _apart(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:

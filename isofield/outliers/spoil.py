@@ -4,8 +4,6 @@
 of each scan gets another kind of fault; spoilt.csv beside the volumes says which. Names of labels go beside each.
 """
 
-import csv
-import io
 import itertools
 import json
 from collections.abc import Sequence
@@ -21,7 +19,7 @@ from data_processing.medical.scan_grid import write_scan_mask
 from isofield.outliers.benchmark.corruptions import FAMILIES, TARGETS, corrupt
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.commandline import DONE, Parser, run, say
-from isofield.runtime.csv_cells import cells
+from isofield.runtime.csv_cells import write_csv_file
 
 MARGIN = 12  # voxels around a structure in which it may be spoilt
 MOST_LABEL = 255  # of the volumes that are written
@@ -47,11 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted += [(name, [(structure, "") for structure in options.structures]) for name in options.clean]
     how = {"table": options.labels, "severity": options.severity, "seed": options.seed}
     told = [row for name, chosen in wanted for row in write_spoilt(options.input, name, chosen, options.out, **how)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ("scan", "structure", "family", "dice"), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(cells, told))
-    write_text(options.out / "spoilt.csv", text.getvalue())
+    write_csv_file(options.out / "spoilt.csv", ("scan", "structure", "family", "dice"), told)
     say(f"{options.out}: {len(options.scans)} scans spoilt, {len(options.clean)} clean; {options.out / 'spoilt.csv'}")
     return DONE
 
@@ -70,7 +64,7 @@ def write_spoilt(
 
     FileNotFoundError when there is no such scan, ValueError for a structure that it does not have.
     """
-    file = organ_file(folder, name)
+    file = organ_file(folder, name, exact=True)
     volume = label_volume(file)
     names = find_table(file, table, header=volume.header)
     if names is None:

@@ -4,9 +4,11 @@ Nothing is fetched from anywhere when the page, templates/pairs.html.j2, is open
 Numbers come from evaluation/rows.py; here they are only shown.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +16,12 @@ from numpy.typing import NDArray
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry import rendering
 from data_processing.geometry.triangle_mesh import TriangleMesh
-from data_processing.medical.crops import same_grid
+from data_processing.medical.crops import Crop, place_on
+from isofield.evaluation.ground_truth import GroundTruth
 from isofield.evaluation.mask_pairs import in_one_box
 from isofield.evaluation.pairs import Pair
-from isofield.evaluation.protocols import FLAGS, LOWER_IS_BETTER, NO_BETTER
-from isofield.evaluation.rows import load_masks
+from isofield.evaluation.protocols import FLAGS, LOWER_IS_BETTER, NO_BETTER, AnyProtocol, MaskProtocol
+from isofield.evaluation.rows import Draw, load_masks
 from isofield.reports.canvas import Picture
 from isofield.reports.mask_slices import draw_slices, name_sides
 from isofield.reports.page import PICTURE_SIZE, address_of, choose_shown, picture_of, settings_rows, write_page
@@ -45,7 +48,9 @@ LABELS = {
 SLICES = "Slices through the largest difference"
 KEY = "Reconstruction black, ground truth green; extra is red, missing is blue. R is the patient's right."
 LETTERS = 0.65  # of the slices, which the page shows at three quarters of their size
+SIDES = "ground truth", "reconstruction"
 Evaluation = dict[str, Any]
+Pictures = dict[str, str | None]  # addresses by what they show, and `up`, the axis they were drawn with
 
 
 def write_report(
@@ -56,11 +61,13 @@ def write_report(
     title: str,
     up: rendering.Up = "y",
     pictures: int = 60,
+    drawn: Mapping[str, Pictures | None] = MappingProxyType({}),
 ) -> None:
     """Replace the report, atomically.
 
     `evaluations`: one for each protocol, over the same shapes; the first decides what is worst. `pictures`: the most
-    shapes to show; of more, a third are the worst, a third the best, the rest evenly between.
+    shapes to show; of more, a third are the worst, a third the best, the rest evenly between. `drawn`: pictures by the
+    name of the shape that `drawing_of` made already; the files of others are read.
     """
     of_masks = "tolerance_mm" in evaluations[0]["settings"]
     write_page(
@@ -71,12 +78,16 @@ def write_report(
         failures=_failures(evaluations),
         heading=SLICES if of_masks else "Ground truth (left) and reconstruction (right)",
         key=KEY if of_masks else "",
-        cards=[_card(pair, evaluations, up=up) for pair in chosen_pairs(pairs, evaluations[0], most=pictures)],
+        cards=[
+            _card(pair, evaluations, up=up, drawn=drawn.get(pair.name))
+            for pair in chosen_pairs(pairs, evaluations[0], most=pictures)
+        ],
         count=len(pairs),
         labels=LABELS,
         number=_number,
         conditions=_conditions,
         columns_of=_columns,
+        cells_of=_cells,
         settings_of=_settings,
     )
 
@@ -88,20 +99,40 @@ def chosen_pairs(pairs: Sequence[Pair], evaluation: Evaluation, *, most: int) ->
     return choose_shown(ordered, most=most)
 
 
-def _card(pair: Pair, evaluations: Sequence[Evaluation], *, up: rendering.Up) -> Evaluation:
+def drawing_of(protocols: Sequence[AnyProtocol], *, up: rendering.Up) -> Draw:
+    """What makes the pictures of a shape out of what its evaluation has loaded."""
+    of_masks = any(isinstance(protocol, MaskProtocol) for protocol in protocols)
+    return functools.partial(_draw_masks if of_masks else _draw_meshes, up=up)
+
+
+def _draw_meshes(reconstruction: TriangleMesh, truth: GroundTruth, *, up: rendering.Up) -> Pictures:
+    return _addresses(zip(SIDES, _in_one_ball(truth.surface_to_show(), reconstruction, up=up), strict=True), up=up)
+
+
+def _draw_masks(predicted: Crop, true: Crop, *, up: rendering.Up) -> Pictures:
+    return _addresses([("slices", _slices(predicted, true, size=PICTURE_SIZE))], up=up)
+
+
+def _addresses(pictures: Iterable[tuple[str, Picture | None]], *, up: rendering.Up) -> Pictures:
+    return {"up": up, **{what: address_of(picture) for what, picture in pictures}}
+
+
+def _card(
+    pair: Pair, evaluations: Sequence[Evaluation], *, up: rendering.Up, drawn: Pictures | None = None
+) -> Evaluation:
     """Both sides of one shape and its rows under every protocol."""
     rows = [next(row for row in evaluation["per_shape"] if row["name"] == pair.name) for evaluation in evaluations]
-    pictures: dict[str, Picture | None]
-    if "tolerance_mm" in evaluations[0]["settings"]:
-        pictures = {"slices": slices_of(pair, size=PICTURE_SIZE)}
-    else:
-        pictures = dict(zip(("ground truth", "reconstruction"), pictures_of(pair, up=up), strict=True))
+    if drawn is None or drawn["up"] != up:  # an evaluation that was stopped may have had another --up
+        if "tolerance_mm" in evaluations[0]["settings"]:
+            drawn = _addresses([("slices", slices_of(pair, size=PICTURE_SIZE))], up=up)
+        else:
+            drawn = _addresses(zip(SIDES, pictures_of(pair, up=up), strict=True), up=up)
     return {
         "name": pair.name,
         "rows": rows,
         "failed": rows[0]["status"] != "done",
         "badness": f"{_badness(rows[0], evaluations[0]):.9g}".replace("inf", "Infinity"),  # as JavaScript reads it
-        "pictures": {what: address_of(picture) for what, picture in pictures.items()},
+        "pictures": {what: address for what, address in drawn.items() if what != "up"},
     }
 
 
@@ -111,7 +142,13 @@ def slices_of(pair: Pair, *, size: int) -> Picture | None:
         predicted, true = load_masks(pair)
     except (ValueError, OSError):  # the reason is in the row of the shape
         return None
-    if not same_grid(predicted.scan, true.scan):
+    return _slices(predicted, true, size=size)
+
+
+def _slices(predicted: Crop, true: Crop, *, size: int) -> Picture | None:
+    try:
+        predicted, _ = place_on(predicted, true)
+    except ValueError:  # of another grid; the row says so
         return None
     masks = in_one_box(predicted, true)
     if not masks[0].size:
@@ -132,6 +169,12 @@ def pictures_of(pair: Pair, *, up: rendering.Up) -> tuple[Picture | None, Pictur
     """Ground truth and reconstruction in the same frame, that of the ground truth; None for what cannot be shown."""
     truth = _loaded(lambda: pair.truth.load().surface_to_show() if pair.truth else None)
     reconstruction = _loaded(lambda: read_mesh(pair.prediction) if pair.prediction else None)
+    return _in_one_ball(truth, reconstruction, up=up)
+
+
+def _in_one_ball(
+    truth: TriangleMesh | None, reconstruction: TriangleMesh | None, *, up: rendering.Up
+) -> tuple[Picture | None, Picture | None]:
     first = truth if truth is not None else reconstruction
     if first is None:
         return None, None
@@ -177,19 +220,33 @@ def _conditions(settings: Evaluation) -> str:
     return f"{settings['points']:,} points, seed {settings['seed']}" if "points" in settings else settings["scale"]
 
 
-def _columns(evaluation: Evaluation) -> list[Evaluation]:
-    """Metrics and flags of a table: key, words, which way is better, unit, and whether the protocol publishes it."""
+class Column(NamedTuple):
+    """A metric or flag of a table: its words, which way is better, its unit, and whether the protocol publishes it."""
+
+    key: str
+    label: str
+    arrow: str
+    unit: str
+    is_published: bool
+
+
+def _columns(evaluation: Evaluation) -> list[Column]:
     settings = evaluation["settings"]
     return [
-        {
-            "key": key,
-            "label": LABELS[key],
-            "arrow": "" if key in FLAGS or key in NO_BETTER else " ↓" if key in LOWER_IS_BETTER else " ↑",
-            "unit": settings["units"].get(key, "closed, consistently oriented"),
-            "is_published": key in settings["published_metrics"],
-        }
+        Column(
+            key,
+            LABELS[key],
+            "" if key in FLAGS or key in NO_BETTER else " ↓" if key in LOWER_IS_BETTER else " ↑",
+            settings["units"].get(key, "closed, consistently oriented"),
+            key in settings["published_metrics"],
+        )
         for key in (*settings["metrics"], *settings["flags"])
     ]
+
+
+def _cells(columns: Sequence[Column], values: Evaluation) -> list[tuple[str, bool]]:
+    """The numbers of a line as text, each with whether the protocol publishes it."""
+    return [(_number(column.key, values.get(column.key)), column.is_published) for column in columns]
 
 
 def _failures(evaluations: Sequence[Evaluation]) -> dict[tuple[str, str], list[str]]:

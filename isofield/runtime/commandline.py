@@ -17,13 +17,14 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import NoReturn
 
 from isofield.runtime.atomic_files import WriteError
 
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+MOST_NAMED = 10  # failed or suspect shapes
 DONE, ERROR, SOME_FAILED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
@@ -43,6 +44,12 @@ def say(line: str) -> None:
     """Print a line for the person at the terminal, at once."""
     sys.stdout.write(printable(line) + "\n")
     sys.stdout.flush()
+
+
+def first_of(lines: Sequence[str], *, rest: str) -> list[str]:
+    """The first ten lines, and how many more `rest` (a file) has: what fails names itself on the screen."""
+    more = len(lines) - MOST_NAMED
+    return [*lines[:MOST_NAMED], *([f"... and {more} more, see {rest}"] if more > 0 else [])]
 
 
 def printable(text: str) -> str:

@@ -4,7 +4,6 @@ Holds no section of its own: each package keeps its sections beside the code tha
 """
 
 import dataclasses
-import difflib
 import functools
 import reprlib
 import types
@@ -17,6 +16,7 @@ from typing import Any, TypeVar, cast
 import pydantic
 import yaml
 
+from isofield.runtime.hints import did_you_mean
 from isofield.runtime.shipped import find_config
 
 T = TypeVar("T")
@@ -140,8 +140,7 @@ def _refuse_unknown(schema: Any, data: Any, where: str, prefix: str) -> None:
         known = _hints(section)
         for key, value in data.items():
             if key not in known:
-                close = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
-                hint = f"did you mean '{prefix}{close[0]}'?" if close else "known keys: " + ", ".join(known)
+                hint = did_you_mean(str(key), known, prefix=prefix) or "known keys: " + ", ".join(known)
                 raise ValueError(f"{where}: unknown key '{prefix}{key}'; {hint}")
             if _sections(known[key]):  # lists of 50,000 names hold none
                 for item in value if isinstance(value, list) else [value]:

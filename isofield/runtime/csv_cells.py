@@ -1,7 +1,12 @@
-"""Cells of the CSV files that we write: no name of a stranger's becomes a formula where the table is opened."""
+"""The CSV files that we write: no name of a stranger's becomes a formula where the table is opened."""
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from isofield.runtime.atomic_files import write_text
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -11,9 +16,13 @@ def cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) and not _is_number(value) else value
 
 
-def cells(row: Mapping[str, Any]) -> dict[str, Any]:
-    """`cell` of every value of a row."""
-    return {key: cell(value) for key, value in row.items()}
+def write_csv_file(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replace the file, atomically: a line of columns, a line for each row; what a row lacks stays empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
+    write_text(path, text.getvalue())
 
 
 def _is_number(text: str) -> bool:

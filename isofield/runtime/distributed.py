@@ -2,9 +2,10 @@
 
 Plain `python` is one process. There is no launcher of our own.
 
-A rank that ends takes the run down: torchrun ends the others. One that stops without ending (its machine hangs, say) is
-waited for ISOFIELD_TIMEOUT seconds, then the others end with an error; one that works is waited for however long it
-takes. On CUDA the collectives themselves are watched by NCCL, which aborts the process after the same time.
+A rank that ends takes the run down: torchrun ends the others, also when its status only says that shapes failed; so
+nobody leaves before all are done. One that stops without ending (its machine hangs, say) is waited for ISOFIELD_TIMEOUT
+seconds, then the others end with an error; one that works is waited for however long it takes. On CUDA the collectives
+themselves are watched by NCCL, which aborts the process after the same time.
 """
 
 import contextlib
@@ -111,8 +112,11 @@ def timeout() -> datetime.timedelta:
 
 
 @contextlib.contextmanager
-def session(device: str = "auto") -> Iterator[Group]:
-    """Join the other processes if torchrun started us, and leave them at the end."""
+def session(device: str = "auto", *, collectives: bool = True) -> Iterator[Group]:
+    """Join the other processes if torchrun started us, and leave them at the end.
+
+    Without `collectives` they can only wait for each other, which asks nothing of the network but the launcher's store.
+    """
     size, rank, local = (int(os.environ.get(k, d)) for k, d in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0)))
     own = resolve_device(device, local_rank=local)
     if own.type == "cuda":
@@ -122,7 +126,8 @@ def session(device: str = "auto") -> Iterator[Group]:
         return
     limit = timeout()
     try:
-        dist.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=limit)
+        if collectives:
+            dist.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=limit)
         store, _, _ = next(dist.rendezvous("env://", timeout=limit))  # a connection of its own
     except RuntimeError as error:
         raise lost_rank(rank, error) from error
@@ -132,4 +137,5 @@ def session(device: str = "auto") -> Iterator[Group]:
         heartbeat.leave()  # nobody leaves while others still talk: gloo aborts the process then, now and again
     finally:
         heartbeat.stop()
-        dist.destroy_process_group()
+        if collectives:
+            dist.destroy_process_group()

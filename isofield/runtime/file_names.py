@@ -5,10 +5,11 @@ folder, hide the file, be no name on another system, or be taken for a file of o
 are files of their own only where the disk tells them apart.
 """
 
-import hashlib
 import os
 import unicodedata
 from pathlib import Path
+
+from isofield.runtime.fingerprint import fingerprint
 
 ODD = set('<>:"/\\|?*%')
 FIRST, LAST = set(".-~ "), set(". ")
@@ -45,9 +46,8 @@ def _part(text: str) -> str:
         for place, char in enumerate(text)
     )
     if len(os.fsencode(written)) > MAX_PART:
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         start = os.fsencode(written)[:KEPT].decode("utf-8", "ignore").rpartition("%")
-        return f"{start[0] or start[2]}%~{digest}"
+        return f"{start[0] or start[2]}%~{fingerprint(text)}"
     return written or "%"
 
 

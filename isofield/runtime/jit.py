@@ -13,10 +13,7 @@ import numba
 
 def compile_exact(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, compiled at its first call, on one thread: every operation is rounded as numpy rounds it."""
-    try:
-        return numba.njit(function, cache=True, nogil=True, error_model="numpy")
-    except RuntimeError:  # no folder for a cache can be written
-        return numba.njit(function, nogil=True, error_model="numpy")
+    return _compiled(function, set())
 
 
 def compile_vectorised(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,14 +1,17 @@
-"""What ranks note while they work, a line for each shape: a command that was stopped goes on from there.
+"""What ranks note while they work, a line for each thing that is done: a command that was stopped goes on from there.
 
-Each rank writes its own file and reads those of all, also of an earlier start with another number of ranks. A line has
-the number of its start, one more than any start before: of two lines about one shape the later start's counts.
+A line says which thing (`name`), the fingerprint of what it was made from (`made_from`), what came out (`row`), and the
+number of the start in which it was noted. It holds as long as the thing would be made from the same again and the row
+stands. Each rank writes a file of its own and reads those of all, also of earlier starts with another number of ranks.
+A start's number is one more than any before: of two lines about one thing the later start's counts. Clocks are not
+asked: they jump, and differ between machines.
 """
 
 import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -17,23 +20,46 @@ from isofield.runtime.atomic_files import WriteError, refuse_vanished, write_tex
 from isofield.runtime.json_files import parse_json
 
 Line = dict[str, Any]
+STEM = ".journal"
+FAILED = ("failed", "ERROR")  # status of a row that is tried again
+MOST_STARTS = 10**15
+
+
+def journal_file(folder: Path, rank: int, *, stem: str = STEM) -> Path:
+    """Where one rank notes what it has done."""
+    return folder / f"{stem}-{rank}.jsonl"
+
+
+def journal_files(folder: Path, *, stem: str = STEM) -> list[Path]:
+    """Those of all ranks that ever worked into a folder."""
+    return sorted(folder.glob(f"{stem}-*.jsonl"))
 
 
 class Journal:
-    """One rank's file, opened for more lines, and what there was in those of all ranks.
+    """The latest line about each thing in the files of a folder, and one rank's own file, opened for more by `with`.
 
-    surely: a line survives a power cut; else only the end of the process. WriteError when the file cannot be written,
-    or vanishes: the folder of the results is gone then.
+    `read` is asked what a line says: it translates those of the version before, and gives None for one that is not of
+    the command's own making. `surely`: a line survives a power cut; else only the end of the process. WriteError when
+    the file cannot be written, or vanishes: the folder of the results is gone then.
     """
 
-    def __init__(self, own: Path, files: Iterable[Path], *, surely: bool = True) -> None:
-        self.before = latest(files)
-        self._start = 1 + max((line.get("start", 0) for line in self.before.values()), default=0)
-        self._own, self._surely = own, surely
+    def __init__(
+        self,
+        folder: Path,
+        rank: int = 0,
+        *,
+        read: Callable[[Line], Line | None] = lambda line: line,
+        stem: str = STEM,
+        surely: bool = True,
+    ) -> None:
+        self._folder, self._stem, self._read, self._surely = folder, stem, read, surely
+        self._own = journal_file(folder, rank, stem=stem)
+        self.lines = _latest(self._lines())
+        self._start = min(MOST_STARTS, 1 + max((line["start"] for line in self.lines.values()), default=0))
 
     def __enter__(self) -> Self:
-        self._file = _shared(self._own)
-        self._write("")  # a kill may have cut the last line
+        self._file = _open_shared(self._own)
+        _append(self._file, "", surely=self._surely)  # a kill may have cut the last line
         return self
 
     def __exit__(
@@ -41,16 +67,78 @@ class Journal:
     ) -> None:
         self._file.close()
 
-    def add(self, line: Line) -> None:
-        """Note what has a `name`."""
-        self._write(json.dumps({**line, "start": self._start}))
+    def row(self, name: str, made_from: str) -> Any:
+        """What came out of a thing, if it was made from the same; else None."""
+        line = self.lines.get(name)
+        return line["row"] if line is not None and line["made_from"] == made_from else None
 
-    def _write(self, text: str) -> None:
-        append(self._file, text, surely=self._surely)
+    def add(self, name: str, made_from: str, row: Any, *, surely: bool | None = None) -> None:
+        """Note what came out; `surely`: other than the journal's."""
+        line = {"name": name, "made_from": made_from, "row": row, "start": self._start}
+        _append(self._file, json.dumps(line), surely=self._surely if surely is None else surely)
+
+    def collect(self) -> None:
+        """Read again, once all ranks are done. When most lines do not count, those that do go into the own file alone.
+
+        Nothing is touched while any process has one of the files open, or where the file system has no locks.
+        """
+        files = journal_files(self._folder, stem=self._stem)
+        with contextlib.ExitStack() as stack:
+            alone = all(_is_unused(file, stack) for file in files)
+            self.lines.clear()  # of 50,000 shapes: 100 MiB
+            self.lines = _latest(self._lines())
+            if alone and sum(1 for _ in self._lines()) > 2 * len(self.lines):
+                write_text(self._own, "".join(json.dumps(line) + "\n" for line in self.lines.values()))
+                for file in set(files) - {self._own}:
+                    file.unlink()
+
+    def remove(self) -> None:
+        """The files go, of all ranks."""
+        for file in journal_files(self._folder, stem=self._stem):
+            file.unlink(missing_ok=True)
+
+    def _lines(self) -> Iterator[Line]:
+        """Those that are sound: what a kill or a power cut left of others is none."""
+        for file in journal_files(self._folder, stem=self._stem):
+            for text in _objects(file):
+                line = self._read(text)
+                if line is not None and _is_sound(line):
+                    yield line
 
 
-def append(file: TextIO, line: str, *, surely: bool) -> None:
-    """One more line; `surely`: it survives a power cut. WriteError when that fails, or the file is no longer there.
+def stands(row: Mapping[str, Any], folder: Path, files: Iterable[str] = ()) -> bool:
+    """Whether a row may be taken over: it did not fail, and the files that these columns name are in the folder."""
+    return row["status"] not in FAILED and all((folder / row[key]).is_file() for key in files if row.get(key))
+
+
+def _latest(lines: Iterable[Line]) -> dict[str, Line]:
+    """The line about each thing that counts."""
+    latest: dict[str, Line] = {}
+    for line in lines:
+        other = latest.get(line["name"])
+        if other is None or other["start"] <= line["start"]:
+            latest[line["name"]] = line
+    return latest
+
+
+def _is_sound(line: Line) -> bool:
+    start = line.setdefault("start", 0)
+    texts = isinstance(line.get("name"), str) and isinstance(line.get("made_from"), str)
+    return texts and "row" in line and type(start) in (int, float) and 0 <= start <= MOST_STARTS
+
+
+def _objects(file: Path) -> Iterator[Line]:
+    """The lines that are JSON objects."""
+    with open(file, encoding="utf-8", errors="replace") as handle:
+        for text in handle:
+            with contextlib.suppress(ValueError):
+                line = parse_json(text)
+                if isinstance(line, dict):
+                    yield line
+
+
+def _append(file: TextIO, line: str, *, surely: bool) -> None:
+    """One more line. WriteError when that fails, or the file is no longer there.
 
     Then the line is not written: other files that belong to it went where its folder was, not where that is now.
     """
@@ -65,60 +153,22 @@ def append(file: TextIO, line: str, *, surely: bool) -> None:
     refuse_vanished(file)
 
 
-def objects(file: Path) -> Iterator[Line]:
-    """The lines that are JSON objects; what a kill or a power cut left of others is none."""
-    with open(file, encoding="utf-8", errors="replace") as handle:
-        for text in handle:
-            with contextlib.suppress(ValueError):
-                line = parse_json(text)
-                if isinstance(line, dict):
-                    yield line
-
-
-def compact(files: Sequence[Path], into: Path) -> dict[str, Line]:
-    """The lines that count. When most do not, `into` keeps those that do and the other files go.
-
-    Nothing is touched while any process has one of the files open, or where the file system has no locks.
-    """
-    with contextlib.ExitStack() as stack:
-        for file in files:
-            with contextlib.suppress(OSError):
-                handle = stack.enter_context(open(file, "rb"))
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                continue
-            return latest(files)
-        lines = latest(files)
-        if sum(1 for file in files for _ in _lines(file)) > 2 * len(lines):
-            write_text(into, "".join(json.dumps(line) + "\n" for line in lines.values()))
-            for file in set(files) - {into}:
-                file.unlink()
-    return lines
-
-
-def _shared(path: Path) -> TextIO:
-    """Opened for appending, and no other process tidies it up as long as it is open."""
+def _open_shared(path: Path) -> TextIO:
+    """Opened for appending, and no other process collects the lines elsewhere as long as it is open."""
     while True:
         file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
-        with contextlib.suppress(OSError):  # no locks here: nobody tidies up
+        with contextlib.suppress(OSError):  # no locks here: nobody moves lines
             fcntl.flock(file, fcntl.LOCK_SH)
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
-        file.close()  # tidied up while we waited for the lock
+        file.close()  # it was replaced while we waited for the lock
 
 
-def latest(files: Iterable[Path]) -> dict[str, Line]:
-    """The line of each name that counts; a line cut by a kill does not."""
-    lines: dict[str, Line] = {}
-    for file in files:
-        for line in _lines(file):
-            other = lines.get(line["name"])
-            if other is None or other.get("start", 0) <= line.get("start", 0):
-                lines[line["name"]] = line
-    return lines
-
-
-def _lines(file: Path) -> Iterator[Line]:
-    for line in objects(file):
-        if isinstance(line.get("name"), str) and isinstance(line.get("start", 0), int):
-            yield line
+def _is_unused(file: Path, stack: contextlib.ExitStack) -> bool:
+    """Whether no process has it open, and none gets at it before the stack is left; False where there are no locks."""
+    with contextlib.suppress(OSError):
+        handle = stack.enter_context(open(file, "rb"))  # noqa: SIM115 (the stack closes it)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False

@@ -1,7 +1,8 @@
 """Configurations that come along: in a checkout in configs/, in an installed package in isofield/configs/."""
 
-import difflib
 from pathlib import Path
+
+from isofield.runtime.hints import did_you_mean
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -32,12 +33,16 @@ def find_config(name: Path | str) -> Path:
     names = config_names()
     if short in names:
         return configs_folder() / f"{short}.yaml"
-    close = difflib.get_close_matches(short, names, n=3) or [known for known in names if known.endswith(f"/{short}")]
-    hint = f": did you mean {', '.join(close)}?" if close else ""
+    nearest = did_you_mean(short, names, most=3) or did_you_mean(short, names, most=3, compared=_last_part)
+    hint = f": {nearest}" if nearest else ""
     raise FileNotFoundError(
         f"config {name} does not exist; {_neighbours(file)}. Nor does one of that name come along (isofield configs)"
         f"{hint}"
     )
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _neighbours(file: Path) -> str:

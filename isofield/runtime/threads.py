@@ -26,17 +26,13 @@ def share(count: int, number: int, parts: int) -> tuple[int, int]:
     return count * number // parts, count * (number + 1) // parts
 
 
+def map_in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Results in the order of the items, on as many threads as torch uses."""
+    count = torch.get_num_threads()
+    return map(work, items) if count == 1 else _threads(count, os.getpid()).map(work, items)
+
+
 @functools.cache
 def _threads(count: int, process: int) -> ThreadPoolExecutor:
     """Kept from call to call; of one process, because threads don't survive a fork."""
     return ThreadPoolExecutor(count, thread_name_prefix=f"compiled-loops-{process}")
-
-
-def map_in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Results in the order of the items, on as many threads as torch uses."""
-    count = torch.get_num_threads()
-    if count == 1:
-        yield from map(work, items)
-        return
-    with ThreadPoolExecutor(count, thread_name_prefix="light-field") as threads:
-        yield from threads.map(work, items)

@@ -4,8 +4,7 @@ They belong to the autoencoder's weights, what it is shown, and the shapes: all 
 codes of another autoencoder or of other shapes are made again, never used.
 """
 
-import hashlib
-import json
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from isofield.runtime.atomic_files import replacing
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_plain
 from isofield.runtime.distributed import Group
+from isofield.runtime.fingerprint import fingerprint
 
 MAX_BYTES = 1 << 32  # of codes
 BATCH = 16  # shapes encoded at once: 64^3 activations of a wide encoder are 32 MB each
@@ -84,13 +84,9 @@ def _kept_or_made(
 
 def _key(model: TrainsOnCodes, shapes: ShapeSet, recipe: Recipe, indices: NDArray[np.int64]) -> str:
     """A hash of the frozen weights, of what they are shown, and of the shapes by name and content."""
-    digest = hashlib.blake2b(checkpoint.hash_of(model.autoencoder.state_dict()).encode(), digest_size=16)
-    digest.update(json.dumps([to_plain(recipe.section.input), recipe.seed], sort_keys=True).encode())
-    for index in indices.tolist():
-        digest.update(shapes.names[index].encode() + b"\0")
-        for values in shapes.packed_row(index, recipe.fields).values():
-            digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()
+    made_by = checkpoint.hash_of(model.autoencoder.state_dict()), [to_plain(recipe.section.input), recipe.seed]
+    rows = ((f"{shapes.names[i]}\0", *shapes.packed_row(i, recipe.fields).values()) for i in indices.tolist())
+    return fingerprint(*made_by, itertools.chain.from_iterable(rows))
 
 
 def _kept(file: Path, key: str) -> torch.Tensor | None:

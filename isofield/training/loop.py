@@ -21,7 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from data_processing.batch import Batch
-from data_processing.loading.batches import BatchPlan, Codes, check_contents, open_source, points_of, select_shapes
+from data_processing.loading.batches import BatchPlan, Codes, check_contents, open_source, points_of, training_shapes
 from data_processing.store.shape_set import ShapeSet
 from isofield.config import RunConfig
 from isofield.contract import JudgesItself, Model
@@ -77,9 +77,9 @@ def train(model: Model, shapes: ShapeSet, config: RunConfig, run: RunDir, group:
     Raises ValueError on a non-finite loss (naming step and shapes), KeyboardInterrupt after SIGINT, Terminated after
     SIGTERM: in all cases the checkpoints on disk are sound. OSError when they cannot be written.
     """
-    indices = select_shapes(shapes, "train", config.data.categories)
-    if len(indices) == 0:
-        raise ValueError(f"{shapes.path}: no shape to train on in the split 'train'")
+    indices, left_out = training_shapes(shapes, config.data)
+    if left_out and group.is_first:
+        say(left_out)
     for stage in config.training.stages:
         check_contents(shapes, stage.level, config.data)
     state = start(model, config, run, group, resume=resume)

@@ -56,13 +56,9 @@ def save(state: State, config: RunConfig, run: RunDir, *, which: str | int, grou
     file = run.checkpoint_file(which)
     if which == "last" and file.is_file():
         with contextlib.suppress(OSError):  # a file system without links keeps one less
-            _link(file, run.checkpoint_file("previous"))
+            run.checkpoint_file("previous").unlink(missing_ok=True)
+            os.link(file, run.checkpoint_file("previous"))
     checkpoint.save(file, _content(state, config, group))
-
-
-def _link(file: Path, name: Path) -> None:
-    name.unlink(missing_ok=True)
-    os.link(file, name)
 
 
 def restore(state: State, config: RunConfig, run: RunDir, *, device: torch.device) -> None:

@@ -23,7 +23,6 @@ from isofield.runtime.distributed import Group
 from isofield.training.schedule import local_part
 from isofield.training.state import State, ema_weights
 
-BATCH_POINTS = 1 << 16
 WIDTH, HEIGHT, BORDER = 480, 240, 28
 COLOURS = ((60, 60, 60), (220, 90, 30), (40, 110, 200), (30, 140, 70))  # RGB, in the order of the sets
 BINS = 64
@@ -125,7 +124,6 @@ class Validator:
             field_of(model, code),
             iso_level=model.iso_level,
             resolution=self.section.resolution,
-            batch_points=BATCH_POINTS,
             device=self.group.device,
         ).mesh
         if len(mesh.faces):

@@ -31,6 +31,7 @@ from isofield.outliers.comparison.pictures import Shown, picture_of
 from isofield.outliers.scoring.calibrate import fit_judge
 from isofield.outliers.scoring.calibration import Calibration, save_calibration
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask, cube_mask
+from isofield.outliers.scoring.detector import MaskPrior
 from isofield.outliers.scoring.scores import scorer_arrays
 from isofield.registry import build_model, load_run, resolve
 from isofield.run_dir import RunDir, create_run
@@ -71,7 +72,7 @@ def write_prior(folder: Path) -> RunDir:
     save(state, config, run, which="best", group=Group(0, 1, torch.device("cpu")))
     loaded = load_run(run)
     training_masks = [ellipsoid(0.16 + 0.012 * number) for number in range(8)]
-    scorer = fit_judge(loaded, preparation, training_masks)
+    scorer = fit_judge(MaskPrior(loaded, preparation), training_masks)
     scores = np.linspace(0, 3, 40)
     save_calibration(run, Calibration(scores, scores, loaded.model_hash, "", ""), scorer_arrays(scorer))
     return run

@@ -28,7 +28,7 @@ from isofield.runtime.commandline import say
 from tests.benchmarks.measuring import Table, in_turn, threads
 
 SCALES = (1, 128), (16, 128), (32, 64), (64, 32), (128, 16), (128, 8)  # channels, resolution
-OPTIONS = {"displacement": 0.0722, "padding": "zeros", "align_corners": False}
+SAMPLING = Sampling(0.0722, "zeros", align_corners=False)
 OUTPUTS = 256
 
 
@@ -52,17 +52,17 @@ def points_near_a_sphere(count: int) -> torch.Tensor:
 
 def plain_features(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) -> torch.Tensor:
     """Published layout: (B, C * 7, N)."""
-    grid = places(points_BN3, OPTIONS["displacement"])[:, None]
-    sampled = [F.grid_sample(volume, grid, align_corners=OPTIONS["align_corners"]) for volume in volumes]
+    grid = places(points_BN3, SAMPLING.displacement)[:, None]
+    sampled = [F.grid_sample(volume, grid, align_corners=SAMPLING.align_corners) for volume in volumes]
     return torch.cat(sampled, dim=1)[:, :, 0].flatten(1, 2)
 
 
 def torch_features(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) -> torch.Tensor:
-    return plain.sample(volumes, points_BN3, Sampling(**OPTIONS), plain.interpolate)
+    return plain.sample(volumes, points_BN3, SAMPLING, plain.interpolate)
 
 
 def our_features(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) -> torch.Tensor:
-    return sample_features(volumes, points_BN3, **OPTIONS)
+    return sample_features(volumes, points_BN3, SAMPLING)
 
 
 class Layer:
@@ -78,11 +78,10 @@ class Layer:
         return F.conv1d(plain_features(volumes, points_BN3), self.weight[:, :, None], self.bias)
 
     def torch_only(self, volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) -> torch.Tensor:
-        sampling, interpolate = Sampling(**OPTIONS), plain.interpolate
-        return plain.sampled_linear(volumes, points_BN3, self.weight, self.bias, sampling, interpolate)
+        return plain.sampled_linear(volumes, points_BN3, self.weight, self.bias, SAMPLING, plain.interpolate)
 
     def ours(self, volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) -> torch.Tensor:
-        return sampled_linear(volumes, points_BN3, self.weight, self.bias, **OPTIONS)
+        return sampled_linear(volumes, points_BN3, self.weight, self.bias, SAMPLING)
 
 
 Operator = Callable[[Sequence[torch.Tensor], torch.Tensor], torch.Tensor]

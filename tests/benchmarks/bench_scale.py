@@ -46,13 +46,16 @@ from isofield.evaluation.rows import SampleCounts
 from isofield.evaluation.tables import summarise, write_csv, write_json
 from isofield.generation.inputs import items_of_split
 from isofield.generation.meshes import GenerationConfig, generate
-from isofield.outliers.analysis.journal import Done
+from isofield.outliers.analysis.journal import line_of_organ, open_journal
+from isofield.outliers.analysis.rows import new_row
 from isofield.outliers.analysis.scans import find_scans
 from isofield.reports.pairs import write_report
-from isofield.run_dir import RunDir, journal_file
+from isofield.run_dir import RunDir
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_plain, to_yaml
 from isofield.runtime.distributed import Group
+from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.journal import journal_file
 from isofield.runtime.processes import worker_pool
 from isofield.training.schedule import draw_of_step, plan
 from tests.benchmarks.measuring import Table, Timing, peak_memory
@@ -100,10 +103,14 @@ def simulated(folder: Path, count: int) -> Set:
     write_run(made)
     (folder / "out").mkdir()
     rows = [
-        {"made_with": "x", "at": 1.0, "row": {"scan": name, "organ": "liver", "dice": 0.9, "status": "OK"}}
+        {
+            "name": line_of_organ(name, "liver"),
+            "made_from": "x",
+            "row": new_row(name, name, "liver", "OK", ""),
+        }
         for name in made.names
     ]
-    scans = [{"scan": name, "made_with": "y", "organs": {"liver": "x"}, "at": 1.0} for name in made.names]
+    scans = [{"name": name, "made_from": "y", "row": {"liver": "x"}} for name in made.names]
     journal_file(folder / "out", 0).write_text("".join(json.dumps(line) + "\n" for line in rows + scans))
     return made
 
@@ -147,7 +154,8 @@ def write_run(made: Set) -> None:
         rows.append({"name": name, "origin": "same", "file": f"{name}.ply", "status": "done", "reason": ""})
         rows[-1] |= {"evaluations": 40000, "vertices": 10000, "faces": 20000, "to_world": np.eye(4).tolist()}
     (meshes / "manifest.json").write_text(json.dumps({"model_hash": "model", "shapes": rows}, indent=1))
-    lines = [json.dumps({**row, "settings": asdict(GENERATED)}) + "\n" for row in rows]
+    made_from = fingerprint([asdict(GENERATED), "same"])
+    lines = [json.dumps({"name": row["name"], "made_from": made_from, "row": row}) + "\n" for row in rows]
     journal_file(meshes, 0).write_text("".join(lines))
 
 
@@ -231,7 +239,7 @@ def of_results(made: Set) -> dict[str, Work]:
         "evaluate: pairs, tables, report": tables,
         "a worker: the data set opened there": partial(in_worker, made.config.folder, len(shapes)),
         "analyse: scans of the folder": lambda: find_scans(made.folder / "scans", ["liver"]),
-        "analyse: journal of all, read": lambda: Done(made.folder / "out"),
+        "analyse: journal of all, read": lambda: open_journal(made.folder / "out"),
     }
 
 

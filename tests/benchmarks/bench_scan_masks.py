@@ -64,7 +64,7 @@ def there_and_back(path: Path) -> None:
     def field(points: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(inside_mask(mask, to_world, points.numpy())).float()
 
-    back = mask_on_scan(field, iso_level=0.5, to_world=to_world, scan=mask.scan, batch_points=1 << 18, device="cpu")
+    back = mask_on_scan(field, iso_level=0.5, to_world=to_world, scan=mask.scan, device="cpu")
     write_scan_mask(path.with_name("back.nii.gz"), back, mask.scan)
 
 

@@ -4,7 +4,6 @@ A ratio is taken between works that ran in turn in one process; a floor is measu
 is waited for before the clock starts and before it stops.
 """
 
-import os
 import platform
 import re
 import resource
@@ -21,6 +20,7 @@ import torch
 
 from isofield.ops.linear_leaky import linear_leaky
 from isofield.runtime.commandline import say
+from isofield.runtime.processes import usable_cores
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 Device = torch.device | str
@@ -161,7 +161,7 @@ def machine(device: Device) -> dict[str, Any]:
     """Hardware and versions, and nothing else that tells machines apart."""
     description: dict[str, Any] = {
         "cpu": cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "vector_units": torch.backends.cpu.get_cpu_capability(),
         "amx": has_amx(),

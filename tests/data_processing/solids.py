@@ -31,6 +31,17 @@ def joined(*meshes):
     return TriangleMesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(faces))
 
 
+def volume(mesh):
+    """Signed: negative where the faces look inwards."""
+    a, b, c = (mesh.triangles() - mesh.vertices[mesh.faces[0, 0]]).transpose(1, 0, 2)
+    return float((a * np.cross(b, c)).sum() / 6)
+
+
+def area(mesh):
+    a, b, c = mesh.triangles().transpose(1, 0, 2)
+    return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+
+
 def turned_inside_out(mesh):
     return TriangleMesh(mesh.vertices, mesh.faces[:, ::-1].copy())
 

@@ -11,7 +11,7 @@ from data_processing.batch import Batch
 from ifnet.model import Config, IFNet
 from ifnet.published_weights import SETUPS
 from isofield.config import read_run_config
-from isofield.ops.feature_sampling import sample_features_plain
+from isofield.ops.feature_sampling import Sampling, sample_features_plain
 from isofield.registry import build_model, resolve
 from isofield.training.optim import Average
 from tests.conftest import ROOT
@@ -105,13 +105,8 @@ def test_decoding_is_the_plain_formulation_in_double(changes: dict):
     """Features of seven grid_samples, concatenated, through plain layers; the point last where it is appended."""
     model, batch = small_model(**changes).double().eval(), small_batch(dtype=torch.float64)
     config, volumes = model.config, model.encode(batch.inputs)
-    features = sample_features_plain(
-        volumes,
-        batch.points_BN3,
-        displacement=config.displacement,
-        padding=config.sampling_padding,
-        align_corners=config.align_corners,
-    )
+    sampling = Sampling(config.displacement, config.sampling_padding, config.align_corners)
+    features = sample_features_plain(volumes, batch.points_BN3, sampling)
     h = torch.cat([features, 2 * batch.points_BN3], -1) if config.append_point else features
     *layers, last = model.decoder.layers
     for layer in layers:

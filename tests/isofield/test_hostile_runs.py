@@ -18,10 +18,11 @@ from data_processing.store.splits import SplitConfig
 from ifnet.published_organs import read_organ_folder
 from isofield import checkpoint
 from isofield.evaluation.pairs import entries_in, read_manifest
+from isofield.generation import meshes
 from isofield.registry import load_run
-from isofield.run_dir import RunDir, create_run, journal_file, manifest_file, preparation_of
+from isofield.run_dir import RunDir, create_run, manifest_file, preparation_of
 from isofield.runtime.config import read_yaml, to_yaml
-from isofield.runtime.journal import latest
+from isofield.runtime.journal import Journal, journal_file
 from isofield.training.frozen_codes import _kept
 from tests.data_processing.formats.test_hostile_grids import declared, deflated_zeros
 from tests.hostile import SECRET, refusal
@@ -167,9 +168,36 @@ def test_manifests(inside: Path, name: str):
 
 
 def test_lines_of_journals_that_are_not_ours(inside: Path):
-    lines = [DEEP, "7", "[]", '{"name": 7}', '{"name": "a", "start": "x"}', '{"name": ["a"]}', "\x00\ud7ff", '{"name"']
-    journal_file(inside, 0).write_text("\n".join([*lines, '{"name": "good", "start": 3}']), encoding="utf-8")
-    assert set(latest([journal_file(inside, 0)])) == {"good"}
+    good = {"name": "good", "made_from": "x", "row": {}, "start": 3}
+    changes: list[dict[str, Any]] = [{"name": 7}, {"name": ["a"]}, {"made_from": 7}]
+    changes += [{"start": start} for start in ("x", True, -1, 1e300, float("nan"))]
+    lines = [DEEP, "7", "[]", "\x00\ud7ff", '{"name"', '{"name": "b", "made_from": "x"}']
+    lines += [json.dumps(good | {"name": "a"} | change) for change in changes]
+    journal_file(inside, 0).write_text("\n".join([*lines, json.dumps(good)]), encoding="utf-8")
+    assert set(Journal(inside).lines) == {"good"}
+
+
+SETTINGS = {"model_hash": "0", "resolution": 24}
+MESH = {"name": "a", "origin": "x", "status": "done", "file": "a.ply"}
+MESHES: list[dict[str, Any]] = [
+    {"file": "../secret.ply"},
+    {"file": ["a.ply"]},
+    {"input_file": "/etc/passwd"},
+    {"mask_file": "b/../../x.nii.gz"},
+    {"status": ["done"]},
+    {"name": 7},
+    {"origin": json.loads("[" * 200 + "]" * 200)},
+]
+
+
+@pytest.mark.parametrize("change", MESHES, ids=str)
+def test_lines_about_meshes_that_are_not_ours(inside: Path, change: dict[str, Any]):
+    """In the form of today, and of the version before."""
+    row = MESH | change
+    lines = [{"name": "a", "made_from": "x", "row": row, "start": 1}, row | {"settings": SETTINGS, "start": 1}]
+    lines += [{"name": "b", "made_from": "x", "row": 7, "start": 1}, row | {"settings": {"deep": [1]}, "name": 7}]
+    journal_file(inside, 0).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert not Journal(inside, read=meshes._read).lines
 
 
 @pytest.mark.parametrize(

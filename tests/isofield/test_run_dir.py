@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from isofield.run_dir import RunDir, create_run, exclusive, journal_file, journal_files, manifest_file
+from isofield.run_dir import RunDir, create_run, exclusive, manifest_file
+from isofield.runtime.journal import journal_file, journal_files
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ chairs: 4,893 and more). Source: Chen, Tian, Shen and Ouhyoung, "On Visual Simil
 Eurographics 2003; the numbers are those of the authors' program, 3DRetrieval v1.8.
 """
 
-from isofield.metrics.light_field.cache import descriptor_of_file, descriptor_of_mesh
+from isofield.metrics.light_field.cache import descriptor_of_mesh
 from isofield.metrics.light_field.descriptors import Descriptor, describe
 from isofield.metrics.light_field.distance import distance_matrix
 
-__all__ = ["Descriptor", "describe", "descriptor_of_file", "descriptor_of_mesh", "distance_matrix"]
+__all__ = ["Descriptor", "describe", "descriptor_of_mesh", "distance_matrix"]

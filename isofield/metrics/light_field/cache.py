@@ -4,28 +4,19 @@ One .npz file a mesh, named by a digest of its vertices and faces and by the ver
 or converted files find theirs, changed ones do not. A damaged file is described anew and replaced.
 """
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.npy import read_npz
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.metrics.light_field.descriptors import Descriptor, describe
 from isofield.runtime.atomic_files import replacing
+from isofield.runtime.fingerprint import fingerprint
 
 MAX_BYTES = 1 << 26  # of one descriptor
 VERSION = 1  # raise it whenever a number of a descriptor may change
-
-
-def descriptor_of_file(path: Path, cache: Path | None, *, device: torch.device | str = "cpu") -> Descriptor:
-    """The descriptor of a mesh file, from the folder `cache` where it is there, else put there; None keeps nothing.
-
-    Raises FileNotFoundError, or ValueError where the file is no mesh (as read_mesh).
-    """
-    return descriptor_of_mesh(read_mesh(path), cache, device=device)
 
 
 def descriptor_of_mesh(mesh: TriangleMesh, cache: Path | None, *, device: torch.device | str = "cpu") -> Descriptor:
@@ -54,8 +45,5 @@ def _read(file: Path) -> Descriptor | None:
 
 
 def _digest(mesh: TriangleMesh) -> str:
-    content = hashlib.blake2b(digest_size=16)
-    for array in (mesh.vertices.astype("<f8"), mesh.faces.astype("<i8")):
-        content.update(str(array.shape).encode())
-        content.update(np.ascontiguousarray(array).tobytes())
-    return content.hexdigest()
+    vertices, faces = mesh.vertices.astype("<f8"), mesh.faces.astype("<i8")
+    return fingerprint(str(vertices.shape), vertices, str(faces.shape), faces)

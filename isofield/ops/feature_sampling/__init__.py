@@ -16,11 +16,12 @@ import torch.nn.functional as F
 from isofield.ops.fallback import warn_once
 from isofield.ops.feature_sampling import plain
 from isofield.ops.feature_sampling.cpu import HAS_NUMBA, SampledLinearOnCPU, SampleOnCPU
-from isofield.ops.feature_sampling.places import PLACES, Padding, Sampling, places
+from isofield.ops.feature_sampling.places import PLACES, Sampling, places
 from isofield.ops.feature_sampling.plain import Interpolation, interpolation_on
 
 __all__ = [
     "PLACES",
+    "Sampling",
     "published_columns",
     "sample_features",
     "sample_features_plain",
@@ -29,22 +30,13 @@ __all__ = [
 ]
 
 
-def sample_features(
-    volumes: Sequence[torch.Tensor],
-    points_BN3: torch.Tensor,
-    *,
-    displacement: float,
-    padding: Padding,
-    align_corners: bool,
-) -> torch.Tensor:
+def sample_features(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     """Trilinear features of all volumes (B, C_s, R_s, R_s, R_s) at seven places a point: (B, N, 7 * sum of C_s).
 
-    `points_BN3`: cube coordinates. `displacement`: of the six places, in units of [-1, 1], half a cube. Float32 (double
-    where a volume or the points are), also under autocast and from bfloat16 volumes. Fastest where the volumes are
-    channels-last in memory. Differentiable once in the volumes. On a CPU, bit for bit the same with any number of
-    threads.
+    `points_BN3`: cube coordinates. Float32 (double where a volume or the points are), also under autocast and from
+    bfloat16 volumes. Fastest where the volumes are channels-last in memory. Differentiable once in the volumes. On a
+    CPU, bit for bit the same with any number of threads.
     """
-    sampling = Sampling(displacement, padding, align_corners)
     _check(volumes, points_BN3)
     if _kernels_serve(volumes, points_BN3):
         return SampleOnCPU.apply(points_BN3, sampling, *volumes)
@@ -56,17 +48,13 @@ def sampled_linear(
     points_BN3: torch.Tensor,
     weight_OF: torch.Tensor,
     bias_O: torch.Tensor,
-    *,
-    displacement: float,
-    padding: Padding,
-    align_corners: bool,
+    sampling: Sampling,
 ) -> torch.Tensor:
     """linear(sample_features(...), weight, bias): (B, N, O). The weight's columns follow `sample_features`.
 
     Never holds the features of all points: give it all points of a shape at once. Follows autocast, like a linear
     layer behind `sample_features`.
     """
-    sampling = Sampling(displacement, padding, align_corners)
     _check(volumes, points_BN3, weight_OF)
     device = points_BN3.device.type
     if not _kernels_serve(volumes, points_BN3):
@@ -106,20 +94,15 @@ def _wants_gradient(points_BN3: torch.Tensor) -> bool:
 
 
 def sample_features_plain(
-    volumes: Sequence[torch.Tensor],
-    points_BN3: torch.Tensor,
-    *,
-    displacement: float,
-    padding: Padding,
-    align_corners: bool,
+    volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor, sampling: Sampling
 ) -> torch.Tensor:
     """The plain twin: `grid_sample` of every volume at the seven places, concatenated."""
-    grid_B17N3 = places(points_BN3, displacement)[:, None]
+    grid_B17N3 = places(points_BN3, sampling.displacement)[:, None]
     features = [points_BN3.new_empty(*points_BN3.shape[:2], 0)]
     for volume in volumes:
         dtype = torch.promote_types(volume.dtype, points_BN3.dtype)
         sampled_BC17N = F.grid_sample(
-            volume.to(dtype), grid_B17N3.to(dtype), padding_mode=padding, align_corners=align_corners
+            volume.to(dtype), grid_B17N3.to(dtype), padding_mode=sampling.padding, align_corners=sampling.align_corners
         )
         features.append(sampled_BC17N[:, :, 0].permute(0, 3, 2, 1).flatten(2))
     return torch.cat(features, dim=-1)
@@ -130,16 +113,10 @@ def sampled_linear_plain(
     points_BN3: torch.Tensor,
     weight_OF: torch.Tensor,
     bias_O: torch.Tensor,
-    *,
-    displacement: float,
-    padding: Padding,
-    align_corners: bool,
+    sampling: Sampling,
 ) -> torch.Tensor:
     """The plain twin of `sampled_linear`."""
-    features_BNF = sample_features_plain(
-        volumes, points_BN3, displacement=displacement, padding=padding, align_corners=align_corners
-    )
-    return F.linear(features_BNF, weight_OF, bias_O)
+    return F.linear(sample_features_plain(volumes, points_BN3, sampling), weight_OF, bias_O)
 
 
 def published_columns(channels: Sequence[int]) -> torch.Tensor:

@@ -12,7 +12,7 @@ PLACES = 7
 
 @dataclass(frozen=True)
 class Sampling:
-    """The three choices of the operator. `displacement`: in units of [-1, 1], half a cube."""
+    """The three choices of the operator. `displacement`: of the six places, in units of [-1, 1], half a cube."""
 
     displacement: float
     padding: Padding

@@ -12,16 +12,17 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from data_processing.formats.nifti import open_scan
+from data_processing.formats.scans import open_any_scan
 from data_processing.geometry.voxel_grid import AbsentPartError
+from data_processing.medical.advice import COMMAND_OPTIONS, worded
 from data_processing.medical.crops import Crop
-from data_processing.medical.label_names import LabelTable, find_table
+from data_processing.medical.label_names import LabelTable, Naming, find_table
 from data_processing.medical.label_volumes import label_volume
 from data_processing.medical.masks import ScanMask
 from data_processing.preparation.shape import SHAPE_ERRORS
-from isofield.outliers.analysis.journal import FILES, Done, Journal, content_hash, forget, hash_of, open_journal
+from isofield.outliers.analysis.journal import FILES, forget, line_of_organ, open_journal, rows_of
 from isofield.outliers.analysis.organ_rows import MASKS, PICTURES, AnalysisConfig, ScoredOrgan, place_of, row_of
-from isofield.outliers.analysis.organs import Naming, OrganMatch, cut_organ, nameless, wanted_of
+from isofield.outliers.analysis.organs import OrganMatch, cut_organ, nameless, wanted_of
 from isofield.outliers.analysis.priors import Prior
 from isofield.outliers.analysis.rows import Row, new_row
 from isofield.outliers.analysis.scans import Scan
@@ -29,8 +30,10 @@ from isofield.outliers.scoring.cube_masks import CubeMask, cube_mask
 from isofield.outliers.scoring.detector import Judgement
 from isofield.runtime.atomic_files import WriteError, remove_leftovers
 from isofield.runtime.distributed import Group
+from isofield.runtime.fingerprint import fingerprint, of_contents
+from isofield.runtime.journal import Journal, stands
 
-FORMAT = 1  # of what a row is made of: a change makes all rows anew
+FORMAT = 2  # of what a row is made of: a change makes all rows anew
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,40 +78,47 @@ def analyse(job: AnalysisJob, scans: Sequence[Scan], *, group: Group, resume: bo
         if not resume:
             forget(job.out)
     group.wait()
-    done = Done(job.out)
+    journal = open_journal(job.out, group.rank)
     group.wait()  # nobody writes before all have read
-    with open_journal(job.out, group.rank) as file:
-        journal = Journal(file, done.start)
+    with journal:
         mine = scans[group.rank :: group.size]
         bar = tqdm(mine, unit="scan", smoothing=0.05, disable=not group.is_first)
         for scan in bar:
             bar.set_postfix_str(scan.key[-24:], refresh=False)
-            analyse_scan(job, scan, done, journal)
+            analyse_scan(job, scan, journal)
     group.wait()
     if not group.is_first:
         return []
-    after = Done(job.out)
-    return [row for scan in scans for row in after.rows_of(scan.key) or []]
+    journal.collect()
+    return [row for scan in scans for row in _noted(job, journal, scan)]
 
 
-def analyse_scan(job: AnalysisJob, scan: Scan, done: Done, journal: Journal) -> None:
+def _noted(job: AnalysisJob, journal: Journal, scan: Scan) -> list[Row]:
+    rows = rows_of(journal, scan.key)
+    if rows is None:
+        raise OSError(f"{job.out}: the rows of {scan.key}, which a rank has noted, are in no journal: run it again")
+    return rows
+
+
+def analyse_scan(job: AnalysisJob, scan: Scan, journal: Journal) -> None:
     """Do what is missing of a scan and note it."""
     try:
         made_with = _made_with(job, scan)
     except SHAPE_ERRORS:
         made_with = ""  # unreadable: is tried again
-    line = done.scans.get(scan.key)
-    if line is not None and made_with and line.made_with == made_with and _is_whole(job, done.rows_of(scan.key)):
-        journal.scan(scan.key, made_with, line.organs)
+    organs: dict[str, str] | None = journal.row(scan.key, made_with) if made_with else None
+    if organs is not None and _is_whole(job, rows_of(journal, scan.key)):
+        journal.add(scan.key, made_with, organs)
         return
     remove_leftovers([job.out / folder / scan.key for folder in (MASKS, PICTURES)])
-    organs: dict[str, str] = {}
-    for row, row_made_with in _rows(job, scan, done):
+    organs = {}
+    for row, row_made_with in _rows(job, scan, journal):
         if row["organ"] in organs:  # a table may call two labels the same
             row = {**row, "organ": f"{row['organ']} ({len(organs)})"}
         organs[row["organ"]] = row_made_with
-        journal.row(row, row_made_with)
-    journal.scan(scan.key, made_with, organs)
+        quick = row["seconds"] is None  # what took no time to find out may be lost in a power cut
+        journal.add(line_of_organ(scan.key, row["organ"]), row_made_with, row, surely=not quick)
+    journal.add(scan.key, made_with, organs)
 
 
 def refuse_nameless(scans: Sequence[Scan], naming: Naming) -> None:
@@ -128,7 +138,7 @@ def refuse_nameless(scans: Sequence[Scan], naming: Naming) -> None:
 
 
 def _table(scan: Scan, naming: Naming) -> LabelTable | None:
-    return find_table(scan.file, naming.table, header=open_scan(scan.file).header)
+    return find_table(scan.file, naming.table, header=open_any_scan(scan.file).header)
 
 
 def _made_with(job: AnalysisJob, scan: Scan) -> str:
@@ -137,7 +147,8 @@ def _made_with(job: AnalysisJob, scan: Scan) -> str:
     priors = sorted(prior.fingerprint for prior in job.priors)
     names = [name for name, _ in scan.organs]
     told = None if table is None else table.entries
-    return hash_of(FORMAT, content_hash(scan.files), names, told, asdict(job.naming), asdict(job.settings), priors)
+    settings = asdict(job.naming), asdict(job.settings)
+    return fingerprint([FORMAT, of_contents(scan.files), names, told, *settings, priors], size=8)
 
 
 def _row_made_with(job: AnalysisJob, scan: Scan, wanted: OrganMatch) -> str:
@@ -148,30 +159,26 @@ def _row_made_with(job: AnalysisJob, scan: Scan, wanted: OrganMatch) -> str:
         files = tuple(path for stem, path in scan.organs if stem in structure.labels)
     cut_as = None if structure is None else asdict(structure)
     known = None if prior is None else prior.fingerprint
-    return hash_of(FORMAT, content_hash(files), asdict(job.naming), asdict(job.settings), cut_as, known, wanted.status)
+    settings = asdict(job.naming), asdict(job.settings)
+    return fingerprint([FORMAT, of_contents(files), *settings, cut_as, known, wanted.status], size=8)
 
 
 def _is_whole(job: AnalysisJob, rows: Sequence[Row] | None) -> bool:
     """All rows there, none of them an error, with all their files."""
-    return rows is not None and all(_stands(job, row) for row in rows)
+    return rows is not None and all(stands(row, job.out, FILES) for row in rows)
 
 
-def _stands(job: AnalysisJob, row: Row) -> bool:
-    files = [row[key] for key in FILES if row[key]]
-    return row["status"] != "ERROR" and all((job.out / file).is_file() for file in files)
-
-
-def _rows(job: AnalysisJob, scan: Scan, done: Done) -> Iterator[tuple[Row, str]]:
+def _rows(job: AnalysisJob, scan: Scan, journal: Journal) -> Iterator[tuple[Row, str]]:
     try:
         wanted = wanted_of(scan, job.priors, job.naming)
     except SHAPE_ERRORS as error:
-        yield _with_notice(job, scan, OrganMatch(""), "ERROR", str(error)), "error"
+        yield _with_notice(job, scan, OrganMatch(""), "ERROR", worded(error, COMMAND_OPTIONS)), "error"
         return
     known: dict[int, list[OrganPart]] = {}
     for one in wanted:
         made_with = _row_made_with(job, scan, one)
-        before = done.rows.get((scan.key, one.organ, made_with))
-        before = before if before is not None and _stands(job, before) else None
+        before = journal.row(line_of_organ(scan.key, one.organ), made_with)
+        before = before if before is not None and stands(before, job.out, FILES) else None
         if one.prior is not None and not one.status:
             known.setdefault(id(one.prior), []).append(OrganPart(one, one.prior, made_with, before))
         else:
@@ -213,7 +220,7 @@ def _cut(job: AnalysisJob, scan: Scan, part: OrganPart) -> Cut | Row:
     except AbsentPartError as error:
         return _with_notice(job, scan, part.wanted, "EMPTY", str(error), dice=0.0, volume_ml=0.0)
     except SHAPE_ERRORS as error:
-        return _with_notice(job, scan, part.wanted, "ERROR", str(error))
+        return _with_notice(job, scan, part.wanted, "ERROR", worded(error, COMMAND_OPTIONS))
     try:
         cube = cube_mask(mask, part.prior.preparation, device=job.device)
     except ValueError as error:
@@ -240,7 +247,7 @@ def _score_parts(
     except WriteError:
         raise
     except SHAPE_ERRORS as error:
-        return _with_notice(job, scan, one, "ERROR", str(error), **place)
+        return _with_notice(job, scan, one, "ERROR", worded(error, COMMAND_OPTIONS), **place)
 
 
 def _judgements(prior: Prior, cubes: Sequence[CubeMask], fpr: float) -> list[Judgement | Exception]:
@@ -257,9 +264,9 @@ def _rows_without_score(job: AnalysisJob, scan: Scan, wanted: OrganMatch) -> Row
     """A row of what no model looks at; of a file of its own at least its header is read."""
     if scan.organs and wanted.status == "NO_MODEL":
         try:
-            open_scan(_file_of(scan, wanted))
+            open_any_scan(_file_of(scan, wanted))
         except SHAPE_ERRORS as error:
-            return _with_notice(job, scan, wanted, "ERROR", str(error))
+            return _with_notice(job, scan, wanted, "ERROR", worded(error, COMMAND_OPTIONS))
     known = {"dice": 0.0, "volume_ml": 0.0} if wanted.status == "EMPTY" else {}
     return _with_notice(job, scan, wanted, wanted.status, wanted.reason, **known)
 

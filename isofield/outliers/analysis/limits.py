@@ -16,7 +16,10 @@ class Limit:
     value: float
 
     def exceeded_by(self, value: float) -> bool:
-        return value < self.value if self.metric in SMALLER_IS_WORSE else value > self.value
+        """Not by the rounding of grids, which are stored as float32."""
+        from isofield.metrics.mask_surfaces import WITHIN  # here: the command line waits for no numerics
+
+        return value * WITHIN < self.value if self.metric in SMALLER_IS_WORSE else value > self.value * WITHIN
 
 
 def limit_of(words: str) -> Limit:

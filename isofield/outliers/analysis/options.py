@@ -30,7 +30,7 @@ def read_options(argv: Sequence[str] | None, description: str | None, *, prog: s
     add("--limit", nargs="+", default=[], metavar="M<V", help="also flag by metrics of your own: 'dice<0.8' 'hd95>10'")
     add("--tolerance", type=float, default=1.0, metavar="MM", help="of the surface Dice nsd [1]")
     add("--checkpoint", default="best", help="best, last or a step [best]")
-    add("--no-masks", action="store_true", help="write no reconstructions, maps of disagreement and repaired masks")
+    add("--no-masks", action="store_true", help="write no reconstructions, maps and repaired masks")
     add("--no-pictures", action="store_true", help="draw nothing")
     add("--resume", action="store_true", help="do only what is missing in --out; without it, start anew")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")

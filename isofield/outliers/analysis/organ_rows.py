@@ -16,9 +16,9 @@ from data_processing.medical.scan_mask import ScanMask
 from isofield.outliers.analysis.limits import Limit, describe_excess
 from isofield.outliers.analysis.organs import OrganMatch
 from isofield.outliers.analysis.priors import Prior
-from isofield.outliers.analysis.rows import Row, new_row
+from isofield.outliers.analysis.rows import NO_ORIENTATION, Row, new_row
 from isofield.outliers.analysis.scans import Scan
-from isofield.outliers.comparison.maps import write_map
+from isofield.outliers.comparison.maps import NamedSegment, write_map, write_segments
 from isofield.outliers.comparison.on_scan import STEPS, Compared, Disagreement, compare_on_scan, largest_disagreement
 from isofield.outliers.comparison.pictures import Shown, picture_of
 from isofield.outliers.scoring.cube_masks import CubeMask
@@ -29,6 +29,8 @@ from isofield.runtime.atomic_files import replacing
 
 COARSEST = 8  # slices that an organ has to have, or nobody can tell its shape
 MASKS, PICTURES = "masks", "pictures"
+# Of the map with names and colours, in the order of its labels: those of the pictures.
+AGREEMENT = {"both": (0.75, 0.75, 0.75), "extra": (0.86, 0.16, 0.16), "missing": (0.16, 0.39, 0.86)}
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def place_of(mask: ScanMask) -> dict[str, object]:
     affine = mask.scan.affine
     return {
         "spacing_mm": [round(float(edge), 4) for edge in np.linalg.norm(affine[:3, :3], axis=0)],
-        "orientation": "".join(nibabel.aff2axcodes(affine)),
+        "orientation": NO_ORIENTATION if mask.scan.doubt else "".join(nibabel.aff2axcodes(affine)),
         "touched": list(mask.touched),
     }
 
@@ -87,6 +89,7 @@ def row_of(
     if beyond:
         flagged, reason = True, f"{'; '.join(beyond)} (your limit); {reason}"
         status = status if status == "PARTIAL" else "OUTLIER"
+    reason = "; ".join(filter(None, [reason, judged.mask.scan.doubt]))
     score, p = (None if math.isnan(value) else value for value in (judgement.score, judgement.p))
     calibration, metrics = prior.calibration, compared.metrics
     _, pieces = scipy.ndimage.label(judged.crop.occupancy)
@@ -164,7 +167,7 @@ def _disagreement_cells(largest: Disagreement | None) -> dict[str, object]:
 
 
 def _write_maps(judged: ScoredOrgan, compared: Compared, out: Path) -> dict[str, str]:
-    """NIfTI on the scan's own grid, below OUT/masks."""
+    """NIfTI on the scan's own grid, and a segmentation with names and colours, below OUT/masks."""
     written = {}
     for column, ending, values, slope in (
         ("reconstruction", "_recon", compared.rebuilt_XYZ, 1.0),
@@ -174,7 +177,13 @@ def _write_maps(judged: ScoredOrgan, compared: Compared, out: Path) -> dict[str,
         file = mesh_in(out / MASKS, judged.scan.key, ".nii.gz", last=judged.wanted.organ, ending=ending)
         write_map(file, values, compared.mask, slope=slope)
         written[column] = file.relative_to(out).as_posix()
-    return written
+    file = mesh_in(out / MASKS, judged.scan.key, ".seg.nrrd", last=judged.wanted.organ, ending="_agreement")
+    segments = [
+        NamedSegment(label, f"{judged.wanted.organ}: {name}", colour)
+        for label, (name, colour) in enumerate(AGREEMENT.items(), start=1)
+    ]
+    write_segments(file, compared.agreement_XYZ, compared.mask, segments)
+    return written | {"agreement": file.relative_to(out).as_posix()}
 
 
 def _write_picture(

@@ -9,7 +9,7 @@ from typing import Literal
 
 from data_processing.geometry.voxel_grid import RefusedFileError
 from data_processing.medical.crops import Crop, label_ids
-from data_processing.medical.label_names import LabelTable, find_table, plain_name
+from data_processing.medical.label_names import LabelTable, Naming, find_table, plain_name
 from data_processing.medical.label_volumes import LabelVolume, label_volume
 from data_processing.medical.masks import ScanMask, read_crop, read_structure
 from data_processing.medical.structures import LabelConfig, StructureConfig
@@ -35,14 +35,6 @@ class OrganMatch:
     def part(self) -> str:
         assert self.structure is not None
         return f"{self.structure.name}/{self.suffix}" if self.suffix else self.structure.name
-
-
-@dataclass(frozen=True)
-class Naming:
-    """What the user said of labels: a table by name or file, and a threshold for maps of probabilities."""
-
-    table: str | None = None
-    threshold: float | None = None
 
 
 def settings_for(wanted: OrganMatch, scan: Scan, naming: Naming) -> LabelConfig:

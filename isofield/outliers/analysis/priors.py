@@ -4,7 +4,6 @@ A run knows the structures that its data set was made of. Without calibration it
 UNSURE, whatever they look like.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,13 @@ import torch
 
 from data_processing.medical.structures import LabelConfig, StructureConfig
 from data_processing.preparation.config import DataConfig
-from isofield.outliers.benchmark.corruptions import dice
 from isofield.outliers.scoring.calibration import Calibration, masks_needed
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.detector import Detector, Judgement, load_detector
 from isofield.outliers.scoring.reconstruction import Reconstruction, at_once, reconstruct
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
+from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.json_files import read_object
 
 MAX_NOTE = 1000  # characters
@@ -56,10 +55,9 @@ class Prior:
     @property
     def fingerprint(self) -> str:
         """Of everything in the run that a judgement depends on."""
-        digest = hashlib.blake2b(digest_size=8)
-        for file in (self.run.calibration_file, self.run.judge_file, self.run.preparation_file):
-            digest.update(file.read_bytes() if file.is_file() else b"none")
-        return f"{self.loaded.model_hash}-{digest.hexdigest()}"
+        files = self.run.calibration_file, self.run.judge_file, self.run.preparation_file
+        contents = fingerprint(*(file if file.is_file() else "none" for file in files), size=8)
+        return f"{self.loaded.model_hash}-{contents}"
 
     @property
     def at_once(self) -> int:
@@ -75,10 +73,8 @@ class Prior:
         return [self._unsure(mask, one) for mask, one in zip(masks, rebuilt, strict=True)]
 
     def _unsure(self, mask: CubeMask, rebuilt: Reconstruction) -> Judgement:
-        seen = slice(None) if mask.visible_RRR is None else mask.visible_RRR
-        overlap = dice(mask.occupancy_RRR[seen], rebuilt.occupancy_RRR[seen])
         reason = f"{self.run.path} has no calibration: python evaluate.py --run {self.run.path} --calibrate"
-        return Judgement(float("nan"), float("nan"), "UNSURE", reason, {}, overlap, rebuilt, bool(mask.touched))
+        return Judgement(float("nan"), float("nan"), "UNSURE", reason, {}, rebuilt.dice, rebuilt, bool(mask.touched))
 
 
 def load_priors(runs: Sequence[Path], *, which: str = "best", device: torch.device) -> list[Prior]:

@@ -1,7 +1,7 @@
 """What a folder holds: scans, each one label volume, or a folder with a file for each organ.
 
 Nothing is opened here but headers. Which files are masks of single organs is told by their names; hidden files are left
-out; a folder may be called like a scan.
+out, and so are images that lie beside their labels; a folder may be called like a scan.
 """
 
 import fnmatch
@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from data_processing.formats.nifti import NIFTI_SUFFIXES
-from data_processing.medical.label_names import plain_name
+from data_processing.formats.scans import SCAN_SUFFIXES, described, scan_stem, scan_suffix
+from data_processing.medical.advice import COMMAND_OPTIONS
+from data_processing.medical.images_beside import images_beside, is_general, left_out
+from data_processing.medical.organ_names import name_key, organ_of_stem
 from data_processing.preparation.sources import files_below
 
 Layout = Literal["auto", "volumes", "organs"]
@@ -36,45 +38,77 @@ def find_scans(folder: Path, known: Iterable[str], *, pattern: str = "*", layout
     """All scans below a folder, sorted by key.
 
     `known`: names of organs; with layout auto a folder that has a file named like one is a scan with a file for each
-    organ. `pattern`: of files to be looked at, against the path below the folder and the file's name. FileNotFoundError
-    when there is none.
+    organ. `pattern`: of files to be looked at, against the path below the folder and the file's name. Raises
+    NotADirectoryError for a file, FileNotFoundError when there is nothing, with what there is instead.
     """
+    if folder.is_file():
+        raise NotADirectoryError(f"{folder} is a file, expected a folder of scans: give the folder that it is in")
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder} does not exist")
-    files = sorted(file for file in files_below(folder) if _suffix(file))
-    chosen = [file for file in files if fnmatch.fnmatch(file, pattern) or fnmatch.fnmatch(_name(file), pattern)]
+    everything = sorted(files_below(folder))
+    files = [file for file in everything if scan_suffix(file)]
+    images = _images(files, pattern, layout)
+    matching = [file for file in files if fnmatch.fnmatch(file, pattern) or fnmatch.fnmatch(_name(file), pattern)]
+    chosen = [file for file in matching if file not in images]
     if not chosen:
         seen = f"; {len(files)} files do not match {pattern}: {', '.join(files[:SHOWN])}" if files else ""
-        raise FileNotFoundError(f"{folder} has no NIfTI files ({', '.join(NIFTI_SUFFIXES)}) to look at{seen}")
-    names = {plain_name(name) for name in known}
+        seen = seen or f"; it has {described(folder / file for file in everything) or 'no file at all'}"
+        raise FileNotFoundError(
+            f"{folder} has no NIfTI files, or others of {' '.join(SCAN_SUFFIXES)}, to look at{seen}"
+        )
+    names = tuple(dict.fromkeys(known))
     by_folder: dict[str, list[str]] = {}
     for file in chosen:
         by_folder.setdefault(file.rpartition("/")[0], []).append(file)
     scans: list[Scan] = []
     for below, inside in by_folder.items():
         if _is_organ_folder(inside, names, layout):
-            scans.append(_organ_folder(folder, below, inside))
+            scans.append(_organ_folder(folder, below, inside, names))
         else:
             scans += _volumes(folder, inside)
     return _unique(scans)
 
 
+def left_out_of(folder: Path, *, pattern: str = "*", layout: Layout = "auto") -> str:
+    """A line on the images that `find_scans` leaves out; "" for none."""
+    return left_out(sorted(_images(files_below(folder), pattern, layout)), COMMAND_OPTIONS.pattern)
+
+
+def _images(files: Iterable[str], pattern: str, layout: Layout) -> set[str]:
+    """What the user asked for is taken: the files of a pattern, or every file as an organ."""
+    return set(images_beside(files, organs=True)) if is_general(pattern) and layout != "organs" else set()
+
+
 def _is_organ_folder(files: Collection[str], names: Collection[str], layout: Layout) -> bool:
     if layout != "auto":
         return layout == "organs"
-    return any(plain_name(_stem(_name(file))) in names for file in files)
+    stems = [scan_stem(_name(file)) for file in files]
+    if any(organ_of_stem(stem, names) for stem in stems):
+        return True
+    # Behind the name of a subject: organs only where there are several, for volumes are called hippocampus_001 too.
+    organs = {organ_of_stem(stem, names, anywhere=True) for stem in stems}
+    return len(organs) > 1 and "" not in organs
 
 
-def _organ_folder(folder: Path, below: str, files: Iterable[str]) -> Scan:
-    """Of one subject."""
-    organs = tuple((_stem(_name(file)), folder / file) for file in files)
+def _organ_folder(folder: Path, below: str, files: Iterable[str], names: Collection[str]) -> Scan:
+    """Of one subject; organs as they are known, where the names of files say it with other words around."""
+    stems = [(scan_stem(_name(file)), folder / file) for file in files]
+    spelt = [(_organ(stem, names), stem, path) for stem, path in stems]
+    counts = Counter(organ for organ, _, _ in spelt)
+    organs = tuple((organ if counts[organ] == 1 else stem, path) for organ, stem, path in spelt)
     return Scan(below or folder.resolve().name, folder / below, organs)
+
+
+def _organ(stem: str, names: Collection[str]) -> str:
+    """The stem itself, unless it says an organ with other words around."""
+    organ = organ_of_stem(stem, names, anywhere=True)
+    return stem if not organ or name_key(organ) == name_key(stem) else organ
 
 
 def _volumes(folder: Path, files: Iterable[str]) -> list[Scan]:
     """Files of equal stem (a.nii beside a.nii.gz) keep their suffixes."""
-    counts = Counter(_stem(file) for file in files)
-    return [Scan(_stem(file) if counts[_stem(file)] == 1 else file, folder / file) for file in files]
+    counts = Counter(scan_stem(file) for file in files)
+    return [Scan(scan_stem(file) if counts[scan_stem(file)] == 1 else file, folder / file) for file in files]
 
 
 def _unique(scans: list[Scan]) -> list[Scan]:
@@ -92,12 +126,3 @@ def _unique(scans: list[Scan]) -> list[Scan]:
 
 def _name(file: str) -> str:
     return file.rpartition("/")[2]
-
-
-def _suffix(file: str) -> str:
-    lower = file.lower()
-    return next((suffix for suffix in sorted(NIFTI_SUFFIXES, key=len, reverse=True) if lower.endswith(suffix)), "")
-
-
-def _stem(file: str) -> str:
-    return file[: -len(_suffix(file))]

@@ -24,14 +24,15 @@ from isofield.outliers.benchmark.baselines import fit_baselines
 from isofield.outliers.benchmark.cases import CLEAN, Case, MaskShape, folder_masks, kept_cases, measured_cases
 from isofield.outliers.benchmark.corruptions import FAMILIES
 from isofield.outliers.benchmark.seen_kinds import seen_kinds
-from isofield.outliers.benchmark.tables import Benchmark, Detectors, tables, write_tables
+from isofield.outliers.benchmark.tables import Benchmark, Detectors, tables, without_prior, write_tables
 from isofield.outliers.scoring.augmented_training import turn_mask, with_prior_of
 from isofield.outliers.scoring.calibrate import MAX_FITTED, TRAIN, evenly, members, sdf_grid_around, subject
 from isofield.outliers.scoring.calibration import hash_of_masks
 from isofield.outliers.scoring.cube_masks import stored_mask
+from isofield.outliers.scoring.detector import MaskPrior
 from isofield.outliers.scoring.scores import Measured, fit_scorer
 from isofield.outliers.scoring.shape_space import SdfGrid
-from isofield.registry import LoadedRun, load_run
+from isofield.registry import load_run
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.commandline import DONE, Parser, run, say
 
@@ -62,9 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     place = RunDir(options.run)
-    loaded, preparation = load_run(place), preparation_of(place)
+    loaded = load_run(place)
+    prior = MaskPrior(loaded, preparation_of(place))
     own = open_shapes(loaded.config.data.path)
-    patients = held_out(own, loaded, preparation, data=options.data, real=options.real, most=options.most)
+    patients = held_out(own, prior, data=options.data, real=options.real, most=options.most)
     say(f"{len(patients.clean)} clean masks of patients that did not train, {len(patients.real)} real faults")
 
     # Fitted on the training patients: their masks as they are, and turned, as new ones are to the prior.
@@ -80,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cases: list[Case] = []
     for shape in tqdm([*shapes, *patients.clean, *patients.real], unit="mask"):
         families = options.families if shape.name in corrupted and shape.family == CLEAN else []
-        make = partial(measured_cases, shape, loaded, sdf_grid, preparation, families=families, draw=options.draw)
+        make = partial(measured_cases, shape, prior, sdf_grid, families=families, draw=options.draw)
         digest = hash_of_masks([shape.family], [shape.mask.occupancy_RRR])
         cases += kept_cases(out / "cases", shape.name, {**key, "families": families, "mask": digest}, make)
     # Detectors learn from clean training masks; corrupted and real faults only test them.
@@ -101,25 +103,11 @@ def fit_detectors(measured: Sequence[Measured], sdf_grid: SdfGrid) -> Detectors:
     return Detectors(sdf_grid, fit_scorer(measured, sdf_grid), fit_scorer(plain, sdf_grid), fit_baselines(measured))
 
 
-def without_prior(measured: Measured) -> Measured:
-    """The same mask, but for what its prior says."""
-    kept = {name: value for name, value in measured.numbers.items() if not name.startswith("prior_")}
-    return Measured(kept, measured.distances_D)
-
-
-def held_out(
-    own: ShapeSet,
-    loaded: LoadedRun,
-    preparation: DataConfig,
-    *,
-    data: Path | None,
-    real: Path | None,
-    most: int | None,
-) -> Patients:
+def held_out(own: ShapeSet, prior: MaskPrior, *, data: Path | None, real: Path | None, most: int | None) -> Patients:
     """Shapes of patients that own no training mask. ValueError when there are none."""
-    trained = {subject(own, own.names[index]) for index in members(own, TRAIN, loaded)}
-    clean = [shape for shape in shapes_of(data or own.path, own, preparation) if shape.subject not in trained]
-    faults = shapes_of(real, own, preparation, real=True) if real else []
+    trained = {subject(own, own.names[index]) for index in members(own, TRAIN, prior.loaded)}
+    clean = [shape for shape in shapes_of(data or own.path, own, prior.preparation) if shape.subject not in trained]
+    faults = shapes_of(real, own, prior.preparation, real=True) if real else []
     clean = [clean[index] for index in evenly(range(len(clean)), most or len(clean))]
     if len({shape.subject for shape in clean}) < 2:
         raise ValueError(f"{data or own.path}: expected clean masks of two patients or more that did not train the run")

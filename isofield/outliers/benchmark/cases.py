@@ -5,7 +5,6 @@ from the clean mask, and how well the disagreement finds the cells that were cor
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,24 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.ndimage
 from numpy.typing import NDArray
 
 from data_processing.formats.npy import read_npz
 from data_processing.medical.masks import read_structure
 from data_processing.preparation.config import DataConfig
 from data_processing.preparation.sources import list_sources
+from isofield.metrics.masks import dice
 from isofield.outliers.benchmark.corruptions import FLIP, TARGETS, corrupt
 from isofield.outliers.benchmark.ranking import average_precision
-from isofield.outliers.scoring.cube_masks import GRID, CubeMask, centring, cube_mask, shift_mask
-from isofield.outliers.scoring.detector import measured_masks
-from isofield.outliers.scoring.mask_distances import dice
+from isofield.outliers.scoring.cube_masks import GRID, CubeMask, box_of_cells, centring, cube_mask, shift_mask
+from isofield.outliers.scoring.detector import MaskPrior, measured_masks
 from isofield.outliers.scoring.reconstruction import Reconstruction
 from isofield.outliers.scoring.scores import Measured
 from isofield.outliers.scoring.shape_space import SdfGrid
-from isofield.registry import LoadedRun
 from isofield.runtime.atomic_files import replacing
 from isofield.runtime.commandline import say
+from isofield.runtime.fingerprint import fingerprint
 
 Mask = NDArray[np.bool_]
 CLEAN = "clean"
@@ -75,17 +73,11 @@ class CorruptedMask:
 
 
 def measured_cases(
-    shape: MaskShape,
-    loaded: LoadedRun,
-    sdf_grid: SdfGrid,
-    preparation: DataConfig,
-    *,
-    families: Sequence[str],
-    draw: int,
+    shape: MaskShape, prior: MaskPrior, sdf_grid: SdfGrid, *, families: Sequence[str], draw: int
 ) -> Iterator[Case]:
     """A clean mask, and it corrupted by each family in both severities; of a real fault only itself."""
     corrupted = list(corrupted_masks(shape, families=families, draw=draw))
-    measurements = measured_masks(loaded, [one.mask for one in corrupted], sdf_grid, preparation)
+    measurements = measured_masks(prior, [one.mask for one in corrupted], sdf_grid)
     for one, (measured, rebuilt) in zip(corrupted, measurements, strict=True):
         truth = known_truth(one, rebuilt)
         yield Case(shape.name, shape.subject, one.family, one.severity, measured, truth)
@@ -122,7 +114,7 @@ def known_truth(corrupted: CorruptedMask, rebuilt: Reconstruction) -> dict[str, 
         "repaired_dice": dice(rebuilt.repaired_RRR, clean),
     }
     if corrupted.family not in (CLEAN, FLIP):
-        box = _around(clean | mask | rebuilt.occupancy_RRR, NEAR)
+        box = box_of_cells(clean | mask | rebuilt.occupancy_RRR, margin=NEAR)
         strength = np.abs(rebuilt.disagreement_RRR[box]).ravel()
         wrong = (clean ^ mask)[box].ravel()
         truth["precision"] = average_precision(strength.astype(np.float64), wrong)
@@ -132,20 +124,13 @@ def known_truth(corrupted: CorruptedMask, rebuilt: Reconstruction) -> dict[str, 
 
 def _with_room(occupancy: Mask) -> Mask:
     """The box of a mask with room around it, no larger than the cube."""
-    (box,) = scipy.ndimage.find_objects(occupancy.view(np.uint8))
-    inner = occupancy[box]
+    inner = occupancy[box_of_cells(occupancy)]
     return np.pad(inner, [(min(ROOM, (GRID - size) // 2),) * 2 for size in inner.shape])
-
-
-def _around(mask: Mask, margin: int) -> tuple[slice, ...]:
-    (box,) = scipy.ndimage.find_objects(mask.view(np.uint8))
-    return tuple(slice(max(0, s.start - margin), s.stop + margin) for s in box)
 
 
 def kept_cases(folder: Path, name: str, key: dict[str, Any], make: Callable[[], Iterable[Case]]) -> list[Case]:
     """The cases in `folder` that were made under this key; else they are made and written."""
-    text = json.dumps({**key, "name": name, "version": VERSION}, sort_keys=True)
-    file = folder / f"{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}.npz"
+    file = folder / f"{fingerprint({**key, 'name': name, 'version': VERSION}, size=12)}.npz"
     if file.is_file():
         return _read(file)
     cases = list(make())
@@ -163,18 +148,12 @@ def kept_cases(folder: Path, name: str, key: dict[str, Any], make: Callable[[], 
 def _read(file: Path) -> list[Case]:
     arrays = read_npz(file, most=MAX_BYTES, names=("about", "names", "numbers", "distances"))
     about, names, numbers, distances = (arrays[key] for key in ("about", "names", "numbers", "distances"))
-    called = [str(name) for name in names]
-    return [
-        Case(
-            name=str(row[0]),
-            subject=str(row[1]),
-            family=str(row[2]),
-            severity=str(row[3]),
-            measured=Measured(dict(zip(called, values.tolist(), strict=True)), distance_D.astype(np.float32)),
-            truth=json.loads(str(row[4])),
-        )
-        for row, values, distance_D in zip(about, numbers, distances, strict=True)
-    ]
+    called, cases = [str(name) for name in names], []
+    for row, values, distance_D in zip(about, numbers, distances, strict=True):
+        name, subject, family, severity, truth = map(str, row)
+        measured = Measured(dict(zip(called, values.tolist(), strict=True)), distance_D.astype(np.float32))
+        cases.append(Case(name, subject, family, severity, measured, json.loads(truth)))
+    return cases
 
 
 def folder_masks(folder: Path, config: DataConfig) -> Iterator[tuple[str, CubeMask]]:

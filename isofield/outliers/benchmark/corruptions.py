@@ -7,18 +7,17 @@ All on the mask's own grid, which is isotropic; lengths are in its voxels, or sh
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from isofield.outliers.scoring.mask_distances import dice, signed_distance
+from isofield.metrics.masks import dice
+from isofield.outliers.scoring.shape_space import signed_distance
 from isofield.runtime.seeds import numpy_generator
 
 Mask = NDArray[np.bool_]
 Key = NDArray[np.float32]
-Severity = Literal["mild", "moderate"]
 TARGETS: dict[str, float] = {"mild": 0.95, "moderate": 0.88}
 TOLERANCE = 0.01  # of Dice, of what is searched and of what had no room
 STEPS = 16  # of a search
@@ -34,8 +33,6 @@ class Corrupted:
     """
 
     mask_RRR: Mask
-    family: str
-    severity: str
     dice: float
     matched: bool
 
@@ -53,12 +50,9 @@ def corrupt(clean_RRR: Mask, family: str, *, severity: str, seed: int, name: str
         raise ValueError(f"{name}: an empty mask cannot be corrupted")
     generator = numpy_generator(seed, name, "corruption", family, severity)
     target = TARGETS[severity]
-    if family == FLIP:
-        mask = clean_RRR[::-1].copy()
-    else:
-        mask = FAMILIES[family](clean_RRR, generator, target)
+    mask = FAMILIES[family](clean_RRR, generator, target)
     reached = dice(mask, clean_RRR)
-    return Corrupted(mask, family, severity, reached, family != FLIP and abs(reached - target) <= TOLERANCE)
+    return Corrupted(mask, reached, family != FLIP and abs(reached - target) <= TOLERANCE)
 
 
 def _added(mask: Mask, key: Key, target: float) -> Mask:
@@ -149,14 +143,6 @@ def _irregular(mask: Mask, generator: np.random.Generator) -> Key:
     return _distance(mask.shape, _a_voxel(_surface(mask), generator)) * (1 + 0.25 * np.clip(noise, -2, 2))
 
 
-def _blob_added(mask: Mask, generator: np.random.Generator, target: float) -> Mask:
-    return _added(mask, _irregular(mask, generator), target)
-
-
-def _blob_removed(mask: Mask, generator: np.random.Generator, target: float) -> Mask:
-    return _removed(mask, _irregular(mask, generator), target)
-
-
 def _hole(mask: Mask, generator: np.random.Generator, target: float) -> Mask:
     """A cavity about a deep place, two voxels below the surface or more."""
     depth = -signed_distance(mask)
@@ -229,14 +215,6 @@ def _shifted_piece(mask: Mask, generator: np.random.Generator, target: float) ->
     return _searched(mask, shift_piece, target, _size(mask))
 
 
-def _dilation(mask: Mask, generator: np.random.Generator, target: float) -> Mask:
-    return _added(mask, _smooth_distance(mask), target)
-
-
-def _erosion(mask: Mask, generator: np.random.Generator, target: float) -> Mask:
-    return _removed(mask, -_smooth_distance(mask), target)
-
-
 def _smooth_distance(mask: Mask) -> Key:
     """Distances between voxel centres come in steps; smoothed they order the voxels of a layer too."""
     return np.asarray(scipy.ndimage.gaussian_filter(signed_distance(mask), 0.8), dtype=np.float32)
@@ -269,16 +247,16 @@ def _ragged_edge(mask: Mask, generator: np.random.Generator, target: float) -> M
 
 FLIP = "flip"
 FAMILIES: dict[str, Callable[[Mask, np.random.Generator, float], Mask]] = {
-    "blob_added": _blob_added,
-    "blob_removed": _blob_removed,
+    "blob_added": lambda mask, generator, target: _added(mask, _irregular(mask, generator), target),
+    "blob_removed": lambda mask, generator, target: _removed(mask, _irregular(mask, generator), target),
     "hole": _hole,
     "bite": _bite,
     "missing_slices": _missing_slices,
     "cut_off": _cut_off,
     "merged_neighbour": _merged_neighbour,
     "shifted_piece": _shifted_piece,
-    "dilation": _dilation,
-    "erosion": _erosion,
+    "dilation": lambda mask, generator, target: _added(mask, _smooth_distance(mask), target),
+    "erosion": lambda mask, generator, target: _removed(mask, -_smooth_distance(mask), target),
     "island": _island,
     "ragged_edge": _ragged_edge,
     FLIP: lambda mask, generator, target: mask[::-1].copy(),

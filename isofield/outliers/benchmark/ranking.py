@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.stats
 from numpy.typing import NDArray
 
 from isofield.runtime.seeds import numpy_generator
@@ -94,14 +95,5 @@ def average_precision(strength_N: Array, wrong_N: NDArray[np.bool_]) -> float:
 
 def binomial_interval(count: int, rate: float, *, coverage: float = 0.95) -> tuple[int, int]:
     """Hits among `count` independent draws at `rate`, such that at most (1 - coverage) / 2 lies beyond each end."""
-    hits = np.arange(count + 1)
-    logs = np.array([_log_choose(count, int(k)) for k in hits])
-    chances = np.exp(logs + hits * np.log(rate) + (count - hits) * np.log1p(-rate))
-    below = np.cumsum(chances)
-    tail = (1 - coverage) / 2
-    return int(np.searchsorted(below, tail)), int(np.searchsorted(below, 1 - tail))
-
-
-def _log_choose(count: int, k: int) -> float:
-    terms = np.log(np.arange(1, count + 1))
-    return float(terms.sum() - terms[:k].sum() - terms[: count - k].sum())
+    low, high = scipy.stats.binom.interval(coverage, count, rate)
+    return int(low), int(high)

@@ -1,7 +1,5 @@
 """Tables of the benchmark: which detector tells what, where the disagreement lies, what the prior rebuilds."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,10 +13,12 @@ from isofield.outliers.benchmark.baselines import Baselines
 from isofield.outliers.benchmark.cases import CLEAN, Case
 from isofield.outliers.benchmark.corruptions import FAMILIES, MATCHED, TARGETS
 from isofield.outliers.benchmark.ranking import Estimate, binomial_interval, mean_auroc, mean_over_patients
+from isofield.outliers.scoring.augmented_training import OF_PRIOR
 from isofield.outliers.scoring.calibration import conformal_p, is_flagged, masks_needed
 from isofield.outliers.scoring.scores import Measured, Scorer
 from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.runtime.atomic_files import write_text
+from isofield.runtime.csv_cells import write_csv_file
 from isofield.runtime.seeds import numpy_generator
 
 Array = NDArray[np.float64]
@@ -39,16 +39,18 @@ class Detectors:
 
     def scores(self, measured: Sequence[Measured]) -> dict[str, Array]:
         """(N,) of each detector; larger is stranger. Groups of ours stand for themselves too, as `ours:GROUP`."""
-        kept = set(self.plain.names)
-        plain = [
-            Measured({name: v for name, v in one.numbers.items() if name in kept}, one.distances_D) for one in measured
-        ]
         return {
             **self.baselines.scores(measured),
             **{f"{OURS}:{group}": values for group, values in self.ours.strangeness(measured).items()},
-            PLAIN: self.plain.scores(plain),
+            PLAIN: self.plain.scores([without_prior(one) for one in measured]),
             OURS: self.ours.scores(measured),
         }
+
+
+def without_prior(measured: Measured) -> Measured:
+    """The same mask, but for what its prior says."""
+    kept = {name: value for name, value in measured.numbers.items() if not name.startswith(OF_PRIOR)}
+    return Measured(kept, measured.distances_D)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,17 @@ class Row:
     n: int
 
 
+@dataclass(frozen=True, eq=False)
+class JudgedCases:
+    """Cases with their scores by detector and their patients (numbers), and which of them are of a kind, or clean."""
+
+    cases: list[Case]
+    scores: dict[str, Array]
+    patients: NDArray[np.int64]
+    groups: dict[tuple[str, str], NDArray[np.int64]]
+    clean: NDArray[np.int64]
+
+
 def tables(benchmark: Benchmark, *, about: dict[str, Any]) -> dict[str, Any]:
     """Every table as rows, and what they are made of."""
     cases = benchmark.cases
@@ -95,11 +108,8 @@ def tables(benchmark: Benchmark, *, about: dict[str, Any]) -> dict[str, Any]:
     kinds = {(case.family, case.severity): None for case in cases if case.family != CLEAN}
     groups = {kind: _where(cases, *kind) for kind in kinds}
     clean = _where(cases, CLEAN, CLEAN)
-    rows = [
-        *auroc_rows(scores, patients, groups, clean, benchmark.seen),
-        *flag_rows(scores, patients, groups, clean, benchmark),
-        *truth_rows(cases, patients, groups, clean),
-    ]
+    judged = JudgedCases(cases, scores, patients, groups, clean)
+    rows = [*auroc_rows(judged, benchmark.seen), *flag_rows(judged, benchmark), *truth_rows(judged)]
     return {
         **about,
         "patients": len(np.unique(patients[clean])),
@@ -114,18 +124,12 @@ def tables(benchmark: Benchmark, *, about: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def auroc_rows(
-    scores: dict[str, Array],
-    patients: NDArray[np.int64],
-    groups: dict[tuple[str, str], NDArray[np.int64]],
-    clean: NDArray[np.int64],
-    seen: dict[str, tuple[str, ...]],
-) -> list[Row]:
+def auroc_rows(judged: JudgedCases, seen: dict[str, tuple[str, ...]]) -> list[Row]:
     """AUROC of each family and severity, and the mean over the matched families; and over those `seen` has none of."""
-    rows = []
-    for detector, values in scores.items():
+    rows, patients, clean = [], judged.patients, judged.clean
+    for detector, values in judged.scores.items():
         below = (values[clean], patients[clean])
-        parts = {kind: (values[members], patients[members]) for kind, members in groups.items()}
+        parts = {kind: (values[members], patients[members]) for kind, members in judged.groups.items()}
         for (family, severity), part in parts.items():
             estimate = mean_auroc([part], below, key=f"{family} {severity}")
             rows.append(Row("auroc", family, severity, detector, estimate, len(part[0])))
@@ -139,27 +143,22 @@ def auroc_rows(
     return rows
 
 
-def flag_rows(
-    scores: dict[str, Array],
-    patients: NDArray[np.int64],
-    groups: dict[tuple[str, str], NDArray[np.int64]],
-    clean: NDArray[np.int64],
-    benchmark: Benchmark,
-) -> list[Row]:
+def flag_rows(judged: JudgedCases, benchmark: Benchmark) -> list[Row]:
     """Shares that are flagged after calibration on half of the patients, over the seeds; and of clean masks.
 
     The interval is over seeds here (2.5 to 97.5 %): each divides the patients anew.
     """
+    patients, groups, clean = judged.patients, judged.groups, judged.clean
     shares: dict[tuple[str, str, str], list[float]] = {}
     counts: dict[tuple[str, str, str], int] = {}
-    within: dict[str, list[float]] = {detector: [] for detector in scores}
+    within: dict[str, list[float]] = {detector: [] for detector in judged.scores}
     for seed in range(benchmark.seeds):
         # Half of the patients calibrate, the others are tested: no patient is on both sides.
         calibrates = _calibrating(np.unique(patients[clean]), seed)
         held = clean[calibrates[patients[clean]]]
         if len(held) < masks_needed(benchmark.fpr):
             continue
-        for detector, values in scores.items():
+        for detector, values in judged.scores.items():
             flags = np.array([is_flagged(conformal_p(values[held], v), benchmark.fpr) for v in values])
             kinds = {(CLEAN, CLEAN): clean, **groups}
             for (family, severity), members in kinds.items():
@@ -183,12 +182,7 @@ def flag_rows(
     return rows
 
 
-def truth_rows(
-    cases: Sequence[Case],
-    patients: NDArray[np.int64],
-    groups: dict[tuple[str, str], NDArray[np.int64]],
-    clean: NDArray[np.int64],
-) -> list[Row]:
+def truth_rows(judged: JudgedCases) -> list[Row]:
     """Dice of reconstructions to the clean mask, what was gained over the corrupted one, precision of the disagreement.
 
     Of what the prior makes of a mask, and of the mask repaired where the prior is sure.
@@ -199,12 +193,12 @@ def truth_rows(
         Value("average_precision", "prior", "precision"),
         Value("chance_precision", "prior", "chance"),
     ]
-    rows = [_mean_row(value, (CLEAN, CLEAN), cases, patients, clean) for value in ceilings]
+    rows = [_mean_row(value, (CLEAN, CLEAN), judged, judged.clean) for value in ceilings]
     means: dict[tuple[str, str, str], list[float]] = {}
-    for (family, severity), members in groups.items():
+    for (family, severity), members in judged.groups.items():
         if severity not in TARGETS:
             continue
-        made = [_mean_row(value, (family, severity), cases, patients, members) for value in (*gains, *precisions)]
+        made = [_mean_row(value, (family, severity), judged, members) for value in (*gains, *precisions)]
         rows += made
         if family in MATCHED:
             for row in made:
@@ -216,17 +210,11 @@ def truth_rows(
     return rows
 
 
-def _mean_row(
-    value: Value,
-    kind: tuple[str, str],
-    cases: Sequence[Case],
-    patients: NDArray[np.int64],
-    members: NDArray[np.int64],
-) -> Row:
-    values = np.array([value.of(cases[index].truth) for index in members], dtype=np.float64)
+def _mean_row(value: Value, kind: tuple[str, str], judged: JudgedCases, members: NDArray[np.int64]) -> Row:
+    values = np.array([value.of(judged.cases[index].truth) for index in members], dtype=np.float64)
     there = np.isfinite(values)
     key = " ".join((value.table, *kind))
-    estimate = mean_over_patients(values[there], patients[members][there], key=key)
+    estimate = mean_over_patients(values[there], judged.patients[members][there], key=key)
     return Row(value.table, *kind, value.made, estimate, int(there.sum()))
 
 
@@ -255,12 +243,9 @@ def write_tables(results: dict[str, Any], folder: Path) -> str:
         for r in rows
     ]
     content = {**results, "rows": [dict(zip(COLUMNS, _finite(row), strict=True)) for row in plain]}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([COLUMNS, *plain])
     markdown = as_markdown(results)
     write_text(folder / "benchmark.json", json.dumps(content, indent=1) + "\n")
-    write_text(folder / "benchmark.csv", text.getvalue())
+    write_csv_file(folder / "benchmark.csv", COLUMNS, (dict(zip(COLUMNS, row, strict=True)) for row in plain))
     write_text(folder / "benchmark.md", markdown)
     return markdown
 

@@ -1,16 +1,19 @@
 """Maps on the grid of a scan that are nothing but zero outside of a box: written piece by piece, never held whole.
 
-Affine, form codes and units are the scan's; one byte a voxel.
+One byte a voxel. NIfTI with the scan's affine, form codes and units; and segmentations with names and colours, which
+NIfTI cannot hold, as 3D Slicer writes them (.seg.nrrd): it opens those as they are, without a question.
 """
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from data_processing.formats.images import LPS_TO_RAS
 from data_processing.formats.nifti import ScanGrid
 from data_processing.medical.crops import Crop
 from data_processing.medical.scan_grid import header_like
@@ -43,6 +46,62 @@ def write_map(path: Path, values: NDArray[np.int8] | NDArray[np.uint8], place: C
         packed.write(bytes(header.single_vox_offset - len(header.binaryblock)))
         for piece in _pieces(stored, start, place.scan):
             packed.write(piece)
+
+
+@dataclass(frozen=True)
+class NamedSegment:
+    """A label of a map, what it is called and its colour (red, green, blue in 0 to 1)."""
+
+    label: int
+    name: str
+    colour: tuple[float, float, float]
+
+
+def write_segments(path: Path, values: NDArray[np.uint8], place: Crop, segments: Sequence[NamedSegment]) -> None:
+    """Write a map of labels (X, Y, Z), given in the box of a canonical crop, as .seg.nrrd on the scan's grid.
+
+    Atomic; ValueError where the box does not fit the crop. Format: the developer guide of 3D Slicer, Segmentations.
+    """
+    if values.shape != place.occupancy.shape or values.dtype != np.uint8:
+        raise ValueError(f"{path}: a map of {values.shape} {values.dtype} is not in a box of {place.occupancy.shape}")
+    stored, start = as_stored(values, place)
+    lps = LPS_TO_RAS @ place.scan.affine  # its own inverse
+    axes = " ".join(_vector(lps[:3, axis]) for axis in range(3))
+    lines = [
+        "NRRD0004",
+        "type: unsigned char",
+        "dimension: 3",
+        "space: left-posterior-superior",
+        f"sizes: {' '.join(map(str, place.scan.shape))}",
+        f"space directions: {axes}",
+        "kinds: domain domain domain",
+        "encoding: gzip",
+        f"space origin: {_vector(lps[:3, 3])}",
+        "Segmentation_ContainedRepresentationNames:=Binary labelmap|",
+        "Segmentation_MasterRepresentation:=Binary labelmap",
+        "Segmentation_ReferenceImageExtentOffset:=0 0 0",
+    ]
+    extent = " ".join(f"0 {size - 1}" for size in place.scan.shape)
+    for number, segment in enumerate(segments):
+        head = f"Segment{number}_"
+        lines += [
+            f"{head}Color:={' '.join(f'{part:g}' for part in segment.colour)}",
+            f"{head}Extent:={extent}",
+            f"{head}ID:=Segment_{segment.label}",
+            f"{head}LabelValue:={segment.label}",
+            f"{head}Layer:=0",
+            f"{head}Name:={' '.join(segment.name.split())}",
+        ]
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(("\n".join(lines) + "\n\n").encode())
+        with gzip.GzipFile("", "wb", compresslevel=LEVEL, fileobj=file, mtime=0) as packed:
+            for piece in _pieces(stored, start, place.scan):
+                packed.write(piece)
+
+
+def _vector(values: NDArray[np.float64]) -> str:
+    """Numbers as NRRD has them, to the last bit."""
+    return f"({','.join(repr(float(value)) for value in values)})"
 
 
 def as_stored(values: NDArray[np.generic], place: Crop) -> tuple[NDArray[np.generic], list[int]]:

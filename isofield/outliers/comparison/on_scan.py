@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from data_processing.geometry.coordinates import transform_points
 from data_processing.medical.crops import Crop
+from isofield.extraction.lattice import evaluate_field
 from isofield.metrics.masks import compare_masks
 from isofield.outliers.comparison.maps import box_of
-from isofield.outliers.scoring.cube_masks import CubeMask
-from isofield.outliers.scoring.reconstruction import SURE, Reconstruction
+from isofield.outliers.scoring.cube_masks import CubeMask, box_of_cells
+from isofield.outliers.scoring.reconstruction import SURE, Reconstruction, probability
 
 Sign = Literal["extra", "missing"]
 STEPS = 100  # of the signed disagreement, in a byte
-MARGIN = 2  # voxels around mask and reconstruction
+MARGIN = 2  # voxels, or cells, around mask and reconstruction
 SLAB = 1 << 20  # voxel centres at once
-BATCH_POINTS = 1 << 16
 DEEP = 1.0  # cells from the other surface beyond which a disagreement is one of its own
 
 
@@ -35,6 +35,12 @@ class Compared:
     rebuilt_XYZ: NDArray[np.uint8]
     disagreement_XYZ: NDArray[np.int8]
     metrics: dict[str, float]
+
+    @property
+    def agreement_XYZ(self) -> NDArray[np.uint8]:
+        """1 where mask and reconstruction are both, 2 where only the mask is (extra), 3 where it is missing; else 0."""
+        mask, rebuilt = self.mask.occupancy > 0, self.rebuilt_XYZ > 0
+        return np.select([mask & rebuilt, mask, rebuilt], [1, 2, 3], 0).astype(np.uint8)
 
     @property
     def repaired_XYZ(self) -> NDArray[np.uint8]:
@@ -110,10 +116,8 @@ def _around(signs: NDArray[np.bool_], combine: np.ufunc) -> NDArray[np.bool_]:
 
 
 def _asked(rebuilt: Reconstruction, points_N3: NDArray[np.float64], device: torch.device | str) -> NDArray[np.float32]:
-    points = torch.from_numpy(points_N3.astype(np.float32))
-    parts = [rebuilt.field(part.to(device)).float().cpu().numpy() for part in points.split(BATCH_POINTS)]
-    values = np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
-    return np.asarray(1 / (1 + np.exp(-np.clip(values - rebuilt.iso_level, -30, 30))), dtype=np.float32)
+    points = torch.from_numpy(points_N3.astype(np.float32)).to(device)
+    return probability(evaluate_field(rebuilt.field, points).cpu().numpy(), rebuilt.iso_level)
 
 
 def largest_disagreement(mask: CubeMask, rebuilt: Reconstruction) -> Disagreement | None:
@@ -124,7 +128,7 @@ def largest_disagreement(mask: CubeMask, rebuilt: Reconstruction) -> Disagreemen
     seen = np.ones_like(mask.occupancy_RRR) if mask.visible_RRR is None else mask.visible_RRR
     # Beyond the field of view nobody can say who is right.
     ours, theirs = mask.occupancy_RRR & seen, rebuilt.occupancy_RRR & seen
-    box = _box_around(ours | theirs)
+    box = box_of_cells(ours | theirs, margin=MARGIN)
     if box is None:
         return None
     ours, theirs = ours[box], theirs[box]
@@ -166,11 +170,3 @@ def _pieces(
         inside = np.argwhere(own) + np.array([side.start for side in place])
         pieces.append((depth[place][own], sign, inside))
     return pieces
-
-
-def _box_around(cells: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
-    boxes = scipy.ndimage.find_objects(cells.view(np.uint8))
-    if not boxes:
-        return None
-    x, y, z = (slice(max(0, s.start - 2), min(n, s.stop + 2)) for s, n in zip(boxes[0], cells.shape, strict=True))
-    return x, y, z

@@ -10,8 +10,8 @@ from data_processing.geometry.marching_cubes import marching_cubes, pad_outside
 from data_processing.geometry.rendering import ray_scene
 from isofield.outliers.comparison.drawing import colour_bar, signed_colours
 from isofield.outliers.scoring.cube_masks import CubeMask
-from isofield.outliers.scoring.mask_distances import signed_distance
 from isofield.outliers.scoring.reconstruction import Reconstruction
+from isofield.outliers.scoring.shape_space import signed_distance
 from isofield.reports.canvas import PAPER, SOFT, Picture, write_words
 
 SMOOTH = 1.0  # cells, of the surface that is shown

@@ -9,15 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.ndimage
-import torch
 from numpy.typing import NDArray
 
-from data_processing.preparation.config import DataConfig
 from isofield.outliers.scoring.cube_masks import CubeMask
-from isofield.outliers.scoring.detector import measured_masks
+from isofield.outliers.scoring.detector import MaskPrior, measured_masks
 from isofield.outliers.scoring.scores import Measured
 from isofield.outliers.scoring.shape_space import SdfGrid
-from isofield.registry import LoadedRun
 from isofield.runtime.seeds import numpy_generator
 
 DEGREES = (6.0, 15.0)
@@ -25,24 +22,17 @@ SCALE = (0.95, 1.05)
 OF_PRIOR = "prior_"
 
 
-def measured_as_unseen(
-    loaded: LoadedRun,
-    masks: Sequence[CubeMask],
-    sdf_grid: SdfGrid,
-    preparation: DataConfig,
-    *,
-    device: torch.device | str = "cpu",
-) -> list[Measured]:
+def measured_as_unseen(prior: MaskPrior, masks: Sequence[CubeMask], sdf_grid: SdfGrid) -> list[Measured]:
     """Numbers of training masks to fit a score on; none may be empty."""
     turned_masks = [turn_mask(mask, number) for number, mask in enumerate(masks)]
-    seen = measured_masks(loaded, masks, sdf_grid, preparation, device=device)
-    unseen = measured_masks(loaded, turned_masks, sdf_grid, preparation, device=device)
+    seen, unseen = measured_masks(prior, masks, sdf_grid), measured_masks(prior, turned_masks, sdf_grid)
     return [with_prior_of(own, other) for (own, _), (other, _) in zip(seen, unseen, strict=True)]
 
 
 def with_prior_of(own: Measured, other: Measured) -> Measured:
     """The numbers of one mask, but for what its prior says of it."""
-    return Measured({**own.numbers, **_of_prior(other)}, own.distances_D)
+    of_prior = {name: value for name, value in other.numbers.items() if name.startswith(OF_PRIOR)}
+    return Measured(own.numbers | of_prior, own.distances_D)
 
 
 def turn_mask(mask: CubeMask, number: int) -> CubeMask:
@@ -60,7 +50,3 @@ def _resampled(occupancy_RRR: NDArray[np.bool_], matrix: NDArray[np.float64]) ->
     centre = np.array(scipy.ndimage.center_of_mass(occupancy_RRR))
     share = scipy.ndimage.affine_transform(occupancy_RRR.astype(np.float32), matrix, centre - matrix @ centre, order=1)
     return np.asarray(share > 0.5)
-
-
-def _of_prior(measured: Measured) -> dict[str, float]:
-    return {name: value for name, value in measured.numbers.items() if name.startswith(OF_PRIOR)}

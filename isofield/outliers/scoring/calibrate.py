@@ -7,13 +7,13 @@ import numpy as np
 import scipy.ndimage
 import torch
 
-from data_processing.preparation.config import DataConfig, config_of
+from data_processing.preparation.config import config_of
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from data_processing.store.splits import subject_of
 from isofield.outliers.scoring.augmented_training import measured_as_unseen
 from isofield.outliers.scoring.calibration import Calibration, hash_of_masks, save_calibration
 from isofield.outliers.scoring.cube_masks import CubeMask, stored_mask
-from isofield.outliers.scoring.detector import measured_masks
+from isofield.outliers.scoring.detector import MaskPrior, measured_masks
 from isofield.outliers.scoring.scores import Scorer, fit_scorer, scorer_arrays
 from isofield.outliers.scoring.shape_space import SdfGrid, sdf_grid_of
 from isofield.registry import LoadedRun, load_run
@@ -45,14 +45,14 @@ def calibrate_run(
     split = split or (CALIBRATION if CALIBRATION in shapes.splits else VALIDATION)
     chosen = members(shapes, split, loaded)
     refuse_shared_subjects(own, shapes, chosen)
-    preparation = preparation_of(place)
+    prior = MaskPrior(loaded, preparation_of(place), device)
     # The score is fitted on training masks alone: calibration masks decide nothing but the level.
     training = [stored_mask(own, index) for index in evenly(members(own, TRAIN, loaded), MAX_FITTED)]
-    scorer = fit_judge(loaded, preparation, training, device=device)
+    scorer = fit_judge(prior, training)
     masks = [stored_mask(shapes, index) for index in chosen]
     # Their scores. A prior that draws nothing would call every mask equally bad.
     measured, empty = [], 0
-    for one, rebuilt in measured_masks(loaded, masks, scorer.sdf_grid, preparation, device=device):
+    for one, rebuilt in measured_masks(prior, masks, scorer.sdf_grid):
         measured.append(one)
         empty += not rebuilt.occupancy_RRR.any()
     if 2 * empty > len(masks):
@@ -72,16 +72,10 @@ def calibrate_run(
     return calibration
 
 
-def fit_judge(
-    loaded: LoadedRun,
-    preparation: DataConfig,
-    training: Sequence[CubeMask],
-    *,
-    device: torch.device | str = "cpu",
-) -> Scorer:
+def fit_judge(prior: MaskPrior, training: Sequence[CubeMask]) -> Scorer:
     """The score of clean training masks."""
     sdf_grid = sdf_grid_around(training)
-    return fit_scorer(measured_as_unseen(loaded, training, sdf_grid, preparation, device=device), sdf_grid)
+    return fit_scorer(measured_as_unseen(prior, training, sdf_grid), sdf_grid)
 
 
 def sdf_grid_around(masks: Sequence[CubeMask]) -> SdfGrid:

@@ -4,7 +4,6 @@ p = (1 + #{calibration scores >= s}) / (n + 1) (Vovk et al. 2005): of clean mask
 calibration a share of at most `fpr` has p <= fpr. Fewer than 1 / fpr - 1 of them cannot say so.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from data_processing.formats.npy import read_npz
 from isofield.run_dir import RunDir
 from isofield.runtime.atomic_files import replacing, write_text
+from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.json_files import read_object
 
 Array = NDArray[np.float64]
@@ -98,7 +98,7 @@ def save_calibration(run: RunDir, calibration: Calibration, fitted: Mapping[str,
         "quantiles": {str(q): _quantile(calibration.scores, q) for q in QUANTILES},
         "scores": calibration.scores.tolist(),
         "visible_scores": calibration.visible_scores.tolist(),
-        "judge": hashlib.blake2b(run.judge_file.read_bytes(), digest_size=16).hexdigest(),
+        "judge": fingerprint(run.judge_file),
     }
     write_text(run.calibration_file, json.dumps(content, indent=1) + "\n")
 
@@ -129,17 +129,15 @@ def load_calibration(run: RunDir, *, model_hash: str) -> tuple[Calibration, dict
             f"{run.calibration_file} was made with another model (hash {calibration.model_hash}, the run's is now "
             f"{model_hash}): its scores say nothing of this one; {again}"
         )
-    if hashlib.blake2b(image, digest_size=16).hexdigest() != content.get("judge"):
+    if fingerprint(image) != content.get("judge"):
         raise ValueError(f"{run.judge_file} and {run.calibration_file.name} do not belong together; {again}")
     return calibration, fitted
 
 
 def hash_of_masks(names: Sequence[str], masks: Sequence[NDArray[np.bool_]]) -> str:
     """Of the names and voxels of the masks that a calibration rests on."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, mask in zip(names, masks, strict=True):
-        digest.update(name.encode() + b"\0" + np.packbits(mask).tobytes())
-    return digest.hexdigest()
+    pairs = zip(names, masks, strict=True)
+    return fingerprint((part for name, mask in pairs for part in (f"{name}\0", np.packbits(mask))), size=8)
 
 
 def _quantile(scores: Array, share: float) -> float | None:

@@ -75,16 +75,23 @@ def stored_mask(shapes: ShapeSet, index: int) -> CubeMask:
     return cube_mask(read_structure(source, part.key, config.labels), config)
 
 
+def box_of_cells(cells: NDArray[np.bool_], *, margin: int = 0) -> tuple[slice, ...] | None:
+    """The smallest box that holds all marked cells, and a margin where the grid has it; None of no cell."""
+    boxes = scipy.ndimage.find_objects(cells.view(np.uint8))
+    sides = zip(boxes[0], cells.shape, strict=True) if boxes else ()
+    return tuple(slice(max(0, s.start - margin), min(size, s.stop + margin)) for s, size in sides) or None
+
+
 def centring(occupancy: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The shift (3,) in cells that puts the box of a mask, on a grid of any size, into the middle of the judged grid.
 
     ValueError where it does not fit; 0 of an empty mask.
     """
-    boxes = scipy.ndimage.find_objects(occupancy.view(np.uint8))
-    if not boxes:
+    box = box_of_cells(occupancy)
+    if box is None:
         return np.zeros(3, dtype=np.int64)
-    start = np.array([side.start for side in boxes[0]])
-    size = np.array([side.stop for side in boxes[0]]) - start
+    start = np.array([side.start for side in box])
+    size = np.array([side.stop for side in box]) - start
     if size.max() > GRID:
         raise ValueError(f"a mask of {tuple(size.tolist())} cells does not fit into a cube of {GRID}")
     return np.asarray((GRID - size) // 2 - start, dtype=np.int64)

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 
 from data_processing.preparation.config import DataConfig
 from isofield.outliers.scoring.calibration import Calibration, is_flagged, load_calibration, masks_needed
 from isofield.outliers.scoring.cube_masks import CubeMask
-from isofield.outliers.scoring.mask_distances import dice
 from isofield.outliers.scoring.reconstruction import Reconstruction, reconstruct
 from isofield.outliers.scoring.scores import VISIBLE, Measured, Scorer, measure, scorer_of
 from isofield.outliers.scoring.shape_space import SdfGrid
@@ -40,6 +38,15 @@ class Judgement:
 
 
 @dataclass(frozen=True, eq=False)
+class MaskPrior:
+    """A trained run, how its data were prepared, and where it computes."""
+
+    loaded: LoadedRun
+    preparation: DataConfig
+    device: torch.device | str = "cpu"
+
+
+@dataclass(frozen=True, eq=False)
 class Detector:
     """Fitted and calibrated; see `load_detector`."""
 
@@ -53,7 +60,8 @@ class Detector:
         """One judgement for each mask, in their order; the encoder sees them in batches."""
         masks_needed(fpr)  # refuses a rate that is none
         there = [mask for mask in masks if mask.occupancy_RRR.any()]
-        measurements = measured_masks(self.loaded, there, self.scorer.sdf_grid, self.preparation, device=self.device)
+        prior = MaskPrior(self.loaded, self.preparation, self.device)
+        measurements = measured_masks(prior, there, self.scorer.sdf_grid)
         return [
             self._judged(mask, *next(measurements), fpr=fpr) if mask.occupancy_RRR.any() else _empty(self.calibration)
             for mask in masks
@@ -75,22 +83,15 @@ class Detector:
         elif verdict == "OUTLIER":
             worst = next(iter(components))
             reason = f"{reason}; most by {worst} ({components[worst]:.1f} deviations above the median clean mask)"
-        seen = mask.visible_RRR if mask.visible_RRR is not None else np.ones_like(mask.occupancy_RRR)
-        overlap = dice(mask.occupancy_RRR & seen, rebuilt.occupancy_RRR & seen)
-        return Judgement(score, p, verdict, reason, components, overlap, rebuilt, partial)
+        return Judgement(score, p, verdict, reason, components, rebuilt.dice, rebuilt, partial)
 
 
 def measured_masks(
-    loaded: LoadedRun,
-    masks: Sequence[CubeMask],
-    sdf_grid: SdfGrid,
-    preparation: DataConfig,
-    *,
-    device: torch.device | str = "cpu",
+    prior: MaskPrior, masks: Sequence[CubeMask], sdf_grid: SdfGrid
 ) -> Iterator[tuple[Measured, Reconstruction]]:
     """Each mask as numbers, with what the prior makes of it; none may be empty."""
-    thin = preparation.inside.thin == "keep"
-    for mask, one in zip(masks, reconstruct(loaded, masks, keep_thin=thin, device=device), strict=True):
+    thin = prior.preparation.inside.thin == "keep"
+    for mask, one in zip(masks, reconstruct(prior.loaded, masks, keep_thin=thin, device=prior.device), strict=True):
         yield measure(mask, sdf_grid, one), one
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from isofield.outliers.scoring.cube_masks import CubeMask
-from isofield.outliers.scoring.mask_distances import dice
+from isofield.metrics.masks import dice
+from isofield.outliers.scoring.cube_masks import CubeMask, box_of_cells
 from isofield.outliers.scoring.reconstruction import SURE, Reconstruction
 
 Mask = NDArray[np.bool_]
@@ -53,10 +53,4 @@ def largest_piece(cells: Mask) -> int:
 def box_around(mask: CubeMask, reconstruction: Reconstruction | None) -> tuple[slice, ...]:
     """The part of the cube that holds a mask and what was made of it, with some room where the cube has it."""
     both = mask.occupancy_RRR if reconstruction is None else mask.occupancy_RRR | reconstruction.occupancy_RRR
-    boxes = scipy.ndimage.find_objects(both.view(np.uint8))
-    if not boxes:
-        return (slice(0, 1),) * 3
-    return tuple(
-        slice(max(0, side.start - MARGIN), min(size, side.stop + MARGIN))
-        for side, size in zip(boxes[0], both.shape, strict=True)
-    )
+    return box_of_cells(both, margin=MARGIN) or (slice(0, 1),) * 3

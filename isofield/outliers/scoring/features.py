@@ -11,7 +11,8 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from isofield.metrics.mask_surfaces import surface_elements
-from isofield.outliers.scoring.mask_distances import signed_distance
+from isofield.outliers.scoring.cube_masks import box_of_cells
+from isofield.outliers.scoring.shape_space import signed_distance
 
 Mask = NDArray[np.bool_]
 Features = dict[str, float]
@@ -26,10 +27,10 @@ DIRECTIONS = 64
 
 def crop_mask(mask: Mask, margin: int = MARGIN) -> Mask:
     """The box of a mask with empty voxels around it. ValueError for an empty mask."""
-    boxes = scipy.ndimage.find_objects(mask.view(np.uint8))
-    if not boxes:
+    box = box_of_cells(mask)
+    if box is None:
         raise ValueError("an empty mask has no features")
-    return np.pad(mask[boxes[0]], margin)
+    return np.pad(mask[box], margin)
 
 
 def shape_features(inside: Mask, spacing: float, distance: NDArray[np.float32] | None = None) -> Features:
@@ -37,7 +38,7 @@ def shape_features(inside: Mask, spacing: float, distance: NDArray[np.float32] |
     distance = signed_distance(inside) if distance is None else distance
     places = np.argwhere(inside) * spacing
     volume = len(places) * spacing**3
-    area = _area(inside) * spacing**2
+    area = float(surface_elements(inside, np.eye(3)).areas_N.sum()) * spacing**2  # of marching cubes' triangles
     centred = places - places.mean(axis=0)
     # Along the principal axes, which do not depend on how the patient lay; a voxel has a width of its own.
     spread, axes = np.linalg.eigh(np.cov(centred.T) + np.eye(3) * spacing**2 / 12)
@@ -141,11 +142,6 @@ def spread_directions(count: int) -> NDArray[np.float64]:
     ring = np.sqrt(1 - height**2)
     spiral = np.stack([ring * np.cos(angle), ring * np.sin(angle), height], axis=1)
     return np.concatenate([spiral, np.eye(3), -np.eye(3)])
-
-
-def _area(inside: Mask) -> float:
-    """Surface of a mask in square voxels, of the triangles marching cubes draws."""
-    return float(surface_elements(inside, np.eye(3)).areas_N.sum())
 
 
 def _smoothed(soft: NDArray[np.float32], half: NDArray[np.float32], scale: float) -> NDArray[np.float32]:

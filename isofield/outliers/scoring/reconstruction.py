@@ -1,6 +1,6 @@
 """What a prior makes of a mask: its field on the judged grid, found coarse to fine, and where the two disagree."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,20 +9,17 @@ import scipy.ndimage
 import torch
 from numpy.typing import NDArray
 
-from data_processing.geometry.coordinates import voxel_centres
-from isofield.contract import Model
-from isofield.outliers.scoring.cube_masks import GRID, CubeMask, network_input
+from isofield.extraction.lattice import Field, field_of
+from isofield.extraction.surface_band import values_near_surface
+from isofield.metrics.masks import dice
+from isofield.outliers.scoring.cube_masks import GRID, CubeMask, box_of_cells, network_input
 from isofield.registry import LoadedRun
 
-COARSE = 4  # cells of the grid along an edge of the first lattice's cells
-BATCH_POINTS = 1 << 16
+HALVINGS = 2  # from the coarse cells in which a prior is first asked to those of the grid
 BATCH = 8  # masks in one pass of the encoder, whose features of all of them lie in memory
 CPU_CELLS = BATCH * 64**3  # of their grids on a CPU
 REACH = 2  # coarse cells around a mask in which the prior is asked at all
 SURE = 0.8  # probability above which the prior is believed against the mask
-SATURATED = 12.0  # value of the field where it was not asked: surely outside, or surely inside
-
-Field = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,17 +40,12 @@ class Reconstruction:
         return self.values_RRR > self.iso_level
 
     @property
-    def probability_RRR(self) -> NDArray[np.float32]:
-        """In [0, 1], of values that are logits."""
-        return np.asarray(1 / (1 + np.exp(-np.clip(self.values_RRR - self.iso_level, -30, 30))), dtype=np.float32)
-
-    @property
     def disagreement_RRR(self) -> NDArray[np.float32]:
         """In [-1, 1]: positive where the mask has what the prior does not believe, negative where it lacks something.
 
         0 beyond the field of view.
         """
-        signed = self.mask.occupancy_RRR.astype(np.float32) - self.probability_RRR
+        signed = self.mask.occupancy_RRR.astype(np.float32) - probability(self.values_RRR, self.iso_level)
         if self.mask.visible_RRR is not None:
             signed[~self.mask.visible_RRR] = 0
         return signed
@@ -67,14 +59,24 @@ class Reconstruction:
         return self.mask.occupancy_RRR ^ (np.abs(self.disagreement_RRR) > SURE)
 
     @property
+    def dice(self) -> float:
+        """Of the mask and its reconstruction, of what is visible."""
+        seen = slice(None) if self.mask.visible_RRR is None else self.mask.visible_RRR
+        return dice(self.mask.occupancy_RRR[seen], self.occupancy_RRR[seen])
+
+    @property
     def box(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Cube coordinates beyond which nothing is inside: a cell around the reconstruction."""
-        boxes = scipy.ndimage.find_objects(self.occupancy_RRR.view(np.uint8))
-        if not boxes:
+        box = box_of_cells(self.occupancy_RRR)
+        if box is None:
             return np.zeros(3), np.zeros(3)
-        low = np.array([side.start - 1 for side in boxes[0]]) / GRID - 0.5
-        high = np.array([side.stop + 1 for side in boxes[0]]) / GRID - 0.5
-        return low, high
+        low, high = [side.start - 1 for side in box], [side.stop + 1 for side in box]
+        return np.array(low) / GRID - 0.5, np.array(high) / GRID - 0.5
+
+
+def probability(values: NDArray[np.float32], iso_level: float) -> NDArray[np.float32]:
+    """In [0, 1], of values that are logits."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(values - iso_level, -30, 30))), dtype=np.float32)
 
 
 def at_once(loaded: LoadedRun, device: torch.device | str) -> int:
@@ -95,16 +97,9 @@ def reconstruct(
         with torch.no_grad():
             code = model.encode(torch.stack(shown).to(device))
         for number, mask in enumerate(part):
-            field = _field_of(model, _code_of(code, number))
-            yield Reconstruction(_on_grid(field, model.iso_level, mask, device), model.iso_level, field, mask)
-
-
-def _field_of(model: Model, code: Any) -> Field:
-    def field(points_N3: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            return model.decode(points_N3[None], code)[0]
-
-    return field
+            field, level = field_of(model, _code_of(code, number)), model.iso_level
+            values = values_near_surface(field, _near(mask), halvings=HALVINGS, iso_level=level, device=device)
+            yield Reconstruction(values, level, field, mask)
 
 
 def _code_of(code: Any, number: int) -> Any:
@@ -116,31 +111,8 @@ def _code_of(code: Any, number: int) -> Any:
     return type(code)(_code_of(part, number) for part in code)
 
 
-def _on_grid(field: Field, iso_level: float, mask: CubeMask, device: torch.device | str) -> NDArray[np.float32]:
-    """Values on the judged grid: of a coarse lattice near the mask, then of cells with a face where signs change."""
-    step = COARSE
-    near = mask.occupancy_RRR.reshape(GRID // step, step, GRID // step, step, GRID // step, step).any(axis=(1, 3, 5))
-    asked = scipy.ndimage.binary_dilation(near, np.ones((3, 3, 3)), iterations=REACH)
-    values = np.full(asked.shape, iso_level - SATURATED, dtype=np.float32)
-    values[asked] = _evaluated(field, asked, device)
-    while step > 1:
-        step //= 2
-        signs = values > iso_level
-        mixed = scipy.ndimage.binary_dilation(signs) & ~scipy.ndimage.binary_erosion(signs, border_value=1)
-        values, mixed = (_doubled(part) for part in (values, mixed))
-        values = np.where(values > iso_level, iso_level + SATURATED, iso_level - SATURATED).astype(np.float32)
-        values[mixed] = _evaluated(field, mixed, device)
-    return values
-
-
-def _doubled(cells: NDArray[Any]) -> NDArray[Any]:
-    for axis in range(3):
-        cells = np.repeat(cells, 2, axis=axis)
-    return cells
-
-
-def _evaluated(field: Field, asked: NDArray[np.bool_], device: torch.device | str) -> NDArray[np.float32]:
-    """Values at the centres of the marked cells of a lattice over the cube."""
-    points = voxel_centres(torch.from_numpy(np.argwhere(asked)), len(asked))
-    parts = [field(part.to(device)).float().cpu().numpy() for part in points.split(BATCH_POINTS)]
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+def _near(mask: CubeMask) -> NDArray[np.bool_]:
+    """Coarse cells around a mask: (32, 32, 32)."""
+    cells = GRID >> HALVINGS
+    occupied = mask.occupancy_RRR.reshape((cells, 1 << HALVINGS) * 3).any(axis=(1, 3, 5))
+    return np.asarray(scipy.ndimage.binary_dilation(occupied, np.ones((3, 3, 3)), iterations=REACH))

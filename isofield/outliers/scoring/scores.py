@@ -19,9 +19,8 @@ from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.disagreement import box_around, disagreement_features
 from isofield.outliers.scoring.features import shape_features, slice_features, surface_features
 from isofield.outliers.scoring.mahalanobis import Mahalanobis, Tail, fit_mahalanobis, fit_tail, held_out
-from isofield.outliers.scoring.mask_distances import signed_distance
 from isofield.outliers.scoring.reconstruction import Reconstruction
-from isofield.outliers.scoring.shape_space import Components, SdfGrid, fit_components, overlap
+from isofield.outliers.scoring.shape_space import Components, SdfGrid, fit_components, overlap, signed_distance
 
 Array = NDArray[np.float64]
 ITSELF, PRIOR = "itself", "prior"
@@ -186,10 +185,9 @@ def scorer_of(arrays: Mapping[str, NDArray[Any]]) -> Scorer:
         groups[ITSELF]  # no score without
     except (KeyError, IndexError) as error:
         raise ValueError(f"the arrays of a judge lack {error}") from error
-    return Scorer(names, sdf_grid, Components(**{f"{key}_{axes}": parts[key] for key, axes in AXES.items()}), groups)
+    return Scorer(names, sdf_grid, Components(parts["mean"], parts["modes"], parts["spread"]), groups)
 
 
-AXES = {"mean": "D", "modes": "MD", "spread": "M"}
 MAX_CELLS = 256  # along an edge
 
 

@@ -11,13 +11,20 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from isofield.outliers.scoring.mask_distances import signed_distance
+from isofield.metrics.masks import dice
 
 Mask = NDArray[np.bool_]
 CELLS = 40  # along the edge of the grid
 CLIP = 4.0  # cells: distances beyond say nothing more
 MODES = 80
 ROOM = 1.25  # of the largest clean extent, that the grid spans
+
+
+def signed_distance(mask: Mask) -> NDArray[np.float32]:
+    """Voxels to the surface, negative inside; the surface lies half-way between voxel centres on its two sides."""
+    outside = scipy.ndimage.distance_transform_edt(~mask)
+    inside = scipy.ndimage.distance_transform_edt(mask)
+    return np.where(mask, 0.5 - inside, outside - 0.5).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -51,9 +58,7 @@ def sdf_grid_of(extents_mm: Sequence[float]) -> SdfGrid:
 
 def overlap(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
     """Dice of two shapes given by distances; the voxels at the border count by the share that is inside."""
-    a, b = (np.clip(0.5 - values, 0, 1) for values in (one, other))
-    total = float(a.sum() + b.sum())
-    return float(2 * np.minimum(a, b).sum() / total) if total else 1.0
+    return dice(np.clip(0.5 - one, 0, 1), np.clip(0.5 - other, 0, 1))
 
 
 @dataclass(frozen=True, eq=False)

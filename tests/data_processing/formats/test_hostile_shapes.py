@@ -98,7 +98,36 @@ MESHES: dict[str, bytes | Callable[[], bytes]] = {
     "negative_count.glb": glb(gltf(accessors=[POSITIONS | {"count": -4}, INDICES])),
     "sparse.glb": glb(gltf(accessors=[POSITIONS | {"sparse": {"count": 1}}, INDICES])),
     "packed.glb": glb(gltf(extensionsRequired=["KHR_draco_mesh_compression"])),
-    "fan.glb": glb(gltf(meshes=[{"primitives": [TETRAHEDRON, TETRAHEDRON | {"mode": 6}]}])),
+    "instances.glb": glb(
+        gltf(
+            accessors=[POSITIONS, INDICES, {"componentType": 5126, "count": 10_000_000, "type": "VEC3"}],
+            nodes=[{"mesh": 0, "extensions": {"EXT_mesh_gpu_instancing": {"attributes": {"TRANSLATION": 2}}}}],
+        )
+    ),
+    "sparse_rows.glb": glb(
+        gltf(
+            accessors=[
+                POSITIONS
+                | {
+                    "sparse": {
+                        "count": 1,
+                        "indices": {"bufferView": 1, "byteOffset": 8, "componentType": 5121},
+                        "values": {"bufferView": 0, "byteOffset": 44},
+                    }
+                },
+                INDICES,
+            ]
+        )
+    ),
+    "two_parents.glb": glb(gltf(nodes=[{"children": [2]}, {"children": [2]}, {"mesh": 0}])),
+    "joints.glb": glb(
+        gltf(
+            nodes=[{"mesh": 0, "skin": 0}],
+            skins=[{"joints": [0]}],
+            accessors=[POSITIONS, INDICES, {"bufferView": 1, "componentType": 5123, "count": 4, "type": "VEC4"}],
+            meshes=[{"primitives": [{"attributes": {"POSITION": 0, "JOINTS_0": 2, "WEIGHTS_0": 2}, "indices": 1}]}],
+        )
+    ),
     "overlapping.glb": lambda: glb(
         gltf(buffers=[{"byteLength": 1 << 24}], bufferViews=[LONG] * 2000), rest=bytes(1 << 24)
     ),

@@ -144,3 +144,13 @@ def test_a_real_segmentation_keeps_volume_and_centre(shared):
     expected = nibabel.affines.apply_affine(image.affine, np.argwhere(labels).mean(axis=0))
     found = nibabel.affines.apply_affine(grid.index_to_world, np.argwhere(grid.occupancy).mean(axis=0))
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("low", "said"), [(0.0, "mostly fractions up to 1"), (-1.0, "values from -1 to 1")])
+def test_probabilities_and_distances_are_no_mask_unless_a_threshold_says_so(tmp_path, low, said):
+    values = np.linspace(low, 1, int(np.prod(SHAPE)), dtype=np.float32).reshape(SHAPE)
+    path = tmp_path / "map.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+    with pytest.raises(ValueError, match=rf"map\.nii\.gz: expected a mask, got {said}"):
+        read_mask(path)
+    assert read_mask(path, threshold=0.8).occupancy.sum() == (values > 0.8).sum()

@@ -7,8 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import trimesh
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from data_processing.formats.occupancy_samples import read_samples
+from data_processing.formats.pcd import read_pcd
 from data_processing.formats.point_clouds import PointCloud, read_cloud, write_cloud
+from tests.conftest import ROOT
 
 RANDOM = np.random.default_rng(0)
 POINTS = (RANDOM.uniform(-3, 5, (40, 3)) + np.array([100.0, -7.0, 0.5])).astype(np.float32)
@@ -105,8 +110,7 @@ def changed(index: tuple[int, int], value: float) -> np.ndarray:
 
 
 BAD_ARRAYS = [
-    (changed((3, 1), np.nan), "points hold NaN or infinity: remove"),
-    (changed((0, 2), np.inf), "points hold NaN or infinity"),
+    (np.full((5, 3), np.nan), "all 5 points hold NaN or infinity"),
     (changed((0, 0), 1e200), r"coordinates up to 1e\+200"),
     (np.empty((0, 3)), r"got \(0, 3\)"),
     (POINTS[:1], "all 1 points are one point"),
@@ -128,13 +132,13 @@ def test_arrays_that_cannot_be_meant_are_refused(tmp_path: Path, values: np.ndar
 HEAD = pcd("x y z", "4 4 4", "F F F", "1 1 1", 40, "binary")
 BAD_FILES = [
     ("a.xyz", b"", "the file is empty"),
-    ("a.xyz", b"# nothing\n\n", "the file is empty"),
-    ("a.xyz", b"1 2 3\n4 5\n", "three or six numbers"),
-    ("a.xyz", b"1 2 3\n4 5 x\n", "three or six numbers"),
-    ("a.xyz", b"\xff\xfe\x00\x01\n", "three or six numbers"),
-    ("a.xyz", b"1 2\n3 4\n", r"got \(2, 2\)"),
+    ("a.xyz", b"# nothing\n\n", "three numbers x y z, got '# nothing' in line 1"),
+    ("a.xyz", b"1 2 3\n4 5\n", "line 2: expected 3 values as in line 1, got 2: '4 5'"),
+    ("a.xyz", b"1 2 3\n4 5 x\n", "line 2: expected numbers x y z, got 'x' in column 3"),
+    ("a.xyz", b"\xff\xfe\x00\x01\n", "three numbers x y z"),
+    ("a.xyz", b"1 2\n3 4\n", "three numbers x y z, got '1 2' in line 1"),
     ("a.xyz", b"1 2 3\n", "all 1 points are one point"),
-    ("a.xyz", b"1 2 nan\n1 2 3\n", "NaN"),
+    ("a.xyz", b"1 2 nan\n1 2 3\n", "all 1 points are one point"),
     ("a.npy", b"\x93NUMPY\x01\x00", "cannot be read as .npy"),
     ("a.npy", b"", "cannot be read as .npy"),
     ("a.pcd", b"", "not a .pcd file: its header has no FIELDS"),
@@ -147,7 +151,7 @@ BAD_FILES = [
     ("a.pcd", HEAD.replace(b"FIELDS x y z", b"FIELDS a b c"), "expected fields x y z"),
     ("a.pcd", HEAD.replace(b"FIELDS x y z", b"FIELDS x y"), "makes no sense"),
     ("a.pcd", HEAD.replace(b"TYPE F", b"TYPE O"), "makes no sense"),
-    ("a.pcd", HEAD.replace(b"DATA binary", b"DATA binary_compressed"), "expected ascii or binary"),
+    ("a.pcd", HEAD.replace(b"DATA binary", b"DATA zipped"), "DATA zipped: expected ascii, binary or binary_compressed"),
     ("a.pcd", HEAD.replace(b"DATA binary", b"DATA ascii") + b"1 2 3\n4 5 6\n", "declares 40 points of 3 values"),
     ("a.pcd", HEAD.replace(b"DATA binary", b"DATA ascii") + b"1 2 x\n", "not numbers"),
     ("a.pcd", HEAD.replace(b"POINTS 40", b"POINTS 0"), r"got \(0, 3\)"),
@@ -191,3 +195,99 @@ def test_normals_stay_across_the_surface_under_an_affine():
     edges = moved.points_N3[1:] - moved.points_N3[:1]
     assert np.abs(edges @ moved.normals_N3[0]).max() < 1e-9
     assert np.allclose(moved.points_N3, points @ matrix[:3, :3].T + matrix[:3, 3])
+
+
+CASE = ROOT / "tests/data/strangers/organised_cloud_with_nan"
+
+
+@pytest.mark.parametrize(("name", "left_out"), [("kinect.pcd", 145), ("nan.ply", 56), ("compressed.pcd", 0)])
+def test_points_without_depth_are_left_out_and_counted(name: str, left_out: int):
+    cloud = read_cloud(CASE / name)
+    assert cloud is not None and len(cloud.points_N3) == 500 - left_out and cloud.left_out == left_out
+    assert cloud.note == (f"{left_out} of 500 points without numbers left out" if left_out else "")
+    whole = read_cloud(CASE / "compressed.pcd").points_N3
+    assert {*map(tuple, cloud.points_N3.tolist())} <= {*map(tuple, whole.tolist())}
+
+
+def packed_lzf(content: bytes) -> bytes:
+    """A plain LZF packer: runs as they are, and a copy wherever four bytes were there before."""
+    out, place, literal, seen = bytearray(), 0, bytearray(), dict[bytes, int]()
+
+    def flush() -> None:
+        for start in range(0, len(literal), 32):
+            run = literal[start : start + 32]
+            out.extend([len(run) - 1, *run])
+        literal.clear()
+
+    while place < len(content):
+        start = seen.get(content[place : place + 4], -1)
+        seen[content[place : place + 4]] = place
+        if start < 0 or place - start > 8192 or place + 4 > len(content):
+            literal.append(content[place])
+            place += 1
+            continue
+        flush()
+        length = 4
+        while place + length < len(content) and length < 264 and content[start + length] == content[place + length]:
+            length += 1
+        back, coded = place - start - 1, length - 2
+        out.extend([(min(coded, 7) << 5) | (back >> 8), *([coded - 7] if coded >= 7 else []), back & 255])
+        place += length
+    flush()
+    return bytes(out)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    count=st.integers(2, 400),
+    fields=st.permutations(["x", "y", "z", "rgb", "normal_x", "normal_y", "normal_z", "hist"]),
+)
+def test_packed_fields_come_back_whatever_their_order(tmp_path_factory, seed: int, count: int, fields: list[str]):
+    random = np.random.default_rng(seed)
+    columns = {name: (random.integers(-3, 4, count) / 4).astype("<f4") for name in fields}
+    columns["x"][:2] = [0, 1]  # never one point
+    columns["hist"] = np.tile(np.array([7, 8, 9], "<f4"), (count, 1))
+    content = b"".join(columns[name].tobytes() for name in fields)
+    packed = packed_lzf(content)
+    counts = " ".join("3" if name == "hist" else "1" for name in fields)
+    head = pcd(" ".join(fields), " ".join("4" * 8), " ".join("F" * 8), counts, count, "binary_compressed")
+    file = tmp_path_factory.getbasetemp() / "packed.pcd"
+    file.write_bytes(head + len(packed).to_bytes(4, "little") + len(content).to_bytes(4, "little") + packed)
+    cloud = read_cloud(file)
+    np.testing.assert_array_equal(cloud.points_N3, np.column_stack([columns[name] for name in "xyz"]))
+    np.testing.assert_array_equal(cloud.normals_N3, np.column_stack([columns[f"normal_{axis}"] for axis in "xyz"]))
+    assert [set(values) for name, values in read_pcd(file).items() if name.startswith("hist")] == [{7}, {8}, {9}]
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(ValueError, match=r"packed\.pcd: (cut off|its packed points)"):
+        read_cloud(file)
+
+
+def test_samples_of_a_field_are_no_surface(tmp_path: Path):
+    points = RANDOM.random((40, 3)).astype(np.float16)
+    np.savez(tmp_path / "points.npz", points=points, occupancies=np.packbits(points[:, 0] > 0.5))
+    with pytest.raises(ValueError, match=r"points\.npz: 'occupancies' beside points.*pointcloud\.npz"):
+        read_cloud(tmp_path / "points.npz")
+    samples = read_samples(tmp_path / "points.npz")
+    np.testing.assert_array_equal(samples.inside_N, points[:, 0] > 0.5)
+    np.testing.assert_array_equal(samples.points_N3, points.astype(float))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (np.zeros(40, np.uint8), "none of its 40 points is inside"),
+        (np.full(40, 0.5), "of 0 and 1, got values from 0.5"),
+        (np.ones(7, np.uint8), "for 40 points.*got 7 uint8"),
+    ],
+)
+def test_samples_that_cannot_be_meant_are_refused(tmp_path: Path, flags: np.ndarray, said: str):
+    np.savez(tmp_path / "points.npz", points=POINTS, occupancies=flags)
+    with pytest.raises(ValueError, match=rf"points\.npz: .*{said}"):
+        read_samples(tmp_path / "points.npz")
+
+
+def test_a_cloud_of_half_floats_is_read_without_a_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder):
+    np.savez(tmp_path / "pointcloud.npz", points=POINTS.astype(np.float16), loc=np.zeros(3), scale=np.ones(()))
+    assert read_cloud(tmp_path / "pointcloud.npz").points_N3.dtype == np.float64
+    assert [str(warning.message) for warning in recwarn if warning.category is RuntimeWarning] == []

@@ -7,8 +7,17 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from data_processing.formats.voxel_files import VOXEL_SUFFIXES, VoxelGrid, read_voxels, to_cube, voxel_suffix
+from data_processing.formats.voxel_files import (
+    VOXEL_SUFFIXES,
+    GridConfig,
+    VoxelGrid,
+    read_voxels,
+    to_cube,
+    voxel_suffix,
+)
 from data_processing.geometry.coordinates import transform_points
 from tests.data_processing.voxel_files import (
     box,
@@ -138,20 +147,22 @@ def test_any_real_dtype_and_memory_order_is_read(tmp_path, dtype):
 def test_threshold_decides_over_values_that_are_not_0_or_1(tmp_path):
     values = np.random.default_rng(0).random(SHAPE)
     np.save(tmp_path / "field.npy", values)
-    np.testing.assert_array_equal(read_voxels(tmp_path / "field.npy", threshold=0.8).occupancy, values > 0.8)
+    np.testing.assert_array_equal(
+        read_voxels(tmp_path / "field.npy", GridConfig(threshold=0.8)).occupancy, values > 0.8
+    )
     np.save(tmp_path / "labels.npy", BOX.astype(int) * 7 - 3)
-    np.testing.assert_array_equal(read_voxels(tmp_path / "labels.npy", threshold=3.5).occupancy, BOX)
+    np.testing.assert_array_equal(read_voxels(tmp_path / "labels.npy", GridConfig(threshold=3.5)).occupancy, BOX)
 
 
 def test_key_chooses_between_arrays_of_an_npz(tmp_path):
     np.savez(tmp_path / "two.npz", a=1 - BOX, b=BOX, c=np.zeros(3))
-    np.testing.assert_array_equal(read_voxels(tmp_path / "two.npz", key="b").occupancy, BOX)
-    with pytest.raises(ValueError, match=r"two\.npz: .*3D.*\b2\b.*a \(40, 24, 31\), b"):
+    np.testing.assert_array_equal(read_voxels(tmp_path / "two.npz", GridConfig(voxel_key="b")).occupancy, BOX)
+    with pytest.raises(ValueError, match=r"two\.npz: expected one 3D array, got 2.*a \(40, 24, 31\), b"):
         read_voxels(tmp_path / "two.npz")
-    with pytest.raises(ValueError, match="'voxels'"):
-        read_voxels(tmp_path / "two.npz", key="voxels")
-    with pytest.raises(ValueError, match=r"two\.npz\[c\.npy\]:.*3D"):
-        read_voxels(tmp_path / "two.npz", key="c")
+    with pytest.raises(ValueError, match=r"no array is called 'voxels'; the file holds a"):
+        read_voxels(tmp_path / "two.npz", GridConfig(voxel_key="voxels"))
+    with pytest.raises(ValueError, match=r"two\.npz\[c\.npy\]: expected one 3D grid"):
+        read_voxels(tmp_path / "two.npz", GridConfig(voxel_key="c"))
 
 
 def test_suffixes_are_known_whatever_their_case(tmp_path):
@@ -189,7 +200,7 @@ def test_arrays_that_cannot_be_meant_are_refused_by_name(tmp_path, values, messa
     else:
         np.savez(path, voxels=values, allow_pickle=True)
     with pytest.raises(ValueError, match=rf"bad\{suffix}.*" + message):
-        read_voxels(path, key=None if suffix == ".npy" else "voxels")
+        read_voxels(path, GridConfig(voxel_key=None if suffix == ".npy" else "voxels"))
 
 
 def _npy_header(shape: tuple[int, ...], data: bytes = b"\x01") -> bytes:
@@ -207,7 +218,7 @@ def test_declared_sizes_are_checked_before_anything_is_allocated(tmp_path, shape
         archive.writestr("voxels.npy", _npy_header(shape))
     for name in ("lie.npy", "lie.npz"):
         with pytest.raises(ValueError, match=rf"{name}.*{message}"):
-            read_voxels(tmp_path / name, key="voxels")
+            read_voxels(tmp_path / name, GridConfig(voxel_key="voxels"))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -242,3 +253,102 @@ def test_missing_files_and_unknown_suffixes_are_named(tmp_path):
     (tmp_path / "shape.vox").write_bytes(b"VOX ")
     with pytest.raises(ValueError, match=r"shape\.vox:.*\(\.binvox, \.mat.*'\.vox'"):
         read_voxels(tmp_path / "shape.vox")
+
+
+def ellipsoid(size: int, radii=(0.3, 0.2, 0.25), middle=(0.02, -0.05, 0.03)) -> np.ndarray:
+    """Near to signed distances of an ellipsoid in the cube, below 0 inside, in cube units."""
+    axis = (np.arange(size) + 0.5) / size - 0.5
+    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    inner = sum(((v - m) / r) ** 2 for v, m, r in zip((x, y, z), middle, radii, strict=True))
+    return (np.sqrt(inner) - 1) * min(radii)
+
+
+VOLUME = 4 / 3 * np.pi * 0.3 * 0.2 * 0.25
+FIELDS = {
+    "sdf": (ellipsoid(48), GridConfig(values="sdf")),
+    "voxel units": (ellipsoid(48) * 48, GridConfig(values="sdf")),
+    "inside above": (-ellipsoid(48), GridConfig(values="sdf", inside_sign="positive")),
+    "tsdf": (np.clip(ellipsoid(48) / 0.05, -1, 1), GridConfig(values="tsdf")),
+    "tsdf, unseen is infinite": (np.where(ellipsoid(48) > 0.1, np.inf, ellipsoid(48)), GridConfig(values="tsdf")),
+    "tsdf from 0 to 1": (np.clip(ellipsoid(48) / 0.1 + 0.5, 0, 1), GridConfig(values="tsdf", iso_level=0.5)),
+    "whole numbers": (np.rint(ellipsoid(48) * 2000).astype(np.int16), GridConfig(values="tsdf")),
+}
+TOLD_APART = [name for name in FIELDS if name != "tsdf from 0 to 1"]  # mostly 1: nobody can tell it from occupancy
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_signed_distances_are_the_shape_when_they_are_called_so(tmp_path, name, suffix):
+    values, config = FIELDS[name]
+    path = tmp_path / f"grid{suffix}"
+    np.save(path, values) if suffix == ".npy" else np.savez_compressed(path, grid=values, loc=np.zeros(3))
+    grid = read_voxels(path, config)
+    clear = np.abs(ellipsoid(48)) > 1e-3  # where whole numbers and 32 bits decide nothing
+    np.testing.assert_array_equal((grid.occupancy > 0)[clear], (ellipsoid(48) < 0)[clear])
+    cube, to_world = to_cube(grid, 128, by="none", length=1.0)
+    assert cube.mean() == pytest.approx(VOLUME, rel=5e-3)
+    middle = (np.argwhere(cube).mean(axis=0) + 0.5) / 128 - 0.5
+    np.testing.assert_allclose(middle, [0.02, -0.05, 0.03], atol=1e-3)
+    np.testing.assert_array_equal(to_world, np.eye(4))
+
+
+@pytest.mark.parametrize("name", TOLD_APART)
+def test_signed_distances_are_no_occupancy(tmp_path, name):
+    np.save(tmp_path / "grid.npy", FIELDS[name][0])
+    with pytest.raises(ValueError, match=r"grid\.npy: values from .* no occupancy: .*--set values=sdf .*threshold="):
+        read_voxels(tmp_path / "grid.npy")
+
+
+@pytest.mark.parametrize("other", ["distances without a sign", "intensities", "a network's logits"])
+def test_other_fields_are_no_occupancy(tmp_path, other):
+    random = np.random.default_rng(0).normal(size=(16, 16, 16))
+    fields = {"intensities": np.rint(random * 500).astype(np.int16), "a network's logits": random * 5}
+    np.save(tmp_path / "grid.npy", fields.get(other, np.abs(ellipsoid(16))))
+    with pytest.raises(ValueError, match=r"grid\.npy: values from .* are no occupancy"):
+        read_voxels(tmp_path / "grid.npy")
+
+
+def test_the_wrong_side_is_named(tmp_path):
+    np.save(tmp_path / "grid.npy", ellipsoid(24))
+    with pytest.raises(ValueError, match=r"the corners of the grid are above iso_level 0.*--set inside_sign=negative"):
+        read_voxels(tmp_path / "grid.npy", GridConfig(values="sdf", inside_sign="positive"))
+    with pytest.raises(ValueError, match=r"no voxel is below iso_level -3 .*--set inside_sign=positive"):
+        read_voxels(tmp_path / "grid.npy", GridConfig(values="sdf", iso_level=-3))
+    np.save(tmp_path / "solid.npy", (ellipsoid(24) < 0).astype(np.uint8))
+    with pytest.raises(ValueError, match=r"no voxel is below iso_level 0 .*--set values=occupancy"):
+        read_voxels(tmp_path / "solid.npy", GridConfig(values="sdf"))
+    nibabel.save(nibabel.Nifti1Image(ellipsoid(24), np.eye(4)), tmp_path / "grid.nii")
+    with pytest.raises(ValueError, match=r"grid\.nii: sdf is read from \.npy and \.npz"):
+        read_voxels(tmp_path / "grid.nii", GridConfig(values="sdf"))
+
+
+MASKS = ["bool", "uint8", "255", "labels", "float32", "float16", "noisy", "probabilities", "soft edges"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    kind=st.sampled_from(MASKS),
+    sizes=st.tuples(*[st.integers(2, 9)] * 3),
+)
+def test_masks_of_every_kind_stay_occupancy(tmp_path_factory, seed, kind, sizes):
+    """What is occupancy is never taken for a field: rounding, sure probabilities and labels are forgiven."""
+    random = np.random.default_rng(seed)
+    solid = random.random(sizes) < 0.4
+    solid[0, 0, 0] = True
+    soft = np.where(random.random(sizes) < 0.3, 0.5 + (solid - 0.5) * random.uniform(0.1, 0.9), solid)  # edges
+    sure = np.where(solid, 1 - random.random(sizes) * 0.015, random.random(sizes) * 0.015)
+    values = {
+        "bool": solid,
+        "uint8": solid.astype(np.uint8),
+        "255": solid.astype(np.uint8) * 255,
+        "labels": solid * random.integers(1, 30, sizes),
+        "float32": solid.astype(np.float32),
+        "float16": solid.astype(np.float16),
+        "noisy": solid + random.normal(size=sizes) * 1e-6,
+        "probabilities": sure,
+        "soft edges": soft if (soft != solid).sum() * 2 < solid.size else solid,
+    }[kind]
+    path = tmp_path_factory.getbasetemp() / "mask.npy"
+    np.save(path, values)
+    np.testing.assert_array_equal(read_voxels(path).occupancy, solid)

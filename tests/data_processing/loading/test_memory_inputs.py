@@ -1,6 +1,7 @@
 """What is in memory is read like the file that holds the same."""
 
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -9,7 +10,7 @@ import trimesh
 from PIL import Image
 
 from data_processing.formats.mesh_files import read_mesh
-from data_processing.formats.nifti import OpenScan, mask_of_scan, read_mask
+from data_processing.formats.nifti import OpenScan, mask_of_scan, open_scan, read_mask
 from data_processing.formats.pictures import read_picture
 from data_processing.formats.point_clouds import PointCloud
 from data_processing.geometry.triangle_mesh import TriangleMesh
@@ -37,9 +38,33 @@ def test_masks_of_images_are_those_of_their_files(tmp_path: Path, header: dict[s
     image.header.set_slope_inter(header.get("slope", 1), header.get("inter", 0))
     file = tmp_path / "mask.nii.gz"
     nibabel.save(image, file)
-    expected, given = read_mask(file), mask_of_scan(scan_of(nibabel.load(file)))
+    expected = read_mask(file, threshold=0.35)
+    given = mask_of_scan(scan_of(nibabel.load(file)), threshold=0.35)
     np.testing.assert_array_equal(given.occupancy, expected.occupancy)
     np.testing.assert_array_equal(given.index_to_world, expected.index_to_world)
+
+
+@pytest.mark.parametrize("unit", ["meter", "mm", "micron", "sec"])
+def test_units_and_doubts_of_images_are_those_of_their_files(tmp_path: Path, unit: str):
+    image = nibabel.Nifti1Image(np.ones((4, 5, 6), np.uint8), OBLIQUE)
+    image.header.set_xyzt_units(xyz=unit if unit != "sec" else "unknown")
+    image.header.set_sform(OBLIQUE, code=1)
+    image.header.set_qform(np.diag([-2.0, 2, 4, 1]), code=1)
+    file = tmp_path / "mask.nii"
+    nibabel.save(image, file)
+    expected, given = open_scan(file).grid, scan_of(image).grid
+    np.testing.assert_array_equal(given.affine, expected.affine)
+    assert given.doubt == expected.doubt
+    image.affine[:3] *= 1e5
+    if unit == "sec":
+        with pytest.raises(ValueError, match="xyzt_units"):
+            scan_of(image)
+
+
+def test_an_image_of_probabilities_is_refused_as_its_file_is():
+    values = np.random.default_rng(0).random((4, 5, 6))
+    with pytest.raises(ValueError, match="threshold"):
+        mask_of_scan(scan_of(nibabel.Nifti1Image(values, OBLIQUE)))
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -47,11 +72,13 @@ def test_labels_of_images_are_those_of_their_files(tmp_path: Path, order: str):
     values, affine = body()
     file = save(tmp_path / "labels.nii", values.astype(f"{order}i4"), affine)
     expected = label_volume(file)
+    image: Any
     for image in (nibabel.load(file), nibabel.Nifti1Image(values.astype(f"{order}i4"), affine)):
         given = volume_of_scan(scan_of(image))
         assert given.boxes == expected.boxes and given.start == expected.start
         np.testing.assert_array_equal(given.values, expected.values)
-    assert nibabel.load(file).get_fdata().max() == values.max()  # nothing was changed in place
+    image = nibabel.load(file)
+    assert image.get_fdata().max() == values.max()  # nothing was changed in place
 
 
 def test_an_array_of_an_image_stays_as_it_is():
@@ -62,7 +89,7 @@ def test_an_array_of_an_image_stays_as_it_is():
 
 def test_the_affine_of_an_image_counts_whatever_its_header_says(tmp_path: Path):
     file = save(tmp_path / "mask.nii", np.ones((4, 5, 6), np.uint8), OBLIQUE)
-    image = nibabel.load(file)
+    image: Any = nibabel.load(file)
     image.affine[0, 3] += 9
     scan = scan_of(image)
     assert scan.grid.affine[0, 3] == OBLIQUE[0, 3] + 9

@@ -48,9 +48,7 @@ def test_round_trip_over_random_affines(tmp_path, seed, stored):
     resolution = int(np.ptp(np.array(mask.world_box()), axis=0).max() / 0.9 / min(spacing)) + 1
     grid_RRR, to_world = mask_to_cube(mask, resolution, by="longest_edge", length=0.9)
     grid_RRR = grid_RRR if stored == "shares" else (grid_RRR > 0.5).float()
-    back = mask_on_scan(
-        cube_field(grid_RRR), iso_level=0.5, to_world=to_world, scan=mask.scan, batch_points=10_000, device="cpu"
-    )
+    back = mask_on_scan(cube_field(grid_RRR), iso_level=0.5, to_world=to_world, scan=mask.scan, device="cpu")
     assert back.shape == values.shape and dice(back, values) > 0.99
     shift = np.argwhere(back).mean(axis=0) - np.argwhere(values).mean(axis=0)
     assert np.abs(shift).max() < 0.5

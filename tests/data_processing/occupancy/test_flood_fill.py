@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.occupancy.flood_fill import enclosed, filled, thin_parts
+from data_processing.occupancy.flood_fill import enclosed_voxels, fill_voids, thin_parts
 from data_processing.occupancy.scan_conversion import scan_grid
 from data_processing.occupancy.surface_voxels import touched_cells
 from tests.data_processing.solids import ball, box, centres, joined, quad, turned, turned_inside_out, without_faces
@@ -33,13 +33,13 @@ def test_flood_of_a_closed_solid_is_the_solid(name, resolution, closing):
     mixed = mesh.faces.copy()
     mixed[::2] = mixed[::2, ::-1]
     shuffled = type(mesh)(mesh.vertices, mixed)
-    assert torch.equal(enclosed(corners(shuffled), resolution, closing=closing), scanned(mesh, resolution))
+    assert torch.equal(enclosed_voxels(corners(shuffled), resolution, closing=closing), scanned(mesh, resolution))
 
 
 def test_flood_fills_cavities():
     hollow = joined(ball(0.4), turned_inside_out(ball(0.2)))
-    assert torch.equal(enclosed(corners(hollow), 48, closing=48), scanned(ball(0.4), 48))
-    assert torch.equal(filled(scanned(hollow, 48)), scanned(ball(0.4), 48))
+    assert torch.equal(enclosed_voxels(corners(hollow), 48, closing=48), scanned(ball(0.4), 48))
+    assert torch.equal(fill_voids(scanned(hollow, 48)), scanned(ball(0.4), 48))
 
 
 def test_a_narrow_gap_does_not_leak_and_a_wide_one_does():
@@ -51,13 +51,13 @@ def test_a_narrow_gap_does_not_leak_and_a_wide_one_does():
         return joined(type(whole)(whole.vertices, whole.faces[~lid]), *top)
 
     volume = float(scanned(box((-0.3, -0.3, -0.3), (0.3, 0.3, 0.3)), 64).sum())
-    assert enclosed(corners(slit(0.005)), 64, closing=32).sum() > 0.97 * volume
-    assert enclosed(corners(slit(0.2)), 64, closing=32).sum() < 0.1 * volume
+    assert enclosed_voxels(corners(slit(0.005)), 64, closing=32).sum() > 0.97 * volume
+    assert enclosed_voxels(corners(slit(0.2)), 64, closing=32).sum() < 0.1 * volume
 
 
 def test_border_touching_solid():
     mesh = box((-0.5, -0.5, -0.5), (0.5, 0.5, 0.25))
-    assert torch.equal(enclosed(corners(mesh), 32, closing=32), scanned(mesh, 32))
+    assert torch.equal(enclosed_voxels(corners(mesh), 32, closing=32), scanned(mesh, 32))
 
 
 @pytest.mark.parametrize("name", SOLIDS)
@@ -127,4 +127,4 @@ def test_sheet_beside_a_block_is_kept_and_the_block_is_not_grown():
 
 def test_open_bottom_leaks_by_flood():
     cup = without_faces(box((-0.3, -0.3, -0.3), (0.3, 0.3, 0.3)), 2)
-    assert enclosed(corners(cup), 32, closing=32).sum() < 0.1 * len(centres(32)) * 0.6**3
+    assert enclosed_voxels(corners(cup), 32, closing=32).sum() < 0.1 * len(centres(32)) * 0.6**3

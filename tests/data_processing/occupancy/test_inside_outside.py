@@ -40,8 +40,7 @@ def test_doubled_faces_of_one_orientation():
 
 
 @pytest.mark.parametrize("mixed", ["doubled", "every other", "half"])
-def test_faces_that_cancel_or_mix_fall_back_to_the_flood(mixed):
-    """The winding number explains nothing: no inside, or noise about 0.5 on both sides."""
+def test_closed_box_is_scanned_whatever_the_orientation_of_its_faces(mixed):
     whole = split(BLOCK)
     faces = whole.faces.copy()
     if mixed == "doubled":
@@ -50,6 +49,29 @@ def test_faces_that_cancel_or_mix_fall_back_to_the_flood(mixed):
         chosen = slice(None, None, 2) if mixed == "every other" else slice(6)
         faces[chosen] = faces[chosen, ::-1]
     result, inside = occupied(TriangleMesh(whole.vertices, faces))
+    assert (result.method, result.quality) == ("scan", "ok")
+    assert np.array_equal(inside, TRUTH)
+
+
+def test_sheets_that_cancel_fall_back_to_the_flood():
+    """Each side twice, triangulated both ways, one copy inside out: no number, but the flood encloses it."""
+    whole = split(BLOCK)
+    corners = whole.triangles()
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    quads = corners[np.lexsort(np.sign(normals.round(9)).T)].reshape(6, 2, 3, 3)
+    other = []
+    for first, second in quads:
+        corners = np.unique(np.concatenate([first, second]), axis=0)
+        shared = [c for c in corners if (first == c).all(1).any() and (second == c).all(1).any()]
+        tips = [c for c in corners if not any((c == s).all() for s in shared)]
+        for end in shared:
+            corner = np.stack([tips[0], tips[1], end])
+            normal = np.cross(first[1] - first[0], first[2] - first[0])
+            inwards = np.cross(corner[1] - corner[0], corner[2] - corner[0]) @ normal < 0
+            other.append(corner if inwards else corner[::-1])
+    corners = np.concatenate([whole.triangles(), np.stack(other)])
+    mesh = TriangleMesh(corners.reshape(-1, 3), np.arange(3 * len(corners)).reshape(-1, 3))
+    result, inside = occupied(mesh)
     assert result.method == "shell-flood" and result.quality.startswith("suspect")
     assert np.array_equal(inside, TRUTH)
 

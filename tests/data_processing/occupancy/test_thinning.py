@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from data_processing.occupancy.thinning import _Neighbourhood, thinned
+from data_processing.occupancy.thinning import _Neighbourhood, thin_cells
 
 
 def euler_number(cells):
@@ -36,7 +36,7 @@ def test_topology_stays_on_random_solids():
         cells, weight = blob(seed)
         fixed = np.zeros_like(cells)
         fixed[8:12, 8:12, 8:12] = cells[8:12, 8:12, 8:12]
-        kept = thinned(
+        kept = thin_cells(
             torch.from_numpy(cells & ~fixed),
             fixed_CCC=torch.from_numpy(fixed),
             weight_CCC=torch.from_numpy(weight).float(),
@@ -60,7 +60,7 @@ def test_simple_points_are_those_whose_removal_keeps_the_topology():
         cells[3, 3, 3] = True
         without = cells.copy()
         without[3, 3, 3] = False
-        simple = bool(around.simple(torch.tensor([3 * 49 + 3 * 7 + 3]), torch.from_numpy(cells).view(-1))[0])
+        simple = bool(around.is_simple(torch.tensor([3 * 49 + 3 * 7 + 3]), torch.from_numpy(cells).view(-1))[0])
         same = topology(cells) == topology(without)
         assert simple <= same
         # The other way round numbers can agree by chance (one hole opened, one closed), rarely.
@@ -73,17 +73,17 @@ def test_the_heavier_of_two_layers_stays():
     cells[5:7, 2:10, 2:10] = True
     weight = torch.zeros(12, 12, 12)
     weight[5, 2:10, 2:10], weight[6, 2:10, 2:10] = 0.2, 0.3
-    kept = thinned(cells, fixed_CCC=torch.zeros_like(cells), weight_CCC=weight)
+    kept = thin_cells(cells, fixed_CCC=torch.zeros_like(cells), weight_CCC=weight)
     assert torch.equal(kept.nonzero()[:, 0].unique(), torch.tensor([6])) and int(kept.sum()) == 64
 
 
 def test_of_equal_cells_one_stays():
     cells = torch.zeros(16, 16, 16, dtype=torch.bool)
     cells[5:7, 8:10, 3:13] = True  # a rod between two cells both ways
-    kept = thinned(cells, fixed_CCC=torch.zeros_like(cells), weight_CCC=cells.float() / 4)
+    kept = thin_cells(cells, fixed_CCC=torch.zeros_like(cells), weight_CCC=cells.float() / 4)
     assert kept.sum((0, 1)).tolist() == [0] * 3 + [1] * 10 + [0] * 3
 
 
 def test_nothing_to_thin():
     none = torch.zeros(4, 4, 4, dtype=torch.bool)
-    assert not thinned(none, fixed_CCC=none, weight_CCC=none.float()).any()
+    assert not thin_cells(none, fixed_CCC=none, weight_CCC=none.float()).any()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import data_processing.preparation.job
-from data_processing.formats.mesh_files import read_mesh
+from data_processing.formats.mesh_files import read_mesh, write_mesh
 from data_processing.preparation.config import DataConfig, NormalisationConfig, content_settings
 from data_processing.preparation.job import PreparationJob, prepare_folder
 from data_processing.preparation.report import Timings
@@ -23,6 +23,7 @@ from data_processing.store.shards import Shard, write_shard
 from data_processing.store.splits import SplitConfig, SplitLists
 from isofield.runtime.commandline import DONE, SOME_FAILED
 from isofield.runtime.config import to_plain
+from tests.conftest import ROOT
 from tests.data_processing.box_folders import contents, write_boxes
 
 
@@ -103,6 +104,26 @@ def test_ranks_one_after_the_other_make_the_same_bytes(reference, raw, tmp_path)
     same_as(reference, output)
 
 
+def test_ranks_that_wait_leave_the_index_to_the_first(raw, tmp_path):
+    """It has nothing to do, and all shards are there: the other rank's is an old one, with a shape that failed."""
+    output, file = tmp_path / "boxes", tmp_path / "raw" / "table" / "01.ply"
+    shutil.copytree(raw, tmp_path / "raw")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:50])
+    config = replace(config_for(tmp_path / "raw", output), shard_size=3)
+    assert prepare_folder(config) == SOME_FAILED
+    file.write_bytes(whole)
+
+    def other() -> None:
+        assert prepare_folder(config, rank=1, world=2, wait=lambda: None) == DONE
+        assert not (output / "dataset.json").exists()
+
+    assert prepare_folder(config, rank=0, world=2, wait=other) == DONE
+    assert len(open_shapes(output).names) == 5 and not open_shapes(output).failed
+    with pytest.raises(OSError, match=r"it vanished: .*00001\.h5"):
+        prepare_folder(config, rank=0, world=2, wait=(output / "shards" / "00001.h5").unlink)
+
+
 def test_running_again_does_nothing_and_damage_is_repaired(reference, raw, tmp_path, capsys):
     output = tmp_path / "boxes"
     prepare_folder(config_for(raw, output))
@@ -154,6 +175,7 @@ def test_failures_are_listed_and_the_others_done(tmp_path):
     assert rows["chair/cut"]["reason"].startswith("chair/cut.ply: corrupt") and rows["chair/00"]["reason"] == ""
     assert shapes.names == ["chair/00", "chair/01", "table/00"]
     assert [(shape.name, shape.split) for shape in shapes.failed] == [("chair/cut", "test"), ("table/empty", "test")]
+    assert {split: shapes.indices(split).tolist() for split in shapes.splits} == {"train": [0, 2], "test": [1]}
     assert prepare_folder(config) == SOME_FAILED
     assert len(timed(output)) == 5  # remembered
     (raw / "chair/cut.ply").write_bytes((raw / "chair/00.ply").read_bytes())
@@ -284,3 +306,51 @@ def test_a_worker_that_dies_costs_one_shape_not_the_job(tmp_path, name, status):
     assert (raw / f"chair/{name}.ply.crashed").exists()
     reasons = {row["name"]: row["reason"] for row in report_rows(tmp_path / "boxes").values()}
     assert [shape for shape, reason in reasons.items() if DIED in reason] == ([f"chair/{name}"] if status else [])
+
+
+def test_no_content_is_in_two_splits_whatever_its_names_and_formats(tmp_path, capsys):
+    """A copy in test, as another file of another format and place in space, takes the shape out of train."""
+    raw, output = write_boxes(tmp_path / "raw", chairs=3, tables=1), tmp_path / "boxes"
+    mesh = read_mesh(raw / "chair/00.ply")
+    (raw / "chair/01.ply").rename(raw / "chair/03.ply")
+    (raw / "chair/02.ply").rename(raw / "chair/01.ply")
+    write_mesh(raw / "chair/09.obj", mesh.transform(np.diag([2.0, 2.0, 2.0, 1.0])))
+    write_mesh(raw / "chair/10.stl", mesh)
+    assert prepare_folder(config_for(raw, output)) == DONE
+    rows, shapes = report_rows(output), open_shapes(output)
+    assert rows["chair/00"]["copy_of"] == "chair/10" and rows["chair/00"]["split"] == ""
+    splits = {split: [shapes.names[i] for i in shapes.indices(split)] for split in shapes.splits}
+    contents = {split: {shapes.voxels(i).tobytes() for i in shapes.indices(split)} for split in splits}
+    assert not contents["train"] & contents["test"]
+    assert "chair/10" in splits["test"] and "chair/00" not in splits["train"]
+    told = capsys.readouterr().out
+    assert (
+        "2 shapes are in no split: another split has the same content" in told
+        and "copy: chair/00 is chair/10 of test" in told
+    )
+
+
+def test_a_data_set_without_a_test_split_says_so(tmp_path, capsys):
+    raw = write_boxes(tmp_path / "raw", chairs=1, tables=1)
+    assert prepare_folder(config_for(raw, tmp_path / "boxes")) == DONE
+    assert "no test split: each category has one shape" in capsys.readouterr().out
+
+
+def test_the_first_ten_that_failed_are_named(tmp_path, capsys):
+    raw = write_boxes(tmp_path / "raw", chairs=1, tables=0)
+    for number in range(12):
+        (raw / f"chair/bad{number:02}.ply").write_bytes(b"ply")
+    assert prepare_folder(config_for(raw, tmp_path / "boxes", shard_size=16)) == SOME_FAILED
+    told = capsys.readouterr().out
+    assert told.count("failed: chair/bad") == 10 and "... and 2 more, see" in told
+
+
+def test_shapenet_as_it_is_unpacked_is_one_shape_for_each_object(tmp_path, capsys):
+    output = tmp_path / "case"
+    assert prepare_folder(config_for(ROOT / "tests/data/strangers/shapenet_v2_folders/input", output)) == DONE
+    shapes = open_shapes(output)
+    assert len(shapes) == 6 and set(shapes.categories) == {"02691156"} and shapes.names[0] == "02691156/1a04e3ea"
+    assert {split: len(shapes.indices(split)) for split in shapes.splits} == {"train": 4, "test": 2}
+    contents = [{shapes.voxels(i).tobytes() for i in shapes.indices(split)} for split in ("train", "test")]
+    assert not contents[0] & contents[1]
+    assert "6 objects have several files: model_normalized.obj taken" in capsys.readouterr().out

@@ -48,7 +48,7 @@ def folder(tmp_path):
         categories=[record.category for record in done],
         sources=[record.source for record in done],
         methods=["scan", "winding", "scan", "scan", "shell-flood"],
-        qualities=["ok"] * 5,
+        qualities=["ok", "ok", "suspect: agree on 12%", "ok", "ok"],
         licences=[""] * 5,
         splits={"train": [0, 2, 3], "test": [1, 4]},
     )

@@ -5,7 +5,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from data_processing.store.splits import SplitConfig, SplitLists, SplitRatios, split_names, subject_of
+from data_processing.store.splits import (
+    SplitConfig,
+    SplitLists,
+    SplitRatios,
+    split_names,
+    subject_of,
+    without_copies,
+)
 
 NAMES = [f"chair/{i:02d}" for i in range(11)] + [f"table/{i:02d}" for i in range(4)] + ["vase/0"]
 CATEGORIES = [name.partition("/")[0] for name in NAMES]
@@ -152,3 +159,22 @@ def test_shapes_set_aside_change_nothing_for_the_others():
     plain, found = (named(split_names(SCANS, ORGANS, settings, set_aside=s), SCANS) for s in ((), aside))
     assert found["partial"] == {SCANS[i] for i in aside} and "partial" not in plain
     assert {split: plain[split] - found["partial"] for split in plain} == {s: found[s] for s in plain}
+
+
+def test_content_stays_in_one_split_test_first():
+    """Shapes 0 and 5 are one content, 1 and 6, 2 and 3; nobody knows those of 4 and 7."""
+    splits = {"train": np.array([0, 1, 2, 3, 4]), "val": np.array([6, 7]), "test": np.array([5, 8])}
+    kept, copies = without_copies(splits, ["a", "b", "c", "c", "", "a", "b", "", "d"])
+    assert {split: members.tolist() for split, members in kept.items()} == {
+        "train": [2, 3, 4],
+        "val": [6, 7],
+        "test": [5, 8],
+    }
+    assert copies == {0: 5, 1: 6}
+    assert without_copies({"train": np.array([0]), "test": np.array([1])}, ["a", "a"])[0].keys() == {"test"}
+
+
+def test_what_cannot_be_read_takes_no_place():
+    names = [f"chair/{i}" for i in range(10)]
+    splits = split_names(names, ["chair"] * 10, SplitConfig(), unreadable=[0, 1, 2, 3, 9])
+    assert {split: members.tolist() for split, members in splits.items()} == {"train": [4, 5, 6, 7], "test": [8]}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,12 @@ import pytest
 from data_processing.formats.mesh_files import read_mesh, write_mesh
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.store.shape_set import open_shapes
+from isofield.commands import evaluate as evaluate_command
+from isofield.evaluation import ground_truth, rows
 from isofield.evaluation.ground_truth import truth_of_shape
+from isofield.reports import pairs
 from isofield.run_dir import manifest_file
+from tests.commands import call
 from tests.conftest import ROOT
 from tests.isofield.ready_runs import bare_run
 from tests.small_sets import write_published
@@ -52,6 +57,27 @@ def test_two_folders(folders):
     assert evaluation["mean"]["iou"] > 0.8
     assert len(list(csv.DictReader((out / "ifnet.csv").open()))) == 3
     assert "data:image/png" in (out / "report.html").read_text()
+
+
+def test_each_file_is_read_once_and_the_report_shows_the_same(folders, monkeypatch):
+    """Few enough shapes for the report to show all: their pictures are drawn while the files are in memory."""
+    files = []
+
+    def counted(path):
+        files.append(str(path))
+        return read_mesh(path)
+
+    for module in (rows, ground_truth, pairs):
+        monkeypatch.setattr(module, "read_mesh", counted)
+    words = ["--pred", folders / "pred", "--gt", folders / "gt", "--protocol", "ifnet", "onet", "--workers", 1, *FEW]
+    assert call(evaluate_command.main, *words, "--out", folders / "once") == 0
+    assert len(files) == 6 and len(set(files)) == 6
+    assert call(evaluate_command.main, *words, "--out", folders / "few", "--pictures", 2) == 0
+    assert len(files) == 6 + 6 + 4  # of more shapes than are shown, some are read again
+    shown = re.findall(r"data:image/png;base64,[^\"]+", (folders / "once" / "report.html").read_text())
+    chosen = re.findall(r"data:image/png;base64,[^\"]+", (folders / "few" / "report.html").read_text())
+    assert len(shown) == 6 and len(chosen) == 4 and set(chosen) < set(shown)
+    assert "pictures" not in json.loads((folders / "once" / "ifnet.json").read_text())["per_shape"][0]
 
 
 def test_a_lost_shape_is_counted_and_the_exit_status_is_2(folders):

@@ -8,11 +8,14 @@ import pytest
 import trimesh
 
 from data_processing.formats.mesh_files import write_mesh
-from data_processing.formats.voxel_files import VoxelGrid
+from data_processing.formats.voxel_files import GridConfig, VoxelGrid
 from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, sample_surface
 from data_processing.store.shape_set import open_shapes
-from isofield.evaluation.ground_truth import TRUTH_SUFFIXES, VoxelTruth, read_ground_truth, truth_of_shape
+from isofield.evaluation.ground_truth import TRUTH_SUFFIXES, CloudTruth, VoxelTruth, read_ground_truth, truth_of_shape
+from isofield.evaluation.protocols import PROTOCOLS
+from isofield.evaluation.rows import SampleCounts, compare
 from isofield.runtime import seeds
+from tests.conftest import ROOT
 from tests.small_sets import box_corners
 
 LOWER, UPPER = np.array([-0.25, 0.0, -0.5]), np.array([0.0, 0.375, 0.5])  # off centre, three sides; longest edge 1
@@ -126,10 +129,10 @@ def test_npz_voxels_are_not_a_cloud(tmp_path):
 
 
 def test_what_is_no_ground_truth_is_refused(tmp_path):
-    (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(ValueError, match=r"'\.txt'"):
-        read_ground_truth(tmp_path / "a.txt")
-    with pytest.raises(FileNotFoundError, match=r"nothing\.ply"):
+    (tmp_path / "a.pdf").write_text("x")
+    with pytest.raises(ValueError, match=r"'\.pdf' is no ground truth"):
+        read_ground_truth(tmp_path / "a.pdf")
+    with pytest.raises(FileNotFoundError, match=r"nothing\.ply does not exist"):
         read_ground_truth(tmp_path / "nothing.ply")
     assert {".ply", ".npz", ".nii.gz"} <= TRUTH_SUFFIXES
 
@@ -184,3 +187,66 @@ def test_stored_solids_serve_where_no_voxels_are(prepared):
     assert isinstance(truth, VoxelTruth) and truth.grid.occupancy.shape == (32, 32, 32)
     within = cell * (1 / 2 + 1 / 16)  # half a cell, and half a voxel of the 256^3 it is made of
     assert np.abs(np.array(truth.bounds()) - np.array([lower, upper])).max() <= within
+
+
+CASES = ROOT / "tests/data/strangers"
+
+
+@pytest.mark.parametrize("file", ["cloud.csv", "cloud.pts", "semicolon.xyz"])
+def test_text_clouds_are_ground_truth(file):
+    truth = read_ground_truth(CASES / "text_clouds_with_headers" / file)
+    assert truth.kind == "points" and len(truth.surface(1000, seeds.numpy_generator(0, "a")).points_N3) == 500
+
+
+def test_points_without_depth_are_left_out_of_a_ground_truth_and_said():
+    truth = read_ground_truth(CASES / "organised_cloud_with_nan/kinect.pcd")
+    assert isinstance(truth, CloudTruth) and truth.note == "145 of 500 points without numbers left out"
+
+
+def samples_of_a_box(path, resolution=24) -> None:
+    axis = (np.arange(resolution) + 0.5) / resolution * 1.1 - 0.55
+    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    inside = ((points > LOWER) & (points < UPPER)).all(axis=1)
+    np.savez(
+        path, points=points.astype(np.float16), occupancies=np.packbits(inside), loc=np.zeros(3), scale=np.ones(())
+    )
+
+
+def test_occupancy_samples_give_iou_and_nothing_else(tmp_path):
+    samples_of_a_box(tmp_path / "points.npz")
+    truth = read_ground_truth(tmp_path / "points.npz")
+    assert truth.kind == "samples"
+    values = compare(box(), truth, PROTOCOLS["onet"], SampleCounts(), name="box", watertight=True)
+    assert values.pop("iou") > 0.99 and all(np.isnan(value) for value in values.values())
+    half = trimesh.creation.box(bounds=[LOWER, [0.0, 0.375, 0.0]])
+    half = TriangleMesh(np.asarray(half.vertices, np.float64), np.asarray(half.faces, np.int64))
+    assert compare(half, truth, PROTOCOLS["imnet"], SampleCounts(), name="b", watertight=True)["iou"] == pytest.approx(
+        0.5, abs=0.05
+    )
+    with pytest.raises(ValueError, match=r"no surface: .*pointcloud\.npz"):
+        truth.surface(10, seeds.numpy_generator(0, "a"))
+
+
+def test_samples_beside_a_cloud_give_its_iou(tmp_path):
+    points, normals = sample_surface(box(), 2000, seeds.numpy_generator(0, "cloud"))
+    np.savez(tmp_path / "pointcloud.npz", points=points, normals=normals)
+    samples_of_a_box(tmp_path / "points.npz")
+    truth = read_ground_truth(tmp_path / "pointcloud.npz", samples=tmp_path / "points.npz")
+    values = compare(box(), truth, PROTOCOLS["onet"], SampleCounts(points=2000), name="box", watertight=True)
+    assert values["iou"] > 0.99 and values["chamfer"] < 0.2
+
+
+def test_signed_distances_are_a_ground_truth_finer_than_their_voxels(tmp_path):
+    """A sphere of radius 0.3 out of 24^3 distances: the surface lies between the centres, where they say."""
+    axis = (np.arange(24) + 0.5) / 24 - 0.5
+    distance = np.linalg.norm(np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1), axis=-1) - 0.3
+    np.save(tmp_path / "sphere.npy", distance)
+    with pytest.raises(ValueError, match=r"sphere\.npy: values from .* --set values=sdf"):
+        read_ground_truth(tmp_path / "sphere.npy")
+    truth = read_ground_truth(tmp_path / "sphere.npy", grid=GridConfig(values="sdf"))
+    samples = truth.surface(2000, seeds.numpy_generator(0, "a"))
+    assert np.abs(np.linalg.norm(samples.points_N3, axis=1) - 0.3).max() < 0.004  # a tenth of a voxel
+    probes = seeds.numpy_generator(0, "b").random((5000, 3)) - 0.5
+    radius = np.linalg.norm(probes, axis=1)
+    clear = np.abs(radius - 0.3) > 0.004
+    np.testing.assert_array_equal(truth.inside(probes)[clear], (radius < 0.3)[clear])

@@ -54,7 +54,7 @@ def test_units_say_squared_and_factor():
 def test_unknown_protocol_names_the_nearest_and_the_known():
     with pytest.raises(ValueError, match=r"'imnt'.*'imnet'\?.*imnet, onet"):
         find_protocol("imnt")
-    with pytest.raises(ValueError, match=r"protocol 'zzz'\."):
+    with pytest.raises(ValueError, match=r"'zzz'.*imnet"):
         find_protocol("zzz")
 
 

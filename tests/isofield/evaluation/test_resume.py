@@ -12,7 +12,7 @@ from data_processing.formats.mesh_files import write_mesh
 from isofield.commands import evaluate
 from isofield.evaluation.pairs import Comparison, Pair, folders_to_compare
 from isofield.evaluation.protocols import find_protocols
-from isofield.evaluation.resume import Notes, rows_of_ranks
+from isofield.evaluation.resume import journal_of, rows_of_ranks
 from isofield.evaluation.rows import Row, SampleCounts, each_pair
 from isofield.run_dir import exclusive
 from isofield.runtime.distributed import Group
@@ -58,8 +58,8 @@ def comparison(folders: Path) -> Comparison:
 
 def share(folders: Path, work: Work, rank: int = 0, size: int = 1) -> list[list[Row]]:
     what = comparison(folders)
-    notes = Notes(folders, what, PROTOCOLS, DRAWS)
-    return rows_of_ranks(what.pairs, work, notes, Group(rank, size, torch.device("cpu")))
+    journal = journal_of(folders, what, PROTOCOLS, DRAWS, rank=rank)
+    return rows_of_ranks(what.pairs, work, journal, Group(rank, size, torch.device("cpu")))
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -79,7 +79,7 @@ def notes_in(folder: Path) -> list[Path]:
 
 def test_ranks_make_the_rows_of_one(folders: Path):
     alone, works = share(folders, Work()), [Work(), Work(), Work()]
-    Notes(folders, comparison(folders), PROTOCOLS, DRAWS).remove()
+    journal_of(folders, comparison(folders), PROTOCOLS, DRAWS).remove()
     assert not notes_in(folders)
     assert share(folders, works[1], 1, 3) == share(folders, works[2], 2, 3) == []
     assert share(folders, works[0], 0, 3) == alone and len(alone) == 5 and alone[4][0]["iou"] > 0.5
@@ -97,12 +97,12 @@ def test_it_goes_on_with_another_number_of_ranks(folders: Path, tmp_path: Path, 
     rows = share(folders, works[0], 0, 3)
     assert sorted(name for work in works for name in work.done) == ["box3", "box4"]
     assert "rank 1: 1 of 2 shapes were evaluated before" in capsys.readouterr().out
-    Notes(folders, comparison(folders), PROTOCOLS, DRAWS).remove()
+    journal_of(folders, comparison(folders), PROTOCOLS, DRAWS).remove()
     assert rows == share(folders, Work())
 
 
 def test_only_what_still_holds_is_taken_over(folders: Path):
-    """A changed file, a row that failed, a line cut by the kill or none of ours: made again."""
+    """A changed file, a row that failed, a line cut by the kill or made from something else: made again."""
     (folders / "pred" / "box2.ply").write_bytes(b"no mesh")
     share(folders, Work(), 1, 2)
     share(folders, Work(), 0, 2)
@@ -111,14 +111,35 @@ def test_only_what_still_holds_is_taken_over(folders: Path):
         write_mesh(folders / side / "box1.ply", box(*corners))
     (first, second) = notes_in(folders)
     first.write_bytes(first.read_bytes()[:-5])  # of box4
-    with open(first, "a") as file:  # none of ours
-        file.write('\n{"name": "box3", "rows": 7, "start": 9}\n')
+    with open(first, "a") as file:
+        file.write('\n{"name": "box0", "made_from": "x", "row": 7, "start": 9}\n')  # none of ours
+        file.write('{"name": "box3", "made_from": "x", "row": [], "start": 9}\n')
     again = Work()
     rows = share(folders, again)
     assert again.done == ["box1", "box2", "box3", "box4"]
     assert rows[1][0]["iou"] == 1 and second.exists()  # the later start counts, not the line of rank 1
-    other = Notes(folders, comparison(folders), PROTOCOLS, SampleCounts(points=100, iou_points=200))
-    assert other.files() == [] and len(notes_in(folders)) == 2
+    other = journal_of(folders, comparison(folders), PROTOCOLS, SampleCounts(points=100, iou_points=200))
+    other.remove()
+    assert not other.lines and len(notes_in(folders)) == 2
+
+
+def test_rows_of_the_version_before_are_taken_over(folders: Path):
+    """Its lines held the states of the files instead of their fingerprint; a damaged one is made again."""
+    rows = share(folders, Work())
+    (file,) = notes_in(folders)
+    lines = []
+    for pair in comparison(folders).pairs:
+        states = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in (pair.prediction, *truth(pair))]
+        of_pair = rows[NAMES.index(pair.name)]
+        lines.append({"name": pair.name, "made_from": json.dumps(["", states]), "rows": of_pair, "start": 4})
+    lines[2]["made_from"] = json.dumps(["", []])
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    again = Work()
+    assert share(folders, again) == rows and again.done == ["box2"]
+
+
+def truth(pair: Pair) -> list[Path]:
+    return [] if pair.truth is None else pair.truth.files()
 
 
 def test_a_later_start_counts_whatever_the_ranks(folders: Path):
@@ -127,7 +148,7 @@ def test_a_later_start_counts_whatever_the_ranks(folders: Path):
     (file,) = notes_in(folders)
     lines = [json.loads(line) for line in file.read_text().split("\n") if line]
     for line in lines:
-        line["rows"][0]["status"] = "failed"
+        line["row"][0]["status"] = "failed"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     share(folders, Work(), 1, 2)  # box3 now belongs to it
     assert {row[0]["status"] for row in share(folders, Work(), 0, 2)} == {"done"}

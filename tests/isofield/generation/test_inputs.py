@@ -13,10 +13,14 @@ from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.point_clouds import PointCloud, read_cloud, write_cloud
 from data_processing.geometry.coordinates import transform_points
 from data_processing.loading.network_inputs import InputConfig
+from data_processing.loading.single_inputs import observe_shape
+from data_processing.store.shape_set import open_shapes
 from isofield import registry
 from isofield.commands import generate
+from isofield.generation import inputs
 from isofield.run_dir import RunDir
 from tests.commands import call
+from tests.conftest import ROOT
 from tests.isofield.ready_runs import Echo, EchoConfig
 from tests.isofield.tiny_field import TinyConfig, TinyField, ready_run
 from tests.small_sets import box_corners
@@ -83,6 +87,24 @@ def test_a_cloud_that_was_shown_is_written_in_the_frame_of_the_file(prepared: Pa
     assert np.abs(cloud.points_N3.min(0) - lower).max() < 0.3 and np.abs(cloud.points_N3.max(0) - upper).max() < 0.3
 
 
+def test_what_is_shown_of_a_shape_is_worked_out_once(prepared: Path, monkeypatch: pytest.MonkeyPatch):
+    seen = []
+
+    def watched(shapes, index, *words, **options):
+        seen.append(shapes.names[index])
+        return observe_shape(shapes, index, *words, **options)
+
+    monkeypatch.setattr(inputs, "observe_shape", watched)
+    items = inputs.items_of_split(open_shapes(prepared), "train", section=SOLID, seed=0)
+    origins = [item.origin() for item in items]
+    assert seen == [item.name for item in items] and len(set(origins)) == len(items) > 1
+    seen.clear()
+    for item, origin in zip(items, origins, strict=True):
+        item.load()
+        assert item.origin() == origin == item.origin()
+    assert seen == [item.name for item in items]
+
+
 def test_inputs_that_are_gone_or_asked_for_later_are_made_again(prepared: Path, tmp_path: Path):
     run = ready_run(prepared, tmp_path, section=SOLID, model="echo")
     folder = run.meshes("train")
@@ -144,7 +166,7 @@ def test_clouds_that_fail_are_rows_and_the_others_are_made(prepared: Path, tmp_p
         "volume": "no voxel is above",
         "four": "expected one 3D grid",
         "cut": "cut off: declares 9 points",
-        "what": "three or six numbers",
+        "what": "three numbers x y z, got 'not numbers' in line 1",
         "no": "does not exist",
     }
     assert all(text in reasons[name] and name in reasons[name] for name, text in expected.items()), reasons
@@ -223,3 +245,39 @@ def test_a_run_shows_the_same_input_in_any_process(prepared: Path, tmp_path: Pat
     for name in ("box0", "box3"):
         file = f"boxes/{name}_input.ply"
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+CASES = ROOT / "tests/data/strangers"
+
+
+def test_strangers_clouds_come_out_and_what_was_left_out_is_said(prepared: Path, tmp_path: Path, capsys):
+    run = ready_run(prepared, tmp_path, section=POINTS, model="echo")
+    nan, text = CASES / "organised_cloud_with_nan", CASES / "text_clouds_with_headers"
+    files = [nan / "kinect.pcd", nan / "nan.ply", nan / "compressed.pcd", text / "cloud.csv", text / "header_count.xyz"]
+    assert run_command(run, "--input", *files) == 0
+    found = rows(run.meshes("input"))
+    assert found["kinect"]["note"] == "145 of 500 points without numbers left out" and "note" not in found["cloud"]
+    told = capsys.readouterr().out
+    assert "note: kinect: 145 of 500 points without numbers left out" in told and "5 meshes, 0 failed" in told
+
+
+def test_files_of_one_name_and_folders_are_written_apart(prepared: Path, tmp_path: Path):
+    run = ready_run(prepared, tmp_path, section=SOLID, model="echo")
+    assert run_command(run, "--input", CASES / "files_of_one_name", "--out", tmp_path / "out") == 0
+    assert {file.relative_to(tmp_path / "out").as_posix() for file in (tmp_path / "out").glob("*/*.ply")} == {
+        "a/model.ply", "b/model.ply"
+    }  # fmt: skip
+
+
+def test_signed_distances_are_taken_when_they_are_called_so(prepared: Path, tmp_path: Path, capsys):
+    run = ready_run(prepared, tmp_path, section=SOLID, model="echo")
+    axis = (np.arange(24) + 0.5) / 24 - 0.5
+    distance = np.linalg.norm(np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1), axis=-1) - 0.3
+    np.save(tmp_path / "ball.npy", distance)
+    np.savez(tmp_path / "points.npz", points=np.random.default_rng(0).random((8, 3)), occupancies=np.zeros(1, np.uint8))
+    assert run_command(run, "--input", tmp_path / "ball.npy", tmp_path / "points.npz") == 2
+    told = capsys.readouterr().out
+    assert "failed: ball:" in told and "--set values=sdf" in told and "failed: points:" in told
+    assert run_command(run, "--input", tmp_path / "ball.npy", "--set", "values=sdf", "--out", tmp_path / "o") == 0
+    lower, upper = read_mesh(tmp_path / "o/ball.ply").bounds()
+    assert np.abs(upper - 0.3).max() < 0.03 and np.abs(lower + 0.3).max() < 0.03

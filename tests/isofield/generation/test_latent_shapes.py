@@ -89,8 +89,8 @@ def test_a_walk_between_files(gan: Path, tmp_path: Path):
     ("arguments", "message"),
     [
         (("--samples", "0"), "expected at least one, got 0"),
-        (("--interpolate", "boxes/trian00", "boxes/test00"), "nearest names: boxes/train00"),
-        (("--interpolate", "boxes/test00", "tset02"), "nearest names: boxes/test02"),
+        (("--interpolate", "boxes/trian00", "boxes/test00"), "did you mean 'boxes/train00'"),
+        (("--interpolate", "boxes/test00", "tset02"), "did you mean 'boxes/test02'"),
         (("--interpolate", "boxes/test00", "boxes/test01", "--steps", "1"), "expected at least 2"),
         (("--samples", "2", "--split", "test"), "not allowed with"),
     ],

@@ -16,6 +16,7 @@ from data_processing.preparation.config import DataConfig
 from data_processing.preparation.job import prepare_folder
 from isofield import checkpoint, registry
 from isofield.commands import generate
+from isofield.generation.meshes import GenerationConfig
 from isofield.run_dir import RunDir, exclusive
 from isofield.runtime.atomic_files import is_temporary
 from tests.commands import call
@@ -191,13 +192,28 @@ def test_what_another_rank_failed_at_before_is_mended(octahedra: RunDir):
     run_command(octahedra, "--split", "test", *QUICK)
     folder = octahedra.meshes("test")
     before, journal = rows(folder), folder / ".journal-0.jsonl"
-    failed = [
-        {**json.loads(line), "status": "failed", "reason": "memory"} for line in journal.read_text().split("\n")[1:4]
-    ]
-    (folder / ".journal-2.jsonl").write_text("".join(json.dumps(line) + "\n" for line in failed))
+    lines = [json.loads(line) for line in journal.read_text().split("\n")[1:4]]
+    for line in lines:
+        line["row"] |= {"status": "failed", "reason": "memory"}
+    (folder / ".journal-2.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     journal.unlink()
     run_command(octahedra, "--split", "test", *QUICK)
     assert [row["status"] for row in rows(folder).values()] == ["done"] * 3 and list(rows(folder)) == list(before)
+
+
+def test_a_journal_of_the_version_before_is_gone_on_with(octahedra: RunDir):
+    """Its lines are the rows with the settings in them; one of them is of other settings."""
+    run_command(octahedra, "--split", "test", *QUICK)
+    folder = octahedra.meshes("test")
+    before, content = times(folder), manifest(folder)
+    settings = {key: content[key] for key in GenerationConfig.__dataclass_fields__}
+    lines = [{**row, "settings": settings, "start": 1} for row in content["shapes"]]
+    lines[1]["settings"] = settings | {"resolution": 96}
+    (folder / ".journal-0.jsonl").write_text("\n" + "".join(json.dumps(line) + "\n" for line in lines))
+    run_command(octahedra, "--split", "test", *QUICK)
+    after = times(folder)
+    assert [name for name in after if after[name] != before[name]] == ["boxes/test01.ply"]
+    assert rows(folder)["boxes/test00"] == content["shapes"][0] and len(rows(folder)) == 3
 
 
 def test_the_users_mesh_comes_out_in_its_own_frame(echo: RunDir, tmp_path: Path):
@@ -222,9 +238,7 @@ def test_the_users_voxels_come_out_in_the_frame_of_their_file(echo: RunDir, tmp_
     assert np.allclose(upper, np.array([35 - 20, 18 - 15, 7 - 10]) / 40, atol=0.03)
 
 
-def test_meshes_of_a_data_set_come_out_in_the_frames_of_its_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_command
-):
+def test_meshes_of_a_data_set_come_out_in_the_frames_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A stored set of two boxes and a broken file: frames, and a row for the shape that is not in the set."""
     folder = tmp_path / "raw" / "box"
     folder.mkdir(parents=True)
@@ -314,7 +328,7 @@ def test_every_format_reads_back_the_same(octahedra: RunDir, tmp_path: Path, suf
         (["--split", "test", "--resolution", "1"], "resolution"),
         (["--split", "test", "--frame", "0"], "frame"),
         (["--split", "test", "--batch-points", "0"], "point"),
-        (["--input", "a/x.ply", "b/x.obj"], r"a/x.ply .*b/x.obj .*\bx\b"),
+        (["--input", "a/x.ply", "a/x.obj"], r"a/x.ply .*a/x.obj .*\bx\b"),
         (["--input", "a/x.ply", "--set", "normalisation.lenght=1"], "normalisation.length"),
     ],
 )
@@ -337,3 +351,19 @@ def test_a_field_of_nan_is_named(octahedra: RunDir):
     checkpoint.save(octahedra.checkpoint_file("best"), content)
     assert run_command(octahedra, "--split", "test", *QUICK) == 2
     assert "NaN" in rows(octahedra.meshes("test"))["boxes/test00"]["reason"]
+
+
+@pytest.mark.parametrize("suffix", ["ply", "glb", "obj", "off", "stl"])
+def test_a_file_in_map_coordinates_comes_out_as_the_one_at_the_origin(echo: RunDir, tmp_path: Path, suffix: str):
+    """In the frame of its file, with all its vertices; or refused where 32 bits hold neither."""
+    files = [ROOT / "tests" / "data" / "strangers" / "far_from_origin" / f"{name}.obj" for name in ("near", "utm")]
+    status = run_command(echo, "--input", *files, "--out", tmp_path / "out", "--format", suffix, *QUICK)
+    made = rows(tmp_path / "out")
+    if suffix == "stl":
+        assert made["utm"]["status"] == "failed" and "utm.stl: .stl holds 32-bit numbers" in made["utm"]["reason"]
+        return
+    assert status == 0
+    near, far = (read_mesh(tmp_path / "out" / made[name]["file"]) for name in ("near", "utm"))
+    offset = np.array([431234.5, 5512345.25, 287.75])
+    np.testing.assert_allclose(far.triangles() - offset, near.triangles(), rtol=0, atol=1e-6)
+    assert len(np.unique(far.vertices, axis=0)) == len(np.unique(near.vertices, axis=0)) > 500

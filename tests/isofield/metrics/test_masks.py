@@ -21,7 +21,7 @@ from isofield.evaluation.mask_pairs import folder_masks_to_compare, run_masks_to
 from isofield.evaluation.protocols import MaskProtocol, find_protocols
 from isofield.evaluation.rows import SampleCounts, evaluate_pairs
 from isofield.evaluation.tables import summarise, table
-from isofield.metrics.masks import compare_masks
+from isofield.metrics.masks import compare_masks, dice
 from isofield.run_dir import RunDir, mesh_in
 from isofield.runtime.config import to_yaml
 from tests.conftest import ROOT
@@ -33,7 +33,7 @@ KIDNEYS = LabelConfig((StructureConfig("kidney", (2,), components=2, mirror="rig
 
 @pytest.fixture
 def folders(tmp_path):
-    """A mask that is right, one moved, one empty, one on another grid, one of two labels, one cut off, one lost."""
+    """A mask that is right, one moved, one empty, one on another grid, one of other labels, one cut off, one lost."""
     values, affine = body()
     kidney, scan = (values == 2).astype(np.uint8), ScanGrid(values.shape, affine)
     for name in ("right", "moved", "empty", "grid", "labels", "cut", "lost"):
@@ -42,7 +42,7 @@ def folders(tmp_path):
     write_scan_mask(below / "right_recon.nii.gz", kidney, scan)
     write_scan_mask(below / "moved_recon.nii.gz", np.roll(kidney, 1, axis=0), scan)
     write_scan_mask(below / "empty_recon.nii.gz", kidney * 0, scan)
-    save(below / "grid_recon.nii.gz", *turned(kidney, affine, (0, 1, 2), (1, 0, 0)))
+    save(below / "grid_recon.nii.gz", kidney, affine * [[1.1], [1], [1], [1]])
     save(below / "labels_recon.nii.gz", values, affine)
     (below / "cut_recon.nii.gz").write_bytes((below / "right_recon.nii.gz").read_bytes()[:-50])
     return tmp_path
@@ -64,23 +64,29 @@ def test_a_row_for_every_mask_with_the_reason_of_failures(folders):
     assert {key: rows["moved"][key] for key in whole} == pytest.approx(whole)
     assert rows["empty"]["dice"] == 0 and rows["empty"]["hd95"] == np.inf and rows["empty"]["status"] == "done"
     for name, reason in {
-        "grid": r"expected the grid of the ground truth .*gt.*grid\.nii\.gz.*the prediction .*pred",
-        "labels": r"prediction: .*expected a mask of one shape, got the labels 2, 5",
+        "grid": r"expected the grid of .*gt.*grid\.nii\.gz.*got that of .*pred.*mm \(.* voxels\) apart",
         "cut": r"prediction: .*cut_recon\.nii\.gz.*restore the file",
         "lost": r"no prediction: .*pred has no kidney/lost",
     }.items():
-        assert rows[name]["status"] == "failed"
+        assert rows[name]["status"] == "failed" and rows[name]["category"] == "kidney"
         with pytest.raises(ValueError, match=reason):
             raise ValueError(rows[name]["reason"])
+    # Labels 2 and 5 are no prediction of label 1: one row of each.
+    found = {
+        name: (row["dice"], row["label"], row["predicted_label"]) for name, row in rows.items() if "labels" in name
+    }
+    assert found == {"labels": (0, "1", ""), "labels/label 2": (0, "", "2"), "labels/label 5": (0, "", "5")}
 
 
 def test_means_stand_beside_failures_and_infinity_is_not_hidden(folders):
     protocol = MaskProtocol(1.0)
     evaluation = summarise(list(rows_of(folders).values()), protocol, SampleCounts(), split=None, about={})
-    assert evaluation["n"] == 3 and evaluation["failed_count"] == 4
-    assert evaluation["mean"]["dice"] == pytest.approx(np.mean([1, 0, rows_of(folders)["moved"]["dice"]]))
-    assert evaluation["mean"]["hd"] == np.inf and evaluation["median"]["hd"] == pytest.approx(2.0)
-    assert "inf" in table(evaluation) and "nsd within 1 mm" in table(evaluation)
+    assert evaluation["n"] == 6 and evaluation["failed_count"] == 3
+    kidney, moved = evaluation["per_category"]["kidney"], rows_of(folders)["moved"]["dice"]
+    assert kidney["dice"] == pytest.approx(np.mean([1, 0, moved, 0]))
+    assert kidney["hd"] == np.inf and kidney["median"]["dice"] == pytest.approx(moved / 2)
+    assert kidney["infinite"] == {"asd": 2, "assd": 2, "hd95": 2, "hd": 2} and evaluation["infinite"]["hd"] == 4
+    assert "inf" in table(evaluation) and "nsd within 1 mm" in table(evaluation) and "\n  infinite" in table(evaluation)
 
 
 def test_the_command_writes_json_csv_and_a_page(folders):
@@ -91,10 +97,15 @@ def test_the_command_writes_json_csv_and_a_page(folders):
     evaluation = json.loads((folders / "out" / "masks.json").read_text())
     assert evaluation["mean"]["hd95"] == "inf" and evaluation["settings"]["tolerance_mm"] == 2.5
     rows = {row["name"]: row for row in csv.DictReader((folders / "out" / "masks.csv").open())}
-    assert len(rows) == 7 and rows["kidney/empty"]["hd"] == "inf" and float(rows["kidney/moved"]["nsd"]) == 1
-    assert rows["kidney/moved"]["tolerance_mm"] == "2.5"
+    assert len(rows) == 9 and rows["kidney/empty"]["hd"] == "inf" and float(rows["kidney/moved"]["nsd"]) == 1
+    assert rows["kidney/moved"]["tolerance_mm"] == "2.5" and rows["kidney/moved"]["predicted_label"] == "1"
+    means = {
+        (row["category"], row["statistic"]): row for row in csv.DictReader((folders / "out" / "masks-means.csv").open())
+    }
+    assert means["kidney", "mean"]["hd"] == "inf" and means["kidney", "infinite"]["hd"] == "2"
+    assert means["kidney", "infinite"]["dice"] == "0" and float(means["all", "median"]["dice"]) < 1
     page = (folders / "out" / "report-masks.html").read_text()
-    assert page.count("data:image/png") == 3 and "HD95" in page and "restore the file" in page
+    assert page.count("data:image/png") == 6 and "HD95" in page and "restore the file" in page
 
 
 def test_protocols_of_masks_and_of_meshes_are_not_mixed():
@@ -173,3 +184,10 @@ def test_a_real_kidney_against_itself_eroded(shared, tmp_path):
     moved = np.roll(mask.on_scan(), 1, axis=0)  # stored axes are IPL: one slice further down
     found = compare_masks(moved, mask.on_scan(), mask.scan.affine[:3, :3], tolerance=1.0)
     assert found["hd"] == pytest.approx(4.0) and 0 < found["asd"] < 4
+
+
+def test_dice_of_masks_and_of_shares():
+    one, other = np.array([1, 1, 0, 0], dtype=np.uint8), np.array([1, 0, 1, 1], dtype=np.uint8)
+    assert dice(one, other) == dice(one > 0, other > 0) == dice(one.astype(float), other.astype(float)) == 0.4
+    assert dice(np.array([0.5, 0.25]), np.array([0.75, 0.5])) == 2 * 0.75 / 2
+    assert dice(one * 0, other * 0) == 1 and dice(one * 0, other) == 0

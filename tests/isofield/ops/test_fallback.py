@@ -24,13 +24,13 @@ def test_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {"displacement": 0.07, "padding": "border", "align_corners": True}
+    sampling = feature_sampling.Sampling(0.07, "border", align_corners=True)
     volumes, points = [torch.randn(2, 3, 4, 4, 4)], torch.rand(2, 6, 3) - 0.5
     monkeypatch.setattr(feature_sampling, "HAS_NUMBA", False)
     with pytest.warns(UserWarning, match="numba") as heard:
-        values = [feature_sampling.sample_features(volumes, points, **options) for _ in range(2)]
+        values = [feature_sampling.sample_features(volumes, points, sampling) for _ in range(2)]
     assert len(heard) == 1
-    assert torch.allclose(values[0], feature_sampling.sample_features_plain(volumes, points, **options), atol=1e-6)
+    assert torch.allclose(values[0], feature_sampling.sample_features_plain(volumes, points, sampling), atol=1e-6)
 
 
 def test_nothing_is_said_of_other_types(monkeypatch: pytest.MonkeyPatch) -> None:

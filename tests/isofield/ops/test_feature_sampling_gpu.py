@@ -11,7 +11,7 @@ import torch
 from isofield.ops.feature_sampling import plain as feature_sampling_torch
 from isofield.ops.feature_sampling import sample_features, sample_features_plain, sampled_linear, sampled_linear_plain
 from tests.conftest import ROOT
-from tests.isofield.ops.test_feature_sampling import OPTIONS, points, volumes
+from tests.isofield.ops.test_feature_sampling import SAMPLING, points, volumes
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 CPU = torch.device("cpu")
@@ -74,10 +74,10 @@ def test_a_gpu_equals_the_plain_twin_in_double(triton: bool, monkeypatch: pytest
     weight = torch.randn(4, 7 * 151, device="cuda", dtype=torch.float64, requires_grad=True)
     bias = torch.randn(4, device="cuda", dtype=torch.float64, requires_grad=True)
     for ours, plain, wanted in (
-        (sample_features(grids, where, **OPTIONS), sample_features_plain(grids, where, **OPTIONS), grids),
+        (sample_features(grids, where, SAMPLING), sample_features_plain(grids, where, SAMPLING), grids),
         (
-            sampled_linear(grids, where, weight, bias, **OPTIONS),
-            sampled_linear_plain(grids, where, weight, bias, **OPTIONS),
+            sampled_linear(grids, where, weight, bias, SAMPLING),
+            sampled_linear_plain(grids, where, weight, bias, SAMPLING),
             [*grids, weight, bias],
         ),
     ):

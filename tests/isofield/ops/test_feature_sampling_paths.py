@@ -1,8 +1,9 @@
 """Every way of sampling features against the plain twin: values, gradients, exactness, order of additions, choice."""
 
+import dataclasses
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from isofield.ops.feature_sampling import plain as feature_sampling_torch
 from isofield.ops.feature_sampling import sample_features, sample_features_plain, sampled_linear, sampled_linear_plain
 from isofield.ops.feature_sampling.places import Sampling, pays_to_fold
 from tests.conftest import ROOT
-from tests.isofield.ops.test_feature_sampling import OPTIONS, points, volumes
+from tests.isofield.ops.test_feature_sampling import SAMPLING, points, volumes
 
 SHAPES = (1, 6), (3, 5), (5, 2), (2, 1)  # channels and resolution of the scales: none like another, one a single voxel
 CHANNELS = sum(channels for channels, _ in SHAPES)
@@ -22,13 +23,13 @@ Operator = Callable[..., torch.Tensor]
 needs_numba = pytest.mark.skipif(not ops.HAS_NUMBA, reason="numba is absent: the torch operators run everywhere")
 
 
-def torch_features(grids, where, **options) -> torch.Tensor:
-    return feature_sampling_torch.sample(grids, where, Sampling(**options), feature_sampling_torch.interpolate)
+def torch_features(grids, where, sampling) -> torch.Tensor:
+    return feature_sampling_torch.sample(grids, where, sampling, feature_sampling_torch.interpolate)
 
 
-def torch_linear(grids, where, weight, bias, **options) -> torch.Tensor:
+def torch_linear(grids, where, weight, bias, sampling) -> torch.Tensor:
     interpolate = feature_sampling_torch.interpolate
-    return feature_sampling_torch.sampled_linear(grids, where, weight, bias, Sampling(**options), interpolate)
+    return feature_sampling_torch.sampled_linear(grids, where, weight, bias, sampling, interpolate)
 
 
 def wanted_volumes(dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
@@ -36,13 +37,13 @@ def wanted_volumes(dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
     return [first, *(volume.requires_grad_() for volume in others)]
 
 
-def layer(dtype: torch.dtype = torch.float64, channels: int = CHANNELS) -> list[torch.Tensor]:
+def layer(dtype: torch.dtype = torch.float64, channels: int = CHANNELS) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(5)
-    shapes = (OUTPUTS, 7 * channels), (OUTPUTS,)
-    return [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
+    weight = torch.randn(OUTPUTS, 7 * channels, generator=generator, dtype=dtype).requires_grad_()
+    return weight, torch.randn(OUTPUTS, generator=generator, dtype=dtype).requires_grad_()
 
 
-def gradients(out: torch.Tensor, wanted: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+def gradients(out: torch.Tensor, wanted: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     factors = torch.randn(out.shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
     return torch.autograd.grad((out * factors).sum(), wanted)
 
@@ -59,9 +60,9 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 @pytest.mark.parametrize("operator", [sample_features, torch_features])
 def test_features_and_gradients_equal_the_plain_twin(operator: Operator, padding, align_corners, threads: int):
-    options = {"displacement": 0.3, "padding": padding, "align_corners": align_corners}
+    sampling = Sampling(0.3, padding, align_corners)
     grids, where = wanted_volumes(), points(POINTS)
-    ours, plain = operator(grids, where, **options), sample_features_plain(grids, where, **options)
+    ours, plain = operator(grids, where, sampling), sample_features_plain(grids, where, sampling)
     assert type(ours.grad_fn).__name__ != type(plain.grad_fn).__name__  # not the twin against itself
     assert torch.allclose(ours, plain, rtol=0, atol=1e-13)
     for a, b in zip(gradients(ours, grids[1:]), gradients(plain, grids[1:]), strict=True):
@@ -72,12 +73,12 @@ def test_features_and_gradients_equal_the_plain_twin(operator: Operator, padding
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 @pytest.mark.parametrize("operator", [sampled_linear, torch_linear])
 def test_the_layer_and_its_gradients_equal_the_plain_twin(operator: Operator, padding, align_corners, threads: int):
-    options = {"displacement": 0.3, "padding": padding, "align_corners": align_corners}
+    sampling = Sampling(0.3, padding, align_corners)
     folds = [pays_to_fold(c, r, outputs=OUTPUTS, points=POINTS) for c, r in SHAPES]
     assert folds == [False, False, True, False]  # scales of both kinds, and columns between them
     grids, where, parameters = wanted_volumes(), points(POINTS), layer()
-    ours = operator(grids, where, *parameters, **options)
-    plain = sampled_linear_plain(grids, where, *parameters, **options)
+    ours = operator(grids, where, *parameters, sampling)
+    plain = sampled_linear_plain(grids, where, *parameters, sampling)
     assert torch.allclose(ours, plain, rtol=0, atol=1e-12)
     wanted = [*grids[1:], *parameters]
     for a, b in zip(gradients(ours, wanted), gradients(plain, wanted), strict=True):
@@ -87,17 +88,17 @@ def test_the_layer_and_its_gradients_equal_the_plain_twin(operator: Operator, pa
 @pytest.mark.parametrize("operator", [sample_features, torch_features])
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 def test_gradcheck_of_the_features(operator: Operator, padding):
-    options = {**OPTIONS, "padding": padding}
+    sampling = dataclasses.replace(SAMPLING, padding=padding)
     where = points(6, batch=1)
     grids = [volume.requires_grad_() for volume in volumes((1, 3), (2, 2), batch=1)]
-    assert torch.autograd.gradcheck(lambda *given: operator(given, where, **options), grids)
+    assert torch.autograd.gradcheck(lambda *given: operator(given, where, sampling), grids)
 
 
 @pytest.mark.parametrize("operator", [sampled_linear, torch_linear])
 def test_gradcheck_of_the_layer(operator: Operator):
     where, parameters = points(9, batch=1), layer(channels=5)
     grids = [volume.requires_grad_() for volume in volumes((1, 3), (4, 2), batch=1)]
-    assert torch.autograd.gradcheck(lambda a, b, *of: operator((a, b), where, *of, **OPTIONS), (*grids, *parameters))
+    assert torch.autograd.gradcheck(lambda a, b, *of: operator((a, b), where, *of, SAMPLING), (*grids, *parameters))
 
 
 @pytest.mark.parametrize("operator", [sample_features, torch_features])
@@ -105,9 +106,12 @@ def test_gradcheck_of_the_layer(operator: Operator):
 def test_float32_is_exact_to_rounding(operator: Operator, align_corners: bool):
     """At 128 voxels a side one rounding of a coordinate more than `grid_sample` does moves features by 1e-5."""
     (grid,) = volumes((2, 128), batch=1, dtype=torch.float32)
-    where, options = points(500, batch=1, dtype=torch.float32), {**OPTIONS, "align_corners": align_corners}
-    expected = sample_features_plain([grid], where, **options)
-    assert (operator([grid], where, **options) - expected).abs().max() < 2e-6
+    where, sampling = (
+        points(500, batch=1, dtype=torch.float32),
+        dataclasses.replace(SAMPLING, align_corners=align_corners),
+    )
+    expected = sample_features_plain([grid], where, sampling)
+    assert (operator([grid], where, sampling) - expected).abs().max() < 2e-6
 
 
 @needs_numba
@@ -119,7 +123,7 @@ def test_bits_depend_neither_on_threads_nor_on_the_run():
         for count in (1, 2, 3, 8, 8):
             torch.set_num_threads(count)
             grids = [v.requires_grad_() for v in volumes((4, 7), (17, 3), (2, 1), batch=1, dtype=torch.float32)]
-            features = sample_features(grids, where, **OPTIONS)
+            features = sample_features(grids, where, SAMPLING)
             factors = torch.sin(torch.arange(features.numel(), dtype=torch.float32)).view_as(features)
             results.append([features.detach(), *torch.autograd.grad(features, grids, factors)])
     finally:
@@ -132,10 +136,10 @@ def test_bits_depend_neither_on_threads_nor_on_the_run():
 def test_chunks_of_points_change_nothing(monkeypatch: pytest.MonkeyPatch):
     grids, where, parameters = wanted_volumes(), points(POINTS), layer()
     wanted = [*grids[1:], *parameters]
-    whole = sampled_linear(grids, where, *parameters, **OPTIONS)
+    whole = sampled_linear(grids, where, *parameters, SAMPLING)
     expected = gradients(whole, wanted)
     monkeypatch.setattr("isofield.ops.feature_sampling.cpu.CHUNK", 7)
-    chunked = sampled_linear(grids, where, *parameters, **OPTIONS)
+    chunked = sampled_linear(grids, where, *parameters, SAMPLING)
     assert torch.allclose(chunked, whole, rtol=0, atol=1e-13)
     for a, b in zip(gradients(chunked, wanted), expected, strict=True):
         assert torch.allclose(a, b, rtol=0, atol=1e-12)
@@ -151,7 +155,7 @@ def test_the_layer_keeps_no_features_for_backward():
 
     grids, where, parameters = wanted_volumes(), points(5000), layer()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        sampled_linear(grids, where, *parameters, **OPTIONS)
+        sampled_linear(grids, where, *parameters, SAMPLING)
     assert 0 < sum(kept) < 2 * 5000 * 7 * 3  # features would be 2 x 5000 x 77
 
 
@@ -161,8 +165,8 @@ def test_gradients_come_in_the_layout_and_dtype_of_the_volumes(layout: torch.mem
     (given,) = volumes((3, 4), dtype=torch.float32)
     grid = given.to(dtype).contiguous(memory_format=layout).requires_grad_()
     where = points(30, dtype=torch.float32)
-    features = sample_features([grid], where, **OPTIONS)
-    expected = sample_features_plain([grid], where, **OPTIONS)
+    features = sample_features([grid], where, SAMPLING)
+    expected = sample_features_plain([grid], where, SAMPLING)
     assert features.dtype == torch.float32 and torch.allclose(features, expected, rtol=0, atol=2e-6)
     (ours,), (plain,) = (torch.autograd.grad(out.square().sum(), grid) for out in (features, expected))
     assert ours.dtype == dtype and ours.is_contiguous(memory_format=layout)
@@ -172,17 +176,17 @@ def test_gradients_come_in_the_layout_and_dtype_of_the_volumes(layout: torch.mem
 @pytest.mark.parametrize("operator", [sampled_linear, torch_linear])
 def test_only_the_wanted_gradients_are_computed(operator: Operator):
     expected = gradients(
-        sampled_linear_plain(grids := wanted_volumes(), points(POINTS), *(parameters := layer()), **OPTIONS),
+        sampled_linear_plain(grids := wanted_volumes(), points(POINTS), *(parameters := layer()), SAMPLING),
         [grids[2], *parameters],
     )
     only_volume = [grid.detach().requires_grad_(number == 2) for number, grid in enumerate(grids)]
-    frozen = [parameter.detach() for parameter in parameters]
-    (of_volume,) = gradients(operator(only_volume, points(POINTS), *frozen, **OPTIONS), [only_volume[2]])
+    frozen = parameters[0].detach(), parameters[1].detach()
+    (of_volume,) = gradients(operator(only_volume, points(POINTS), *frozen, SAMPLING), [only_volume[2]])
     fixed = [grid.detach() for grid in grids]
-    of_layer = gradients(operator(fixed, points(POINTS), *parameters, **OPTIONS), parameters)
+    of_layer = gradients(operator(fixed, points(POINTS), *parameters, SAMPLING), parameters)
     for a, b in zip((of_volume, *of_layer), expected, strict=True):
         assert torch.allclose(a, b, rtol=0, atol=1e-11)
-    assert not operator(fixed, points(POINTS), *frozen, **OPTIONS).requires_grad
+    assert not operator(fixed, points(POINTS), *frozen, SAMPLING).requires_grad
 
 
 @pytest.mark.parametrize("operator", [sampled_linear, torch_linear])
@@ -190,9 +194,9 @@ def test_under_autocast_it_is_a_linear_layer_under_autocast(operator: Operator):
     grids, where = wanted_volumes(torch.float32), points(POINTS, dtype=torch.float32)
     parameters = layer(torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
-        assert sample_features(grids, where, **OPTIONS).dtype == torch.float32
-        ours = operator(grids, where, *parameters, **OPTIONS)
-        plain = sampled_linear_plain(grids, where, *parameters, **OPTIONS)
+        assert sample_features(grids, where, SAMPLING).dtype == torch.float32
+        ours = operator(grids, where, *parameters, SAMPLING)
+        plain = sampled_linear_plain(grids, where, *parameters, SAMPLING)
     assert ours.dtype == plain.dtype == torch.bfloat16
     assert torch.linalg.vector_norm(ours.double() - plain.double()) < 1e-2 * torch.linalg.vector_norm(plain.double())
     wanted = [*grids[1:], *parameters]
@@ -204,10 +208,10 @@ def test_points_that_want_a_gradient_get_it():
     grids, parameters = wanted_volumes(), layer()
     where = (points(12) * 0.7).requires_grad_()
     for ours, plain in (
-        (sample_features(grids, where, **OPTIONS), sample_features_plain(grids, where, **OPTIONS)),
+        (sample_features(grids, where, SAMPLING), sample_features_plain(grids, where, SAMPLING)),
         (
-            sampled_linear(grids, where, *parameters, **OPTIONS),
-            sampled_linear_plain(grids, where, *parameters, **OPTIONS),
+            sampled_linear(grids, where, *parameters, SAMPLING),
+            sampled_linear_plain(grids, where, *parameters, SAMPLING),
         ),
     ):
         for a, b in zip(gradients(ours, [where, grids[1]]), gradients(plain, [where, grids[1]]), strict=True):
@@ -218,7 +222,7 @@ def test_points_that_want_a_gradient_get_it():
 @pytest.mark.parametrize("far", [1e9, float("inf"), float("nan")])
 def test_points_far_away_or_nowhere_see_nothing_and_touch_nothing(operator: Operator, far: float):
     grids = [volume.requires_grad_() for volume in volumes((3, 4), batch=1)]
-    features = operator(grids, torch.full((1, 2, 3), far, dtype=torch.float64), **OPTIONS)
+    features = operator(grids, torch.full((1, 2, 3), far, dtype=torch.float64), SAMPLING)
     assert torch.equal(features, torch.zeros(1, 2, 21, dtype=torch.float64))
     assert not gradients(features, grids)[0].any()
 
@@ -227,9 +231,9 @@ def test_points_far_away_or_nowhere_see_nothing_and_touch_nothing(operator: Oper
 @pytest.mark.parametrize("operators", [(sample_features, sampled_linear), (torch_features, torch_linear)])
 def test_no_point_and_one_point(operators: tuple[Operator, Operator], count: int, threads: int):
     grids, parameters = wanted_volumes(), layer()
-    features = operators[0](grids, points(count), **OPTIONS)
-    assert torch.allclose(features, sample_features_plain(grids, points(count), **OPTIONS), atol=1e-13)
-    out = operators[1](grids, points(count), *parameters, **OPTIONS)
+    features = operators[0](grids, points(count), SAMPLING)
+    assert torch.allclose(features, sample_features_plain(grids, points(count), SAMPLING), atol=1e-13)
+    out = operators[1](grids, points(count), *parameters, SAMPLING)
     assert out.shape == (2, count, OUTPUTS)
     for gradient in gradients(out, [*grids[1:], *parameters]):
         assert torch.isfinite(gradient).all() and (count or not gradient.any())
@@ -239,16 +243,16 @@ def test_all_scales_may_fold_and_none():
     for shapes in (((6, 2), (8, 1)), ((1, 4),)):
         grids, where = volumes(*shapes), points(POINTS)
         parameters = layer(channels=sum(c for c, _ in shapes))
-        ours = sampled_linear(grids, where, *parameters, **OPTIONS)
-        assert torch.allclose(ours, sampled_linear_plain(grids, where, *parameters, **OPTIONS), atol=1e-12)
+        ours = sampled_linear(grids, where, *parameters, SAMPLING)
+        assert torch.allclose(ours, sampled_linear_plain(grids, where, *parameters, SAMPLING), atol=1e-12)
 
 
 @needs_numba
 def test_torch_operators_run_where_numba_is_missing(monkeypatch: pytest.MonkeyPatch):
     grids, where, parameters = wanted_volumes(), points(9), layer()
-    compiled = sampled_linear(grids, where, *parameters, **OPTIONS)
+    compiled = sampled_linear(grids, where, *parameters, SAMPLING)
     monkeypatch.setattr(ops, "HAS_NUMBA", False)
-    without = sampled_linear(grids, where, *parameters, **OPTIONS)
+    without = sampled_linear(grids, where, *parameters, SAMPLING)
     assert type(compiled.grad_fn).__name__ == "SampledLinearOnCPUBackward" != type(without.grad_fn).__name__
     assert torch.allclose(compiled, without, atol=1e-12)
 
@@ -270,9 +274,11 @@ def test_numba_is_imported_only_when_a_kernel_runs():
 def test_shapes_that_do_not_fit_are_named(grid, where, message: str):
     weight, bias = torch.zeros(3, 14), torch.zeros(3)
     with pytest.raises(ValueError, match=message):
-        sampled_linear([torch.zeros(grid)], torch.zeros(where), weight, bias, **OPTIONS)
+        sampled_linear([torch.zeros(grid)], torch.zeros(where), weight, bias, SAMPLING)
 
 
 def test_an_unknown_padding_is_named():
     with pytest.raises(ValueError, match=r"zeros.*border.*'reflection'"):
-        sample_features([torch.zeros(1, 1, 2, 2, 2)], torch.zeros(1, 1, 3), **{**OPTIONS, "padding": "reflection"})
+        sample_features(
+            [torch.zeros(1, 1, 2, 2, 2)], torch.zeros(1, 1, 3), dataclasses.replace(SAMPLING, padding="reflection")
+        )

@@ -19,6 +19,7 @@ from isofield.commands import analyse
 from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.outliers.scoring.calibrate import fit_judge
 from isofield.outliers.scoring.calibration import Calibration, save_calibration
+from isofield.outliers.scoring.detector import MaskPrior
 from isofield.outliers.scoring.scores import scorer_arrays
 from isofield.registry import build_model, load_run, resolve
 from isofield.run_dir import RunDir, create_run
@@ -54,7 +55,7 @@ def make_prior(runs: Path, *, name: str = "hippocampus", scale: float = 1.0, cou
     if count:
         loaded = load_run(run)
         training = [brain_mask(donor, side) for donor in range(4) for side in ("left", "right")]
-        scorer = fit_judge(loaded, preparation, training)
+        scorer = fit_judge(MaskPrior(loaded, preparation), training)
         scores = np.linspace(-1, 2, count)
         calibration = Calibration(scores, scores, loaded.model_hash, "clean", "made up", "calibration")
         save_calibration(run, calibration, scorer_arrays(scorer))

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isofield.outliers.analysis.journal import Done, forget
+from isofield.outliers.analysis.journal import forget, line_of_organ, open_journal
 from isofield.outliers.analysis.rows import new_row
 from isofield.outliers.scoring.calibration import Calibration, load_calibration, save_calibration
 from isofield.outliers.scoring.scores import scorer_of
-from isofield.run_dir import RunDir, journal_file
+from isofield.run_dir import RunDir
+from isofield.runtime.journal import journal_file
 from tests.data_processing.formats.test_hostile_grids import declared, deflated_zeros, zipped
 from tests.hostile import refusal
 
@@ -126,6 +127,10 @@ LINES: list[Any] = [
     {"made_with": "x", "scan": "a", "organs": ["liver"], "at": 1},
     {"made_with": "x", "scan": "a", "organs": {"liver": 7}, "at": 1},
     {"scan": "a", "organs": {}, "at": 1},
+    {"name": "a", "made_from": "x", "row": {"liver": 7}},
+    {"name": line_of_organ("b", "liver"), "made_from": "x", "row": ROW},
+    {"name": line_of_organ("b", "liver"), "made_from": "x", "row": {"liver": "x"}},
+    {"name": line_of_organ("a", "liver"), "made_from": "x", "row": ROW | {"picture": "../outside.png"}, "start": 9},
 ]
 
 
@@ -135,11 +140,10 @@ def test_lines_of_a_journal_that_are_not_ours(tmp_path: Path, number: int):
     (out / "pictures" / "a").mkdir(parents=True)
     for file in (tmp_path / "outside.png", out / "pictures" / "a" / "liver.png", out / "mine.txt"):
         file.write_text("here")
-    line, good = LINES[number], {"made_with": "good", "row": ROW, "at": 1}
+    line, good = LINES[number], {"name": line_of_organ("a", "liver"), "made_from": "good", "row": ROW, "start": 1}
     text = line if isinstance(line, str) else json.dumps(line)
     journal_file(out, 0).write_text(f"{text}\n{json.dumps(good)}\n")
-    done = Done(out)
-    assert list(done.rows) == [("a", "liver", "good")] and not done.scans and done.start == 2
+    assert open_journal(out).lines == {good["name"]: good}
     forget(out)
     assert (tmp_path / "outside.png").exists() and (out / "mine.txt").exists()
     assert not (out / "pictures" / "a" / "liver.png").exists()

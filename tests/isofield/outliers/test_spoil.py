@@ -9,8 +9,8 @@ import nibabel
 import numpy as np
 import pytest
 
+from isofield.metrics.masks import dice
 from isofield.outliers import spoil
-from isofield.outliers.benchmark.corruptions import dice
 from tests.commands import call
 from tests.isofield.outliers.analysed import IDS, brain_values, write_scan
 

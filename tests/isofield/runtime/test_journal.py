@@ -1,70 +1,117 @@
-"""Journals of ranks: which line counts, and what is tidied up when."""
+"""Journals of ranks: which line counts, which row holds, and what is collected when."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from isofield.runtime.journal import Journal, compact, latest
+from isofield.runtime.atomic_files import WriteError
+from isofield.runtime.journal import MOST_STARTS, Journal, journal_file, journal_files, stands
 
 
-def files_in(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.jsonl"))
-
-
-def noted(folder: Path, rank: int, **values: int) -> None:
-    with Journal(folder / f"{rank}.jsonl", files_in(folder)) as journal:
+def note(folder: Path, rank: int, **values: int) -> None:
+    """One start of one rank."""
+    with Journal(folder, rank) as journal:
         for name, value in values.items():
-            journal.add({"name": name, "value": value})
+            journal.add(name, "x", value)
 
 
 def values(folder: Path) -> dict[str, int]:
-    return {name: line["value"] for name, line in latest(files_in(folder)).items()}
+    return {name: line["row"] for name, line in Journal(folder).lines.items()}
+
+
+def collect(folder: Path) -> dict[str, int]:
+    journal = Journal(folder)
+    journal.collect()
+    return {name: line["row"] for name, line in journal.lines.items()}
 
 
 def test_the_later_start_counts(tmp_path: Path):
-    noted(tmp_path, 3, a=1, b=1, c=1)
-    noted(tmp_path, 0, a=2)
-    noted(tmp_path, 1, b=3, a=4)
-    with open(tmp_path / "0.jsonl", "a") as file:
-        file.write('{"name": "c", "value": 9, "start"')  # a kill
+    note(tmp_path, 3, a=1, b=1, c=1)
+    note(tmp_path, 0, a=2)
+    note(tmp_path, 1, b=3, a=4)
+    with open(tmp_path / ".journal-0.jsonl", "a") as file:
+        file.write('{"name": "c", "made_from": "x", "row": 9, "start"')  # a kill
     assert values(tmp_path) == {"a": 4, "b": 3, "c": 1}
+
+
+def test_a_row_holds_as_long_as_it_was_made_from_the_same(tmp_path: Path):
+    """Settings x, then y: the files there are those of y, whatever the settings are next."""
+    note(tmp_path, 0, a=1)
+    assert Journal(tmp_path, 5).row("a", "x") == 1 and Journal(tmp_path).row("b", "x") is None
+    with Journal(tmp_path, 1) as journal:
+        journal.add("a", "y", 2)
+    assert Journal(tmp_path).row("a", "y") == 2 and Journal(tmp_path).row("a", "x") is None
+
+
+def test_a_row_stands_unless_it_failed_or_a_file_is_gone(tmp_path: Path):
+    (tmp_path / "a.ply").touch()
+    row = {"status": "done", "file": "a.ply", "mask": None}
+    assert stands(row, tmp_path, ("file", "mask", "input")) and stands({"status": "OK"}, tmp_path, ("file",))
+    assert not stands(row | {"mask": "gone.nii"}, tmp_path, ("file", "mask"))
+    assert not any(stands(row | {"status": status}, tmp_path) for status in ("failed", "ERROR"))
 
 
 @pytest.mark.parametrize("cut", [False, True])
 def test_zeros_as_after_a_power_cut_cost_the_lines_they_hit(tmp_path: Path, cut: bool):
     """The length reached the disk, the content did not: in the last line, or after it. What comes next counts."""
-    noted(tmp_path, 0, a=1, b=1)
-    file = tmp_path / "0.jsonl"
+    note(tmp_path, 0, a=1, b=1)
+    file = tmp_path / ".journal-0.jsonl"
     text = file.read_bytes()
     kept = text[:-10] if cut else text
     file.write_bytes(kept + b"\0" * 4096)
     assert values(tmp_path) == ({"a": 1} if cut else {"a": 1, "b": 1})
-    noted(tmp_path, 0, b=2)
+    note(tmp_path, 0, b=2)
     assert values(tmp_path) == {"a": 1, "b": 2}
 
 
 def test_what_no_longer_counts_goes_when_it_is_more_than_half(tmp_path: Path):
-    noted(tmp_path, 1, a=1, b=1)
-    noted(tmp_path, 0, a=2, b=2)
-    assert len(compact(files_in(tmp_path), tmp_path / "0.jsonl")) == 2 and len(files_in(tmp_path)) == 2
-    noted(tmp_path, 1, a=3)
+    note(tmp_path, 1, a=1, b=1)
+    note(tmp_path, 0, a=2, b=2)
+    assert len(collect(tmp_path)) == 2 and len(journal_files(tmp_path)) == 2
+    note(tmp_path, 1, a=3)
     before = values(tmp_path)
-    assert compact(files_in(tmp_path), tmp_path / "0.jsonl").keys() == before.keys()
-    (file,) = files_in(tmp_path)
+    assert collect(tmp_path) == before
+    (file,) = journal_files(tmp_path)
     assert len(file.read_text().split()) > 2 and len(file.read_text().splitlines()) == 2
     assert values(tmp_path) == before == {"a": 3, "b": 2}
-    noted(tmp_path, 2, b=4)  # starts are counted on
+    note(tmp_path, 2, b=4)  # starts are counted on
     assert values(tmp_path) == {"a": 3, "b": 4}
-    assert max(json.loads(line)["start"] for line in (tmp_path / "2.jsonl").read_text().splitlines() if line) == 4
+    lines = journal_file(tmp_path, 2).read_text().splitlines()
+    assert max(json.loads(line)["start"] for line in lines if line) == 4
 
 
-def test_nothing_is_tidied_under_a_process_at_work(tmp_path: Path):
+def test_nothing_is_collected_under_a_process_at_work(tmp_path: Path):
     for value in range(4):
-        noted(tmp_path, 0, a=value)
-    with Journal(tmp_path / "0.jsonl", files_in(tmp_path)) as journal:
-        assert compact(files_in(tmp_path), tmp_path / "0.jsonl")["a"]["value"] == 3
-        journal.add({"name": "b", "value": 7})
+        note(tmp_path, 0, a=value)
+    with Journal(tmp_path) as journal:
+        assert collect(tmp_path)["a"] == 3
+        journal.add("b", "x", 7)
     assert values(tmp_path) == {"a": 3, "b": 7}
-    compact(files_in(tmp_path), tmp_path / "0.jsonl")
-    assert len((tmp_path / "0.jsonl").read_text().splitlines()) == 2
+    collect(tmp_path)
+    assert len((tmp_path / ".journal-0.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_line_that_moves_the_count_of_starts_to_its_end_stops_nobody(tmp_path: Path):
+    line = {"name": "a", "made_from": "x", "row": 1, "start": MOST_STARTS}
+    journal_file(tmp_path, 0).write_text(json.dumps(line) + "\n")
+    note(tmp_path, 0, a=2, b=3)
+    assert values(tmp_path) == {"a": 2, "b": 3}
+
+
+def test_journals_of_another_name_are_others(tmp_path: Path):
+    note(tmp_path, 0, a=1)
+    with Journal(tmp_path, 2, stem=".rows-1") as journal:
+        assert not journal.lines
+        journal.add("a", "x", 2)
+    journal.remove()
+    assert values(tmp_path) == {"a": 1} and [file.name for file in tmp_path.iterdir()] == [".journal-0.jsonl"]
+
+
+def test_results_that_vanish_are_an_error(tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    with Journal(tmp_path / "out") as journal:
+        (tmp_path / "out").rename(tmp_path / "away")
+        with pytest.raises(WriteError, match=r"vanished while it was written to.*journal-0\.jsonl"):
+            journal.add("a", "x", 1)
+    assert not values(tmp_path / "away")  # other files of it may have gone elsewhere

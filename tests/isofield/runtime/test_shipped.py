@@ -34,7 +34,7 @@ def test_the_users_own_file_comes_first(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("imnet/smal", r"imnet/smal .*did you mean imnet/small"),
+        ("imnet/smal", r"imnet/smal .*did you mean 'imnet/small'"),
         ("nowhere/x.yaml", r"nor does its folder nowhere"),
         ("../imnet/small", r"\.\./imnet/small"),
     ],

@@ -24,6 +24,7 @@ from isofield.runtime.distributed import Group
 from isofield.runtime.seeds import seed_of
 from isofield.training import stopping
 from isofield.training.loop import train
+from isofield.training.schedule import plan
 from isofield.training.state import State
 from tests.isofield.conftest import tiny_config
 from tests.torchrun import torchrun
@@ -278,3 +279,17 @@ def test_compiled_training_gives_the_weights_of_eager_training(boxes: Path, tmp_
     compiled = run_training(tiny_config(boxes, tmp_path / "compiled", compile=True))
     for name, value in eager.model.state_dict().items():
         assert torch.allclose(value, compiled.model.state_dict()[name], atol=1e-5), name
+
+
+def test_suspect_shapes_are_left_out_of_training_and_named(boxes: Path, tmp_path: Path, capsys):
+    shapes = open_shapes(boxes)
+    doubtful, count = int(shapes.indices("train")[1]), len(shapes.indices("train"))
+    shapes.qualities = ["suspect: thin" if index == doubtful else "ok" for index in range(len(shapes))]
+    for choice, used in (("drop", count - 1), ("keep", count)):
+        config = tiny_config(boxes, tmp_path / choice)
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, suspect=choice))
+        model = build_model(config.model, where="test")
+        state = train(model, shapes, config, RunDir(config.run_path), ALONE, resume=False)
+        assert state.step == plan(config.training, shapes=used)[-1].end
+        out = "".join(capsys.readouterr())
+        assert (f"(data.suspect=keep has them): {shapes.names[doubtful]}" in out) == (choice == "drop")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from data_processing.formats.mesh_files import write_mesh
+from data_processing.formats.mesh_files import read_mesh, write_mesh
 from data_processing.geometry.triangle_mesh import TriangleMesh
-from isofield.metrics.light_field import Descriptor, cache, descriptor_of_file, descriptor_of_mesh
+from isofield.metrics.light_field import Descriptor, cache, descriptor_of_mesh
 from tests.data_processing.solids import box
 
 MESH = box([0, 0, 0], [1, 2, 3])
@@ -17,6 +17,10 @@ def file(tmp_path):
     path = tmp_path / "box.ply"
     write_mesh(path, MESH)
     return path
+
+
+def descriptor_of_file(path, folder):
+    return descriptor_of_mesh(read_mesh(path), folder)
 
 
 def only(folder):

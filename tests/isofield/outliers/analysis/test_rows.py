@@ -32,6 +32,11 @@ def test_adjusted_p_values_are_those_of_benjamini_and_hochberg():
     assert adjust_p_values([]) == [] and adjust_p_values([0.2]) == [0.2]
 
 
+def test_a_journal_of_strangers_says_what_is_no_probability():
+    rows = [judged("a", 0.01), judged("b", math.nan), judged("c", 7.0), judged("d", -1.0), judged("e", 0.02)]
+    assert [row["q"] for row in apply_thresholds(rows, fpr=0.05, across_folder=True)] == [0.02, None, None, None, 0.02]
+
+
 def test_across_the_folder_fewer_are_flagged_and_partial_ones_stay_partial():
     rows = [judged("a", 0.001), judged("b", 0.04), judged("c", 0.5), judged("d", 0.6)]
     rows.append(judged("e", 0.002, status="PARTIAL"))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from isofield.outliers.analysis.scans import Scan, find_scans
+from tests.conftest import ROOT
 
 KNOWN = ("liver", "kidney_left", "spleen")
 
@@ -63,3 +64,20 @@ def test_nothing_to_look_at_is_said(tmp_path: Path):
         find_scans(touch(tmp_path, "a.txt"), KNOWN)
     with pytest.raises(FileNotFoundError, match=r"\b1 .*\*seg\*: a\.nii"):
         find_scans(touch(tmp_path, "a.nii"), KNOWN, pattern="*seg*")
+
+
+@pytest.mark.parametrize(("folder", "said"), [("dicom", "DICOM; convert it"), ("pair", "a NIfTI or Analyze pair")])
+def test_other_formats_are_said_to_be_what_they_are(folder: str, said: str):
+    strangers = ROOT / "tests" / "data" / "strangers" / "folders_of_other_formats"
+    with pytest.raises(FileNotFoundError, match=rf"{folder} has no NIfTI files.*{said}"):
+        find_scans(strangers / folder, KNOWN)
+    with pytest.raises(NotADirectoryError, match="is a file, expected a folder"):
+        find_scans(strangers / "gt" / "case_01.nii.gz", KNOWN)
+
+
+def test_organs_by_entities_and_behind_subjects(tmp_path: Path):
+    touch(tmp_path, "a/sub-1_label-liver_mask.nii.gz", "b/s1_liver.nii.gz", "b/s1_spleen.nii.gz")
+    touch(tmp_path, "c/liver_001.nii.gz", "c/liver_002.nii.gz", "d/x_liver.nii.gz")
+    found = {scan.key: [organ for organ, _ in scan.organs] for scan in find_scans(tmp_path, KNOWN)}
+    assert found["a"] == ["liver"] and found["b"] == ["liver", "spleen"]
+    assert found["c/liver_001"] == found["d/x_liver"] == []  # volumes of a data set of livers

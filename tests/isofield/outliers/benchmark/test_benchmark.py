@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
+from isofield.metrics.masks import dice
 from isofield.outliers.benchmark import __main__
 from isofield.outliers.benchmark.cases import CLEAN, MaskShape, corrupted_masks
 from isofield.outliers.benchmark.corruptions import TARGETS
-from isofield.outliers.scoring.mask_distances import dice
 from isofield.runtime.commandline import DONE
 from tests.commands import call
 from tests.isofield.outliers.organs import DONORS, brain_mask
@@ -50,8 +50,8 @@ def test_it_writes_every_table(brain_run, tmp_path, capsys):
 
 def test_no_training_patient_is_judged(brain_run, brain_set):
     shapes = __main__.open_shapes(brain_set)
-    loaded, preparation = __main__.load_run(brain_run), __main__.preparation_of(brain_run)
-    patients = __main__.held_out(shapes, loaded, preparation, data=None, real=brain_set, most=None)
+    prior = __main__.MaskPrior(__main__.load_run(brain_run), __main__.preparation_of(brain_run))
+    patients = __main__.held_out(shapes, prior, data=None, real=brain_set, most=None)
     trained = {__main__.subject(shapes, shapes.names[i]) for i in shapes.indices("train")}
     assert len(patients.clean) == 4
     assert not {shape.subject for shape in [*patients.clean, *patients.real]} & trained

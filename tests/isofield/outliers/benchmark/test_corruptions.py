@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
+from isofield.metrics.masks import dice
 from isofield.outliers.benchmark.corruptions import FAMILIES, FLIP, MATCHED, TARGETS, TOLERANCE, corrupt
 from isofield.outliers.scoring.features import component_sizes, crop_mask
-from isofield.outliers.scoring.mask_distances import dice
 from tests.isofield.outliers.organs import brain_mask, ellipsoid
 
 ADDING = {"blob_added", "merged_neighbour", "dilation", "island"}

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from isofield.metrics.masks import dice
 from isofield.outliers.scoring.augmented_training import OF_PRIOR, measured_as_unseen, turn_mask
 from isofield.outliers.scoring.calibrate import sdf_grid_around
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask
-from isofield.outliers.scoring.detector import measured_masks
-from isofield.outliers.scoring.mask_distances import dice
+from isofield.outliers.scoring.detector import MaskPrior, measured_masks
 from isofield.registry import load_run
 from isofield.run_dir import preparation_of
 from tests.isofield.outliers.organs import brain_mask, ellipsoid
@@ -26,11 +26,11 @@ def test_a_mask_is_turned_and_scaled_a_little_about_its_centre():
 
 
 def test_only_the_numbers_of_the_prior_are_those_of_turned_masks(brain_run):
-    loaded, preparation = load_run(brain_run), preparation_of(brain_run)
+    prior = MaskPrior(load_run(brain_run), preparation_of(brain_run))
     masks = [brain_mask(0), brain_mask(1)]
     frame = sdf_grid_around(masks)
-    own = [one for one, _ in measured_masks(loaded, masks, frame, preparation)]
-    found = measured_as_unseen(loaded, masks, frame, preparation)
+    own = [one for one, _ in measured_masks(prior, masks, frame)]
+    found = measured_as_unseen(prior, masks, frame)
     for one, other in zip(own, found, strict=True):
         assert list(one.numbers) == list(other.numbers)
         changed = {name for name, value in one.numbers.items() if value != other.numbers[name]}

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from data_processing.geometry.coordinates import scaling_about
+from isofield.metrics.masks import dice
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.disagreement import FEW, box_around, disagreement_features
-from isofield.outliers.scoring.mask_distances import dice, signed_distance
 from isofield.outliers.scoring.reconstruction import Reconstruction
+from isofield.outliers.scoring.shape_space import signed_distance
 from tests.isofield.outliers.comparison.test_on_scan import MIDDLE, rebuilt_by
 
 SURE_BY = 40.0  # times the values of the field: the prior is sure of all but cells at the surface

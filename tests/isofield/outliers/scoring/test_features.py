@@ -12,7 +12,7 @@ from isofield.outliers.scoring.features import (
     spread_directions,
     surface_features,
 )
-from isofield.outliers.scoring.mask_distances import signed_distance
+from isofield.outliers.scoring.shape_space import signed_distance
 from tests.isofield.outliers.organs import brain_mask, ellipsoid
 
 

@@ -1,0 +1,318 @@
+"""Point clouds as text (.xyz, .pts, .csv, .txt and their kin): one point a line, in any of the usual dialects.
+
+A file may begin with a byte order mark, comments, a title, a number of points and names of columns. Values stand
+between blanks, tabs, commas, semicolons or bars, with decimal points or decimal commas. Columns beside x, y and z are
+normals where their names or their lengths say so, and are left alone otherwise (colours, intensities, labels).
+"""
+
+import codecs
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+TEXT_SUFFIXES = frozenset({".xyz", ".xyzn", ".xyzrgb", ".pts", ".asc", ".csv", ".txt"})
+GENERIC_SUFFIXES = frozenset({".csv", ".txt"})  # what a file of another kind may be called just as well
+COMMENTS = ("#", "//", "%", "!")
+MAX_HEAD = 100  # lines before the first point
+SHOWN = 60  # characters of a line in a message
+SNIFFED_BYTES = 1 << 16
+UNIT_ERROR = 0.05  # by which a normal may be longer or shorter than 1
+FIELDS = frozenset({"sdf", "tsdf", "udf", "occupancy", "occupancies", "occ", "inside", "signed_distance"})
+NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?")
+TRAILING_COMMENT = re.compile(r"\s+(?:#|//)")
+DECIMAL_COMMA = re.compile(r"[+-]?\d+(?:,\d+)?(?:[eE][+-]?\d+)?")
+NO_NUMBER = re.compile(r"[+-]?(?:nan(?:\(\w*\))?|inf(?:inity)?|1\.#\w+|na|n/a|null|none|)", re.IGNORECASE)
+POSITION = r"(?:p|pos|position|point|points|coord|coords|coordinate|coordinates|loc|location|vertex)"
+NORMAL = r"(?:n|norm|normal|normals)"
+Separator = Literal[" ", ",", ";", "|", "\t"]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How the values of a line are told apart. A blank stands for any blanks and tabs."""
+
+    separator: Separator
+    decimal_comma: bool = False
+
+    def values(self, line: str) -> list[str]:
+        """The values of a line as text, without quotes and without an empty one behind the last separator."""
+        parts = line.split() if self.separator == " " else line.split(self.separator)
+        values = [part.strip().strip("\"'").strip() for part in parts]
+        if len(values) > 1 and not values[-1]:
+            values.pop()
+        return [value.replace(",", ".") for value in values] if self.decimal_comma else values
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands before the points. `first`: number of the first point's line; `columns`: how many values it has."""
+
+    dialect: Dialect
+    first: int
+    columns: int
+    names: tuple[str, ...]
+    declared: tuple[int, ...]
+
+
+def read_text_cloud(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Points (N, 3) and their normals (N, 3), or None where the file has none; NaN where it holds no number.
+
+    ValueError that names the file, the line, what stands there and what was expected.
+    """
+    lines = _lines(_text(path.read_bytes(), path))
+    head = _head(lines, path)
+    points, normals = _columns(head, path)
+    needed = [*points, *(normals or ())]
+    # A number of points that a file declares, once or before each part, tells whether it is whole.
+    values, declared = _table(lines, head, needed, path)
+    expected = sum([*head.declared, *declared])
+    if (head.declared or declared) and expected != len(values):
+        raise ValueError(
+            f"{path}: declares {expected} points, holds {len(values)} lines of them: it is cut off, or "
+            "the line that has a single number is no number of points: remove that line"
+        )
+    # Columns without names are told by what they hold.
+    if not head.names:
+        values = _without_numbering(values)
+        _refuse_signed_fourth(values, path)
+        normals = _unnamed_normals(values, path.suffix.lower())
+    return values[:, points], values[:, normals] if normals else None
+
+
+def is_text_cloud(path: Path) -> bool:
+    """Whether a text file begins as a cloud does: some line early on holds three numbers."""
+    try:
+        with open(path, "rb") as handle:
+            start = handle.read(SNIFFED_BYTES)
+        _head(_lines(_text(start, path)), path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _text(content: bytes, path: Path) -> str:
+    """The text of a file by its byte order mark, else UTF-8: titles in other encodings do no harm."""
+    for mark, encoding in (
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
+        if content.startswith(mark):
+            skipped = len(mark) if encoding == "utf-8" else 0
+            return content[skipped:].decode(encoding, errors="replace")
+    if b"\x00" in content[:SNIFFED_BYTES]:
+        raise ValueError(f"{path}: expected lines of x y z, got bytes that are no text")
+    return content.decode("utf-8", errors="replace")
+
+
+def _lines(text: str) -> list[str]:
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _head(lines: Sequence[str], path: Path) -> Head:
+    """What stands before the first line that is a point."""
+    names: list[str] = []
+    counts: list[int] = []
+    before = ""
+    for number, line in enumerate(lines[: MAX_HEAD + 1]):
+        bare = _without_comment(line)
+        dialect = _dialect(bare)
+        values = dialect.values(bare)
+        if _is_point(values):
+            return Head(dialect, number, len(values), _names_for(names, values, dialect), tuple(counts))
+        if len(values) == 1 and values[0].isdecimal():
+            counts.append(int(values[0]))
+        elif line.strip():
+            names.append(line.strip().lstrip("#/%!").strip())
+            before = before or f", got {line.strip()[:SHOWN]!r} in line {number + 1}"
+    if not before and not counts:
+        raise ValueError(f"{path}: expected lines of x y z, the file is empty")
+    raise ValueError(f"{path}: expected lines of at least three numbers x y z{before}")
+
+
+def _without_comment(line: str) -> str:
+    """A line without its comment."""
+    line = line.strip()
+    if line.startswith(COMMENTS):
+        return ""
+    return TRAILING_COMMENT.split(line)[0]
+
+
+def _dialect(line: str) -> Dialect:
+    """By the separators that a line of numbers has; commas are decimal ones where another separator is there."""
+    if ";" in line:
+        return Dialect(";", "," in line)
+    if "|" in line:
+        return Dialect("|", "," in line)
+    if "," in line:
+        apart = line.split()
+        if len(apart) >= 3 and all(DECIMAL_COMMA.fullmatch(value) for value in apart):
+            return Dialect(" ", True)
+        return Dialect(",")
+    return Dialect("\t") if re.search(r"\t\t|^\t|\t$", line) and " " not in line else Dialect(" ")
+
+
+def _is_point(values: Sequence[str]) -> bool:
+    """Three numbers or more, and not fewer numbers than words."""
+    numbers = sum(_is_number(value) for value in values)
+    return (numbers >= 3 and 2 * numbers >= len(values)) and any(NUMBER.fullmatch(v) or v for v in values)
+
+
+def _is_number(value: str) -> bool:
+    return bool(NUMBER.fullmatch(value)) or (bool(value) and bool(NO_NUMBER.fullmatch(value)))
+
+
+def _names_for(lines: Iterable[str], first: Sequence[str], dialect: Dialect) -> tuple[str, ...]:
+    """Names of the columns: the last line before the points that has as many words, with x, y and z among them.
+
+    Where values stand between commas or the like, a line of as many words is one of names even without those.
+    """
+    chosen: tuple[str, ...] = ()
+    for line in lines:
+        for separator in dict.fromkeys((dialect.separator, ",", ";", "\t", " ")):
+            words = tuple(map(_column, Dialect(separator).values(line)))
+            of_table = separator == dialect.separator != " " and len(words) > 3
+            if len(words) == len(first) and (of_table or {"x", "y", "z"} <= set(words)):
+                chosen = words
+                break
+    return chosen
+
+
+def _column(word: str) -> str:
+    """The name of a column as we call it: x y z nx ny nz, and others in small letters."""
+    plain = re.sub(r"[\[(].*?[\])]", "", word).strip().strip("\"'").lower()
+    if found := re.fullmatch(rf"(?:{POSITION}[ _.:\-]?)?([xyz])(?:[ _]?{POSITION})?", plain):
+        return found[1]
+    if found := re.fullmatch(rf"{POSITION}[ _.:\-]([012])", plain):
+        return "xyz"[int(found[1])]
+    if found := re.fullmatch(rf"{NORMAL}[ _.:\-]?([xyz012])", plain):
+        return f"n{found[1] if found[1] in 'xyz' else 'xyz'[int(found[1])]}"
+    return plain
+
+
+def _columns(head: Head, path: Path) -> tuple[list[int], list[int] | None]:
+    """Which columns are the coordinates, and which the normals as far as names tell."""
+    if not head.names:
+        return [0, 1, 2], None
+    fields = [name for name in head.names if name in FIELDS]
+    if fields:
+        raise ValueError(f"{path}: its column {fields[0]!r} makes it samples of a field: points anywhere, no surface")
+    absent = [axis for axis in "xyz" if axis not in head.names]
+    if absent:
+        raise ValueError(
+            f"{path}: expected columns named x, y, z; got {', '.join(head.names)[:200]}: rename those that are meant"
+        )
+    normals = [f"n{axis}" for axis in "xyz"]
+    chosen = [head.names.index(name) for name in normals] if set(normals) <= set(head.names) else None
+    return [head.names.index(axis) for axis in "xyz"], chosen
+
+
+def _table(lines: list[str], head: Head, needed: Sequence[int], path: Path) -> tuple[NDArray[np.float64], list[int]]:
+    """All values (N, columns), and numbers of points that stand between them (clouds one behind the other)."""
+    body = lines[head.first :]
+    if head.dialect.decimal_comma:
+        body = [line.replace(",", ".") for line in body]
+    # First as numpy reads it: fast, and right where every value is a number.
+    with contextlib.suppress(ValueError):
+        return _load(body, head.dialect), []
+    # Then the columns that are asked for: others may hold words, but no line has another number of them.
+    if head.names and all(len(head.dialect.values(line)) == head.columns for line in body if line.strip()):
+        with contextlib.suppress(ValueError):
+            values = _load(body, head.dialect, needed)
+            table = np.full((len(values), head.columns), np.nan)
+            table[:, needed] = values
+            return table, []
+    # Then line by line: comments, gaps, quotes; a line that is wrong is named.
+    rows, counts = list[list[float]](), list[int]()
+    for row in _rows(lines, head, needed, path):
+        if isinstance(row, int):
+            counts.append(row)
+        else:
+            rows.append(row)
+    return np.array(rows, dtype=np.float64), counts
+
+
+def _load(body: list[str], dialect: Dialect, columns: Sequence[int] | None = None) -> NDArray[np.float64]:
+    delimiter = None if dialect.separator == " " else dialect.separator
+    return np.loadtxt(body, delimiter=delimiter, comments=None, ndmin=2, usecols=columns)
+
+
+def _rows(lines: Sequence[str], head: Head, needed: Sequence[int], path: Path) -> Iterator[list[float] | int]:
+    """The values of each line, or the number that stands alone in it."""
+    for number in range(head.first, len(lines)):
+        bare = _without_comment(lines[number])
+        if not bare:
+            continue
+        values = head.dialect.values(bare)
+        if len(values) == 1 and values[0].isdecimal():
+            yield int(values[0])
+            continue
+        if 1 + bare.count(head.dialect.separator) == head.columns:  # the last value may be an empty one
+            values += [""] * (head.columns - len(values))
+        if len(values) != head.columns:
+            raise ValueError(
+                f"{path}: line {number + 1}: expected {head.columns} values as in line {head.first + 1}, "
+                f"got {len(values)}: {bare[:SHOWN]!r}"
+            )
+        wrong = [column for column in needed if not (NUMBER.fullmatch(values[column]) or _is_gap(values[column]))]
+        if wrong:
+            raise ValueError(
+                f"{path}: line {number + 1}: expected numbers x y z, got {values[wrong[0]][:SHOWN]!r} in column "
+                f"{wrong[0] + 1}"
+            )
+        yield [_value(value) for value in values]
+
+
+def _is_gap(value: str) -> bool:
+    return bool(NO_NUMBER.fullmatch(value))
+
+
+def _value(text: str) -> float:
+    return float(text.replace("d", "e").replace("D", "e")) if NUMBER.fullmatch(text) else float("nan")
+
+
+def _without_numbering(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Without a first column that numbers the points from 0 or 1."""
+    count, width = values.shape
+    first = values[0, 0]
+    numbered = width in (4, 7) and count >= 10 and first in (0, 1)
+    return values[:, 1:] if numbered and np.array_equal(values[:, 0], np.arange(count) + first) else values
+
+
+def _refuse_signed_fourth(values: NDArray[np.float64], path: Path) -> None:
+    """ValueError for points with one more value that runs over both sides of 0: a signed distance, as samples have."""
+    if values.shape[1] == 4 and np.nanmin(values[:, 3], initial=0) < 0 < np.nanmax(values[:, 3], initial=0):
+        raise ValueError(
+            f"{path}: a fourth column on both sides of 0 may be signed distances, and then the points are no surface; "
+            "name the columns in the first line (such as x y z intensity) if they are"
+        )
+
+
+def _unnamed_normals(values: NDArray[np.float64], suffix: str) -> list[int] | None:
+    """Three columns behind x y z that are vectors of length 1 and look to all sides; colours never do."""
+    if suffix == ".xyzn" and values.shape[1] >= 6:
+        return [3, 4, 5]
+    for start in (3, 4, 6, 7):
+        triple = values[:, start : start + 3]
+        if triple.shape[1] == 3 and are_normals(triple, unit=True):
+            return [start, start + 1, start + 2]
+    return None
+
+
+def are_normals(vectors_N3: NDArray, *, unit: bool) -> bool:
+    """Whether columns without a name are normals: some look backwards, which colours do not; `unit`: all of length 1.
+
+    Vectors without numbers, or of length 0, say nothing.
+    """
+    vectors_N3 = np.asarray(vectors_N3, dtype=np.float64)
+    lengths = np.linalg.norm(vectors_N3[np.isfinite(vectors_N3).all(axis=1)], axis=1)
+    lengths = lengths[lengths > 0]
+    if not len(lengths) or not np.nanmin(vectors_N3) < 0:
+        return False
+    return not unit or bool((np.abs(lengths - 1) < UNIT_ERROR).all())

@@ -1,0 +1,176 @@
+"""Lists that say which shape is in which split: one name or ID a line (.lst, .txt), or a CSV with an ID and a split.
+
+A line may be the whole name of a shape, the end of it (an ID), or the folder it lies in, with or without a suffix.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+SPLIT_WORDS = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+SPLIT_COLUMNS = ("split", "set", "subset", "partition")
+ID_COLUMNS = ("modelid", "model_id", "name", "shape", "uid", "object", "object_id", "file", "filename", "path", "id")
+CATEGORY_COLUMNS = ("synsetid", "synset", "category", "class")
+MAX_LIST_BYTES = 1 << 28
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One shape of a list: what it may be called there, in order, its split, and where that stands."""
+
+    names: tuple[str, ...]
+    split: str
+    where: str
+
+
+class NameIndex:
+    """Shapes by their names, by the ends of these, and by the folders they lie in."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self._whole = {name: number for number, name in enumerate(names)}
+        self._ends: dict[str, set[int]] = {}
+        for number, name in enumerate(names):
+            parts = name.split("/")
+            for last in (len(parts), len(parts) - 1):
+                for first in range(last):
+                    self._ends.setdefault("/".join(parts[first:last]), set()).add(number)
+
+    def find(self, listed: Listed) -> int | None:
+        """The number of the shape; None where there is none. ValueError where a line stands for several."""
+        for name in listed.names:
+            for text in dict.fromkeys((name, name.strip("/"), str(PurePosixPath(name.strip("/")).with_suffix("")))):
+                if text in self._whole:
+                    return self._whole[text]
+                numbers = sorted(self._ends.get(text, ()))
+                if len(numbers) > 1:
+                    shown = ", ".join(self.names[number] for number in numbers[:SHOWN])
+                    raise ValueError(f"{listed.where}: {name!r} stands for {len(numbers)} shapes: {shown}; say which")
+                if numbers:
+                    return numbers[0]
+        return None
+
+
+def read_names(file: Path) -> list[str]:
+    """Lines of a list of names, without blanks and empty lines. FileNotFoundError, or ValueError when it is no text."""
+    return [line.strip() for line in _text(file).splitlines() if line.strip()]
+
+
+def read_list(file: Path, split: str, *, category: str = "") -> list[Listed]:
+    """The shapes of a list. `category`: the folder the list lies in, where its IDs are looked for first."""
+    return [
+        Listed((f"{category}/{name}", name) if category else (name,), split, f"{file}: line {number}")
+        for number, name in enumerate(read_names(file), start=1)
+    ]
+
+
+def read_table(file: Path) -> list[Listed]:
+    """The shapes of a CSV with the columns split and an ID. ValueError when it has none, or an unknown split."""
+    text = _text(file)
+    head = text.partition("\n")[0]
+    delimiter = max(",;\t", key=head.count)
+    try:
+        rows = list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
+    except csv.Error as error:
+        raise ValueError(f"{file}: expected a CSV with a line for each shape") from error
+    columns = {(name or "").strip().lower(): name for name in (rows[0] if rows else {})}
+    split_column = next((columns[name] for name in SPLIT_COLUMNS if name in columns), None)
+    id_columns = [columns[name] for name in ID_COLUMNS if name in columns]
+    if split_column is None or not id_columns:
+        raise ValueError(
+            f"{file}: expected a column split and one of {', '.join(ID_COLUMNS)}; got "
+            f"{', '.join(columns)[:200] or 'none'}"
+        )
+    above = [columns[name] for name in CATEGORY_COLUMNS if name in columns]
+    return [
+        listed
+        for number, row in enumerate(rows, start=2)
+        if (listed := _entry_of_row(row, split_column, id_columns, above, f"{file}: line {number}"))
+    ]
+
+
+def _entry_of_row(
+    row: dict[str, str | None], split_column: str, id_columns: Sequence[str], above: Sequence[str], where: str
+) -> Listed | None:
+    """What a row says; None where it leaves the split open."""
+    word = (row.get(split_column) or "").strip().lower()
+    if not word:
+        return None
+    if word not in SPLIT_WORDS:
+        raise ValueError(f"{where}: expected {', '.join(SPLIT_WORDS)} as split, got {word[:40]!r}")
+    ids = [text.strip() for column in id_columns if (text := row.get(column)) and text.strip()]
+    folders = [text.strip() for column in above if (text := row.get(column)) and text.strip()]
+    names = [f"{folder}/{name}" for folder in folders for name in ids] + ids
+    return Listed(tuple(names), SPLIT_WORDS[word], where)
+
+
+def read_list_files(folder: Path, files: Iterable[str], *, all_kinds: bool) -> list[Listed]:
+    """What lists among the files below a folder say: CATEGORY/train.lst and so on, as Occupancy Networks has them.
+
+    `all_kinds`: train.txt and CSV files with an ID and a split too, which may well be something else.
+    """
+    listed = list[Listed]()
+    suffixes = (".lst", ".txt") if all_kinds else (".lst",)
+    for file in files:
+        path = PurePosixPath(file)
+        if path.suffix.lower() in suffixes and path.stem.lower() in SPLIT_WORDS and len(path.parts) <= 3:
+            category = path.parent.name
+            listed += read_list(folder / file, SPLIT_WORDS[path.stem.lower()], category=category)
+        elif all_kinds and path.suffix.lower() == ".csv" and len(path.parts) == 1:
+            listed += _table_or_nothing(folder / file)
+    return listed
+
+
+def _table_or_nothing(file: Path) -> list[Listed]:
+    try:
+        return read_table(file)
+    except ValueError:
+        if "split" in _text(file).partition("\n")[0].lower():
+            raise
+        return []
+
+
+def given_splits(names: Sequence[str], lists: Sequence[Listed]) -> tuple[dict[str, str], list[str]]:
+    """The split of each shape that lists name, and what to say of those that are missing on either side.
+
+    ValueError for a shape in two splits, and where no line is a shape.
+    """
+    index, splits, absent = NameIndex(names), dict[str, str](), list[Listed]()
+    for listed in lists:
+        number = index.find(listed)
+        if number is None:
+            absent.append(listed)
+        elif splits.setdefault(names[number], listed.split) != listed.split:
+            other = splits[names[number]]
+            raise ValueError(f"{listed.where}: shape {names[number]!r} is in {other} and in {listed.split}")
+    if not splits:
+        first = lists[0]
+        raise ValueError(
+            f"{first.where}: {first.names[-1]!r} is no shape here, nor is any other of the lists; shapes are called "
+            f"{names[0]!r}"
+        )
+    notes = [f"splits by {len(lists)} lines of lists in the folder"]
+    if absent:
+        notes.append(f"{len(absent)} of their names are not here, first {absent[0].names[-1]!r} ({absent[0].where})")
+    if len(splits) < len(names):
+        unlisted = [name for name in names if name not in splits]
+        notes.append(f"{len(unlisted)} shapes are in no list, and so in no split, first {unlisted[0]!r}")
+    return splits, notes
+
+
+def _text(file: Path) -> str:
+    if not file.is_file():
+        raise FileNotFoundError(f"list of names {file} does not exist")
+    if file.stat().st_size > MAX_LIST_BYTES:
+        raise ValueError(f"{file}: {file.stat().st_size} bytes is no list of names")
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file}: expected one name a line in UTF-8") from error

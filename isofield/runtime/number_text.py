@@ -1,0 +1,8 @@
+"""Numbers as people read them: in tables at the terminal and in reports."""
+
+
+def short(value: float | None, *, digits: int = 4) -> str:
+    """So many digits, a whole number up to ten million, a dash where there is no number."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if 10 ** (digits - 1) <= abs(value) < 1e7 else f"{value:.{digits}g}"

@@ -1,0 +1,72 @@
+"""Label tables as text: what other tools write, and what is refused with its line."""
+
+import pytest
+
+from data_processing.medical.label_names import own_table, read_table
+from tests.data_processing.medical.test_label_names import VALUES
+from tests.data_processing.scan_files import save
+
+EXPECTED = {"spleen": (7,), "left lung": (10,)}
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("t.csv", "id;name;red\n7;spleen;1\n10;left lung;2\n"),
+        ("t.csv", "name,index\r\nspleen,7.0\r\nleft lung,10.0\r\n"),
+        ("t.csv", '\ufeff"ID","Name"\n"7","spleen"\n"10","left lung"\n'),
+        ("t.csv", "LabelValue,Name,Color_R,Color_G,Color_B,Color_A\n7,spleen,1,2,3,255\n10,left lung,1,2,3,255\n"),
+        ("t.tsv", "index\tname\themisphere\n7\tspleen\t\n10\tlung\tL\n"),
+        ("t.txt", "7 spleen\n10 left lung\n"),
+        ("t.txt", "7,spleen\n10,left lung\n"),
+        ("t.txt", "spleen: 7\nleft lung: 10\n"),
+        ("t.ctbl", "# Color table file\n0 Background 0 0 0 0\n7 spleen 1 2 3 255\n10 left lung 1 2 3 255\n"),
+        ("t.label", ' 7  1 2 3  1 1 1  "spleen"\n10  1 2 3  0.5 1 1  "left lung"\n'),
+        ("t.txt", "spleen\n7 1 2 3 255\nleft lung\n10 1 2 3 255\n"),  # Connectome Workbench
+        ("t.json", '{"labels": {"spleen": "7", "left lung": 10.0}}'),
+        ("t.json", '[{"id": 7, "name": "spleen"}, {"id": 10, "name": "left lung"}]'),
+        ("t.json", '{"R": [1, 2], "I": [7, 10], "labels": ["spleen", "left lung"]}'),  # niivue
+    ],
+)
+def test_tables_that_are_read(tmp_path, file, text):
+    (tmp_path / file).write_text(text, encoding="utf-8", newline="")
+    assert dict(read_table(tmp_path / file).entries) == EXPECTED
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252", "utf-8"])
+def test_encodings(tmp_path, encoding):
+    (tmp_path / "t.csv").write_bytes("id;name\n1;Rückenmark\n".encode(encoding))
+    assert read_table(tmp_path / "t.csv").ids_of("rückenmark") == (1,)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("7 spleen\nnothing here\n", r"line 2: expected a number and a name, got 'nothing here'"),
+        ("id,name\n7.5,spleen\n", r"line 2: expected a whole number as id, got '7\.5'"),
+        ("1 2 3 4\n", "line 1"),
+        ("\0\1\2", "no text"),
+    ],
+)
+def test_what_is_no_table_names_the_line_and_the_known_formats(tmp_path, text, said):
+    (tmp_path / "t.txt").write_text(text)
+    with pytest.raises(ValueError, match=rf"t\.txt.*{said}.*ITK-SNAP, FreeSurfer"):
+        read_table(tmp_path / "t.txt")
+
+
+def test_tables_are_inherited_as_bids_says(tmp_path):
+    path = save(tmp_path / "sub-01" / "anat" / "sub-01_desc-aseg_dseg.nii.gz", VALUES)
+    (tmp_path / "desc-aparcaseg_dseg.tsv").write_text("index\tname\n7\tother\n")
+    assert own_table(path) is None
+    (tmp_path / "desc-aseg_dseg.tsv").write_text("index\tname\n7\tspleen\n")
+    assert own_table(path).ids_of("spleen") == (7,)
+    (path.parent / "dseg.tsv").write_text("index\tname\n8\tspleen\n")  # nearer
+    assert own_table(path).ids_of("spleen") == (8,)
+
+
+def test_a_colour_table_beside_a_scan_is_its_table_but_notes_are_none(tmp_path):
+    path = save(tmp_path / "scan.nii.gz", VALUES)
+    (tmp_path / "scan.csv").write_text("time 12\n")
+    assert own_table(path) is None
+    (tmp_path / "scan.ctbl").write_text("7 spleen 1 2 3 255\n")
+    assert own_table(path).ids_of("spleen") == (7,)
