@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry.coordinates import transform_points
@@ -31,6 +30,7 @@ from isofield.runtime import seeds
 from isofield.runtime.atomic_files import WriteError
 from isofield.runtime.json_files import Row
 from isofield.runtime.processes import in_order
+from isofield.runtime.progress import with_progress
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def each_pair(
     """
     work = functools.partial(evaluate_pair, protocols=protocols, draws=draws, light_fields=light_fields)
     rows = in_order(work, pairs, workers=workers)
-    yield from tqdm(rows, total=len(pairs), desc="evaluate", unit="shape", disable=not progress)
+    yield from with_progress(rows, total=len(pairs), what="evaluate", unit="shape", shown=progress)
 
 
 def by_protocol(rows: Sequence[list[Row]], protocols: Sequence[AnyProtocol]) -> dict[str, list[Row]]:

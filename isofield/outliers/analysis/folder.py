@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from data_processing.formats.nifti import open_scan
 from data_processing.geometry.voxel_grid import AbsentPartError
@@ -29,6 +28,7 @@ from isofield.outliers.scoring.cube_masks import CubeMask, cube_mask
 from isofield.outliers.scoring.detector import Judgement
 from isofield.runtime.atomic_files import WriteError, remove_leftovers
 from isofield.runtime.distributed import Group
+from isofield.runtime.progress import Progress
 
 FORMAT = 1  # of what a row is made of: a change makes all rows anew
 
@@ -80,10 +80,11 @@ def analyse(job: AnalysisJob, scans: Sequence[Scan], *, group: Group, resume: bo
     with open_journal(job.out, group.rank) as file:
         journal = Journal(file, done.start)
         mine = scans[group.rank :: group.size]
-        bar = tqdm(mine, unit="scan", smoothing=0.05, disable=not group.is_first)
-        for scan in bar:
-            bar.set_postfix_str(scan.key[-24:], refresh=False)
-            analyse_scan(job, scan, done, journal)
+        with Progress(len(mine), what="analyse", unit="scan", shown=group.is_first) as progress:
+            for scan in mine:
+                progress.note(scan.key[-24:])
+                analyse_scan(job, scan, done, journal)
+                progress.update()
     group.wait()
     if not group.is_first:
         return []
