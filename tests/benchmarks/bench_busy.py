@@ -69,7 +69,9 @@ def main() -> None:
             rates: dict[str, list[float]] = {name: [] for name in ways}
             for _ in range(options.rounds):
                 for name in ways:
-                    rates[name].append(steps_a_minute(WAYS[name], options.config, options.data, steps=options.steps))
+                    rate = steps_a_minute(WAYS[name], options.config, options.data, steps=options.steps)
+                    rates[name].append(rate)
+                    say(f"  {name}: {rate:.1f}")  # rounds are long, and a benchmark may be stopped
         finally:
             for loop in loops:
                 loop.kill()
