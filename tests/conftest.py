@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from isofield.runtime.cores import usable_cores
+
 os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars would fill the output of a failing test
 if processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # before torch: its threads would spin
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
 
 # A shell that starts tests in the background lets them, and all that they start, ignore Ctrl-C. Some are about it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
