@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             group=group,
             header={"run": str(run_dir.path), "checkpoint": options.checkpoint, "step": loaded.step} | asked.about,
             only=names if asked.whole else None,
+            unfinished=loaded.unfinished,
         )
         # Samples and walks belong together: a sheet or a strip shows them all.
         if asked.whole and group.is_first:
