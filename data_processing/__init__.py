@@ -2,3 +2,5 @@
 
 Knows no model.
 """
+
+import isofield.runtime.thread_waiting  # noqa: F401 (sets the environment that torch reads when it is loaded)

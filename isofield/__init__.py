@@ -1,11 +1,14 @@
 """Runs any model that keeps the contract: training, extraction, metrics, reports.
 
 Knows no model by name, but for registry.py. Importing this pulls nothing up: what costs time is fetched on first use
-(PEP 562): `load`, `evaluate`, `occupancy`, `Run`. They are in api.py.
+(PEP 562): `load`, `evaluate`, `occupancy`, `Run`. They are in api.py. How threads wait is set here, as every entry of
+ours comes by before it loads torch.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+import isofield.runtime.thread_waiting  # noqa: F401 (sets the environment that torch reads when it is loaded)
 
 if TYPE_CHECKING:
     from isofield.api import Run, evaluate, load, occupancy

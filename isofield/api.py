@@ -267,7 +267,15 @@ class Run:
         self, given: Observed | Coded, settings: GenerationConfig, *, name: str, batch_points: int = BATCH_POINTS
     ) -> ModelSurface:
         points = _batch(batch_points)
-        return surface_of(self.model, given, settings, name=name, batch_points=points, device=self.device)
+        return surface_of(
+            self.model,
+            given,
+            settings,
+            name=name,
+            batch_points=points,
+            device=self.device,
+            unfinished=self._loaded.unfinished,
+        )
 
     def _meshes(self, codes: list[torch.Tensor], settings: GenerationConfig, *, what: str) -> list[trimesh.Trimesh]:
         meshes = []

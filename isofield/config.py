@@ -1,5 +1,6 @@
 """The sections of a training config. How YAML becomes these is in isofield.runtime.config."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,7 @@ class TrainingConfig:
     compile: bool = False
     max_steps: int | None = None  # stop here (a later --resume goes on)
     max_minutes: float | None = None  # stop when this much time was spent in training, over all resumes
+    min_steps: int = 0  # max_minutes ends nothing before: a slow machine gets a model that draws something
     checkpoint_every: int = 1000  # steps
     keep_checkpoints: int = 0  # numbered ones, beside last and best
     log_every: int = 10  # steps
@@ -88,6 +90,8 @@ class TrainingConfig:
             self.max_minutes is not None and not self.max_minutes > 0
         ):
             raise ValueError("max_steps must be at least 1 and max_minutes positive (or null: no limit)")
+        if self.min_steps < 0:
+            raise ValueError(f"min_steps must not be negative (0: max_minutes ends it anywhere), got {self.min_steps}")
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,15 @@ class RunConfig:
     @property
     def run_path(self) -> Path:
         return self.runs / self.name
+
+
+def resume_command(config: RunConfig, file: Path) -> str:
+    """What to type so that a run goes on to its last step, without the limits that ended it. `file`: its config."""
+    section = config.training
+    limits = {"training.max_steps": section.max_steps, "training.max_minutes": section.max_minutes}
+    lifted = [f"{key}=null" for key, limit in limits.items() if limit is not None]
+    words = ["python", "train.py", "--config", str(file), "--resume"]
+    return shlex.join([*words, "--set", *lifted] if lifted else words)
 
 
 def read_run_config(path: Path | str, *, overrides: Sequence[str] = ()) -> RunConfig:

@@ -11,7 +11,7 @@ from data_processing.loading.poses import PoseConfig
 from ifnet import model as ifnet
 from imnet import autoencoder, latent_gan, single_view
 from isofield import checkpoint
-from isofield.config import RunConfig, read_run_config
+from isofield.config import RunConfig, read_run_config, resume_command
 from isofield.contract import Model, TrainsOnCodes
 from isofield.run_dir import RunDir
 from isofield.runtime.config import build, to_plain
@@ -33,6 +33,7 @@ class LoadedRun:
     config: RunConfig
     step: int
     model_hash: str
+    unfinished: str = ""  # how far it was trained and how to go on, when that was not to the end: why it draws nothing
 
 
 def resolve(config: RunConfig, *, where: str) -> RunConfig:
@@ -94,7 +95,18 @@ def load_run(run: RunDir, *, which: str = "best", device: torch.device | str = "
         raise ValueError(f"{file} does not fit the model of {run.config_file}: {error}") from error
     model.to(torch.device(device))
     model.eval()
-    return LoadedRun(model, config, step, checkpoint.hash_of(weights))
+    unfinished = _unfinished(run, config, which, step=step, planned=content.get("planned"))
+    return LoadedRun(model, config, step, checkpoint.hash_of(weights), unfinished)
+
+
+def _unfinished(run: RunDir, config: RunConfig, which: str, *, step: int, planned: object) -> str:
+    """In words, where the checkpoint tells that there were more steps to come (those of version 0.1 tell nothing)."""
+    if not isinstance(planned, int) or step >= planned:
+        return ""
+    return (
+        f"{run.path} ({which}) was trained for {step} of {planned} steps: train longer "
+        f"({resume_command(config, run.config_file)})"
+    )
 
 
 def _refuse_other_sizes(config: RunConfig, weights: Mapping[str, torch.Tensor], run: RunDir) -> None:

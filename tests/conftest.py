@@ -1,14 +1,21 @@
 """Fixtures shared by all tests: where real data lies."""
 
 import os
+import signal
 from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 
+from isofield.runtime.cores import usable_cores
+
 os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars would fill the output of a failing test
 if processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # before torch: its threads would spin
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
+
+# A shell that starts tests in the background lets them, and all that they start, ignore Ctrl-C. Some are about it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,14 +13,12 @@ import errno
 import functools
 import json
 import os
-import sys
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from data_processing.preparation import report as report
 from data_processing.preparation.config import DataConfig, content_settings, layout_of
@@ -33,8 +31,9 @@ from data_processing.store.splits import split_names
 from isofield.runtime.atomic_files import WriteError, hold_lock, remove_leftovers, write_text
 from isofield.runtime.commandline import DONE, SOME_FAILED, say
 from isofield.runtime.config import to_plain
+from isofield.runtime.cores import describe_cores, own_cores
 from isofield.runtime.fingerprint import fingerprint
-from isofield.runtime.processes import own_cores
+from isofield.runtime.progress import Progress
 
 SHOWN = 3  # names in a message
 
@@ -262,10 +261,10 @@ def _work(job: PreparationJob, states: list[ShardState], rank: int) -> None:
     tasks = [Task(job.sources[number], job.part_file(number).absolute()) for number in sorted(state_of)]
     device, workers = _device(job.config), _workers(job.config, len(tasks))
     total = sum(map(_size, states))
+    if rank == 0:
+        say(f"{describe_cores()}, {workers} process{'es' * (workers > 1)}")
     with (
-        tqdm(
-            total=total, initial=total - len(tasks), unit="shape", mininterval=0.5 if sys.stderr.isatty() else 10
-        ) as bar,
+        Progress(total, what="prepare", unit="shape", initial=total - len(tasks)) as progress,
         report.Timings(job.folder, rank) as timings,
     ):
         config = replace(job.config, input=job.config.input.absolute())  # workers may have another current directory
@@ -277,7 +276,7 @@ def _work(job: PreparationJob, states: list[ShardState], rank: int) -> None:
                 state.missing.discard(number)
                 state.finished[number] = outcome.record
                 timings.add(outcome)
-                bar.update()
+                progress.update()
                 if not state.missing:
                     _pack(job, state)
 

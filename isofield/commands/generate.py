@@ -45,6 +45,7 @@ def generate_meshes(options: argparse.Namespace) -> int:
             group=group,
             header={"run": str(run_dir.path), "checkpoint": options.checkpoint, "step": loaded.step} | asked.about,
             only=names if asked.whole else None,
+            unfinished=loaded.unfinished,
         )
         # Samples and walks belong together: a sheet or a strip shows them all.
         if asked.whole and group.is_first:

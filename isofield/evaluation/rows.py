@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.occupancy_samples import OccupancySamples
@@ -35,6 +34,7 @@ from isofield.runtime import seeds
 from isofield.runtime.atomic_files import WriteError
 from isofield.runtime.json_files import Row
 from isofield.runtime.processes import in_order
+from isofield.runtime.progress import Progress
 
 Draw = Callable[[Any, Any], dict[str, str | None]]  # prediction and ground truth, as loaded, to addresses of pictures
 
@@ -84,9 +84,10 @@ def each_pair(
     """
     work = functools.partial(_evaluate_together, protocols=protocols, draws=draws, light_fields=light_fields, draw=draw)
     together = _together(pairs)
-    with tqdm(total=len(pairs), desc="evaluate", unit="shape", disable=not progress) as bar:
+    with Progress(len(pairs), what="evaluate", unit="shape", shown=progress) as bar:
         for rows in in_order(work, together, workers=workers):
-            bar.update(len(rows))
+            for _ in rows:
+                bar.update()
             yield from rows
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from isofield.evaluation.ground_truth import GroundTruth
 from isofield.evaluation.names import GENERATIVE, LIGHT_FIELD
@@ -27,6 +26,7 @@ from isofield.metrics.sets import MEANINGS, GenerativeConfig, judge_sets, normal
 from isofield.runtime import seeds
 from isofield.runtime.json_files import Row
 from isofield.runtime.processes import in_order
+from isofield.runtime.progress import Progress, with_progress
 
 UNITS = {"cov": "share, 0 to 1", "1nna": "share, 0 to 1; 0.5 is best"}
 KEPT_IN_1NNA = "of the larger set as many as of the smaller take part in 1-NNA, drawn by the seed"
@@ -203,8 +203,8 @@ def _distances(judged: SetScores, side: str, kind: str) -> NDArray[np.float64]:
 
 
 def _light_fields(first: Sequence[Descriptor], second: Sequence[Descriptor], machine: Machine, what: str) -> Bounded:
-    with tqdm(total=len(first), desc=f"lfd, {what}", unit="shape", disable=not machine.progress) as bar:
-        return Bounded.exact(distance_matrix(first, second, device=machine.device, progress=bar.update))
+    with Progress(len(first), what=f"lfd, {what}", unit="shape", shown=machine.progress) as progress:
+        return Bounded.exact(distance_matrix(first, second, device=machine.device, progress=progress.update))
 
 
 def read_shapes(
@@ -215,7 +215,7 @@ def read_shapes(
     tasks = [_Task(member, side) for side in SIDES for member in by_side[side]]
     work = functools.partial(_read, protocols=tuple(protocols), settings=settings, light_fields=machine.light_fields)
     results = in_order(work, tasks, workers=machine.workers)
-    shapes = iter(list(tqdm(results, total=len(tasks), desc="shapes", unit="shape", disable=not machine.progress)))
+    shapes = iter(list(with_progress(results, total=len(tasks), what="read", unit="shape", shown=machine.progress)))
     return {side: [next(shapes) for _ in by_side[side]] for side in SIDES}
 
 

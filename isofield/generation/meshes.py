@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from data_processing.formats.mesh_files import write_mesh
 from data_processing.formats.nifti import ScanGrid
@@ -32,6 +31,7 @@ from isofield.runtime.file_names import INPUT
 from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.journal import Journal, Line, stands
 from isofield.runtime.json_files import leads_out, read_object
+from isofield.runtime.progress import with_progress
 
 FILES = ("file", "input_file", "mask_file")  # of a row, below the folder
 MASK_MARGIN = 2.0  # samples beyond the mesh within which voxels of a scan are asked
@@ -94,12 +94,14 @@ def generate(
     group: Group,
     header: dict[str, Any],
     only: Collection[str] | None = None,
+    unfinished: str = "",
 ) -> list[dict[str, Any]]:
     """Write a mesh for each item into `folder` and the manifest beside them; returns this rank's rows.
 
     Shapes that are there, of the same origin and with the same settings, are not made again. A shape that fails is a
     row with its reason. The manifest lists what was ever generated into the folder with these settings, or `only` those
-    names. ValueError when another process is at it.
+    names. `unfinished`: of a model whose training is not, told where it draws nothing. ValueError when another process
+    is at it.
     """
     if batch_points < 1:
         raise ValueError(f"--batch-points: expected at least one point, got {batch_points}")
@@ -107,7 +109,8 @@ def generate(
         remove_leftovers({folder} | {mesh_in(folder, item.name, "").parent for item in items})
         journal = Journal(folder, group.rank, read=_read)
         group.wait()  # nobody writes before all have
-        rows = _rows(_GenerationJob(model, folder, settings, batch_points, group.device), items, journal, group)
+        job = _GenerationJob(model, folder, settings, batch_points, group.device, unfinished)
+        rows = _rows(job, items, journal, group)
         group.wait()
         if group.is_first:
             _write_manifest(journal, folder, settings, header, only)
@@ -138,8 +141,12 @@ def surface_of(
     name: str,
     batch_points: int,
     device: torch.device,
+    unfinished: str = "",
 ) -> ModelSurface:
-    """The surface of one shape. `name` keys the draws of fitting. ValueError when the field has no surface."""
+    """The surface of one shape. `name` keys the draws of fitting. ValueError when the field has no surface.
+
+    `unfinished`: what is to be said of a model whose training did not come to its end.
+    """
     code, fitting = _code_of(model, given, settings, name=name, device=device)
     field = field_of(model, code)
     extraction = extract(
@@ -152,7 +159,8 @@ def surface_of(
         device=device,
     )
     if len(extraction.mesh.faces) == 0:
-        raise ValueError(f"the field crosses {settings.iso_level} nowhere at {settings.resolution}^3: no surface")
+        reason = f"the field crosses {settings.iso_level} nowhere at {settings.resolution}^3: no surface"
+        raise ValueError(f"{reason} yet: {unfinished}" if unfinished else reason)
     return ModelSurface(extraction, field, given.to_world, fitting)
 
 
@@ -201,13 +209,14 @@ class _GenerationJob:
     settings: GenerationConfig
     batch_points: int
     device: torch.device
+    unfinished: str = ""
 
 
 def _rows(job: _GenerationJob, items: Sequence[Item], journal: Journal, group: Group) -> list[dict[str, Any]]:
     """Of these items, each noted as soon as its mesh is written."""
     rows, made_with = [], asdict(job.settings)
     with journal:
-        for item in tqdm(items, unit="shape", disable=not group.is_first):
+        for item in with_progress(items, what="generate", unit="shape", shown=group.is_first):
             known = item.name in journal.lines
             row = journal.row(item.name, _made_from(made_with, _origin_of(item))) if known else None
             if row is None or not stands(row, job.folder, FILES):
@@ -229,7 +238,13 @@ def _attempt(job: _GenerationJob, item: Item) -> dict[str, Any]:
 def _make(job: _GenerationJob, item: Item) -> dict[str, Any]:
     given = item.load()
     surface = surface_of(
-        job.model, given, job.settings, name=item.name, batch_points=job.batch_points, device=job.device
+        job.model,
+        given,
+        job.settings,
+        name=item.name,
+        batch_points=job.batch_points,
+        device=job.device,
+        unfinished=job.unfinished,
     )
     mesh, extraction, to_world = surface.mesh, surface.extraction, surface.to_world
     files = {} if isinstance(given, Coded) else _write_beside(job, item, given, surface)

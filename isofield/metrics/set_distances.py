@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from isofield.metrics import cloud_distance, earth_mover
+from isofield.runtime.cores import usable_cores
 from isofield.runtime.memory import free_memory
-from isofield.runtime.processes import usable_cores
+from isofield.runtime.progress import Progress
 
 Kind = Literal["chamfer", "emd"]
 Pairs = NDArray[np.int64]  # (P, 2): a shape of the first set, a shape of the second
@@ -86,18 +86,17 @@ class Solver:
         # Distances do not change when both sets move; near the origin float32 coordinates are finest.
         middle_3 = y.reshape(-1, 3).mean(axis=0)
         x_SN3, y_RN3 = (np.asarray(clouds - middle_3, dtype=np.float32) for clouds in (x, y))
-        bar = tqdm(total=len(pairs_P2), desc=f"{self.kind}, {what}", unit="pair", disable=not self.progress)
         if self.device.type == "cpu" or self.exact:
             values = self._in_threads(self._on_cpu(x_SN3, y_RN3), pairs_P2)
         else:
             values = self._on_device(x_SN3, y_RN3, pairs_P2)
         bounds_P2 = np.empty((len(pairs_P2), 2))
         done = 0
-        with bar:
+        with Progress(len(pairs_P2), what=f"{self.kind}, {what}", unit="pair", shown=self.progress) as progress:
             for part in values:
                 bounds_P2[done : done + len(part)] = part
                 done += len(part)
-                bar.update(len(part))
+                progress.update(len(part))
         return bounds_P2
 
     def _on_cpu(self, x_SN3: NDArray[np.float32], y_RN3: NDArray[np.float32]) -> OfPairs:

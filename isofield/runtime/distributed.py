@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 import torch
 import torch.distributed as dist
 
+from isofield.runtime.commandline import say
 from isofield.runtime.heartbeat import Heartbeat, lost_rank
+from isofield.runtime.threads import describe_threads, limit_threads
 
 TIMEOUT_VARIABLE, TIMEOUT_SECONDS = "ISOFIELD_TIMEOUT", 1800
 
@@ -116,11 +118,15 @@ def session(device: str = "auto", *, collectives: bool = True) -> Iterator[Group
     """Join the other processes if torchrun started us, and leave them at the end.
 
     Without `collectives` they can only wait for each other, which asks nothing of the network but the launcher's store.
+    Torch gets the threads that it may have here; the first rank says so.
     """
     size, rank, local = (int(os.environ.get(k, d)) for k, d in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0)))
     own = resolve_device(device, local_rank=local)
     if own.type == "cuda":
         torch.cuda.set_device(own)
+    limit_threads()
+    if rank == 0:
+        say(describe_threads())
     if size == 1:
         yield Group(0, 1, own)
         return

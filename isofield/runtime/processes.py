@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 import torch
 
 from isofield.runtime.commandline import say
+from isofield.runtime.cores import own_cores
 
 SHAPES_OF_A_WORKER = 16  # a process pays for its start when it has more to do than this
 Result = TypeVar("Result")
@@ -28,16 +29,6 @@ THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
     "IGL_NUM_THREADS",
 )
-
-
-def usable_cores() -> int:
-    """Cores that the system lets this process use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def own_cores() -> int:
-    """Cores that this process may use, shared with the other ranks of torchrun on this machine."""
-    return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def is_first_alone(what: str) -> bool:

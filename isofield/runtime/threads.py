@@ -8,8 +8,28 @@ from typing import TypeVar
 
 import torch
 
+from isofield.runtime.cores import describe_cores, own_cores
+from isofield.runtime.thread_waiting import describe_waiting
+
+OPENMP_VARIABLE = "OMP_NUM_THREADS"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def limit_threads() -> None:
+    """Let torch use no more threads than this process has cores, unless the user has said how many.
+
+    Torch itself knows of no CPU quota, and not of the other ranks on this machine. More than torch would use there are
+    never: it leaves out the second thread of each core.
+    """
+    if OPENMP_VARIABLE not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), own_cores()))
+
+
+def describe_threads() -> str:
+    """Cores, threads and how they wait, in one line."""
+    count = torch.get_num_threads()
+    return f"{describe_cores()}, {count} thread{'s' * (count > 1)} of torch; {describe_waiting()}"
 
 
 def in_parallel(part: Callable[[int, int], None]) -> None:

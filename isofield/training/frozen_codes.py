@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from data_processing.formats.npy import read_npz
 from data_processing.loading.batches import BatchPlan, Codes, LoadingConfig, Recipe, recipe_of
@@ -26,6 +25,7 @@ from isofield.runtime.commandline import say
 from isofield.runtime.config import to_plain
 from isofield.runtime.distributed import Group
 from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.progress import with_progress
 
 MAX_BYTES = 1 << 32  # of codes
 BATCH = 16  # shapes encoded at once: 64^3 activations of a wide encoder are 32 MB each
@@ -113,7 +113,7 @@ def _made(
 ) -> torch.Tensor:
     model.autoencoder.eval()
     rows = []
-    for first in tqdm(range(0, len(indices), BATCH), desc="codes", unit="batch"):
+    for first in with_progress(range(0, len(indices), BATCH), what="codes", unit="part"):
         part = indices[first : first + BATCH]
         packed = {key: values.to(device) for key, values in recipe.rows(shapes, part).items()}
         keys_B = recipe.keys(BatchPlan(part, 0, 0, epoch=FIXED), "input", device)

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
 
 from data_processing.batch import Batch
 from data_processing.loading.batches import BatchPlan, Codes, check_contents, open_source, points_of, training_shapes
@@ -30,7 +29,9 @@ from isofield.runtime.atomic_files import WriteError
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_yaml
 from isofield.runtime.distributed import Group
+from isofield.runtime.progress import Progress
 from isofield.runtime.seeds import seed_of
+from isofield.training.ending import describe_end
 from isofield.training.frozen_codes import codes_of, trains_on_codes
 from isofield.training.optim import learning_rate, set_learning_rate
 from isofield.training.schedule import StagePlan, draw_of_step, local_part, plan
@@ -56,7 +57,7 @@ class TrainingJob:
     validator: Validator
     codes: Codes | None  # of `level: codes`
     writer: SummaryWriter | None
-    bar: tqdm
+    progress: Progress
     stop: Stop
     unchecked: list[tuple[int, BatchPlan, Logs]] = field(default_factory=list)  # losses nobody looked at yet
     reported: tuple[int, float] = (0, 0.0)  # step and seconds at the last report
@@ -64,7 +65,7 @@ class TrainingJob:
     def tell(self, line: str) -> None:
         """A line above the progress bar, once for all ranks."""
         if self.group.is_first:
-            self.bar.write(line)
+            self.progress.write(line)
 
     @property
     def last_step(self) -> int:
@@ -96,23 +97,25 @@ def _train(
     """From wherever the state stands to the end."""
     model = state.model
     plans, judged = plan(config.training, shapes=len(indices)), judged_shapes(shapes, config, group, fallback=indices)
-    codes = None
+    state.planned, codes = plans[-1].end, None
     if trains_on_codes(config):
         codes = codes_of(model, shapes, config, run, group, indices=np.concatenate([indices, judged]))
     by_quality = isinstance(model, JudgesItself)
     validator = Validator(shapes, config, group, indices=judged, by_quality=by_quality, codes=codes)
     with (
         _writer(run, group, step=state.step) as writer,
-        tqdm(total=plans[-1].end, initial=state.step, unit="step", disable=not group.is_first) as bar,
+        Progress(state.planned, what="train", unit="step", initial=state.step, shown=group.is_first) as progress,
     ):
-        stop = Stop(group, minutes=config.training.max_minutes)
-        job = TrainingJob(config, shapes, indices, plans, run, group, validator, codes, writer, bar, stop)
+        stop = Stop(group, minutes=config.training.max_minutes, min_steps=config.training.min_steps)
+        job = TrainingJob(config, shapes, indices, plans, run, group, validator, codes, writer, progress, stop)
         job.reported = (state.step, state.seconds)
         with stop.listening():
             for part in plans:
                 if state.step < min(part.end, job.last_step) and not _should_stop(state, job):
                     run_stage(state, job, part)
             finish(state, job)
+    if group.is_first:
+        say(describe_end(state, shapes, config, run, measure=validator.measure))
 
 
 def start(model: Model, config: RunConfig, run: RunDir, group: Group, *, resume: bool) -> State:
@@ -156,7 +159,7 @@ def run_stage(state: State, job: TrainingJob, stage: StagePlan) -> None:
         job.unchecked.append((step, draw, logs))
         if job.group.device.type == "cpu" or len(job.unchecked) >= CHECK_EVERY:
             check_finite(job)
-        job.bar.update()
+        job.progress.update()
         if state.step % section.log_every == 0:
             report(state, job, stage, logs, rate=rate)
         after_step(state, job)
@@ -219,7 +222,7 @@ def report(state: State, job: TrainingJob, stage: StagePlan, logs: Logs, *, rate
     shown = {name.split("/")[-1]: f"{value:.4g}" for name, value in means.items()}
     what, each = ("shapes", 1) if stage.stage.level == "codes" else ("points", stage.stage.points)
     rate_of_work = min(job.config.training.batch_shapes, len(job.indices)) * each * steps / max(seconds, 1e-9)
-    job.bar.set_postfix({"level": stage.stage.level, **shown, f"{what}/s": f"{rate_of_work:.3g}"})
+    job.progress.note({"level": stage.stage.level, **shown, f"{what}/s": f"{rate_of_work:.3g}"})
     for name, value in means.items():
         job.writer.add_scalar(name, value, state.step)
     job.writer.add_scalar("learning_rate", rate, state.step)
@@ -262,9 +265,6 @@ def finish(state: State, job: TrainingJob) -> None:
     if job.stop.by_signal is not None:
         job.group.wait()  # a rank that ends makes torchrun end the others: not before the checkpoint is written
         raise job.stop.interrupt()
-    if job.group.is_first:
-        best = "" if state.best is None else f", best validation {job.validator.measure} {state.best:.6f}"
-        say(f"{job.run.path}: step {state.step} of {job.stages[-1].end}{best}")
 
 
 def _draw(job: TrainingJob, stage: StagePlan, step: int) -> BatchPlan:

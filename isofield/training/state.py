@@ -31,6 +31,7 @@ class State:
     step: int = 0
     best: float | None = None  # smallest validation loss so far
     seconds: float = 0.0  # spent in training, over all resumes
+    planned: int | None = None  # steps of all stages, so that a reader of the checkpoint knows how far it is
 
 
 def initial_state(model: Model, config: RunConfig) -> State:
@@ -164,6 +165,7 @@ def _content(state: State, config: RunConfig, group: Group) -> dict[str, object]
             "cuda": torch.cuda.get_rng_state(group.device) if on_gpu else None,
         },
         "step": state.step,
+        "planned": state.planned,
         "best": state.best,
         "seconds": state.seconds,
     }

@@ -21,10 +21,11 @@ ASK_SECONDS = 1.0  # ... and about so long, where steps are slow
 class Stop:
     """What was heard on this rank, and what was agreed on by all."""
 
-    def __init__(self, group: Group, *, minutes: float | None) -> None:
+    def __init__(self, group: Group, *, minutes: float | None, min_steps: int = 0) -> None:
         self.agreed = False
         self.by_signal: int | None = None  # agreed on
         self._group, self._seconds = group, float("inf") if minutes is None else minutes * 60
+        self._min_steps = min_steps  # the limit of time holds from there on
         self._heard: list[int] = []
         self._asked: tuple[int, float] | None = None  # step, and seconds of the monotonic clock
         self._next = 0
@@ -32,7 +33,7 @@ class Stop:
     def should_stop(self, *, step: int, seconds: float) -> bool:
         """Whether to end after `step` steps and `seconds` of training. Collective; once True, it stays so."""
         if not self.agreed and (self._group.size == 1 or step >= self._next):
-            late = seconds > self._seconds
+            late = seconds > self._seconds and step >= self._min_steps
             number = max(self._heard, default=0)
             if self._group.size > 1:
                 number, late = self._ask(step, number, late)

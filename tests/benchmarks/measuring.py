@@ -20,7 +20,7 @@ import torch
 
 from isofield.ops.linear_leaky import linear_leaky
 from isofield.runtime.commandline import say
-from isofield.runtime.processes import usable_cores
+from isofield.runtime.cores import usable_cores
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 Device = torch.device | str

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from data_processing.formats.scans import open_any_scan
 from data_processing.geometry.voxel_grid import AbsentPartError
@@ -32,6 +31,7 @@ from isofield.runtime.atomic_files import WriteError, remove_leftovers
 from isofield.runtime.distributed import Group
 from isofield.runtime.fingerprint import fingerprint, of_contents
 from isofield.runtime.journal import Journal, stands
+from isofield.runtime.progress import Progress
 
 FORMAT = 2  # of what a row is made of: a change makes all rows anew
 
@@ -82,10 +82,11 @@ def analyse(job: AnalysisJob, scans: Sequence[Scan], *, group: Group, resume: bo
     group.wait()  # nobody writes before all have read
     with journal:
         mine = scans[group.rank :: group.size]
-        bar = tqdm(mine, unit="scan", smoothing=0.05, disable=not group.is_first)
-        for scan in bar:
-            bar.set_postfix_str(scan.key[-24:], refresh=False)
-            analyse_scan(job, scan, journal)
+        with Progress(len(mine), what="analyse", unit="scan", shown=group.is_first) as progress:
+            for scan in mine:
+                progress.note(scan.key[-24:])
+                analyse_scan(job, scan, journal)
+                progress.update()
     group.wait()
     if not group.is_first:
         return []

@@ -14,7 +14,7 @@ from data_processing.medical.structures import LabelConfig, StructureConfig
 from data_processing.preparation.config import DataConfig
 from isofield.outliers.scoring.calibration import Calibration, masks_needed
 from isofield.outliers.scoring.cube_masks import CubeMask
-from isofield.outliers.scoring.detector import Detector, Judgement, load_detector
+from isofield.outliers.scoring.detector import Detector, Judgement, load_detector, nothing_drawn
 from isofield.outliers.scoring.reconstruction import Reconstruction, at_once, reconstruct
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
@@ -74,6 +74,8 @@ class Prior:
 
     def _unsure(self, mask: CubeMask, rebuilt: Reconstruction) -> Judgement:
         reason = f"{self.run.path} has no calibration: python evaluate.py --run {self.run.path} --calibrate"
+        if not rebuilt.occupancy_RRR.any():
+            reason = f"{nothing_drawn(self.loaded)}; {reason}"
         return Judgement(float("nan"), float("nan"), "UNSURE", reason, {}, rebuilt.dice, rebuilt, bool(mask.touched))
 
 

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from data_processing.preparation.config import DataConfig
 from data_processing.store.shape_set import ShapeSet, open_shapes
@@ -35,6 +34,7 @@ from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.registry import load_run
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.commandline import DONE, Parser, run, say
+from isofield.runtime.progress import with_progress
 
 TURNED = "turned"
 
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     corrupted = {clean[index] for index in evenly(range(len(clean)), options.spoil or len(clean))}
     # Measuring takes hours: what is measured of a mask is kept, under what it was measured with.
     cases: list[Case] = []
-    for shape in tqdm([*shapes, *patients.clean, *patients.real], unit="mask"):
+    for shape in with_progress([*shapes, *patients.clean, *patients.real], what="measure", unit="mask"):
         families = options.families if shape.name in corrupted and shape.family == CLEAN else []
         make = partial(measured_cases, shape, prior, sdf_grid, families=families, draw=options.draw)
         digest = hash_of_masks([shape.family], [shape.mask.occupancy_RRR])

@@ -79,7 +79,7 @@ class Detector:
         p = self.calibration.p_value(score, partial=partial)
         verdict, reason = verdict_of(p, self.calibration, fpr)
         if lost:
-            verdict, reason = "OUTLIER", "the prior makes nothing of this mask"
+            verdict, reason = "OUTLIER", nothing_drawn(self.loaded)
         elif verdict == "OUTLIER":
             worst = next(iter(components))
             reason = f"{reason}; most by {worst} ({components[worst]:.1f} deviations above the median clean mask)"
@@ -93,6 +93,11 @@ def measured_masks(
     thin = prior.preparation.inside.thin == "keep"
     for mask, one in zip(masks, reconstruct(prior.loaded, masks, keep_thin=thin, device=prior.device), strict=True):
         yield measure(mask, sdf_grid, one), one
+
+
+def nothing_drawn(loaded: LoadedRun) -> str:
+    """What a judgement says of a mask for which the prior draws none: the prior may be at fault."""
+    return "the prior makes nothing of this mask" + (f" yet: {loaded.unfinished}" if loaded.unfinished else "")
 
 
 def verdict_of(p: float, calibration: Calibration, fpr: float) -> tuple[Verdict, str]:

@@ -1,6 +1,7 @@
 """Meshes of splits and of the user's files: frames, what is done again and what is not, kills, several processes."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from data_processing.preparation.config import DataConfig
 from data_processing.preparation.job import prepare_folder
 from isofield import checkpoint, registry
 from isofield.commands import generate
+from isofield.evaluation.pairs import pairs_of_run
 from isofield.generation.meshes import GenerationConfig
 from isofield.run_dir import RunDir, exclusive
 from isofield.runtime.atomic_files import is_temporary
@@ -297,14 +299,22 @@ def test_a_shape_that_fails_is_a_row_and_the_others_are_made(
     assert rows(echo.meshes("input"))["cut"]["status"] == "done"
 
 
-def test_a_field_without_a_surface_is_a_failure_that_says_so(octahedra: RunDir):
+@pytest.mark.parametrize("planned", [None, 300])
+def test_a_field_without_a_surface_is_a_failure_that_says_so(
+    octahedra: RunDir, capsys: pytest.CaptureFixture[str], planned: int | None
+):
+    """A model whose training is not finished says how far it is, on screen and to evaluate.py."""
     content = checkpoint.load(octahedra.checkpoint_file("best"))
     content["model"]["decoder.layers.3.bias"] -= 5
-    checkpoint.save(octahedra.checkpoint_file("best"), content)
+    checkpoint.save(octahedra.checkpoint_file("best"), {**content, "step": 12, "planned": planned})
     assert run_command(octahedra, "--split", "test", *QUICK) == 2
     found = rows(octahedra.meshes("test"))
     assert all(row["status"] == "failed" and "no surface" in row["reason"] for row in found.values())
     assert len(found) == 3
+    how_far = "no surface yet: .*trained for 12 of 300 steps.*--resume"
+    said, told = capsys.readouterr().out, [pair.reason for pair in pairs_of_run(octahedra, "test")]
+    for text in [*said.splitlines()[1:4], *told]:
+        assert (re.search(how_far, text) is not None) == (planned is not None)
 
 
 @pytest.mark.parametrize("suffix", ["ply", "obj", "stl", "off", "glb"])

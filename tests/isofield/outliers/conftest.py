@@ -10,7 +10,7 @@ from data_processing.loading.batches import LoadingConfig
 from data_processing.loading.network_inputs import InputConfig
 from data_processing.preparation.job import prepare_folder
 from data_processing.store.shape_set import open_shapes
-from isofield import registry
+from isofield import checkpoint, registry
 from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.registry import build_model, resolve
 from isofield.run_dir import RunDir, create_run
@@ -59,6 +59,12 @@ def write_run(data: Path, runs: Path, *, scale: float = 1.0) -> RunDir:
     create_run(run, config=to_yaml(config), preparation=open_shapes(data).settings, resume=False)
     save_model(run, config, scale=scale)
     return run
+
+
+def mark_unfinished(run: RunDir, *, step: int, planned: int) -> None:
+    """As if its training had ended after so many of the planned steps."""
+    file = run.checkpoint_file("best")
+    checkpoint.save(file, {**checkpoint.load(file), "step": step, "planned": planned})
 
 
 def save_model(run: RunDir, config: RunConfig, *, scale: float) -> None:

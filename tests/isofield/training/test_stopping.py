@@ -46,6 +46,16 @@ def test_the_limit_of_time_is_no_signal():
     assert stop.should_stop(step=3, seconds=0)  # decided
 
 
+def test_the_limit_of_time_holds_from_a_floor_of_steps_on_and_signals_before_it():
+    stop = Stop(ALONE, minutes=0.5, min_steps=5)
+    assert not stop.should_stop(step=4, seconds=1e9)
+    assert stop.should_stop(step=5, seconds=31)
+    stop = Stop(ALONE, minutes=0.5, min_steps=5)
+    with stop.listening():
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.should_stop(step=1, seconds=0) and stop.by_signal == signal.SIGTERM
+
+
 def test_a_signal_after_the_last_question_changes_nothing():
     """Otherwise one rank would leave out the last validation, and the others wait for it there."""
     stop = Stop(ALONE, minutes=None)

@@ -16,6 +16,7 @@ from isofield.runtime.atomic_files import write_text
 from tests.data_processing.scan_files import save
 from tests.isofield.outliers.analysed import (
     IDS,
+    PLAIN,
     brain_values,
     fingerprint,
     make_network,
@@ -27,6 +28,7 @@ from tests.isofield.outliers.analysed import (
     statuses,
     write_scan,
 )
+from tests.isofield.outliers.conftest import mark_unfinished
 
 LEFT, RIGHT = "hippocampus_left", "hippocampus_right"
 
@@ -155,6 +157,19 @@ def test_a_prior_that_makes_nothing_of_a_mask_is_an_outlier_without_nan(echo: No
     row = rows_in(tmp_path / "out")[("a", LEFT)]
     assert (row["status"], row["dice"], row["hd95"], row["score"]) == ("OUTLIER", 0, "inf", "inf")
     assert row["disagreement_sign"] == "extra"
+
+
+@pytest.mark.parametrize(("count", "status"), [(PLAIN, "OUTLIER"), (0, "UNSURE")])
+def test_a_prior_that_draws_nothing_yet_says_how_far_it_was_trained(
+    echo: None, tmp_path: Path, count: int, status: str
+):
+    nothing = make_prior(tmp_path / "runs", scale=0.0, count=count)
+    mark_unfinished(nothing, step=12, planned=300)
+    write_scan(tmp_path / "scans" / "a.nii.gz", *brain_values())
+    run_analysis(nothing, tmp_path / "scans", tmp_path / "out", "--no-pictures")
+    row = rows_in(tmp_path / "out")[("a", LEFT)]
+    assert row["status"] == status and "nothing of this mask yet" in row["reason"]
+    assert "12 of 300 steps" in row["reason"]
 
 
 def test_few_calibration_masks_are_unsure_and_say_how_many_are_missing(

@@ -17,7 +17,7 @@ from isofield.outliers.scoring.detector import load_detector
 from isofield.run_dir import RunDir
 from isofield.runtime.commandline import DONE, ERROR
 from tests.commands import call, status_of
-from tests.isofield.outliers.conftest import save_model, write_run
+from tests.isofield.outliers.conftest import mark_unfinished, save_model, write_run
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +144,9 @@ def test_masks_without_stored_solids_are_cut_from_their_scans(brain_set):
 
 def test_a_prior_that_makes_nothing_is_not_calibrated(brain_set, echo, tmp_path):
     run = write_run(brain_set, tmp_path, scale=0.0)
-    with pytest.raises(ValueError, match=r"\b(\d+) of \1 "):
+    with pytest.raises(ValueError, match=r"\b(\d+) of \1 .*--resume"):
+        calibrate_run(run)
+    mark_unfinished(run, step=12, planned=300)
+    with pytest.raises(ValueError, match=r"\b(\d+) of \1 .*for 12 of 300 steps.*--resume"):
         calibrate_run(run)
     assert not run.calibration_file.exists()

@@ -1,0 +1,53 @@
+"""How many threads torch gets, and how they wait: seen in processes of their own, as torch reads it when loaded."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from isofield.runtime.thread_waiting import SPINS
+from tests.conftest import ROOT
+
+SHOWN = """
+import json, os, sys
+import {entry}
+from isofield.runtime import cores, threads
+cores.cpu_quota = lambda: {quota}
+threads.limit_threads()
+import torch
+print(json.dumps([os.environ.get("GOMP_SPINCOUNT"), torch.get_num_threads(), threads.describe_threads()]))
+"""
+
+
+def shown(entry: str = "isofield", quota: float | None = None, **variables: str) -> tuple[str | None, int, str]:
+    """The count of spins, torch's threads and the line that says both, after `import entry` in a new process."""
+    own = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "LOCAL_WORLD_SIZE")
+    environment = {key: value for key, value in os.environ.items() if key not in own}
+    environment |= {"PYTHONPATH": str(ROOT), **variables}
+    code = SHOWN.format(entry=entry, quota=quota)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    spins, threads, line = json.loads(done.stdout)
+    return spins, threads, line
+
+
+@pytest.mark.parametrize("entry", ["isofield", "data_processing", "isofield.commands.evaluate"])
+def test_waiting_threads_yield_whatever_is_imported_first(entry: str):
+    spins, _, line = shown(entry)
+    assert spins == str(SPINS) and f"{SPINS} spins" in line
+
+
+def test_what_the_user_has_set_stays():
+    assert shown(GOMP_SPINCOUNT="7")[0] == "7"
+    spins, threads, line = shown(OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS="2", quota=1.0)
+    assert spins is None and threads == min(2, len(os.sched_getaffinity(0))) and "OMP_WAIT_POLICY=PASSIVE" in line
+
+
+def test_torch_gets_no_more_threads_than_the_quota_has_cores():
+    _, threads, line = shown(quota=1.2)
+    assert threads == 1 and "CPU quota of 1.2" in line
+
+
+def test_ranks_of_a_machine_share_its_cores():
+    assert shown(LOCAL_WORLD_SIZE="1000")[1] == 1
