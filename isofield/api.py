@@ -121,10 +121,11 @@ class Run:
         file.
 
         Raises FileNotFoundError; ValueError for an object of another kind, for what no file may hold either, for a kind
-        of input that the run is not shown, and where the field has no surface.
+        of input that the run is not shown, and where the field has no surface. A UserWarning says what generate.py
+        notes of a file: points left out, inside and outside in doubt.
         """
         settings = self._settings(resolution=resolution, frame=frame, refine=refine, fit_steps=fit_steps)
-        given, name = (x, name) if isinstance(x, Coded) else self._observed(x, part=part, name=name)
+        given, name = (x, name) if isinstance(x, Coded) else self._input(x, part=part, name=name)
         if isinstance(given, Coded) and fit_steps:
             raise ValueError("fit_steps: a code is not fitted again; give the shape itself")
         if as_mask and given.scan is None:
@@ -141,7 +142,7 @@ class Run:
         Given to `reconstruct`, `field` and `interpolate` instead of the shape, it is not encoded again. Arguments and
         errors are those of `reconstruct`.
         """
-        observed, _ = self._observed(x, part=part, name=name)
+        observed, _ = self._input(x, part=part, name=name)
         with torch.no_grad():
             code = self.model.encode(observed.inputs[None].to(self.device))
         return Coded(code, observed.to_world, observed.scan)
@@ -219,8 +220,14 @@ class Run:
             fit_steps=fit_steps,
         )
 
+    def _input(self, x: Shape, *, part: str, name: str) -> tuple[Observed, str]:
+        """A shape as the network sees it, and the name that keys its draws. Warns of what generate.py would note."""
+        observed, name = self._observed(x, part=part, name=name)
+        if observed.note:
+            warnings.warn(f"{name}: {observed.note}", stacklevel=3)
+        return observed, name
+
     def _observed(self, x: Shape, *, part: str, name: str) -> tuple[Observed, str]:
-        """A shape as the network sees it, and the name that keys its draws."""
         if isinstance(x, str | Path):
             return self._observed_file(Path(x), part=part, name=name)
         loaded, where = loaded_input(x)

@@ -130,6 +130,19 @@ def test_points_are_drawn_by_name(points: RunDir, tmp_path: Path):
     assert len(run.reconstruct(box_mesh(), resolution=32).faces)  # sampled as the training data were
 
 
+def test_what_generate_notes_is_a_warning(points: RunDir, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    cloud = np.random.default_rng(0).random((400, 3))
+    cloud[7] = np.nan
+    np.save(tmp_path / "cloud.npy", cloud)
+    generated(points, tmp_path / "out", "--input", tmp_path / "cloud.npy")
+    note = "cloud: 1 of 400 points without numbers left out"
+    assert f"note: {note}" in capsys.readouterr().out
+    run = isofield.load(points.path, device="cpu")
+    for given in (cloud, tmp_path / "cloud.npy"):
+        with pytest.warns(UserWarning, match=note):
+            run.encode(given, name="cloud")
+
+
 def test_pictures(pictures: RunDir, tmp_path: Path):
     file = photo(tmp_path / "photo.png")
     expected = (generated(pictures, tmp_path / "out", "--input", file) / "photo.ply").read_bytes()
@@ -259,7 +272,7 @@ def test_other_wrong_calls(solid: RunDir, points: RunDir, pictures: RunDir, auto
     for wrong in (np.zeros(3), np.zeros((2, 2)), np.full((1, 3), np.nan)):
         with pytest.raises(ValueError, match="points"):
             run.field(wrong, box_mesh())
-    cloud = np.array([[0, 0, 0], [1, 1, np.nan]])
+    cloud = np.full((9, 3), np.nan)
     with pytest.raises(ValueError, match="NaN"):
         isofield.load(points.path, device="cpu").reconstruct(cloud)
     with pytest.raises(ValueError, match=r"nothing stands out.*RGBA"):
