@@ -7,6 +7,7 @@ JSON of nnU-Net, niivue and others. Colours are passed over.
 
 import csv
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -87,7 +88,7 @@ def json_rows(data: Any, *, surely: bool) -> list[Entry]:
         elif surely and isinstance(value, list) and value and all(whole_number(item) is not None for item in value):
             rows.append((str(key), tuple(int(whole_number(item) or 0) for item in value)))
         elif surely:
-            raise ValueError(f"expected an id for label {key!r}, got {value!r}")
+            raise ValueError(f"expected an id for label {reprlib.repr(key)}, got {reprlib.repr(value)}")
         else:
             return []  # a side-car about other things
     return rows

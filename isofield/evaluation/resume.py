@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from isofield.evaluation.pairs import Comparison, Pair
-from isofield.evaluation.protocols import AnyProtocol
+from isofield.evaluation.protocols import AnyProtocol, MaskProtocol
 from isofield.evaluation.rows import Row, SampleCounts
 from isofield.evaluation.tables import describe
 from isofield.runtime.commandline import say
@@ -17,7 +17,7 @@ from isofield.runtime.distributed import Group
 from isofield.runtime.fingerprint import fingerprint, of_states
 from isofield.runtime.journal import Journal, Line, stands
 
-FORMAT = 2  # of what rows are made of
+FORMAT, MASK_FORMAT = 1, 2  # of what rows are made of: of shapes as in version 0.1, of masks with labels and notes
 Rows = list[Row]  # of one shape, one for each protocol
 
 
@@ -25,7 +25,14 @@ def journal_of(
     out: Path, what: Comparison, protocols: Sequence[AnyProtocol], draws: SampleCounts, *, rank: int = 0
 ) -> Journal:
     """The journal of one evaluation: others in the same folder, of other protocols say, have theirs."""
-    parts = [FORMAT, what.title, what.about, what.split, [[p.name, describe(p, draws)] for p in protocols]]
+    of_masks = any(isinstance(protocol, MaskProtocol) for protocol in protocols)
+    parts = [
+        MASK_FORMAT if of_masks else FORMAT,
+        what.title,
+        what.about,
+        what.split,
+        [[p.name, describe(p, draws)] for p in protocols],
+    ]
     return Journal(out, rank, stem=f".rows-{fingerprint(parts, size=6)}", read=_read, surely=False)
 
 

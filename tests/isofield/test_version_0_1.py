@@ -144,11 +144,8 @@ def test_an_evaluation_goes_on(journal: bool, expected: dict[str, Any], capsys: 
 
 
 def test_an_analysis_with_its_calibration_goes_on(expected: dict[str, Any]):
-    """The journal holds one scan; the other is judged now, by the calibration that 0.1 made."""
-    before = {path: path.stat().st_mtime_ns for path in sorted(Path("analysis/masks/a").iterdir())}
-    assert len(before) == 6
+    """Both scans are judged by the calibration that 0.1 made; its rows say less of a scan, and are made anew."""
     assert call(analyse.main, "--models", PRIOR, *ANALYSE, "--resume") == 0
-    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     rows = json.loads(Path("analysis/results.json").read_text())["rows"]
     for row, told in zip(rows, expected["analysis"], strict=True):
         assert told["calibration_n"] == 2 and told["status"] in ("OK", "OUTLIER")

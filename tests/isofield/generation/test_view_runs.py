@@ -153,7 +153,11 @@ def test_bad_pictures_are_rows_that_say_why(tmp_path: Path, generated):
     assert generated("--input", *files, tmp_path / "none.png", "--out", folder) == 2
     found = rows(folder)
     assert {name: row["status"] for name, row in found.items() if row["status"] == "done"} == {"good": "done"}
-    for name, reason in (("cut", "damaged"), ("white", "nothing stands out"), ("note", "no picture that can be read")):
+    for name, reason in (
+        ("cut", "damaged"),
+        ("white", "nothing stands out"),
+        ("note", "note.txt: expected lines of at least three numbers"),
+    ):
         assert reason in found[name]["reason"]
     assert "does not exist" in found["none"]["reason"]
 

@@ -48,8 +48,8 @@ def results(analysed: Path, tmp_path_factory: pytest.TempPathFactory):
     import io
 
     run, shown = make_prior(tmp_path_factory.mktemp("runs")), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(shown):
-        status = run_analysis(patch, run, analysed / "in", analysed / "out", "--no-pictures")
+    with contextlib.redirect_stdout(shown):
+        status = run_analysis(run, analysed / "in", analysed / "out", "--no-pictures")
     return status, shown.getvalue(), rows_in(analysed / "out")
 
 
