@@ -24,6 +24,7 @@ from data_processing.store.bits import bits_at, unpack_bits
 from data_processing.store.shape_set import ShapeSet
 from data_processing.store.shards import FailedShape, Layout
 from isofield.runtime.counter_random import derive_keys, integers, keys_of
+from isofield.runtime.device_tensors import send
 from isofield.runtime.memory import free_memory
 from isofield.runtime.seeds import seed_of
 
@@ -253,7 +254,7 @@ class ResidentShapes:
 
     def batches(self, draws: Iterable[BatchPlan]) -> Iterator[Batch]:
         for draw in draws:
-            rows = torch.from_numpy(self.rows[np.searchsorted(self.indices, draw.shapes)]).to(self.device)
+            rows = send(torch.from_numpy(self.rows[np.searchsorted(self.indices, draw.shapes)]), self.device)
             yield assemble({key: values[rows] for key, values in self.packed.items()}, draw, self.recipe)
 
 
