@@ -36,8 +36,8 @@ def _set(products: str, convolutions: bool) -> None:
     torch.backends.cudnn.allow_tf32 = convolutions
 
 
-def describe_precision(precision: Precision, device: torch.device) -> str:
-    """A line where the device does not compute as it was told; else nothing."""
+def describe_precision(precision: Precision, device: torch.device) -> list[str]:
+    """A line where the device does not compute as it was told."""
     if precision == "tf32" and device.type != "cuda":
-        return f"precision tf32: a {device.type} has no TF32, it computes in float32"
-    return ""
+        return [f"precision tf32: there is no TF32 on {device}, which computes in float32"]
+    return []

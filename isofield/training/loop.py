@@ -21,7 +21,6 @@ from torch.utils.tensorboard import SummaryWriter
 
 from data_processing.batch import Batch
 from data_processing.loading.batches import BatchPlan, Codes, check_contents, open_source, points_of, training_shapes
-from data_processing.loading.made_ahead import made_ahead
 from data_processing.store.shape_set import ShapeSet
 from isofield.config import RunConfig
 from isofield.contract import JudgesItself, Model
@@ -30,7 +29,6 @@ from isofield.runtime.atomic_files import WriteError
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_yaml
 from isofield.runtime.distributed import Group
-from isofield.runtime.precision import describe_precision, products_in
 from isofield.runtime.progress import Progress
 from isofield.runtime.seeds import seed_of
 from isofield.training.ending import describe_end
@@ -81,17 +79,15 @@ def train(model: Model, shapes: ShapeSet, config: RunConfig, run: RunDir, group:
     SIGTERM: in all cases the checkpoints on disk are sound. OSError when they cannot be written.
     """
     indices, left_out = training_shapes(shapes, config.data)
-    for line in filter(None, [left_out, describe_precision(config.training.precision, group.device)]):
-        if group.is_first:
-            say(line)
+    if left_out and group.is_first:
+        say(left_out)
     for stage in config.training.stages:
         check_contents(shapes, stage.level, config.data)
     state = start(model, config, run, group, resume=resume)
     with run.lock() if group.is_first else contextlib.nullcontext():
         if group.is_first:  # not before: a config that the checkpoint does not fit replaces nothing
             create_run(run, config=to_yaml(config), preparation=shapes.settings, resume=resume)
-        with products_in(config.training.precision, group.device):
-            _train(state, shapes, config, run, group, indices=indices)
+        _train(state, shapes, config, run, group, indices=indices)
     return state
 
 
@@ -141,7 +137,7 @@ def run_stage(state: State, job: TrainingJob, stage: StagePlan) -> None:
     """The steps of one stage, from wherever the state stands."""
     section, level = job.config.training, stage.stage.level
     data, device = job.config.data, job.group.device
-    # Resident or streamed; the line says which.
+    # Batches are made ahead of the step that uses them, resident or streamed; the line says which.
     source, line = open_source(
         job.shapes, job.indices, level=level, device=device, section=data, seed=section.seed, codes=job.codes
     )
@@ -150,9 +146,7 @@ def run_stage(state: State, job: TrainingJob, stage: StagePlan) -> None:
         state.optimisers = new_optimisers(state.model, job.config)
     # From the state's step on: a resumed run draws what the unbroken one would have drawn.
     steps = range(state.step, min(stage.end, job.last_step))
-    batches = made_ahead(
-        source.batches(local_part(_draw(job, stage, step), job.group)[0] for step in steps), device=device
-    )
+    batches = source.batches(local_part(_draw(job, stage, step), job.group)[0] for step in steps)
     began = time.perf_counter()
     for step, batch in zip(steps, batches, strict=True):
         draw = _draw(job, stage, step)
