@@ -5,7 +5,7 @@ Files of meshes: formats/mesh_files.py; what is inside a mesh: occupancy/inside_
 
 import functools
 from dataclasses import dataclass
-from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,19 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from data_processing.geometry.coordinates import transform_points
+from isofield.runtime.compiled import compiled_module
+
+compiled_kernels = functools.partial(compiled_module, "data_processing.geometry.surface_sampling_kernels")
+edge_kernels = functools.partial(compiled_module, "data_processing.geometry.edge_kernels")
+
+
+class EdgePairs(NamedTuple):
+    """What edge_kernels.py finds out: vertices merged by position, the half edges that meet, and if all do."""
+
+    first_V: NDArray[np.int64]
+    partner_H: NDArray[np.int64]
+    manifold: bool  # every edge has two faces
+    watertight: bool  # and they walk it in opposite directions
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,20 @@ class TriangleMesh:
         """Directed edges (E, 2) of the merged faces that are walked more often one way than the other: holes, flips."""
         return unbalanced_edges(self.merged_faces)
 
+    @functools.cached_property
+    def edge_pairs(self) -> "EdgePairs | None":
+        """Which half edges meet; None where no kernel tells, or where faces have a corner twice."""
+        kernels = edge_kernels()
+        if kernels is None or len(self.faces) == 0:
+            return None
+        first_V = kernels.merge_vertices(np.ascontiguousarray(self.vertices, dtype=np.float64))
+        partner_H, state = kernels.pair_edges(np.ascontiguousarray(self.faces, dtype=np.int64), first_V)
+        return (
+            None
+            if state == kernels.SLIVERS
+            else EdgePairs(first_V, partner_H, state >= kernels.FLIPPED, state == kernels.CLOSED)
+        )
+
     def triangles(self) -> NDArray[np.float64]:
         """Corners of all faces: (F, 3, 3)."""
         return self.vertices[self.faces]
@@ -72,6 +99,8 @@ def unbalanced_edges(faces: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def is_watertight(mesh: TriangleMesh) -> bool:
     """After merging equal vertices: every edge has exactly two faces, which walk it in opposite directions."""
+    if mesh.edge_pairs is not None:
+        return mesh.edge_pairs.watertight
     keys = np.sort(_edge_keys(mesh.merged_faces))
     unique = bool((keys[1:] != keys[:-1]).all())
     return len(mesh.faces) > 0 and unique and len(mesh.unbalanced_edges) == 0
@@ -121,16 +150,6 @@ def _sample_by_arrays(
 def _refuse_no_area(cumulative_F: NDArray[np.float64]) -> None:
     if len(cumulative_F) == 0 or not cumulative_F[-1] > 0:
         raise ValueError("cannot sample a surface without area")
-
-
-@functools.cache
-def compiled_kernels() -> ModuleType | None:
-    """The module surface_kernels, imported at the first need; None without numba."""
-    try:
-        from data_processing.geometry import surface_sampling_kernels
-    except ImportError:
-        return None
-    return surface_sampling_kernels
 
 
 def face_normals(corners_F33: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

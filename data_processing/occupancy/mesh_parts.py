@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.occupancy.face_orientation import orient_faces, snap_vertices
-from data_processing.occupancy.scan_conversion import PointFrame, grid_crossings, scan_grid, scan_points
+from data_processing.occupancy.scan_conversion import PointFrame, grid_crossings, scan_box, scan_grid, scan_points
 from data_processing.occupancy.winding_number import boundary_edges, winding_grid, winding_points, winding_values
 
 LOBE_RESOLUTION = 64  # lines in which parts that cross themselves are looked for
 LOBE_LENGTH = 0.02  # of a voxel: shorter stretches are rounding
+LOBE_SLACK = 0.01  # of the longest side, around the box of such a part
 MANY_PARTS = 1000  # all pairs of more are not compared
 ENCLOSES = 0.01  # volume over area^1.5, at least: of a ball 0.094, of a cube 0.068, of a sheet 0
 MAX_LOBED = 64  # parts that cross themselves and are asked one by one
@@ -89,7 +90,8 @@ class MeshParts:
         """Rounded winding number (R, R, R) int16; the parts must be in cube coordinates."""
         number = scan_grid(torch.as_tensor(self.closed, device=device), resolution)
         for corners, sign in self.lobed:
-            number += sign * (scan_grid(torch.as_tensor(corners, device=device), resolution) != 0)
+            box, own = scan_box(torch.as_tensor(corners, device=device), resolution)
+            number[box] += sign * (own != 0)
         if len(self.open):
             number += torch.from_numpy(winding_grid(self.open, resolution, boundary_E23=self.boundary)).to(device)
         return number
@@ -111,7 +113,11 @@ class MeshParts:
         if len(self.closed):
             number += scan_points(self.closed, points_N3, device=device)
         for corners, sign in self.lobed:
-            number += np.int16(sign) * (scan_points(corners, points_N3, device=device) != 0).astype(np.int16)
+            # There may be dozens of small ones: only the points in the box of each are asked.
+            low, high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
+            slack = LOBE_SLACK * float((high - low).max())
+            near = np.flatnonzero(((points_N3 >= low - slack) & (points_N3 <= high + slack)).all(axis=1))
+            number[near] += np.int16(sign) * (scan_points(corners, points_N3[near], device=device) != 0)
         return number
 
 
