@@ -140,6 +140,7 @@ def _without_copies(faces_K3: Integers, space_K: Integers) -> NDArray[np.bool_]:
     # Candidates in connected groups; a group goes if that makes every edge of its rim even.
     single = np.flatnonzero(keep)
     edges = _Edges(faces_K3[single], space_K[single])
+    # Three faces and more, an odd number of them: that is what a wall too many leaves at its rim.
     odd_H, number = (edges.degrees() % 2 == 1) & (edges.degrees() > 2), np.full(len(faces_K3), -1)
     number[single] = np.arange(len(single))
     candidate = np.zeros(len(single), dtype=bool)
@@ -158,6 +159,7 @@ def _without_copies(faces_K3: Integers, space_K: Integers) -> NDArray[np.bool_]:
     has_rim, spoilt = np.zeros(groups, dtype=bool), np.zeros(groups, dtype=bool)
     has_rim[group[edges.face_H[rim_H]]] = True
     spoilt[group[edges.face_H[rim_H & ~odd_H]]] = True
+    # Without a rim a group is a closed shell, or a part of one: taking it away would mend nothing.
     gone = candidate & (has_rim & ~spoilt)[group[: len(single)]]
     keep[single[gone]] = False
     return keep
