@@ -30,6 +30,7 @@ def read_options(arguments: Sequence[str] | None, *, prog: str | None = None) ->
     options = parser.parse_args(arguments)
     if (options.file is None) == (options.organ_folder is None):
         parser.error("expected a published checkpoint, or --organ-folder")
+    # Organ models were all trained in one way; of other weights nobody can see how, so it has to be said.
     if options.organ_folder is not None:
         if options.setup not in (None, "organs"):
             parser.error("an organ folder has the set-up organs")

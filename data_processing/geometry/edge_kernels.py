@@ -103,6 +103,7 @@ def flood_faces(
     for seed in range(count):
         if sheet_F[seed] >= 0:
             continue
+        # A sheet is flooded from its lowest face, which therefore is the one that counts as not turned.
         sheet_F[seed], stack[0], height = sheets, seed, 1
         while height:
             height -= 1
@@ -129,6 +130,7 @@ def count_pieces(faces_F3: Integers, first_V: Integers, sheet_F: Integers) -> in
     pieces = 0
     for face in range(len(sheet_F)):
         pieces = max(pieces, sheet_F[face] + 1)
+    # Union-find over the sheets: the first sheet seen at a vertex, and every other one that comes there, are one piece.
     root_S, owner_V = np.arange(pieces), np.full(len(first_V), -1, dtype=np.int64)
     for face in range(len(sheet_F)):
         for k in range(3):

@@ -100,6 +100,7 @@ def exact_number(edges_7E: Floats, factors_3E: Floats, x: float, y: float, z: fl
         im = ay * bx - ax * by
         scale = 1.0 / (np.abs(re) + np.abs(im) + 1e-300)
         re_E[e], im_E[e] = re * scale, im * scale
+    # The boundary knows the fraction exactly, `w` is close enough to tell the whole turns.
     turn = half_turns(factors_3E, size) / 2
     return turn + np.rint(w - turn)
 

@@ -85,6 +85,7 @@ def each_pair(
     work = functools.partial(_evaluate_together, protocols=protocols, draws=draws, light_fields=light_fields, draw=draw)
     together = _together(pairs)
     with Progress(len(pairs), what="evaluate", unit="shape", shown=progress) as bar:
+        # Workers may finish in any order; rows come in that of the pairs.
         for rows in in_order(work, together, workers=workers):
             for _ in rows:
                 bar.update()
@@ -189,6 +190,7 @@ def _evaluate_surfaces(
     except (ValueError, OSError) as error:
         return [failed_row(pair, str(error))] * len(protocols)
     rows: list[Row] = []
+    # A metric that cannot be told must not cost the others: each protocol fails alone. A full disk ends them all.
     for protocol in protocols:
         try:
             values = _metrics(prediction, truth, protocol, draws, pair.name, watertight, light_fields)
