@@ -4,9 +4,10 @@ What the surface and its boundary make of the number: solid_angles.py. The deriv
 docs/explanation/winding-number.md.
 
 One descent of an octree serves points and the centres of a grid. A cell inherits from its parent the faces that touch
-it, the edges that are near, a bound on what all others can turn, and the number at a reference point. Cells whose
-rounded number cannot change are filled; places of others are reached from the reference point. Where the bound leaves
-two answers the boundary decides, exactly. All in units of the longest side of the surface.
+it, the edges that are near, and at a reference point the number, its gradient by all other edges, and a bound on how
+fast that gradient changes. Cells whose rounded number cannot change are filled; places of others are reached from the
+reference point. Where the bounds leave two answers the boundary decides, exactly. All in units of the longest side of
+the surface.
 """
 
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from data_processing.occupancy.solid_angles import (
     Floats,
     Integers,
+    boundary_pull,
     boundary_turn,
     count_crossings,
     exact_number,
@@ -27,9 +29,12 @@ from isofield.runtime.jit import compile_exact
 
 SKEW = (0.137, -0.093, 0.171)  # of half a cell: reference points keep off planes of symmetry
 FAR_EDGE = 0.2  # what a single edge may change within a cell to count as far
-FAR_EDGES = 0.36  # and all far edges: times 1.18, the way to a corner, and with STALE less than a half
+FAR_EDGES = 0.42  # and all far edges; with STALE less than a half
 STALE = 0.05  # bound on the error of a reference point from which its number is taken anew
+REACH = 1.18  # half diagonals of a cell: the way from its reference point to a corner, at most
 LIMITS = 8  # of the change of far edges, each half of the one before
+STATE = 10  # reference point (3), number, bound on its error; of far edges: bound on the second derivative anywhere in
+# the cell, gradient at the reference point (3), bound on its error
 FEW = 32  # places of a cell that are not split further
 DEPTH = 40
 SURE = 0.5 - 1e-7
@@ -98,7 +103,7 @@ def _descend(
     """
     # The stack holds cells to visit, each with what its parent knew: at most seven siblings wait on every level.
     boxes, spans = np.empty((8 * DEPTH, 6)), np.zeros((8 * DEPTH, 6), np.int64)
-    states, parents = np.empty((8 * DEPTH, 6)), np.empty((8 * DEPTH, 5), np.int64)  # lists of the parent, and depth
+    states, parents = np.empty((8 * DEPTH, STATE)), np.empty((8 * DEPTH, 5), np.int64)  # lists of the parent, and depth
     faces, near, lists, state = _start(surface, low, high)
     _set_root(places, low, high, count, boxes[0], spans[0])
     states[0], parents[0, :4], parents[0, 4] = state, lists, 0
@@ -134,7 +139,7 @@ def _start(surface: Surface, low: Floats, high: Floats) -> tuple[Integers, Integ
     """Faces, near edges, lists and state of the whole box."""
     count, edges = len(surface.corners_F9), surface.edges_7E.shape[1]
     faces, near = np.arange(4 * count + 64), np.arange(4 * edges + 64)
-    state = np.zeros(6)
+    state = np.zeros(STATE)
     for d in range(3):
         state[d] = (low[d] + high[d]) / 2 + SKEW[d] * (high[d] - low[d]) / 2
     state[3] = sum_over_faces(surface.corners_F9, state[0], state[1], state[2])
@@ -148,26 +153,46 @@ def _enter_cell(
 ) -> None:
     """From a parent to the cell low..high in it; `lists` and `state` are the parent's and become the cell's.
 
-    `lists`: where its faces and its near edges begin and end. `state`: reference point, its number, a bound on that
-    number's error, a bound on what far edges change for a unit of length anywhere in the cell.
+    `lists`: where its faces and its near edges begin and end. `state`: see STATE.
     """
     x, y, z = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2, (low[2] + high[2]) / 2
     u, v, w = high[0] - x, high[1] - y, high[2] - z
     reach = np.sqrt(u * u + v * v + w * w)
-    # The number at the cell's reference point, from the parent's: what is crossed, and what near edges turn.
+    # The number at the cell's reference point, from the parent's: what is crossed, what near edges turn, and what the
+    # far ones change: their gradient, within half the second derivative times the square of the way.
     corners_F9, planes_F4, edges_7E, factors_3E = surface
     to_x, to_y, to_z = x + SKEW[0] * u, y + SKEW[1] * v, z + SKEW[2] * w
     r, f0, f1, e0, e1 = state[:3], lists[0], lists[1], lists[2], lists[3]
     number = state[3] - count_crossings(corners_F9, planes_F4, faces, f0, f1, r, to_x, to_y, to_z)
     number += boundary_turn(edges_7E, factors_3E, near, e0, e1, r, to_x, to_y, to_z)
-    error = state[4] + state[5] * np.sqrt((to_x - r[0]) ** 2 + (to_y - r[1]) ** 2 + (to_z - r[2]) ** 2)
-    # Errors of far edges add up from level to level. Before they matter the number is asked of the whole boundary.
-    if error > STALE:
-        number, error = exact_number(edges_7E, factors_3E, to_x, to_y, to_z, number), 1e-9
+    change, error = _far_change(state, to_x, to_y, to_z)
+    number += change
+    way = np.sqrt((to_x - r[0]) ** 2 + (to_y - r[1]) ** 2 + (to_z - r[2]) ** 2)
+    state[9] += state[5] * way
+    # Errors of far edges add up from level to level. Before they matter the whole boundary is asked.
+    stale = error + state[9] * reach * REACH > STALE
+    if stale:
+        number, error, state[9] = exact_number(edges_7E, factors_3E, to_x, to_y, to_z, number), 1e-9, 1e-9
     # What is kept serves all places of the cell, which are within `reach` of its middle.
     lists[0], lists[1] = f1, _keep_faces(corners_F9, planes_F4, faces, f0, f1, low, high)
-    state[5] = _keep_edges(edges_7E, factors_3E, near, lists, x, y, z, reach, state[5])
+    state[5] = _keep_edges(edges_7E, factors_3E, near, lists, x, y, z, reach, state[5], state[9])
     state[0], state[1], state[2], state[3], state[4] = to_x, to_y, to_z, number, error
+    # The far edges' gradient: that of all edges but the near ones, or the parent's and that of those that became far.
+    begin, end, without = lists[3], 2 * e1 - e0, near[:0]
+    if stale:
+        begin, end, without = 0, edges_7E.shape[1], near[lists[2] : lists[3]]
+        state[6], state[7], state[8] = 0.0, 0.0, 0.0
+    gx, gy, gz = boundary_pull(edges_7E, factors_3E, near, begin, end, without, state[:3])
+    state[6], state[7], state[8] = state[6] + gx, state[7] + gy, state[8] + gz
+
+
+@compile_exact
+def _far_change(state: Floats, x: float, y: float, z: float) -> tuple[float, float]:
+    """What far edges change from the reference point to (x, y, z), and a bound on the error of the number there."""
+    sx, sy, sz = x - state[0], y - state[1], z - state[2]
+    squared = sx * sx + sy * sy + sz * sz
+    error = state[4] + state[9] * np.sqrt(squared) + state[5] * squared / 2
+    return state[6] * sx + state[7] * sy + state[8] * sz, error
 
 
 @compile_exact
@@ -189,7 +214,8 @@ def _ask(
         x, y, z = xyz_N3[n, 0], xyz_N3[n, 1], xyz_N3[n, 2]
         number = state[3] - count_crossings(corners_F9, planes_F4, faces, f0, f1, r, x, y, z)
         number += boundary_turn(edges_7E, factors_3E, near, e0, e1, r, x, y, z)
-        error = state[4] + state[5] * np.sqrt((x - r[0]) ** 2 + (y - r[1]) ** 2 + (z - r[2]) ** 2)
+        change, error = _far_change(state, x, y, z)
+        number += change
         # Rounding is safe as long as the error cannot reach the next half-integer; else the whole boundary is asked.
         if exact or np.abs(number - np.rint(number)) + error >= SURE:
             number = exact_number(edges_7E, factors_3E, x, y, z, number)
@@ -202,8 +228,10 @@ def _is_uniform(lists: Integers, state: Floats, low: Floats, high: Floats) -> bo
     if lists[0] < lists[1] or lists[2] < lists[3]:
         return False
     u, v, w = high[0] - low[0], high[1] - low[1], high[2] - low[2]
-    reach = np.sqrt(u * u + v * v + w * w) / 2 * 1.25  # from the reference point
-    return np.abs(state[3] - np.rint(state[3])) + state[4] + state[5] * reach < SURE
+    reach = np.sqrt(u * u + v * v + w * w) / 2 * REACH
+    change = (np.abs(state[6]) * u + np.abs(state[7]) * v + np.abs(state[8]) * w) / 2 * REACH
+    error = state[4] + state[9] * reach + state[5] * reach * reach / 2
+    return np.abs(state[3] - np.rint(state[3])) + change + error < SURE
 
 
 @compile_exact
@@ -242,12 +270,13 @@ def _keep_edges(
     z: float,
     reach: float,
     bound: float,
+    slope_error: float,
 ) -> float:
     """List those of a parent's near edges that are near a ball, behind them; returns the bound with the others in it.
 
-    The farther ones count as far, as many as the bound bears.
+    The farther ones count as far, as many as the bound bears; they are listed behind the near ones.
     """
-    # What each edge can change for a unit of length anywhere in the ball, by its distance (Biot and Savart).
+    # How fast the gradient of each edge can change anywhere in the ball, by its distance (from Biot and Savart).
     change_E, e0, e1 = factors_3E[0], lists[2], lists[3]
     ax_E, ay_E, az_E, bx_E, by_E, bz_E = edges_7E[0], edges_7E[1], edges_7E[2], edges_7E[3], edges_7E[4], edges_7E[5]
     length_E = edges_7E[6]
@@ -259,17 +288,18 @@ def _keep_edges(
         share = min(max(-(ax * ux + ay * uy + az * uz) / (squared + 1e-300), 0.0), 1.0)
         px, py, pz = ax + share * ux, ay + share * uy, az + share * uz
         apart = max(np.sqrt(px * px + py * py + pz * pz) - reach, 1e-12)
-        change_E[at] = min(length_E[e] / (4 * np.pi * apart * apart), 1 / (2 * np.pi * apart))
+        change_E[at] = min(length_E[e] / (2 * np.pi * apart**3), 1 / (np.pi * apart * apart))
     # The highest limit below which all edges together stay within the bound; sorting them would cost more.
     sums = np.zeros(LIMITS)  # of the changes below each limit
+    square = (REACH * reach) ** 2 / 2
     for at in range(e1 - e0):
-        change, limit = change_E[at], FAR_EDGE / reach
+        change, limit = change_E[at], FAR_EDGE / square
         for k in range(LIMITS):
             sums[k] += change if change < limit else 0.0
             limit *= 0.5
-    limit, end = FAR_EDGE / reach, e1
+    limit, end, last = FAR_EDGE / square, e1, 2 * e1 - e0
     for k in range(LIMITS):
-        if (bound + sums[k]) * reach < FAR_EDGES:
+        if (bound + sums[k]) * square + slope_error * REACH * reach < FAR_EDGES:
             bound += sums[k]
             break
         limit = limit / 2 if k < LIMITS - 1 else 0.0
@@ -277,6 +307,9 @@ def _keep_edges(
         if change_E[at] >= limit:
             near[end] = near[e0 + at]
             end += 1
+        else:
+            last -= 1
+            near[last] = near[e0 + at]
     lists[2], lists[3] = e1, end
     return bound
 
