@@ -32,7 +32,7 @@ def merge_vertices(vertices_V3: NDArray[np.float64]) -> Integers:
             w = table[at]
             if numbers_V3[w, 0] == a and numbers_V3[w, 1] == b and numbers_V3[w, 2] == c:
                 break
-            at = at + 1 if at + 1 < len(table) else 0
+            at = (at + 1) & (len(table) - 1)
         if table[at] < 0:
             table[at] = v
         first_V[v] = table[at]
@@ -122,6 +122,22 @@ def flood_faces(
                     return sheet_F, turned_F, False
         sheets += 1
     return sheet_F, turned_F, True
+
+
+@compile_exact
+def turned_areas(
+    vertices_V3: NDArray[np.float64], faces_F3: Integers, sheet_F: Integers, turned_F: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Twice the area of each sheet, and of its turned faces (S, 2), each face rounded and added as numpy would."""
+    areas_S2 = np.zeros((sheet_F.max() + 1, 2))
+    for face in range(len(faces_F3)):
+        a, b, c = vertices_V3[faces_F3[face, 0]], vertices_V3[faces_F3[face, 1]], vertices_V3[faces_F3[face, 2]]
+        ux, uy, uz, vx, vy, vz = b[0] - a[0], b[1] - a[1], b[2] - a[2], c[0] - a[0], c[1] - a[1], c[2] - a[2]
+        x, y, z = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        area = np.sqrt(x * x + y * y + z * z)
+        areas_S2[sheet_F[face], 0] += area
+        areas_S2[sheet_F[face], 1] += area * turned_F[face]
+    return areas_S2
 
 
 @compile_exact

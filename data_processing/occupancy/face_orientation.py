@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from data_processing.geometry.triangle_mesh import EdgePairs, TriangleMesh, edge_kernels, is_watertight
+from data_processing.geometry.triangle_mesh import EdgePairs, TriangleMesh, edge_kernels, face_crosses, is_watertight
 
 SAME_PLACE = 1e-6  # of the longest side: vertices that rounding has put apart (the pole of a sphere, float32 of a STL)
 SAME_ANGLE = 1e-6  # radians: faces around an edge that lie on each other
@@ -37,7 +37,7 @@ class OrientedFaces:
 
 def snap_vertices(mesh: TriangleMesh) -> TriangleMesh:
     """The mesh with vertices that are almost in one place put into one, so that seams close; a closed mesh as it is."""
-    if len(mesh.faces) == 0 or is_watertight(mesh):
+    if len(mesh.faces) == 0 or is_watertight(mesh) or (mesh.edge_pairs is not None and mesh.edge_pairs.manifold):
         return mesh
     used = np.unique(mesh.faces)
     lower, upper = mesh.bounds()
@@ -84,11 +84,13 @@ def orient_faces(mesh: TriangleMesh) -> OrientedFaces:
 def _orient_pairs(mesh: TriangleMesh, pairs: EdgePairs) -> OrientedFaces | None:
     """The same for a mesh whose edges all have two faces, in few passes. None for one-sided sheets, doubled faces."""
     kernels, faces_F3 = edge_kernels(), np.ascontiguousarray(mesh.faces, dtype=np.int64)
+    assert kernels is not None  # they made the pairs
     sheet_F, turned_F, plain = kernels.flood_faces(faces_F3, pairs.first_V, pairs.partner_H, pairs.watertight)
     if not plain:
         return None
     if not pairs.watertight:
-        turned_F = _take_majority(mesh.triangles(), sheet_F, turned_F)
+        total_S, turned_S = kernels.turned_areas(mesh.vertices, faces_F3, sheet_F, turned_F).T
+        turned_F ^= (turned_S > total_S / 2)[sheet_F]
     # Sheets that hang together at vertices alone stay one part of a sound mesh, if there is nothing beside them.
     elif sheet_F.any() and kernels.count_pieces(faces_F3, pairs.first_V, sheet_F) == 1:
         sheet_F[:] = 0
@@ -317,8 +319,6 @@ def _take_majority(
     corners_K33: NDArray[np.float64], part_K: Integers, turned_K: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Turn whole parts so that less than half of their area is turned against the file."""
-    area_K = np.linalg.norm(
-        np.cross(corners_K33[:, 1] - corners_K33[:, 0], corners_K33[:, 2] - corners_K33[:, 0]), axis=1
-    )
+    area_K = np.linalg.norm(face_crosses(corners_K33), axis=1)
     total = np.bincount(part_K, area_K)
     return turned_K ^ (np.bincount(part_K, area_K * turned_K) > total / 2)[part_K]

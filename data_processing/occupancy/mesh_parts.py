@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_processing.geometry.triangle_mesh import TriangleMesh
+from data_processing.geometry.triangle_mesh import TriangleMesh, face_crosses
 from data_processing.occupancy.face_orientation import orient_faces, snap_vertices
 from data_processing.occupancy.scan_conversion import PointFrame, grid_crossings, scan_box, scan_grid, scan_points
 from data_processing.occupancy.winding_number import boundary_edges, winding_grid, winding_points, winding_values
@@ -38,10 +38,12 @@ class MeshParts:
     def __init__(self, mesh: TriangleMesh) -> None:
         snapped = snap_vertices(mesh)
         oriented = orient_faces(snapped)
-        faces_K3 = mesh.faces[oriented.row_K]
-        faces_K3 = np.where(oriented.turned_K[:, None], faces_K3[:, ::-1], faces_K3)
-        triangles, closed_K = snapped.vertices[faces_K3], oriented.closed_K
+        faces_K3, closed_K = mesh.faces[oriented.row_K], oriented.closed_K
         self.mesh, self.all = mesh, mesh.triangles()
+        # A sound mesh is taken as it is: copies of all its corners would cost more than finding that out.
+        sound = snapped is mesh and len(faces_K3) == len(mesh.faces) and not oriented.turned_K.any()
+        faces_K3 = faces_K3 if sound else np.where(oriented.turned_K[:, None], faces_K3[:, ::-1], faces_K3)
+        triangles = self.all if sound else snapped.vertices[faces_K3]
         self.lobed: list[tuple[NDArray[np.float64], int]]
         self.open = triangles[~closed_K]
         self.boundary = np.empty((0, 2, 3))  # (E, 2, 3)
@@ -51,7 +53,7 @@ class MeshParts:
             sheets = TriangleMesh(sheets.vertices, np.where(turned_F[:, None], sheets.faces[:, ::-1], sheets.faces))
             self.open, self.boundary = sheets.triangles(), boundary_edges(sheets)
         self.one_sided, self.manifold = oriented.one_sided, oriented.manifold and not len(self.open)
-        self.closed, self.lobed, self.unclear = triangles[closed_K], [], 0
+        self.closed, self.lobed, self.unclear = triangles if closed_K.all() else triangles[closed_K], [], 0
         part_F = oriented.part_K[closed_K]
         # A single part has nothing to overlap and nothing to be hollow in: it counts wherever its number is not 0.
         if len(part_F) and (part_F != part_F[0]).any():
@@ -63,8 +65,8 @@ class MeshParts:
         sign_P, self.unclear = solids.signs(_turned_share(self.closed, turned_F, solids))
         lobed_P = solids.lobed()
         flip_F = (sign_P != solids.wound_P)[part_F]
-        corners = np.where(flip_F[:, None, None], self.closed[:, ::-1], self.closed)
-        self.closed = corners[~lobed_P[part_F]]
+        corners = np.where(flip_F[:, None, None], self.closed[:, ::-1], self.closed) if flip_F.any() else self.closed
+        self.closed = corners[~lobed_P[part_F]] if lobed_P.any() else corners
         self.lobed = [(corners[part_F == part], int(sign_P[part])) for part in np.flatnonzero(lobed_P)]
 
     @property
@@ -138,14 +140,12 @@ def _inside_out(sheets: TriangleMesh, part_F: NDArray[np.int64]) -> NDArray[np.b
     local = corners_F33 - middle_P3[part_F][:, None]
     volume_F = np.einsum("fd,fd->f", local[:, 0], np.cross(local[:, 1], local[:, 2])) / 6
     volume_P = np.bincount(part_F, volume_F, count)
-    area_P = np.bincount(part_F, np.linalg.norm(_crosses(corners_F33), axis=1) / 2, count)
+    area_P = np.bincount(part_F, np.linalg.norm(face_crosses(corners_F33), axis=1) / 2, count)
     solid = np.flatnonzero(np.abs(volume_P) > ENCLOSES * area_P**1.5)
     inwards_P = np.zeros(count, dtype=bool)
     if len(solid) == 0 or len(solid) > MANY_PARTS or (volume_P[solid] > 0).all():
         return inwards_P[part_F]
-    low_P3, high_P3 = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
-    np.minimum.at(low_P3, part_F, corners_F33.min(axis=1))
-    np.maximum.at(high_P3, part_F, corners_F33.max(axis=1))
+    low_P3, high_P3 = _boxes(corners_F33, part_F, count)
     # From the largest box to the smallest: what lies in the box of another is turned if that one is.
     order = solid[np.argsort(-np.prod(high_P3[solid] - low_P3[solid], axis=1), kind="stable")]
     for at, part in enumerate(order):
@@ -154,11 +154,22 @@ def _inside_out(sheets: TriangleMesh, part_F: NDArray[np.int64]) -> NDArray[np.b
     return inwards_P[part_F]
 
 
+def _boxes(corners_F33: NDArray[np.float64], part_F: NDArray[np.int64], count: int) -> tuple[NDArray, NDArray]:
+    """Lower and upper corners (P, 3) of parts 0 to count - 1, each of which has faces."""
+    if (part_F[1:] < part_F[:-1]).any():
+        order = np.argsort(part_F, kind="stable")
+        corners_F33, part_F = corners_F33[order], part_F[order]
+    begin = np.searchsorted(part_F, np.arange(count))
+    a, b, c = (corners_F33[:, k] for k in range(3))
+    low_F3, high_F3 = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
+    return np.minimum.reduceat(low_F3, begin, axis=0), np.maximum.reduceat(high_F3, begin, axis=0)
+
+
 def _turned_share(
     corners_F33: NDArray[np.float64], turned_F: NDArray[np.bool_], solids: "_Solids"
 ) -> NDArray[np.float64]:
     """Share (P,) of the area of each part that the file winds inwards."""
-    area_F = np.linalg.norm(_crosses(corners_F33), axis=1)
+    area_F = np.linalg.norm(face_crosses(corners_F33), axis=1)
     total_P = np.bincount(solids.part_F, area_F, solids.count)
     turned_P = np.bincount(solids.part_F, area_F * turned_F, solids.count) / np.where(total_P > 0, total_P, 1)
     return np.where(solids.wound_P < 0, 1 - turned_P, turned_P)
@@ -170,9 +181,7 @@ class _Solids:
     def __init__(self, corners_F33: NDArray[np.float64], part_F: NDArray[np.int64]) -> None:
         self.corners_F33, self.part_F = corners_F33, part_F
         self.count = count = int(part_F.max(initial=-1)) + 1
-        self.low_P3, self.high_P3 = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
-        np.minimum.at(self.low_P3, part_F, corners_F33.min(axis=1))
-        np.maximum.at(self.high_P3, part_F, corners_F33.max(axis=1))
+        self.low_P3, self.high_P3 = _boxes(corners_F33, part_F, count)
         # Volumes about the middle of each part: about a far origin small ones would drown in rounding.
         local = corners_F33 - ((self.low_P3 + self.high_P3) / 2)[part_F][:, None]
         self.volume_P = np.bincount(
@@ -240,7 +249,7 @@ class _Solids:
     def _probes(self, faces: NDArray[np.int64], part: np.signedinteger, reach: float) -> NDArray[np.float64]:
         """Places just outside a part: all over its faces, and near their corners."""
         corners = self.corners_F33[faces[:: max(1, 4 * len(faces) // PROBES)]]
-        crosses = _crosses(corners)
+        crosses = face_crosses(corners)
         length = np.linalg.norm(crosses, axis=1)
         corners, normals = corners[length > 0], crosses[length > 0] / length[length > 0][:, None]
         # A box has twelve faces, and another part may cut through the middle of one: few faces get many places.
@@ -287,8 +296,3 @@ class _Solids:
             return np.ones(self.count, dtype=bool)
         apart_PP = (self.low_P3[:, None] > self.high_P3[None]).any(2)
         return np.count_nonzero(~(apart_PP | apart_PP.T), axis=1) > 1  # a box overlaps itself
-
-
-def _crosses(corners_F33: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Normals (F, 3) as long as twice the area."""
-    return np.cross(corners_F33[:, 1] - corners_F33[:, 0], corners_F33[:, 2] - corners_F33[:, 0])

@@ -10,11 +10,11 @@ Under torchrun the ranks share the shapes out; stopped, it goes on, with any num
 import argparse
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from isofield.evaluation.options import LIGHT_FIELDS, generative_settings, pairs_of, read_options, sets_of
 from isofield.runtime.atomic_files import remove_leftovers
-from isofield.runtime.commandline import DONE, SOME_FAILED, run, say
+from isofield.runtime.commandline import DONE, SOME_FAILED, command_of, say
 
 if TYPE_CHECKING:
     from isofield.runtime.distributed import Group
@@ -108,6 +108,4 @@ def judge(options: argparse.Namespace) -> int:
     return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog))
+command = command_of(main)
