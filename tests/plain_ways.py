@@ -1,4 +1,4 @@
-"""Short ways that only tests need: whole grids, all rows at once, one score against another."""
+"""Short ways that only tests need: whole grids, all rows at once, one score against another, closed parts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from data_processing.geometry.coordinates import voxel_centres
 from data_processing.geometry.marching_cubes import marching_cubes, pad_outside
@@ -48,3 +50,17 @@ def evaluate_pairs(
 def auroc(corrupted_N: NDArray[np.float64], clean_M: NDArray[np.float64]) -> float:
     """The chance that a corrupted mask scores above a clean one, ties half; NaN without either."""
     return float(_above(corrupted_N, clean_M).mean()) if len(corrupted_N) and len(clean_M) else float("nan")
+
+
+def closed_faces(mesh: TriangleMesh) -> NDArray[np.bool_]:
+    """Which faces (F,) belong to closed parts: pieces joined at vertices all of whose edges are balanced."""
+    faces, unbalanced = mesh.merged_faces, mesh.unbalanced_edges
+    if len(unbalanced) == 0:
+        return np.ones(len(faces), dtype=bool)
+    count = int(faces.max(initial=-1)) + 1
+    links = coo_array((np.ones(2 * len(faces), dtype=np.int8), (faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel())))
+    links.resize((count, count))
+    _, part = connected_components(links, directed=False)
+    closed = np.ones(count, dtype=bool)
+    closed[part[unbalanced[:, 0]]] = False
+    return closed[part[faces[:, 0]]]

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from data_processing.geometry.coordinates import transform_points
 from isofield.runtime.compiled import compiled_module
@@ -104,20 +102,6 @@ def is_watertight(mesh: TriangleMesh) -> bool:
     keys = np.sort(_edge_keys(mesh.merged_faces))
     unique = bool((keys[1:] != keys[:-1]).all())
     return len(mesh.faces) > 0 and unique and len(mesh.unbalanced_edges) == 0
-
-
-def closed_faces(mesh: TriangleMesh) -> NDArray[np.bool_]:
-    """Which faces (F,) belong to closed parts: pieces joined at vertices all of whose edges are balanced."""
-    faces, unbalanced = mesh.merged_faces, mesh.unbalanced_edges
-    if len(unbalanced) == 0:
-        return np.ones(len(faces), dtype=bool)
-    count = int(faces.max(initial=-1)) + 1
-    links = coo_array((np.ones(2 * len(faces), dtype=np.int8), (faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel())))
-    links.resize((count, count))
-    _, part = connected_components(links, directed=False)
-    closed = np.ones(count, dtype=bool)
-    closed[part[unbalanced[:, 0]]] = False
-    return closed[part[faces[:, 0]]]
 
 
 def sample_surface(
