@@ -167,6 +167,7 @@ def organ_file(folder: Path, name: str, *, exact: bool = False) -> Path:
     plain = next((file for file in files if file.is_file()), None)
     if plain is not None or exact or not folder.is_dir():
         return plain or files[0]
+    # No file is called just so: one whose name holds the organ's as a word will do, if it is the only one.
     saying = [
         file
         for file in sorted(folder.iterdir())

@@ -64,6 +64,7 @@ class MeshParts:
         solids = _Solids(self.closed, part_F)
         sign_P, self.unclear = solids.signs(_turned_share(self.closed, turned_F, solids))
         lobed_P = solids.lobed()
+        # Turned so that a part's own number is its sign; one with both signs is asked by itself, for not 0.
         flip_F = (sign_P != solids.wound_P)[part_F]
         corners = np.where(flip_F[:, None, None], self.closed[:, ::-1], self.closed) if flip_F.any() else self.closed
         self.closed = corners[~lobed_P[part_F]] if lobed_P.any() else corners
@@ -92,6 +93,7 @@ class MeshParts:
         """Rounded winding number (R, R, R) int16; the parts must be in cube coordinates."""
         number = scan_grid(torch.as_tensor(self.closed, device=device), resolution)
         for corners, sign in self.lobed:
+            # Only where the part reaches: dozens of small ones would cost a pass over the whole grid each.
             box, own = scan_box(torch.as_tensor(corners, device=device), resolution)
             number[box] += sign * (own != 0)
         if len(self.open):

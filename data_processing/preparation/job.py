@@ -200,6 +200,7 @@ def _examine(job: PreparationJob, shard: int, parts: Collection[str]) -> ShardSt
             state.missing.add(number)
         else:
             state.finished[number] = record
+    # A part that is still there is not in the shard yet, whatever the shard says.
     left = any(file.exists() for file in part_of.values())
     state.packed = in_shard is not None and not state.missing and not left
     return state

@@ -127,6 +127,7 @@ def _octree(
     every = torch.cartesian_prod(*(torch.arange(length - 1, device=device) for length in lattice.shape))
     cells = _track(samples, lattice, _flat(every, lattice), iso_level)
     spacing = max(resolution) / min(frame, max(resolution))
+    # Each level halves the cells that cross, until they hold about `stride` samples along an edge.
     for _ in range(round(math.log2(max(spacing / stride, 1)))):
         finer, places = halve(lattice, resolution)
         cells = _track(samples, finer, _children(cells, lattice, finer, places), iso_level)
