@@ -79,6 +79,15 @@ def run(main: Callable[[], int], *, error: int = ERROR, again: str = "") -> NoRe
     sys.exit(status)
 
 
+def command_of(main: Callable[..., int], *, error: int = ERROR, again: str = "") -> Callable[..., NoReturn]:
+    """The whole process of a command: `main(arguments, prog=...)`, ending as `run` ends it."""
+
+    def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
+        run(lambda: main(arguments, prog=prog), error=error, again=again)
+
+    return command
+
+
 @contextlib.contextmanager
 def _terminated_by_signal() -> Iterator[None]:
     """SIGTERM raises Terminated, once: launchers send it twice, and the first one is still tidying up."""
