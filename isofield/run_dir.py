@@ -10,6 +10,7 @@ runs/NAME/
   codes.npz              codes of a frozen autoencoder, where the model trains on them
   logs/                  TensorBoard
   meshes/SPLIT/NAME.ply  generated meshes, manifest.json; SPLIT may be input, samples, or A-to-B of a walk
+                         record.jsonl: what each was made from; a second start makes only what is new
   evaluation/            SPLIT-PROTOCOL.{json,csv}, report.html
 """
 
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from data_processing.preparation.config import DataConfig, config_of
-from isofield.runtime.atomic_files import hold_lock, remove_leftovers, write_text
+from isofield.runtime.atomic_files import hold_lock, hold_rank_lock, remove_leftovers, write_text
 from isofield.runtime.config import override
 from isofield.runtime.file_names import path_in
 from isofield.runtime.json_files import read_object
@@ -158,7 +159,7 @@ def create_run(run: RunDir, *, config: str, preparation: Mapping[str, Any], resu
 
 def exclusive(folder: Path, rank: int, *, what: str) -> AbstractContextManager[None]:
     """One process a rank at a time writes results into a folder, which is made. ValueError when another is at it."""
-    return hold_lock(make_folder(folder) / f".lock-{rank}", what=what)
+    return hold_rank_lock(make_folder(folder), rank, what=what)
 
 
 def make_folder(folder: Path) -> Path:

@@ -28,7 +28,7 @@ from data_processing.preparation.workers import Task, run_tasks
 from data_processing.store.shape_set import INDEX_FILE, JOB_FILE, PARTS, SHARDS, read_json
 from data_processing.store.shards import SCHEMA, Layout, PackedRow, ShapeRecord, Shard, write_shard
 from data_processing.store.splits import split_names
-from isofield.runtime.atomic_files import WriteError, hold_lock, remove_leftovers, write_text
+from isofield.runtime.atomic_files import WriteError, hold_rank_lock, remove_leftovers, write_text
 from isofield.runtime.commandline import DONE, SOME_FAILED, say
 from isofield.runtime.config import to_plain
 from isofield.runtime.cores import describe_cores, own_cores
@@ -96,7 +96,7 @@ def prepare_folder(
     job, listing = _listed(config)
     _check_splits_and_licences(job)
     job.folder.mkdir(parents=True, exist_ok=True)
-    with hold_lock(job.folder / f".lock-{rank}", what="preparation"):  # one process a rank
+    with hold_rank_lock(job.folder, rank, what="preparation"):  # one process a rank
         _open_job(job, command)
         if world == 1:
             remove_leftovers([job.folder, job.folder / SHARDS, job.folder / PARTS])

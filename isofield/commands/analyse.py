@@ -23,6 +23,7 @@ def analyse_folder(options: argparse.Namespace) -> int:
     # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
     from data_processing.medical.label_names import Naming
     from isofield.outliers.analysis.folder import AnalysisJob, analyse, refuse_nameless
+    from isofield.outliers.analysis.journal import open_journal
     from isofield.outliers.analysis.organs import known_names
     from isofield.outliers.analysis.priors import load_priors
     from isofield.outliers.analysis.report import write_report
@@ -50,6 +51,7 @@ def analyse_folder(options: argparse.Namespace) -> int:
             write_results(options.out, rows, vars(options) | {"scans": len(scans)})
             title = f"Organ masks of {options.input.resolve().name}"
             report = write_report(options.out, rows, priors, fpr=options.fpr, title=title)
+            open_journal(options.out).keep_record()
         for prior in priors:
             say(prior.about(options.fpr))
         say(table(rows, options.out))
