@@ -1,6 +1,5 @@
 """The sections of a training config. How YAML becomes these is in isofield.runtime.config."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, Literal
 
 from data_processing.loading.batches import Level, LoadingConfig
 from isofield.runtime.config import read_config
+from isofield.runtime.invocation import resuming_command
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,7 @@ def resume_command(config: RunConfig, file: Path) -> str:
     section = config.training
     limits = {"training.max_steps": section.max_steps, "training.max_minutes": section.max_minutes}
     lifted = [f"{key}=null" for key, limit in limits.items() if limit is not None]
-    words = ["python", "train.py", "--config", str(file), "--resume"]
-    return shlex.join([*words, "--set", *lifted] if lifted else words)
+    return resuming_command("--config", file, "--resume", *(["--set", *lifted] if lifted else []))
 
 
 def read_run_config(path: Path | str, *, overrides: Sequence[str] = ()) -> RunConfig:

@@ -12,6 +12,8 @@ from typing import NoReturn
 from isofield.outliers.analysis.options import read_options, settings_of, table_of
 from isofield.runtime.commandline import SOME_FAILED, run, say
 
+MEANINGS = {0: "nothing stands out", 1: "some masks are outliers", 2: "some could not be read or judged"}
+
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
@@ -55,10 +57,11 @@ def analyse_folder(options: argparse.Namespace) -> int:
         for prior in priors:
             say(prior.about(options.fpr))
         say(table(rows, options.out))
-        say(f"report: {report}")
-    return exit_status(rows)
+        status = exit_status(rows)
+        say(f"done: {MEANINGS[status]} (exit status {status}); next: open the report: {report}")
+    return status
 
 
 def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
     """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog), error=SOME_FAILED, again=" with --resume")
+    run(lambda: main(arguments, prog=prog), error=SOME_FAILED, again="--resume")

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from isofield.runtime.commandline import DONE, Parser, run, say
+from isofield.runtime.commandline import DONE, Parser, run, say, tell
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -15,6 +15,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
         "--set", nargs="+", default=[], metavar="KEY=VALUE", action="extend", help="override single keys"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint, if it has one")
+    parser.add_argument("--show-config", action="store_true", help="print the resolved config (the run keeps it too)")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved config and stop")
     return train_run(parser.parse_args(arguments))
 
@@ -37,13 +38,14 @@ def train_run(options: argparse.Namespace) -> int:
     config = resolve(read_run_config(options.config, overrides=options.set), where=options.config)
     if options.dry_run:
         say(to_yaml(config))
+        tell("a dry run: nothing was done; next: the same command without --dry-run")
         return DONE
     memory.keep_freed()  # each step finds what the one before left
     with distributed.session(config.device) as group:
         shapes = open_shapes(config.data.path)
         run_dir = RunDir(config.run_path)
         if group.is_first:
-            say(to_yaml(config))
+            say(to_yaml(config) if options.show_config else f"resolved config: {run_dir.config_file}")
         torch.manual_seed(seed_of(config.training.seed, "weights"))
         model = new_model(config.model, where=options.config)
         train(model, shapes, config, run_dir, group, resume=options.resume)
@@ -52,4 +54,4 @@ def train_run(options: argparse.Namespace) -> int:
 
 def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
     """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog), again=" with --resume")
+    run(lambda: main(arguments, prog=prog), again="--resume")

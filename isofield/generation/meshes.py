@@ -196,9 +196,15 @@ def _write_manifest(
 
 def meshes_of(folder: Path, names: Sequence[str]) -> list[Path | None]:
     """The meshes of some shapes as the folder's manifest has them; None where the shape failed."""
+    rows = {row["name"]: row for row in rows_of(folder, names)}
+    return [folder / rows[name]["file"] if rows.get(name, {}).get("status") == "done" else None for name in names]
+
+
+def rows_of(folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of some shapes in the folder's manifest, of whichever rank."""
+    chosen = set(names)
     shapes = read_object(manifest_file(folder), again="generate again")["shapes"]
-    files = {row["name"]: folder / row["file"] for row in shapes if row["status"] == "done"}
-    return [files.get(name) for name in names]
+    return [row for row in shapes if row["name"] in chosen]
 
 
 @dataclass(frozen=True)
