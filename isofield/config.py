@@ -30,7 +30,7 @@ class ValidationConfig:
     every: int = 1000  # steps; 0: only at the end
     split: str = "val"  # where the data set has none, the first training shapes, and a line says so
     shapes: int = 64
-    pictures: int = 4  # of these shapes, reconstructed and rendered for TensorBoard
+    pictures: int = 4  # of these shapes, reconstructed, rendered for TensorBoard, and measured (IoU, Chamfer)
     resolution: int = 64  # of the reconstructions
 
     def __post_init__(self) -> None:
@@ -76,6 +76,7 @@ class TrainingConfig:
     checkpoint_every: int = 1000  # steps
     keep_checkpoints: int = 0  # numbered ones, beside last and best
     log_every: int = 10  # steps
+    tracker: Literal["none", "wandb", "mlflow"] = "none"  # beside TensorBoard; offline, into the run's logs
     optim: OptimConfig = field(default_factory=OptimConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 

@@ -29,6 +29,7 @@ def train_run(options: argparse.Namespace) -> int:
     from isofield.config import read_run_config
     from isofield.ops import memory
     from isofield.registry import new_model, resolve
+    from isofield.reports.curves import write_curves
     from isofield.run_dir import RunDir
     from isofield.runtime import distributed
     from isofield.runtime.config import to_yaml
@@ -48,7 +49,7 @@ def train_run(options: argparse.Namespace) -> int:
             say(to_yaml(config) if options.show_config else f"resolved config: {run_dir.config_file}")
         torch.manual_seed(seed_of(config.training.seed, "weights"))
         model = new_model(config.model, where=options.config)
-        train(model, shapes, config, run_dir, group, resume=options.resume)
+        train(model, shapes, config, run_dir, group, resume=options.resume, draw=write_curves)
     return DONE
 
 
