@@ -39,7 +39,8 @@ def means(scores: Sequence[ShapeScore]) -> dict[str, float]:
     if not scores:
         return {}
     distances = [score.chamfer for score in scores if score.chamfer is not None]
-    values = {"iou": float(np.mean([score.iou for score in scores])), "without_surface": float(len(scores) - len(distances))}
+    iou, without = float(np.mean([score.iou for score in scores])), float(len(scores) - len(distances))
+    values = {"iou": iou, "without_surface": without}
     return values | ({"chamfer": float(np.mean(distances))} if distances else {})
 
 
