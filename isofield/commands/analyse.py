@@ -12,7 +12,7 @@ from typing import NoReturn
 from isofield.outliers.analysis.options import read_options, settings_of, table_of
 from isofield.runtime.commandline import SOME_FAILED, run, say
 
-MEANINGS = {0: "nothing stands out", 1: "some masks are outliers", 2: "some could not be read or judged"}
+MEANINGS = {0: "no outliers", 1: "some masks are outliers", 2: "some could not be read or judged"}
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
