@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
+from isofield.runtime import atomic_files
 from isofield.runtime.atomic_files import (
     WriteError,
     hold_lock,
@@ -164,6 +166,26 @@ def test_a_lock_of_another_folder_is_not_removed(tmp_path: Path):
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / ".lock").touch()
     assert names(tmp_path / "out") == [".lock"]
+
+
+def test_a_lock_on_a_file_that_is_gone_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Opened while another process had it, locked when that one had removed it: a third one would get in beside us."""
+    file, locked, times_locked = tmp_path / ".lock", atomic_files._lock, []
+
+    def lock_late(handle: IO[Any]) -> None:
+        if not times_locked:
+            file.unlink()  # the other process ends just now
+        times_locked.append(handle)
+        locked(handle)
+
+    monkeypatch.setattr(atomic_files, "_lock", lock_late)
+    with (
+        hold_lock(file, what="training"),
+        pytest.raises(ValueError, match="another training"),
+        hold_lock(file, what="training"),
+    ):
+        pass
+    assert len(times_locked) > 2 and names(tmp_path) == []
 
 
 CONTENDER = """
