@@ -170,7 +170,8 @@ def test_a_lock_of_another_folder_is_not_removed(tmp_path: Path):
 
 def test_a_lock_on_a_file_that_is_gone_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Opened while another process had it, locked when that one had removed it: a third one would get in beside us."""
-    file, locked, times_locked = tmp_path / ".lock", atomic_files._lock, []
+    file, locked = tmp_path / ".lock", atomic_files._lock
+    times_locked: list[IO[Any]] = []
 
     def lock_late(handle: IO[Any]) -> None:
         if not times_locked:
