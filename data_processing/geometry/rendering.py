@@ -217,8 +217,10 @@ def _grey_at(
 ) -> NDArray[np.float32]:
     """Grey values (N,) of places in the picture, -1 to 1 to the right and upwards: a ray for each."""
     _, right_3, up_3, forward_3 = view.eye
+    # A place of 1 lies on the border of the picture, where the ray leaves at half the field of view.
     slope_N2 = places_N2 * np.tan(np.radians(field_of_view) / 2)
     face_N, depth_N = view.cast(slope_N2)
+    # Rays that meet nothing keep the background.
     grey_N = np.full(len(places_N2), BACKGROUND, dtype=np.float32)
     seen_N = face_N >= 0
     directions_N3 = forward_3 + slope_N2[seen_N, :1] * right_3 + slope_N2[seen_N, 1:] * up_3

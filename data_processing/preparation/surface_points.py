@@ -53,6 +53,7 @@ def visible_from(
     scene = RayScene(mesh.vertices, mesh.faces)
     visible = np.zeros((len(points_N3), len(cameras_V3)), dtype=bool)
     for view, camera_3 in enumerate(cameras_V3):
+        # Sheets are seen from both sides: the ray starts on the camera's, a step off the face that it would hit.
         side_N = np.sign(np.einsum("nc,nc->n", camera_3 - points_N3, normals_N3))
         start_N3 = points_N3 + STEP * side_N[:, None] * normals_N3
         # The ray is followed the other way, from the camera to where it would start.

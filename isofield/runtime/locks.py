@@ -7,14 +7,18 @@ the number of the process stands for the lock, and one whose process is gone cou
 
 import contextlib
 import errno
+import os
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that a file must stand for the lock here
     import filelock
 
+LOCK_STEM = ".lock-"  # of a rank, in the folder that it works into
+TIDYING = 0.2  # seconds in which another process, which is done, gives its lock back
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # of file systems
 
 
@@ -22,19 +26,38 @@ class NoLocksError(OSError):
     """The file system has no locks: nobody is kept out there."""
 
 
+@dataclass(frozen=True)
+class Lock:
+    """A lock that is held, and the file that stands for it."""
+
+    file: Path
+    held: filelock.BaseFileLock
+    opened: os.stat_result
+
+    def release(self) -> None:
+        """Give it back; its file goes, unless it is one of another process in a folder that took the place of ours."""
+        if not isinstance(self.held, filelock.SoftFileLock):  # which removes its own
+            with contextlib.suppress(OSError):  # Windows keeps what is open
+                if os.path.samestat(self.opened, self.file.lstat()):
+                    self.file.unlink()
+        self.held.release()
+        if os.name == "nt":
+            with contextlib.suppress(OSError):  # another has it by now
+                self.file.unlink()
+
+
 @contextlib.contextmanager
-def hold_lock(file: Path, *, what: str) -> Iterator[None]:
+def hold_lock(file: Path, *, what: str, wait: float = TIDYING) -> Iterator[None]:
     """Hold a lock that goes with the process, however it ends. ValueError when another process has it.
 
-    OSError that names the file where it cannot be opened. Nobody is kept out where the file system has no locks.
+    The file goes when the block is left. That of a killed process stays, and keeps nobody out. OSError that names the
+    file where it cannot be opened. Nobody is kept out where the file system has no locks.
     """
     lock = None
-    try:
-        lock = try_lock(file)
+    with contextlib.suppress(NoLocksError):
+        lock = try_lock(file, wait=wait)
         if lock is None:
             raise ValueError(f"{file.parent}: another {what} is at work there; wait for it, or stop it")
-    except NoLocksError:
-        pass
     try:
         yield
     finally:
@@ -42,7 +65,20 @@ def hold_lock(file: Path, *, what: str) -> Iterator[None]:
             lock.release()
 
 
-def try_lock(file: Path, *, wait: float = 0.0) -> filelock.BaseFileLock | None:
+@contextlib.contextmanager
+def hold_rank_lock(folder: Path, rank: int, *, what: str) -> Iterator[None]:
+    """One process a rank at a time works into a folder that is there. ValueError when another is at it.
+
+    When the first rank has done its work, no lock stays behind: those of killed ranks go with its own.
+    """
+    with hold_lock(folder / f"{LOCK_STEM}{rank}", what=what):
+        yield
+        for file in folder.glob(f"{LOCK_STEM}*") if rank == 0 else ():
+            with contextlib.suppress(ValueError, OSError), hold_lock(file, what=what, wait=0):
+                pass  # nobody had it: it goes
+
+
+def try_lock(file: Path, *, wait: float = 0.0) -> Lock | None:
     """The lock, to be released; None when another has it, for longer than `wait` seconds. NoLocksError.
 
     No link is followed: in a folder from elsewhere it may lead to any file of the user's.
@@ -54,12 +90,13 @@ def try_lock(file: Path, *, wait: float = 0.0) -> filelock.BaseFileLock | None:
     lock = filelock.FileLock(file, timeout=wait, thread_local=False)
     try:
         lock.acquire()
+        return Lock(file, lock, file.lstat())
     except filelock.Timeout:
         return None
     except NotImplementedError as error:
         raise NoLocksError(errno.ENOSYS, str(error), str(file)) from error
     except OSError as error:
+        lock.release()
         if error.errno in NO_LOCKS:
             raise NoLocksError(error.errno, error.strerror, str(file)) from error
         raise
-    return lock

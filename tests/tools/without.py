@@ -15,10 +15,13 @@ OF_OTHER_SYSTEMS = ("embreex", "point_cloud_utils", "fcntl", "resource")  # what
 
 
 def environment_without(modules: Iterable[str]) -> dict[str, str]:
-    """The environment of a process, and of those that it starts, in which the modules cannot be imported."""
+    """The environment of a process, and of those that it starts, in which modules cannot be imported.
+
+    Beside those that are taken away here already.
+    """
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join([str(FOLDER), root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, VARIABLE: " ".join(modules)}
+    return {**os.environ, "PYTHONPATH": path, VARIABLE: " ".join([os.environ.get(VARIABLE, ""), *modules]).strip()}
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ import filelock
 import pytest
 
 from isofield.runtime import locks
-from isofield.runtime.locks import NoLocksError, hold_lock, try_lock
+from isofield.runtime.locks import NoLocksError, hold_lock, hold_rank_lock, try_lock
 from tests.conftest import ROOT
 from tests.tools.without import environment_without
 
@@ -95,6 +95,63 @@ def test_a_lock_is_for_one_and_goes_with_it(tmp_path: Path):
         pass
     with lock():
         pass
+
+
+def test_no_lock_stays_when_the_work_is_done_or_failed(tmp_path: Path):
+    """That of a killed process stays until a first rank is done, and keeps nobody out."""
+    for rank in (0, 1, 12):
+        (tmp_path / f".lock-{rank}").touch()
+    with pytest.raises(OSError, match="disk"), hold_rank_lock(tmp_path, 0, what="analysis"):
+        raise OSError("disk")
+    assert names(tmp_path) == [".lock-1", ".lock-12"]
+    with hold_rank_lock(tmp_path, 1, what="analysis"):
+        with pytest.raises(ValueError, match="another analysis"), hold_rank_lock(tmp_path, 1, what="analysis"):
+            pass
+        with hold_rank_lock(tmp_path, 0, what="analysis"):
+            pass
+        assert names(tmp_path) == [".lock-1"]  # still at work
+    assert names(tmp_path) == []
+
+
+def test_a_lock_of_another_folder_is_not_removed(tmp_path: Path):
+    """The folder is moved away in mid-work, and another process works in what took its place."""
+    (tmp_path / "out").mkdir()
+    with hold_lock(tmp_path / "out" / ".lock", what="x"):
+        (tmp_path / "out").rename(tmp_path / "away")
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / ".lock").touch()
+    assert names(tmp_path / "out") == [".lock"]
+
+
+CONTENDER = """
+import sys, time
+from pathlib import Path
+from isofield.runtime.locks import hold_lock
+folder, entered = Path(sys.argv[1]), 0
+until = time.monotonic() + 60
+while entered < 40 and time.monotonic() < until:
+    try:
+        with hold_lock(folder / ".lock", what="x"):
+            with open(folder / "inside", "x"):  # FileExistsError when somebody else is inside
+                pass
+            (folder / "inside").unlink()
+            entered += 1
+    except ValueError:
+        pass
+assert entered == 40
+"""
+
+
+def test_one_at_a_time_although_the_file_comes_and_goes(tmp_path: Path):
+    """Each takes and removes the lock many times: nobody gets in on a file that another has removed already."""
+    words = [sys.executable, "-c", CONTENDER, str(tmp_path)]
+    ends = [(*process.communicate(), process.returncode) for process in [contender(words) for _ in range(4)]]
+    assert [(end[1], end[2]) for end in ends] == [("", 0)] * 4
+    assert names(tmp_path) == []
+
+
+def contender(words: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_lock_in_a_folder_from_elsewhere_empties_no_file_outside(tmp_path: Path):
