@@ -23,6 +23,7 @@ from isofield.run_dir import RunDir
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.commandline import say
 from isofield.runtime.config import build, to_plain
+from isofield.runtime.invocation import next_command
 from isofield.training.imported_weights import (
     read_mapping,
     refuse_misfits,
@@ -204,12 +205,15 @@ def make_run(options: argparse.Namespace) -> None:
     )
     if organ is not None:
         note_organ(run_dir, organ)
+    else:
+        say(f"done; next: {next_command('generate', '--run', run_dir.path, '--input', 'FILE')}")
 
 
 def note_organ(run_dir: RunDir, organ: OrganFolder) -> None:
     """What came with the weights goes into the run, to be shown."""
     write_text(run_dir.published_file, json.dumps(organ.origin_note(), indent=1) + "\n")
+    calibrate = next_command("evaluate", "--run", run_dir.path, "--calibrate", "--data", "DATASET")
     say(
         f"it knows {organ.organ}; calibration is missing ({organ.about_thresholds()}): prepare clean masks of "
-        f"subjects it never saw, then python evaluate.py --run {run_dir.path} --calibrate --data DATASET"
+        f"subjects it never saw; next: {calibrate}"
     )

@@ -21,6 +21,7 @@ from imnet.single_view import SingleView
 from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_plain
+from isofield.runtime.invocation import next_command
 from isofield.training.imported_weights import (
     read_mapping,
     refuse_misfits,
@@ -141,6 +142,7 @@ def make_run(options: argparse.Namespace) -> None:
     out = write_run(model, config, options.out, preparation=PUBLISHED_PREPARATION)
     count = sum(parameter.numel() for parameter in model.parameters())
     say(f"{out.path}: {count:,} parameters from {options.file}, latent {section.latent}; data set: {options.data}")
+    say(f"done; next: {next_command('generate', '--run', out.path, '--input', 'FILE')}")
 
 
 def _autoencoder_run(state: Mapping[str, Any], arguments: argparse.Namespace) -> tuple[Autoencoder, Config, RunConfig]:

@@ -22,6 +22,7 @@ from isofield.evaluation.matching import EQUAL, Matches, Matching, match_names, 
 from isofield.run_dir import RunDir, manifest_file
 from isofield.runtime.atomic_files import is_temporary
 from isofield.runtime.config import build
+from isofield.runtime.invocation import next_command
 from isofield.runtime.json_files import leads_out, read_object
 
 SAMPLES = "samples"  # the folder of a run's samples, beside those of its splits
@@ -306,10 +307,9 @@ def read_manifest(run: RunDir, split: str) -> dict[str, Any]:
     file = manifest_file(run.meshes(split))
     if not file.is_file():
         samples = split == SAMPLES
-        what, option = ("as samples", "--samples 100") if samples else (f"for split '{split}'", f"--split {split}")
-        raise FileNotFoundError(
-            f"{file} does not exist: nothing was generated {what}; run: python generate.py --run {run.path} {option}"
-        )
+        what = "as samples" if samples else f"for split '{split}'"
+        make = next_command("generate", "--run", run.path, *(("--samples", 100) if samples else ("--split", split)))
+        raise FileNotFoundError(f"{file} does not exist: nothing was generated {what}; run: {make}")
     try:
         manifest = read_object(file, again="")
         # Names lead to files that are read: one that leads out of the folder is no manifest of ours.
