@@ -29,11 +29,12 @@ from data_processing.preparation.workers import Task, run_tasks
 from data_processing.store.shape_set import INDEX_FILE, JOB_FILE, PARTS, SHARDS, read_json
 from data_processing.store.shards import SCHEMA, Layout, PackedRow, ShapeRecord, Shard, write_shard
 from data_processing.store.splits import split_names
-from isofield.runtime.atomic_files import WriteError, hold_rank_lock, remove_leftovers, write_text
+from isofield.runtime.atomic_files import WriteError, remove_leftovers, write_text
 from isofield.runtime.commandline import DONE, SOME_FAILED, say
 from isofield.runtime.config import to_plain, to_yaml
 from isofield.runtime.cores import describe_cores, own_cores
 from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.locks import hold_rank_lock
 from isofield.runtime.progress import Progress
 
 SHOWN = 3  # names in a message
