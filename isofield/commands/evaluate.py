@@ -96,7 +96,6 @@ def judge(options: argparse.Namespace) -> int:
     from isofield.runtime.distributed import resolve_device
 
     protocols, settings = protocols_of_sets(options.protocol), generative_settings(options)
-    # Distances between sets need all shapes in one process.
     device, sets = resolve_device(options.device), sets_of(options)
     out = options.out or sets.out
     machine = Machine(device, options.workers, out / LIGHT_FIELDS)

@@ -61,6 +61,9 @@ def test_vertices_at_one_place_are_one_and_others_are_not():
     tiny = np.nextafter(0.1, 1)
     places = np.array([[0.1, 0, 0], [tiny, 0, 0], [0.1, -0.0, 0], [0, 0.1, 0], [0, 0, 0.1], [tiny, 0, 0]])
     assert kernels.merge_vertices(places).tolist() == [0, 1, 0, 3, 4, 1]
+    line = np.zeros((50_000, 3))  # so many that entries of the table are shared
+    line[:, 2] = np.arange(len(line))
+    assert np.array_equal(kernels.merge_vertices(line), np.arange(len(line)))
     many = np.random.default_rng(0).integers(0, 9, (3000, 3)) / 8.0
     first = kernels.merge_vertices(many)
     assert np.array_equal(many[first], many) and len(np.unique(first)) == len(np.unique(many, axis=0))
