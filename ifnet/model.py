@@ -140,6 +140,7 @@ class IFNet(nn.Module):
             points_per_chunk=self._points_per_chunk,
             shapes_per_chunk=shapes_at_once(batch.values_BN.device, held),
         )
+        # The sum is the paper's loss; the mean is what runs with another number of points can be compared by.
         means = {"loss_per_point": loss.detach() / points, "accuracy": right / (shapes * points)}
         yield "ifnet", {"loss": loss, **means}
 

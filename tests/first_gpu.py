@@ -242,11 +242,11 @@ def _optimiser(model: torch.nn.Module, *, fused: bool = True, compiled: bool = F
 @contextmanager
 def _one_shape_at_a_time() -> Iterator[None]:
     before = ifnet_model.shapes_at_once
-    ifnet_model.shapes_at_once = lambda *_: 1  # type: ignore[attr-defined]
+    ifnet_model.shapes_at_once = lambda *_: 1
     try:
         yield
     finally:
-        ifnet_model.shapes_at_once = before  # type: ignore[attr-defined]
+        ifnet_model.shapes_at_once = before
 
 
 def commands(session: Session) -> None:

@@ -173,6 +173,7 @@ def session(device: str = "auto", *, collectives: bool = True) -> Iterator[Group
 
 
 def _group_of(own: torch.device, *, size: int, rank: int, collectives: bool) -> Iterator[Group]:
+    # A process alone has nobody to wait for, and needs no network.
     if size == 1:
         yield Group(0, 1, own)
         return

@@ -64,9 +64,9 @@ def random_batch(name: str, device: torch.device, shapes: int = 3) -> Batch:
     inputs = torch.rand(shapes, *MODELS[name][1], generator=generator)
     points = torch.rand(shapes, 200, 3, generator=generator) - 0.5
     values = torch.rand(shapes, 8 if name == "imnet_single_view" else 200, generator=generator)
-    keys = torch.arange(shapes).to(device)
-    parts = (part.to(device) for part in (inputs, points, (values > 0.5).float()))
-    return Batch(*parts, tuple(range(shapes)), False, keys, keys[:1])
+    keys, values = torch.arange(shapes).to(device), (values > 0.5).float()
+    drawn = {"keys_B": keys, "key_1": keys[:1]}
+    return Batch(inputs.to(device), points.to(device), values.to(device), tuple(range(shapes)), **drawn)
 
 
 def step(state: State, batch: Batch, device: torch.device, precision: str) -> dict[str, torch.Tensor]:
@@ -173,6 +173,8 @@ def test_two_ranks_on_one_gpu_are_refused_by_name(boxes: Path, tmp_path: Path):
         "--config",
         file,
     ]
-    ended = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    ended = subprocess.run(
+        [sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
     assert ended.returncode != 0
     assert "device 'cuda:0': all 2 ranks" in ended.stderr

@@ -47,6 +47,7 @@ def sampled_linear(
     device = points_BN3.device
     pays = [pays_to_fold(v.shape[1], v.shape[2], outputs=outputs, points=points, device=device) for v in volumes]
     fine = [scale for scale, folds in enumerate(pays) if not folds]
+    # Fine scales are sampled first and multiplied then; of coarse ones the products are fewer than the points.
     features_BNG = sample([volumes[scale] for scale in fine], points_BN3, sampling)
     weight_OG = torch.cat([weight_OF[:, :0], *(weight_OF[:, columns[scale]] for scale in fine)], dim=1)
     sums_BNO = F.linear(features_BNG, weight_OG, bias_O)
