@@ -21,11 +21,12 @@ def generate_meshes(options: argparse.Namespace) -> int:
     from isofield.generation.meshes import generate, meshes_of
     from isofield.generation.requests import requests_of
     from isofield.generation.test_time_fitting import encoder_parameters
+    from isofield.packs.find_run import find_run
     from isofield.registry import load_run
-    from isofield.run_dir import RunDir, manifest_file
+    from isofield.run_dir import manifest_file
     from isofield.runtime import distributed
 
-    run_dir = RunDir(options.run)
+    run_dir = find_run(options.run)
     with distributed.session(options.device, collectives=False) as group:
         loaded = load_run(run_dir, which=options.checkpoint, device=group.device)
         # Which shapes, and where they go: a split, files, samples or a walk.

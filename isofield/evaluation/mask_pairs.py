@@ -26,7 +26,8 @@ from isofield.evaluation.mask_labels import FileMask, LabelledCase, MaskPair, ca
 from isofield.evaluation.pairs import Comparison, Pair, beside, files_of_set, open_once
 from isofield.evaluation.protocols import MaskProtocol
 from isofield.metrics.masks import Mask, compare_masks
-from isofield.run_dir import RunDir, mesh_in
+from isofield.packs.find_run import find_run
+from isofield.run_dir import mesh_in
 from isofield.runtime.config import build
 
 REPORT = "report-masks.html"  # beside that of the meshes
@@ -55,7 +56,7 @@ class StoredMask:
 
 def run_masks_to_compare(path: Path, split: str, *, truth_folder: Path | None, data: Path | None) -> Comparison:
     """The masks generated for a run's split, with those they were made from or those of a folder."""
-    run = RunDir(path)
+    run = find_run(path)
     config = read_run_config(run.existing().config_file).data
     place = data or config.path
     shapes = open_shapes(place)

@@ -19,6 +19,7 @@ from data_processing.store.shape_set import INDEX_FILE, ShapeSet, open_shapes
 from isofield.config import read_run_config
 from isofield.evaluation.ground_truth import TRUTH_SUFFIXES, GroundTruth, read_ground_truth, truth_of_shape
 from isofield.evaluation.matching import EQUAL, Matches, Matching, match_names, suggestion
+from isofield.packs.find_run import find_run
 from isofield.run_dir import RunDir, manifest_file
 from isofield.runtime.atomic_files import is_temporary
 from isofield.runtime.config import build
@@ -114,7 +115,7 @@ def run_to_compare(
 
     `data`: another data set than the run's own. `matching` and `grid` are for the folder.
     """
-    run = RunDir(path)
+    run = find_run(path)
     pairs = pairs_of_run(
         run, split, against=against, truth_folder=truth_folder, data=data, matching=matching, grid=grid
     )

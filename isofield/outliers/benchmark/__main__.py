@@ -31,8 +31,9 @@ from isofield.outliers.scoring.cube_masks import stored_mask
 from isofield.outliers.scoring.detector import MaskPrior
 from isofield.outliers.scoring.scores import Measured, fit_scorer
 from isofield.outliers.scoring.shape_space import SdfGrid
+from isofield.packs.find_run import find_run
 from isofield.registry import load_run
-from isofield.run_dir import RunDir, preparation_of
+from isofield.run_dir import preparation_of
 from isofield.runtime.commandline import DONE, Parser, run, say
 from isofield.runtime.progress import with_progress
 
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder of the results; default: RUN/evaluation")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    place = RunDir(options.run)
+    place = find_run(options.run)
     loaded = load_run(place)
     prior = MaskPrior(loaded, preparation_of(place))
     own = open_shapes(loaded.config.data.path)

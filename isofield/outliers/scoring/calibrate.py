@@ -16,8 +16,9 @@ from isofield.outliers.scoring.cube_masks import CubeMask, stored_mask
 from isofield.outliers.scoring.detector import MaskPrior, measured_masks
 from isofield.outliers.scoring.scores import Scorer, fit_scorer, scorer_arrays
 from isofield.outliers.scoring.shape_space import SdfGrid, sdf_grid_of
+from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
-from isofield.run_dir import RunDir, preparation_of
+from isofield.run_dir import RunDir, preparation_of, refuse_calibration
 
 TRAIN, TEST, CALIBRATION, VALIDATION = "train", "test", "calibration", "val"
 MAX_FITTED = 500  # training masks that the score is fitted on
@@ -37,7 +38,8 @@ def calibrate_run(
     calibration.json and judge.npz into the run. ValueError when a subject is shared, the masks cannot be judged, or the
     prior makes nothing of most of them.
     """
-    place = run if isinstance(run, RunDir) else RunDir(run)
+    place = find_run(run)
+    refuse_calibration(place)
     loaded = load_run(place, which=which, device=device)
     # Clean masks that the model never saw, of subjects that neither trained nor are tested.
     own = open_shapes(loaded.config.data.path)
