@@ -196,7 +196,7 @@ def test_a_calibrated_prior_judges_as_before(echo: None, tmp_path: Path):  # noq
     assert f"({ours.table})" in (found.path / "README.md").read_text()  # it does not travel
     scores = [load_detector(run).calibration.scores.tolist() for run in (prior, place)]
     assert scores[0] == scores[1]
-    rows = []
+    rows: list[dict[Any, Any]] = []
     for run in (prior, RunDir(place)):
         out = tmp_path / f"out of {run.path.name}"
         assert run_analysis(run, tmp_path / "scans", out, "--no-pictures") in (0, 1)
