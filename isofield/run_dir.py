@@ -199,10 +199,13 @@ def refuse_calibration(run: RunDir) -> None:
 
 
 def exclusive(folder: Path, rank: int, *, what: str) -> AbstractContextManager[None]:
-    """One process a rank at a time writes results into a folder, which is made.
+    """One process a rank at a time writes results into a folder, which is made. ValueError when another is at it."""
+    refuse_unwritable(folder)
+    return hold_lock(folder / f".lock-{rank}", what=what)
 
-    ValueError when another is at it, or nobody may write there: packed runs often lie where users may only read.
-    """
+
+def refuse_unwritable(folder: Path) -> None:
+    """Make a folder of results; ValueError when nobody may write there: packed runs often lie where users only read."""
     reason = None
     try:
         if not os.access(make_folder(folder), os.W_OK):
@@ -213,7 +216,6 @@ def exclusive(folder: Path, rank: int, *, what: str) -> AbstractContextManager[N
         reason = error.errno
     if reason is not None:
         raise ValueError(f"{folder}: {os.strerror(reason)}: say with --out FOLDER where the results go instead")
-    return hold_lock(folder / f".lock-{rank}", what=what)
 
 
 def make_folder(folder: Path) -> Path:

@@ -26,7 +26,7 @@ from isofield.evaluation.mask_labels import FileMask, LabelledCase, MaskPair, ca
 from isofield.evaluation.pairs import Comparison, Pair, beside, files_of_set, open_once
 from isofield.evaluation.protocols import MaskProtocol
 from isofield.metrics.masks import Mask, compare_masks
-from isofield.packs.find_run import find_run
+from isofield.packs.find_run import find_data, find_run
 from isofield.run_dir import mesh_in
 from isofield.runtime.config import build
 
@@ -58,7 +58,7 @@ def run_masks_to_compare(path: Path, split: str, *, truth_folder: Path | None, d
     """The masks generated for a run's split, with those they were made from or those of a folder."""
     run = find_run(path)
     config = read_run_config(run.existing().config_file).data
-    place = data or config.path
+    place = find_data(run, config.path, data)
     shapes = open_shapes(place)
     if truth_folder is None:
         label_settings(shapes)  # fails now if it is no data set of labelled scans

@@ -31,7 +31,7 @@ from isofield.evaluation.pairs import (
     open_once,
     read_manifest,
 )
-from isofield.packs.find_run import find_run
+from isofield.packs.find_run import find_data, find_run
 from isofield.run_dir import manifest_file
 from isofield.runtime import seeds
 
@@ -101,7 +101,7 @@ def run_to_judge(
     run = find_run(path)
     config = read_run_config(run.existing().config_file).data
     manifest = read_manifest(run, SAMPLES)
-    place = data or config.path
+    place = find_data(run, config.path, data)
     members = functools.partial(_of_split, open_once(place), place, categories=config.categories, against=against)
     references, training, note = members(split), list[Member](), "none: asked for none"
     if split == "train":

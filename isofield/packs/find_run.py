@@ -3,6 +3,7 @@
 import zipfile
 from pathlib import Path
 
+from data_processing.store.published_hdf5 import published_files
 from isofield.packs.hub import PREFIX, fetch_from_hub
 from isofield.packs.manifest import AGAIN, MANIFEST, verify_folder
 from isofield.packs.zips import unpack_zip
@@ -33,3 +34,15 @@ def find_run(given: Path | str | RunDir) -> RunDir:
     elif run.weights_file.is_file():
         raise ValueError(f"{run.path}: holds {run.weights_file.name} but no {MANIFEST}: a pack cut short; {AGAIN}")
     return run
+
+
+def find_data(run: RunDir, named: Path, given: Path | None) -> Path:
+    """The data set that was given with --data, or the one that the run's config names.
+
+    FileNotFoundError where a packed run names one that is not here: data sets do not travel.
+    """
+    if given is None and run.is_packed and not (named.exists() or published_files(named)):
+        raise FileNotFoundError(
+            f"{run.path} is a packed run, its data set {named} does not travel: say with --data where it lies"
+        )
+    return given or named

@@ -33,7 +33,7 @@ from isofield.outliers.scoring.scores import Measured, fit_scorer
 from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.packs.find_run import find_run
 from isofield.registry import load_run
-from isofield.run_dir import preparation_of
+from isofield.run_dir import preparation_of, refuse_unwritable
 from isofield.runtime.commandline import DONE, Parser, run, say
 from isofield.runtime.progress import with_progress
 
@@ -64,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     place = find_run(options.run)
+    out = options.out or place.evaluation
+    refuse_unwritable(out)  # before hours of work
     loaded = load_run(place)
     prior = MaskPrior(loaded, preparation_of(place))
     own = open_shapes(loaded.config.data.path)
@@ -71,7 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say(f"{len(patients.clean)} clean masks of patients that did not train, {len(patients.real)} real faults")
 
     # Fitted on the training patients: their masks as they are, and turned, as new ones are to the prior.
-    out = options.out or place.evaluation
     training = [stored_mask(own, index) for index in evenly(members(own, TRAIN, loaded), MAX_FITTED)]
     sdf_grid = sdf_grid_around(training)
     key = {"model": loaded.model_hash, "cell": sdf_grid.cell, "draw": options.draw}

@@ -1,21 +1,27 @@
 """A run as the files of a pack, in a folder or a zip that is there whole or not at all."""
 
 import copy
+import dataclasses
 import hashlib
 import io
 import json
 import os
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 import isofield
 from isofield import checkpoint
-from isofield.outliers.scoring.calibration import load_calibration
+from isofield.outliers.scoring.calibrate import calibrate_prior
+from isofield.outliers.scoring.calibration import load_calibration, save_calibration
+from isofield.outliers.scoring.detector import MaskPrior
+from isofield.outliers.scoring.scores import scorer_arrays
 from isofield.packs.manifest import (
-    CALIBRATION,
     FORMAT,
     MANIFEST,
     WEIGHTS,
@@ -31,6 +37,7 @@ from isofield.packs.writing.portable import portable, refuse_own_places
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, make_folder, preparation_of
 from isofield.runtime.atomic_files import TEMPORARY_PREFIX, replacing
+from isofield.runtime.commandline import say
 from isofield.runtime.config import to_plain, to_yaml
 from isofield.runtime.json_files import read_object
 
@@ -79,17 +86,13 @@ def pack_of(run: RunDir, options: PackOptions) -> Pack:
     # The weights as they travel, read back: what is said of them is true of what arrives.
     image = weights_image(loaded.model.state_dict(), options.precision)
     arriving = weights_of(image, where=WEIGHTS)
-    change = None
-    if options.precision != "float32":
-        change = _change(loaded, arriving, options)
-    sha256, model_hash = hashlib.sha256(image).hexdigest(), checkpoint.hash_of(arriving)
-    weights = PackedWeights(options.precision, sha256, model_hash, change, options.bound)
+    rounded = _with_weights(loaded, arriving)
+    change = None if options.precision == "float32" else _change(loaded, rounded, options)
+    weights = PackedWeights(options.precision, _sha256(image), rounded.model_hash, change, options.bound)
     texts = _settings(run, loaded)
     images = {WEIGHTS: image}
     if options.with_calibration and run.calibration_file.is_file():
-        calibration, judge = _calibration(run, loaded, model_hash, options.precision)
-        texts["calibration.json"] = calibration
-        images["judge.npz"] = judge
+        texts["calibration.json"], images["judge.npz"] = _calibration(run, loaded, rounded)
     card = card_of(run, loaded, preparation_of(run), weights, options.text, which=options.which)
     card |= {"calibration": "calibration.json" if "judge.npz" in images else None}
     planned = _planned(run, options.which)
@@ -106,7 +109,7 @@ def pack_of(run: RunDir, options: PackOptions) -> Pack:
         step=loaded.step,
         planned=planned,
         precision=options.precision,
-        model_hash=model_hash,
+        model_hash=rounded.model_hash,
         files={name: PackedFile(len(images[name]), _sha256(images[name])) for name in sorted(images)},
     )
     images[MANIFEST] = (json.dumps(to_content(manifest), indent=1) + "\n").encode()
@@ -147,11 +150,16 @@ def refuse_existing(out: Path) -> None:
         raise ValueError(f"{out} is there already: choose another OUT, or take it away; nothing was overwritten")
 
 
-def _change(loaded: LoadedRun, arriving: Mapping[str, object], options: PackOptions) -> FieldChange:
+def _with_weights(loaded: LoadedRun, weights: Mapping[str, torch.Tensor]) -> LoadedRun:
+    """The same run with other weights."""
+    model = copy.deepcopy(loaded.model)
+    model.load_state_dict(weights)
+    return dataclasses.replace(loaded, model=model, model_hash=checkpoint.hash_of(weights))
+
+
+def _change(loaded: LoadedRun, rounded: LoadedRun, options: PackOptions) -> FieldChange:
     """What rounding does to the field. ValueError when that is more than the bound."""
-    other = copy.deepcopy(loaded.model)
-    other.load_state_dict(arriving)
-    change = field_change(loaded.model, other, loaded.config.data.input)
+    change = field_change(loaded.model, rounded.model, loaded.config.data.input)
     if not change.share <= options.bound:
         raise ValueError(
             f"--precision {options.precision}: moves the field by {change}, more than --bound {options.bound:g} of the "
@@ -172,16 +180,31 @@ def _settings(run: RunDir, loaded: LoadedRun) -> dict[str, str]:
     return texts
 
 
-def _calibration(run: RunDir, loaded: LoadedRun, model_hash: str, precision: Precision) -> tuple[str, bytes]:
-    """Both files, the path of the clean masks cut to a name. ValueError when they are not of these weights."""
-    load_calibration(run, model_hash=loaded.model_hash)
-    if model_hash != loaded.model_hash:
+def _calibration(run: RunDir, loaded: LoadedRun, rounded: LoadedRun) -> tuple[str, bytes]:
+    """Both files, the path of the clean masks cut to a name; made again with the same masks where weights were rounded.
+
+    ValueError when the run's calibration is of other weights, or those masks are not here any more.
+    """
+    before, _ = load_calibration(run, model_hash=loaded.model_hash)
+    if rounded.model_hash == loaded.model_hash:
+        return _calibration_files(run)
+    # Scores of one model say nothing of another, however near its weights are.
+    say(f"{run.calibration_file}: made again for the rounded weights, with {before.data} ({before.split})")
+    prior = MaskPrior(rounded, preparation_of(run))
+    try:
+        calibration, scorer = calibrate_prior(prior, data=Path(before.data), split=before.split, where=run.path)
+    except (OSError, ValueError) as error:
         raise ValueError(
-            f"{run.calibration_file}: its scores are of the float32 weights and say nothing of {precision} ones: pack "
-            f"with --precision float32, or leave the calibration out with --no-calibration"
-        )
+            f"{run.calibration_file}: is of the float32 weights and cannot be made again for rounded ones ({error}); "
+            "pack with --precision float32, or without it: --no-calibration"
+        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        save_calibration(RunDir(folder), calibration, scorer_arrays(scorer))
+        return _calibration_files(RunDir(folder))
+
+
+def _calibration_files(run: RunDir) -> tuple[str, bytes]:
     content = portable(read_object(run.calibration_file, again="calibrate again"))
-    assert set(CALIBRATION) == {run.calibration_file.name, run.judge_file.name}
     return json.dumps(content, indent=1) + "\n", run.judge_file.read_bytes()
 
 

@@ -163,6 +163,15 @@ def test_a_folder_that_nobody_may_write_to_names_out(
         exclusive(folder / "evaluation", 0, what="evaluation")
 
 
+def test_the_data_set_does_not_travel(boxes: Path, images: Images, tmp_path: Path):
+    folder = written(images, tmp_path / "tiny")
+    for command in (generate, evaluate):
+        with pytest.raises(FileNotFoundError, match=rf"tiny is a packed run.*{boxes.name} does not travel.*--data"):
+            call(command.main, "--run", folder, "--split", "test", "--device", "cpu")
+    with pytest.raises(FileNotFoundError, match="--data"):
+        call(generate.main, "--run", folder, "--interpolate", "a", "b", "--device", "cpu")
+
+
 def test_what_is_no_run_is_said(tmp_path: Path, images: Images):
     (tmp_path / "notes.txt").write_text("no zip")
     with pytest.raises(ValueError, match=r"notes\.txt: .*cut short.*isofield pack RUN"):

@@ -96,7 +96,7 @@ def test_meshes_are_those_of_the_run_and_offline_too(boxes: Path, hub: tuple[Hub
     run = make_run(boxes, tmp_path / "runs")
     beside = {"evil.pkl": b"x", "modeling.py": b"raise SystemExit"}
     state.repositories["owner/octahedra/resolve/v1.0"] = images_in(packed(run, tmp_path / "pack")) | beside
-    meshes = []
+    meshes: list[Images] = []
     for place, offline in ((str(run.path), "0"), ("hf:owner/octahedra@v1.0", "0"), ("hf:owner/octahedra@v1.0", "1")):
         out = tmp_path / f"out{len(meshes)}"
         words = ["generate.py", "--run", place, "--split", "test", "--data", boxes, "--resolution", 24, "--out", out]

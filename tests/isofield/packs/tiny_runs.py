@@ -12,7 +12,7 @@ import torch
 from data_processing.store.shape_set import open_shapes
 from ifnet.model import Config
 from isofield.commands import pack
-from isofield.config import RunConfig
+from isofield.config import RunConfig, TrainingStage
 from isofield.registry import new_model, resolve
 from isofield.run_dir import RunDir
 from isofield.training.loop import train
@@ -30,9 +30,10 @@ def trained_autoencoder(data: Path, runs: Path, **training: object) -> RunDir:
 
 
 def trained_ifnet(data: Path, runs: Path, *, kind: str = "points") -> RunDir:
-    """Some steps of an IF-Net, with counts of its normalisation."""
+    """An IF-Net with counts of its normalisation, trained until there is a surface."""
     model = Config(resolution=16, stages=((2,), (4, 4)), decoder_widths=(8,))
-    config = resolve(ifnet_config(data, runs, model=model, kind=kind), where="test")
+    stages = (TrainingStage(level="boundary", epochs=40, points=300),)
+    config = resolve(ifnet_config(data, runs, model=model, kind=kind, stages=stages), where="test")
     return _trained(dataclasses.replace(config, name="field"))
 
 
