@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import isofield
+from data_processing.loading.network_inputs import CLOUDS
 from data_processing.medical.totalsegmentator import NAMED_TABLES
 from data_processing.preparation.config import DataConfig
 from data_processing.store.shape_set import StoredShapes, open_shapes
@@ -46,9 +47,19 @@ class CardText:
 
 
 def card_of(
-    run: RunDir, loaded: LoadedRun, preparation: DataConfig, weights: PackedWeights, text: CardText, *, which: str
+    run: RunDir,
+    loaded: LoadedRun,
+    preparation: DataConfig,
+    weights: PackedWeights,
+    text: CardText,
+    *,
+    which: str,
+    seconds: float,
 ) -> Row:
-    """Everything that can be said of a run, as plain data. Nothing in it names the packer's machine."""
+    """Everything that can be said of a run, as plain data. Nothing in it names the packer's machine.
+
+    `which`: the checkpoint, trained for so many `seconds`.
+    """
     config = loaded.config
     state = loaded.model.state_dict()
     return {
@@ -56,7 +67,12 @@ def card_of(
         "made_by": f"isofield {isofield.__version__}",
         "model": {"type": config.model["type"], "parameters": sum(value.numel() for value in state.values())},
         "input": to_plain(config.data.input),
-        "training": {"checkpoint": which, "step": loaded.step, "unfinished": bool(loaded.unfinished)},
+        "training": {
+            "checkpoint": which,
+            "step": loaded.step,
+            "minutes": round(seconds / 60, 1),
+            "unfinished": bool(loaded.unfinished),
+        },
         "data": _data(config.data.path, config.data.categories),
         "licence": text.licence or "not stated",
         "weights": {
@@ -97,7 +113,9 @@ def card_text(card: Row, about: str, *, unfinished: str) -> str:
     """README.md. `unfinished`: in words, where the training was not to its end."""
     licence = card["licence"] if HUB_LICENCE.fullmatch(card["licence"]) else "other"
     model, weights = card["model"], card["weights"]
-    shown = ", ".join(f"{key} {card['input'][key]}" for key in ("kind", "resolution", "points"))
+    training, cloud = card["training"], card["input"]["kind"] in CLOUDS
+    shown = ", ".join(f"{key} {card['input'][key]}" for key in ("kind", "resolution", *(["points"] if cloud else [])))
+    trained = f"step {training['step']:,} after {training['minutes']:g} minutes (checkpoint {training['checkpoint']})"
     lines = [
         "---",
         "library_name: isofield",
@@ -112,7 +130,7 @@ def card_text(card: Row, about: str, *, unfinished: str) -> str:
         "| | |",
         "|---|---|",
         f"| input | {shown} |",
-        f"| training | step {card['training']['step']:,} (checkpoint {card['training']['checkpoint']}){unfinished} |",
+        f"| training | {trained}{unfinished} |",
         f"| data | {_cell(_data_line(card['data']))} |",
         f"| licence | {_cell(card['licence'])} |",
         f"| weights | {weights['file']}, {weights['precision']}, SHA-256 `{weights['sha256']}` |",
@@ -203,7 +221,8 @@ def _protocol_lines(tables: list[Row]) -> list[str]:
 
 
 def _condition(value: Any) -> str:
-    return "; ".join(f"{key}: {text}" for key, text in value.items()) if isinstance(value, Mapping) else str(value)
+    """Of units, which card.json has all, that of the distance that tables are read for."""
+    return f"of chamfer: {value.get('chamfer', 'see card.json')}" if isinstance(value, Mapping) else str(value)
 
 
 def _is_number(value: object) -> bool:

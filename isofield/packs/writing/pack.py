@@ -93,9 +93,10 @@ def pack_of(run: RunDir, options: PackOptions) -> Pack:
     images = {WEIGHTS: image}
     if options.with_calibration and run.calibration_file.is_file():
         texts["calibration.json"], images["judge.npz"] = _calibration(run, loaded, rounded)
-    card = card_of(run, loaded, preparation_of(run), weights, options.text, which=options.which)
+    planned, seconds = _training(run, options.which)
+    preparation = preparation_of(run)
+    card = card_of(run, loaded, preparation, weights, options.text, which=options.which, seconds=seconds)
     card |= {"calibration": "calibration.json" if "judge.npz" in images else None}
-    planned = _planned(run, options.which)
     unfinished = f"; NOT FINISHED: {loaded.step:,} of {planned:,} steps" if loaded.unfinished else ""
     texts["card.json"] = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
     texts["README.md"] = card_text(card, options.text.about, unfinished=unfinished)
@@ -208,10 +209,11 @@ def _calibration_files(run: RunDir) -> tuple[str, bytes]:
     return json.dumps(content, indent=1) + "\n", run.judge_file.read_bytes()
 
 
-def _planned(run: RunDir, which: str) -> int | None:
-    """Steps of all stages, where the checkpoint tells (those of version 0.1 do not)."""
-    planned = checkpoint.load(run.existing_checkpoint(which)).get("planned")
-    return planned if isinstance(planned, int) else None
+def _training(run: RunDir, which: str) -> tuple[int | None, float]:
+    """Steps of all stages, where the checkpoint tells (those of version 0.1 do not), and seconds spent in training."""
+    saved = checkpoint.load(run.existing_checkpoint(which))
+    planned, seconds = saved.get("planned"), saved.get("seconds")
+    return planned if isinstance(planned, int) else None, float(seconds) if isinstance(seconds, int | float) else 0.0
 
 
 def _sha256(image: bytes) -> str:

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from data_processing.preparation.config import DataConfig
 from isofield import checkpoint
 from isofield.commands import evaluate, generate, pack
 from isofield.config import read_run_config
@@ -21,6 +22,7 @@ from isofield.packs.find_run import find_run
 from isofield.packs.weights import weights_of
 from isofield.registry import load_run
 from isofield.run_dir import RunDir, preparation_of
+from isofield.runtime.config import read_config
 from tests.commands import call, status_of
 from tests.isofield.outliers.analysed import brain_values, make_prior, rows_in, run_analysis, write_scan
 from tests.isofield.outliers.conftest import brain_set, echo, write_run  # noqa: F401 (fixtures)
@@ -235,6 +237,18 @@ def test_rounded_weights_are_calibrated_again(brain_set: Path, echo: None, tmp_p
     # The repeating model gives back the same mask with either scale, hardly surer of it.
     ours, theirs = (one.calibration.scores.tolist() for one in (detector, own))
     assert ours == pytest.approx(theirs, rel=1e-3) and ours != theirs
+
+
+def test_the_preparation_makes_the_data_again(prepared: Path, tmp_path: Path):
+    """Its JSON is a data config: the command on the card reads it."""
+    out = packed(trained_ifnet(prepared, tmp_path / "runs"), tmp_path / "out")
+    assert (
+        "prepare --config preparation.json --set input=FOLDER name=DATASET output=null"
+        in (out / "README.md").read_text()
+    )
+    words = ["input=raw", "name=again", "output=null"]
+    config = read_config(out / "preparation.json", DataConfig, overrides=words)
+    assert config.contents == preparation_of(find_run(out)).contents and config.folder == Path("datasets/again")
 
 
 def test_a_packed_config_is_whole(images: Images, tmp_path: Path, autoencoder: RunDir):  # noqa: F811
