@@ -8,8 +8,10 @@ runs/NAME/
   judge.npz              what those scores are computed with
   published.json         what came with published weights, to be shown
   codes.npz              codes of a frozen autoencoder, where the model trains on them
-  logs/                  TensorBoard
+  logs/                  TensorBoard, and what another tracker keeps here
+  curves.csv, curves.png the numbers of all validations, and their picture
   meshes/SPLIT/NAME.ply  generated meshes, manifest.json; SPLIT may be input, samples, or A-to-B of a walk
+                         record.jsonl: what each was made from; a second start makes only what is new
   evaluation/            SPLIT-PROTOCOL.{json,csv}, report.html
 
 A packed run (isofield/packs) has, in place of checkpoints/ and logs/:
@@ -28,10 +30,11 @@ from pathlib import Path
 from typing import Any
 
 from data_processing.preparation.config import DataConfig, config_of
-from isofield.runtime.atomic_files import hold_lock, remove_leftovers, write_text
+from isofield.runtime.atomic_files import WriteError, remove_leftovers, write_text
 from isofield.runtime.config import override
 from isofield.runtime.file_names import path_in
 from isofield.runtime.json_files import read_object
+from isofield.runtime.locks import hold_lock, hold_rank_lock
 
 BESIDE_LAST = ("best", "previous")
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -91,6 +94,14 @@ class RunDir:
     @property
     def logs(self) -> Path:
         return self.path / "logs"
+
+    @property
+    def curves_file(self) -> Path:
+        return self.path / "curves.csv"
+
+    @property
+    def curves_picture(self) -> Path:
+        return self.path / "curves.png"
 
     @property
     def evaluation(self) -> Path:
@@ -198,10 +209,16 @@ def refuse_calibration(run: RunDir) -> None:
         )
 
 
+def refuse_vanished_run(run: RunDir) -> None:
+    """WriteError where the run's folder is no longer there: another disk may be below, and nothing is begun on that."""
+    if not run.config_file.is_file():
+        raise WriteError(errno.ENOENT, "the run's folder vanished", str(run.config_file))
+
+
 def exclusive(folder: Path, rank: int, *, what: str) -> AbstractContextManager[None]:
     """One process a rank at a time writes results into a folder, which is made. ValueError when another is at it."""
     refuse_unwritable(folder)
-    return hold_lock(folder / f".lock-{rank}", what=what)
+    return hold_rank_lock(folder, rank, what=what)
 
 
 def refuse_unwritable(folder: Path) -> None:
@@ -209,7 +226,8 @@ def refuse_unwritable(folder: Path) -> None:
     reason = None
     try:
         if not os.access(make_folder(folder), os.W_OK):
-            reason = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+            read_only = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
+            reason = errno.EROFS if read_only else errno.EACCES
     except OSError as error:
         if error.errno not in NOT_ALLOWED:
             raise

@@ -7,9 +7,9 @@ hf:OWNER/NAME@REVISION where it lies on a hub. Meshes made with it equal those o
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from isofield.runtime.commandline import DONE, Parser, run, say
+from isofield.runtime.commandline import DONE, Parser, command_of, say
+from isofield.runtime.invocation import next_command
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -53,10 +53,9 @@ def pack(options: argparse.Namespace) -> int:
     if not options.licence:
         say("note: no --licence was given; its README.md says 'not stated'")
     size = sum(map(len, made.images.values()))
-    say(f"{options.out}: {len(made.images)} files, {size:,} bytes, model {made.manifest.model_hash}")
+    following = next_command("generate", "--run", options.out, "--input", "FILE")
+    say(f"{options.out}: {len(made.images)} files, {size:,} bytes, model {made.manifest.model_hash}; next: {following}")
     return DONE
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog))
+command = command_of(main)

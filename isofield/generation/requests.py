@@ -37,6 +37,7 @@ def requests_of(
     """The items of a command line (generate.py). ValueError, FileNotFoundError for what is not there."""
     data, seed = config.data, config.training.seed
     shapes_here = functools.cache(lambda: open_shapes(find_data(run, data.path, arguments.data)))
+    # Exactly one of the four is there: the parser saw to it. Each has a folder of its own in the run.
     files = functools.partial(items_of_files, run=run, section=data.input, overrides=arguments.set, device=device)
     if arguments.split:
         shapes = shapes_here()

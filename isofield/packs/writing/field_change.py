@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from data_processing.geometry.coordinates import grid_centres
+from data_processing.geometry.coordinates import voxel_centres
 from data_processing.loading.network_inputs import CLOUDS, InputConfig
 from isofield.contract import MakesShapes, Model
 from isofield.extraction.lattice import evaluate_field, field_of
@@ -43,7 +43,7 @@ class FieldChange:
 @torch.no_grad()
 def field_change(model: Model, other: Model, section: InputConfig) -> FieldChange:
     """Of two models that differ in their weights alone, both evaluating on the CPU; `section`: what they are shown."""
-    points_N3, largest, crossed = grid_centres(RESOLUTION), 0.0, 0
+    points_N3, largest, crossed = _grid(RESOLUTION), 0.0, 0
     low, high, count = float("inf"), -float("inf"), 0
     for code, other_code in zip(_codes(model, section), _codes(other, section), strict=True):
         before_N = evaluate_field(field_of(model, code), points_N3)
@@ -65,7 +65,7 @@ def _codes(model: Model, section: InputConfig) -> Iterator[Any]:
 def probe_inputs(section: InputConfig) -> Iterator[torch.Tensor]:
     """Inputs of a network, (1, R, R, R) float32, or pictures (1, R, R) in [0, 1]; always the same."""
     resolution = section.resolution
-    x, y, z = grid_centres(resolution).view(resolution, resolution, resolution, 3).unbind(-1)
+    x, y, z = _grid(resolution).view(resolution, resolution, resolution, 3).unbind(-1)
     box = ((x - 0.05).abs() < 0.35) & ((y + 0.02).abs() < 0.25) & ((z - 0.1).abs() < 0.15)
     ellipsoid = ((x + 0.1) / 0.2) ** 2 + (y / 0.4) ** 2 + ((z - 0.03) / 0.3) ** 2 < 1
     rod = (x**2 + z**2 < 0.06**2) & (y.abs() < 0.4)
@@ -88,3 +88,9 @@ def _surface_cells(cells_RRR: torch.Tensor, points: int) -> torch.Tensor:
     marked = torch.zeros(cells_RRR.numel(), dtype=torch.bool)
     marked[places[order[: points or len(places)]]] = True
     return marked.view_as(cells_RRR)
+
+
+def _grid(resolution: int) -> torch.Tensor:
+    """The centres of all cells of the cube, (R^3, 3) float32."""
+    axis = voxel_centres(torch.arange(resolution), resolution)
+    return torch.cartesian_prod(axis, axis, axis)
