@@ -11,7 +11,8 @@ from isofield.outliers.analysis.rows import COLUMNS, STATUSES, Row
 from isofield.runtime.journal import Journal, Line
 from isofield.runtime.json_files import leads_out
 
-FILES = ("picture", "reconstruction", "disagreement", "repaired", "agreement")  # columns that name a file below
+# Columns that name a file below, and the file of shapes, which is no column.
+FILES = ("picture", "reconstruction", "disagreement", "repaired", "agreement", "shape")
 NUMBERS = (
     "p", "q", "score", "dice", "asd", "assd", "hd95", "hd", "nsd", "volume_ml", "reconstruction_ml", "left_out_ml",
     "seconds",
@@ -71,6 +72,6 @@ def _name_of(row: Any) -> str | None:
         and row["status"] in STATUSES
         and all(isinstance(row[key], str) for key in ("scan", "file", "organ", "reason"))
         and all(row[key] is None or type(row[key]) in (int, float) for key in NUMBERS)
-        and not any(leads_out(row[key]) for key in FILES if row[key])
+        and not any(leads_out(row[key]) for key in FILES if row.get(key))
     )
     return line_of_organ(row["scan"], row["organ"]) if is_row else None
