@@ -55,7 +55,7 @@ KEY = (
 )
 LETTERS = 0.65  # of the slices, which the page shows at three quarters of their size
 SIDES = "ground truth", "reconstruction"
-MOST_CELLS = 96  # along a mask that is turned
+MOST_CELLS = 80  # along a mask that is turned
 PATIENT = (-148.0, 20.0)  # from the left front of a patient: azimuth and elevation
 Evaluation = dict[str, Any]
 Drawn = dict[str, Any]  # `pictures`: addresses by what they show; `meshes`: packed ones; `up`: the axis of both

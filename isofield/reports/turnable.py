@@ -21,7 +21,7 @@ from data_processing.geometry.rendering import THREE_QUARTER, Up, ViewBall, view
 from data_processing.geometry.triangle_mesh import TriangleMesh
 
 MOST_FACES = 5000
-MOST_SIMPLIFIED = 100_000  # faces given to the simplifier, which takes a second for a million
+MOST_SIMPLIFIED = 50_000  # faces given to the simplifier, which takes a second for a million
 STEPS = (1 << 14) - 1  # along the longest edge of a mesh: finer than a screen
 VALUES = 127  # of a byte, at the ends of the scale
 Packed = dict[str, Any]
@@ -79,7 +79,7 @@ def simplify(
     """Fewer faces (quadric error, Garland and Heckbert 1997); the arrays themselves where there are few enough."""
     if len(faces_F3) <= most:
         return points_V3, faces_F3
-    cells = 256
+    cells = 128
     while len(faces_F3) > MOST_SIMPLIFIED and cells >= 32:
         points_V3, faces_F3 = _clustered(points_V3, faces_F3, cells)
         cells //= 2

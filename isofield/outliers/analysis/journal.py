@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from isofield.outliers.analysis.rows import COLUMNS, STATUSES, Row
+from isofield.outliers.analysis.scan_pages import SCENE_SUFFIX, scan_page
 from isofield.runtime.journal import Journal, Line
 from isofield.runtime.json_files import leads_out
 
@@ -41,6 +42,9 @@ def rows_of(journal: Journal, scan: str) -> list[Row] | None:
 def forget(out: Path) -> None:
     """Start anew: what the journals say was written goes with them, nothing else."""
     journal = open_journal(out)
+    for page in (scan_page(out, name) for name in journal.lines if "\0" not in name):
+        for file in (page, page.with_suffix(SCENE_SUFFIX)):
+            file.unlink(missing_ok=True)
     for row in (line["row"] for name, line in journal.lines.items() if "\0" in name):
         for file in (out / str(row.get(key)) for key in FILES if row.get(key)):
             if out.resolve() in file.resolve().parents:

@@ -18,6 +18,7 @@ from isofield.reports.page import write_assets, write_page
 from isofield.run_dir import mesh_in
 
 SCANS = "scans"
+SCENE_SUFFIX = ".mrml"
 ASSETS = "assets"  # a folder of scans may be called so too: its pages end in another way
 
 
@@ -44,7 +45,7 @@ def write_scan_pages(
         own.append(number)
     for scan, numbers in by_scan.items():
         file, own_rows = scan_page(out, scan), [ordered[number] for number in numbers]
-        scene = file.with_suffix(".mrml")
+        scene = file.with_suffix(SCENE_SUFFIX)
         has_scene = write_scene(scene, own_rows, out=out, inputs=inputs)
         write_page(
             file,
@@ -71,6 +72,7 @@ def _organ(ordered: Sequence[Row], number: int, places: Sequence[tuple[Path, int
     """What the page shows of an organ, its place in the folder, and where the organs before and after it there are."""
     page, _ = places[number]
     card = card_of(ordered[number])
+    del card["thumbnail"]  # of the folder's page
     links = {key: address(out / card[key], page) if card[key] else None for key in ("shape", "picture")}
     around = {
         key: _link(places[other], page) if 0 <= other < len(ordered) else ""

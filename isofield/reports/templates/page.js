@@ -29,8 +29,8 @@ const words = value => Array.isArray(value) ? value.join(", ")
   : value !== null && typeof value === "object" ? Object.entries(value).map(([k, v]) => k + " " + short(v)).join(", ")
   : String(value);
 const heading = row => {
-  const head = element("h2", (row.organ || "(file)") + " \u00b7 " + row.scan);
-  head.append(element("span", row.status, "s-" + row.status));
+  const head = element("h2");
+  head.append(element("bdi", row.organ || "(file)"), " \u00b7 ", element("bdi", row.scan), element("span", row.status, "s-" + row.status));
   if (row.flagged && row.status !== "OUTLIER") head.append(element("span", "flagged", "flagged"));
   return head;
 };
