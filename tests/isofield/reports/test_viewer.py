@@ -39,7 +39,8 @@ PIXELS = """[...document.querySelectorAll('.view > canvas')].map(canvas => {
 })"""
 # Elements that stick out of the window to the right, and could not be scrolled within another.
 TOO_WIDE = """document.documentElement.scrollWidth <= innerWidth ? []
-  : [...document.querySelectorAll('body *')].filter(one => one.getBoundingClientRect().right > innerWidth && !one.closest('details, section')).map(one => one.outerHTML)"""
+  : [...document.querySelectorAll('body *')].filter(one => one.getBoundingClientRect().right > innerWidth
+    && !one.closest('details, section')).map(one => one.outerHTML)"""
 
 
 @pytest.fixture
