@@ -231,11 +231,13 @@ def _grey_at(
 ) -> NDArray[np.float32]:
     """Grey values (N,) of places in the picture, -1 to 1 to the right and upwards: a ray for each."""
     right_3, up_3, forward_3 = _axes(camera, up)
+    # A place of 1 lies on the border of the picture, where the ray leaves at half the field of view.
     slope_N2 = places_N2 * np.tan(np.radians(camera.field_of_view) / 2)
     directions_N3 = forward_3 + slope_N2[:, :1] * right_3 + slope_N2[:, 1:] * up_3
     directions_N3 /= np.sqrt(np.einsum("nc,nc->n", directions_N3, directions_N3))[:, None]
     origins_N3 = np.empty(directions_N3.shape, dtype=np.float32)
     origins_N3[:] = -distance * forward_3
+    # Rays that hit nothing keep the background.
     hits = scene.run(origins_N3, directions_N3.astype(np.float32), output=True)
     grey_N = np.full(len(places_N2), BACKGROUND, dtype=np.float32)
     seen_N = hits["geomID"] >= 0

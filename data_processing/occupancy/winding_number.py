@@ -9,7 +9,7 @@ Holes, overlaps and flipped or doubled faces give fractions: the rounded number 
   where numba is missing, and for soups of thousands of boundary edges. No matter how many threads, here too.
 """
 
-import functools
+from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.occupancy.scan_conversion import UNKNOWN, PointFrame
 from data_processing.occupancy.surface_voxels import touched_cells
+from isofield.runtime.compiled import compiled_module
+
+compiled_kernels = partial(compiled_module, "data_processing.occupancy.winding_number_kernels")
 
 MANY_EDGES = 2048  # of the boundary: there the tree over faces is as fast
 FAR_AWAY = 1e6  # longest sides of the surface; nothing is inside there
@@ -97,16 +100,6 @@ def boundary_edges(mesh: TriangleMesh) -> NDArray[np.float64]:
     positions_W3 = np.empty((width, 3))
     positions_W3[faces] = mesh.triangles()
     return np.stack([positions_W3[keys // width], positions_W3[keys % width]], axis=1)
-
-
-@functools.cache
-def compiled_kernels() -> ModuleType | None:
-    """The module winding_kernels, imported at the first need; None without numba."""
-    try:
-        from data_processing.occupancy import winding_number_kernels
-    except ImportError:
-        return None
-    return winding_number_kernels
 
 
 class _CompiledSurface:

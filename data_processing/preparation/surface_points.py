@@ -52,6 +52,7 @@ def visible_from(
     scene = ray_scene(mesh.vertices, mesh.faces)
     visible = np.zeros((len(points_N3), len(cameras_V3)), dtype=bool)
     for view, camera_3 in enumerate(cameras_V3):
+        # Sheets are seen from both sides: the ray starts on the camera's, a step off the face that it would hit.
         side_N = np.sign(np.einsum("nc,nc->n", camera_3 - points_N3, normals_N3))
         start_N3 = points_N3 + STEP * side_N[:, None] * normals_N3
         way_N3 = camera_3 - start_N3

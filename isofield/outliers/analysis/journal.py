@@ -9,7 +9,7 @@ from typing import Any
 
 from isofield.outliers.analysis.rows import COLUMNS, STATUSES, Row
 from isofield.outliers.analysis.scan_pages import SCENE_SUFFIX, scan_page
-from isofield.runtime.journal import Journal, Line
+from isofield.runtime.journal import RECORD, Journal, Line
 from isofield.runtime.json_files import leads_out
 
 # Columns that name a file below, and the file of shapes, which is no column.
@@ -22,7 +22,7 @@ NUMBERS = (
 
 def open_journal(out: Path, rank: int = 0) -> Journal:
     """What the journals of all ranks hold, and this rank's own."""
-    return Journal(out, rank, read=_read)
+    return Journal(out, rank, read=_read, record=RECORD)
 
 
 def line_of_organ(scan: str, organ: str) -> str:

@@ -195,6 +195,7 @@ def _write_picture(
     rebuilt, calibration = judged.judgement.reconstruction, judged.prior.calibration
     assert rebuilt is not None
     view = view_of(judged.cube, rebuilt, towards=None if largest is None else largest.world)
+    # A partial organ is shown among masks cut off as it is, where a threshold of whole ones would mean nothing.
     scores, partial = np.zeros(0), judged.judgement.partial
     if calibration is not None:
         scores = calibration.visible_scores if partial else calibration.scores

@@ -254,3 +254,23 @@ def test_same_result_for_one_thread_and_two():
         )
         digests.append(result.stdout)
     assert digests[0] == digests[1]
+
+
+def test_the_boundarys_pull_is_the_gradient_of_the_sum_over_faces():
+    pytest.importorskip("numba")
+    from data_processing.occupancy import solid_angles
+
+    mesh = without_faces(ball(0.4, subdivisions=2), 7)
+    corners, edges = mesh.triangles(), winding_number._edge_columns(boundary_edges(mesh))
+    room, every, step = np.empty((3, edges.shape[1])), np.arange(edges.shape[1]), 1e-6
+    flat = np.ascontiguousarray(corners).reshape(-1, 9)
+    for place in np.random.default_rng(3).uniform(-0.5, 0.5, (20, 3)):
+        ahead, behind = (
+            np.array([solid_angles.sum_over_faces(flat, *(place + sign * step * axis)) for axis in np.eye(3)])
+            for sign in (1, -1)
+        )
+        difference = (ahead - behind + 0.5) % 1 - 0.5  # a face may lie between
+        pull = solid_angles.boundary_pull(edges, room, every, 0, edges.shape[1], every[:0], place)
+        np.testing.assert_allclose(pull, difference / (2 * step), atol=1e-5, rtol=1e-5)
+        some = solid_angles.boundary_pull(edges, room, every, 0, edges.shape[1], every[3:], place)
+        np.testing.assert_array_equal(some, solid_angles.boundary_pull(edges, room, every, 0, 3, every[:0], place))

@@ -79,9 +79,10 @@ def test_a_prepared_folder_opens(reference, raw):
         centre = np.mean(read_mesh(raw / f"{shapes.names[index]}.ply").bounds(), axis=0)
         np.testing.assert_allclose(shapes.to_world(index)[:3, 3], centre)
         assert shapes.source(index) == raw / f"{shapes.names[index]}.ply" and shapes.inside_method(index) == "scan"
-    assert sorted(p.name for p in reference.iterdir() if not p.name.startswith(".")) == [
+    assert sorted(p.name for p in reference.iterdir()) == [  # no lock stays
         "dataset.json",
         "job.json",
+        "preparation.yaml",
         "report.csv",
         "report.json",
         "shards",

@@ -10,7 +10,7 @@ from data_processing.formats.mesh_files import write_mesh
 from isofield.evaluation.mask_pairs import folder_masks_to_compare
 from isofield.evaluation.pairs import FileTruth, Pair
 from isofield.evaluation.protocols import find_protocols
-from isofield.evaluation.rows import SampleCounts, evaluate_pairs
+from isofield.evaluation.rows import SampleCounts
 from isofield.evaluation.set_rows import Machine, evaluate_sets
 from isofield.evaluation.sets import Member, Sets
 from isofield.evaluation.tables import summarise
@@ -21,6 +21,7 @@ from tests.browser import Browser
 from tests.data_processing.scan_files import save
 from tests.data_processing.solids import box
 from tests.isofield.outliers.organs import ellipsoid
+from tests.plain_ways import evaluate_pairs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FEW = SampleCounts(points=50, iou_points=50)
