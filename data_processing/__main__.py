@@ -10,9 +10,8 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from isofield.runtime.commandline import DONE, Parser, run, say, tell
+from isofield.runtime.commandline import DONE, Parser, command_of, say, tell
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -50,9 +49,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
         return prepare_folder(config, command=f"{prog} {shlex.join(words)}", rank=rank, world=world, wait=wait)
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog))
+command = command_of(main)
 
 
 if __name__ == "__main__":

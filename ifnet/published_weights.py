@@ -82,16 +82,19 @@ def convert(
     """
     names = key_names(choices)
     expected = f"a published IF-Net of the set-up {setup}: expected the {len(names)} keys conv_*, *_bn and fc_*"
+    # The keys tell the set-ups apart: a wrong --setup is named with the right one.
     others = [name for name, other in SETUPS.items() if set(key_names(other)) == set(state)]
     if others and setup not in others:
         raise ValueError(f"{where}: not {expected}; these are the keys of --setup {' or '.join(others)}")
     weights = renamed_weights(state, names, expected=expected, where=where)
     config = _sizes(weights, choices, where)
+    # Their layers are convolutions of width 1 over points; ours are linear.
     for name in [name for name in weights if name.startswith("decoder") and name.endswith("weight")]:
         weights[name] = weights[name].squeeze(-1)
     refuse_misfits(weights, lambda: IFNet(config), where=where)
     if any(bool((weights[name] < 0).any()) for name in weights if name.endswith("running_var")):
         raise ValueError(f"{where}: a running variance is negative: these are no weights of a trained network")
+    # Columns from their order, place within channel, to ours.
     first = weights["decoder.layers.0.weight"]
     weights["decoder.layers.0.weight"] = first[:, _columns(config)].contiguous()
     return config, weights

@@ -80,11 +80,13 @@ def convert_single_view(
     names = renamed_single_view()
     expected = f"published IM-NET single-view weights: expected the {len(names)} keys img_encoder.* and generator.*"
     weights = renamed_weights(state, names, expected=expected, where=where)
+    # A negative variance turns into NaN in the first batch normalisation, far from the file that is to blame.
     for name in weights:
         if name.endswith("running_var") and bool((weights[name] < 0).any()):
             raise ValueError(f"{where}: {name} holds negative variances")
     config = _single_view_sizes(weights, where)
     if autoencoder is not None:
+        # Both files hold the decoder. If theirs differ, codes of this encoder mean nothing to the other's decoder.
         own, frozen = convert(autoencoder, where=beside)
         decoder = {name: value for name, value in frozen.items() if name.startswith("decoder.")}
         if not all(torch.equal(value, weights[f"autoencoder.{name}"]) for name, value in decoder.items()):

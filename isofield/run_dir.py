@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from data_processing.preparation.config import DataConfig, config_of
-from isofield.runtime.atomic_files import WriteError, hold_lock, hold_rank_lock, remove_leftovers, write_text
+from isofield.runtime.atomic_files import WriteError, remove_leftovers, write_text
 from isofield.runtime.config import override
 from isofield.runtime.file_names import path_in
 from isofield.runtime.json_files import read_object
+from isofield.runtime.locks import hold_lock, hold_rank_lock
 
 BESIDE_LAST = ("best", "previous")
 

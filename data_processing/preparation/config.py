@@ -135,6 +135,9 @@ def content_settings(settings: dict[str, Any]) -> dict[str, Any]:
     chosen = {key: value for key, value in settings.items() if key in CONTENT_KEYS}
     if chosen.get("contents"):
         chosen["contents"] = {key: v for key, v in chosen["contents"].items() if (key, v) not in LATER_CONTENTS}
+        rendering = chosen["contents"].get("rendering")
+        if rendering and rendering["folder"] is not None:  # nothing is drawn
+            chosen["contents"]["rendering"] = {key: v for key, v in rendering.items() if key != "drawn_by"}
     if chosen.get("labels"):
         chosen["labels"] = {key: value for key, value in chosen["labels"].items() if key not in CHOOSING_LABELS}
     return {key: value for key, value in chosen.items() if value != LATER_KEYS.get(key, ...)}

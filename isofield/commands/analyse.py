@@ -7,10 +7,9 @@ written to. Exit status: 0 no outliers, 1 outliers, 2 errors. Stopped, it goes o
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
 
 from isofield.outliers.analysis.options import read_options, settings_of, table_of
-from isofield.runtime.commandline import SOME_FAILED, run, say
+from isofield.runtime.commandline import SOME_FAILED, command_of, say
 
 MEANINGS = {0: "no outliers", 1: "some masks are outliers", 2: "some could not be read or judged"}
 
@@ -62,6 +61,4 @@ def analyse_folder(options: argparse.Namespace) -> int:
     return status
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog), error=SOME_FAILED, again="--resume")
+command = command_of(main, error=SOME_FAILED, again="--resume")

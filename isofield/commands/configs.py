@@ -1,9 +1,8 @@
 """The configurations that come along: `isofield configs [PREFIX] [--show NAME]`."""
 
 from collections.abc import Sequence
-from typing import NoReturn
 
-from isofield.runtime.commandline import DONE, Parser, run, say, tell
+from isofield.runtime.commandline import DONE, Parser, command_of, say, tell
 from isofield.runtime.invocation import next_command
 from isofield.runtime.shipped import config_names, find_config
 
@@ -30,6 +29,4 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     return DONE
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog))
+command = command_of(main)

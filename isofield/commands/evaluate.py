@@ -11,11 +11,11 @@ import argparse
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from isofield.evaluation.options import LIGHT_FIELDS, generative_settings, pairs_of, read_options, sets_of
 from isofield.runtime.atomic_files import remove_leftovers
-from isofield.runtime.commandline import DONE, SOME_FAILED, run, say
+from isofield.runtime.commandline import DONE, SOME_FAILED, command_of, say
 from isofield.runtime.invocation import next_command
 
 if TYPE_CHECKING:
@@ -70,10 +70,12 @@ def compare(options: argparse.Namespace, group: "Group") -> int:
     each = functools.partial(each_pair, protocols=protocols, draws=draws, draw=draw, **with_options)
     with exclusive(out, group.rank, what="evaluation"):
         remove_leftovers([out, out / LIGHT_FIELDS] if group.is_first else [])
+        # Shapes are shared out among the ranks; rows that an earlier call noted are taken from the journal.
         journal = journal_of(out, what, protocols, draws, rank=group.rank)
         rows = rows_of_ranks(what.pairs, each, journal, group)
         if not group.is_first:
             return DONE
+        # The first rank alone has all rows. Pictures belong to the report, not to the tables.
         drawn = {of_pair[0]["name"]: of_pair[0].pop("pictures", None) for of_pair in rows}
         evaluations = write_tables(by_protocol(rows, protocols), protocols, draws, what, out)
         report, most = out / what.report, options.pictures
@@ -115,6 +117,4 @@ def describe_end(evaluations: Sequence[dict[str, Any]], report: Path) -> str:
     return f"done: {'; '.join(parts)}; next: open the report: {report}"
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog))
+command = command_of(main)

@@ -3,10 +3,9 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from isofield.generation.options import arguments_of, settings_of
-from isofield.runtime.commandline import DONE, SOME_FAILED, run, say
+from isofield.runtime.commandline import DONE, SOME_FAILED, command_of, say
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -62,6 +61,4 @@ def generate_meshes(options: argparse.Namespace) -> int:
     return SOME_FAILED if any(row["status"] == "failed" for row in rows) else DONE
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog))
+command = command_of(main)

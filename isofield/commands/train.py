@@ -2,9 +2,8 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
 
-from isofield.runtime.commandline import DONE, Parser, run, say, tell
+from isofield.runtime.commandline import DONE, Parser, command_of, say, tell
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -53,6 +52,4 @@ def train_run(options: argparse.Namespace) -> int:
     return DONE
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog), again="--resume")
+command = command_of(main, again="--resume")

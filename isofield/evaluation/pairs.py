@@ -236,6 +236,7 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder} does not exist")
+    # The manifest of a folder knows which of its files were written for the eye.
     inputs = {str(entry["input_file"]) for entry in entries_in(folder) if "input_file" in entry}
     known, files = set(suffixes), dict[str, Path]()
     for path in sorted(folder.rglob("*")):
@@ -311,6 +312,7 @@ def read_manifest(run: RunDir, split: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{file} does not exist: nothing was generated {what}; run: {make}")
     try:
         manifest = read_object(file, again="")
+        # Names lead to files that are read: one that leads out of the folder is no manifest of ours.
         if not all(entry["name"] for entry in manifest["shapes"]):
             raise ValueError("a shape without a name")
         for entry in manifest["shapes"]:

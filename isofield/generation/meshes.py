@@ -255,6 +255,7 @@ def _make(job: _GenerationJob, item: Item) -> dict[str, Any]:
     )
     mesh, extraction, to_world = surface.mesh, surface.extraction, surface.to_world
     files = {} if isinstance(given, Coded) else _write_beside(job, item, given, surface)
+    # The mesh is written last: where it lies, everything beside it lies as well.
     file = mesh_in(job.folder, item.name, job.settings.suffix)
     write_mesh(file, mesh.transform(to_world))
     return {

@@ -87,6 +87,15 @@ def run(main: Callable[[], int], *, error: int = ERROR, again: str = "") -> NoRe
     sys.exit(status)
 
 
+def command_of(main: Callable[..., int], *, error: int = ERROR, again: str = "") -> Callable[..., NoReturn]:
+    """The whole process of a command: `main(arguments, prog=...)`, ending as `run` ends it."""
+
+    def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
+        run(lambda: main(arguments, prog=prog), error=error, again=again)
+
+    return command
+
+
 def _with(again: str) -> str:
     return f" with {again}" if again else ""
 

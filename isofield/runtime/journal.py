@@ -11,7 +11,6 @@ the next start has to know it. That start makes it the journal again, by renamin
 """
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,12 +20,14 @@ from typing import Any, Self, TextIO
 
 from isofield.runtime.atomic_files import WriteError, refuse_vanished, write_text
 from isofield.runtime.json_files import parse_json
+from isofield.runtime.locks import Lock, NoLocksError, try_lock
 
 Line = dict[str, Any]
 STEM = ".journal"
 RECORD = "record.jsonl"  # of a folder of results
 FAILED = ("failed", "ERROR")  # status of a row that is tried again
 MOST_STARTS = 10**15
+PATIENCE = 60.0  # seconds in which another process has collected what it collects
 
 
 def journal_file(folder: Path, rank: int, *, stem: str = STEM) -> Path:
@@ -66,11 +67,12 @@ class Journal:
         self._start = min(MOST_STARTS, 1 + max((line["start"] for line in self.lines.values()), default=0))
 
     def __enter__(self) -> Self:
+        self._lock = _lock_while_open(self._own)
         # A visible record without its hidden journal would be stale from the first new line on. Others have read it.
         if self._record is not None and self._is_first and not self._own.exists():
             with contextlib.suppress(FileNotFoundError):
                 self._record.replace(self._own)
-        self._file = _open_shared(self._own)
+        self._file = open(self._own, "a", encoding="utf-8")
         _append(self._file, "", surely=self._surely)  # a kill may have cut the last line
         return self
 
@@ -78,6 +80,8 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if self._lock is not None:
+            self._lock.release()
 
     def row(self, name: str, made_from: str) -> Any:
         """What came out of a thing, if it was made from the same; else None."""
@@ -184,22 +188,25 @@ def _append(file: TextIO, line: str, *, surely: bool) -> None:
     refuse_vanished(file)
 
 
-def _open_shared(path: Path) -> TextIO:
-    """Opened for appending, and no other process collects the lines elsewhere as long as it is open."""
-    while True:
-        file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
-        with contextlib.suppress(OSError):  # no locks here: nobody moves lines
-            fcntl.flock(file, fcntl.LOCK_SH)
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        file.close()  # it was replaced while we waited for the lock
+def _lock_while_open(file: Path) -> Lock | None:
+    """A lock that tells others that a journal is open; None where there are no locks, and nobody moves lines."""
+    with contextlib.suppress(NoLocksError):
+        lock = try_lock(_lock_file(file), wait=PATIENCE)
+        if lock is None:
+            raise ValueError(f"{file}: another process writes it; wait for it, or stop it")
+        return lock
+    return None
 
 
 def _is_unused(file: Path, stack: contextlib.ExitStack) -> bool:
     """Whether no process has it open, and none gets at it before the stack is left; False where there are no locks."""
     with contextlib.suppress(OSError):
-        handle = stack.enter_context(open(file, "rb"))  # noqa: SIM115 (the stack closes it)
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
+        lock = try_lock(_lock_file(file))
+        if lock is not None:
+            stack.callback(lock.release)
+            return True
     return False
+
+
+def _lock_file(file: Path) -> Path:
+    return file.with_suffix(".lock")

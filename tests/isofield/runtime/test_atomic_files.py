@@ -6,15 +6,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any
 
 import pytest
 
-from isofield.runtime import atomic_files
 from isofield.runtime.atomic_files import (
     WriteError,
-    hold_lock,
-    hold_rank_lock,
     is_temporary,
     refuse_vanished,
     remove_leftovers,
@@ -130,103 +126,3 @@ def test_a_file_whose_folder_is_gone_is_noticed(tmp_path: Path):
         place.touch()
         with pytest.raises(WriteError, match=str(place)):
             refuse_vanished(handle)
-
-
-def test_a_lock_is_for_one_and_goes_with_it(tmp_path: Path):
-    def lock():
-        return hold_lock(tmp_path / ".lock", what="training")
-
-    with lock(), pytest.raises(ValueError, match=f"{tmp_path}: .*training"), lock():
-        pass
-    with lock():
-        pass
-
-
-def test_no_lock_stays_when_the_work_is_done_or_failed(tmp_path: Path):
-    """That of a killed process stays until a first rank is done, and keeps nobody out."""
-    for rank in (0, 1, 12):
-        (tmp_path / f".lock-{rank}").touch()
-    with pytest.raises(OSError, match="disk"), hold_rank_lock(tmp_path, 0, what="analysis"):
-        raise OSError("disk")
-    assert names(tmp_path) == [".lock-1", ".lock-12"]
-    with hold_rank_lock(tmp_path, 1, what="analysis"):
-        with pytest.raises(ValueError, match="another analysis"), hold_rank_lock(tmp_path, 1, what="analysis"):
-            pass
-        with hold_rank_lock(tmp_path, 0, what="analysis"):
-            pass
-        assert names(tmp_path) == [".lock-1"]  # still at work
-    assert names(tmp_path) == []
-
-
-def test_a_lock_of_another_folder_is_not_removed(tmp_path: Path):
-    """The folder is moved away in mid-work, and another process works in what took its place."""
-    (tmp_path / "out").mkdir()
-    with hold_lock(tmp_path / "out" / ".lock", what="x"):
-        (tmp_path / "out").rename(tmp_path / "away")
-        (tmp_path / "out").mkdir()
-        (tmp_path / "out" / ".lock").touch()
-    assert names(tmp_path / "out") == [".lock"]
-
-
-def test_a_lock_on_a_file_that_is_gone_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Opened while another process had it, locked when that one had removed it: a third one would get in beside us."""
-    file, locked, times_locked = tmp_path / ".lock", atomic_files._lock, []
-
-    def lock_late(handle: IO[Any]) -> None:
-        if not times_locked:
-            file.unlink()  # the other process ends just now
-        times_locked.append(handle)
-        locked(handle)
-
-    monkeypatch.setattr(atomic_files, "_lock", lock_late)
-    with (
-        hold_lock(file, what="training"),
-        pytest.raises(ValueError, match="another training"),
-        hold_lock(file, what="training"),
-    ):
-        pass
-    assert len(times_locked) > 2 and names(tmp_path) == []
-
-
-CONTENDER = """
-import sys, time
-from pathlib import Path
-from isofield.runtime.atomic_files import hold_lock
-folder, entered = Path(sys.argv[1]), 0
-until = time.monotonic() + 60
-while entered < 40 and time.monotonic() < until:
-    try:
-        with hold_lock(folder / ".lock", what="x"):
-            with open(folder / "inside", "x"):  # FileExistsError when somebody else is inside
-                pass
-            (folder / "inside").unlink()
-            entered += 1
-    except ValueError:
-        pass
-assert entered == 40
-"""
-
-
-def test_one_at_a_time_although_the_file_comes_and_goes(tmp_path: Path):
-    """Each takes and removes the lock many times: nobody gets in on a file that another has removed already."""
-    words = [sys.executable, "-c", CONTENDER, str(tmp_path)]
-    ends = [(*process.communicate(), process.returncode) for process in [start(words) for _ in range(4)]]
-    assert [(end[1], end[2]) for end in ends] == [("", 0)] * 4
-    assert names(tmp_path) == []
-
-
-def start(words: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-
-
-def test_a_lock_in_a_folder_from_elsewhere_empties_no_file_outside(tmp_path: Path):
-    (tmp_path / "diary").write_text("mine")
-    (tmp_path / "folder").mkdir()
-    for number, target in enumerate(("diary", "new")):
-        (tmp_path / "folder" / f".lock-{number}").symlink_to(tmp_path / target)
-        with (
-            pytest.raises(OSError, match=rf"\.lock-{number}"),
-            hold_lock(tmp_path / "folder" / f".lock-{number}", what="x"),
-        ):
-            pass
-    assert (tmp_path / "diary").read_text() == "mine" and names(tmp_path) == ["diary", "folder"]

@@ -81,14 +81,16 @@ def test_what_no_longer_counts_goes_when_it_is_more_than_half(tmp_path: Path):
     assert max(json.loads(line)["start"] for line in lines if line) == 4
 
 
-def test_nothing_is_collected_under_a_process_at_work(tmp_path: Path):
+@pytest.mark.parametrize("rank", [0, 1])
+def test_nothing_is_collected_under_a_process_at_work(tmp_path: Path, rank: int):
     for value in range(4):
         note(tmp_path, 0, a=value)
-    with Journal(tmp_path) as journal:
+    with Journal(tmp_path, rank) as journal:
         assert collect(tmp_path)["a"] == 3
         journal.add("b", "x", 7)
     assert values(tmp_path) == {"a": 3, "b": 7}
     collect(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [".journal-0.jsonl"]  # and no lock is left
     assert len((tmp_path / ".journal-0.jsonl").read_text().splitlines()) == 2
 
 
