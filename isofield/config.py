@@ -117,10 +117,15 @@ class RunConfig:
 
 def resume_command(config: RunConfig, file: Path) -> str:
     """What to type so that a run goes on to its last step, without the limits that ended it. `file`: its config."""
+    return resuming_command(*resume_words(config, file))
+
+
+def resume_words(config: RunConfig, file: Path) -> list[str]:
+    """The options of that command."""
     section = config.training
     limits = {"training.max_steps": section.max_steps, "training.max_minutes": section.max_minutes}
     lifted = [f"{key}=null" for key, limit in limits.items() if limit is not None]
-    return resuming_command("--config", file, "--resume", *(["--set", *lifted] if lifted else []))
+    return ["--config", str(file), "--resume", *(["--set", *lifted] if lifted else [])]
 
 
 def read_run_config(path: Path | str, *, overrides: Sequence[str] = ()) -> RunConfig:

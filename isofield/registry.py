@@ -11,11 +11,12 @@ from data_processing.loading.poses import PoseConfig
 from ifnet import model as ifnet
 from imnet import autoencoder, latent_gan, single_view
 from isofield import checkpoint
-from isofield.config import RunConfig, read_run_config, resume_command
+from isofield.config import RunConfig, read_run_config, resume_words
 from isofield.contract import Model, TrainsOnCodes
 from isofield.run_dir import RunDir
 from isofield.runtime.config import build, to_plain
 from isofield.runtime.hints import did_you_mean
+from isofield.runtime.invocation import written_command
 
 MODELS: dict[str, tuple[type, type]] = {
     "imnet_autoencoder": (autoencoder.Config, autoencoder.Autoencoder),
@@ -107,7 +108,7 @@ def _unfinished(run: RunDir, config: RunConfig, which: str, *, step: int, planne
         return ""
     return (
         f"{run.path} ({which}) was trained for {step} of {planned} steps: train longer "
-        f"({resume_command(config, run.config_file)})"
+        f"({written_command('train', *resume_words(config, run.config_file))})"
     )
 
 

@@ -20,6 +20,11 @@ def next_command(name: str, *words: object) -> str:
     return shell_line([*_words(name), *map(str, words)])
 
 
+def written_command(name: str, *words: object) -> str:
+    """What to type, for a file of results: the same however we were called, so that equal results have equal bytes."""
+    return shell_line(["isofield", name, *map(str, words)])
+
+
 def resuming_command(*words: object) -> str:
     """What to type to train on: as `next_command`, under torchrun on as many processes of this machine as now."""
     launcher = _launcher()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from isofield.runtime.invocation import next_command, resuming_command, same_command
+from isofield.runtime.invocation import next_command, resuming_command, same_command, written_command
 from tests.conftest import ROOT
 
 RANKS = ("WORLD_SIZE", "LOCAL_WORLD_SIZE")
@@ -54,6 +54,14 @@ def test_the_next_command_has_the_form_of_this_one(
     assert next_command("generate", "--run", Path("runs/a b")) == generate
     assert next_command("prepare") == prepare
     assert next_command("import") == ("python -m " if prepare.startswith("python") else "") + "isofield import"
+
+
+@pytest.mark.parametrize("typed", ["train.py", "/x/isofield/__main__.py", "isofield"])
+def test_what_goes_into_results_is_the_same_however_we_were_called(monkeypatch: pytest.MonkeyPatch, typed: str):
+    called(monkeypatch, typed)
+    for key in RANKS:
+        monkeypatch.setenv(key, "4")
+    assert written_command("train", "--config", Path("a b")) == "isofield train --config 'a b'"
 
 
 @pytest.mark.usefixtures("python")
