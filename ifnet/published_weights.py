@@ -21,8 +21,10 @@ from isofield.config import OptimConfig, RunConfig, TrainingConfig, TrainingStag
 from isofield.ops.feature_sampling import published_columns
 from isofield.run_dir import RunDir
 from isofield.runtime.atomic_files import write_text
+from isofield.runtime.command_names import command_line
 from isofield.runtime.commandline import say
 from isofield.runtime.config import build, to_plain
+from isofield.runtime.reasons import reason_of
 from isofield.training.imported_weights import (
     read_mapping,
     refuse_misfits,
@@ -133,7 +135,7 @@ def _sizes(weights: Mapping[str, torch.Tensor], choices: Config, where: str) -> 
     try:
         return dataclasses.replace(choices, stages=stages, decoder_widths=widths)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{where}: {reason_of(error)}") from error
 
 
 def _columns(config: Config) -> torch.Tensor:
@@ -208,5 +210,6 @@ def note_organ(run_dir: RunDir, organ: OrganFolder) -> None:
     write_text(run_dir.published_file, json.dumps(organ.origin_note(), indent=1) + "\n")
     say(
         f"it knows {organ.organ}; calibration is missing ({organ.about_thresholds()}): prepare clean masks of "
-        f"subjects it never saw, then python evaluate.py --run {run_dir.path} --calibrate --data DATASET"
+        f"subjects it never saw, then "
+        + command_line("evaluate", "--run", str(run_dir.path), "--calibrate", "--data", "DATASET")
     )

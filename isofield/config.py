@@ -1,12 +1,12 @@
 """The sections of a training config. How YAML becomes these is in isofield.runtime.config."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from data_processing.loading.batches import Level, LoadingConfig
+from isofield.runtime.command_names import command_line, kept_line
 from isofield.runtime.config import read_config
 
 
@@ -114,13 +114,16 @@ class RunConfig:
         return self.runs / self.name
 
 
-def resume_command(config: RunConfig, file: Path) -> str:
-    """What to type so that a run goes on to its last step, without the limits that ended it. `file`: its config."""
+def resume_command(config: RunConfig, file: Path, *, kept: bool = False) -> str:
+    """What to type so that a run goes on to its last step, without the limits that ended it.
+
+    `file`: its config. `kept`: in rows and files, which say the same whichever way a command was called.
+    """
     section = config.training
     limits = {"training.max_steps": section.max_steps, "training.max_minutes": section.max_minutes}
     lifted = [f"{key}=null" for key, limit in limits.items() if limit is not None]
-    words = ["python", "train.py", "--config", str(file), "--resume"]
-    return shlex.join([*words, "--set", *lifted] if lifted else words)
+    words = ["--config", str(file), "--resume"]
+    return (kept_line if kept else command_line)("train", *words, *(["--set", *lifted] if lifted else []))
 
 
 def read_run_config(path: Path | str, *, overrides: Sequence[str] = ()) -> RunConfig:

@@ -145,7 +145,7 @@ def _npz_cloud(path: Path) -> PointCloud | None:
     if key := field_key(path):
         raise ValueError(
             f"{path}: '{key}' beside points makes them samples of a field, points anywhere and no surface: give points "
-            "of the surface (pointcloud.npz of Occupancy Networks); evaluate.py takes occupancies as ground truth"
+            "of the surface (pointcloud.npz of Occupancy Networks); only ground truth may be occupancies"
         )
     arrays = read_npz(path, most=MAX_BYTES, kinds="fiu", names=there)
     return _cloud(arrays["points"], arrays.get("normals"), path)

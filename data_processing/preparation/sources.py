@@ -27,6 +27,7 @@ from data_processing.medical.images_beside import images_beside, is_general, lef
 from data_processing.medical.structures import LabelConfig, all_parts
 from data_processing.preparation.layouts import LayoutName, Place, arrange, refuse_absent
 from data_processing.store.split_lists import given_splits, read_list_files
+from isofield.runtime.reasons import reason_of
 
 Kind = Literal["mesh", "voxels", "labels"]
 
@@ -97,7 +98,7 @@ def list_sources(
     try:
         arrangement = arrange(kinds, layout, root=folder.resolve().name or "all", categories=asked)
     except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from error
+        raise ValueError(f"{folder}: {reason_of(error)}") from error
     sources = [_source(file, place, kinds[file]) for file, place in arrangement.places.items()]
     if labels is not None:
         sources += _scan_sources(folder, scans, labels)
@@ -191,7 +192,7 @@ def _of_categories(sources: list[Source], categories: Sequence[str] | None, fold
     try:
         refuse_absent(categories, {source.category for source in sources})
     except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from error
+        raise ValueError(f"{folder}: {reason_of(error)}") from error
     return [source for source in sources if source.category in categories]
 
 

@@ -23,7 +23,7 @@ from data_processing.preparation.sources import files_below
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.config import read_run_config
 from isofield.evaluation.mask_labels import FileMask, LabelledCase, MaskPair, category_of, label_names, pairs_of_cases
-from isofield.evaluation.pairs import Comparison, Pair, beside, files_of_set, open_once
+from isofield.evaluation.pairs import Comparison, Pair, beside, doubt_of, files_of_set, open_once
 from isofield.evaluation.protocols import MaskProtocol
 from isofield.metrics.masks import Mask, compare_masks
 from isofield.run_dir import RunDir, mesh_in
@@ -70,9 +70,10 @@ def run_masks_to_compare(path: Path, split: str, *, truth_folder: Path | None, d
         name = shapes.names[index]
         truth = StoredMask(place, index) if truths is None else truths.get(name)
         made = mesh_in(run.meshes(split), name, MASK_SUFFIX)
-        reason = "" if made.is_file() else f"no prediction: {made} does not exist; run generate.py for the split"
+        reason = "" if made.is_file() else f"no prediction: {made} does not exist; generate the split first"
         reason = reason if truth is not None else f"no ground truth: {truth_folder} has no {name}"
-        pairs.append(Pair(name, shapes.categories[index], made, truth, reason))
+        doubt = doubt_of(shapes, index) if truths is None else ""
+        pairs.append(Pair(name, shapes.categories[index], made, truth, reason, doubt))
     for shape in failed:
         pairs.append(Pair(shape.name, shape.category, None, None, f"preparation failed: {shape.reason}"))
     about = {"run": str(path), "ground_truth": str(truth_folder) if truth_folder else "labels of the scans"}

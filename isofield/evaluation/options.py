@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.evaluation.names import AGAINST, GENERATIVE, KNOWN, MASKS, MOST_TRAINING_SHAPES, NORMALISATIONS
+from isofield.runtime.command_names import as_typed
 from isofield.runtime.commandline import Parser
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def read_options(
     arguments: Sequence[str] | None, description: str | None, *, prog: str | None = None
 ) -> argparse.Namespace:
     """The options; `samples` says whether sets are judged. Wrong combinations end the program with a line."""
-    parser = Parser(prog=prog, description=description)
+    parser = Parser(prog=prog, description=as_typed(description or ""))
     parser.add_argument("--run", type=Path, help="run whose meshes are judged; give --split or --samples too")
     parser.add_argument("--split", help="train, val or test of the run's data set; with --samples [test]")
     parser.add_argument("--pred", type=Path, help="folder of meshes to judge, instead of a run")

@@ -13,7 +13,7 @@ from data_processing.formats.mesh_files import MESH_SUFFIXES
 from data_processing.formats.text_clouds import GENERIC_SUFFIXES, is_text_cloud
 from data_processing.formats.voxel_files import GridConfig, voxel_suffix
 from data_processing.loading.batches import all_members
-from data_processing.occupancy.inside_outside import InsideConfig
+from data_processing.occupancy.inside_outside import SUSPECT, InsideConfig
 from data_processing.store.published_hdf5 import published_files
 from data_processing.store.shape_set import INDEX_FILE, ShapeSet, open_shapes
 from isofield.config import read_run_config
@@ -21,8 +21,10 @@ from isofield.evaluation.ground_truth import TRUTH_SUFFIXES, GroundTruth, read_g
 from isofield.evaluation.matching import EQUAL, Matches, Matching, match_names, suggestion
 from isofield.run_dir import RunDir, manifest_file
 from isofield.runtime.atomic_files import is_temporary
+from isofield.runtime.command_names import command_line
 from isofield.runtime.config import build
 from isofield.runtime.json_files import leads_out, read_object
+from isofield.runtime.reasons import DAMAGED, reason_of
 
 SAMPLES = "samples"  # the folder of a run's samples, beside those of its splits
 
@@ -78,6 +80,7 @@ class Pair:
     prediction: Path | None
     truth: Truth | None
     reason: str = ""
+    doubt: str = ""  # why preparation calls the ground truth suspect; "" where it does not, or nobody has asked
 
 
 @dataclass(frozen=True)
@@ -170,14 +173,20 @@ def pairs_of_run(
     found = _truths_of_shapes([shapes.names[index] for index in indices], truths or {}, matching, grid)
     for index in indices:
         name, category = shapes.names[index], shapes.categories[index]
-        pair = Pair(name, category, None, StoredTruth(path, index, against))
+        pair = Pair(name, category, None, StoredTruth(path, index, against), doubt=doubt_of(shapes, index))
         if truths is not None:
             missing = "" if name in found else f"no ground truth: {truth_folder} has no {name}"
-            pair = replace(pair, truth=found.get(name), reason=missing)
+            pair = replace(pair, truth=found.get(name), reason=missing, doubt="")
         pairs.append(_with_prediction(pair, made.get(name), run.meshes(split)))
     for shape in failed:
         pairs.append(Pair(shape.name, shape.category, None, None, f"preparation failed: {shape.reason}"))
     return pairs
+
+
+def doubt_of(shapes: ShapeSet, index: int) -> str:
+    """Why preparation calls a shape suspect; "" where it does not."""
+    quality = shapes.qualities[int(index)]
+    return quality.removeprefix(SUSPECT) if quality.startswith(SUSPECT) else ""
 
 
 def pairs_of_folders(
@@ -286,7 +295,7 @@ def _with_prediction(pair: Pair, entry: dict[str, Any] | None, folder: Path) -> 
     if pair.reason:
         return pair
     if entry is None:
-        return replace(pair, reason=f"no prediction: not in {manifest_file(folder)}; run generate.py again")
+        return replace(pair, reason=f"no prediction: not in {manifest_file(folder)}; generate again")
     if entry.get("status") != "done":
         return replace(pair, reason=f"no prediction: {entry.get('reason') or 'generation failed'}")
     return replace(pair, prediction=folder / str(entry.get("file")))
@@ -307,7 +316,8 @@ def read_manifest(run: RunDir, split: str) -> dict[str, Any]:
         samples = split == SAMPLES
         what, option = ("as samples", "--samples 100") if samples else (f"for split '{split}'", f"--split {split}")
         raise FileNotFoundError(
-            f"{file} does not exist: nothing was generated {what}; run: python generate.py --run {run.path} {option}"
+            f"{file} does not exist: nothing was generated {what}; run: "
+            f"{command_line('generate', '--run', str(run.path), *option.split())}"
         )
     try:
         manifest = read_object(file, again="")
@@ -317,7 +327,6 @@ def read_manifest(run: RunDir, split: str) -> dict[str, Any]:
             if entry.get("status") == "done" and leads_out(entry.get("file")):
                 raise ValueError(f"the file of {str(entry['name'])[:100]!r} would be outside")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{file}: not a manifest of generate.py ({error}); delete it and run generate.py again"
-        ) from error
+        said = reason_of(error, otherwise=DAMAGED)
+        raise ValueError(f"{file}: not a manifest of generate.py ({said}); delete it and generate again") from error
     return manifest

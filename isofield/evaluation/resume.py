@@ -17,7 +17,7 @@ from isofield.runtime.distributed import Group
 from isofield.runtime.fingerprint import fingerprint, of_states
 from isofield.runtime.journal import Journal, Line, stands
 
-FORMAT, MASK_FORMAT = 1, 2  # of what rows are made of: of shapes as in version 0.1, of masks with labels and notes
+FORMAT, MASK_FORMAT = 3, 4  # of what rows are made of: since both say what is suspect
 Rows = list[Row]  # of one shape, one for each protocol
 
 

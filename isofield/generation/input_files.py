@@ -18,6 +18,7 @@ from data_processing.preparation.config import DataConfig
 from data_processing.preparation.layouts import LayoutName, arrange, stem_of
 from data_processing.preparation.sources import files_below, kind_of, matches_any
 from isofield.runtime.commandline import say
+from isofield.runtime.reasons import reason_of
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _files_of_folder(
     try:
         arrangement = arrange(kinds, rules.layout, root=folder.resolve().name or "all")
     except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from error
+        raise ValueError(f"{folder}: {reason_of(error)}") from error
     for note in arrangement.notes:
         say(f"{folder}: {note}")
     if others:

@@ -1,11 +1,10 @@
 """The last line of a training: how far it is, why it ended there, and what to type next."""
 
-import shlex
-
 from data_processing.store.shape_set import ShapeSet
 from isofield.config import RunConfig, resume_command
 from isofield.contract import MakesShapes
 from isofield.run_dir import RunDir
+from isofield.runtime.command_names import command_line
 from isofield.training.state import State
 
 
@@ -34,4 +33,4 @@ def _generate_command(state: State, shapes: ShapeSet, run: RunDir) -> str:
         shown = ["--samples", "16"]
     else:
         shown = ["--split", "test" if len(shapes.splits.get("test", ())) else "train"]
-    return shlex.join(["python", "generate.py", "--run", str(run.path), *shown])
+    return command_line("generate", "--run", str(run.path), *shown)

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from data_processing.formats.npy import read_npz
 from isofield.run_dir import RunDir
 from isofield.runtime.atomic_files import replacing, write_text
+from isofield.runtime.command_names import command_line
 from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.json_files import read_object
+from isofield.runtime.reasons import DAMAGED, reason_of
 
 Array = NDArray[np.float64]
 FORMAT = 3  # 1: scores were a soft maximum of groups; 2: without what the prior is sure of
@@ -108,11 +110,10 @@ def load_calibration(run: RunDir, *, model_hash: str) -> tuple[Calibration, dict
 
     FileNotFoundError when the run has no calibration; ValueError when it is damaged, or of another model than this.
     """
-    again = f"make it again: python evaluate.py --run {run.path} --calibrate"
+    make = command_line("evaluate", "--run", str(run.path), "--calibrate")
+    again = f"make it again: {make}"
     if not run.calibration_file.is_file() or not run.judge_file.is_file():
-        raise FileNotFoundError(
-            f"{run.path} has no calibration; make it: python evaluate.py --run {run.path} --calibrate"
-        )
+        raise FileNotFoundError(f"{run.path} has no calibration; make it: {make}")
     # Both files may be a stranger's: bounded, and every way in which they can be wrong is one error.
     if max(file.stat().st_size for file in (run.calibration_file, run.judge_file)) > MAX_BYTES:
         raise ValueError(f"{run.calibration_file}: too large for a calibration; {again}")
@@ -122,7 +123,8 @@ def load_calibration(run: RunDir, *, model_hash: str) -> tuple[Calibration, dict
         image = run.judge_file.read_bytes()
         fitted = read_npz(run.judge_file, most=MAX_BYTES)
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, OSError) as error:
-        raise ValueError(f"{run.calibration_file} or {run.judge_file.name} is damaged ({error}); {again}") from error
+        said = reason_of(error, otherwise=DAMAGED)
+        raise ValueError(f"{run.calibration_file} or {run.judge_file.name} is damaged ({said}); {again}") from error
     # Scores of one model say nothing of another, and the two files belong together.
     if calibration.model_hash != model_hash:
         raise ValueError(

@@ -32,6 +32,14 @@ def inside(tmp_path: Path) -> Path:
     return tmp_path / "inside"
 
 
+DRACO = "KHR_draco_mesh_compression"
+PACKED = {
+    "attributes": {"POSITION": 0},
+    "indices": 1,
+    "extensions": {DRACO: {"bufferView": 0, "attributes": {"POSITION": 0}}},
+}
+
+
 def gltf(**changes: Any) -> dict[str, Any]:
     """A tetrahedron."""
     tree: dict[str, Any] = {
@@ -97,7 +105,11 @@ MESHES: dict[str, bytes | Callable[[], bytes]] = {
     "count.glb": glb(gltf(accessors=[POSITIONS | {"count": 1 << 50}, INDICES])),
     "negative_count.glb": glb(gltf(accessors=[POSITIONS | {"count": -4}, INDICES])),
     "sparse.glb": glb(gltf(accessors=[POSITIONS | {"sparse": {"count": 1}}, INDICES])),
-    "packed.glb": glb(gltf(extensionsRequired=["KHR_draco_mesh_compression"])),
+    "packed.glb": glb(gltf(extensionsRequired=[DRACO], meshes=[{"primitives": [PACKED]}])),
+    "packed_more.glb": glb(
+        gltf(extensionsRequired=[DRACO], meshes=[{"primitives": [PACKED]}]),
+        rest=(b"DRACO\2\2\1\1\0\0\0" + b"\xff\xff\xff\x7f" * 2).ljust(96, b"\0"),  # 268 million of each
+    ),
     "instances.glb": glb(
         gltf(
             accessors=[POSITIONS, INDICES, {"componentType": 5126, "count": 10_000_000, "type": "VEC3"}],
