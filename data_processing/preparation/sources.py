@@ -215,6 +215,6 @@ def _nothing_found(folder: Path, kind: str, ignored: Counter[str], files: Sequen
         "labels": ("label files that labels.pattern takes", sorted(SCAN_SUFFIXES)),
     }[kind]
     other = ", ".join(f"{count} {suffix}" for suffix, count in ignored.items()) or "no file at all"
-    if kind in ("labels", "voxels") and "excluded" not in ignored:
+    if "excluded" not in ignored:
         other = described(folder / file for file in files) or other
     return f"{folder} holds no {wanted} ({' '.join(suffixes)}); it has {other}"

@@ -23,6 +23,7 @@ from data_processing.preparation.sources import files_below
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.config import read_run_config
 from isofield.evaluation.mask_labels import FileMask, LabelledCase, MaskPair, category_of, label_names, pairs_of_cases
+from isofield.evaluation.matching import EQUAL, Matching, equal_names, suggestion
 from isofield.evaluation.pairs import Comparison, Pair, beside, doubt_of, files_of_set, open_once
 from isofield.evaluation.protocols import MaskProtocol
 from isofield.metrics.masks import Mask, compare_masks
@@ -82,28 +83,40 @@ def run_masks_to_compare(path: Path, split: str, *, truth_folder: Path | None, d
 
 
 def folder_masks_to_compare(
-    predictions: Path, truths: Path, naming: Naming | None = None, *, pattern: str = "*", workers: int = 0
+    predictions: Path,
+    truths: Path,
+    naming: Naming | None = None,
+    *,
+    pattern: str = "*",
+    matching: Matching = EQUAL,
+    workers: int = 0,
 ) -> Comparison:
     """Two folders of masks or label volumes with the same paths below them; a pair for each label of each case.
 
-    `_recon` at the end of a prediction's name is left out. Raises FileNotFoundError and NotADirectoryError for folders,
-    ValueError where no names match or a table of labels cannot be read.
+    `_recon` at the end of a prediction's name is left out; `matching`: other rules by which names differ. Raises
+    FileNotFoundError and NotADirectoryError for folders, ValueError where no names match or a table of labels cannot be
+    read.
     """
     predicted, without = masks_below(predictions, pattern=pattern)
     true, without_true = masks_below(truths, pattern=pattern)
-    if not predicted.keys() & true.keys():
+    truth_of = equal_names(predicted, true, matching)
+    if not truth_of:
+        hint = suggestion(predicted, true) or "--match 'PREDICTION=TRUTH' says how they differ, such as '*_pred=*'"
         raise ValueError(
             f"no mask below {predictions} is named like one below {truths}: for example {next(iter(predicted))} and "
-            f"{next(iter(true))}; names have to match"
+            f"{next(iter(true))}; names have to match. {hint}"
         )
+    # A pair goes by the name of its ground truth.
+    predicted = {truth_of.get(name, name): file for name, file in predicted.items()}
+    generated = {name for name, file in predicted.items() if _is_generated(file)}
     cases = [
-        LabelledCase(name, category_of(name), file := predicted.get(name), true.get(name), _is_generated(file))
+        LabelledCase(name, category_of(name), predicted.get(name), true.get(name), name in generated)
         for name in sorted(predicted.keys() | true.keys())
     ]
     naming = naming or Naming()
     pairs = [_with_reason(pair, predictions, truths) for pair in pairs_of_cases(cases, naming, workers=workers)]
     about: dict[str, object] = {"predictions": str(predictions), "ground_truth": str(truths)}
-    about |= {"labels": label_names(pairs)}
+    about |= {"labels": label_names(pairs)} | ({} if matching == EQUAL else {"match": str(matching)})
     about |= {} if naming.threshold is None else {"threshold": naming.threshold}
     lines = [line for line in (without, without_true) if line]
     about |= {"left_out": lines} if lines else {}

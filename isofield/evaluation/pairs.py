@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from data_processing.formats.mesh_files import MESH_SUFFIXES
+from data_processing.formats.scans import described
 from data_processing.formats.text_clouds import GENERIC_SUFFIXES, is_text_cloud
 from data_processing.formats.voxel_files import GridConfig, voxel_suffix
 from data_processing.loading.batches import all_members
 from data_processing.occupancy.inside_outside import SUSPECT, InsideConfig
+from data_processing.preparation.sources import files_below
 from data_processing.store.published_hdf5 import published_files
 from data_processing.store.shape_set import INDEX_FILE, ShapeSet, open_shapes
 from isofield.config import read_run_config
@@ -259,7 +261,8 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
             raise ValueError(f"{files[name]} and {path} have one name: keep one of them in {folder}")
         files[name] = path
     if not files:
-        raise FileNotFoundError(f"{folder} holds no file to evaluate; known suffixes: {', '.join(sorted(known))}")
+        there = described(folder / file for file in sorted(files_below(folder))) or "no file at all"
+        raise FileNotFoundError(f"{folder} holds no file to evaluate ({' '.join(sorted(known))}); it has {other}")
     return files
 
 

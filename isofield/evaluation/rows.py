@@ -21,11 +21,12 @@ from data_processing.geometry.coordinates import transform_points
 from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, sample_surface
 from data_processing.medical.advice import COMMAND_OPTIONS, worded
 from data_processing.medical.crops import Crop, mask_crop, place_on
-from data_processing.occupancy.inside_outside import doubt_of_solid, inside_points
-from isofield.evaluation.ground_truth import GroundTruth, MeshTruth, SampleTruth
+from data_processing.occupancy.inside_outside import inside_points
+from isofield.evaluation.doubts import doubts_in_words, suspect_sides
+from isofield.evaluation.ground_truth import GroundTruth, SampleTruth
 from isofield.evaluation.mask_labels import FileMask, MaskPair
 from isofield.evaluation.mask_pairs import compare_crops, without
-from isofield.evaluation.pairs import FileTruth, Pair
+from isofield.evaluation.pairs import Pair
 from isofield.evaluation.protocols import AnyProtocol, LightFieldProtocol, MaskProtocol, Protocol
 from isofield.metrics import surfaces as metrics
 from isofield.metrics.light_field import descriptor_of_mesh, distance_matrix
@@ -146,7 +147,7 @@ def evaluate_masks(pair: Pair, protocol: MaskProtocol, draw: Draw | None = None)
         return failed_row(pair, worded(error, COMMAND_OPTIONS)) | told
     notes = [*(pair.notes if isinstance(pair, MaskPair) else ()), *notes]
     row = {"name": pair.name, "category": pair.category, "status": "done", "reason": "", **values, **told}
-    row |= {"suspect": _suspect(pair, None, None)}
+    row |= {"suspect": doubts_in_words({"ground truth": pair.doubt})}
     pictures = {} if draw is None else {"pictures": draw(predicted, true)}
     return row | {"ground_truth": "mask", "note": "; ".join(notes), **pictures}
 
@@ -191,7 +192,7 @@ def _evaluate_surfaces(
     except (ValueError, OSError) as error:
         return [failed_row(pair, reason_of(error))] * len(protocols)
     asks_inside = any("iou" in protocol.metrics for protocol in protocols)
-    suspect = _suspect(pair, prediction if asks_inside and not watertight else None, truth if asks_inside else None)
+    suspect = suspect_sides(pair, prediction, truth, asks_inside=asks_inside, watertight=watertight)
     rows: list[Row] = []
     for protocol in protocols:
         try:
@@ -238,17 +239,6 @@ def _metrics(
     # None where a metric cannot be told.
     values = {key: None if math.isnan(value) else float(value) for key, value in numbers.items()}
     return values | {"watertight": watertight}
-
-
-def _suspect(pair: Pair, prediction: TriangleMesh | None, truth: GroundTruth | None) -> str:
-    """Which sides are suspect and why; "" for none. A side that is None is not asked."""
-    doubts = {"ground truth": pair.doubt, "prediction": ""}
-    # Preparation has judged the shapes of a data set; files of a folder nobody has.
-    if isinstance(truth, MeshTruth) and isinstance(pair.truth, FileTruth):
-        doubts["ground truth"] = doubt_of_solid(truth.mesh)
-    if prediction is not None:
-        doubts["prediction"] = doubt_of_solid(prediction)
-    return "; ".join(f"{side}: {doubt}" for side, doubt in doubts.items() if doubt)
 
 
 def _note_of(truth: GroundTruth) -> Row:

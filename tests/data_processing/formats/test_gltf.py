@@ -249,7 +249,7 @@ def test_draco_of_another_writer_as_its_own_reader_unpacks_it(way):
     assert volume(packed) == pytest.approx(volume(plain), rel=1e-12) and area(packed) == pytest.approx(area(plain))
     assert is_watertight(packed)
     middles = [np.unique(mesh.triangles().mean(axis=1).round(6), axis=0) for mesh in (packed, plain)]
-    np.testing.assert_allclose(*middles, atol=2e-6)
+    np.testing.assert_allclose(middles[0], middles[1], atol=2e-6)
 
 
 def packed_box(**options):

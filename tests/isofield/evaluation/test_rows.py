@@ -280,3 +280,19 @@ def test_a_median_and_the_count_of_infinite_values_stand_beside_every_mean(tmp_p
     page = (tmp_path / "page.html").read_text()
     assert page.count(">median</th>") == 2 and page.count(">infinite</th>") == 1
     assert "median over categories" in page and "infinite over shapes" in page
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_prediction_in_the_frame_before_normalisation_is_suspect(tmp_path, moved):
+    """`loc` and `scale` of Occupancy Networks lead from the points to the mesh they were made from."""
+    place, size = np.array([3.0, -2.0, 1.0]), 4.0
+    mesh = box()
+    points = trimesh.sample.sample_surface(trimesh.Trimesh(mesh.vertices, mesh.faces), 2000, seed=0)[0]
+    np.savez(tmp_path / "pointcloud.npz", points=points.astype(np.float32), loc=place, scale=np.array(size))
+    write_mesh(tmp_path / "a.ply", TriangleMesh(mesh.vertices * size + place if moved else mesh.vertices, mesh.faces))
+    pair = Pair("a", "all", tmp_path / "a.ply", FileTruth(tmp_path / "pointcloud.npz"))
+    (row,) = evaluate_pair(pair, find_protocols(["onet"]), SampleCounts(points=500))
+    assert ("loc and scale" in row["suspect"]) is moved
+    np.savez(tmp_path / "pointcloud.npz", points=points, loc=place[:2], scale=np.array(size))
+    (row,) = evaluate_pair(pair, find_protocols(["onet"]), SampleCounts(points=500))
+    assert "pointcloud.npz: expected loc of 3 numbers" in row["reason"]
