@@ -262,7 +262,7 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
         files[name] = path
     if not files:
         there = described(folder / file for file in sorted(files_below(folder))) or "no file at all"
-        raise FileNotFoundError(f"{folder} holds no file to evaluate ({' '.join(sorted(known))}); it has {other}")
+        raise FileNotFoundError(f"{folder} holds no file to evaluate ({' '.join(sorted(known))}); it has {there}")
     return files
 
 

@@ -33,11 +33,8 @@ def inside(tmp_path: Path) -> Path:
 
 
 DRACO = "KHR_draco_mesh_compression"
-PACKED = {
-    "attributes": {"POSITION": 0},
-    "indices": 1,
-    "extensions": {DRACO: {"bufferView": 0, "attributes": {"POSITION": 0}}},
-}
+WITH_DRACO = {"extensions": {DRACO: {"bufferView": 0, "attributes": {"POSITION": 0}}}}
+PACKED = {"attributes": {"POSITION": 0}, "indices": 1} | WITH_DRACO
 
 
 def gltf(**changes: Any) -> dict[str, Any]:
