@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from data_processing.formats.first_bytes import refuse_other_content
 from isofield.runtime.atomic_files import refuse_large, replacing
 from isofield.runtime.reasons import reason_of
 
@@ -82,6 +83,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
+    refuse_other_content(path)
     refuse_large(path, MAX_BYTES)
     try:
         with warnings.catch_warnings():
