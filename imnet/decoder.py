@@ -53,6 +53,7 @@ class Decoder(nn.Module):
         """(B, N, 3) cube coordinates and (B, Z) codes to (B, N) field values, inside above 0.5."""
         first = self.layers[0]
         assert isinstance(first, nn.Linear)
+        # A layer of (point, code) is a sum of two: the code's part once a shape, the points' part for each of them.
         of_shape = F.linear(code_BZ, first.weight[:, 3:], first.bias)
         h = F.leaky_relu_(F.linear(points_BN3, first.weight[:, :3]) + of_shape[:, None], LEAK)
         for layer in self.layers[1:-1]:

@@ -10,8 +10,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from isofield.runtime.atomic_files import replacing
-from isofield.runtime.command_names import command_line
 from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.invocation import next_command
 from isofield.runtime.reasons import reason_of
 
 FORMAT = 1
@@ -32,7 +32,7 @@ def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT or "model" not in content:
         raise ValueError(
             f"{path} is no checkpoint of a run (format {FORMAT}); published weights come in through "
-            f"`{command_line('import', 'imnet')}`"
+            f"`{next_command('import', 'imnet')}`"
         )
     return content
 

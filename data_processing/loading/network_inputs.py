@@ -17,8 +17,8 @@ from data_processing.loading.mask_deformation import DeformationConfig, deform
 from data_processing.loading.poses import PoseConfig, posed_cells, posed_points, poses
 from data_processing.store.bits import bits_at, unpack_bits
 from data_processing.store.shards import Layout, refuse_absent
-from isofield.runtime.command_names import command_line
 from isofield.runtime.counter_random import derive_keys, directions, integers, normals, subsets, uniforms
+from isofield.runtime.invocation import next_command
 
 Kind = Literal["voxels", "solid", "points", "scan", "deformed", "view"]
 CLOUDS = ("points", "scan")
@@ -86,7 +86,7 @@ def check_fields(section: InputConfig, layout: Layout, path: Path) -> None:
     if section.kind == "view" and not layout.pictures:
         raise ValueError(
             f"{path} holds no views of its shapes (pixels); render them: "
-            f"{command_line('prepare', '--config', 'FILE')}, with "
+            f"{next_command('prepare', '--config', 'FILE')}, with "
             "contents: {rendering: {views: 24}} in the data config (configs/data/views.yaml is one)"
         )
     refuse_absent(path, layout, fields_of(section))
@@ -115,6 +115,7 @@ def observe(
         return _view(packed["pixels"], section, keys_B, fixed=fixed)
     if section.kind in CLOUDS:
         return mark(*seen_points(packed, section, keys_B, fixed=fixed), section.resolution)
+    # Posed and deformed while cells are as fine as they are stored: an edge then loses a fraction of a cell.
     cells_BRRR = unpack_bits(packed[fields_of(section)[0]]).view(-1, *[section.resolution * section.finer] * 3)
     if section.pose and not fixed:
         cells_BRRR = posed_cells(cells_BRRR, pose_of(section, keys_B))
@@ -126,6 +127,7 @@ def observe(
         cells_BRRR = cells_BRRR ^ flipped.view_as(cells_BRRR)
     if kept_BRRR is not None:
         cells_BRRR = cells_BRRR * kept_BRRR
+    # Last the share of finer cells: noise is drawn for each of those.
     return shares(cells_BRRR, section.finer)[:, None]
 
 

@@ -85,6 +85,7 @@ def _box_holds(corners_F9: NDArray[np.int32], face: int, x: int, y: int) -> bool
 @compile_exact
 def count_in_columns(corners_F9: NDArray[np.int32], bits: int) -> int:
     """Entries that columns() will make."""
+    # Counted before anything is stored: large faces in narrow columns would take gigabytes.
     shift, count = LATTICE_BITS - bits, 0
     for face in range(len(corners_F9)):
         low_x, high_x = _range(corners_F9, face, 0)

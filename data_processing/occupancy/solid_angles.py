@@ -100,6 +100,7 @@ def exact_number(edges_7E: Floats, factors_3E: Floats, x: float, y: float, z: fl
         im = ay * bx - ax * by
         scale = 1.0 / (np.abs(re) + np.abs(im) + 1e-300)
         re_E[e], im_E[e] = re * scale, im * scale
+    # The boundary knows the fraction exactly, `w` is close enough to tell the whole turns.
     turn = half_turns(factors_3E, size) / 2
     return turn + np.rint(w - turn)
 
@@ -129,6 +130,32 @@ def boundary_turn(
         scale = 1.0 / (np.abs(re) + np.abs(im) + 1e-300)
         re_E[at], im_E[at] = re * scale, im * scale
     return -half_turns(factors_3E, e1 - e0) / 2
+
+
+@compile_exact
+def boundary_pull(
+    edges_7E: Floats, factors_3E: Floats, chosen: Integers, e0: int, e1: int, without: Integers, r: Floats
+) -> tuple[float, float, float]:
+    """What chosen[e0:e1] of the edges make of the number's gradient at r: the field of a current along them, over 4 pi.
+
+    `without`: numbers of edges that are left out; only where all edges are chosen.
+    """
+    ax_E, ay_E, az_E, bx_E, by_E, bz_E = edges_7E[0], edges_7E[1], edges_7E[2], edges_7E[3], edges_7E[4], edges_7E[5]
+    x_E, y_E, z_E, x, y, z = factors_3E[0], factors_3E[1], factors_3E[2], r[0], r[1], r[2]
+    # Terms first and sums after them: the first loop becomes vector instructions, sums keep their order.
+    for at in range(e1 - e0):
+        e = chosen[e0 + at]
+        ax, ay, az, bx, by, bz = ax_E[e] - x, ay_E[e] - y, az_E[e] - z, bx_E[e] - x, by_E[e] - y, bz_E[e] - z
+        a, b = np.sqrt(ax * ax + ay * ay + az * az), np.sqrt(bx * bx + by * by + bz * bz)
+        factor = (a + b) / (4 * np.pi * a * b * (a * b + ax * bx + ay * by + az * bz) + 1e-300)
+        x_E[at], y_E[at] = factor * (ay * bz - az * by), factor * (az * bx - ax * bz)
+        z_E[at] = factor * (ax * by - ay * bx)
+    for e in without:
+        x_E[e] = y_E[e] = z_E[e] = 0.0
+    px, py, pz = 0.0, 0.0, 0.0
+    for at in range(e1 - e0):
+        px, py, pz = px + x_E[at], py + y_E[at], pz + z_E[at]
+    return px, py, pz
 
 
 @compile_exact

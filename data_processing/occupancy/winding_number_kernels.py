@@ -4,9 +4,10 @@ What the surface and its boundary make of the number: solid_angles.py. The deriv
 docs/explanation/winding-number.md.
 
 One descent of an octree serves points and the centres of a grid. A cell inherits from its parent the faces that touch
-it, the edges that are near, a bound on what all others can turn, and the number at a reference point. Cells whose
-rounded number cannot change are filled; places of others are reached from the reference point. Where the bound leaves
-two answers the boundary decides, exactly. All in units of the longest side of the surface.
+it, the edges that are near, and at a reference point the number, its gradient by all other edges, and a bound on how
+fast that gradient changes. Cells whose rounded number cannot change are filled; places of others are reached from the
+reference point. Where the bounds leave two answers the boundary decides, exactly. All in units of the longest side of
+the surface.
 """
 
 from typing import NamedTuple
@@ -17,19 +18,31 @@ from numpy.typing import NDArray
 from data_processing.occupancy.solid_angles import (
     Floats,
     Integers,
+    boundary_pull,
     boundary_turn,
     count_crossings,
     exact_number,
     planes,
     sum_over_faces,
 )
+from data_processing.occupancy.winding_number_places import (
+    Places,
+    count_places,
+    fill_places,
+    list_places,
+    set_root,
+    split_places,
+)
 from isofield.runtime.jit import compile_exact
 
 SKEW = (0.137, -0.093, 0.171)  # of half a cell: reference points keep off planes of symmetry
 FAR_EDGE = 0.2  # what a single edge may change within a cell to count as far
-FAR_EDGES = 0.36  # and all far edges: times 1.18, the way to a corner, and with STALE less than a half
+FAR_EDGES = 0.42  # and all far edges; with STALE less than a half
 STALE = 0.05  # bound on the error of a reference point from which its number is taken anew
+REACH = 1.18  # half diagonals of a cell: the way from its reference point to a corner, at most
 LIMITS = 8  # of the change of far edges, each half of the one before
+STATE = 10  # reference point (3), number, bound on its error; of far edges: bound on the second derivative anywhere in
+# the cell, gradient at the reference point (3), bound on its error
 FEW = 32  # places of a cell that are not split further
 DEPTH = 40
 SURE = 0.5 - 1e-7
@@ -42,22 +55,6 @@ class Surface(NamedTuple):
     planes_F4: Floats
     edges_7E: Floats  # both ends and the length
     factors_3E: Floats
-
-
-class Places(NamedTuple):
-    """Where the number is asked: at points, sorted into cells on the way, or (none) at the centres of a cube's cells.
-
-    A span of places is six integers: first and last of the sorted points, or the lower and upper corner of a block.
-    """
-
-    points_N3: Floats
-    order_N: Integers  # the number that each point had before sorting
-    spare_N3: Floats
-    spare_order_N: Integers
-    octant_N: NDArray[np.uint8]
-    origin_3: Floats
-    step: float  # between two centres
-    resolution: int  # centres along an edge of the cube; 0 for points
 
 
 def at_points(
@@ -98,9 +95,9 @@ def _descend(
     """
     # The stack holds cells to visit, each with what its parent knew: at most seven siblings wait on every level.
     boxes, spans = np.empty((8 * DEPTH, 6)), np.zeros((8 * DEPTH, 6), np.int64)
-    states, parents = np.empty((8 * DEPTH, 6)), np.empty((8 * DEPTH, 5), np.int64)  # lists of the parent, and depth
+    states, parents = np.empty((8 * DEPTH, STATE)), np.empty((8 * DEPTH, 5), np.int64)  # lists of the parent, and depth
     faces, near, lists, state = _start(surface, low, high)
-    _set_root(places, low, high, count, boxes[0], spans[0])
+    set_root(places, low, high, count, boxes[0], spans[0])
     states[0], parents[0, :4], parents[0, 4] = state, lists, 0
     target_F, xyz_F3 = np.empty(FEW, np.int64), np.empty((FEW, 3))
     stack = 1
@@ -113,18 +110,18 @@ def _descend(
             faces = _grow(faces, 2 * lists[1] - lists[0])
             near = _grow(near, 2 * lists[3] - lists[2])
             _enter_cell(surface, faces, near, lists, state, box[:3], box[3:])
-        size = _count_places(places, span)
+        size = count_places(places, span)
         # Most of the volume ends here: nothing touches the cell and the bound excludes every other integer.
         if not exact and _is_uniform(lists, state, box[:3], box[3:]):
-            _fill(places, span, np.rint(state[3]), number_N)
+            fill_places(places, span, np.rint(state[3]), number_N)
         # A few places are cheaper to reach one by one than eight more cells are to enter.
         elif size <= FEW or depth == DEPTH - 2:
             if size > len(target_F):
                 target_F, xyz_F3 = np.empty(size, np.int64), np.empty((size, 3))
-            _list_places(places, span, target_F, xyz_F3)
+            list_places(places, span, target_F, xyz_F3)
             _ask(surface, faces, near, lists, state, exact, target_F[:size], xyz_F3, number_N)
         else:
-            first, stack = stack, _split(places, span, box, boxes, spans, stack)
+            first, stack = stack, split_places(places, span, box, boxes, spans, stack)
             for child in range(first, stack):
                 states[child], parents[child, :4], parents[child, 4] = state, lists, depth + 1
 
@@ -134,7 +131,7 @@ def _start(surface: Surface, low: Floats, high: Floats) -> tuple[Integers, Integ
     """Faces, near edges, lists and state of the whole box."""
     count, edges = len(surface.corners_F9), surface.edges_7E.shape[1]
     faces, near = np.arange(4 * count + 64), np.arange(4 * edges + 64)
-    state = np.zeros(6)
+    state = np.zeros(STATE)
     for d in range(3):
         state[d] = (low[d] + high[d]) / 2 + SKEW[d] * (high[d] - low[d]) / 2
     state[3] = sum_over_faces(surface.corners_F9, state[0], state[1], state[2])
@@ -148,26 +145,46 @@ def _enter_cell(
 ) -> None:
     """From a parent to the cell low..high in it; `lists` and `state` are the parent's and become the cell's.
 
-    `lists`: where its faces and its near edges begin and end. `state`: reference point, its number, a bound on that
-    number's error, a bound on what far edges change for a unit of length anywhere in the cell.
+    `lists`: where its faces and its near edges begin and end. `state`: see STATE.
     """
     x, y, z = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2, (low[2] + high[2]) / 2
     u, v, w = high[0] - x, high[1] - y, high[2] - z
     reach = np.sqrt(u * u + v * v + w * w)
-    # The number at the cell's reference point, from the parent's: what is crossed, and what near edges turn.
+    # The number at the cell's reference point, from the parent's: what is crossed, what near edges turn, and what the
+    # far ones change: their gradient, within half the second derivative times the square of the way.
     corners_F9, planes_F4, edges_7E, factors_3E = surface
     to_x, to_y, to_z = x + SKEW[0] * u, y + SKEW[1] * v, z + SKEW[2] * w
     r, f0, f1, e0, e1 = state[:3], lists[0], lists[1], lists[2], lists[3]
     number = state[3] - count_crossings(corners_F9, planes_F4, faces, f0, f1, r, to_x, to_y, to_z)
     number += boundary_turn(edges_7E, factors_3E, near, e0, e1, r, to_x, to_y, to_z)
-    error = state[4] + state[5] * np.sqrt((to_x - r[0]) ** 2 + (to_y - r[1]) ** 2 + (to_z - r[2]) ** 2)
-    # Errors of far edges add up from level to level. Before they matter the number is asked of the whole boundary.
-    if error > STALE:
-        number, error = exact_number(edges_7E, factors_3E, to_x, to_y, to_z, number), 1e-9
+    change, error = _far_change(state, to_x, to_y, to_z)
+    number += change
+    way = np.sqrt((to_x - r[0]) ** 2 + (to_y - r[1]) ** 2 + (to_z - r[2]) ** 2)
+    state[9] += state[5] * way
+    # Errors of far edges add up from level to level. Before they matter the whole boundary is asked.
+    stale = error + state[9] * reach * REACH > STALE
+    if stale:
+        number, error, state[9] = exact_number(edges_7E, factors_3E, to_x, to_y, to_z, number), 1e-9, 1e-9
     # What is kept serves all places of the cell, which are within `reach` of its middle.
     lists[0], lists[1] = f1, _keep_faces(corners_F9, planes_F4, faces, f0, f1, low, high)
-    state[5] = _keep_edges(edges_7E, factors_3E, near, lists, x, y, z, reach, state[5])
+    state[5] = _keep_edges(edges_7E, factors_3E, near, lists, x, y, z, reach, state[5], state[9])
     state[0], state[1], state[2], state[3], state[4] = to_x, to_y, to_z, number, error
+    # The far edges' gradient: that of all edges but the near ones, or the parent's and that of those that became far.
+    begin, end, without = lists[3], 2 * e1 - e0, near[:0]
+    if stale:
+        begin, end, without = 0, edges_7E.shape[1], near[lists[2] : lists[3]]
+        state[6], state[7], state[8] = 0.0, 0.0, 0.0
+    gx, gy, gz = boundary_pull(edges_7E, factors_3E, near, begin, end, without, state[:3])
+    state[6], state[7], state[8] = state[6] + gx, state[7] + gy, state[8] + gz
+
+
+@compile_exact
+def _far_change(state: Floats, x: float, y: float, z: float) -> tuple[float, float]:
+    """What far edges change from the reference point to (x, y, z), and a bound on the error of the number there."""
+    sx, sy, sz = x - state[0], y - state[1], z - state[2]
+    squared = sx * sx + sy * sy + sz * sz
+    error = state[4] + state[9] * np.sqrt(squared) + state[5] * squared / 2
+    return state[6] * sx + state[7] * sy + state[8] * sz, error
 
 
 @compile_exact
@@ -189,7 +206,8 @@ def _ask(
         x, y, z = xyz_N3[n, 0], xyz_N3[n, 1], xyz_N3[n, 2]
         number = state[3] - count_crossings(corners_F9, planes_F4, faces, f0, f1, r, x, y, z)
         number += boundary_turn(edges_7E, factors_3E, near, e0, e1, r, x, y, z)
-        error = state[4] + state[5] * np.sqrt((x - r[0]) ** 2 + (y - r[1]) ** 2 + (z - r[2]) ** 2)
+        change, error = _far_change(state, x, y, z)
+        number += change
         # Rounding is safe as long as the error cannot reach the next half-integer; else the whole boundary is asked.
         if exact or np.abs(number - np.rint(number)) + error >= SURE:
             number = exact_number(edges_7E, factors_3E, x, y, z, number)
@@ -202,8 +220,10 @@ def _is_uniform(lists: Integers, state: Floats, low: Floats, high: Floats) -> bo
     if lists[0] < lists[1] or lists[2] < lists[3]:
         return False
     u, v, w = high[0] - low[0], high[1] - low[1], high[2] - low[2]
-    reach = np.sqrt(u * u + v * v + w * w) / 2 * 1.25  # from the reference point
-    return np.abs(state[3] - np.rint(state[3])) + state[4] + state[5] * reach < SURE
+    reach = np.sqrt(u * u + v * v + w * w) / 2 * REACH
+    change = (np.abs(state[6]) * u + np.abs(state[7]) * v + np.abs(state[8]) * w) / 2 * REACH
+    error = state[4] + state[9] * reach + state[5] * reach * reach / 2
+    return np.abs(state[3] - np.rint(state[3])) + change + error < SURE
 
 
 @compile_exact
@@ -242,12 +262,13 @@ def _keep_edges(
     z: float,
     reach: float,
     bound: float,
+    slope_error: float,
 ) -> float:
     """List those of a parent's near edges that are near a ball, behind them; returns the bound with the others in it.
 
-    The farther ones count as far, as many as the bound bears.
+    The farther ones count as far, as many as the bound bears; they are listed behind the near ones.
     """
-    # What each edge can change for a unit of length anywhere in the ball, by its distance (Biot and Savart).
+    # How fast the gradient of each edge can change anywhere in the ball, by its distance (from Biot and Savart).
     change_E, e0, e1 = factors_3E[0], lists[2], lists[3]
     ax_E, ay_E, az_E, bx_E, by_E, bz_E = edges_7E[0], edges_7E[1], edges_7E[2], edges_7E[3], edges_7E[4], edges_7E[5]
     length_E = edges_7E[6]
@@ -259,17 +280,18 @@ def _keep_edges(
         share = min(max(-(ax * ux + ay * uy + az * uz) / (squared + 1e-300), 0.0), 1.0)
         px, py, pz = ax + share * ux, ay + share * uy, az + share * uz
         apart = max(np.sqrt(px * px + py * py + pz * pz) - reach, 1e-12)
-        change_E[at] = min(length_E[e] / (4 * np.pi * apart * apart), 1 / (2 * np.pi * apart))
+        change_E[at] = min(length_E[e] / (2 * np.pi * apart**3), 1 / (np.pi * apart * apart))
     # The highest limit below which all edges together stay within the bound; sorting them would cost more.
     sums = np.zeros(LIMITS)  # of the changes below each limit
+    square = (REACH * reach) ** 2 / 2
     for at in range(e1 - e0):
-        change, limit = change_E[at], FAR_EDGE / reach
+        change, limit = change_E[at], FAR_EDGE / square
         for k in range(LIMITS):
             sums[k] += change if change < limit else 0.0
             limit *= 0.5
-    limit, end = FAR_EDGE / reach, e1
+    limit, end, last = FAR_EDGE / square, e1, 2 * e1 - e0
     for k in range(LIMITS):
-        if (bound + sums[k]) * reach < FAR_EDGES:
+        if (bound + sums[k]) * square + slope_error * REACH * reach < FAR_EDGES:
             bound += sums[k]
             break
         limit = limit / 2 if k < LIMITS - 1 else 0.0
@@ -277,6 +299,9 @@ def _keep_edges(
         if change_E[at] >= limit:
             near[end] = near[e0 + at]
             end += 1
+        else:
+            last -= 1
+            near[last] = near[e0 + at]
     lists[2], lists[3] = e1, end
     return bound
 
@@ -289,111 +314,3 @@ def _grow(array: Integers, needed: int) -> Integers:
     longer = np.empty(2 * needed, dtype=np.int64)
     longer[: len(array)] = array
     return longer
-
-
-@compile_exact
-def _set_root(places: Places, low: Floats, high: Floats, count: int, box: Floats, span: Integers) -> None:
-    """The box and the span of all places."""
-    if places.resolution:
-        span[3:] = places.resolution
-        _set_box(places, span, box)
-    else:
-        span[1], box[:3], box[3:] = count, low, high
-
-
-@compile_exact
-def _count_places(places: Places, span: Integers) -> int:
-    if places.resolution:
-        return (span[3] - span[0]) * (span[4] - span[1]) * (span[5] - span[2])
-    return span[1] - span[0]
-
-
-@compile_exact
-def _list_places(places: Places, span: Integers, target_N: Integers, xyz_N3: Floats) -> None:
-    """Of each place of a span: where its number belongs, and its coordinates."""
-    n, size, step, origin = 0, places.resolution, places.step, places.origin_3
-    if size:
-        for i in range(span[0], span[3]):
-            for j in range(span[1], span[4]):
-                for k in range(span[2], span[5]):
-                    target_N[n] = (i * size + j) * size + k
-                    xyz_N3[n, 0] = origin[0] + (i + 0.5) * step
-                    xyz_N3[n, 1] = origin[1] + (j + 0.5) * step
-                    xyz_N3[n, 2] = origin[2] + (k + 0.5) * step
-                    n += 1
-        return
-    for at in range(span[0], span[1]):
-        target_N[n] = places.order_N[at]
-        for d in range(3):
-            xyz_N3[n, d] = places.points_N3[at, d]
-        n += 1
-
-
-@compile_exact
-def _fill(places: Places, span: Integers, value: float, number_N: NDArray) -> None:
-    """Give all places of a span one number."""
-    if places.resolution:
-        size = places.resolution
-        for i in range(span[0], span[3]):
-            for j in range(span[1], span[4]):
-                row = (i * size + j) * size
-                number_N[row + span[2] : row + span[5]] = value
-    else:
-        for at in range(span[0], span[1]):
-            number_N[places.order_N[at]] = value
-
-
-@compile_exact
-def _split(places: Places, span: Integers, box: Floats, boxes: Floats, spans: Integers, stack: int) -> int:
-    """Put the eighths of a cell that hold places on the stack; returns its new height."""
-    # Blocks are halved in whole cells of the grid, so that no centre is ever in two of them.
-    if places.resolution:
-        for part in range(8):
-            for d in range(3):
-                middle = (span[d] + span[3 + d] + 1) // 2
-                spans[stack, d] = middle if part >> d & 1 else span[d]
-                spans[stack, 3 + d] = span[3 + d] if part >> d & 1 else middle
-            if (spans[stack, :3] < spans[stack, 3:]).all():
-                _set_box(places, spans[stack], boxes[stack])
-                stack += 1
-        return stack
-    # Points are sorted into eighths in place: each eighth is again a run of them.
-    middle_3, ends = (box[:3] + box[3:]) / 2, np.empty(9, np.int64)
-    _sort_octants(places, span[0], span[1], middle_3, ends)
-    for part in range(8):
-        if ends[part] < ends[part + 1]:
-            for d in range(3):
-                upper = part >> d & 1
-                boxes[stack, d] = middle_3[d] if upper else box[d]
-                boxes[stack, 3 + d] = box[3 + d] if upper else middle_3[d]
-            spans[stack, 0], spans[stack, 1] = ends[part], ends[part + 1]
-            stack += 1
-    return stack
-
-
-@compile_exact
-def _set_box(places: Places, span: Integers, box: Floats) -> None:
-    """The box of a block of the grid."""
-    for d in range(6):
-        box[d] = places.origin_3[d % 3] + span[d] * places.step
-
-
-@compile_exact
-def _sort_octants(places: Places, first: int, last: int, middle: Floats, ends: Integers) -> None:
-    """Sort points first..last by the eighth of their cell that they are in; `ends`: where the eighths begin and end."""
-    points, spare, order, other = places.points_N3, places.spare_N3, places.order_N, places.spare_order_N
-    ends[:] = 0
-    x, y, z = middle[0], middle[1], middle[2]
-    for n in range(first, last):  # coordinate by coordinate: assigning rows costs five times as much
-        code = (points[n, 0] > x) + 2 * (points[n, 1] > y) + 4 * (points[n, 2] > z)
-        places.octant_N[n] = code
-        ends[code + 1] += 1
-        spare[n, 0], spare[n, 1], spare[n, 2], other[n] = points[n, 0], points[n, 1], points[n, 2], order[n]
-    ends[0] = first
-    for part in range(8):
-        ends[part + 1] += ends[part]
-    at = ends[:8].copy()
-    for n in range(first, last):
-        to = at[places.octant_N[n]]
-        points[to, 0], points[to, 1], points[to, 2], order[to] = spare[n, 0], spare[n, 1], spare[n, 2], other[n]
-        at[places.octant_N[n]] = to + 1

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from data_processing.store.contract import ShapeSet
 from data_processing.store.published_hdf5 import PublishedShapes, published_files
 from data_processing.store.shards import SCHEMA, FailedShape, Layout, PackedRow, Shard
-from isofield.runtime.command_names import command_line
 from isofield.runtime.config import build
+from isofield.runtime.invocation import next_command
 from isofield.runtime.json_files import leads_out, read_object
 
 INDEX_FILE, JOB_FILE, SHARDS, PARTS = "dataset.json", "job.json", "shards", "parts"
@@ -77,7 +77,7 @@ def open_shapes(path: Path) -> ShapeSet:
     beside = sorted(p.parent.name for p in path.parent.glob(f"*/{INDEX_FILE}")) if path.parent.is_dir() else []
     raise FileNotFoundError(
         f"{path} is no data set: expected a folder with {INDEX_FILE}, or NAME_train.hdf5 of published files; "
-        f"data sets beside it: {', '.join(beside) or 'none'}. Make one: {command_line('prepare', '--config', 'FILE')}"
+        f"data sets beside it: {', '.join(beside) or 'none'}. Make one: {next_command('prepare', '--config', 'FILE')}"
     )
 
 
@@ -156,10 +156,12 @@ def read_index(path: Path) -> DatasetIndex:
     if data.get("schema") != SCHEMA:
         raise ValueError(f"{file}: expected schema {SCHEMA}, got {data.get('schema')}: made by another version")
     index = build(DatasetIndex, data, where=str(file))
+    # Lists beside each other, one entry a row: one that is shorter would shift names against shapes.
     count = sum(entry.rows for entry in index.shards)
     for what in ("names", "categories", "sources", "methods", "qualities", "licences"):
         if len(getattr(index, what)) != count:
             raise ValueError(f"{file}: {count} rows but {len(getattr(index, what))} {what}")
+    # An index is a stranger's file: nothing in it may lead to a file outside of its folder.
     for entry in index.shards:
         if entry.rows < 0 or leads_out(entry.file) or Path(entry.file).name != entry.file:
             raise ValueError(f"{file}: {entry.file!r} with {entry.rows} rows is no shard of this folder")
@@ -183,7 +185,7 @@ def _unfinished(path: Path) -> str:
     job = read_json(path / JOB_FILE)
     names, command = job.get("names"), job.get("command")
     count = str(len(names)) if isinstance(names, list) else "an unknown number"
-    again = command[:SHOWN] if isinstance(command, str) else command_line("prepare", "--config", "FILE")
+    again = command[:SHOWN] if isinstance(command, str) else next_command("prepare", "--config", "FILE")
     done = 0
     for file in [*(path / SHARDS).glob("[0-9]*.h5"), *(path / PARTS).glob("[0-9]*.h5")]:
         try:

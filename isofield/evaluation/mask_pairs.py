@@ -67,6 +67,7 @@ def run_masks_to_compare(path: Path, split: str, *, truth_folder: Path | None, d
     )
     pairs = []
     indices, failed = all_members(shapes, split, config.categories)
+    # A pair for every member, also where a side is missing: what is left out would make the mean look better.
     for index in (int(number) for number in indices):
         name = shapes.names[index]
         truth = StoredMask(place, index) if truths is None else truths.get(name)
@@ -99,6 +100,7 @@ def folder_masks_to_compare(
     """
     predicted, without = masks_below(predictions, pattern=pattern)
     true, without_true = masks_below(truths, pattern=pattern)
+    # One name in common is enough; the others become rows that say what is missing.
     truth_of = equal_names(predicted, true, matching)
     if not truth_of:
         hint = suggestion(predicted, true) or "--match 'PREDICTION=TRUTH' says how they differ, such as '*_pred=*'"

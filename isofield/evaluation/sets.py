@@ -33,7 +33,7 @@ from isofield.evaluation.pairs import (
 )
 from isofield.run_dir import RunDir, manifest_file
 from isofield.runtime import seeds
-from isofield.runtime.command_names import command_line
+from isofield.runtime.invocation import next_command
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ def run_to_judge(
     config = read_run_config(run.existing().config_file).data
     manifest = read_manifest(run, SAMPLES)
     place = data or config.path
+    # The data set is opened once for all splits.
     members = functools.partial(_of_split, open_once(place), place, categories=config.categories, against=against)
     references, training, note = members(split), list[Member](), "none: asked for none"
     if split == "train":
@@ -111,6 +112,7 @@ def run_to_judge(
     elif training_shapes:
         prepared = [member for member in members("train") if member.truth]  # nobody trained on what failed
         training, note = _at_most(prepared, training_shapes, seed)
+    # Everything that decides the numbers is written beside them.
     about = {"run": str(path), "samples": str(run.meshes(SAMPLES)), "references": f"split {split}, {against}"}
     about |= {"training": note, "frame": "cube of the data set"}
     about |= {f"samples_{key}" if key == "seed" else key: value for key, value in made_with(manifest).items()}
@@ -157,7 +159,7 @@ def _of_manifest(manifest: dict[str, Any], folder: Path) -> list[Member]:
     if not members:
         raise FileNotFoundError(
             f"{manifest_file(folder)} lists no sample; make them: "
-            f"{command_line('generate', '--run', 'RUN', '--samples', '100')}"
+            f"{next_command('generate', '--run', 'RUN', '--samples', '100')}"
         )
     return members
 

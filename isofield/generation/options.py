@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isofield.runtime.command_names import as_typed
 from isofield.runtime.commandline import Parser
+from isofield.runtime.invocation import as_typed
 
 if TYPE_CHECKING:
     from isofield.generation.meshes import GenerationConfig

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 
+from isofield.runtime.contention import watch_contention
 from isofield.runtime.cores import describe_cores, own_cores
 from isofield.runtime.thread_waiting import describe_waiting
 
@@ -17,13 +18,14 @@ Result = TypeVar("Result")
 
 
 def limit_threads() -> None:
-    """Let torch use no more threads than this process has cores, unless the user has said how many.
+    """Let torch use no more threads than this process has cores, unless the user has said how many; watch them wait.
 
     Torch itself knows of no CPU quota, and not of the other ranks on this machine. More than torch would use there are
     never: it leaves out the second thread of each core.
     """
     if OPENMP_VARIABLE not in os.environ:
         torch.set_num_threads(min(torch.get_num_threads(), own_cores()))
+    watch_contention()
 
 
 def describe_threads() -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.outliers.analysis.limits import limit_of
-from isofield.runtime.command_names import as_typed
+from isofield.runtime.invocation import as_typed
 
 if TYPE_CHECKING:
     from data_processing.medical.label_names import LabelTable

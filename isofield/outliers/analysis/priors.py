@@ -18,8 +18,8 @@ from isofield.outliers.scoring.detector import Detector, Judgement, load_detecto
 from isofield.outliers.scoring.reconstruction import Reconstruction, at_once, reconstruct
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
-from isofield.runtime.command_names import kept_line
 from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.invocation import kept_line
 from isofield.runtime.json_files import read_object
 from isofield.runtime.reasons import DAMAGED, reason_of
 

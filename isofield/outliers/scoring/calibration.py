@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from data_processing.formats.npy import read_npz
 from isofield.run_dir import RunDir
 from isofield.runtime.atomic_files import replacing, write_text
-from isofield.runtime.command_names import command_line
 from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.invocation import next_command
 from isofield.runtime.json_files import read_object
 from isofield.runtime.reasons import DAMAGED, reason_of
 
@@ -110,7 +110,7 @@ def load_calibration(run: RunDir, *, model_hash: str) -> tuple[Calibration, dict
 
     FileNotFoundError when the run has no calibration; ValueError when it is damaged, or of another model than this.
     """
-    make = command_line("evaluate", "--run", str(run.path), "--calibrate")
+    make = next_command("evaluate", "--run", run.path, "--calibrate")
     again = f"make it again: {make}"
     if not run.calibration_file.is_file() or not run.judge_file.is_file():
         raise FileNotFoundError(f"{run.path} has no calibration; make it: {make}")

@@ -7,11 +7,13 @@ import sys
 
 import pytest
 
-from isofield.runtime.thread_waiting import SPINS
+from isofield.runtime.thread_waiting import SCHEDULER, SPINS
 from tests.conftest import ROOT
 
+MANY_CORES = "os.sched_getaffinity = lambda process: set(range(64))"
 SHOWN = """
 import json, os, sys
+{before}
 import {entry}
 from isofield.runtime import cores, threads
 cores.cpu_quota = lambda: {quota}
@@ -21,12 +23,14 @@ print(json.dumps([os.environ.get("GOMP_SPINCOUNT"), torch.get_num_threads(), thr
 """
 
 
-def shown(entry: str = "isofield", quota: float | None = None, **variables: str) -> tuple[str | None, int, str]:
+def shown(
+    entry: str = "isofield", quota: float | None = None, before: str = "", **variables: str
+) -> tuple[str | None, int, str]:
     """The count of spins, torch's threads and the line that says both, after `import entry` in a new process."""
     own = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "LOCAL_WORLD_SIZE")
     environment = {key: value for key, value in os.environ.items() if key not in own}
     environment |= {"PYTHONPATH": str(ROOT), **variables}
-    code = SHOWN.format(entry=entry, quota=quota)
+    code = SHOWN.format(entry=entry, quota=quota, before=before)
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     spins, threads, line = json.loads(done.stdout)
     return spins, threads, line
@@ -35,6 +39,14 @@ def shown(entry: str = "isofield", quota: float | None = None, **variables: str)
 @pytest.mark.parametrize("entry", ["isofield", "data_processing", "isofield.commands.evaluate"])
 def test_waiting_threads_yield_whatever_is_imported_first(entry: str):
     spins, _, line = shown(entry)
+    if SCHEDULER.is_file():
+        assert spins is None and "while other work wants the cores" in line
+    else:
+        assert spins == str(SPINS) and f"{SPINS} spins" in line
+
+
+def test_spinning_is_bounded_where_a_few_of_many_cores_are_ours():
+    spins, _, line = shown(LOCAL_WORLD_SIZE="1000", OMP_NUM_THREADS="2", before=MANY_CORES)
     assert spins == str(SPINS) and f"{SPINS} spins" in line
 
 

@@ -14,13 +14,18 @@ from tests.isofield.conftest import tiny_config
 from tests.isofield.training.test_loop import run_training, with_training
 
 
+@pytest.fixture(autouse=True)
+def called_as_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py"])
+
+
 def last_line(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out.splitlines()[-1]
 
 
 def typed(line: str) -> list[str]:
     """The arguments of train.py at the end of a line."""
-    return shlex.split(line.partition("isofield train ")[2])
+    return shlex.split(line.partition(" train.py ")[2])
 
 
 def test_a_limit_is_named_and_the_command_that_lifts_it_trains_to_the_end(
@@ -32,7 +37,7 @@ def test_a_limit_is_named_and_the_command_that_lifts_it_trains_to_the_end(
     assert line.startswith(f"{config.run_path}: step 4 of 15, ") and "training.max_steps (4)" in line
     assert command.main(typed(line)) == 0
     line = last_line(capsys)
-    assert "step 15 of 15" in line and f"isofield generate --run '{config.run_path}' --split test" in line
+    assert "step 15 of 15" in line and f"generate.py --run '{config.run_path}' --split test" in line
 
 
 def test_minutes_end_nothing_before_the_floor_of_steps(boxes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
