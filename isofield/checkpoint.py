@@ -45,7 +45,7 @@ def load_tensors(path: Path, *, device: torch.device | str = "cpu") -> Any:
     try:
         path.open("rb").close()
     except OSError as error:
-        raise OSError(f"{path} cannot be opened: {error}") from error
+        raise OSError(f"cannot be opened: {reason_of(error)}") from error
     try:
         _refuse_packed(path)
         content = torch.load(path, map_location=device, weights_only=True)
