@@ -186,13 +186,8 @@ HOLE = 1 << 40  # bytes that a file has without having any
 
 @pytest.mark.parametrize("name", ["hole.ply", "hole.obj", "beside.gltf"])
 def test_files_that_are_mostly_a_hole(inside: Path, name: str):
-    (inside / name).write_bytes(
-        json.dumps(outside("hole.bin")).encode()
-        if name.endswith("gltf")
-        else b"ply\n"
-        if name.endswith("ply")
-        else b"v 0 0 0\n"
-    )
+    starts = {"gltf": json.dumps(outside("hole.bin")).encode(), ".ply": b"ply\n", ".obj": b"v 0 0 0\n"}
+    (inside / name).write_bytes(starts[name[-4:]])
     hole = inside / ("hole.bin" if name.endswith("gltf") else name)
     hole.touch()
     os.truncate(hole, HOLE)
