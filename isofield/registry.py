@@ -11,12 +11,12 @@ from data_processing.loading.poses import PoseConfig
 from ifnet import model as ifnet
 from imnet import autoencoder, latent_gan, single_view
 from isofield import checkpoint
-from isofield.config import RunConfig, read_run_config, resume_words
+from isofield.config import RunConfig, read_run_config, resume_command
 from isofield.contract import Model, TrainsOnCodes
 from isofield.run_dir import RunDir
 from isofield.runtime.config import build, to_plain
 from isofield.runtime.hints import did_you_mean
-from isofield.runtime.invocation import written_command
+from isofield.runtime.reasons import reason_of
 
 MODELS: dict[str, tuple[type, type]] = {
     "imnet_autoencoder": (autoencoder.Config, autoencoder.Autoencoder),
@@ -95,7 +95,10 @@ def load_run(run: RunDir, *, which: str = "best", device: torch.device | str = "
         model.load_state_dict(weights)
         step = int(content["step"])
     except (RuntimeError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{file} does not fit the model of {run.config_file}: {error}") from error
+        raise ValueError(
+            f"{file} does not fit the model of {run.config_file}: "
+            + reason_of(error, otherwise="its weights have other names or sizes; bring both files from one run")
+        ) from error
     model.to(torch.device(device))
     model.eval()
     unfinished = _unfinished(run, config, which, step=step, planned=content.get("planned"))
@@ -108,7 +111,7 @@ def _unfinished(run: RunDir, config: RunConfig, which: str, *, step: int, planne
         return ""
     return (
         f"{run.path} ({which}) was trained for {step} of {planned} steps: train longer "
-        f"({written_command('train', *resume_words(config, run.config_file))})"
+        f"({resume_command(config, run.config_file, kept=True)})"
     )
 
 

@@ -36,6 +36,7 @@ from isofield.runtime.cores import describe_cores, own_cores
 from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.locks import hold_rank_lock
 from isofield.runtime.progress import Progress
+from isofield.runtime.reasons import reason_of
 
 SHOWN = 3  # names in a message
 
@@ -223,7 +224,7 @@ def _checked_records(job: PreparationJob, file: Path, members: list[int]) -> dic
                 raise ValueError(f"{file}: holds other shapes than its place says")
             return dict(zip(members, shard.records, strict=True))
     except ValueError as error:
-        say(f"made again: {error}")
+        say(f"made again: {reason_of(error)}")
         file.unlink()
         return None
 
@@ -307,7 +308,9 @@ def _kept(job: PreparationJob, states: list[ShardState]) -> Iterator[None]:
         if isinstance(error, KeyboardInterrupt):
             say(kept)
             raise
-        raise OSError(f"{error}. Stopped: {kept}; when the cause is gone, run the same command again") from error
+        raise OSError(
+            f"{reason_of(error)}. Stopped: {kept}; when the cause is gone, run the same command again"
+        ) from error
 
 
 def _pack(job: PreparationJob, state: ShardState) -> None:

@@ -32,6 +32,7 @@ from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.journal import RECORD, Journal, Line, stands
 from isofield.runtime.json_files import leads_out, read_object
 from isofield.runtime.progress import with_progress
+from isofield.runtime.reasons import reason_of
 
 FILES = ("file", "input_file", "mask_file")  # of a row, below the folder
 MASK_MARGIN = 2.0  # samples beyond the mesh within which voxels of a scan are asked
@@ -238,7 +239,7 @@ def _attempt(job: _GenerationJob, item: Item) -> dict[str, Any]:
     try:
         row = _make(job, item)
     except ValueError as error:
-        row = {"name": item.name, "status": "failed", "reason": str(error)}
+        row = {"name": item.name, "status": "failed", "reason": reason_of(error)}
     return {**row, "seconds": round(time.perf_counter() - began, 3)}
 
 

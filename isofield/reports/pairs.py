@@ -88,6 +88,7 @@ def write_report(
         title=title,
         evaluations=evaluations,
         failures=_failures(evaluations),
+        suspects={shape["name"]: shape["reason"] for evaluation in evaluations for shape in evaluation["suspect"]},
         heading=SLICES if of_masks else "Ground truth (left) and reconstruction (right)",
         key=KEY if of_masks else "",
         cards=cards,

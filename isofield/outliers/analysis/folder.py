@@ -33,6 +33,7 @@ from isofield.runtime.distributed import Group
 from isofield.runtime.fingerprint import fingerprint, of_contents
 from isofield.runtime.journal import Journal, stands
 from isofield.runtime.progress import Progress
+from isofield.runtime.reasons import reason_of
 
 FORMAT = 2  # of what a row is made of: a change makes all rows anew
 
@@ -241,7 +242,7 @@ def _score_parts(
     """The row of an organ, its pictures and maps written."""
     one, place = part.wanted, place_of(made.mask)
     if isinstance(judgement, Exception):
-        return _with_notice(job, scan, one, "ERROR", str(judgement), **place)
+        return _with_notice(job, scan, one, "ERROR", reason_of(judgement), **place)
     if judgement.reconstruction is None:
         reason = f"nothing is left of it in the cube of its prior: {judgement.reason}"
         return _with_notice(job, scan, one, "OUTLIER", reason, flagged=True, dice=0.0, **place)

@@ -29,6 +29,7 @@ from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.runtime.atomic_files import replacing
 from isofield.runtime.commandline import say
 from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.reasons import reason_of
 
 Mask = NDArray[np.bool_]
 CLEAN = "clean"
@@ -168,4 +169,4 @@ def folder_masks(folder: Path, config: DataConfig) -> Iterator[tuple[str, CubeMa
         try:
             yield source.name, cube_mask(read_structure(folder / source.file, source.part, config.labels), settings)
         except (ValueError, OSError) as error:
-            say(f"{source.name}: left out: {error}")
+            say(f"{source.name}: left out: {reason_of(error)}")

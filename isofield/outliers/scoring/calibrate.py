@@ -60,7 +60,7 @@ def calibrate_run(
     if 2 * empty > len(masks):
         raise ValueError(
             f"{place.path}: the prior makes nothing of {empty} of {len(masks)} clean masks and cannot judge others: "
-            f"{loaded.unfinished or 'train it longer (train.py --resume)'}"
+            f"{loaded.unfinished or 'train it longer, with --resume'}"
         )
     calibration = Calibration(
         np.sort(scorer.scores(measured)),
