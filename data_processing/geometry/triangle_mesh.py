@@ -14,6 +14,8 @@ from scipy.sparse.csgraph import connected_components
 
 from data_processing.geometry.coordinates import transform_points
 
+FEW_SAMPLES = 10_000  # drawn by arrays within some milliseconds: no kernel need be compiled for them
+
 
 @dataclass(frozen=True)
 class TriangleMesh:
@@ -95,7 +97,7 @@ def sample_surface(
     mesh: TriangleMesh, count: int, generator: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points (N, 3) uniform over the area, and the unit normals (N, 3) of their faces."""
-    kernels = compiled_kernels()
+    kernels = compiled_kernels() if count > FEW_SAMPLES else None
     if kernels is None:
         return _sample_by_arrays(mesh, count, generator)
     vertices = np.ascontiguousarray(mesh.vertices, dtype=np.float64)

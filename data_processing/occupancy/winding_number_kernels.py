@@ -1,7 +1,7 @@
 """The winding number of an open surface from its boundary, on a CPU, compiled by numba.
 
-What the surface and its boundary make of the number: solid_angles.py. The derivation, with the bound on the far field:
-docs/explanation/winding-number.md.
+What the surface and its boundary make of the number: solid_angle_kernels.py. The derivation, with the bound on the far
+field: docs/explanation/winding-number.md.
 
 One descent of an octree serves points and the centres of a grid. A cell inherits from its parent the faces that touch
 it, the edges that are near, a bound on what all others can turn, and the number at a reference point. Cells whose
@@ -14,16 +14,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.occupancy.solid_angles import (
+from data_processing.occupancy.solid_angle_kernels import (
     Floats,
     Integers,
     boundary_turn,
     count_crossings,
     exact_number,
-    planes,
+    set_planes,
     sum_over_faces,
 )
-from isofield.runtime.jit import compile_exact
+from isofield.runtime.jit import compile_exact, compile_part
 
 SKEW = (0.137, -0.093, 0.171)  # of half a cell: reference points keep off planes of symmetry
 FAR_EDGE = 0.2  # what a single edge may change within a cell to count as far
@@ -42,6 +42,7 @@ class Surface(NamedTuple):
     planes_F4: Floats
     edges_7E: Floats  # both ends and the length
     factors_3E: Floats
+    sums_L: Floats  # room for the changes below each limit
 
 
 class Places(NamedTuple):
@@ -55,200 +56,241 @@ class Places(NamedTuple):
     spare_N3: Floats
     spare_order_N: Integers
     octant_N: NDArray[np.uint8]
+    ends_9: Integers  # where the points of each eighth of a cell begin
+    next_8: Integers
     origin_3: Floats
     step: float  # between two centres
     resolution: int  # centres along an edge of the cube; 0 for points
 
 
+class Stack(NamedTuple):
+    """Cells to visit, each with what its parent knew, and one more row for the cell that is visited.
+
+    At most seven siblings wait on every level.
+    """
+
+    boxes_S6: Floats
+    spans_S6: Integers
+    states_S6: Floats
+    parents_S5: Integers  # lists of the parent, and depth
+
+
+class Numbers(NamedTuple):
+    """What is written: numbers of all places as they are, or rounded; the other one is empty."""
+
+    exact_N: Floats
+    rounded_N: NDArray[np.int16]
+
+
 def at_points(
     corners_F9: Floats, edges_7E: Floats, points_N3: Floats, low_3: Floats, high_3: Floats, exact: bool
-) -> Floats:
+) -> NDArray:
     """Winding numbers (N,) at finite points of the box low..high, which holds the surface too.
 
-    Rounded they are right; `exact`: they are right. `edges_7E`: ends of edges and their lengths.
+    Int16 and rounded; with `exact` float64 as they are. `edges_7E`: ends of edges and their lengths.
     """
     count = len(points_N3)
-    order, octant = (np.arange(count), np.empty(count, np.int64)), np.empty(count, np.uint8)
-    places = Places(points_N3.copy(), order[0], np.empty((count, 3)), order[1], octant, np.zeros(3), 0.0, 0)
-    number_N = np.empty(count)
-    _descend(_surface(corners_F9, edges_7E), places, low_3, high_3, count, exact, number_N)
-    return number_N
+    places = _places(points_N3, np.zeros(3), 0.0, 0)
+    span_6 = np.array([0, count, 0, 0, 0, 0])
+    return _number(corners_F9, edges_7E, places, np.concatenate([low_3, high_3]), span_6, count, exact)
 
 
 def at_centres(corners_F9: Floats, edges_7E: Floats, low_3: Floats, side: float, resolution: int) -> NDArray[np.int16]:
     """Rounded winding numbers (R, R, R) at the centres of the cells of a cube from `low`; the surface lies in it."""
-    points, order, octant = np.empty((0, 3)), np.empty(0, np.int64), np.empty(0, np.uint8)
-    places = Places(points, order, points, order, octant, low_3, side / resolution, resolution)
-    number_N = np.empty(resolution**3, np.int16)
-    _descend(_surface(corners_F9, edges_7E), places, low_3, low_3 + side, len(number_N), False, number_N)
+    places = _places(np.empty((0, 3)), low_3, side / resolution, resolution)
+    box_6, span_6 = np.concatenate([low_3, low_3 + resolution * places.step]), np.array([0, 0, 0, *(resolution,) * 3])
+    number_N = _number(corners_F9, edges_7E, places, box_6, span_6, resolution**3, False, low_3 + side)
     return number_N.reshape((resolution,) * 3)
 
 
-def _surface(corners_F9: Floats, edges_7E: Floats) -> Surface:
-    return Surface(corners_F9, planes(corners_F9), edges_7E, np.empty((3, edges_7E.shape[1])))
+def _places(points_N3: Floats, origin_3: Floats, step: float, resolution: int) -> Places:
+    count = len(points_N3)
+    order, spare = np.arange(count), np.empty(count, np.int64)
+    octant, ends, following = np.empty(count, np.uint8), np.empty(9, np.int64), np.empty(8, np.int64)
+    return Places(
+        points_N3.copy(), order, np.empty((count, 3)), spare, octant, ends, following, origin_3, step, resolution
+    )
+
+
+def _number(
+    corners_F9: Floats,
+    edges_7E: Floats,
+    places: Places,
+    box_6: Floats,
+    span_6: Integers,
+    count: int,
+    exact: bool,
+    high_3: Floats | None = None,
+) -> NDArray:
+    """Numbers (count,) of all places. Memory is asked for here: what does that in a kernel takes long to compile."""
+    faces, edges = len(corners_F9), edges_7E.shape[1]
+    surface = Surface(corners_F9, np.zeros((faces, 4)), edges_7E, np.empty((3, edges)), np.empty(LIMITS))
+    size = 8 * DEPTH + 1
+    stack = Stack(
+        np.empty((size, 6)), np.zeros((size, 6), np.int64), np.zeros((size, 6)), np.empty((size, 5), np.int64)
+    )
+    # The whole box: all faces, all edges, and a reference point whose number the kernel asks of all faces.
+    low_3, high_3 = box_6[:3], box_6[3:] if high_3 is None else high_3
+    stack.boxes_S6[0], stack.spans_S6[0], stack.parents_S5[0] = box_6, span_6, (0, faces, 0, edges, 0)
+    stack.states_S6[0, :3] = (low_3 + high_3) / 2 + np.array(SKEW) * (high_3 - low_3) / 2
+    stack.states_S6[0, 4] = 1e-9
+    numbers = Numbers(np.empty(count if exact else 0), np.empty(0 if exact else count, np.int16))
+    _descend(surface, places, stack, np.arange(4 * faces + 64), np.arange(4 * edges + 64), exact, numbers)
+    return numbers.exact_N if exact else numbers.rounded_N
 
 
 @compile_exact
 def _descend(
-    surface: Surface, places: Places, low: Floats, high: Floats, count: int, exact: bool, number_N: NDArray
+    surface: Surface, places: Places, stack: Stack, faces: Integers, near: Integers, exact: bool, numbers: Numbers
 ) -> None:
-    """Write the number of all places, from the whole box low..high down to cells that are uniform or hold few places.
+    """Write the number of all places, from the whole box down to cells that are uniform or hold few places.
 
-    Rounded numbers unless `exact`.
+    Rounded numbers unless `exact`. `faces`, `near`: room for the lists of all cells from the box down to one.
     """
-    # The stack holds cells to visit, each with what its parent knew: at most seven siblings wait on every level.
-    boxes, spans = np.empty((8 * DEPTH, 6)), np.zeros((8 * DEPTH, 6), np.int64)
-    states, parents = np.empty((8 * DEPTH, 6)), np.empty((8 * DEPTH, 5), np.int64)  # lists of the parent, and depth
-    faces, near, lists, state = _start(surface, low, high)
-    _set_root(places, low, high, count, boxes[0], spans[0])
-    states[0], parents[0, :4], parents[0, 4] = state, lists, 0
-    target_F, xyz_F3 = np.empty(FEW, np.int64), np.empty((FEW, 3))
-    stack = 1
-    while stack:
-        stack -= 1
-        box, span, state = boxes[stack].copy(), spans[stack].copy(), states[stack].copy()
-        lists, depth = parents[stack, :4].copy(), parents[stack, 4]
+    boxes, spans, states, parents = stack
+    box, span, state, lists = boxes[-1], spans[-1], states[-1], parents[-1]
+    set_planes(surface.corners_F9, surface.planes_F4)
+    states[0, 3] = sum_over_faces(surface.corners_F9, states[0, 0], states[0, 1], states[0, 2])
+    height = 1
+    while height:
+        height -= 1
+        for d in range(6):
+            box[d], span[d], state[d] = boxes[height, d], spans[height, d], states[height, d]
+        for d in range(5):
+            lists[d] = parents[height, d]
+        depth = lists[4]
         # Lists of a cell lie behind its parent's. Whatever lies there already belongs to siblings that are done.
         if depth:
             faces = _grow(faces, 2 * lists[1] - lists[0])
             near = _grow(near, 2 * lists[3] - lists[2])
-            _enter_cell(surface, faces, near, lists, state, box[:3], box[3:])
-        size = _count_places(places, span)
+            _enter_cell(surface, faces, near, lists, state, box)
         # Most of the volume ends here: nothing touches the cell and the bound excludes every other integer.
-        if not exact and _is_uniform(lists, state, box[:3], box[3:]):
-            _fill(places, span, np.rint(state[3]), number_N)
+        if not exact and _is_uniform(lists, state, box):
+            _fill(places, span, np.int16(np.rint(state[3])), numbers.rounded_N)
         # A few places are cheaper to reach one by one than eight more cells are to enter.
-        elif size <= FEW or depth == DEPTH - 2:
-            if size > len(target_F):
-                target_F, xyz_F3 = np.empty(size, np.int64), np.empty((size, 3))
-            _list_places(places, span, target_F, xyz_F3)
-            _ask(surface, faces, near, lists, state, exact, target_F[:size], xyz_F3, number_N)
+        elif depth == DEPTH - 2 or _count_places(places, span) <= FEW:
+            _ask(surface, places, span, faces, near, lists, state, exact, numbers)
         else:
-            first, stack = stack, _split(places, span, box, boxes, spans, stack)
-            for child in range(first, stack):
-                states[child], parents[child, :4], parents[child, 4] = state, lists, depth + 1
+            first, height = height, _split(places, span, box, boxes, spans, height)
+            for child in range(first, height):
+                for d in range(6):
+                    states[child, d] = state[d]
+                for d in range(4):
+                    parents[child, d] = lists[d]
+                parents[child, 4] = depth + 1
 
 
-@compile_exact
-def _start(surface: Surface, low: Floats, high: Floats) -> tuple[Integers, Integers, Integers, Floats]:
-    """Faces, near edges, lists and state of the whole box."""
-    count, edges = len(surface.corners_F9), surface.edges_7E.shape[1]
-    faces, near = np.arange(4 * count + 64), np.arange(4 * edges + 64)
-    state = np.zeros(6)
-    for d in range(3):
-        state[d] = (low[d] + high[d]) / 2 + SKEW[d] * (high[d] - low[d]) / 2
-    state[3] = sum_over_faces(surface.corners_F9, state[0], state[1], state[2])
-    state[4] = 1e-9
-    return faces, near, np.array([0, count, 0, edges]), state
-
-
-@compile_exact
-def _enter_cell(
-    surface: Surface, faces: Integers, near: Integers, lists: Integers, state: Floats, low: Floats, high: Floats
-) -> None:
-    """From a parent to the cell low..high in it; `lists` and `state` are the parent's and become the cell's.
+@compile_part
+def _enter_cell(surface: Surface, faces: Integers, near: Integers, lists: Integers, state: Floats, box: Floats) -> None:
+    """From a parent to the cell `box` in it; `lists` and `state` are the parent's and become the cell's.
 
     `lists`: where its faces and its near edges begin and end. `state`: reference point, its number, a bound on that
     number's error, a bound on what far edges change for a unit of length anywhere in the cell.
     """
-    x, y, z = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2, (low[2] + high[2]) / 2
-    u, v, w = high[0] - x, high[1] - y, high[2] - z
+    x, y, z = (box[0] + box[3]) / 2, (box[1] + box[4]) / 2, (box[2] + box[5]) / 2
+    u, v, w = box[3] - x, box[4] - y, box[5] - z
     reach = np.sqrt(u * u + v * v + w * w)
     # The number at the cell's reference point, from the parent's: what is crossed, and what near edges turn.
-    corners_F9, planes_F4, edges_7E, factors_3E = surface
     to_x, to_y, to_z = x + SKEW[0] * u, y + SKEW[1] * v, z + SKEW[2] * w
-    r, f0, f1, e0, e1 = state[:3], lists[0], lists[1], lists[2], lists[3]
-    number = state[3] - count_crossings(corners_F9, planes_F4, faces, f0, f1, r, to_x, to_y, to_z)
-    number += boundary_turn(edges_7E, factors_3E, near, e0, e1, r, to_x, to_y, to_z)
-    error = state[4] + state[5] * np.sqrt((to_x - r[0]) ** 2 + (to_y - r[1]) ** 2 + (to_z - r[2]) ** 2)
+    number, error = _reach(surface, faces, near, lists, state, to_x, to_y, to_z)
     # Errors of far edges add up from level to level. Before they matter the number is asked of the whole boundary.
     if error > STALE:
-        number, error = exact_number(edges_7E, factors_3E, to_x, to_y, to_z, number), 1e-9
+        number, error = exact_number(surface.edges_7E, surface.factors_3E, to_x, to_y, to_z, number), 1e-9
     # What is kept serves all places of the cell, which are within `reach` of its middle.
-    lists[0], lists[1] = f1, _keep_faces(corners_F9, planes_F4, faces, f0, f1, low, high)
-    state[5] = _keep_edges(edges_7E, factors_3E, near, lists, x, y, z, reach, state[5])
+    f0, f1 = lists[0], lists[1]
+    lists[0], lists[1] = f1, _keep_faces(surface.corners_F9, surface.planes_F4, faces, f0, f1, box)
+    state[5] = _keep_edges(surface, near, lists, x, y, z, reach, state[5])
     state[0], state[1], state[2], state[3], state[4] = to_x, to_y, to_z, number, error
 
 
-@compile_exact
+@compile_part
+def _reach(
+    surface: Surface, faces: Integers, near: Integers, lists: Integers, state: Floats, x: float, y: float, z: float
+) -> tuple[float, float]:
+    """The number at a place, from that of the reference point, and a bound on its error."""
+    number = state[3] - count_crossings(surface.corners_F9, surface.planes_F4, faces, lists, state, x, y, z)
+    number += boundary_turn(surface.edges_7E, surface.factors_3E, near, lists, state, x, y, z)
+    a, b, c = x - state[0], y - state[1], z - state[2]
+    return number, state[4] + state[5] * np.sqrt(a * a + b * b + c * c)
+
+
+@compile_part
 def _ask(
     surface: Surface,
+    places: Places,
+    span: Integers,
     faces: Integers,
     near: Integers,
     lists: Integers,
     state: Floats,
     exact: bool,
-    target_N: Integers,
-    xyz_N3: Floats,
-    number_N: NDArray,
+    numbers: Numbers,
 ) -> None:
-    """Write the numbers at places of a cell: exact, or rounded."""
-    corners_F9, planes_F4, edges_7E, factors_3E = surface
-    r, f0, f1, e0, e1 = state[:3], lists[0], lists[1], lists[2], lists[3]
-    for n in range(len(target_N)):
-        x, y, z = xyz_N3[n, 0], xyz_N3[n, 1], xyz_N3[n, 2]
-        number = state[3] - count_crossings(corners_F9, planes_F4, faces, f0, f1, r, x, y, z)
-        number += boundary_turn(edges_7E, factors_3E, near, e0, e1, r, x, y, z)
-        error = state[4] + state[5] * np.sqrt((x - r[0]) ** 2 + (y - r[1]) ** 2 + (z - r[2]) ** 2)
+    """Write the numbers at the places of a cell one by one: exact, or rounded."""
+    resolution, step, origin = places.resolution, places.step, places.origin_3
+    columns, rows = span[5] - span[2], span[4] - span[1]
+    for n in range(_count_places(places, span)):
+        # Where its number belongs, and its coordinates.
+        if resolution:
+            i, j, k = span[0] + n // (columns * rows), span[1] + n // columns % rows, span[2] + n % columns
+            target = (i * resolution + j) * resolution + k
+            x, y, z = origin[0] + (i + 0.5) * step, origin[1] + (j + 0.5) * step, origin[2] + (k + 0.5) * step
+        else:
+            at = span[0] + n
+            target = places.order_N[at]
+            x, y, z = places.points_N3[at, 0], places.points_N3[at, 1], places.points_N3[at, 2]
+        number, error = _reach(surface, faces, near, lists, state, x, y, z)
         # Rounding is safe as long as the error cannot reach the next half-integer; else the whole boundary is asked.
         if exact or np.abs(number - np.rint(number)) + error >= SURE:
-            number = exact_number(edges_7E, factors_3E, x, y, z, number)
-        number_N[target_N[n]] = number if exact else np.rint(number)
+            number = exact_number(surface.edges_7E, surface.factors_3E, x, y, z, number)
+        if exact:
+            numbers.exact_N[target] = number
+        else:
+            numbers.rounded_N[target] = np.int16(np.rint(number))
 
 
-@compile_exact
-def _is_uniform(lists: Integers, state: Floats, low: Floats, high: Floats) -> bool:
+@compile_part
+def _is_uniform(lists: Integers, state: Floats, box: Floats) -> bool:
     """Whether the rounded number is one and the same in a whole cell."""
     if lists[0] < lists[1] or lists[2] < lists[3]:
         return False
-    u, v, w = high[0] - low[0], high[1] - low[1], high[2] - low[2]
+    u, v, w = box[3] - box[0], box[4] - box[1], box[5] - box[2]
     reach = np.sqrt(u * u + v * v + w * w) / 2 * 1.25  # from the reference point
     return np.abs(state[3] - np.rint(state[3])) + state[4] + state[5] * reach < SURE
 
 
-@compile_exact
-def _keep_faces(
-    corners_F9: Floats, planes_F4: Floats, faces: Integers, f0: int, f1: int, low: Floats, high: Floats
-) -> int:
+@compile_part
+def _keep_faces(corners_F9: Floats, planes_F4: Floats, faces: Integers, f0: int, f1: int, box: Floats) -> int:
     """List the faces of faces[f0:f1] that may touch the box behind them, from f1 on; returns the end."""
     end = f1
-    x, y, z = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2, (low[2] + high[2]) / 2
-    u, v, w = high[0] - x, high[1] - y, high[2] - z
+    x, y, z = (box[0] + box[3]) / 2, (box[1] + box[4]) / 2, (box[2] + box[5]) / 2
+    u, v, w = box[3] - x, box[4] - y, box[5] - z
     for at in range(f0, f1):
         face = faces[at]
         c, p = corners_F9[face], planes_F4[face]
         apart = np.abs(p[0] * x + p[1] * y + p[2] * z - p[3])
         if apart > np.abs(p[0]) * u + np.abs(p[1]) * v + np.abs(p[2]) * w + 1e-12:
             continue
-        if min(c[0], c[3], c[6]) > high[0] or max(c[0], c[3], c[6]) < low[0]:
-            continue
-        if min(c[1], c[4], c[7]) > high[1] or max(c[1], c[4], c[7]) < low[1]:
-            continue
-        if min(c[2], c[5], c[8]) > high[2] or max(c[2], c[5], c[8]) < low[2]:
-            continue
-        faces[end] = face
-        end += 1
+        meets = True
+        for d in range(3):
+            meets &= min(c[d], c[3 + d], c[6 + d]) <= box[3 + d] and max(c[d], c[3 + d], c[6 + d]) >= box[d]
+        if meets:
+            faces[end] = face
+            end += 1
     return end
 
 
-@compile_exact
+@compile_part
 def _keep_edges(
-    edges_7E: Floats,
-    factors_3E: Floats,
-    near: Integers,
-    lists: Integers,
-    x: float,
-    y: float,
-    z: float,
-    reach: float,
-    bound: float,
+    surface: Surface, near: Integers, lists: Integers, x: float, y: float, z: float, reach: float, bound: float
 ) -> float:
     """List those of a parent's near edges that are near a ball, behind them; returns the bound with the others in it.
 
     The farther ones count as far, as many as the bound bears.
     """
     # What each edge can change for a unit of length anywhere in the ball, by its distance (Biot and Savart).
-    change_E, e0, e1 = factors_3E[0], lists[2], lists[3]
+    edges_7E, sums, change_E = surface.edges_7E, surface.sums_L, surface.factors_3E[0]
+    e0, e1 = lists[2], lists[3]
     ax_E, ay_E, az_E, bx_E, by_E, bz_E = edges_7E[0], edges_7E[1], edges_7E[2], edges_7E[3], edges_7E[4], edges_7E[5]
     length_E = edges_7E[6]
     for at in range(e1 - e0):
@@ -261,7 +303,8 @@ def _keep_edges(
         apart = max(np.sqrt(px * px + py * py + pz * pz) - reach, 1e-12)
         change_E[at] = min(length_E[e] / (4 * np.pi * apart * apart), 1 / (2 * np.pi * apart))
     # The highest limit below which all edges together stay within the bound; sorting them would cost more.
-    sums = np.zeros(LIMITS)  # of the changes below each limit
+    for k in range(LIMITS):
+        sums[k] = 0.0
     for at in range(e1 - e0):
         change, limit = change_E[at], FAR_EDGE / reach
         for k in range(LIMITS):
@@ -281,109 +324,77 @@ def _keep_edges(
     return bound
 
 
-@compile_exact
+@compile_part
 def _grow(array: Integers, needed: int) -> Integers:
     """The array, or a longer copy."""
     if len(array) >= needed:
         return array
     longer = np.empty(2 * needed, dtype=np.int64)
-    longer[: len(array)] = array
+    for at in range(len(array)):
+        longer[at] = array[at]
     return longer
 
 
-@compile_exact
-def _set_root(places: Places, low: Floats, high: Floats, count: int, box: Floats, span: Integers) -> None:
-    """The box and the span of all places."""
-    if places.resolution:
-        span[3:] = places.resolution
-        _set_box(places, span, box)
-    else:
-        span[1], box[:3], box[3:] = count, low, high
-
-
-@compile_exact
+@compile_part
 def _count_places(places: Places, span: Integers) -> int:
     if places.resolution:
         return (span[3] - span[0]) * (span[4] - span[1]) * (span[5] - span[2])
     return span[1] - span[0]
 
 
-@compile_exact
-def _list_places(places: Places, span: Integers, target_N: Integers, xyz_N3: Floats) -> None:
-    """Of each place of a span: where its number belongs, and its coordinates."""
-    n, size, step, origin = 0, places.resolution, places.step, places.origin_3
-    if size:
-        for i in range(span[0], span[3]):
-            for j in range(span[1], span[4]):
-                for k in range(span[2], span[5]):
-                    target_N[n] = (i * size + j) * size + k
-                    xyz_N3[n, 0] = origin[0] + (i + 0.5) * step
-                    xyz_N3[n, 1] = origin[1] + (j + 0.5) * step
-                    xyz_N3[n, 2] = origin[2] + (k + 0.5) * step
-                    n += 1
-        return
-    for at in range(span[0], span[1]):
-        target_N[n] = places.order_N[at]
-        for d in range(3):
-            xyz_N3[n, d] = places.points_N3[at, d]
-        n += 1
-
-
-@compile_exact
-def _fill(places: Places, span: Integers, value: float, number_N: NDArray) -> None:
+@compile_part
+def _fill(places: Places, span: Integers, value: int, rounded_N: NDArray[np.int16]) -> None:
     """Give all places of a span one number."""
     if places.resolution:
         size = places.resolution
         for i in range(span[0], span[3]):
             for j in range(span[1], span[4]):
                 row = (i * size + j) * size
-                number_N[row + span[2] : row + span[5]] = value
+                for k in range(span[2], span[5]):
+                    rounded_N[row + k] = value
     else:
         for at in range(span[0], span[1]):
-            number_N[places.order_N[at]] = value
+            rounded_N[places.order_N[at]] = value
 
 
-@compile_exact
-def _split(places: Places, span: Integers, box: Floats, boxes: Floats, spans: Integers, stack: int) -> int:
+@compile_part
+def _split(places: Places, span: Integers, box: Floats, boxes: Floats, spans: Integers, height: int) -> int:
     """Put the eighths of a cell that hold places on the stack; returns its new height."""
     # Blocks are halved in whole cells of the grid, so that no centre is ever in two of them.
     if places.resolution:
         for part in range(8):
+            empty = False
             for d in range(3):
                 middle = (span[d] + span[3 + d] + 1) // 2
-                spans[stack, d] = middle if part >> d & 1 else span[d]
-                spans[stack, 3 + d] = span[3 + d] if part >> d & 1 else middle
-            if (spans[stack, :3] < spans[stack, 3:]).all():
-                _set_box(places, spans[stack], boxes[stack])
-                stack += 1
-        return stack
+                lower, upper = (middle, span[3 + d]) if part >> d & 1 else (span[d], middle)
+                spans[height, d], spans[height, 3 + d] = lower, upper
+                boxes[height, d] = places.origin_3[d] + lower * places.step
+                boxes[height, 3 + d] = places.origin_3[d] + upper * places.step
+                empty |= lower >= upper
+            if not empty:
+                height += 1
+        return height
     # Points are sorted into eighths in place: each eighth is again a run of them.
-    middle_3, ends = (box[:3] + box[3:]) / 2, np.empty(9, np.int64)
-    _sort_octants(places, span[0], span[1], middle_3, ends)
+    _sort_octants(places, span[0], span[1], box)
     for part in range(8):
-        if ends[part] < ends[part + 1]:
+        if places.ends_9[part] < places.ends_9[part + 1]:
             for d in range(3):
-                upper = part >> d & 1
-                boxes[stack, d] = middle_3[d] if upper else box[d]
-                boxes[stack, 3 + d] = box[3 + d] if upper else middle_3[d]
-            spans[stack, 0], spans[stack, 1] = ends[part], ends[part + 1]
-            stack += 1
-    return stack
+                middle_d, is_upper = (box[d] + box[3 + d]) / 2, part >> d & 1
+                boxes[height, d] = middle_d if is_upper else box[d]
+                boxes[height, 3 + d] = box[3 + d] if is_upper else middle_d
+            spans[height, 0], spans[height, 1] = places.ends_9[part], places.ends_9[part + 1]
+            height += 1
+    return height
 
 
-@compile_exact
-def _set_box(places: Places, span: Integers, box: Floats) -> None:
-    """The box of a block of the grid."""
-    for d in range(6):
-        box[d] = places.origin_3[d % 3] + span[d] * places.step
-
-
-@compile_exact
-def _sort_octants(places: Places, first: int, last: int, middle: Floats, ends: Integers) -> None:
-    """Sort points first..last by the eighth of their cell that they are in; `ends`: where the eighths begin and end."""
+@compile_part
+def _sort_octants(places: Places, first: int, last: int, box: Floats) -> None:
+    """Sort points first..last by the eighth of their cell that they are in, and note where the eighths begin."""
     points, spare, order, other = places.points_N3, places.spare_N3, places.order_N, places.spare_order_N
-    ends[:] = 0
-    x, y, z = middle[0], middle[1], middle[2]
+    ends, at = places.ends_9, places.next_8
+    for part in range(9):
+        ends[part] = 0
+    x, y, z = (box[0] + box[3]) / 2, (box[1] + box[4]) / 2, (box[2] + box[5]) / 2
     for n in range(first, last):  # coordinate by coordinate: assigning rows costs five times as much
         code = (points[n, 0] > x) + 2 * (points[n, 1] > y) + 4 * (points[n, 2] > z)
         places.octant_N[n] = code
@@ -392,7 +403,7 @@ def _sort_octants(places: Places, first: int, last: int, middle: Floats, ends: I
     ends[0] = first
     for part in range(8):
         ends[part + 1] += ends[part]
-    at = ends[:8].copy()
+        at[part] = ends[part]
     for n in range(first, last):
         to = at[places.octant_N[n]]
         points[to, 0], points[to, 1], points[to, 2], order[to] = spare[n, 0], spare[n, 1], spare[n, 2], other[n]

@@ -10,16 +10,15 @@ such edges beside ten thousands of faces. Why this holds: docs/explanation/windi
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compile_exact
+from isofield.runtime.jit import compile_part
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-@compile_exact
-def planes(corners_F9: Floats) -> Floats:
-    """Unit normal and offset (F, 4) of triangles; all 0 where there is no area."""
-    planes_F4 = np.zeros((len(corners_F9), 4))
+@compile_part
+def set_planes(corners_F9: Floats, planes_F4: Floats) -> None:
+    """Write the unit normal and offset (F, 4) of triangles; they stay as they are where there is no area."""
     for face in range(len(corners_F9)):
         c = corners_F9[face]
         ux, uy, uz, vx, vy, vz = c[3] - c[0], c[4] - c[1], c[5] - c[2], c[6] - c[0], c[7] - c[1], c[8] - c[2]
@@ -27,11 +26,11 @@ def planes(corners_F9: Floats) -> Floats:
         length = np.sqrt(x * x + y * y + z * z)
         if length > 0:
             x, y, z = x / length, y / length, z / length
-            planes_F4[face] = (x, y, z, x * c[0] + y * c[1] + z * c[2])
-    return planes_F4
+            planes_F4[face, 0], planes_F4[face, 1], planes_F4[face, 2] = x, y, z
+            planes_F4[face, 3] = x * c[0] + y * c[1] + z * c[2]
 
 
-@compile_exact
+@compile_part
 def half_solid_angle(
     ax: float, ay: float, az: float, bx: float, by: float, bz: float, cx: float, cy: float, cz: float
 ) -> float:
@@ -44,7 +43,7 @@ def half_solid_angle(
     return np.arctan2(volume, a * b * c + ab * c + bc * a + ca * b)
 
 
-@compile_exact
+@compile_part
 def sum_over_faces(corners_F9: Floats, x: float, y: float, z: float) -> float:
     """The winding number at a place, as the sum of the solid angles of all faces: slow, and exact."""
     total = 0.0
@@ -56,7 +55,7 @@ def sum_over_faces(corners_F9: Floats, x: float, y: float, z: float) -> float:
     return total / (2 * np.pi)
 
 
-@compile_exact
+@compile_part
 def half_turns(factors_3E: Floats, size: int) -> float:
     """The sum of the angles of complex numbers, in turns of pi. Pairs are multiplied until one is left.
 
@@ -64,7 +63,8 @@ def half_turns(factors_3E: Floats, size: int) -> float:
     """
     # Halves are multiplied onto each other: as quick as one pass, and vectorised.
     re_E, im_E, turns_E = factors_3E[0], factors_3E[1], factors_3E[2]
-    turns_E[:size] = 0.0
+    for e in range(size):
+        turns_E[e] = 0.0
     while size > 1:
         half = (size + 1) // 2
         for e in range(size - half):
@@ -80,7 +80,7 @@ def half_turns(factors_3E: Floats, size: int) -> float:
     return turns_E[0] + np.arctan2(im_E[0], re_E[0]) / np.pi
 
 
-@compile_exact
+@compile_part
 def exact_number(edges_7E: Floats, factors_3E: Floats, x: float, y: float, z: float, w: float) -> float:
     """The number at a place: what the boundary makes it up to an integer, nearest to `w`.
 
@@ -104,11 +104,15 @@ def exact_number(edges_7E: Floats, factors_3E: Floats, x: float, y: float, z: fl
     return turn + np.rint(w - turn)
 
 
-@compile_exact
+@compile_part
 def boundary_turn(
-    edges_7E: Floats, factors_3E: Floats, near: Integers, e0: int, e1: int, r: Floats, x: float, y: float, z: float
+    edges_7E: Floats, factors_3E: Floats, near: Integers, lists: Integers, r: Floats, x: float, y: float, z: float
 ) -> float:
-    """What near edges add to the number on the way from r to (x, y, z): each sweeps a parallelogram seen from r."""
+    """What near edges add to the number on the way from r to (x, y, z): each sweeps a parallelogram seen from r.
+
+    `lists`: near[lists[2]:lists[3]] are the edges. The first three numbers of `r` are the place.
+    """
+    e0, e1 = lists[2], lists[3]
     if e0 == e1:
         return 0.0
     ax_E, ay_E, az_E, bx_E, by_E, bz_E = edges_7E[0], edges_7E[1], edges_7E[2], edges_7E[3], edges_7E[4], edges_7E[5]
@@ -131,14 +135,17 @@ def boundary_turn(
     return -half_turns(factors_3E, e1 - e0) / 2
 
 
-@compile_exact
+@compile_part
 def count_crossings(
-    corners_F9: Floats, planes_F4: Floats, faces: Integers, f0: int, f1: int, r: Floats, x: float, y: float, z: float
+    corners_F9: Floats, planes_F4: Floats, faces: Integers, lists: Integers, r: Floats, x: float, y: float, z: float
 ) -> int:
-    """Faces crossed from r to (x, y, z): +1 where the way leaves a face in front of it, -1 the other way."""
+    """Faces crossed from r to (x, y, z): +1 where the way leaves a face in front of it, -1 the other way.
+
+    `lists`: faces[lists[0]:lists[1]] are those that may be crossed. The first three numbers of `r` are the place.
+    """
     # Only faces whose plane the way passes, and whose three sides it passes on one hand, are crossed.
     sx, sy, sz, count = x - r[0], y - r[1], z - r[2], 0
-    for at in range(f0, f1):
+    for at in range(lists[0], lists[1]):
         face = faces[at]
         p, c = planes_F4[face], corners_F9[face]
         from_r = p[0] * r[0] + p[1] * r[1] + p[2] * r[2] - p[3]
