@@ -10,9 +10,8 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from isofield.runtime.commandline import DONE, Parser, run, say
+from isofield.runtime.commandline import DONE, Parser, command_of, say, tell
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -22,13 +21,16 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     parser = Parser(prog=prog, description=__doc__)
     parser.add_argument("--config", required=True, help="YAML file, or the name of a shipped one: data/meshes")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="K=V", help="override: seed=1")
+    parser.add_argument(
+        "--show-config", action="store_true", help="print the resolved config (the data set keeps it too)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the resolved config and stop")
     options = parser.parse_args(words)
 
     # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
     import torch
 
-    from data_processing.preparation.config import DataConfig
+    from data_processing.preparation.config import DataConfig, config_file
     from data_processing.preparation.job import prepare_folder
     from isofield.runtime.config import read_config, to_yaml
     from isofield.runtime.distributed import session
@@ -36,8 +38,9 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     config = read_config(options.config, DataConfig, overrides=options.set)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if rank == 0:
-        say(to_yaml(config))
+        say(to_yaml(config) if options.show_config or options.dry_run else f"resolved config: {config_file(config)}")
     if options.dry_run:
+        tell("a dry run: nothing was done; next: the same command without --dry-run")
         return DONE
     # Ranks of other launchers do not know of each other: whoever finds all shards there writes the index.
     joined = torch.distributed.is_torchelastic_launched()
@@ -46,9 +49,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
         return prepare_folder(config, command=f"{prog} {shlex.join(words)}", rank=rank, world=world, wait=wait)
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog))
+command = command_of(main)
 
 
 if __name__ == "__main__":

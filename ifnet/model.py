@@ -131,6 +131,7 @@ class IFNet(nn.Module):
         code = self.encoder(batch.inputs, is_padding=batch.is_padding)
         parameters = list(self.decoder.parameters())
         loss = sum_over_points(error_of, code, parameters, points=points, points_per_chunk=self._points_per_chunk)
+        # The sum is the paper's loss; the mean is what runs with another number of points can be compared by.
         means = {"loss_per_point": loss.detach() / points, "accuracy": right / (shapes * points)}
         yield "ifnet", {"loss": loss, **means}
 

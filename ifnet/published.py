@@ -8,9 +8,8 @@ stored in the run's config. `python -m ifnet.published` is the same.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from isofield.runtime.commandline import DONE, Parser, run
+from isofield.runtime.commandline import DONE, Parser, command_of
 
 # What each means: published_weights.SETUPS.
 SETUP_NAMES = ("voxels_32", "voxels_128", "points_300", "points_3000", "single_view", "organs")
@@ -30,6 +29,7 @@ def read_options(arguments: Sequence[str] | None, *, prog: str | None = None) ->
     options = parser.parse_args(arguments)
     if (options.file is None) == (options.organ_folder is None):
         parser.error("expected a published checkpoint, or --organ-folder")
+    # Organ models were all trained in one way; of other weights nobody can see how, so it has to be said.
     if options.organ_folder is not None:
         if options.setup not in (None, "organs"):
             parser.error("an organ folder has the set-up organs")
@@ -52,9 +52,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     return DONE
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog))
+command = command_of(main)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ class Decoder(nn.Module):
     def _values(self, points_BN3: torch.Tensor, code_BZ: torch.Tensor) -> torch.Tensor:
         first = self.layers[0]
         assert isinstance(first, nn.Linear)
+        # A layer of (point, code) is a sum of two: the code's part once a shape, the points' part for each of them.
         of_shape = F.linear(code_BZ, first.weight[:, 3:], first.bias)
         h = F.leaky_relu_(F.linear(points_BN3, first.weight[:, :3]).add_(of_shape[:, None]), LEAK)
         for layer in self.layers[1:-1]:

@@ -146,6 +146,7 @@ class LatentGAN(nn.Module):
             with torch.no_grad():
                 fake_BZ = self.generate(self._noise(batch, "critic"))
             values = self.critic_losses(real_BZ, fake_BZ, share_B1)
+        # The critic steps here, before the generator is asked: it is judged by the critic that has just learnt.
         yield "critic", values
         with _in_float32(real_BZ):
             loss = self.generator_loss(self._noise(batch, "generator"))

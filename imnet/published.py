@@ -5,9 +5,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from isofield.runtime.commandline import DONE, Parser, run
+from isofield.runtime.commandline import DONE, Parser, command_of
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -29,9 +28,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     return DONE
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog))
+command = command_of(main)
 
 
 if __name__ == "__main__":

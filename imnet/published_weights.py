@@ -21,6 +21,7 @@ from imnet.single_view import SingleView
 from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_plain
+from isofield.runtime.invocation import next_command
 from isofield.training.imported_weights import (
     read_mapping,
     refuse_misfits,
@@ -79,11 +80,13 @@ def convert_single_view(
     names = renamed_single_view()
     expected = f"published IM-NET single-view weights: expected the {len(names)} keys img_encoder.* and generator.*"
     weights = renamed_weights(state, names, expected=expected, where=where)
+    # A negative variance turns into NaN in the first batch normalisation, far from the file that is to blame.
     for name in weights:
         if name.endswith("running_var") and bool((weights[name] < 0).any()):
             raise ValueError(f"{where}: {name} holds negative variances")
     config = _single_view_sizes(weights, where)
     if autoencoder is not None:
+        # Both files hold the decoder. If theirs differ, codes of this encoder mean nothing to the other's decoder.
         own, frozen = convert(autoencoder, where=beside)
         decoder = {name: value for name, value in frozen.items() if name.startswith("decoder.")}
         if not all(torch.equal(value, weights[f"autoencoder.{name}"]) for name, value in decoder.items()):
@@ -139,6 +142,7 @@ def make_run(options: argparse.Namespace) -> None:
     out = write_run(model, config, options.out, preparation=PUBLISHED_PREPARATION)
     count = sum(parameter.numel() for parameter in model.parameters())
     say(f"{out.path}: {count:,} parameters from {options.file}, latent {section.latent}; data set: {options.data}")
+    say(f"done; next: {next_command('generate', '--run', out.path, '--input', 'FILE')}")
 
 
 def _autoencoder_run(state: Mapping[str, Any], arguments: argparse.Namespace) -> tuple[Autoencoder, Config, RunConfig]:

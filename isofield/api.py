@@ -125,6 +125,7 @@ class Run:
         notes of a file: points left out, inside and outside in doubt.
         """
         settings = self._settings(resolution=resolution, frame=frame, refine=refine, fit_steps=fit_steps)
+        # Whatever comes is what a file would hold: from here on it goes the way of generate.py, to the same bytes.
         given, name = (x, name) if isinstance(x, Coded) else self._input(x, part=part, name=name)
         if isinstance(given, Coded) and fit_steps:
             raise ValueError("fit_steps: a code is not fitted again; give the shape itself")

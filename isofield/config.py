@@ -1,6 +1,5 @@
 """The sections of a training config. How YAML becomes these is in isofield.runtime.config."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, Literal
 
 from data_processing.loading.batches import Level, LoadingConfig
 from isofield.runtime.config import read_config
+from isofield.runtime.invocation import resuming_command
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ValidationConfig:
     every: int = 1000  # steps; 0: only at the end
     split: str = "val"  # where the data set has none, the first training shapes, and a line says so
     shapes: int = 64
-    pictures: int = 4  # of these shapes, reconstructed and rendered for TensorBoard
+    pictures: int = 4  # of these shapes, reconstructed, rendered for TensorBoard, and measured (IoU, Chamfer)
     resolution: int = 64  # of the reconstructions
 
     def __post_init__(self) -> None:
@@ -76,6 +76,7 @@ class TrainingConfig:
     checkpoint_every: int = 1000  # steps
     keep_checkpoints: int = 0  # numbered ones, beside last and best
     log_every: int = 10  # steps
+    tracker: Literal["none", "wandb", "mlflow"] = "none"  # beside TensorBoard; offline, into the run's logs
     optim: OptimConfig = field(default_factory=OptimConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 
@@ -119,8 +120,7 @@ def resume_command(config: RunConfig, file: Path) -> str:
     section = config.training
     limits = {"training.max_steps": section.max_steps, "training.max_minutes": section.max_minutes}
     lifted = [f"{key}=null" for key, limit in limits.items() if limit is not None]
-    words = ["python", "train.py", "--config", str(file), "--resume"]
-    return shlex.join([*words, "--set", *lifted] if lifted else words)
+    return resuming_command("--config", file, "--resume", *(["--set", *lifted] if lifted else []))
 
 
 def read_run_config(path: Path | str, *, overrides: Sequence[str] = ()) -> RunConfig:

@@ -86,7 +86,9 @@ def load_run(run: RunDir, *, which: str = "best", device: torch.device | str = "
     file = run.existing_checkpoint(which)
     content = checkpoint.load(file, device=device)
     try:
+        # Averaged weights are what was judged while training, wherever the run kept them.
         weights = content["average"]["weights"] if content.get("average") else content["model"]
+        # Sizes are compared before the model is built: a stranger's config may ask for any amount of memory.
         _refuse_other_sizes(config, weights, run)
         model = build_model(config.model, where=str(run.config_file))
         model.load_state_dict(weights)

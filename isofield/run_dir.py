@@ -8,11 +8,14 @@ runs/NAME/
   judge.npz              what those scores are computed with
   published.json         what came with published weights, to be shown
   codes.npz              codes of a frozen autoencoder, where the model trains on them
-  logs/                  TensorBoard
+  logs/                  TensorBoard, and what another tracker keeps here
+  curves.csv, curves.png the numbers of all validations, and their picture
   meshes/SPLIT/NAME.ply  generated meshes, manifest.json; SPLIT may be input, samples, or A-to-B of a walk
+                         record.jsonl: what each was made from; a second start makes only what is new
   evaluation/            SPLIT-PROTOCOL.{json,csv}, report.html
 """
 
+import errno
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -21,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from data_processing.preparation.config import DataConfig, config_of
-from isofield.runtime.atomic_files import hold_lock, remove_leftovers, write_text
+from isofield.runtime.atomic_files import WriteError, remove_leftovers, write_text
 from isofield.runtime.config import override
 from isofield.runtime.file_names import path_in
 from isofield.runtime.json_files import read_object
+from isofield.runtime.locks import hold_lock, hold_rank_lock
 
 BESIDE_LAST = ("best", "previous")
 
@@ -70,6 +74,14 @@ class RunDir:
     @property
     def logs(self) -> Path:
         return self.path / "logs"
+
+    @property
+    def curves_file(self) -> Path:
+        return self.path / "curves.csv"
+
+    @property
+    def curves_picture(self) -> Path:
+        return self.path / "curves.png"
 
     @property
     def evaluation(self) -> Path:
@@ -156,9 +168,15 @@ def create_run(run: RunDir, *, config: str, preparation: Mapping[str, Any], resu
     write_text(run.preparation_file, json.dumps(dict(preparation), indent=1, sort_keys=True) + "\n")
 
 
+def refuse_vanished_run(run: RunDir) -> None:
+    """WriteError where the run's folder is no longer there: another disk may be below, and nothing is begun on that."""
+    if not run.config_file.is_file():
+        raise WriteError(errno.ENOENT, "the run's folder vanished", str(run.config_file))
+
+
 def exclusive(folder: Path, rank: int, *, what: str) -> AbstractContextManager[None]:
     """One process a rank at a time writes results into a folder, which is made. ValueError when another is at it."""
-    return hold_lock(make_folder(folder) / f".lock-{rank}", what=what)
+    return hold_rank_lock(make_folder(folder), rank, what=what)
 
 
 def make_folder(folder: Path) -> Path:

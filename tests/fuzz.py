@@ -12,7 +12,6 @@ Lines of ours that run are watched: a damaged file that reached a new one is kep
 import argparse
 import os
 import random
-import resource
 import signal
 import sys
 import tempfile
@@ -71,6 +70,8 @@ def attack(kind: str, file: Path, reader: Reader, *, cases: int, seed: int) -> C
     sys.settrace(lines.watch)
     reader(file)  # the undamaged one is read
     sys.settrace(None)
+    import resource  # not on every system
+
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
     for number in (signal.SIGALRM, signal.SIGPROF):

@@ -8,7 +8,7 @@ for writing, renamed, removed, linked, made), one after the other. The commands 
 forked from this one, which has loaded the libraries already: a start costs milliseconds.
 
 Compared are all files byte by byte, checkpoints tensor by tensor, but for what no two runs have in common: seconds,
-logs of TensorBoard, timings.csv, hidden journals and locks; and but for `previous.pt`, which every start replaces.
+logs of TensorBoard, timings.csv; and but for `previous.pt`, which every start replaces.
 """
 
 import argparse
@@ -42,6 +42,7 @@ SECONDS = re.compile(r'"seconds":[^,}]*')
 CHANGES = ("os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir")
 CRASHED = 70  # with a traceback
 PAGE = 4096
+HIDDEN = (".partial-*", ".lock*", ".journal-*", ".rows-*")  # what no command leaves that came to its end
 LATE = 1.1  # of the time that the command takes: some kills come too late
 
 
@@ -192,7 +193,7 @@ class Trials:
         differ = [name for name in {**self.expected, **found} if self.expected.get(name) != found.get(name)]
         if differ:
             raise Disturbed(f"{self.victim.name} differs in {', '.join(sorted(differ))}; look at {trial}")
-        left = [str(path) for path in trial.rglob(".partial-*")]
+        left = [str(path) for kind in HIDDEN for path in trial.rglob(kind)]
         if left:
             raise Disturbed(f"{self.victim.name} leaves {', '.join(left)}")
 
@@ -217,6 +218,9 @@ def comparable(file: Path) -> bytes:
         return b"".join(flat(timeless(checkpoint.load(file))))
     if file.suffix == ".json":
         return json.dumps(timeless(json.loads(file.read_text()))).encode()
+    if file.suffix == ".jsonl":  # lines of a record, which count starts
+        lines = [timeless(json.loads(line)) | {"start": 0} for line in file.read_text().splitlines()]
+        return json.dumps(lines).encode()
     if file.suffix == ".html":
         return SECONDS.sub("", file.read_text()).encode()
     if file.suffix == ".csv":

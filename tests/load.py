@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import json
 import os
-import resource
 import tempfile
 import threading
 import time
@@ -87,7 +86,7 @@ class Watch:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return Sample(
             time.monotonic() - self._began,
-            pages * resource.getpagesize() / 2**20,
+            pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
             len(os.listdir("/proc/self/fd")),
             threading.active_count() - 1,
         )

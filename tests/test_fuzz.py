@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 
 
 def test_damaged_files_are_read_or_refused_with_a_reason():
     """In a process of its own: children with limits on memory are forked from it."""
+    pytest.importorskip("resource", reason="processes cannot be limited here")
     command = [sys.executable, "-m", "tests.fuzz", "--cases", "8", "--seed", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

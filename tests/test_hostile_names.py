@@ -13,7 +13,7 @@ from data_processing.preparation.sources import list_sources
 from data_processing.store.shape_set import open_shapes
 from isofield.evaluation.pairs import pairs_of_folders
 from isofield.evaluation.protocols import find_protocols
-from isofield.evaluation.rows import SampleCounts, evaluate_pairs
+from isofield.evaluation.rows import SampleCounts
 from isofield.evaluation.tables import summarise, write_csv, write_json
 from isofield.outliers.analysis.report import write_report as write_analysis
 from isofield.outliers.analysis.rows import new_row, write_results
@@ -23,6 +23,7 @@ from isofield.run_dir import mesh_in
 from isofield.runtime.commandline import say
 from isofield.runtime.config import build
 from tests.data_processing.solids import box
+from tests.plain_ways import evaluate_pairs
 
 NAMES = [
     "=cmd|' /C calc'!A0",

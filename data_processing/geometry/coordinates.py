@@ -20,12 +20,6 @@ def voxel_centres(index: torch.Tensor, resolution: int, dtype: torch.dtype = tor
     return (index.to(dtype) + 0.5) / resolution - 0.5
 
 
-def grid_centres(resolution: int, device: torch.device | str = "cpu") -> torch.Tensor:
-    """All voxel centres of a cubic grid in C order: (R^3, 3) float32."""
-    axis = voxel_centres(torch.arange(resolution, device=device), resolution)
-    return torch.cartesian_prod(axis, axis, axis)
-
-
 def voxel_index(points: torch.Tensor, resolution: int) -> torch.Tensor:
     """Index of the voxel that holds each cube point, clamped into the grid: same shape, int64."""
     return ((points + 0.5) * resolution).floor().long().clamp_(0, resolution - 1)

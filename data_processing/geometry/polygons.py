@@ -32,12 +32,15 @@ def triangulated(
     Polygons of fewer than three corners have no area and are left out. PolygonLimitError for concave ones beyond
     MAX_CUT_CORNERS or MAX_STEPS. Numbers of vertices must be in range.
     """
+    # Most files hold triangles alone, and are done here.
     if len(sizes_P) and (sizes_P == 3).all():
         return corners_C.reshape(-1, 3)
+    # Where the corners of each polygon begin, and where its triangles will: k corners make k - 2 triangles.
     starts_P = np.cumsum(sizes_P) - sizes_P
     firsts_P = np.cumsum(np.maximum(sizes_P - 2, 0)) - np.maximum(sizes_P - 2, 0)
     faces_F3 = np.empty((int(np.maximum(sizes_P - 2, 0).sum()), 3), dtype=np.int64)
     left = MAX_STEPS + STEPS_PER_CORNER * len(corners_C)
+    # Polygons of one size are an array without gaps; a million corners at once bound the memory.
     for size in np.unique(sizes_P[sizes_P > 2]):
         alike = np.flatnonzero(sizes_P == size)
         for some in np.array_split(alike, max(1, len(alike) * int(size) // 1_000_000)):

@@ -11,10 +11,9 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from embreex import rtcore_scene
-from embreex.mesh_construction import TriangleMesh as EmbreeMesh
 from numpy.typing import NDArray
 
+from data_processing.geometry.ray_casting import Eye, RayScene, SceneView
 from data_processing.geometry.triangle_mesh import TriangleMesh
 
 Up = Literal["y", "z"]
@@ -73,13 +72,6 @@ def camera_positions(cameras: Sequence[Camera], *, distance: float, up: Up = "y"
     return np.stack([-distance * _axes(camera, up)[2] for camera in cameras])
 
 
-def ray_scene(vertices_V3: NDArray[np.floating], faces_F3: NDArray[np.integer]) -> rtcore_scene.EmbreeScene:
-    """What rays are cast at, in single precision: scale to about 1 first."""
-    scene = rtcore_scene.EmbreeScene()
-    EmbreeMesh(scene, vertices_V3.astype(np.float32), faces_F3.astype(np.int32))
-    return scene
-
-
 def view_ball_around(lower: NDArray[np.floating], upper: NDArray[np.floating]) -> ViewBall:
     """The ball around a box given by its corners (3,), (3,)."""
     lower, upper = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
@@ -102,7 +94,7 @@ def render(
     """
     view_ball = view_ball_around(*mesh.bounds()) if view_ball is None else view_ball
     # The mesh moved so that the view ball is the unit ball: single precision is enough there.
-    scene = ray_scene((mesh.vertices - view_ball.centre_3) / view_ball.radius, mesh.faces)
+    scene = RayScene((mesh.vertices - view_ball.centre_3) / view_ball.radius, mesh.faces)
     pictures = [_picture(scene, camera, size * supersampling, shading, up) for camera in cameras]
     fine = np.stack(pictures).reshape(len(pictures), size, supersampling, size, supersampling)
     return np.rint(fine.mean(axis=(2, 4))).astype(np.uint8)
@@ -115,7 +107,7 @@ def photographs(
 
     A grey surface on white: grey * alpha + 255 * (1 - alpha), rounded, with alpha the share of a pixel that is covered.
     """
-    scene = ray_scene(mesh.vertices, mesh.faces)
+    scene = RayScene(mesh.vertices, mesh.faces)
     bounds_23 = np.stack(mesh.bounds())
     corners_83 = np.stack(np.meshgrid(*bounds_23.T), axis=-1).reshape(-1, 3)
     pictures = [
@@ -154,19 +146,18 @@ def _squares(centres_N3: NDArray[np.float64], normals_N3: NDArray[np.float64], h
     return TriangleMesh(np.stack(corners, axis=1).reshape(-1, 3), faces_F3)
 
 
-def _picture(
-    scene: rtcore_scene.EmbreeScene, camera: Camera, size: int, shading: Shading, up: Up
-) -> NDArray[np.float32]:
+def _picture(scene: RayScene, camera: Camera, size: int, shading: Shading, up: Up) -> NDArray[np.float32]:
     """One picture (size, size) of grey values before averaging."""
     distance = (1 + MARGIN) / np.sin(np.radians(camera.field_of_view) / 2)
     ticks = (np.arange(size) + 0.5) / size * 2 - 1
     places_HW2 = np.stack(np.broadcast_arrays(ticks[None], -ticks[:, None]), axis=-1)
-    grey_N = _grey_at(places_HW2.reshape(-1, 2), scene, camera, distance=distance, shading=shading, up=up)
+    view = scene.view(_eye(camera, distance, up))
+    grey_N = _grey_at(places_HW2.reshape(-1, 2), view, camera.field_of_view, shading=shading)
     return grey_N.reshape(size, size)
 
 
 def _photograph(
-    scene: rtcore_scene.EmbreeScene, camera: Camera, distance: float, size: int, up: Up, corners_83: NDArray[np.float64]
+    scene: RayScene, camera: Camera, distance: float, size: int, up: Up, corners_83: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     """One smooth picture (size, size): a ray for each pixel that the shape's box covers, 12 where neighbours differ."""
     picture = np.full((size, size), BACKGROUND, dtype=np.float32)
@@ -175,11 +166,12 @@ def _photograph(
     if rows.start >= rows.stop or columns.start >= columns.stop:
         return picture
     pixel_HW2 = np.stack(np.broadcast_arrays(np.arange(size), np.arange(size)[:, None]), axis=-1)[rows, columns]
+    view = scene.view(_eye(camera, distance, up))
 
     def grey_at(places_N2: NDArray[np.float64]) -> NDArray[np.float32]:
         """Of places in pixels (column, row) from the upper left corner."""
         places_N2 = (places_N2 / size * 2 - 1) * np.array([1.0, -1.0])
-        return _grey_at(places_N2, scene, camera, distance=distance, shading="normal", up=up)
+        return _grey_at(places_N2, view, camera.field_of_view, shading="normal")
 
     # Neighbours along a row differ in height, along a column in width: a rod thinner than a pixel cannot hide between
     # the rays of a whole row.
@@ -221,28 +213,24 @@ def _covered(
 
 
 def _grey_at(
-    places_N2: NDArray[np.float64],
-    scene: rtcore_scene.EmbreeScene,
-    camera: Camera,
-    *,
-    distance: float,
-    shading: Shading,
-    up: Up,
+    places_N2: NDArray[np.float64], view: SceneView, field_of_view: float, *, shading: Shading
 ) -> NDArray[np.float32]:
     """Grey values (N,) of places in the picture, -1 to 1 to the right and upwards: a ray for each."""
-    right_3, up_3, forward_3 = _axes(camera, up)
-    slope_N2 = places_N2 * np.tan(np.radians(camera.field_of_view) / 2)
-    directions_N3 = forward_3 + slope_N2[:, :1] * right_3 + slope_N2[:, 1:] * up_3
-    directions_N3 /= np.sqrt(np.einsum("nc,nc->n", directions_N3, directions_N3))[:, None]
-    origins_N3 = np.empty(directions_N3.shape, dtype=np.float32)
-    origins_N3[:] = -distance * forward_3
-    hits = scene.run(origins_N3, directions_N3.astype(np.float32), output=True)
+    _, right_3, up_3, forward_3 = view.eye
+    # A place of 1 lies on the border of the picture, where the ray leaves at half the field of view.
+    slope_N2 = places_N2 * np.tan(np.radians(field_of_view) / 2)
+    face_N, depth_N = view.cast(slope_N2)
+    # Rays that meet nothing keep the background.
     grey_N = np.full(len(places_N2), BACKGROUND, dtype=np.float32)
-    seen_N = hits["geomID"] >= 0
+    seen_N = face_N >= 0
+    directions_N3 = forward_3 + slope_N2[seen_N, :1] * right_3 + slope_N2[seen_N, 1:] * up_3
+    length_N = np.sqrt(np.einsum("nc,nc->n", directions_N3, directions_N3))
     if shading == "depth":
-        value_N = np.clip((hits["tfar"][seen_N] - (distance - 1)) / 2, 0, 1)
+        nearest = np.linalg.norm(view.eye.position_3) - 1  # of the view ball, whose radius is 1
+        value_N = np.clip((depth_N[seen_N] * length_N - nearest) / 2, 0, 1)
     else:
-        value_N = _lit(hits["Ng"][seen_N], directions_N3[seen_N], right_3, up_3, forward_3)
+        normals_N3 = view.scene.normals(face_N[seen_N])
+        value_N = _lit(normals_N3, directions_N3 / length_N[:, None], right_3, up_3, forward_3)
     grey_N[seen_N] = DARKEST + (BRIGHTEST - DARKEST) * value_N
     return grey_N
 
@@ -261,6 +249,12 @@ def _lit(
     key_3 = -0.45 * right_3 + 0.9 * up_3 - 0.35 * forward_3
     key_N = np.clip(normals_N3 @ (key_3 / np.linalg.norm(key_3)), 0, None)
     return 0.6 * key_N + 0.4 * np.abs(facing_N)
+
+
+def _eye(camera: Camera, distance: float, up: Up) -> Eye:
+    """Where a camera stands that looks at the origin from a distance."""
+    right_3, up_3, forward_3 = _axes(camera, up)
+    return Eye(-distance * forward_3, right_3, up_3, forward_3)
 
 
 def _axes(camera: Camera, up: Up) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -108,6 +108,7 @@ def spatial_shape(shape: Sequence[int], path: Path | str) -> Shape3:
     Raises RefusedFileError where three axes are not left, one is empty, or there are more than MAX_VOXELS voxels.
     """
     sizes = [int(size) for size in shape]
+    # Channels come last in most files and batches first: trailing axes go before leading ones, and never a third axis.
     while len(sizes) > 3 and sizes[-1] == 1:
         sizes.pop()
     while len(sizes) > 3 and sizes[0] == 1:
@@ -117,6 +118,7 @@ def spatial_shape(shape: Sequence[int], path: Path | str) -> Shape3:
             f"{path}: expected one 3D grid (axes of 1 around it are fine), got shape {tuple(shape)}: "
             "store one shape in a file"
         )
+    # The product is asked last: with a size of 0 it would say that nothing is too large.
     if min(sizes) <= 0:
         raise RefusedFileError(f"{path}: expected voxels along every axis, got shape {tuple(shape)}")
     if math.prod(sizes) > MAX_VOXELS:
@@ -165,6 +167,7 @@ def signed_inside(values: NDArray, grid: GridConfig, path: Path | str) -> NDArra
     _refuse_nan(values, path)
     sign = 1.0 if grid.inside_sign == "positive" else -1.0
     signed = (sign * (values.astype(np.float64) - grid.iso_level)).astype(np.float32)
+    # Truncated fields mark what is far away by infinity, which no interpolation of the surface survives.
     finite = np.abs(signed[np.isfinite(signed)])
     largest = float(finite.max(initial=0)) or 1.0
     signed = np.clip(signed, -largest, largest)
@@ -176,6 +179,7 @@ def signed_inside(values: NDArray, grid: GridConfig, path: Path | str) -> NDArra
             f"{values.max():g}), so nothing is inside as {grid.values}: if it is the other side, say so with {other}; "
             "of occupancy: --set values=occupancy"
         )
+    # A shape leaves the corners of its grid empty. If all eight are inside, the sign is read the wrong way round.
     if inside[np.ix_(*[(0, -1)] * 3)].all():
         raise RefusedFileError(
             f"{path}: the corners of the grid are {side} iso_level {grid.iso_level:g}, and so inside as {grid.values}: "

@@ -99,6 +99,7 @@ def training_shapes(shapes: ShapeSet, section: LoadingConfig) -> tuple[NDArray[n
     indices = select_shapes(shapes, "train", section.categories)
     if len(indices) == 0:
         raise ValueError(f"{shapes.path}: no shape to train on in the split 'train'")
+    # A suspect shape is one whose inside is a guess; a network would learn the guess.
     suspect = np.array([shapes.qualities[index].startswith("suspect") for index in indices], dtype=bool)
     if section.suspect == "keep" or not suspect.any():
         return indices, ""

@@ -90,6 +90,7 @@ def _high_noise(
     occupied = occupied_BXY.amax(2), occupied_BXY.amax(1), occupied_BYZ.amax(1)
     x, y, z = (_axis(occupied_BR.bool(), section.hills, margin_B) for occupied_BR in occupied)
     noise_BRRR = perlin(gradients, (x[0], y[0], z[0]))
+    # A few planes at once, within the grown box of each mask: temporaries of whole grids would leave the cache.
     step = _planes_at_once(noise_BRRR)
     box_BRR = y[1][:, None, :, None] & z[1][:, None, None, :]
     parts = [
@@ -97,6 +98,7 @@ def _high_noise(
     ]
     spans = [span(noise, box) for noise, box in parts]
     low_B, high_B = torch.stack([s[0] for s in spans]).amin(0), torch.stack([s[1] for s in spans]).amax(0)
+    # The threshold is a share of the span that the noise has in the box: hills of a size, however the noise fell out.
     least, most = section.threshold
     threshold_B = least + (most - least) * uniforms(derive_keys(keys_B, "threshold"), 1)[:, 0]
     cut_B111 = (low_B + (high_B - low_B) * threshold_B)[:, None, None, None]

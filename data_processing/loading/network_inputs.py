@@ -113,6 +113,7 @@ def observe(
         return _view(packed["pixels"], section, keys_B, fixed=fixed)
     if section.kind in CLOUDS:
         return mark(*seen_points(packed, section, keys_B, fixed=fixed), section.resolution)
+    # Posed and deformed while cells are as fine as they are stored: an edge then loses a fraction of a cell.
     cells_BRRR = unpack_bits(packed[fields_of(section)[0]]).view(-1, *[section.resolution * section.finer] * 3)
     if section.pose and not fixed:
         cells_BRRR = posed_cells(cells_BRRR, pose_of(section, keys_B))
@@ -124,6 +125,7 @@ def observe(
         cells_BRRR = cells_BRRR ^ flipped.view_as(cells_BRRR)
     if kept_BRRR is not None:
         cells_BRRR = cells_BRRR * kept_BRRR
+    # Last the share of finer cells: noise is drawn for each of those.
     return shares(cells_BRRR, section.finer)[:, None]
 
 

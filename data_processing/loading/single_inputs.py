@@ -152,6 +152,7 @@ def cell_boxes(cells_RRR: NDArray[np.bool_]) -> TriangleMesh:
     resolution = len(cells_RRR)
     padded = np.pad(cells_RRR.astype(bool), 1)
     corners, outwards = [], []
+    # Two sides along each axis: a face lies where a marked cell has none beside it on that side.
     for axis in range(3):
         for side in (0, 1):
             open_side = padded & ~np.roll(padded, 1 - 2 * side, axis)
@@ -160,8 +161,10 @@ def cell_boxes(cells_RRR: NDArray[np.bool_]) -> TriangleMesh:
             corners.append(low_C3[:, None] + np.roll(square_43, axis, axis=1))
             outwards.append(np.full(len(low_C3), side))
     quads_Q43, ahead_Q = np.concatenate(corners), np.concatenate(outwards)
+    # Squares are listed counter-clockwise as seen from above; those that look down are walked the other way.
     quads_Q43[ahead_Q == 0] = quads_Q43[ahead_Q == 0][:, ::-1]
     edge = resolution + 1
+    # Corners are points of a lattice: one number each, so that neighbouring faces share their vertices.
     number = (quads_Q43 @ np.array([edge * edge, edge, 1])).reshape(-1, 4)
     used, place = np.unique(number, return_inverse=True)
     vertices = np.stack(np.unravel_index(used, (edge,) * 3), 1) / resolution - 0.5
@@ -211,6 +214,7 @@ def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: 
     points_N3 = cloud.points_N3
     lower, upper = points_N3.min(axis=0), points_N3.max(axis=0)
     by, length = config.normalisation.by, config.normalisation.length
+    # Such a run took its data in the cube already, and a cloud that leaves it was meant for another frame.
     if by == "none" and max(-lower.min(), upper.max()) > 0.5 + BORDER:
         raise ValueError(
             f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: the run's data were "
@@ -218,6 +222,7 @@ def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: 
         )
     to_world = normalising_to_world(lower, upper, by=by, length=length)
     points_N3 = cloud.transform(np.linalg.inv(to_world)).points_N3
+    # As many points as in training, by a key of the name: the same file gives the same input in every command.
     if 0 < section.points < len(points_N3):
         keys_B = derive_keys(keys_of([seed_of(config.seed, name, "input", FIXED)]), "points")
         chosen = subsets(keys_B, section.points, torch.ones(1, len(points_N3), dtype=torch.bool))[0]

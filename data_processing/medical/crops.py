@@ -81,6 +81,7 @@ def _merged(
     crops: list[tuple[NDArray[np.bool_], Box]] = []
     grid: ScanGrid | None = None
     for volume, labels in volumes:
+        # Masks of one scan are merged voxel by voxel, which means nothing on two grids.
         if grid is not None and not same_grid(grid, volume.grid):
             raise RefusedFileError(
                 f"{volume.grid.file}: its grid is not that of {grid.file}, {apart(volume.grid, grid)}: masks of a scan "
@@ -143,6 +144,7 @@ def label_ids(volume: LabelVolume, structure: StructureConfig, settings: LabelCo
             "table",
             ", or ids",
         )
+    # A table of the user's goes before the file's own, but a name that both know must mean one number.
     if settings.table is not None:
         _refuse_disagreement(table, own_table(file, header=volume.header), names, file)
     ids: list[int] = []
@@ -151,6 +153,7 @@ def label_ids(volume: LabelVolume, structure: StructureConfig, settings: LabelCo
             ids += [label] if isinstance(label, int) else table.ids_of(label)
         except ValueError as error:
             raise RefusedFileError(f"{file}: {error}") from error
+    # Two names may stand for one label: each once, in the order asked.
     return list(dict.fromkeys(ids))
 
 
@@ -164,6 +167,7 @@ def organ_file(folder: Path, name: str, *, exact: bool = False) -> Path:
     plain = next((file for file in files if file.is_file()), None)
     if plain is not None or exact or not folder.is_dir():
         return plain or files[0]
+    # No file is called just so: one whose name holds the organ's as a word will do, if it is the only one.
     saying = [
         file
         for file in sorted(folder.iterdir())

@@ -31,12 +31,15 @@ def images_beside(files: Iterable[str], *, organs: bool = False) -> list[str]:
     `organs`: every file of a folder may be an organ, so that ct.nii.gz is an image only where its folder or one below
     holds something that is called a mask or a segmentation.
     """
+    # What the names say together: all stems, all folders, and whether any is called a label at all.
     scans = [PurePosixPath(file) for file in files if scan_suffix(file)]
     stems = {path: scan_stem(path.name) for path in scans}
     folders = {folder for path in scans for folder in path.parents}
     known = set(stems.values())
     has_labels = any(_last_word(stem) in LABEL_WORDS for stem in known)
     found = []
+    # In turn: a folder of images (nnU-Net's imagesTr), a channel number beside a mask of its name (case_0000), a word
+    # behind an underscore (BIDS: sub-1_T1w), a mask that is named after it, and a bare ct.nii.gz beside its organs.
     for path, stem in stems.items():
         channel = CHANNEL.fullmatch(stem)
         if (

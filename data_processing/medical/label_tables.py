@@ -73,6 +73,7 @@ def json_rows(data: Any, *, surely: bool) -> list[Entry]:
     Also lists: of names by their place (or by the numbers in "I", niivue), or of objects with an id and a name. Other
     numbers by name are labels only if that is sure: side-cars say how fast a scanner was.
     """
+    # Below a key "labels" there is no doubt what the numbers are; a bare mapping may be about anything.
     mapping = data.get("labels", data) if isinstance(data, Mapping) else data
     surely = surely or mapping is not data
     if isinstance(mapping, list):
@@ -117,6 +118,7 @@ def _column_rows(lines: Sequence[str]) -> list[Entry] | None:
     start = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith(COMMENTS)), None)
     if start is None:
         return None
+    # The separator that finds both columns is the file's own.
     for separator in SEPARATORS:
         reader = csv.DictReader(lines[start:], delimiter=separator, skipinitialspace=True)
         columns = {str(column).strip().lower(): column for column in reader.fieldnames or () if column}
@@ -124,6 +126,7 @@ def _column_rows(lines: Sequence[str]) -> list[Entry] | None:
         named = next((columns[name] for name in NAME_COLUMNS if name in columns and columns[name] != label), None)
         if label is None or named is None:
             continue
+        # Tables of atlases list left and right as two rows of one name, told apart by a column of its own.
         side = next((columns[name] for name in SIDE_COLUMNS if name in columns), None)
         rows: list[Entry] = []
         for row in reader:

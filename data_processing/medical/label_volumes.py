@@ -188,6 +188,7 @@ def _whole(
         # A copy in float64: source and target may be the same memory.
         scaled = stored[..., planes].astype(np.float64) * slope + shift
         values[..., planes] = _labels_of(scaled, threshold, rounding, slope, file)
+    # All of it rounded to 0: a map of shares below one half, which looks like an empty volume of labels.
     if threshold is None and highest > 0 and not values.any():
         raise OptionError(
             f"{file}: expected whole-numbered labels, got nothing but fractions up to {highest:g}: save labels as "
@@ -214,6 +215,7 @@ def _half_step(stored: NDArray[Any], slope: float, shift: float) -> float:
     step = float(np.ptp(boxes)) / BYTE_STEPS
     if not 2 * ROUNDING < step < 1:
         return 0.0
+    # Only if every value lies on a step were they stored in bytes once; a map of probabilities does not do that.
     places = (boxes - boxes[0]) / step
     return step / 2 * (1 + 1e-6) if np.abs(places - np.rint(places)).max() < ROUNDING else 0.0
 
@@ -225,6 +227,7 @@ def _integers_for(stored: NDArray[Any], slope: float, shift: float, threshold: f
         extremes = np.array([stored.min(), stored.max()], dtype=np.float64) * slope + shift
         largest = float(np.nan_to_num(extremes, posinf=0.0, neginf=0.0).max())
     size = next(size for size in (1, 2, 4, 8) if largest <= np.iinfo(f"u{size}").max or size == 8)
+    # A scan of 512^3 in float64 takes a gigabyte: its own memory is written over where items are wide enough.
     if stored.dtype.itemsize in (1, 2, 4, 8) and stored.dtype.itemsize >= size:
         return stored.view(f"u{stored.dtype.itemsize}")
     return np.empty(stored.shape, f"u{size}", order="F")
@@ -237,6 +240,7 @@ def _labels_of(
         raise RefusedFileError(f"{file}: holds NaN or infinity, expected a label in every voxel: repair it")
     if threshold is not None:
         return scaled > threshold
+    # Scaling leaves whole numbers off by rounding. What is farther off than that was no label.
     labels = np.rint(scaled)
     off = np.abs(scaled - labels)
     if off.max(initial=0) > rounding:

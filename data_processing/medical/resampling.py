@@ -33,10 +33,12 @@ def mask_to_cube(
     if by == "none":
         raise ValueError("normalisation: none has no meaning for scans: choose longest_edge, diagonal or fixed (mm)")
     to_world = normalising_to_world(*mask.world_box(), by=by, length=length)
+    # Mirrored in the cube, not in the world: one side of a pair looks like the other, and to_world leads back.
     if mask.mirrored:
         to_world = to_world @ np.diag([-1.0, 1.0, 1.0, 1.0])
     to_index = np.linalg.inv(mask.index_to_world) @ to_world
     deviations = _deviations(mask, to_world, resolution)
+    # Along the scan's own axes interpolation is a product of three one-dimensional ones; others go point by point.
     stray = np.abs(to_index[:3, :3] - np.diag(to_index.diagonal()[:3])).max()
     if stray <= ALIGNED:
         return _separable(mask.occupancy, to_index, deviations, resolution, device), to_world

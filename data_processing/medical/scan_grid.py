@@ -36,14 +36,17 @@ def mask_on_scan(
     """
     values = np.zeros(scan.shape, dtype=np.uint8)
     lower, upper = (np.full(3, -0.5), np.full(3, 0.5)) if box is None else _within_cube(*box)
+    # Only the voxels whose indices may lie in the box: a scan of 512^3 holds an organ in a few per cent of it.
     to_cube = np.linalg.inv(to_world) @ scan.affine
     start, stop = _index_box(np.linalg.inv(to_cube), lower, upper, scan)
     if (start >= stop).any():
         return values
+    # Slab by slab along the first axis, which bounds the points that are in memory at once.
     for first in range(start[0], stop[0], step := max(1, SLAB // int((stop - start)[1:].prod()))):
         block = [np.arange(first, min(first + step, stop[0])), *(np.arange(start[a], stop[a]) for a in (1, 2))]
         columns = [index[:, None] * to_cube[:3, axis] for axis, index in enumerate(block)]
         points = columns[0][:, None, None] + columns[1][None, :, None] + columns[2][None, None] + to_cube[:3, 3]
+        # The box of indices is larger than the cube where the scan is tilted against it: each voxel is asked.
         within = ((points >= lower) & (points <= upper)).all(axis=-1)
         mask = np.zeros(within.shape, dtype=np.uint8)
         points_N3 = torch.from_numpy(points[within].astype(np.float32)).to(device)

@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight
+from data_processing.geometry.triangle_mesh import EdgePairs, TriangleMesh, edge_kernels, face_crosses, is_watertight
 
 SAME_PLACE = 1e-6  # of the longest side: vertices that rounding has put apart (the pole of a sphere, float32 of a STL)
 SAME_ANGLE = 1e-6  # radians: faces around an edge that lie on each other
@@ -37,7 +37,7 @@ class OrientedFaces:
 
 def snap_vertices(mesh: TriangleMesh) -> TriangleMesh:
     """The mesh with vertices that are almost in one place put into one, so that seams close; a closed mesh as it is."""
-    if len(mesh.faces) == 0 or is_watertight(mesh):
+    if len(mesh.faces) == 0 or is_watertight(mesh) or (mesh.edge_pairs is not None and mesh.edge_pairs.manifold):
         return mesh
     used = np.unique(mesh.faces)
     lower, upper = mesh.bounds()
@@ -56,6 +56,8 @@ def snap_vertices(mesh: TriangleMesh) -> TriangleMesh:
 def orient_faces(mesh: TriangleMesh) -> OrientedFaces:
     """Make faces that meet agree. Every part keeps the orientation that most of its area has in the file."""
     count = len(mesh.faces)
+    if mesh.edge_pairs is not None and mesh.edge_pairs.manifold and (oriented := _orient_pairs(mesh, mesh.edge_pairs)):
+        return oriented
     # Most meshes are sound, and then there is nothing to turn: only the parts are asked for.
     if is_watertight(mesh):
         parts, label = _label(mesh.merged_faces)
@@ -77,6 +79,22 @@ def orient_faces(mesh: TriangleMesh) -> OrientedFaces:
     closed_K = edges.balanced_parts(part_K, turned_K)[part_K]
     manifold = bool((edges.degrees()[closed_K[edges.face_H]] == 2).all())
     return OrientedFaces(row_K, turned_K, part_K, closed_K, int(one_sided_K.sum()), manifold)
+
+
+def _orient_pairs(mesh: TriangleMesh, pairs: EdgePairs) -> OrientedFaces | None:
+    """The same for a mesh whose edges all have two faces, in few passes. None for one-sided sheets, doubled faces."""
+    kernels, faces_F3 = edge_kernels(), np.ascontiguousarray(mesh.faces, dtype=np.int64)
+    assert kernels is not None  # they made the pairs
+    sheet_F, turned_F, plain = kernels.flood_faces(faces_F3, pairs.first_V, pairs.partner_H, pairs.watertight)
+    if not plain:
+        return None
+    if not pairs.watertight:
+        total_S, turned_S = kernels.turned_areas(mesh.vertices, faces_F3, sheet_F, turned_F).T
+        turned_F ^= (turned_S > total_S / 2)[sheet_F]
+    # Sheets that hang together at vertices alone stay one part of a sound mesh, if there is nothing beside them.
+    elif sheet_F.any() and kernels.count_pieces(faces_F3, pairs.first_V, sheet_F) == 1:
+        sheet_F[:] = 0
+    return OrientedFaces(np.arange(len(faces_F3)), turned_F, sheet_F, np.ones(len(faces_F3), dtype=bool), 0, True)
 
 
 def _label(faces_F3: Integers) -> tuple[int, Integers]:
@@ -124,6 +142,7 @@ def _without_copies(faces_K3: Integers, space_K: Integers) -> NDArray[np.bool_]:
     # Candidates in connected groups; a group goes if that makes every edge of its rim even.
     single = np.flatnonzero(keep)
     edges = _Edges(faces_K3[single], space_K[single])
+    # Three faces and more, an odd number of them: that is what a wall too many leaves at its rim.
     odd_H, number = (edges.degrees() % 2 == 1) & (edges.degrees() > 2), np.full(len(faces_K3), -1)
     number[single] = np.arange(len(single))
     candidate = np.zeros(len(single), dtype=bool)
@@ -142,6 +161,7 @@ def _without_copies(faces_K3: Integers, space_K: Integers) -> NDArray[np.bool_]:
     has_rim, spoilt = np.zeros(groups, dtype=bool), np.zeros(groups, dtype=bool)
     has_rim[group[edges.face_H[rim_H]]] = True
     spoilt[group[edges.face_H[rim_H & ~odd_H]]] = True
+    # Without a rim a group is a closed shell, or a part of one: taking it away would mend nothing.
     gone = candidate & (has_rim & ~spoilt)[group[: len(single)]]
     keep[single[gone]] = False
     return keep
@@ -299,8 +319,6 @@ def _take_majority(
     corners_K33: NDArray[np.float64], part_K: Integers, turned_K: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Turn whole parts so that less than half of their area is turned against the file."""
-    area_K = np.linalg.norm(
-        np.cross(corners_K33[:, 1] - corners_K33[:, 0], corners_K33[:, 2] - corners_K33[:, 0]), axis=1
-    )
+    area_K = np.linalg.norm(face_crosses(corners_K33), axis=1)
     total = np.bincount(part_K, area_K)
     return turned_K ^ (np.bincount(part_K, area_K * turned_K) > total / 2)[part_K]

@@ -120,6 +120,7 @@ def inside_points(
     inside = parts.number_at(points_N3, device) != 0 if exact else np.zeros(len(points_N3), dtype=bool)
     if exact and settings.cavities == "keep":
         return inside
+    # What floods and fills needs a grid; points are then looked up in it.
     frame = PointFrame(parts.all, settings.lookup_resolution)
     boxed = parts.in_frame(frame)
     grid = _solid(boxed, frame.resolution, method, settings, device)

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_processing.geometry.triangle_mesh import TriangleMesh
+from data_processing.geometry.triangle_mesh import TriangleMesh, face_crosses
 from data_processing.occupancy.face_orientation import orient_faces, snap_vertices
-from data_processing.occupancy.scan_conversion import PointFrame, grid_crossings, scan_grid, scan_points
+from data_processing.occupancy.scan_conversion import PointFrame, grid_crossings, scan_box, scan_grid, scan_points
 from data_processing.occupancy.winding_number import boundary_edges, winding_grid, winding_points, winding_values
 
 LOBE_RESOLUTION = 64  # lines in which parts that cross themselves are looked for
 LOBE_LENGTH = 0.02  # of a voxel: shorter stretches are rounding
+LOBE_SLACK = 0.01  # of the longest side, around the box of such a part
 MANY_PARTS = 1000  # all pairs of more are not compared
 ENCLOSES = 0.01  # volume over area^1.5, at least: of a ball 0.094, of a cube 0.068, of a sheet 0
 MAX_LOBED = 64  # parts that cross themselves and are asked one by one
@@ -37,10 +38,12 @@ class MeshParts:
     def __init__(self, mesh: TriangleMesh) -> None:
         snapped = snap_vertices(mesh)
         oriented = orient_faces(snapped)
-        faces_K3 = mesh.faces[oriented.row_K]
-        faces_K3 = np.where(oriented.turned_K[:, None], faces_K3[:, ::-1], faces_K3)
-        triangles, closed_K = snapped.vertices[faces_K3], oriented.closed_K
+        faces_K3, closed_K = mesh.faces[oriented.row_K], oriented.closed_K
         self.mesh, self.all = mesh, mesh.triangles()
+        # A sound mesh is taken as it is: copies of all its corners would cost more than finding that out.
+        sound = snapped is mesh and len(faces_K3) == len(mesh.faces) and not oriented.turned_K.any()
+        faces_K3 = faces_K3 if sound else np.where(oriented.turned_K[:, None], faces_K3[:, ::-1], faces_K3)
+        triangles = self.all if sound else snapped.vertices[faces_K3]
         self.lobed: list[tuple[NDArray[np.float64], int]]
         self.open = triangles[~closed_K]
         self.boundary = np.empty((0, 2, 3))  # (E, 2, 3)
@@ -50,7 +53,7 @@ class MeshParts:
             sheets = TriangleMesh(sheets.vertices, np.where(turned_F[:, None], sheets.faces[:, ::-1], sheets.faces))
             self.open, self.boundary = sheets.triangles(), boundary_edges(sheets)
         self.one_sided, self.manifold = oriented.one_sided, oriented.manifold and not len(self.open)
-        self.closed, self.lobed, self.unclear = triangles[closed_K], [], 0
+        self.closed, self.lobed, self.unclear = triangles if closed_K.all() else triangles[closed_K], [], 0
         part_F = oriented.part_K[closed_K]
         # A single part has nothing to overlap and nothing to be hollow in: it counts wherever its number is not 0.
         if len(part_F) and (part_F != part_F[0]).any():
@@ -61,9 +64,10 @@ class MeshParts:
         solids = _Solids(self.closed, part_F)
         sign_P, self.unclear = solids.signs(_turned_share(self.closed, turned_F, solids))
         lobed_P = solids.lobed()
+        # Turned so that a part's own number is its sign; one with both signs is asked by itself, for not 0.
         flip_F = (sign_P != solids.wound_P)[part_F]
-        corners = np.where(flip_F[:, None, None], self.closed[:, ::-1], self.closed)
-        self.closed = corners[~lobed_P[part_F]]
+        corners = np.where(flip_F[:, None, None], self.closed[:, ::-1], self.closed) if flip_F.any() else self.closed
+        self.closed = corners[~lobed_P[part_F]] if lobed_P.any() else corners
         self.lobed = [(corners[part_F == part], int(sign_P[part])) for part in np.flatnonzero(lobed_P)]
 
     @property
@@ -89,7 +93,9 @@ class MeshParts:
         """Rounded winding number (R, R, R) int16; the parts must be in cube coordinates."""
         number = scan_grid(torch.as_tensor(self.closed, device=device), resolution)
         for corners, sign in self.lobed:
-            number += sign * (scan_grid(torch.as_tensor(corners, device=device), resolution) != 0)
+            # Only where the part reaches: dozens of small ones would cost a pass over the whole grid each.
+            box, own = scan_box(torch.as_tensor(corners, device=device), resolution)
+            number[box] += sign * (own != 0)
         if len(self.open):
             number += torch.from_numpy(winding_grid(self.open, resolution, boundary_E23=self.boundary)).to(device)
         return number
@@ -111,7 +117,11 @@ class MeshParts:
         if len(self.closed):
             number += scan_points(self.closed, points_N3, device=device)
         for corners, sign in self.lobed:
-            number += np.int16(sign) * (scan_points(corners, points_N3, device=device) != 0).astype(np.int16)
+            # There may be dozens of small ones: only the points in the box of each are asked.
+            low, high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
+            slack = LOBE_SLACK * float((high - low).max())
+            near = np.flatnonzero(((points_N3 >= low - slack) & (points_N3 <= high + slack)).all(axis=1))
+            number[near] += np.int16(sign) * (scan_points(corners, points_N3[near], device=device) != 0)
         return number
 
 
@@ -132,14 +142,12 @@ def _inside_out(sheets: TriangleMesh, part_F: NDArray[np.int64]) -> NDArray[np.b
     local = corners_F33 - middle_P3[part_F][:, None]
     volume_F = np.einsum("fd,fd->f", local[:, 0], np.cross(local[:, 1], local[:, 2])) / 6
     volume_P = np.bincount(part_F, volume_F, count)
-    area_P = np.bincount(part_F, np.linalg.norm(_crosses(corners_F33), axis=1) / 2, count)
+    area_P = np.bincount(part_F, np.linalg.norm(face_crosses(corners_F33), axis=1) / 2, count)
     solid = np.flatnonzero(np.abs(volume_P) > ENCLOSES * area_P**1.5)
     inwards_P = np.zeros(count, dtype=bool)
     if len(solid) == 0 or len(solid) > MANY_PARTS or (volume_P[solid] > 0).all():
         return inwards_P[part_F]
-    low_P3, high_P3 = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
-    np.minimum.at(low_P3, part_F, corners_F33.min(axis=1))
-    np.maximum.at(high_P3, part_F, corners_F33.max(axis=1))
+    low_P3, high_P3 = _boxes(corners_F33, part_F, count)
     # From the largest box to the smallest: what lies in the box of another is turned if that one is.
     order = solid[np.argsort(-np.prod(high_P3[solid] - low_P3[solid], axis=1), kind="stable")]
     for at, part in enumerate(order):
@@ -148,11 +156,22 @@ def _inside_out(sheets: TriangleMesh, part_F: NDArray[np.int64]) -> NDArray[np.b
     return inwards_P[part_F]
 
 
+def _boxes(corners_F33: NDArray[np.float64], part_F: NDArray[np.int64], count: int) -> tuple[NDArray, NDArray]:
+    """Lower and upper corners (P, 3) of parts 0 to count - 1, each of which has faces."""
+    if (part_F[1:] < part_F[:-1]).any():
+        order = np.argsort(part_F, kind="stable")
+        corners_F33, part_F = corners_F33[order], part_F[order]
+    begin = np.searchsorted(part_F, np.arange(count))
+    a, b, c = (corners_F33[:, k] for k in range(3))
+    low_F3, high_F3 = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
+    return np.minimum.reduceat(low_F3, begin, axis=0), np.maximum.reduceat(high_F3, begin, axis=0)
+
+
 def _turned_share(
     corners_F33: NDArray[np.float64], turned_F: NDArray[np.bool_], solids: "_Solids"
 ) -> NDArray[np.float64]:
     """Share (P,) of the area of each part that the file winds inwards."""
-    area_F = np.linalg.norm(_crosses(corners_F33), axis=1)
+    area_F = np.linalg.norm(face_crosses(corners_F33), axis=1)
     total_P = np.bincount(solids.part_F, area_F, solids.count)
     turned_P = np.bincount(solids.part_F, area_F * turned_F, solids.count) / np.where(total_P > 0, total_P, 1)
     return np.where(solids.wound_P < 0, 1 - turned_P, turned_P)
@@ -164,9 +183,7 @@ class _Solids:
     def __init__(self, corners_F33: NDArray[np.float64], part_F: NDArray[np.int64]) -> None:
         self.corners_F33, self.part_F = corners_F33, part_F
         self.count = count = int(part_F.max(initial=-1)) + 1
-        self.low_P3, self.high_P3 = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
-        np.minimum.at(self.low_P3, part_F, corners_F33.min(axis=1))
-        np.maximum.at(self.high_P3, part_F, corners_F33.max(axis=1))
+        self.low_P3, self.high_P3 = _boxes(corners_F33, part_F, count)
         # Volumes about the middle of each part: about a far origin small ones would drown in rounding.
         local = corners_F33 - ((self.low_P3 + self.high_P3) / 2)[part_F][:, None]
         self.volume_P = np.bincount(
@@ -234,7 +251,7 @@ class _Solids:
     def _probes(self, faces: NDArray[np.int64], part: np.signedinteger, reach: float) -> NDArray[np.float64]:
         """Places just outside a part: all over its faces, and near their corners."""
         corners = self.corners_F33[faces[:: max(1, 4 * len(faces) // PROBES)]]
-        crosses = _crosses(corners)
+        crosses = face_crosses(corners)
         length = np.linalg.norm(crosses, axis=1)
         corners, normals = corners[length > 0], crosses[length > 0] / length[length > 0][:, None]
         # A box has twelve faces, and another part may cut through the middle of one: few faces get many places.
@@ -281,8 +298,3 @@ class _Solids:
             return np.ones(self.count, dtype=bool)
         apart_PP = (self.low_P3[:, None] > self.high_P3[None]).any(2)
         return np.count_nonzero(~(apart_PP | apart_PP.T), axis=1) > 1  # a box overlaps itself
-
-
-def _crosses(corners_F33: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Normals (F, 3) as long as twice the area."""
-    return np.cross(corners_F33[:, 1] - corners_F33[:, 0], corners_F33[:, 2] - corners_F33[:, 0])

@@ -7,10 +7,10 @@ moved by +e along the first axis and +e^2 along the second). So voxels are half 
 is inside, one exactly on an upper face is outside. Only closed meshes make sense here: meshes.unbalanced_edges.
 """
 
-import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -18,6 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from data_processing.occupancy.surface_voxels import corner_bounds, expand_ranges, touched_cells
+from isofield.runtime.compiled import compiled_module
+
+compiled_kernels = partial(compiled_module, "data_processing.occupancy.scan_conversion_kernels")
 
 LATTICE_BITS = 29  # |coordinate| < 2^29: differences < 2^30, edge functions < 2^62
 FRACTION_BITS = 20  # finest lattice: a millionth of a voxel
@@ -68,14 +71,28 @@ def scan_grid(triangles_F33: torch.Tensor, resolution: int) -> torch.Tensor:
 
     Exact for closed meshes; 1 inside a solid, -1 inside one turned inside out, 2 where two solids overlap.
     """
-    size = resolution
-    change = torch.zeros(size**3, dtype=torch.int16, device=triangles_F33.device)
-    for crossing in grid_crossings(triangles_F33, size, axis=2):
-        above = crossing.height_H.ceil().clamp(min=0)  # first centre above the face, or on it
-        kept = above < size
-        index = (crossing.line_H2[:, 0] * size + crossing.line_H2[:, 1]) * size + above.long()
+    return _scan_block(triangles_F33, resolution, [0, 0, 0], [resolution] * 3)
+
+
+def scan_box(triangles_F33: torch.Tensor, resolution: int) -> tuple[tuple[slice, ...], torch.Tensor]:
+    """The part of `scan_grid` that a closed mesh reaches: where it lies in the grid, and its numbers; 0 elsewhere."""
+    corners = triangles_F33.reshape(-1, 3)
+    first = ((corners.amin(0) + 0.5) * resolution - 1).floor().long().clamp(0, resolution - 1).tolist()
+    last = ((corners.amax(0) + 0.5) * resolution + 1).ceil().long().clamp(1, resolution).tolist()
+    return tuple(map(slice, first, last)), _scan_block(triangles_F33, resolution, first, last)
+
+
+def _scan_block(triangles_F33: torch.Tensor, resolution: int, first: list[int], last: list[int]) -> torch.Tensor:
+    """Winding number at the centres `first` to `last` (not included) of a grid, of faces that cross no other lines."""
+    shape = [end - begin for begin, end in zip(first, last, strict=True)]
+    change = torch.zeros(math.prod(shape), dtype=torch.int16, device=triangles_F33.device)
+    for crossing in grid_crossings(triangles_F33, resolution, axis=2):
+        above = crossing.height_H.ceil().clamp(min=first[2])  # first centre above the face, or on it
+        kept = above < last[2]
+        i, j = crossing.line_H2[:, 0] - first[0], crossing.line_H2[:, 1] - first[1]
+        index = (i * shape[1] + j) * shape[2] + above.long() - first[2]
         change.index_add_(0, index[kept], -crossing.sign_H[kept].to(torch.int16))
-    return change.view(size, size, size).cumsum(2, dtype=torch.int16)
+    return change.view(shape).cumsum(2, dtype=torch.int16)
 
 
 def blocked_edges(triangles_F33: torch.Tensor, resolution: int, *, axis: int) -> torch.Tensor:
@@ -107,16 +124,6 @@ def scan_points(
     if kernels is None:
         return _scan_by_tensors(frame, triangles_F33, points_N3, device)
     return _scan_by_kernels(kernels, frame, triangles_F33, points_N3)
-
-
-@functools.cache
-def compiled_kernels() -> ModuleType | None:
-    """The module scan_kernels, imported at the first need; None without numba."""
-    try:
-        from data_processing.occupancy import scan_conversion_kernels
-    except ImportError:
-        return None
-    return scan_conversion_kernels
 
 
 def _scan_by_kernels(

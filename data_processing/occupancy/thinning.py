@@ -118,6 +118,7 @@ class _Neighbourhood:
         solid = kept[cells_N[:, None] + self.near]
         space = ~solid & self.within_18
         solid = solid & self.others
+        # Simple: what is solid around the cell stays one piece without it, and so does the space that it opens into.
         one_piece = _reachable(solid, solid, self.touching) == solid
         at_face = torch.zeros_like(space)
         at_face[:, self.faces] = space[:, self.faces]

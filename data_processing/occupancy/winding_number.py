@@ -5,21 +5,24 @@ Holes, overlaps and flipped or doubled faces give fractions: the rounded number 
 0 is outside. Two ways that agree but for places within some thousandths of a half:
 
 - compiled, exact: from the few boundary edges of a soup and crossings of its faces (winding_number_kernels.py);
-- Barill et al., "Fast Winding Numbers for Soups and Clouds" (SIGGRAPH 2018), by point-cloud-utils, coarse to fine:
-  where numba is missing, and for soups of thousands of boundary edges. No matter how many threads, here too.
+- Barill et al., "Fast Winding Numbers for Soups and Clouds" (SIGGRAPH 2018), coarse to fine, for soups of thousands of
+  boundary edges (winding_tree_kernels.py). No matter how many threads, here too.
 """
 
-import functools
+from functools import partial
 from types import ModuleType
 
 import numpy as np
-import point_cloud_utils
 import torch
 from numpy.typing import NDArray
 
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.occupancy.scan_conversion import UNKNOWN, PointFrame
 from data_processing.occupancy.surface_voxels import touched_cells
+from isofield.runtime.compiled import compiled_module
+from isofield.runtime.threads import in_parallel, share
+
+compiled_kernels = partial(compiled_module, "data_processing.occupancy.winding_number_kernels")
 
 MANY_EDGES = 2048  # of the boundary: there the tree over faces is as fast
 FAR_AWAY = 1e6  # longest sides of the surface; nothing is inside there
@@ -32,11 +35,19 @@ CHUNK = 1 << 21  # points at once: bounds the memory; each chunk builds the tree
 
 def winding_numbers(triangles_F33: NDArray[np.float64], points_N3: NDArray[np.floating]) -> NDArray[np.float64]:
     """Fast winding number (N,) of triangles (F, 3, 3) at points (N, 3). One call builds one tree: pass all points."""
-    vertices, faces = _soup_arrays(triangles_F33)
-    points = np.ascontiguousarray(points_N3, dtype=np.float64)
-    if len(points) == 0 or len(faces) == 0:
-        return np.zeros(len(points))
-    return point_cloud_utils.triangle_soup_fast_winding_number(vertices, faces, points)
+    from data_processing.occupancy.winding_tree_kernels import build_tree, numbers_at
+
+    corners_F9 = np.ascontiguousarray(triangles_F33, dtype=np.float64).reshape(-1, 9)
+    points_N3 = np.ascontiguousarray(points_N3, dtype=np.float64)
+    number_N = np.zeros(len(points_N3))
+    if len(points_N3) and len(corners_F9):
+        tree = build_tree(corners_F9)
+        in_parallel(
+            lambda number, parts: numbers_at(
+                corners_F9, *tree, points_N3, *share(len(points_N3), number, parts), number_N
+            )
+        )
+    return number_N
 
 
 def winding_values(
@@ -97,16 +108,6 @@ def boundary_edges(mesh: TriangleMesh) -> NDArray[np.float64]:
     positions_W3 = np.empty((width, 3))
     positions_W3[faces] = mesh.triangles()
     return np.stack([positions_W3[keys // width], positions_W3[keys % width]], axis=1)
-
-
-@functools.cache
-def compiled_kernels() -> ModuleType | None:
-    """The module winding_kernels, imported at the first need; None without numba."""
-    try:
-        from data_processing.occupancy import winding_number_kernels
-    except ImportError:
-        return None
-    return winding_number_kernels
 
 
 class _CompiledSurface:

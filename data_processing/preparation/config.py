@@ -17,6 +17,7 @@ from data_processing.store.splits import SplitConfig
 from isofield.runtime.config import build, to_plain
 
 RESOLUTION = 256  # of the published levels: their points are uint8 indices
+CONFIG_FILE = "preparation.yaml"  # of a data set
 ENCODER_RESOLUTION = 64  # of IM-NET's input
 CONTENT_KEYS: Sequence[str] = (
     "kind",
@@ -134,6 +135,14 @@ def content_settings(settings: dict[str, Any]) -> dict[str, Any]:
     chosen = {key: value for key, value in settings.items() if key in CONTENT_KEYS}
     if chosen.get("contents"):
         chosen["contents"] = {key: v for key, v in chosen["contents"].items() if (key, v) not in LATER_CONTENTS}
+        rendering = chosen["contents"].get("rendering")
+        if rendering and rendering["folder"] is not None:  # nothing is drawn
+            chosen["contents"]["rendering"] = {key: v for key, v in rendering.items() if key != "drawn_by"}
     if chosen.get("labels"):
         chosen["labels"] = {key: value for key, value in chosen["labels"].items() if key not in CHOOSING_LABELS}
     return {key: value for key, value in chosen.items() if value != LATER_KEYS.get(key, ...)}
+
+
+def config_file(config: DataConfig) -> Path:
+    """Where the data set keeps the resolved config of the last start."""
+    return config.folder / CONFIG_FILE

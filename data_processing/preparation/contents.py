@@ -77,6 +77,7 @@ class RenderingConfig:
     field_of_view: float = 49.1  # a lens of 35 mm before a sensor of 32 mm
     up: Up = "y"
     folder: Path | None = None
+    drawn_by: Literal["isofield"] = "isofield"  # a data set that does not say so was drawn by embree
 
     def __post_init__(self) -> None:
         if not (1 <= self.views <= MAX_VIEWS and MIN_PICTURE <= self.size <= MAX_PICTURE):

@@ -21,18 +21,20 @@ from typing import Any
 import torch
 
 from data_processing.preparation import report as report
-from data_processing.preparation.config import DataConfig, content_settings, layout_of
+from data_processing.preparation.config import DataConfig, config_file, content_settings, layout_of
+from data_processing.preparation.next_step import train_command
 from data_processing.preparation.shape import digest_of, files_of, size_of
 from data_processing.preparation.sources import Listing, Source, list_sources
 from data_processing.preparation.workers import Task, run_tasks
 from data_processing.store.shape_set import INDEX_FILE, JOB_FILE, PARTS, SHARDS, read_json
 from data_processing.store.shards import SCHEMA, Layout, PackedRow, ShapeRecord, Shard, write_shard
 from data_processing.store.splits import split_names
-from isofield.runtime.atomic_files import WriteError, hold_lock, remove_leftovers, write_text
+from isofield.runtime.atomic_files import WriteError, remove_leftovers, write_text
 from isofield.runtime.commandline import DONE, SOME_FAILED, say
-from isofield.runtime.config import to_plain
+from isofield.runtime.config import to_plain, to_yaml
 from isofield.runtime.cores import describe_cores, own_cores
 from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.locks import hold_rank_lock
 from isofield.runtime.progress import Progress
 
 SHOWN = 3  # names in a message
@@ -96,16 +98,21 @@ def prepare_folder(
     job, listing = _listed(config)
     _check_splits_and_licences(job)
     job.folder.mkdir(parents=True, exist_ok=True)
-    with hold_lock(job.folder / f".lock-{rank}", what="preparation"):  # one process a rank
+    # Everything that reads the folder happens under the lock: a second command must not see half of a state.
+    with hold_rank_lock(job.folder, rank, what="preparation"):  # one process a rank
         _open_job(job, command)
+        if rank == 0:
+            write_text(config_file(config), to_yaml(config))
         if world == 1:
             remove_leftovers([job.folder, job.folder / SHARDS, job.folder / PARTS])
+        # Listed once: asking for each part by name would be a request of a network disk each.
         parts = {file.name for file in (job.folder / PARTS).glob("[0-9]*.h5")}
         states = [_examine(job, shard, parts) for shard in range(rank, job.shard_count, world)]
         _announce(job, listing, states, rank, world)
         if not all(state.packed for state in states):
             (job.folder / INDEX_FILE).unlink(missing_ok=True)  # from here to the end the data set is unfinished
-        _work(job, states, rank)
+        # From here on all that is made is kept, wherever this is stopped.
+        _work(job, states, rank, shared=wait is not None)
         if wait is not None:
             wait()  # a shard that is there may be the old one, which another rank makes again
             if rank > 0:
@@ -133,6 +140,7 @@ def _check_splits_and_licences(job: PreparationJob) -> None:
 
 def _open_job(job: PreparationJob, command: str) -> None:
     """Write job.json, or check that it is the same job. ValueError that names what differs and the way out."""
+    # What decides the bytes of a data set, and nothing else: workers and device may change between two runs.
     comparable = {
         **job.settings,
         "input": str(job.config.input.resolve()),
@@ -149,6 +157,7 @@ def _open_job(job: PreparationJob, command: str) -> None:
         content = read_json(file)
     except ValueError as error:
         raise ValueError(f"{error}: remove that file first; the shapes are kept") from error
+    # Settings before names: other settings may well be the reason why other shapes are listed.
     differences = _differences(content.get("settings"), comparable)
     way_out = f"Choose another place with --set output=FOLDER, or delete {job.folder} to make it anew"
     if differences:
@@ -195,6 +204,7 @@ def _examine(job: PreparationJob, shard: int, parts: Collection[str]) -> ShardSt
             state.missing.add(number)
         else:
             state.finished[number] = record
+    # A part that is still there is not in the shard yet, whatever the shard says.
     left = any(file.exists() for file in part_of.values())
     state.packed = in_shard is not None and not state.missing and not left
     return state
@@ -249,13 +259,15 @@ def _size(state: ShardState) -> int:
     return len(state.finished) + len(state.missing)
 
 
-def _work(job: PreparationJob, states: list[ShardState], rank: int) -> None:
+def _work(job: PreparationJob, states: list[ShardState], rank: int, *, shared: bool) -> None:
     """Make the missing parts, and pack each shard as soon as it is complete."""
+    # From the number of a shape to its shard, and from the name that a worker reports to the number.
     state_of = {number: state for state in states for number in state.missing}
     number_of = {job.sources[number].name: number for number in state_of}
     for state in states:
         if not state.missing and not state.packed:
             _pack(job, state)
+    # Shards whose parts are all there only had to be packed.
     if not state_of:
         return
     tasks = [Task(job.sources[number], job.part_file(number).absolute()) for number in sorted(state_of)]
@@ -264,7 +276,10 @@ def _work(job: PreparationJob, states: list[ShardState], rank: int) -> None:
     if rank == 0:
         say(f"{describe_cores()}, {workers} process{'es' * (workers > 1)}")
     with (
-        Progress(total, what="prepare", unit="shape", initial=total - len(tasks)) as progress,
+        # Of ranks that share a screen the first shows it; others (of a scheduler's jobs) have logs of their own.
+        Progress(
+            total, what="prepare", unit="shape", initial=total - len(tasks), shown=rank == 0 or not shared
+        ) as progress,
         report.Timings(job.folder, rank) as timings,
     ):
         config = replace(job.config, input=job.config.input.absolute())  # workers may have another current directory
@@ -315,6 +330,7 @@ def _pack(job: PreparationJob, state: ShardState) -> None:
             else:
                 state.finished.clear()
                 raise _vanished(job, job.part_file(number))
+    # The shard is written before a part goes: a stop in between leaves both, and the next run the same bytes.
     write_shard(file, rows, records, layout=job.layout, settings=job.settings)
     for number in job.members(state.shard):
         job.part_file(number).unlink(missing_ok=True)
@@ -346,6 +362,8 @@ def _finish(job: PreparationJob, finished: set[int], rank: int) -> int:
     if not any(record.status == "done" for record in records):
         first = (failed or records)[0]
         raise ValueError(f"all {len(records)} shapes failed or are absent; the first: {first.reason}")
+    but = f", but {len(failed)} of {len(records)} shapes failed" if failed else ""
+    say(f"{job.folder} is done{but}; next: {train_command(job.config)}")
     return SOME_FAILED if failed else DONE
 
 

@@ -182,6 +182,7 @@ def _index(
     split_of: dict[int, str],
     licences: dict[str, dict[str, str]],
 ) -> DatasetIndex:
+    # Failed shapes keep their number in the job but have no row: rows are counted over the others.
     done = [index for index, record in enumerate(records) if record.status == "done"]
     position = {index: row for row, index in enumerate(done)}
     splits: dict[str, list[int]] = {split: [] for split in (*SPLITS, PARTIAL) if split in split_of.values()}

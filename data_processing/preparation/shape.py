@@ -148,6 +148,7 @@ def prepare_shape(
     stages = stages or Stages()
     shape = read_shape(config.input / source.file, config, part=source.part, device=device, stages=stages)
     row, levels = row_of(shape, config, name=source.name, stages=stages)
+    # The record says from which bytes the row was made: a file that changed since is then made again.
     record = ShapeRecord(
         name=source.name,
         category=source.category,
@@ -172,6 +173,7 @@ def row_of(shape: CubeShape, config: DataConfig, *, name: str, stages: Stages) -
     if contents.voxels:
         row["voxels"] = pack_bits(cube_voxels(shape))
         stages.end("pool")
+    # The order of the draws does not matter: each is keyed by seed, name and purpose.
     levels = sample_levels(shape.grid_RRR, seed=seed, name=name) if contents.levels else {}
     for resolution, level in levels.items():
         row[f"points_{resolution}"] = level.points_P3.cpu().numpy()

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.geometry.coordinates import to_fixed
-from data_processing.geometry.rendering import camera_positions, camera_ring, camera_sphere, ray_scene
+from data_processing.geometry.ray_casting import RayScene, eye_towards
+from data_processing.geometry.rendering import camera_positions, camera_ring, camera_sphere
 from data_processing.geometry.triangle_mesh import TriangleMesh, sample_surface
 from data_processing.preparation.contents import SurfaceConfig
 from data_processing.preparation.cube_shape import CubeShape
@@ -49,18 +50,15 @@ def visible_from(
 
     All in cube coordinates. A surface seen exactly edge-on is not visible.
     """
-    scene = ray_scene(mesh.vertices, mesh.faces)
+    scene = RayScene(mesh.vertices, mesh.faces)
     visible = np.zeros((len(points_N3), len(cameras_V3)), dtype=bool)
     for view, camera_3 in enumerate(cameras_V3):
+        # Sheets are seen from both sides: the ray starts on the camera's, a step off the face that it would hit.
         side_N = np.sign(np.einsum("nc,nc->n", camera_3 - points_N3, normals_N3))
         start_N3 = points_N3 + STEP * side_N[:, None] * normals_N3
-        way_N3 = camera_3 - start_N3
-        distance_N = np.linalg.norm(way_N3, axis=1)
-        hit_N = scene.run(
-            start_N3.astype(np.float32),
-            (way_N3 / distance_N[:, None]).astype(np.float32),
-            dists=distance_N.astype(np.float32),
-            query="OCCLUDED",
-        )
-        visible[:, view] = (hit_N < 0) & (side_N != 0)
+        # The ray is followed the other way, from the camera to where it would start.
+        eye = eye_towards(camera_3, np.zeros(3))
+        depth_N = (start_N3 - camera_3) @ eye.forward_3
+        places_N2 = (start_N3 - camera_3) @ np.stack([eye.right_3, eye.up_3], axis=1) / depth_N[:, None]
+        visible[:, view] = (scene.view(eye).cast(places_N2, within_N=depth_N).face_N < 0) & (side_N != 0)
     return visible

@@ -51,6 +51,7 @@ def run_tasks(
         running: dict[Future[Outcome], Task] = {}
         try:
             with worker_pool(min(workers, len(waiting)), preload=preload) as pool:
+                # Two more than there are workers: none waits for its next shape, and a broken pool leaves few suspects.
                 while waiting or running:
                     while waiting and len(running) < workers + 2:
                         running[pool.submit(make_part, waiting[0], config, settings, device)] = waiting[0]
@@ -61,11 +62,13 @@ def run_tasks(
                         del running[future]
                         yield outcome
         except BrokenProcessPool as error:
+            # One of those that ran killed its worker (memory, a crash of a library), and the pool does not say which.
             suspects = list(running.values())
             if not suspects and isinstance(error.__cause__, ConnectionError):
                 raise OSError(NO_START) from error  # else a worker died between two shapes: others go on
         else:
             suspects = []
+        # Each alone in a process of its own: the culprit is recorded as failed, the others are made.
         for task in suspects:
             yield _run_alone(task, config, settings, device)
 

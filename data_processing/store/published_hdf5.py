@@ -109,6 +109,7 @@ class PublishedFile:
             raise ValueError(
                 f"{error}. Expected a published IM-NET file (NAME_train.hdf5 or NAME_test.hdf5)"
             ) from error
+        # Row k of every data set is shape k; of different lengths, nobody can say which row belongs to which.
         rows = {key: len(data) for key, data in self._data.items()}
         self.rows = rows["voxels"]
         if len(set(rows.values())) > 1:

@@ -155,10 +155,12 @@ def read_index(path: Path) -> DatasetIndex:
     if data.get("schema") != SCHEMA:
         raise ValueError(f"{file}: expected schema {SCHEMA}, got {data.get('schema')}: made by another version")
     index = build(DatasetIndex, data, where=str(file))
+    # Lists beside each other, one entry a row: one that is shorter would shift names against shapes.
     count = sum(entry.rows for entry in index.shards)
     for what in ("names", "categories", "sources", "methods", "qualities", "licences"):
         if len(getattr(index, what)) != count:
             raise ValueError(f"{file}: {count} rows but {len(getattr(index, what))} {what}")
+    # An index is a stranger's file: nothing in it may lead to a file outside of its folder.
     for entry in index.shards:
         if entry.rows < 0 or leads_out(entry.file) or Path(entry.file).name != entry.file:
             raise ValueError(f"{file}: {entry.file!r} with {entry.rows} rows is no shard of this folder")

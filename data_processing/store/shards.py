@@ -76,6 +76,7 @@ class Layout:
             rows["pixels"] = ((self.pictures, self.picture_size, self.picture_size), "u1")
         if self.pictures and self.cameras:
             rows["cameras"] = ((self.pictures, 3), "<f4")
+        # Always there: without it no mesh finds back to the frame of its file.
         rows["to_world"] = ((4, 4), "<f8")
         return rows
 

@@ -75,6 +75,7 @@ def read_table(file: Path) -> list[Listed]:
     """The shapes of a CSV with the columns split and an ID. ValueError when it has none, or an unknown split."""
     text = _text(file)
     head = text.partition("\n")[0]
+    # The first line decides what separates: spreadsheets of some countries write semicolons.
     delimiter = max(",;\t", key=head.count)
     try:
         rows = list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
@@ -88,6 +89,7 @@ def read_table(file: Path) -> list[Listed]:
             f"{file}: expected a column split and one of {', '.join(ID_COLUMNS)}; got "
             f"{', '.join(columns)[:200] or 'none'}"
         )
+    # IDs are unique within a category only, where a column names one.
     above = [columns[name] for name in CATEGORY_COLUMNS if name in columns]
     return [
         listed
@@ -143,6 +145,7 @@ def given_splits(names: Sequence[str], lists: Sequence[Listed]) -> tuple[dict[st
     ValueError for a shape in two splits, and where no line is a shape.
     """
     index, splits, absent = NameIndex(names), dict[str, str](), list[Listed]()
+    # A shape that two lists put into two splits would leak from training into the test.
     for listed in lists:
         number = index.find(listed)
         if number is None:

@@ -215,6 +215,7 @@ def _from_lists(names: Sequence[str], lists: SplitLists) -> dict[str, list[int]]
         if unknown and not lists.allow_missing:
             raise ValueError(_unknown_names(files[split] or lists.table, unknown, names))
         splits[split] = [number for number in numbers if number is not None]
+        # A shape that stands twice in a list would weigh double in a mean.
         if twice := [number for number, count in Counter(splits[split]).items() if count > 1]:
             raise ValueError(f"{files[split] or lists.table}: lists {names[twice[0]]!r} twice")
     return splits

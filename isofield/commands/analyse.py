@@ -7,10 +7,11 @@ written to. Exit status: 0 no outliers, 1 outliers, 2 errors. Stopped, it goes o
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
 
 from isofield.outliers.analysis.options import read_options, settings_of, table_of
-from isofield.runtime.commandline import SOME_FAILED, run, say
+from isofield.runtime.commandline import SOME_FAILED, command_of, say
+
+MEANINGS = {0: "no outliers", 1: "some masks are outliers", 2: "some could not be read or judged"}
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -23,6 +24,7 @@ def analyse_folder(options: argparse.Namespace) -> int:
     # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
     from data_processing.medical.label_names import Naming
     from isofield.outliers.analysis.folder import AnalysisJob, analyse, refuse_nameless
+    from isofield.outliers.analysis.journal import open_journal
     from isofield.outliers.analysis.organs import known_names
     from isofield.outliers.analysis.priors import load_priors
     from isofield.outliers.analysis.report import write_report
@@ -50,13 +52,13 @@ def analyse_folder(options: argparse.Namespace) -> int:
             write_results(options.out, rows, vars(options) | {"scans": len(scans)})
             title = f"Organ masks of {options.input.resolve().name}"
             report = write_report(options.out, rows, priors, fpr=options.fpr, title=title)
+            open_journal(options.out).keep_record()
         for prior in priors:
             say(prior.about(options.fpr))
         say(table(rows, options.out))
-        say(f"report: {report}")
-    return exit_status(rows)
+        status = exit_status(rows)
+        say(f"done: {MEANINGS[status]} (exit status {status}); next: open the report: {report}")
+    return status
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog), error=SOME_FAILED, again=" with --resume")
+command = command_of(main, error=SOME_FAILED, again="--resume")

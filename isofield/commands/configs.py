@@ -1,9 +1,9 @@
 """The configurations that come along: `isofield configs [PREFIX] [--show NAME]`."""
 
 from collections.abc import Sequence
-from typing import NoReturn
 
-from isofield.runtime.commandline import DONE, Parser, run, say
+from isofield.runtime.commandline import DONE, Parser, command_of, say, tell
+from isofield.runtime.invocation import next_command
 from isofield.runtime.shipped import config_names, find_config
 
 
@@ -15,6 +15,8 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     options = parser.parse_args(arguments)
     if options.show is not None:
         say(find_config(options.show).read_text(encoding="utf-8").rstrip("\n"))
+        own = next_command("train" if not options.show.startswith("data/") else "prepare", "--config", "mine.yaml")
+        tell(f"next: write it to a file (... --show {options.show} > mine.yaml), change it, then: {own}")
         return DONE
     names = [name for name in config_names() if name.startswith(options.prefix)]
     if not names:
@@ -23,9 +25,8 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     for name in names:
         first = find_config(name).read_text(encoding="utf-8").partition("\n")[0]
         say(f"{name:{width}}  {first.lstrip('# ') if first.startswith('#') else ''}".rstrip())
+    tell(f"next: {next_command('configs', '--show', 'NAME')}, or --config NAME: data/... of prepare, others of train")
     return DONE
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog))
+command = command_of(main)

@@ -10,11 +10,13 @@ Under torchrun the ranks share the shapes out; stopped, it goes on, with any num
 import argparse
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from isofield.evaluation.options import LIGHT_FIELDS, generative_settings, pairs_of, read_options, sets_of
 from isofield.runtime.atomic_files import remove_leftovers
-from isofield.runtime.commandline import DONE, SOME_FAILED, run, say
+from isofield.runtime.commandline import DONE, SOME_FAILED, command_of, say
+from isofield.runtime.invocation import next_command
 
 if TYPE_CHECKING:
     from isofield.runtime.distributed import Group
@@ -39,6 +41,8 @@ def evaluate(options: argparse.Namespace) -> int:
             return DONE
         device = resolve_device(options.device)
         say(calibrate_run(options.run, data=options.data, split=options.split, device=device).description())
+        following = next_command("analyse", "--models", options.run, "--input", "FOLDER_OF_SCANS", "--out", "OUT")
+        say(f"done: {options.run} judges masks now; next: {following}")
         return DONE
     torch.set_num_threads(1)  # the operators are small: more processes pay, more threads do not
     if options.samples:
@@ -66,16 +70,18 @@ def compare(options: argparse.Namespace, group: "Group") -> int:
     each = functools.partial(each_pair, protocols=protocols, draws=draws, draw=draw, **with_options)
     with exclusive(out, group.rank, what="evaluation"):
         remove_leftovers([out, out / LIGHT_FIELDS] if group.is_first else [])
+        # Shapes are shared out among the ranks; rows that an earlier call noted are taken from the journal.
         journal = journal_of(out, what, protocols, draws, rank=group.rank)
         rows = rows_of_ranks(what.pairs, each, journal, group)
         if not group.is_first:
             return DONE
+        # The first rank alone has all rows. Pictures belong to the report, not to the tables.
         drawn = {of_pair[0]["name"]: of_pair[0].pop("pictures", None) for of_pair in rows}
         evaluations = write_tables(by_protocol(rows, protocols), protocols, draws, what, out)
         report, most = out / what.report, options.pictures
         write_report(report, evaluations, what.pairs, title=what.title, up=options.up, pictures=most, drawn=drawn)
         journal.remove()
-    say(f"report: {report}")
+    say(describe_end(evaluations, report))
     return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
 
 
@@ -101,10 +107,14 @@ def judge(options: argparse.Namespace) -> int:
             say(set_tables.table(evaluation))
         report = out / sets.report
         write_sets_report(report, evaluations, sets, up=options.up, pictures=options.pictures)
-    say(f"report: {report}")
+    say(describe_end(evaluations, report))
     return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog))
+def describe_end(evaluations: Sequence[dict[str, Any]], report: Path) -> str:
+    """The last line: how many shapes were compared, how many failed, and where to look."""
+    parts = [f"{each['protocol']} {each['n']} shapes, {each['failed_count']} failed" for each in evaluations]
+    return f"done: {'; '.join(parts)}; next: open the report: {report}"
+
+
+command = command_of(main)

@@ -2,10 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
+from pathlib import Path
 
 from isofield.generation.options import arguments_of, settings_of
-from isofield.runtime.commandline import DONE, SOME_FAILED, first_of, run, say
+from isofield.runtime.commandline import DONE, SOME_FAILED, command_of, say
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -18,11 +18,12 @@ def generate_meshes(options: argparse.Namespace) -> int:
     # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
     from isofield.extraction.lattice import BATCH_POINTS
     from isofield.generation.contact_sheets import write_overview
-    from isofield.generation.meshes import generate, meshes_of
+    from isofield.generation.ending import describe_end
+    from isofield.generation.meshes import generate, meshes_of, rows_of
     from isofield.generation.requests import requests_of
     from isofield.generation.test_time_fitting import encoder_parameters
     from isofield.registry import load_run
-    from isofield.run_dir import RunDir, manifest_file
+    from isofield.run_dir import RunDir
     from isofield.runtime import distributed
 
     run_dir = RunDir(options.run)
@@ -48,19 +49,16 @@ def generate_meshes(options: argparse.Namespace) -> int:
             unfinished=loaded.unfinished,
         )
         # Samples and walks belong together: a sheet or a strip shows them all.
+        pictures: list[Path] = []
         if asked.whole and group.is_first:
             files = meshes_of(folder, names)
-            for picture in write_overview(folder, files, walk=bool(options.interpolate), up=options.up):
-                say(f"{picture}")
-        failed = [row for row in rows if row["status"] == "failed"]
-        lines = [f"failed: {row['name']}: {row['reason']}" for row in failed]
-        notes = [f"note: {row['name']}: {row['note']}" for row in rows if row.get("note")]
-        for line in [part for of in (lines, notes) for part in first_of(of, rest=str(manifest_file(folder)))]:
+            pictures = write_overview(folder, files, walk=bool(options.interpolate), up=options.up)
+        # The first rank tells of the shapes of all.
+        if group.size > 1 and group.is_first:
+            rows = rows_of(folder, names)
+        for line in [*map(str, pictures), *describe_end(rows, folder, options, pictures)] if group.is_first else []:
             say(line)
-        say(f"{len(rows) - len(failed)} meshes, {len(failed)} failed; {manifest_file(folder)}")
-    return SOME_FAILED if failed else DONE
+    return SOME_FAILED if any(row["status"] == "failed" for row in rows) else DONE
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog))
+command = command_of(main)

@@ -3,9 +3,8 @@
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from isofield.runtime.commandline import DONE, ERROR, Parser, run
+from isofield.runtime.commandline import DONE, ERROR, Parser, command_of
 
 FAMILIES = {"imnet": "imnet.published", "ifnet": "ifnet.published"}
 
@@ -22,6 +21,4 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     return status
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog))
+command = command_of(main)

@@ -2,9 +2,8 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
 
-from isofield.runtime.commandline import DONE, Parser, run, say
+from isofield.runtime.commandline import DONE, Parser, command_of, say, tell
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -15,6 +14,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
         "--set", nargs="+", default=[], metavar="KEY=VALUE", action="extend", help="override single keys"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint, if it has one")
+    parser.add_argument("--show-config", action="store_true", help="print the resolved config (the run keeps it too)")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved config and stop")
     return train_run(parser.parse_args(arguments))
 
@@ -28,6 +28,7 @@ def train_run(options: argparse.Namespace) -> int:
     from isofield.config import read_run_config
     from isofield.ops import memory
     from isofield.registry import new_model, resolve
+    from isofield.reports.curves import write_curves
     from isofield.run_dir import RunDir
     from isofield.runtime import distributed
     from isofield.runtime.config import to_yaml
@@ -37,19 +38,18 @@ def train_run(options: argparse.Namespace) -> int:
     config = resolve(read_run_config(options.config, overrides=options.set), where=options.config)
     if options.dry_run:
         say(to_yaml(config))
+        tell("a dry run: nothing was done; next: the same command without --dry-run")
         return DONE
     memory.keep_freed()  # each step finds what the one before left
     with distributed.session(config.device) as group:
         shapes = open_shapes(config.data.path)
         run_dir = RunDir(config.run_path)
         if group.is_first:
-            say(to_yaml(config))
+            say(to_yaml(config) if options.show_config else f"resolved config: {run_dir.config_file}")
         torch.manual_seed(seed_of(config.training.seed, "weights"))
         model = new_model(config.model, where=options.config)
-        train(model, shapes, config, run_dir, group, resume=options.resume)
+        train(model, shapes, config, run_dir, group, resume=options.resume, draw=write_curves)
     return DONE
 
 
-def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
-    """The whole process: ends with the exit status."""
-    run(lambda: main(arguments, prog=prog), again=" with --resume")
+command = command_of(main, again="--resume")

@@ -191,6 +191,7 @@ def read_ground_truth(
     if not path.is_file():
         raise FileNotFoundError(f"ground truth {path} does not exist")
     suffix = voxel_suffix(path)
+    # Three things come as .npz: what is in it decides, and occupancy samples say so by their names.
     if suffix == ".npz" and (found := read_samples(path)) is not None:
         return SampleTruth(found)
     if suffix in CLOUD_SUFFIXES and (cloud := read_cloud(path)) is not None:

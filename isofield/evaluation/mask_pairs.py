@@ -66,6 +66,7 @@ def run_masks_to_compare(path: Path, split: str, *, truth_folder: Path | None, d
     )
     pairs = []
     indices, failed = all_members(shapes, split, config.categories)
+    # A pair for every member, also where a side is missing: what is left out would make the mean look better.
     for index in (int(number) for number in indices):
         name = shapes.names[index]
         truth = StoredMask(place, index) if truths is None else truths.get(name)
@@ -90,6 +91,7 @@ def folder_masks_to_compare(
     """
     predicted, without = masks_below(predictions, pattern=pattern)
     true, without_true = masks_below(truths, pattern=pattern)
+    # One name in common is enough; the others become rows that say what is missing.
     if not predicted.keys() & true.keys():
         raise ValueError(
             f"no mask below {predictions} is named like one below {truths}: for example {next(iter(predicted))} and "

@@ -51,8 +51,10 @@ def evaluate(
     if protocol == GENERATIVE:
         raise ValueError(f"protocol {protocol} judges one set of shapes against another: isofield evaluate --pred --gt")
     (chosen,) = find_protocols([protocol], tolerance=tolerance)
+    # The name keys the draws, so that the numbers are those of the command line.
     name = name or (Path(pred).stem if isinstance(pred, str | Path) else "")
     row: Row = {"name": name, "protocol": protocol}
+    # Masks are compared voxel by voxel on the scan's grid, surfaces by points in the protocol's frame.
     if isinstance(chosen, MaskProtocol):
         crops = [_one_side(what, _mask_of, given) for what, given in (("prediction", pred), ("ground truth", gt))]
         values, notes = compare_crops(crops[0], crops[1], chosen)

@@ -68,6 +68,7 @@ def read_options(
         "--device", default="auto", help="for distances between shapes of sets: auto, cpu, cuda or cuda:N"
     )
     options = parser.parse_args(arguments)
+    # Two folders under the protocol of sets are samples and references, whether or not anyone said so.
     options.samples |= options.pred is not None and GENERATIVE in (options.protocol or ())
     options.protocol = options.protocol or ([GENERATIVE] if options.samples else ["imnet", "onet"])
     _check(parser, options)
@@ -154,6 +155,7 @@ def _check(parser: Parser, options: argparse.Namespace) -> None:
         parser.error("--run needs --split, --pred needs --gt")
     if options.run and not (options.split or options.samples):
         parser.error("--run needs --split (or --samples), --pred needs --gt")
+    # An option that the chosen protocol would not look at is refused: it was meant for something.
     wrong = [f"--{name}" for name in OF_MASKS if getattr(options, name) is not None]
     if wrong and (set(options.protocol) != {MASKS} or options.run is not None):
         parser.error(f"{', '.join(wrong)}: only folders of masks have it: --pred DIR --gt DIR --protocol {MASKS}")

@@ -22,6 +22,7 @@ from isofield.evaluation.matching import EQUAL, Matches, Matching, match_names, 
 from isofield.run_dir import RunDir, manifest_file
 from isofield.runtime.atomic_files import is_temporary
 from isofield.runtime.config import build
+from isofield.runtime.invocation import next_command
 from isofield.runtime.json_files import leads_out, read_object
 
 SAMPLES = "samples"  # the folder of a run's samples, beside those of its splits
@@ -235,6 +236,7 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder} does not exist")
+    # The manifest of a folder knows which of its files were written for the eye.
     inputs = {str(entry["input_file"]) for entry in entries_in(folder) if "input_file" in entry}
     known, files = set(suffixes), dict[str, Path]()
     for path in sorted(folder.rglob("*")):
@@ -305,12 +307,12 @@ def read_manifest(run: RunDir, split: str) -> dict[str, Any]:
     file = manifest_file(run.meshes(split))
     if not file.is_file():
         samples = split == SAMPLES
-        what, option = ("as samples", "--samples 100") if samples else (f"for split '{split}'", f"--split {split}")
-        raise FileNotFoundError(
-            f"{file} does not exist: nothing was generated {what}; run: python generate.py --run {run.path} {option}"
-        )
+        what = "as samples" if samples else f"for split '{split}'"
+        make = next_command("generate", "--run", run.path, *(("--samples", 100) if samples else ("--split", split)))
+        raise FileNotFoundError(f"{file} does not exist: nothing was generated {what}; run: {make}")
     try:
         manifest = read_object(file, again="")
+        # Names lead to files that are read: one that leads out of the folder is no manifest of ours.
         if not all(entry["name"] for entry in manifest["shapes"]):
             raise ValueError("a shape without a name")
         for entry in manifest["shapes"]:

@@ -46,6 +46,7 @@ def rows_of_ranks(
     group.wait()  # nobody writes before all have read
     mine = pairs[group.rank :: group.size]
     made_from = {pair.name: _made_from(pair) for pair in mine}
+    # A row stands as long as what it was made from is unchanged.
     rows_before = {pair.name: journal.row(pair.name, made_from[pair.name]) for pair in mine}
     made = {name: rows for name, rows in rows_before.items() if rows and all(stands(row, Path()) for row in rows)}
     if made:
@@ -58,6 +59,7 @@ def rows_of_ranks(
     group.wait()
     if not group.is_first:
         return []
+    # Others noted theirs in files beside ours: that is how rows travel between ranks.
     if group.size > 1:
         journal.collect()
         made = {name: line["row"] for name, line in journal.lines.items()} | made

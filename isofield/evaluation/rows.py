@@ -59,13 +59,6 @@ class SampleCounts:
         return self.iou_points or protocol.iou_points
 
 
-def evaluate_pairs(
-    pairs: Sequence[Pair], protocols: Sequence[AnyProtocol], draws: SampleCounts, **options: Any
-) -> dict[str, list[Row]]:
-    """Rows of all shapes for each protocol, in the order of the pairs. `options`: those of `each_pair`."""
-    return by_protocol(list(each_pair(pairs, protocols, draws, **options)), protocols)
-
-
 def each_pair(
     pairs: Sequence[Pair],
     protocols: Sequence[AnyProtocol],
@@ -85,6 +78,7 @@ def each_pair(
     work = functools.partial(_evaluate_together, protocols=protocols, draws=draws, light_fields=light_fields, draw=draw)
     together = _together(pairs)
     with Progress(len(pairs), what="evaluate", unit="shape", shown=progress) as bar:
+        # Workers may finish in any order; rows come in that of the pairs.
         for rows in in_order(work, together, workers=workers):
             for _ in rows:
                 bar.update()
@@ -189,6 +183,7 @@ def _evaluate_surfaces(
     except (ValueError, OSError) as error:
         return [failed_row(pair, str(error))] * len(protocols)
     rows: list[Row] = []
+    # A metric that cannot be told must not cost the others: each protocol fails alone. A full disk ends them all.
     for protocol in protocols:
         try:
             values = _metrics(prediction, truth, protocol, draws, pair.name, watertight, light_fields)
@@ -350,4 +345,5 @@ def _generator(draws: SampleCounts, name: str, purpose: str) -> np.random.Genera
 
 def _moved(samples: SurfaceSamples, matrix: NDArray) -> SurfaceSamples:
     """Samples in the protocol's frame; it only scales and shifts, so normals stay."""
-    return SurfaceSamples(transform_points(samples.points_N3, matrix), samples.normals_N3)
+    # A product with a 3x3 matrix would wake the threads of the linear algebra, which then wait in a loop.
+    return SurfaceSamples(samples.points_N3 * matrix.diagonal()[:3] + matrix[:3, 3], samples.normals_N3)

@@ -164,6 +164,7 @@ def _evaluation(protocol: str, sets: Sets, shapes_of: dict[str, list[SetShape]],
     rows = {side: [_row(shape, side, protocol) for shape in shapes_of[side]] for side in SIDES}
     failed = [row for side in SIDES for row in rows[side] if row["status"] != "done"]
     counts = {side: sum(row["status"] == "done" for row in rows[side]) for side in SIDES}
+    # Distances were taken between shapes that could be read: their rows are the done ones, in the same order.
     for (side, kind, other), of_shapes in judged.nearest.items():
         done = [row for row in rows[side] if row["status"] == "done"]
         for row, (name, distance) in zip(done, of_shapes, strict=True):
@@ -173,6 +174,7 @@ def _evaluation(protocol: str, sets: Sets, shapes_of: dict[str, list[SetShape]],
     }
     if judged.jsd is not None:
         mean["jsd"] = judged.jsd["jsd"]
+    # How near samples are to training shapes means something only beside how near held-out shapes are.
     trained = [kind for side, kind, other in judged.nearest if (side, other) == ("samples", "training")]
     return {
         "protocol": protocol,

@@ -101,6 +101,7 @@ def run_to_judge(
     config = read_run_config(run.existing().config_file).data
     manifest = read_manifest(run, SAMPLES)
     place = data or config.path
+    # The data set is opened once for all splits.
     members = functools.partial(_of_split, open_once(place), place, categories=config.categories, against=against)
     references, training, note = members(split), list[Member](), "none: asked for none"
     if split == "train":
@@ -110,6 +111,7 @@ def run_to_judge(
     elif training_shapes:
         prepared = [member for member in members("train") if member.truth]  # nobody trained on what failed
         training, note = _at_most(prepared, training_shapes, seed)
+    # Everything that decides the numbers is written beside them.
     about = {"run": str(path), "samples": str(run.meshes(SAMPLES)), "references": f"split {split}, {against}"}
     about |= {"training": note, "frame": "cube of the data set"}
     about |= {f"samples_{key}" if key == "seed" else key: value for key, value in made_with(manifest).items()}

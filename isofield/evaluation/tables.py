@@ -29,6 +29,7 @@ def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: SampleCounts, *
     done = [row for row in rows if row["status"] == "done"]
     failed = [{"name": row["name"], "reason": row["reason"]} for row in rows if row["status"] != "done"]
     metrics, averaged = protocol.metrics, (*protocol.metrics, *protocol.flags)
+    # Published tables average over categories as well as over shapes: neither can be had from the other afterwards.
     per_category = {}
     for category in sorted({row["category"] for row in rows}):
         of_category = [row for row in done if row["category"] == category]
@@ -148,6 +149,7 @@ def table(evaluation: Row) -> str:
     extra = [key for key in ("f_score", *settings["flags"]) if key in evaluation["mean"]]
     keys = list(dict.fromkeys([*settings["published_metrics"], *extra]))
     total = {"n": evaluation["n"], "failed_count": evaluation["failed_count"]}
+    # Categories first, then the mean over them, then the one over shapes: the last lines are what papers quote.
     lines = [*evaluation["per_category"].items()]
     for name, ending in (("per category", "_per_category"), ("per shape", "")):
         keys_beside = ("median", "infinite") if "tolerance_mm" in settings else ()

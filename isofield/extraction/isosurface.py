@@ -108,21 +108,6 @@ def extract_dense(
     return Extraction(mesh, math.prod(shape), max(shape), shape, cost)
 
 
-def mesh_of_grid(values_XYZ: torch.Tensor, *, iso_level: float) -> TriangleMesh:
-    """The closed surface of a grid of values at voxel centres (0/1 occupancy, say), in cube coordinates.
-
-    Raises ValueError when values are not finite.
-    """
-    bad = int((~torch.isfinite(values_XYZ)).sum())
-    if bad:
-        raise ValueError(
-            f"{bad} of {values_XYZ.numel()} values of the grid are NaN or infinite: no surface can be drawn"
-        )
-    index_V3, faces_F3 = marching_cubes(pad_outside(values_XYZ.float()), iso_level=iso_level)
-    x, y, z = values_XYZ.shape
-    return _mesh(index_V3, faces_F3, (x, y, z))
-
-
 def _checked(resolution: int | Resolution, **settings: int) -> Resolution:
     shape = (resolution,) * 3 if isinstance(resolution, int) else tuple(resolution)
     if len(shape) != 3 or min(shape) < 2:
@@ -142,6 +127,7 @@ def _octree(
     every = torch.cartesian_prod(*(torch.arange(length - 1, device=device) for length in lattice.shape))
     cells = _track(samples, lattice, _flat(every, lattice), iso_level)
     spacing = max(resolution) / min(frame, max(resolution))
+    # Each level halves the cells that cross, until they hold about `stride` samples along an edge.
     for _ in range(round(math.log2(max(spacing / stride, 1)))):
         finer, places = halve(lattice, resolution)
         cells = _track(samples, finer, _children(cells, lattice, finer, places), iso_level)

@@ -42,6 +42,7 @@ def evaluate_field(field: Field, points_N3: torch.Tensor, *, batch_points: int =
                 f"field returned shape {tuple(result.shape)} for {len(batch)} points: ({len(batch)},) expected"
             )
         values_N[start : start + batch_points] = result
+    # Asked once for all batches: each question is a wait for the device.
     bad = int((~torch.isfinite(values_N)).sum())
     if bad:
         raise ValueError(

@@ -29,7 +29,7 @@ from isofield.runtime.atomic_files import remove_leftovers, write_text
 from isofield.runtime.distributed import Group
 from isofield.runtime.file_names import INPUT
 from isofield.runtime.fingerprint import fingerprint
-from isofield.runtime.journal import Journal, Line, stands
+from isofield.runtime.journal import RECORD, Journal, Line, stands
 from isofield.runtime.json_files import leads_out, read_object
 from isofield.runtime.progress import with_progress
 
@@ -107,13 +107,14 @@ def generate(
         raise ValueError(f"--batch-points: expected at least one point, got {batch_points}")
     with exclusive(folder, group.rank, what="generation"):
         remove_leftovers({folder} | {mesh_in(folder, item.name, "").parent for item in items})
-        journal = Journal(folder, group.rank, read=_read)
+        journal = Journal(folder, group.rank, read=_read, record=RECORD)
         group.wait()  # nobody writes before all have
         job = _GenerationJob(model, folder, settings, batch_points, group.device, unfinished)
         rows = _rows(job, items, journal, group)
         group.wait()
         if group.is_first:
             _write_manifest(journal, folder, settings, header, only)
+            journal.keep_record()
         group.wait()
     return rows
 
@@ -195,9 +196,15 @@ def _write_manifest(
 
 def meshes_of(folder: Path, names: Sequence[str]) -> list[Path | None]:
     """The meshes of some shapes as the folder's manifest has them; None where the shape failed."""
+    rows = {row["name"]: row for row in rows_of(folder, names)}
+    return [folder / rows[name]["file"] if rows.get(name, {}).get("status") == "done" else None for name in names]
+
+
+def rows_of(folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of some shapes in the folder's manifest, of whichever rank."""
+    chosen = set(names)
     shapes = read_object(manifest_file(folder), again="generate again")["shapes"]
-    files = {row["name"]: folder / row["file"] for row in shapes if row["status"] == "done"}
-    return [files.get(name) for name in names]
+    return [row for row in shapes if row["name"] in chosen]
 
 
 @dataclass(frozen=True)
@@ -248,6 +255,7 @@ def _make(job: _GenerationJob, item: Item) -> dict[str, Any]:
     )
     mesh, extraction, to_world = surface.mesh, surface.extraction, surface.to_world
     files = {} if isinstance(given, Coded) else _write_beside(job, item, given, surface)
+    # The mesh is written last: where it lies, everything beside it lies as well.
     file = mesh_in(job.folder, item.name, job.settings.suffix)
     write_mesh(file, mesh.transform(to_world))
     return {

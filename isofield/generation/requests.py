@@ -35,6 +35,7 @@ def requests_of(
 ) -> Requests:
     """The items of a command line (generate.py). ValueError, FileNotFoundError for what is not there."""
     data, seed, path = config.data, config.training.seed, arguments.data or config.data.path
+    # Exactly one of the four is there: the parser saw to it. Each has a folder of its own in the run.
     files = functools.partial(items_of_files, run=run, section=data.input, overrides=arguments.set, device=device)
     if arguments.split:
         shapes = open_shapes(path)

@@ -40,11 +40,13 @@ def fitted_code(
     with _put_back(model):
         sample = _cloud_samples if isinstance(observed.shown(), PointCloud) else _cell_samples
         draw = sample(model, observed, name, device)
+        # Only the encoder's own parameters move: the decoder is what the data taught about shapes.
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         for parameter in tuned:
             parameter.requires_grad_(True)
         optimiser = torch.optim.Adam(tuned, lr=rate)
+        # Judged on samples that no step sees (-1), the same before and after.
         before = _loss(model, inputs, draw(-1))
         for step in range(steps):
             optimiser.zero_grad(set_to_none=True)
@@ -117,6 +119,7 @@ def _cloud_samples(model: Model, observed: Observed, name: str, device: torch.de
     assert isinstance(cloud, PointCloud)
     points_N3 = torch.from_numpy(cloud.points_N3).float().to(device)
     marked = observed.inputs[None].to(device)
+    # Cells with no point in their neighbourhood: there the cloud says nothing.
     far = (F.max_pool3d(marked, 2 * CLEARANCE + 1, 1, CLEARANCE) == 0).flatten().nonzero()[:, 0]
     if len(points_N3) == 0 or len(far) == 0:
         raise ValueError("--fit-steps: the input has no point, or points everywhere: nothing to fit to")

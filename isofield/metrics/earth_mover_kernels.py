@@ -78,10 +78,12 @@ def _assign(
         owner_N[i], queue_N[i] = -1, i
     head, waiting = 0, count
     while waiting > 0:
+        # The queue is a ring: who is outbid goes to its end and bids again.
         person = queue_N[head]
         head = (head + 1) % count
         waiting -= 1
         block, place, surplus = _best(cost_NKB[person], price_KB)
+        # A bid raises the price by what the best object is worth above the second best: then he is indifferent.
         price_KB[block, place] += surplus + epsilon
         wanted = block * BLOCK + place
         if owner_N[wanted] >= 0:

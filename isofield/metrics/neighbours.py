@@ -1,11 +1,15 @@
 """Exact nearest neighbours of two clouds, both ways: compiled kernels, or scipy where numba is missing."""
 
-import functools
+from functools import partial
 from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+
+from isofield.runtime.compiled import compiled_module
+
+compiled_kernels = partial(compiled_module, "isofield.metrics.neighbour_kernels")
 
 
 class Neighbours:
@@ -54,13 +58,3 @@ class ScipyTree:
 
     def nearest(self, queries_Q3: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         return self._tree.query(queries_Q3, workers=-1)
-
-
-@functools.cache
-def compiled_kernels() -> ModuleType | None:
-    """The module neighbour_kernels, imported at the first need; None without numba."""
-    try:
-        from isofield.metrics import neighbour_kernels
-    except ImportError:
-        return None
-    return neighbour_kernels

@@ -56,6 +56,7 @@ def pool(rows, side, first, last, pooled, winners):  # type: ignore[no-untyped-d
             for i in range(half):
                 v = (2 * slab * side + 2 * j) * side + 2 * i
                 p = (slab * half + j) * half + i
+                # The eight voxels written out: a loop over them would keep the channels from becoming vectors.
                 r0, r1, r2, r3 = rows[v], rows[v + 1], rows[v + side], rows[v + side + 1]
                 v += side * side
                 r4, r5, r6, r7 = rows[v], rows[v + 1], rows[v + side], rows[v + side + 1]

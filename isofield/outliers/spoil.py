@@ -73,6 +73,7 @@ def write_spoilt(
     rows: list[dict[str, object]] = []
     for structure, family in chosen:
         label = _label(names, structure, list(volume.boxes), file)
+        # Faults may add to a mask: it gets room around its box, as far as the scan goes.
         mask, box = volume.mask([label])
         wider = tuple(
             slice(max(0, side.start - MARGIN), min(size, side.stop + MARGIN))
@@ -87,6 +88,7 @@ def write_spoilt(
             inside, dice = spoilt.mask_RRR, spoilt.dice
         values[wider][inside] = label
         rows.append({"scan": _stem(name, family), "structure": structure, "family": family, "dice": round(dice, 4)})
+    # A table beside the volume makes it readable without that of the clean one.
     stem = _stem(name, chosen[0][1])
     write_scan_mask(out / f"{stem}.nii.gz", values, volume.grid)
     table_there = {structure: names.ids_of(structure)[0] for structure, _ in chosen}

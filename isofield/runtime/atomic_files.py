@@ -5,14 +5,12 @@ And what is asked of a file before it is read whole: how large it is.
 
 import contextlib
 import errno
-import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 TEMPORARY_PREFIX = ".partial-"
-NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # file systems without locks: nobody is kept out there
 
 
 class WriteError(OSError):
@@ -31,7 +29,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb") as handle:
+        # Without fsync a power cut may leave the new name on an empty file.
+        with open(temporary, "r+b") as handle:  # Windows flushes only what is open for writing
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
@@ -77,18 +76,3 @@ def refuse_vanished(handle: IO[Any]) -> None:
         raise WriteError(error.errno, "it vanished while it was written to", str(path)) from error
     if (there.st_dev, there.st_ino) != (opened.st_dev, opened.st_ino):
         raise WriteError(errno.ESTALE, "it was replaced while it was written to", str(path))
-
-
-@contextlib.contextmanager
-def hold_lock(file: Path, *, what: str) -> Iterator[None]:
-    """Hold a lock that goes with the process, however it ends. ValueError when another process has it."""
-    # No link is followed: in a folder from elsewhere it may lead to any file of the user's.
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"{file.parent}: another {what} is at work there; wait for it, or stop it") from error
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-        yield

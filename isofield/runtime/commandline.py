@@ -22,6 +22,7 @@ from types import FrameType
 from typing import NoReturn
 
 from isofield.runtime.atomic_files import WriteError
+from isofield.runtime.invocation import same_command
 
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 MOST_NAMED = 10  # failed or suspect shapes
@@ -46,6 +47,12 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def tell(line: str) -> None:
+    """The same on the error stream, where the output may go into a file."""
+    sys.stderr.write(printable(line) + "\n")
+    sys.stderr.flush()
+
+
 def first_of(lines: Sequence[str], *, rest: str) -> list[str]:
     """The first ten lines, and how many more `rest` (a file) has: what fails names itself on the screen."""
     more = len(lines) - MOST_NAMED
@@ -60,7 +67,7 @@ def printable(text: str) -> str:
 def run(main: Callable[[], int], *, error: int = ERROR, again: str = "") -> NoReturn:
     """Call `main` and exit with its status; turn the errors a user can cause into one line, and exit with `error`.
 
-    `again`: how to call the command after an interrupt. ISOFIELD_TRACEBACK=1 prints the traceback too.
+    `again`: the option with which the command goes on after an interrupt. ISOFIELD_TRACEBACK=1 prints tracebacks too.
     """
     try:
         with _terminated_by_signal():
@@ -68,15 +75,35 @@ def run(main: Callable[[], int], *, error: int = ERROR, again: str = "") -> NoRe
     except KeyboardInterrupt as problem:
         terminated = isinstance(problem, Terminated)
         how, status = ("terminated", TERMINATED) if terminated else ("interrupted", INTERRUPTED)
-        sys.stderr.write(f"{how}; run the same command again{again} to continue\n")
+        sys.stderr.write(f"{how}; run the same command again{_with(again)} to continue{_typed(again)}\n")
     except (ValueError, OSError) as problem:
         if os.environ.get("ISOFIELD_TRACEBACK"):
             traceback.print_exc()
         kept = isinstance(problem, WriteError)
-        hint = f". What is finished is kept: when the cause is gone, run the same command again{again}" if kept else ""
+        hint = ". What is finished is kept: when the cause is gone, run the same command again" if kept else ""
+        hint += _with(again) + _typed(again) if kept else ""
         sys.stderr.write(f"error: {printable(str(problem))}{hint}\n")
         status = error
     sys.exit(status)
+
+
+def command_of(main: Callable[..., int], *, error: int = ERROR, again: str = "") -> Callable[..., NoReturn]:
+    """The whole process of a command: `main(arguments, prog=...)`, ending as `run` ends it."""
+
+    def command(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> NoReturn:
+        run(lambda: main(arguments, prog=prog), error=error, again=again)
+
+    return command
+
+
+def _with(again: str) -> str:
+    return f" with {again}" if again else ""
+
+
+def _typed(again: str) -> str:
+    """The command as it was typed, where that can be told."""
+    line = same_command(*([again] if again else []))
+    return f": {printable(line)}" if line else ""
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ Holds no section of its own: each package keeps its sections beside the code tha
 
 import dataclasses
 import functools
+import re
 import reprlib
 import types
 import typing
@@ -79,20 +80,42 @@ def to_yaml(config: Any) -> str:
 
 
 def override(data: dict[str, Any], text: str) -> None:
-    """Set one key, given as `a.b=value` with a YAML value, in nested plain data. ValueError when it cannot be."""
+    """Set one key, given as `a.b=value` with a YAML value, in nested plain data. ValueError when it cannot be.
+
+    Items of a list go by their number, from 0: `training.stages.0.points=4096`. A list is made no longer this way.
+    """
     key, separator, value = text.partition("=")
     if not separator or not key:
         raise ValueError(f"--set {text}: expected KEY=VALUE, such as training.batch_shapes=8")
-    *parents, last = key.split(".")
-    for parent in parents:
-        child = data.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise ValueError(f"--set {text}: {parent} is a value, not a section")
-        data = child
+    names = key.split(".")
+    parts: Any = data
+    for depth, name in enumerate(names[:-1]):
+        if isinstance(parts, list):
+            parts = parts[_item(parts, name, text, ".".join(names[:depth]))]
+        else:
+            parts = parts.setdefault(name, {})
+        if not isinstance(parts, dict | list):
+            raise ValueError(f"--set {text}: {name} is a value, not a section")
+    last: Any = names[-1]
+    if isinstance(parts, list):
+        last = _item(parts, last, text, ".".join(names[:-1]))
     try:
-        data[last] = _plain_yaml(value)
+        parts[last] = _plain_yaml(value)
     except NOT_YAML as error:
         raise ValueError(f"--set {text}: {value!r} is not a YAML value") from error
+
+
+def _item(items: Sequence[Any], name: str, text: str, key: str) -> int:
+    """The number of an item that is there; ValueError for anything else, with what a user may have meant."""
+    there = f"{key} has {len(items)} item{'' if len(items) == 1 else 's'}" + (
+        f", 0 to {len(items) - 1}" if len(items) else ""
+    )
+    whole = f"to change its length set the whole list: --set '{key}=[...]'"
+    if not re.fullmatch("[0-9]{1,9}", name):
+        raise ValueError(f"--set {text}: expected the number of an item of {key}, got {name!r}: {there}; {whole}")
+    if int(name) >= len(items):
+        raise ValueError(f"--set {text}: there is no item {int(name)}: {there}; {whole}")
+    return int(name)
 
 
 class _Loader(yaml.SafeLoader):

@@ -127,6 +127,7 @@ def session(device: str = "auto", *, collectives: bool = True) -> Iterator[Group
     limit_threads()
     if rank == 0:
         say(describe_threads())
+    # A process alone has nobody to wait for, and needs no network.
     if size == 1:
         yield Group(0, 1, own)
         return

@@ -15,7 +15,6 @@ import hashlib
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from multiprocessing import parent_process
 from pathlib import Path
@@ -24,12 +23,18 @@ from typing import Any
 import numba
 from numba.core import event
 
-from isofield.runtime.atomic_files import hold_lock
+from isofield.runtime.locks import hold_lock
 
 FOLDER_VARIABLE = "NUMBA_CACHE_DIR"  # set by the user: then numba itself goes by it
 PACKAGES = ("data_processing", "isofield")
-SOURCES = ("*_kernels.py", "*_loops.py", "jit.py")  # what compiled code is made of
-WAIT = 0.1  # seconds between two looks at whether another process has compiled
+SOURCES = (
+    "*_kernels.py",
+    "*_loops.py",
+    "solid_angles.py",
+    "winding_number_places.py",
+    "jit.py",
+)  # what compiled code is made of
+WAIT = 300.0  # seconds for another process that compiles; then each for itself
 
 
 def compile_exact(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -125,18 +130,11 @@ def _is_own(folder: Path, *, others: bool = False) -> bool:
 
 @contextlib.contextmanager
 def _lock(file: Path) -> Iterator[None]:
-    """Hold the lock, after waiting for whoever has it."""
-    while True:
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(hold_lock(file, what="compilation"))
-            except ValueError:
-                time.sleep(WAIT)
-                continue
-            except OSError:
-                pass  # no lock, no order: each compiles for itself
-            yield
-            return
+    """Hold the lock, after waiting for whoever has it; without it where there is none to be had."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ValueError, OSError):
+            stack.enter_context(hold_lock(file, what="compilation", wait=WAIT))
+        yield
 
 
 def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Callable[..., Any]:

@@ -5,10 +5,12 @@ number of the start in which it was noted. It holds as long as the thing would b
 stands. Each rank writes a file of its own and reads those of all, also of earlier starts with another number of ranks.
 A start's number is one more than any before: of two lines about one thing the later start's counts. Clocks are not
 asked: they jump, and differ between machines.
+
+A command that is done leaves no journal: what counts stays in one *record* that anybody can see, sorted by name, where
+the next start has to know it. That start makes it the journal again, by renaming; a kill leaves the one or the other.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,11 +20,14 @@ from typing import Any, Self, TextIO
 
 from isofield.runtime.atomic_files import WriteError, refuse_vanished, write_text
 from isofield.runtime.json_files import parse_json
+from isofield.runtime.locks import Lock, NoLocksError, try_lock
 
 Line = dict[str, Any]
 STEM = ".journal"
+RECORD = "record.jsonl"  # of a folder of results
 FAILED = ("failed", "ERROR")  # status of a row that is tried again
 MOST_STARTS = 10**15
+PATIENCE = 60.0  # seconds in which another process has collected what it collects
 
 
 def journal_file(folder: Path, rank: int, *, stem: str = STEM) -> Path:
@@ -38,9 +43,10 @@ def journal_files(folder: Path, *, stem: str = STEM) -> list[Path]:
 class Journal:
     """The latest line about each thing in the files of a folder, and one rank's own file, opened for more by `with`.
 
-    `read` is asked what a line says: it translates those of the version before, and gives None for one that is not of
-    the command's own making. `surely`: a line survives a power cut; else only the end of the process. WriteError when
-    the file cannot be written, or vanishes: the folder of the results is gone then.
+    `record`: the file in the folder that keeps what counts when the work is done. `read` is asked what a line says: it
+    translates those of the version before, and gives None for one that is not of the command's own making. `surely`: a
+    line survives a power cut; else only the end of the process. WriteError when the file cannot be written, or
+    vanishes: the folder of the results is gone then.
     """
 
     def __init__(
@@ -51,14 +57,22 @@ class Journal:
         read: Callable[[Line], Line | None] = lambda line: line,
         stem: str = STEM,
         surely: bool = True,
+        record: str | None = None,
     ) -> None:
         self._folder, self._stem, self._read, self._surely = folder, stem, read, surely
+        self._record = None if record is None else folder / record
+        self._is_first = rank == 0
         self._own = journal_file(folder, rank, stem=stem)
         self.lines = _latest(self._lines())
         self._start = min(MOST_STARTS, 1 + max((line["start"] for line in self.lines.values()), default=0))
 
     def __enter__(self) -> Self:
-        self._file = _open_shared(self._own)
+        self._lock = _lock_while_open(self._own)
+        # A visible record without its hidden journal would be stale from the first new line on. Others have read it.
+        if self._record is not None and self._is_first and not self._own.exists():
+            with contextlib.suppress(FileNotFoundError):
+                self._record.replace(self._own)
+        self._file = open(self._own, "a", encoding="utf-8")
         _append(self._file, "", surely=self._surely)  # a kill may have cut the last line
         return self
 
@@ -66,6 +80,8 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if self._lock is not None:
+            self._lock.release()
 
     def row(self, name: str, made_from: str) -> Any:
         """What came out of a thing, if it was made from the same; else None."""
@@ -92,14 +108,33 @@ class Journal:
                 for file in set(files) - {self._own}:
                     file.unlink()
 
+    def keep_record(self) -> None:
+        """The work is done, of all ranks: what counts goes into the record, and the journals go.
+
+        They stay where any process has one of them open, or the file system has no locks. WriteError as of any file.
+        """
+        assert self._record is not None
+        files = journal_files(self._folder, stem=self._stem)
+        with contextlib.ExitStack() as stack:
+            if not all(_is_unused(file, stack) for file in files):
+                return
+        self.lines.clear()
+        self.lines = _latest(self._lines())
+        # One file with all that counts first, then the others go: a kill between leaves none with less alone.
+        write_text(self._own, "".join(json.dumps(self.lines[name]) + "\n" for name in sorted(self.lines)))
+        for file in {*files} - {self._own}:
+            file.unlink()
+        self._own.replace(self._record)
+
     def remove(self) -> None:
-        """The files go, of all ranks."""
-        for file in journal_files(self._folder, stem=self._stem):
+        """The files go, of all ranks, and the record."""
+        for file in [*journal_files(self._folder, stem=self._stem), *([self._record] if self._record else [])]:
             file.unlink(missing_ok=True)
 
     def _lines(self) -> Iterator[Line]:
         """Those that are sound: what a kill or a power cut left of others is none."""
-        for file in journal_files(self._folder, stem=self._stem):
+        record = [self._record] if self._record is not None and self._record.is_file() else []
+        for file in [*record, *journal_files(self._folder, stem=self._stem)]:
             for text in _objects(file):
                 line = self._read(text)
                 if line is not None and _is_sound(line):
@@ -153,22 +188,25 @@ def _append(file: TextIO, line: str, *, surely: bool) -> None:
     refuse_vanished(file)
 
 
-def _open_shared(path: Path) -> TextIO:
-    """Opened for appending, and no other process collects the lines elsewhere as long as it is open."""
-    while True:
-        file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
-        with contextlib.suppress(OSError):  # no locks here: nobody moves lines
-            fcntl.flock(file, fcntl.LOCK_SH)
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        file.close()  # it was replaced while we waited for the lock
+def _lock_while_open(file: Path) -> Lock | None:
+    """A lock that tells others that a journal is open; None where there are no locks, and nobody moves lines."""
+    with contextlib.suppress(NoLocksError):
+        lock = try_lock(_lock_file(file), wait=PATIENCE)
+        if lock is None:
+            raise ValueError(f"{file}: another process writes it; wait for it, or stop it")
+        return lock
+    return None
 
 
 def _is_unused(file: Path, stack: contextlib.ExitStack) -> bool:
     """Whether no process has it open, and none gets at it before the stack is left; False where there are no locks."""
     with contextlib.suppress(OSError):
-        handle = stack.enter_context(open(file, "rb"))  # noqa: SIM115 (the stack closes it)
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
+        lock = try_lock(_lock_file(file))
+        if lock is not None:
+            stack.callback(lock.release)
+            return True
     return False
+
+
+def _lock_file(file: Path) -> Path:
+    return file.with_suffix(".lock")

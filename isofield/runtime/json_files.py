@@ -1,7 +1,7 @@
 """JSON that may come from strangers, and the paths in it: bounded, and never leading out of their folder."""
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 Row = dict[str, Any]  # what a journal, a table or a report says of one shape, by column
@@ -35,4 +35,5 @@ def leads_out(below: Any) -> bool:
     """Whether something that a file calls a path below its folder is none: absolute, up, or no text."""
     if not isinstance(below, str) or "\0" in below:
         return True
-    return below in ("", ".") or below.startswith("/") or ".." in below.split("/")
+    path = PurePath(below)  # of Windows too, where drives and backslashes lead elsewhere
+    return not path.parts or bool(path.anchor) or ".." in path.parts

@@ -66,6 +66,7 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item], *, workers: 
     with worker_pool(count, preload=[getattr(work, "func", work).__module__]) as pool:
         name = items[0].name
         try:
+            # A worker that dies breaks the pool for all: the first without a result is named.
             results = [pool.submit(work, item) for item in items]
             for item, result in zip(items, results, strict=True):
                 name = item.name

@@ -42,6 +42,7 @@ class Progress:
         self._total, self._what, self._unit = total, what, unit
         self._first = self._done = initial
         self._values, self._told = "", -1
+        self._withheld, self._wrote = "", -float("inf")  # a line of its own, and when the last one was written
         self._began = self._last = clock()
         shown = shown and os.environ.get(SILENT_VARIABLE, "") in ("", "0")
         at_terminal = shown and self._stream.isatty()
@@ -64,6 +65,8 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
+        if self._withheld:
+            say(self._withheld)
         self._say_line()
 
     def update(self, count: int = 1) -> None:
@@ -85,6 +88,19 @@ class Progress:
             say(line)
         else:
             self._bar.write(printable(line))
+
+    def write_at_times(self, line: str) -> None:
+        """As `write`, of a line of which there may be thousands: without a bar the latest one every half a minute.
+
+        The last one is written in any case, at the end.
+        """
+        if not self._bar.disable:
+            self.write(line)
+        elif self._clock() - self._wrote >= EVERY:
+            self._wrote, self._withheld = self._clock(), ""
+            self.write(line)
+        else:
+            self._withheld = line
 
     def _say_line(self) -> None:
         """Nothing where the last line said the same."""

@@ -1,11 +1,10 @@
 """The last line of a training: how far it is, why it ended there, and what to type next."""
 
-import shlex
-
 from data_processing.store.shape_set import ShapeSet
 from isofield.config import RunConfig, resume_command
 from isofield.contract import MakesShapes
 from isofield.run_dir import RunDir
+from isofield.runtime.invocation import next_command
 from isofield.training.state import State
 
 
@@ -20,7 +19,8 @@ def _reason(state: State, shapes: ShapeSet, config: RunConfig, run: RunDir) -> s
     assert state.planned is not None  # the loop has said how many steps there are
     limits = config.training
     if state.step > state.planned:
-        return "trained beyond what training.stages plan: nothing was left to do; raise their epochs, then --resume"
+        further = resume_command(config, run.config_file)
+        return f"trained beyond what training.stages plan: nothing was left to do; raise their epochs, then: {further}"
     if state.step == state.planned:
         return f"all stages are done; next: {_generate_command(state, shapes, run)}"
     by_steps = limits.max_steps is not None and state.step >= limits.max_steps
@@ -34,4 +34,4 @@ def _generate_command(state: State, shapes: ShapeSet, run: RunDir) -> str:
         shown = ["--samples", "16"]
     else:
         shown = ["--split", "test" if len(shapes.splits.get("test", ())) else "train"]
-    return shlex.join(["python", "generate.py", "--run", str(run.path), *shown])
+    return next_command("generate", "--run", run.path, *shown)

@@ -8,24 +8,18 @@ that cuDNN chooses have no fixed order, and nothing here forces one.
 """
 
 import contextlib
-import os
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.tensorboard import SummaryWriter
 
 from data_processing.batch import Batch
-from data_processing.loading.batches import BatchPlan, Codes, check_contents, open_source, points_of, training_shapes
+from data_processing.loading.batches import BatchPlan, check_contents, open_source, points_of, training_shapes
 from data_processing.store.shape_set import ShapeSet
 from isofield.config import RunConfig
 from isofield.contract import JudgesItself, Model
 from isofield.run_dir import RunDir, create_run
-from isofield.runtime.atomic_files import WriteError
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_yaml
 from isofield.runtime.distributed import Group
@@ -33,51 +27,35 @@ from isofield.runtime.progress import Progress
 from isofield.runtime.seeds import seed_of
 from isofield.training.ending import describe_end
 from isofield.training.frozen_codes import codes_of, trains_on_codes
+from isofield.training.history import Draw, History
+from isofield.training.job import Logs, TrainingFiles, TrainingJob
 from isofield.training.optim import learning_rate, set_learning_rate
 from isofield.training.schedule import StagePlan, draw_of_step, local_part, plan
 from isofield.training.state import State, initial_state, new_optimisers, prune, restore, save
 from isofield.training.stopping import Stop
+from isofield.training.trackers.opening import open_trackers, refuse_missing
 from isofield.training.validation import Validator, judged_shapes
 
 CHECK_EVERY = 10  # steps between looks at the loss on a GPU: each look waits for the device
 
-Logs = dict[str, torch.Tensor]
 
+def train(
+    model: Model,
+    shapes: ShapeSet,
+    config: RunConfig,
+    run: RunDir,
+    group: Group,
+    *,
+    resume: bool,
+    draw: Draw | None = None,
+) -> State:
+    """Train from the start, or go on from `last`; ends with a checkpoint. `draw`: the curves, after each validation.
 
-@dataclass
-class TrainingJob:
-    """What stays the same during a run."""
-
-    config: RunConfig
-    shapes: ShapeSet
-    indices: NDArray[np.int64]  # of the training shapes
-    stages: list[StagePlan]
-    run: RunDir
-    group: Group
-    validator: Validator
-    codes: Codes | None  # of `level: codes`
-    writer: SummaryWriter | None
-    progress: Progress
-    stop: Stop
-    unchecked: list[tuple[int, BatchPlan, Logs]] = field(default_factory=list)  # losses nobody looked at yet
-    reported: tuple[int, float] = (0, 0.0)  # step and seconds at the last report
-
-    def tell(self, line: str) -> None:
-        """A line above the progress bar, once for all ranks."""
-        if self.group.is_first:
-            self.progress.write(line)
-
-    @property
-    def last_step(self) -> int:
-        return min(self.stages[-1].end, self.config.training.max_steps or self.stages[-1].end)
-
-
-def train(model: Model, shapes: ShapeSet, config: RunConfig, run: RunDir, group: Group, *, resume: bool) -> State:
-    """Train from the start, or go on from `last`; ends with a checkpoint.
-
-    Raises ValueError on a non-finite loss (naming step and shapes), KeyboardInterrupt after SIGINT, Terminated after
-    SIGTERM: in all cases the checkpoints on disk are sound. OSError when they cannot be written.
+    Raises ValueError where the tracker of the config is not installed, and on a non-finite loss (naming step and
+    shapes), KeyboardInterrupt after SIGINT, Terminated after SIGTERM: in all cases the checkpoints on disk are sound.
+    OSError when they cannot be written.
     """
+    refuse_missing(config.training.tracker)
     indices, left_out = training_shapes(shapes, config.data)
     if left_out and group.is_first:
         say(left_out)
@@ -87,12 +65,19 @@ def train(model: Model, shapes: ShapeSet, config: RunConfig, run: RunDir, group:
     with run.lock() if group.is_first else contextlib.nullcontext():
         if group.is_first:  # not before: a config that the checkpoint does not fit replaces nothing
             create_run(run, config=to_yaml(config), preparation=shapes.settings, resume=resume)
-        _train(state, shapes, config, run, group, indices=indices)
+        _train(state, shapes, config, run, group, indices=indices, draw=draw)
     return state
 
 
 def _train(
-    state: State, shapes: ShapeSet, config: RunConfig, run: RunDir, group: Group, *, indices: NDArray[np.int64]
+    state: State,
+    shapes: ShapeSet,
+    config: RunConfig,
+    run: RunDir,
+    group: Group,
+    *,
+    indices: NDArray[np.int64],
+    draw: Draw | None,
 ) -> None:
     """From wherever the state stands to the end."""
     model = state.model
@@ -103,11 +88,12 @@ def _train(
     by_quality = isinstance(model, JudgesItself)
     validator = Validator(shapes, config, group, indices=judged, by_quality=by_quality, codes=codes)
     with (
-        _writer(run, group, step=state.step) as writer,
+        open_trackers(config, run, step=state.step) if group.is_first else contextlib.nullcontext() as tracker,
         Progress(state.planned, what="train", unit="step", initial=state.step, shown=group.is_first) as progress,
     ):
         stop = Stop(group, minutes=config.training.max_minutes, min_steps=config.training.min_steps)
-        job = TrainingJob(config, shapes, indices, plans, run, group, validator, codes, writer, progress, stop)
+        files = TrainingFiles(run, tracker, History(run, step=state.step, draw=draw))
+        job = TrainingJob(config, shapes, indices, plans, files, group, validator, codes, progress, stop)
         job.reported = (state.step, state.seconds)
         with stop.listening():
             for part in plans:
@@ -160,9 +146,9 @@ def run_stage(state: State, job: TrainingJob, stage: StagePlan) -> None:
         if job.group.device.type == "cpu" or len(job.unchecked) >= CHECK_EVERY:
             check_finite(job)
         job.progress.update()
-        if state.step % section.log_every == 0:
+        if state.step % section.log_every == 0 or step == steps[0]:  # the first at once: a slow one is seen to work
             report(state, job, stage, logs, rate=rate)
-        after_step(state, job)
+        after_step(state, job, logs)
         if _should_stop(state, job):
             break
 
@@ -181,12 +167,10 @@ def train_step(state: State, batch: Batch, job: TrainingJob, *, weight: float, r
             turn = next(losses, None)
         if turn is None:
             return logs
-        # One optimiser a player; the model goes on only when this player's step is done (the critic, then the
-        # generator).
+        # One optimiser a player; the model goes on when this player's step is done (the critic, then the generator).
         player, values = turn
         optimiser, owned = state.optimisers[player], state.model.players()[player]
         optimiser.zero_grad(set_to_none=True)
-        # Weighted by this rank's share of the batch, and summed over ranks: the gradient of one process.
         (values["loss"] * weight).backward()
         job.group.add_gradients(owned)
         if section.optim.clip_norm is not None:
@@ -213,46 +197,50 @@ def check_finite(job: TrainingJob) -> None:
 
 
 def report(state: State, job: TrainingJob, stage: StagePlan, logs: Logs, *, rate: float) -> None:
-    """Losses, learning rate and throughput to the bar and TensorBoard."""
-    means = {name: float(job.group.total(value)) for name, value in logs.items()}
+    """Losses, learning rate and throughput to the bar and the trackers."""
+    means = _means(logs, job)
     steps, seconds = state.step - job.reported[0], state.seconds - job.reported[1]
     job.reported = (state.step, state.seconds)
-    if job.writer is None:
+    if job.files.tracker is None:
         return
     shown = {name.split("/")[-1]: f"{value:.4g}" for name, value in means.items()}
     what, each = ("shapes", 1) if stage.stage.level == "codes" else ("points", stage.stage.points)
     rate_of_work = min(job.config.training.batch_shapes, len(job.indices)) * each * steps / max(seconds, 1e-9)
     job.progress.note({"level": stage.stage.level, **shown, f"{what}/s": f"{rate_of_work:.3g}"})
-    for name, value in means.items():
-        job.writer.add_scalar(name, value, state.step)
-    job.writer.add_scalar("learning_rate", rate, state.step)
-    job.writer.add_scalar(f"{what}_per_second", rate_of_work, state.step)
+    job.files.tracker.scalars({**means, "learning_rate": rate, f"{what}_per_second": rate_of_work}, state.step)
 
 
-def after_step(state: State, job: TrainingJob) -> None:
+def after_step(state: State, job: TrainingJob, logs: Logs) -> None:
     """Validation and checkpoints, when their turn has come."""
     section = job.config.training
     judged = section.validation.every and state.step % section.validation.every == 0
     if judged:
-        judge(state, job)
+        judge(state, job, _means(logs, job))
     if state.step % section.checkpoint_every == 0:
         check_finite(job)
         if section.keep_checkpoints and job.group.is_first:
-            save(state, job.config, job.run, which=state.step, group=job.group)
-            prune(job.run, keep=section.keep_checkpoints)
+            save(state, job.config, job.files.run, which=state.step, group=job.group)
+            prune(job.files.run, keep=section.keep_checkpoints)
         # `last` at the end: killed before, the step is repeated, and nothing of it is missing
-        save(state, job.config, job.run, which="last", group=job.group)
+        save(state, job.config, job.files.run, which="last", group=job.group)
 
 
-def judge(state: State, job: TrainingJob) -> None:
-    """Validate; keep the checkpoint as `best` when it is."""
+def judge(state: State, job: TrainingJob, losses: dict[str, float] | None = None) -> None:
+    """Validate; keep the checkpoint as `best` when it is. `losses`: of the step, to be noted beside it."""
     check_finite(job)
     value, measure = job.validator.judge(state), job.validator.measure
-    job.validator.show(state, job.writer, value=value)
-    job.tell(f"step {state.step}: validation {measure} {value:.6f}" + (" (best)" if _better(value, state) else ""))
+    scores = job.validator.show(state, job.files.tracker, value=value)
+    if job.group.is_first:
+        job.files.history.add(
+            state.step, (losses or {}) | {f"validation/{name}": score for name, score in scores.items()}
+        )
+        told = ", ".join(f"{name} {scores[name]:.4g}" for name in ("iou", "chamfer") if name in scores)
+        best = " (best)" if _better(value, state) else ""
+        line = f"step {state.step}: validation {measure} {value:.6f}{told and ', '}{told}{best}"
+        job.progress.write_at_times(line)
     if _better(value, state):
         state.best = value
-        save(state, job.config, job.run, which="best", group=job.group)
+        save(state, job.config, job.files.run, which="best", group=job.group)
 
 
 def finish(state: State, job: TrainingJob) -> None:
@@ -261,7 +249,7 @@ def finish(state: State, job: TrainingJob) -> None:
     every = job.config.training.validation.every
     if job.stop.by_signal is None and not (every and state.step % every == 0 and state.best is not None):
         judge(state, job)
-    save(state, job.config, job.run, which="last", group=job.group)
+    save(state, job.config, job.files.run, which="last", group=job.group)
     if job.stop.by_signal is not None:
         job.group.wait()  # a rank that ends makes torchrun end the others: not before the checkpoint is written
         raise job.stop.interrupt()
@@ -272,29 +260,14 @@ def _draw(job: TrainingJob, stage: StagePlan, step: int) -> BatchPlan:
     return draw_of_step(stage, step, indices=job.indices, level_points=points, section=job.config.training)
 
 
+def _means(logs: Logs, job: TrainingJob) -> dict[str, float]:
+    """Over all ranks."""
+    return {name: float(job.group.total(value)) for name, value in logs.items()}
+
+
 def _better(value: float, state: State) -> bool:
     return state.best is None or value < state.best
 
 
 def _should_stop(state: State, job: TrainingJob) -> bool:
     return job.stop.should_stop(step=state.step, seconds=state.seconds)
-
-
-@contextlib.contextmanager
-def _writer(run: RunDir, group: Group, *, step: int) -> Iterator[SummaryWriter | None]:
-    """TensorBoard, first rank only; events after `step` are dropped when resuming. WriteError when it cannot write."""
-    if not group.is_first:
-        yield None
-        return
-    before = threading.excepthook
-    threading.excepthook = lambda told: None if issubclass(told.exc_type, OSError) else before(told)  # raised here too
-    try:
-        with SummaryWriter(str(run.logs), purge_step=step) as writer:
-            yield writer
-    except OSError as error:
-        its_own = error.filename is None or str(run.logs) in os.fsdecode(error.filename)
-        if error.errno is None or not its_own:
-            raise
-        raise WriteError(error.errno, error.strerror, str(run.logs)) from error
-    finally:
-        threading.excepthook = before

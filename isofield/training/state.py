@@ -1,7 +1,6 @@
 """All that changes during a run, and its way into a checkpoint and back."""
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,8 +12,7 @@ import torch
 from isofield import checkpoint
 from isofield.config import RunConfig
 from isofield.contract import Model
-from isofield.run_dir import RunDir
-from isofield.runtime.atomic_files import WriteError
+from isofield.run_dir import RunDir, refuse_vanished_run
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_plain
 from isofield.runtime.distributed import Group
@@ -52,8 +50,7 @@ def save(state: State, config: RunConfig, run: RunDir, *, which: str | int, grou
     """
     if not group.is_first:
         return
-    if not run.config_file.is_file():
-        raise WriteError(errno.ENOENT, "the run's folder vanished", str(run.config_file))
+    refuse_vanished_run(run)
     file = run.checkpoint_file(which)
     if which == "last" and file.is_file():
         with contextlib.suppress(OSError):  # a file system without links keeps one less

@@ -1,4 +1,5 @@
-"""A fixed set of shapes, judged every so often: a loss that decides what is best, and reconstructions to look at."""
+"""A fixed set of shapes, judged every so often: a loss that decides what is best, and reconstructions to look at
+and to measure."""
 
 import functools
 from collections.abc import Mapping
@@ -8,9 +9,9 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.tensorboard import SummaryWriter
 
 from data_processing.geometry.rendering import THREE_QUARTER, render
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.loading.batches import BatchPlan, Codes, open_source, points_of, select_shapes
 from data_processing.loading.single_inputs import FIXED, observe_shape
 from data_processing.store.shape_set import ShapeSet
@@ -21,7 +22,9 @@ from isofield.extraction.lattice import field_of
 from isofield.runtime.commandline import say
 from isofield.runtime.distributed import Group
 from isofield.training.schedule import local_part
+from isofield.training.shape_scores import ScoredShapes, means
 from isofield.training.state import State, ema_weights
+from isofield.training.trackers.protocol import Tracker
 
 WIDTH, HEIGHT, BORDER = 480, 240, 28
 COLOURS = ((60, 60, 60), (220, 90, 30), (40, 110, 200), (30, 140, 70))  # RGB, in the order of the sets
@@ -66,7 +69,7 @@ class Validator:
         self.source, _ = open_source(
             shapes, self.indices, level=last.level, device=group.device, section=data, seed=seed, codes=codes
         )
-        self.seed = seed
+        self.seed, self.scored = seed, ScoredShapes(shapes, seed=seed)
         self.look = functools.partial(observe_shape, shapes, section=data.input, seed=seed)
 
     def judge(self, state: State) -> float:
@@ -95,31 +98,43 @@ class Validator:
         return float(self.group.total(total)) / len(self.indices)
 
     @torch.no_grad()
-    def show(self, state: State, writer: SummaryWriter | None, *, value: float) -> None:
-        """The judgement, and shapes: the first ones reconstructed, or new ones beside histograms of their codes."""
-        if writer is None:
-            return
-        writer.add_scalar(f"validation/{self.measure}", value, state.step)
+    def show(self, state: State, tracker: Tracker | None, *, value: float) -> dict[str, float]:
+        """The judgement, and shapes: the first ones reconstructed, or new ones beside histograms of their codes.
+
+        Returns the numbers: the judgement, and of reconstructions how good they are (shape_scores.py).
+        """
+        if tracker is None:
+            return {}
+        values = {self.measure: value}
         with ema_weights(state) as model:
             if isinstance(model, MakesShapes):
-                self._show_samples(model, writer, state.step)
-                return
-            for index in self.indices[: self.section.pictures].tolist():
-                code = model.encode(self.look(index).inputs[None].to(self.group.device))
-                self._show_shape(model, code, writer, f"reconstruction/{self.shapes.names[index]}", state.step)
+                self._show_samples(model, tracker, state.step)
+            else:
+                values |= self._show_reconstructions(model, tracker, state.step)
+        tracker.scalars({f"validation/{name}": number for name, number in values.items()}, state.step)
+        return values
 
-    def _show_samples(self, model: Any, writer: SummaryWriter, step: int) -> None:
+    def _show_reconstructions(self, model: Model, tracker: Tracker, step: int) -> dict[str, float]:
+        """The first shapes of the fixed set, and the means of their scores."""
+        scores = []
+        for index in self.indices[: self.section.pictures].tolist():
+            code = model.encode(self.look(index).inputs[None].to(self.group.device))
+            mesh = self._show_shape(model, code, tracker, f"reconstruction/{self.shapes.names[index]}", step)
+            scores.append(self.scored.score(mesh, index))
+        return means([score for score in scores if score is not None])
+
+    def _show_samples(self, model: Any, tracker: Tracker, step: int) -> None:
         (batch,) = self.source.batches(self.draws)
         made_BZ = model.sample(len(self.indices), torch.Generator().manual_seed(self.seed))
         for name, codes_BZ in (("real", batch.inputs), ("generated", made_BZ)):
-            writer.add_histogram(f"codes/{name}", codes_BZ, step)
+            tracker.histogram(f"codes/{name}", codes_BZ, step)
         picture = code_histograms({"real": batch.inputs.cpu().numpy(), "generated": made_BZ.cpu().numpy()})
-        writer.add_image("codes", picture, step, dataformats="HWC")
+        tracker.picture("codes", picture, step)
         for number in range(min(self.section.pictures, len(made_BZ))):
-            self._show_shape(model, made_BZ[number : number + 1], writer, f"sample/{number}", step)
+            self._show_shape(model, made_BZ[number : number + 1], tracker, f"sample/{number}", step)
 
-    def _show_shape(self, model: Model, code: Any, writer: SummaryWriter, name: str, step: int) -> None:
-        """Picture and mesh of a shape, where its field has a surface yet."""
+    def _show_shape(self, model: Model, code: Any, tracker: Tracker, name: str, step: int) -> TriangleMesh:
+        """Picture and mesh of a shape, where its field has a surface yet; the mesh in any case."""
         mesh = extract(
             field_of(model, code),
             iso_level=model.iso_level,
@@ -127,9 +142,9 @@ class Validator:
             device=self.group.device,
         ).mesh
         if len(mesh.faces):
-            writer.add_image(name, render(mesh, [THREE_QUARTER], size=256)[0], step, dataformats="HW")
-            vertices, faces = torch.from_numpy(mesh.vertices)[None], torch.from_numpy(mesh.faces)[None]
-            writer.add_mesh(name, vertices.float(), faces=faces, global_step=step)
+            tracker.picture(name, render(mesh, [THREE_QUARTER], size=256)[0], step)
+            tracker.mesh(name, mesh, step)
+        return mesh
 
 
 def code_histograms(codes: Mapping[str, NDArray[np.floating]]) -> NDArray[np.uint8]:

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 
 from data_processing.geometry.marching_cubes import corner_offsets, crossing_cells, marching_cubes, pad_outside
-from isofield.extraction.isosurface import extract, mesh_of_grid
+from isofield.extraction.isosurface import extract
 from isofield.extraction.lattice import Field, Resolution, axis_centres, evaluate_field
 from isofield.runtime.commandline import say
 from tests.benchmarks import fields
 from tests.benchmarks.measuring import Device, Table, Work, highest_memory, in_turn, timed
+from tests.plain_ways import mesh_of_grid
 
 ISO = fields.ISO_LEVEL
 OURS_BATCH, PUBLISHED_BATCH = 1 << 14, 16**3 * 4

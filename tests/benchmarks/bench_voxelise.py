@@ -13,11 +13,12 @@ import trimesh
 
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry.coordinates import normalising_to_world
-from data_processing.geometry.triangle_mesh import TriangleMesh, closed_faces
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.occupancy.inside_outside import InsideConfig, inside_points, occupancy_grid
 from data_processing.occupancy.winding_number import cells_grid, winding_grid, winding_numbers
 from tests.benchmarks.measuring import EXAMPLES, Table, Work, in_turn, threads, timed
 from tests.data_processing.solids import ball, centres
+from tests.plain_ways import closed_faces
 
 
 def wavy_ball() -> TriangleMesh:

@@ -4,9 +4,9 @@ A ratio is taken between works that ran in turn in one process; a floor is measu
 is waited for before the clock starts and before it stops.
 """
 
+import os
 import platform
 import re
-import resource
 import statistics
 import threading
 import time
@@ -109,11 +109,13 @@ def peak_memory(work: Work, device: Device = "cpu") -> tuple[Timing, int]:
 
 
 def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def highest_memory() -> float:
     """GiB that this process has taken at most until now."""
+    import resource  # not on every system
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

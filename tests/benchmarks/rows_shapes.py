@@ -7,7 +7,6 @@ import torch
 
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry.rendering import photographs
-from data_processing.geometry.triangle_mesh import closed_faces
 from data_processing.occupancy.inside_outside import InsideConfig, occupancy_grid
 from data_processing.occupancy.winding_number import winding_numbers
 from data_processing.preparation.level_points import sample_levels
@@ -22,6 +21,7 @@ from tests.benchmarks.measuring import EXAMPLES, Timing, Work, in_turn, number, 
 from tests.benchmarks.results import Floor, Result
 from tests.benchmarks.setting import Setting, one_thread
 from tests.isofield.metrics.light_field.plain import outline
+from tests.plain_ways import closed_faces
 
 LFD_VIEWS, LFD_PART = 100, 5
 

@@ -170,6 +170,7 @@ def test_golden_checkpoints_are_imported(setup: str, shared: Path, tmp_path: Pat
     assert import_weights(file, *arguments) == 0
     said = capsys.readouterr().out
     assert ("2,954,049" if setup == "voxels_32" else "2,550,881") + " parameters" in said
+    assert said.splitlines()[-1] == f"done; next: isofield generate --run {tmp_path / 'golden'} --input FILE"
     assert "trained for 3 epochs" in said and "align_corners True, convolution padding zeros" in said
 
 

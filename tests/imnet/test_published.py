@@ -190,7 +190,10 @@ def test_golden_weights_become_a_run_with_the_golden_outputs(
 ):
     file = shared / "golden" / "imnet_ae_random_f16.pth"
     assert import_weights(file, "--out", tmp_path / "golden") == 0
-    assert "10,003,713 parameters" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "10,003,713 parameters" in said
+    assert said.splitlines()[-1] == f"done; next: isofield generate --run {tmp_path / 'golden'} --input FILE"
+    assert not list((tmp_path / "golden").rglob(".*"))
     numbers = np.load(shared / "golden" / "imnet_ae_io.npz")
     model = load_run(RunDir(tmp_path / "golden")).model
     voxels = np.unpackbits(numbers["voxels_packed"]).reshape(2, 1, 64, 64, 64)

@@ -97,6 +97,7 @@ def test_a_hash_tells_names_values_and_nothing_else():
 
 def test_a_full_disk_is_an_oserror_and_keeps_the_old_file(tmp_path: Path):
     """A process that may write 100 kB a file stands in for a full disk."""
+    pytest.importorskip("resource", reason="files cannot be limited here")
     file = tmp_path / "last.pt"
     checkpoint.save(file, {"model": {"w": torch.ones(3)}})
     program = (

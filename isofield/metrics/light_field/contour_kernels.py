@@ -93,6 +93,7 @@ def encloses(image: NDArray[np.uint8], contour_N2: NDArray[np.int32]) -> bool:
     """Whether a flood from the frame, stopped by the contour alone, leaves more than 95 % of the set pixels dry."""
     top, bottom, left, right = box(image)
     height, width = bottom - top + 3, right - left + 3  # one pixel of surroundings
+    # The contour is wet from the start, and so a wall to the flood.
     wet = np.zeros((height, width), dtype=np.bool_)
     for n in range(len(contour_N2)):
         wet[contour_N2[n, 0] - top + 1, contour_N2[n, 1] - left + 1] = True
@@ -159,6 +160,7 @@ def thin(joined: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint
     """
     result, listed = joined.copy(), image.copy()
     width = result.shape[1]
+    # Pixels of the image itself count as listed already: they never become candidates.
     rim, doomed, count = np.empty(result.size, dtype=np.int32), np.empty(result.size, dtype=np.int32), 0
     for n in range(result.size):
         row, column = n // width, n % width
@@ -166,6 +168,7 @@ def thin(joined: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint
             listed[row, column] = 1
             rim[count] = n
             count += 1
+    # Round after round until no side loses a pixel.
     changed = True
     while changed:
         changed = False

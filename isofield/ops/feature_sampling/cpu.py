@@ -206,6 +206,7 @@ class _Layer:
         dtype: torch.dtype,
     ) -> None:
         """From gradients of products to those of voxels and weights; from side by side to the weight's columns."""
+        # Coarse scales: the gradient of products by place goes back through the layer to voxels and to weights.
         for scale, gradient in folded.items():
             gradient_VQ = gradient.view(len(rows[scale]), -1).to(dtype)
             if scale in into:

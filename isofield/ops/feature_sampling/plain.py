@@ -58,6 +58,7 @@ def sampled_linear(
     columns = column_slices([volume.shape[1] for volume in volumes])
     pays = [pays_to_fold(v.shape[1], v.shape[2], outputs=outputs, points=points) for v in volumes]
     fine = [scale for scale, folds in enumerate(pays) if not folds]
+    # Fine scales are sampled first and multiplied then; of coarse ones the products are fewer than the points.
     features_BNG = sample([volumes[scale] for scale in fine], points_BN3, sampling, interpolate)
     weight_OG = torch.cat([weight_OF[:, :0], *(weight_OF[:, columns[scale]] for scale in fine)], dim=1)
     sums_BNO = F.linear(features_BNG, weight_OG, bias_O)
@@ -137,6 +138,7 @@ def triton_agrees(device: torch.device) -> bool:
     ) as e:
         warn_once(SAMPLING, f"Triton fails on {device} ({e})")
         return False
+    # A compiler that miscompiles is worse than none: values that differ mean the plain way.
     if worst > 1e-5:
         warn_once(SAMPLING, f"Triton differs by {worst:.1e} on {device}")
     return worst <= 1e-5

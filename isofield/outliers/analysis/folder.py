@@ -108,9 +108,11 @@ def analyse_scan(job: AnalysisJob, scan: Scan, journal: Journal) -> None:
     except SHAPE_ERRORS:
         made_with = ""  # unreadable: is tried again
     organs: dict[str, str] | None = journal.row(scan.key, made_with) if made_with else None
+    # Done before, from the same files and priors, with all its maps there: only the note is made again.
     if organs is not None and _is_whole(job, rows_of(journal, scan.key)):
         journal.add(scan.key, made_with, organs)
         return
+    # Else what a stop left of this scan goes first.
     remove_leftovers([job.out / folder / scan.key for folder in (MASKS, PICTURES)])
     organs = {}
     for row, row_made_with in _rows(job, scan, journal):
@@ -184,6 +186,7 @@ def _rows(job: AnalysisJob, scan: Scan, journal: Journal) -> Iterator[tuple[Row,
             known.setdefault(id(one.prior), []).append(OrganPart(one, one.prior, made_with, before))
         else:
             yield before or _rows_without_score(job, scan, one), made_with
+    # Organs of one prior together, as many as it takes in a pass: most of the time is the network's.
     for parts in known.values():
         step = parts[0].prior.at_once
         for start in range(0, len(parts), step):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from isofield.outliers.analysis.rows import COLUMNS, STATUSES, Row
-from isofield.runtime.journal import Journal, Line
+from isofield.runtime.journal import RECORD, Journal, Line
 from isofield.runtime.json_files import leads_out
 
 FILES = ("picture", "reconstruction", "disagreement", "repaired", "agreement")  # columns that name a file below
@@ -20,7 +20,7 @@ NUMBERS = (
 
 def open_journal(out: Path, rank: int = 0) -> Journal:
     """What the journals of all ranks hold, and this rank's own."""
-    return Journal(out, rank, read=_read)
+    return Journal(out, rank, read=_read, record=RECORD)
 
 
 def line_of_organ(scan: str, organ: str) -> str:

@@ -191,6 +191,7 @@ def _write_picture(
 ) -> dict[str, str]:
     rebuilt, calibration = judged.judgement.reconstruction, judged.prior.calibration
     assert rebuilt is not None
+    # A partial organ is shown among masks cut off as it is, where a threshold of whole ones would mean nothing.
     scores, partial = np.zeros(0), judged.judgement.partial
     if calibration is not None:
         scores = calibration.visible_scores if partial else calibration.scores

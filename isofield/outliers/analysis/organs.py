@@ -77,6 +77,7 @@ def _of_volume(scan: Scan, priors: Sequence[Prior], naming: Naming) -> list[Orga
                     what = " + ".join(map(str, wanted.structure.labels))
                     wanted = replace(wanted, status="EMPTY", reason=f"no voxel has the label {what}")
                 matches.append(wanted)
+    # What no model knows is a row as well: nothing in a scan goes unmentioned.
     for label in sorted(set(volume.boxes) - used):
         name = table.name_of(label) or next((n for n, ids in table.entries if label in ids), "")
         reason = "" if name else f"; {table.where} has no name for it"

@@ -19,6 +19,7 @@ from isofield.outliers.scoring.reconstruction import Reconstruction, at_once, re
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.invocation import next_command
 from isofield.runtime.json_files import read_object
 
 MAX_NOTE = 1000  # characters
@@ -73,7 +74,9 @@ class Prior:
         return [self._unsure(mask, one) for mask, one in zip(masks, rebuilt, strict=True)]
 
     def _unsure(self, mask: CubeMask, rebuilt: Reconstruction) -> Judgement:
-        reason = f"{self.run.path} has no calibration: python evaluate.py --run {self.run.path} --calibrate"
+        reason = (
+            f"{self.run.path} has no calibration: {next_command('evaluate', '--run', self.run.path, '--calibrate')}"
+        )
         if not rebuilt.occupancy_RRR.any():
             reason = f"{nothing_drawn(self.loaded)}; {reason}"
         return Judgement(float("nan"), float("nan"), "UNSURE", reason, {}, rebuilt.dice, rebuilt, bool(mask.touched))

@@ -135,9 +135,9 @@ def _cell(value: Any) -> Any:
 
 
 def table(rows: Sequence[Row], out: Path) -> str:
-    """The worst cases with the picture to open, and the totals by status."""
-    worst = [row for row in worst_first(rows) if row["flagged"] or row["status"] in ("ERROR", "UNSURE")][:WORST]
-    lines = []
+    """The ten worst cases with the picture to open, and the totals by status."""
+    to_look_at = [row for row in worst_first(rows) if row["flagged"] or row["status"] in ("ERROR", "UNSURE")]
+    worst, lines = to_look_at[:WORST], []
     if worst:
         cells = [("scan", "organ", "status", "p", "dice", "hd95", "look at")]
         for row in worst:
@@ -146,6 +146,8 @@ def table(rows: Sequence[Row], out: Path) -> str:
             cells.append((row["scan"][-32:], row["organ"] or "-", row["status"], *numbers, look))
         widths = [max(len(line[column]) for line in cells) for column in range(6)]
         lines = ["  ".join([c.ljust(w) for c, w in zip(line, widths, strict=False)] + [line[6]]) for line in cells]
+    if len(to_look_at) > WORST:
+        lines.append(f"... and {len(to_look_at) - WORST} more, see {out / CSV_FILE}")
     counts = totals(rows)
     named = [f"{counts[status]} {status}" for status in STATUSES if counts[status]]
     flagged = f"; flagged {counts['flagged']}" if counts["flagged"] else ""

@@ -56,6 +56,7 @@ def find_scans(folder: Path, known: Iterable[str], *, pattern: str = "*", layout
         raise FileNotFoundError(
             f"{folder} has no NIfTI files, or others of {' '.join(SCAN_SUFFIXES)}, to look at{seen}"
         )
+    # A scan is a folder of organs, or a file of its own: decided folder by folder.
     names = tuple(dict.fromkeys(known))
     by_folder: dict[str, list[str]] = {}
     for file in chosen:

@@ -25,11 +25,6 @@ class Estimate:
         return f"{self.value:.3f} [{self.low:.2f}, {self.high:.2f}]"
 
 
-def auroc(corrupted_N: Array, clean_M: Array) -> float:
-    """The chance that a corrupted mask scores above a clean one, ties half; NaN without either."""
-    return float(_above(corrupted_N, clean_M).mean()) if len(corrupted_N) and len(clean_M) else float("nan")
-
-
 def _above(corrupted_N: Array, clean_M: Array) -> Array:
     above = corrupted_N[:, None] > clean_M
     return np.asarray(above + 0.5 * (corrupted_N[:, None] == clean_M), dtype=np.float64)

@@ -32,6 +32,7 @@ def write_map(path: Path, values: NDArray[np.int8] | NDArray[np.uint8], place: C
         raise ValueError(f"{path}: a map of {values.shape} {values.dtype} is not in a box of {place.occupancy.shape}")
     stored, start = as_stored(values, place)
     _, header = header_like(place.scan)
+    # Geometry of the scan, contents of the map: display limits of the scan's grey values would hide it.
     header.set_data_shape(place.scan.shape)
     header.set_data_dtype(values.dtype)
     header["scl_slope"], header["scl_inter"] = slope, 0
@@ -42,6 +43,7 @@ def write_map(path: Path, values: NDArray[np.int8] | NDArray[np.uint8], place: C
         open(temporary, "wb") as file,
         gzip.GzipFile("", "wb", compresslevel=LEVEL, fileobj=file, mtime=0) as packed,
     ):
+        # Slab by slab: a map of the whole scan is never in memory.
         packed.write(header.binaryblock)
         packed.write(bytes(header.single_vox_offset - len(header.binaryblock)))
         for piece in _pieces(stored, start, place.scan):
@@ -65,6 +67,7 @@ def write_segments(path: Path, values: NDArray[np.uint8], place: Crop, segments:
     if values.shape != place.occupancy.shape or values.dtype != np.uint8:
         raise ValueError(f"{path}: a map of {values.shape} {values.dtype} is not in a box of {place.occupancy.shape}")
     stored, start = as_stored(values, place)
+    # Slicer's own files are in LPS (DICOM), NIfTI is in RAS.
     lps = LPS_TO_RAS @ place.scan.affine  # its own inverse
     axes = " ".join(_vector(lps[:3, axis]) for axis in range(3))
     lines = [
@@ -82,6 +85,7 @@ def write_segments(path: Path, values: NDArray[np.uint8], place: Crop, segments:
         "Segmentation_ReferenceImageExtentOffset:=0 0 0",
     ]
     extent = " ".join(f"0 {size - 1}" for size in place.scan.shape)
+    # Slicer reads a segment's name and colour from these keys; a line break in a name would end the line.
     for number, segment in enumerate(segments):
         head = f"Segment{number}_"
         lines += [

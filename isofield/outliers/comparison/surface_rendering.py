@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from data_processing.geometry.coordinates import transform_points
 from data_processing.geometry.marching_cubes import marching_cubes, pad_outside
-from data_processing.geometry.rendering import ray_scene
+from data_processing.geometry.ray_casting import Eye, RayScene
 from isofield.outliers.comparison.drawing import colour_bar, signed_colours
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.reconstruction import Reconstruction
@@ -86,21 +86,23 @@ def _rays(
     count = size * FINE
     slope = np.tan(np.radians(VIEW))
     ticks = ((np.arange(count) + 0.5) / count * 2 - 1) * slope
-    directions = forward + ticks[None, :, None] * right - ticks[:, None, None] * up
-    directions = (directions / np.linalg.norm(directions, axis=-1, keepdims=True)).reshape(-1, 3)
-    origin = look_from * 1.03 / np.sin(np.radians(VIEW))
-    origins = np.tile(origin.astype(np.float32), (len(directions), 1))
+    slopes = np.stack(np.broadcast_arrays(ticks[None], -ticks[:, None]), axis=-1).reshape(-1, 2)
     # One ray for each fine pixel; both sides of a face are lit, as masks may be open at the border of a scan.
-    hits = ray_scene(vertices, faces).run(origins, directions.astype(np.float32), output=True)
-    seen = hits["geomID"] >= 0
-    normals = hits["Ng"][seen] / np.maximum(np.linalg.norm(hits["Ng"][seen], axis=1, keepdims=True), 1e-30)
-    facing = -np.einsum("nc,nc->n", normals, directions[seen])
+    scene = RayScene(vertices, faces)
+    eye = Eye(look_from * 1.03 / np.sin(np.radians(VIEW)), right, up, forward)
+    face = scene.view(eye).cast(slopes).face_N
+    seen = face >= 0
+    directions = forward + slopes[seen, :1] * right + slopes[seen, 1:] * up
+    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+    normals = scene.normals(face[seen])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
+    facing = -np.einsum("nc,nc->n", normals, directions)
     normals = np.where(facing[:, None] < 0, -normals, normals)
     light = -0.5 * right + 0.8 * up - 0.5 * forward
     bright = 0.45 + 0.35 * np.abs(facing) + 0.3 * np.clip(normals @ (light / np.linalg.norm(light)), 0, None)
     picture = np.empty((count * count, 3))
     picture[:] = PAPER
-    picture[seen] = np.clip(colours_F3[hits["primID"][seen]] * bright[:, None], 0, 255)
+    picture[seen] = np.clip(colours_F3[face[seen]] * bright[:, None], 0, 255)
     # Averages over fine pixels smooth the edges.
     fine = picture.reshape(size, FINE, size, FINE, 3).mean(axis=(1, 3))
     return np.rint(fine).astype(np.uint8)

@@ -15,6 +15,7 @@ from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.detector import MaskPrior, measured_masks
 from isofield.outliers.scoring.scores import Measured
 from isofield.outliers.scoring.shape_space import SdfGrid
+from isofield.runtime.progress import with_progress
 from isofield.runtime.seeds import numpy_generator
 
 DEGREES = (6.0, 15.0)
@@ -26,7 +27,8 @@ def measured_as_unseen(prior: MaskPrior, masks: Sequence[CubeMask], sdf_grid: Sd
     """Numbers of training masks to fit a score on; none may be empty."""
     turned_masks = [turn_mask(mask, number) for number, mask in enumerate(masks)]
     seen, unseen = measured_masks(prior, masks, sdf_grid), measured_masks(prior, turned_masks, sdf_grid)
-    return [with_prior_of(own, other) for (own, _), (other, _) in zip(seen, unseen, strict=True)]
+    both = with_progress(zip(seen, unseen, strict=True), what="fit the score", unit="mask", total=len(masks))
+    return [with_prior_of(own, other) for (own, _), (other, _) in both]
 
 
 def with_prior_of(own: Measured, other: Measured) -> Measured:

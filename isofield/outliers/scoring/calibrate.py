@@ -18,6 +18,7 @@ from isofield.outliers.scoring.scores import Scorer, fit_scorer, scorer_arrays
 from isofield.outliers.scoring.shape_space import SdfGrid, sdf_grid_of
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
+from isofield.runtime.progress import with_progress
 
 TRAIN, TEST, CALIBRATION, VALIDATION = "train", "test", "calibration", "val"
 MAX_FITTED = 500  # training masks that the score is fitted on
@@ -52,7 +53,8 @@ def calibrate_run(
     masks = [stored_mask(shapes, index) for index in chosen]
     # Their scores. A prior that draws nothing would call every mask equally bad.
     measured, empty = [], 0
-    for one, rebuilt in measured_masks(prior, masks, scorer.sdf_grid):
+    one_by_one = measured_masks(prior, masks, scorer.sdf_grid)
+    for one, rebuilt in with_progress(one_by_one, what="calibrate", unit="mask", total=len(masks)):
         measured.append(one)
         empty += not rebuilt.occupancy_RRR.any()
     if 2 * empty > len(masks):

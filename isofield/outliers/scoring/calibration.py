@@ -17,6 +17,7 @@ from data_processing.formats.npy import read_npz
 from isofield.run_dir import RunDir
 from isofield.runtime.atomic_files import replacing, write_text
 from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.invocation import next_command
 from isofield.runtime.json_files import read_object
 
 Array = NDArray[np.float64]
@@ -108,11 +109,10 @@ def load_calibration(run: RunDir, *, model_hash: str) -> tuple[Calibration, dict
 
     FileNotFoundError when the run has no calibration; ValueError when it is damaged, or of another model than this.
     """
-    again = f"make it again: python evaluate.py --run {run.path} --calibrate"
+    make = next_command("evaluate", "--run", run.path, "--calibrate")
+    again = f"make it again: {make}"
     if not run.calibration_file.is_file() or not run.judge_file.is_file():
-        raise FileNotFoundError(
-            f"{run.path} has no calibration; make it: python evaluate.py --run {run.path} --calibrate"
-        )
+        raise FileNotFoundError(f"{run.path} has no calibration; make it: {make}")
     # Both files may be a stranger's: bounded, and every way in which they can be wrong is one error.
     if max(file.stat().st_size for file in (run.calibration_file, run.judge_file)) > MAX_BYTES:
         raise ValueError(f"{run.calibration_file}: too large for a calibration; {again}")

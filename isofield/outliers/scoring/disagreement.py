@@ -28,6 +28,7 @@ def disagreement_features(
     mask, rebuilt = mask & seen, rebuilt & seen
     volume = max(int(mask.sum()), 1)
     extra, missing = mask & ~rebuilt, rebuilt & ~mask
+    # Doubt counts at the mask's surface alone: far from it every prior is sure.
     shell = (np.abs(distance) < 1) & seen
     return {
         "prior_unlike": float(np.log(1 - dice(mask, rebuilt) + FEW)),

@@ -85,6 +85,7 @@ def surface_features(mask: Mask, scales: Sequence[float] = SCALES) -> Features:
         for share, value in zip(SHARES, np.percentile(fullness, SHARES), strict=True):
             numbers[f"fullness_{scale:g}_{share}"] = float(value)
         numbers[f"fullness_{scale:g}_spread"] = float(np.log(fullness.std() + TINY))
+    # How many faces look along each axis: slices drawn one by one leave steps along one of them.
     counts = np.array([len(faces) for faces in _at_faces(inside, soft)])
     for axis, name in enumerate(AXES):
         numbers[f"faces_{name}"] = float(np.log(counts[axis] / counts.sum()))

@@ -118,6 +118,7 @@ def _left_over(components: Components, distances_ND: NDArray[np.floating]) -> Ar
     for distances_D in distances_ND:
         nearest_D = components.project(distances_D)
         rest_D = distances_D - nearest_D
+        # Far from both surfaces distances are large and say nothing: only a band around them counts.
         near_D = np.minimum(np.abs(distances_D), np.abs(nearest_D)) < NEAR
         blurred = scipy.ndimage.gaussian_filter((rest_D * near_D).reshape((cells,) * 3), BLUR)
         weights = ((components.modes_MD @ (distances_D - components.mean_D)) / components.spread_M) ** 2

@@ -8,9 +8,10 @@ import pytest
 import trimesh
 
 from data_processing.formats.mesh_files import MESH_SUFFIXES, read_mesh, write_mesh
-from data_processing.geometry.triangle_mesh import TriangleMesh, closed_faces, is_watertight, sample_surface
+from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, sample_surface
 from isofield.runtime.seeds import numpy_generator
 from tests.data_processing.solids import box, joined, turned_inside_out
+from tests.plain_ways import closed_faces
 
 
 def volume(mesh):

@@ -4,7 +4,6 @@ import io
 
 import meshio
 import numpy as np
-import point_cloud_utils as pcu
 import pytest
 import trimesh
 from hypothesis import given, settings
@@ -34,6 +33,7 @@ def by_meshio(path, mesh, **options):
 
 
 def by_point_cloud_utils(path, mesh):
+    pcu = pytest.importorskip("point_cloud_utils")
     pcu.save_mesh_vf(str(path), mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32))
 
 

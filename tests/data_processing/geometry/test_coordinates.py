@@ -6,7 +6,6 @@ import torch
 
 from data_processing.geometry.coordinates import (
     from_fixed,
-    grid_centres,
     normalising_to_world,
     scaling_about,
     to_fixed,
@@ -14,6 +13,7 @@ from data_processing.geometry.coordinates import (
     voxel_centres,
     voxel_index,
 )
+from tests.plain_ways import grid_centres
 
 LOWER, UPPER = np.array([10.0, -3.0, 100.0]), np.array([14.0, 9.0, 103.0])  # sides 4, 12, 3: diagonal 13
 

@@ -7,8 +7,8 @@ from scipy.spatial import KDTree
 
 from data_processing.geometry import marching_cubes
 from data_processing.geometry.triangle_mesh import is_watertight
-from isofield.extraction.isosurface import mesh_of_grid
 from tests.benchmarks import fields
+from tests.plain_ways import mesh_of_grid
 
 
 def grid(field, shape):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.geometry.coordinates import grid_centres
 from data_processing.loading.network_inputs import InputConfig, observe, pose_of, seen_points
 from data_processing.loading.poses import PoseConfig, posed_cells, posed_points, poses
 from isofield.runtime.counter_random import keys_of
+from tests.plain_ways import grid_centres
 
 SIZE = 40
 SECTION = PoseConfig(turn=25.0, stretch=0.1)

@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from data_processing.formats.nifti import ScanGrid
-from data_processing.geometry.coordinates import grid_centres, transform_points
+from data_processing.geometry.coordinates import transform_points
 from data_processing.medical.masks import inside_mask, mask_on_scan, mask_to_cube, read_structure
 from data_processing.medical.scan_mask import ScanMask
 from data_processing.medical.structures import LabelConfig, StructureConfig
 from tests.data_processing.scan_files import bump, centred, random_affine, save, world_of
+from tests.plain_ways import grid_centres
 
 ORGAN = LabelConfig((StructureConfig("organ", (1,)),))
 MIRRORED = LabelConfig((StructureConfig("organ", (1,), mirror="always"),))

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from data_processing.geometry.coordinates import grid_centres
 from data_processing.occupancy.coarse_solids import solid_cells
+from tests.plain_ways import grid_centres
 
 VOXELS = 128  # half of what the preparation has, for speed
 ANY_NEIGHBOUR = np.ones((3, 3, 3))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from data_processing.formats.mesh_files import read_mesh
-from data_processing.occupancy.scan_conversion import blocked_edges, scan_grid, scan_points
+from data_processing.occupancy.scan_conversion import blocked_edges, scan_box, scan_grid, scan_points
 from data_processing.occupancy.surface_voxels import touched_cells
 from data_processing.occupancy.winding_number import winding_numbers
 from tests.data_processing.solids import ball, box, centres, joined, turned, turned_inside_out
@@ -112,3 +112,13 @@ def test_touched_cells_are_exactly_those_that_meet_the_triangle():
 def test_flat_triangle_on_a_cell_boundary_touches_both_sides():
     cells = touched_cells(torch.tensor([[[-0.4, -0.4, 0.0], [0.4, -0.4, 0.0], [0.0, 0.4, 0.0]]]), 4)
     assert cells.any(0).any(0).tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("low, high", [((-0.21, 0.1, -0.4), (0.3, 0.17, 0.05)), ((-0.5, -0.5, -0.5), (0.5, 0.5, 0.5))])
+def test_the_box_of_a_part_holds_all_its_numbers(low, high):
+    corners = torch.from_numpy(joined(box(low, high), turned(ball(0.03, subdivisions=2))).triangles())
+    where, numbers = scan_box(corners, 64)
+    grid = torch.zeros((64, 64, 64), dtype=torch.int16)
+    grid[where] = numbers
+    assert grid.any() and torch.equal(grid, scan_grid(corners, 64))
+    assert high[0] == 0.5 or numbers.numel() < 64**3 / 4

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.geometry.coordinates import grid_centres
 from data_processing.geometry.triangle_mesh import is_watertight
 from data_processing.occupancy.inside_outside import inside_points
 from data_processing.preparation.cube_shape import surface_of_grid, voxels_at
+from tests.plain_ways import grid_centres
 
 
 def box_grid():

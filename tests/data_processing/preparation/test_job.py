@@ -23,6 +23,7 @@ from data_processing.store.shards import Shard, write_shard
 from data_processing.store.splits import SplitConfig, SplitLists
 from isofield.runtime.commandline import DONE, SOME_FAILED
 from isofield.runtime.config import to_plain
+from isofield.runtime.locks import hold_lock
 from tests.conftest import ROOT
 from tests.data_processing.box_folders import contents, write_boxes
 
@@ -79,9 +80,10 @@ def test_a_prepared_folder_opens(reference, raw):
         centre = np.mean(read_mesh(raw / f"{shapes.names[index]}.ply").bounds(), axis=0)
         np.testing.assert_allclose(shapes.to_world(index)[:3, 3], centre)
         assert shapes.source(index) == raw / f"{shapes.names[index]}.ply" and shapes.inside_method(index) == "scan"
-    assert sorted(p.name for p in reference.iterdir() if not p.name.startswith(".")) == [
+    assert sorted(p.name for p in reference.iterdir()) == [  # no lock stays
         "dataset.json",
         "job.json",
+        "preparation.yaml",
         "report.csv",
         "report.json",
         "shards",
@@ -276,13 +278,12 @@ def test_licences_go_with_the_shapes(raw, tmp_path):
 
 
 def test_two_preparations_at_once_are_refused(raw, tmp_path):
-    import fcntl
-
     (tmp_path / "boxes").mkdir()
-    with open(tmp_path / "boxes/.lock-0", "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        with pytest.raises(ValueError, match=r"boxes: .*preparation"):
-            prepare_folder(config_for(raw, tmp_path / "boxes"))
+    with (
+        hold_lock(tmp_path / "boxes/.lock-0", what="test"),
+        pytest.raises(ValueError, match=r"boxes: .*preparation"),
+    ):
+        prepare_folder(config_for(raw, tmp_path / "boxes"))
 
 
 class Deadly(PosixPath):

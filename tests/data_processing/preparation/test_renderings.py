@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -301,6 +302,22 @@ def test_older_sets_go_on_and_settings_round_trip(tmp_path: Path):
     with_views = content_settings(to_plain(config_for(tmp_path, tmp_path)))
     assert with_views["contents"]["rendering"]["views"] == 5
     assert build(Contents, with_views["contents"], where="test") == ONLY_VIEWS
+
+
+def test_a_set_says_who_drew_its_pictures_and_does_not_mix_them(tmp_path: Path):
+    raw = write_boxes(tmp_path / "raw", chairs=2, tables=0)
+    drawn, taken = content_settings(to_plain(config_for(raw, tmp_path / "set"))), replace(SETTINGS, folder=tmp_path)
+    assert drawn["contents"]["rendering"]["drawn_by"] == "isofield"
+    taken_settings = content_settings(to_plain(config_for(raw, raw, contents=replace(ONLY_VIEWS, rendering=taken))))
+    assert "drawn_by" not in taken_settings["contents"]["rendering"]  # nothing is drawn: older sets go on
+    assert prepare_folder(config_for(raw, tmp_path / "set")) == DONE
+    # As it was written when embree drew.
+    job = json.loads((tmp_path / "set/job.json").read_text())
+    del job["settings"]["contents"]["rendering"]["drawn_by"]
+    (tmp_path / "set/job.json").write_text(json.dumps(job))
+    with pytest.raises(ValueError, match=r"drawn_by: None there, 'isofield' now.*output=FOLDER"):
+        prepare_folder(config_for(raw, tmp_path / "set"))
+    assert open_shapes(tmp_path / "set").names  # it is still trained on
 
 
 def test_a_shape_without_surface_is_a_row(tmp_path: Path):

@@ -10,7 +10,9 @@ from tests.conftest import ROOT
 
 def test_all_names_with_what_they_are(capsys: pytest.CaptureFixture[str]):
     assert call(configs.main) == 0
-    lines = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert "next: isofield configs --show NAME" in said.err  # on the error stream: the output may go into a file
     assert [line.split()[0] for line in lines] == config_names()
     assert any(line.startswith("demo ") and "autoencoder" in line for line in lines)
 
@@ -22,7 +24,9 @@ def test_some_names(capsys: pytest.CaptureFixture[str]):
 
 def test_one_whole(capsys: pytest.CaptureFixture[str]):
     assert call(configs.main, "--show", "imnet/small") == 0
-    assert capsys.readouterr().out == (ROOT / "configs/imnet/small.yaml").read_text()
+    said = capsys.readouterr()
+    assert said.out == (ROOT / "configs/imnet/small.yaml").read_text()
+    assert "isofield train --config mine.yaml" in said.err
 
 
 @pytest.mark.parametrize("words", [["xyz"], ["--show", "xyz"]])

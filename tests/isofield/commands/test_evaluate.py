@@ -49,7 +49,9 @@ def test_two_folders(folders):
     result = evaluate("--pred", folders / "pred", "--gt", folders / "gt", "--protocol", "ifnet", "--workers", 2, *FEW)
     assert result.returncode == 0, result.stderr
     out = folders / "pred-evaluation"
-    assert str(out / "report.html") in result.stdout
+    end = result.stdout.splitlines()[-1]
+    assert end == f"done: ifnet 3 shapes, 0 failed; next: open the report: {out / 'report.html'}"
+    assert not list(out.rglob(".*"))  # no lock, no journal
     evaluation = json.loads((out / "ifnet.json").read_text())
     assert evaluation["n"] == 3
     assert evaluation["failed"] == []

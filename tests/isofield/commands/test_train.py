@@ -47,6 +47,21 @@ def test_a_dry_run_prints_the_resolved_config_and_nothing_else(tmp_path: Path):
     assert ended([sys.executable, "train.py", "--config", str(again), "--dry-run"]).stdout == done.stdout
 
 
+def test_the_resolved_config_goes_to_the_run_and_to_the_screen_when_asked(
+    boxes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    config = tiny_config(boxes, tmp_path / "runs", max_steps=1)
+    assert status_of(train.main, *command(config, tmp_path, "--set", "training.stages.0.points=32")[2:]) == 0
+    said, kept = capsys.readouterr().out, RunDir(config.run_path).config_file
+    assert f"resolved config: {kept}" in said and "learning_rate" not in said
+    assert yaml.safe_load(kept.read_text())["training"]["stages"][0]["points"] == 32
+    words = command(config, tmp_path, "--resume", "--show-config", "--set", "training.max_steps=2")[2:]
+    assert status_of(train.main, *words) == 0
+    said = capsys.readouterr().out
+    assert kept.read_text() in said and "step 2 of" in said  # and it goes on
+    assert not list(config.run_path.rglob(".*"))  # no lock stays
+
+
 def test_a_misspelt_key_is_one_line_and_status_1(boxes: Path, tmp_path: Path):
     done = ended(command(tiny_config(boxes, tmp_path / "runs"), tmp_path, "--set", "training.batch_shape=3"))
     assert done.returncode == 1 and done.stdout == ""

@@ -13,11 +13,12 @@ from isofield.evaluation.mask_labels import category_of
 from isofield.evaluation.mask_pairs import folder_masks_to_compare
 from isofield.evaluation.options import read_options
 from isofield.evaluation.protocols import MaskProtocol
-from isofield.evaluation.rows import SampleCounts, evaluate_pairs
+from isofield.evaluation.rows import SampleCounts
 from isofield.evaluation.tables import summarise, table
 from tests.conftest import ROOT
 from tests.data_processing.formats.test_images import nrrd
 from tests.data_processing.scan_files import save
+from tests.plain_ways import evaluate_pairs
 
 STRANGERS = ROOT / "tests" / "data" / "strangers"
 AFFINE = np.diag([-0.9, -0.9, 2.5, 1.0])

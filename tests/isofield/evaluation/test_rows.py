@@ -13,9 +13,10 @@ from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight
 from isofield.evaluation.ground_truth import MeshTruth
 from isofield.evaluation.pairs import FileTruth, Pair, pairs_of_folders
 from isofield.evaluation.protocols import METRICS, PROTOCOLS, find_protocol, find_protocols
-from isofield.evaluation.rows import SampleCounts, compare, evaluate_pair, evaluate_pairs
+from isofield.evaluation.rows import SampleCounts, compare, evaluate_pair
 from isofield.evaluation.tables import summarise, table, write_csv, write_json
 from isofield.reports.pairs import write_report
+from tests.plain_ways import evaluate_pairs
 
 FEW = SampleCounts(seed=3, points=4000, iou_points=20_000)
 EDGES = np.array([1.0, 0.6, 0.3])

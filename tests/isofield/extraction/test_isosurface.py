@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from data_processing.geometry.triangle_mesh import is_watertight
-from isofield.extraction.isosurface import extract, extract_dense, mesh_of_grid
+from isofield.extraction.isosurface import extract, extract_dense
 from isofield.extraction.lattice import axis_centres
 from tests.benchmarks import fields
 from tests.benchmarks.bench_extraction import dense_values, floor_points
+from tests.plain_ways import mesh_of_grid
 
 BATCH = 1 << 16
 SHIFT = fields.SHIFTS[3]

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from data_processing.geometry.triangle_mesh import is_watertight
-from isofield.extraction.isosurface import extract, mesh_of_grid
+from isofield.extraction.isosurface import extract
 from isofield.extraction.lattice import axis_centres
 from isofield.extraction.refinement import refine_vertices
 from tests.benchmarks import fields
+from tests.plain_ways import mesh_of_grid
 
 VOXEL = 1 / 40
 CENTRE, RADIUS = (0.03, -0.02, 0.05), 0.3

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.geometry.coordinates import grid_centres
 from isofield.extraction.surface_band import SATURATED, values_near_surface
+from tests.plain_ways import grid_centres
 
 LEVEL = 0.5
 

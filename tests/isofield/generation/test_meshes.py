@@ -93,8 +93,11 @@ def test_the_second_run_makes_nothing_again(octahedra: RunDir):
     folder = octahedra.meshes("test")
     run_command(octahedra, "--split", "test", *QUICK)
     before, content = times(folder), manifest(folder)
+    assert not list(folder.rglob(".*"))  # no lock, no journal
+    record = (folder / "record.jsonl").read_text()
     assert run_command(octahedra, "--split", "test", *QUICK) == 0
     assert times(folder) == before and manifest(folder) == content
+    assert (folder / "record.jsonl").read_text() == record and not list(folder.rglob(".*"))
 
 
 def test_a_deleted_mesh_is_made_again_alone(octahedra: RunDir):
@@ -127,7 +130,7 @@ def test_a_line_cut_by_a_kill_costs_that_shape_alone(octahedra: RunDir):
     folder = octahedra.meshes("test")
     run_command(octahedra, "--split", "test", *QUICK)
     before, content = times(folder), manifest(folder)
-    (journal,) = folder.glob(".journal-*")
+    journal = folder / "record.jsonl"
     journal.write_bytes(journal.read_bytes()[:-40])
     (folder / "manifest.json").unlink()
     (folder / "boxes/.partial-7-test02.ply").write_bytes(b"ply")
@@ -185,16 +188,16 @@ def test_two_processes_make_the_meshes_of_one(octahedra: RunDir, tmp_path: Path)
         a, b = read_mesh(one / name), read_mesh(two / name)
         assert np.array_equal(a.faces, b.faces) and np.allclose(a.vertices, b.vertices, atol=1e-6)
     assert list(rows(two)) == list(rows(one))
-    made = [line for journal in two.glob(".journal-*") for line in journal.read_text().splitlines() if line]
-    assert len(list(two.glob(".journal-*"))) == 2 and len(made) == 3  # each shape by one of them
+    made = (two / "record.jsonl").read_text().splitlines()
+    assert not list(two.glob(".*")) and len(made) == 3  # each shape by one of them
 
 
 def test_what_another_rank_failed_at_before_is_mended(octahedra: RunDir):
     """Three ranks were killed, one goes on: its lines count, though those of rank 2 are read after them."""
     run_command(octahedra, "--split", "test", *QUICK)
     folder = octahedra.meshes("test")
-    before, journal = rows(folder), folder / ".journal-0.jsonl"
-    lines = [json.loads(line) for line in journal.read_text().split("\n")[1:4]]
+    before, journal = rows(folder), folder / "record.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
     for line in lines:
         line["row"] |= {"status": "failed", "reason": "memory"}
     (folder / ".journal-2.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -211,6 +214,7 @@ def test_a_journal_of_the_version_before_is_gone_on_with(octahedra: RunDir):
     settings = {key: content[key] for key in GenerationConfig.__dataclass_fields__}
     lines = [{**row, "settings": settings, "start": 1} for row in content["shapes"]]
     lines[1]["settings"] = settings | {"resolution": 96}
+    (folder / "record.jsonl").unlink()
     (folder / ".journal-0.jsonl").write_text("\n" + "".join(json.dumps(line) + "\n" for line in lines))
     run_command(octahedra, "--split", "test", *QUICK)
     after = times(folder)

@@ -19,13 +19,14 @@ from data_processing.store.splits import SplitConfig, SplitRatios
 from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.evaluation.mask_pairs import folder_masks_to_compare, run_masks_to_compare
 from isofield.evaluation.protocols import MaskProtocol, find_protocols
-from isofield.evaluation.rows import SampleCounts, evaluate_pairs
+from isofield.evaluation.rows import SampleCounts
 from isofield.evaluation.tables import summarise, table
 from isofield.metrics.masks import compare_masks, dice
 from isofield.run_dir import RunDir, mesh_in
 from isofield.runtime.config import to_yaml
 from tests.conftest import ROOT
 from tests.data_processing.scan_files import body, save, turned
+from tests.plain_ways import evaluate_pairs
 from tests.small_sets import write_published
 
 KIDNEYS = LabelConfig((StructureConfig("kidney", (2,), components=2, mirror="right"),))

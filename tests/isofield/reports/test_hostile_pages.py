@@ -7,7 +7,7 @@ import pytest
 from data_processing.formats.mesh_files import write_mesh
 from isofield.evaluation.pairs import FileTruth, Pair
 from isofield.evaluation.protocols import find_protocols
-from isofield.evaluation.rows import SampleCounts, evaluate_pairs
+from isofield.evaluation.rows import SampleCounts
 from isofield.evaluation.set_rows import Machine, evaluate_sets
 from isofield.evaluation.sets import Member, Sets
 from isofield.evaluation.tables import summarise
@@ -16,6 +16,7 @@ from isofield.reports.pairs import write_report
 from isofield.reports.sets import write_sets_report
 from tests.data_processing.solids import box
 from tests.pages import HOSTILE, page_of
+from tests.plain_ways import evaluate_pairs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FEW = SampleCounts(points=50, iou_points=50)

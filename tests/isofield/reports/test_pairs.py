@@ -12,9 +12,10 @@ from data_processing.formats.mesh_files import write_mesh
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.evaluation.pairs import FileTruth, Pair
 from isofield.evaluation.protocols import find_protocols
-from isofield.evaluation.rows import SampleCounts, evaluate_pairs
+from isofield.evaluation.rows import SampleCounts
 from isofield.evaluation.tables import summarise
 from isofield.reports.pairs import chosen_pairs, pictures_of, write_report
+from tests.plain_ways import evaluate_pairs
 
 FEW = SampleCounts(points=500, iou_points=500)
 NASTY = "chair/<script>alert(1)</script>&\"'"

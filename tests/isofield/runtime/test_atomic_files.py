@@ -11,7 +11,6 @@ import pytest
 
 from isofield.runtime.atomic_files import (
     WriteError,
-    hold_lock,
     is_temporary,
     refuse_vanished,
     remove_leftovers,
@@ -127,26 +126,3 @@ def test_a_file_whose_folder_is_gone_is_noticed(tmp_path: Path):
         place.touch()
         with pytest.raises(WriteError, match=str(place)):
             refuse_vanished(handle)
-
-
-def test_a_lock_is_for_one_and_goes_with_it(tmp_path: Path):
-    def lock():
-        return hold_lock(tmp_path / ".lock", what="training")
-
-    with lock(), pytest.raises(ValueError, match=f"{tmp_path}: .*training"), lock():
-        pass
-    with lock():
-        pass
-
-
-def test_a_lock_in_a_folder_from_elsewhere_empties_no_file_outside(tmp_path: Path):
-    (tmp_path / "diary").write_text("mine")
-    (tmp_path / "folder").mkdir()
-    for number, target in enumerate(("diary", "new")):
-        (tmp_path / "folder" / f".lock-{number}").symlink_to(tmp_path / target)
-        with (
-            pytest.raises(OSError, match=rf"\.lock-{number}"),
-            hold_lock(tmp_path / "folder" / f".lock-{number}", what="x"),
-        ):
-            pass
-    assert (tmp_path / "diary").read_text() == "mine" and names(tmp_path) == ["diary", "folder"]

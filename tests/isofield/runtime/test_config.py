@@ -174,6 +174,41 @@ def test_written_and_read_again_it_is_the_same(tmp_path: Path):
     assert to_plain({"x": (Path("a"), config)}) == {"x": ["a", to_plain(config)]}
 
 
+def test_overrides_reach_into_lists(tmp_path: Path):
+    text = "{steps: 3, parts: [{length: 1}, {rule: b}]}"
+    config = read(tmp_path, text, "parts.1.length=0.5", "parts.0={rule: b}")
+    assert config.parts == (Part(rule="b"), Part(0.5, rule="b"))
+    data: dict = {"a": [[1, 2], [3]]}
+    override(data, "a.0.1=7")
+    assert data == {"a": [[1, 7], [3]]}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("parts.2.length=1", ["no item 2: parts has 2 items, 0 to 1"]),
+        ("parts.2={}", ["no item 2", "--set 'parts=[...]'"]),  # nothing is appended in passing
+        ("parts.-1.length=1", ["expected the number of an item of parts, got '-1'"]),
+        ("parts.first.length=1", ["got 'first'", "0 to 1"]),
+        ("parts.length=1", ["got 'length'"]),
+        ("parts.+.length=1", ["got '+'"]),
+        ("parts..length=1", ["got ''"]),
+        ("parts.0.length.5=1", ["length is a value, not a section"]),
+        ("parts.0.lenght=1", ["did you mean 'parts.length'?"]),
+        ("parts.99999999999999999999.length=1", ["got '99999999999999999999'"]),
+        ("none.0=1", ["unknown key 'none'"]),
+    ],
+)
+def test_a_wrong_item_of_a_list_is_named(tmp_path: Path, text: str, expected: list[str]):
+    message = refusal(tmp_path, "{steps: 3, parts: [{length: 1}, {rule: b}]}", text)
+    assert all(words in message for words in expected), message
+
+
+def test_an_empty_list_has_no_items():
+    with pytest.raises(ValueError, match=r"no item 0: a has 0 items;"):
+        override({"a": []}, "a.0=1")
+
+
 def test_override_creates_missing_sections():
     data: dict = {"a": {"b": 1}}
     override(data, "a.c.d=[1, 2]")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from isofield.runtime.atomic_files import WriteError
-from isofield.runtime.journal import MOST_STARTS, Journal, journal_file, journal_files, stands
+from isofield.runtime.journal import MOST_STARTS, RECORD, Journal, journal_file, journal_files, stands
 
 
 def note(folder: Path, rank: int, **values: int) -> None:
@@ -81,14 +81,16 @@ def test_what_no_longer_counts_goes_when_it_is_more_than_half(tmp_path: Path):
     assert max(json.loads(line)["start"] for line in lines if line) == 4
 
 
-def test_nothing_is_collected_under_a_process_at_work(tmp_path: Path):
+@pytest.mark.parametrize("rank", [0, 1])
+def test_nothing_is_collected_under_a_process_at_work(tmp_path: Path, rank: int):
     for value in range(4):
         note(tmp_path, 0, a=value)
-    with Journal(tmp_path) as journal:
+    with Journal(tmp_path, rank) as journal:
         assert collect(tmp_path)["a"] == 3
         journal.add("b", "x", 7)
     assert values(tmp_path) == {"a": 3, "b": 7}
     collect(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [".journal-0.jsonl"]  # and no lock is left
     assert len((tmp_path / ".journal-0.jsonl").read_text().splitlines()) == 2
 
 
@@ -106,6 +108,59 @@ def test_journals_of_another_name_are_others(tmp_path: Path):
         journal.add("a", "x", 2)
     journal.remove()
     assert values(tmp_path) == {"a": 1} and [file.name for file in tmp_path.iterdir()] == [".journal-0.jsonl"]
+
+
+def recorded(folder: Path, rank: int = 0) -> Journal:
+    return Journal(folder, rank, record=RECORD)
+
+
+def done(folder: Path, *, ranks: int = 1, **values: int) -> None:
+    """One command that comes to its end."""
+    for rank in range(ranks):
+        with recorded(folder, rank) as journal:
+            for name, value in values.items():
+                journal.add(f"{name}{rank}", "x", value)
+    recorded(folder).keep_record()
+
+
+def told(folder: Path) -> dict[str, int]:
+    return {name: line["row"] for name, line in recorded(folder).lines.items()}
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_a_command_that_is_done_leaves_a_record_and_no_journal(tmp_path: Path):
+    done(tmp_path, ranks=3, b=1, a=2)
+    assert files_in(tmp_path) == ["record.jsonl"]
+    names = [json.loads(line)["name"] for line in (tmp_path / RECORD).read_text().splitlines()]
+    assert names == ["a0", "a1", "a2", "b0", "b1", "b2"]
+    done(tmp_path, a=3)  # of another number of ranks
+    assert files_in(tmp_path) == ["record.jsonl"]
+    assert told(tmp_path) == {"a0": 3, "a1": 2, "a2": 2, "b0": 1, "b1": 1, "b2": 1}
+    recorded(tmp_path).remove()
+    assert files_in(tmp_path) == []
+
+
+def test_a_record_alone_never_tells_what_a_stopped_start_has_changed(tmp_path: Path):
+    """The hidden journal is lost (a copy without it, say): then nothing is known, instead of what was true before."""
+    done(tmp_path, a=1)
+    with recorded(tmp_path) as journal:
+        assert journal.row("a0", "x") == 1
+        journal.add("a0", "y", 2)  # and a kill
+    assert files_in(tmp_path) == [".journal-0.jsonl"] and told(tmp_path) == {"a0": 2}
+    with recorded(tmp_path, 1) as journal:  # continued
+        journal.add("b", "x", 3)
+    recorded(tmp_path).keep_record()
+    assert files_in(tmp_path) == ["record.jsonl"] and told(tmp_path) == {"a0": 2, "b": 3}
+
+
+def test_no_record_is_made_under_a_process_at_work(tmp_path: Path):
+    with recorded(tmp_path) as journal:
+        recorded(tmp_path, 1).keep_record()
+        journal.add("a", "x", 1)
+    assert files_in(tmp_path) == [".journal-0.jsonl"]
 
 
 def test_results_that_vanish_are_an_error(tmp_path: Path):

@@ -110,6 +110,28 @@ def test_lines_of_their_own_go_to_the_output(capsys: pytest.CaptureFixture[str])
     assert said.out == "step 5: validation\\x1b[2J\n" and said.err.startswith("train: 0 of 1 steps")
 
 
+def test_lines_of_which_there_are_thousands_come_every_half_a_minute(capsys: pytest.CaptureFixture[str]):
+    """An hour with a validation each second: all of it stays below 50 kB, and the last one is there."""
+    stream, clock = io.StringIO(), Clock()
+    with Progress(3600, what="train", unit="step", stream=stream, clock=clock) as progress:
+        for step in range(1, 3601):
+            clock.seconds += 1
+            progress.note({"level": "boundary", "loss": step / 7, "points/s": 1.2345e6})
+            progress.update()
+            progress.write_at_times(f"step {step}: validation loss {1 / step:.6f} (best)")
+    said = capsys.readouterr().out
+    assert len(said) + len(stream.getvalue()) < 50_000
+    steps = [int(line.split()[1][:-1]) for line in said.splitlines()]
+    assert steps[:3] == [1, 31, 61] and steps[-1] == 3600 and len(steps) == 121
+
+
+def test_above_a_bar_each_of_them_is_shown(capsys: pytest.CaptureFixture[str]):
+    with Progress(3, what="train", unit="step", stream=Terminal()) as progress:
+        for number in range(3):
+            progress.write_at_times(f"line {number}")
+    assert capsys.readouterr().out == "line 0\nline 1\nline 2\n"
+
+
 def test_items_are_counted_when_they_are_done(capsys: pytest.CaptureFixture[str]):
     assert list(with_progress("abc", what="read", unit="file")) == ["a", "b", "c"]
     assert list(with_progress(iter("ab"), what="go", unit="file", total=2)) == ["a", "b"]

@@ -14,13 +14,18 @@ from tests.isofield.conftest import tiny_config
 from tests.isofield.training.test_loop import run_training, with_training
 
 
+@pytest.fixture(autouse=True)
+def called_as_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py"])
+
+
 def last_line(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out.splitlines()[-1]
 
 
 def typed(line: str) -> list[str]:
     """The arguments of train.py at the end of a line."""
-    return shlex.split(line.partition("python train.py ")[2])
+    return shlex.split(line.partition(" train.py ")[2])
 
 
 def test_a_limit_is_named_and_the_command_that_lifts_it_trains_to_the_end(

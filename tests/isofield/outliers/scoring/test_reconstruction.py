@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.geometry.coordinates import grid_centres
 from isofield.outliers.benchmark.corruptions import corrupt
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask, centring, network_input, shift_mask
 from isofield.outliers.scoring.reconstruction import reconstruct
 from isofield.registry import LoadedRun, load_run
 from tests.isofield.outliers.analysed import passes_of
 from tests.isofield.outliers.organs import brain_mask, ellipsoid
+from tests.plain_ways import grid_centres
 
 
 class Softened(torch.nn.Module):

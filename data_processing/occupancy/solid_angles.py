@@ -10,15 +10,16 @@ such edges beside ten thousands of faces. Why this holds: docs/explanation/windi
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compile_part
+from isofield.runtime.jit import compile_exact
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-@compile_part
-def set_planes(corners_F9: Floats, planes_F4: Floats) -> None:
-    """Write the unit normal and offset (F, 4) of triangles; they stay as they are where there is no area."""
+@compile_exact
+def planes(corners_F9: Floats) -> Floats:
+    """Unit normal and offset (F, 4) of triangles; all 0 where there is no area."""
+    planes_F4 = np.zeros((len(corners_F9), 4))
     for face in range(len(corners_F9)):
         c = corners_F9[face]
         ux, uy, uz, vx, vy, vz = c[3] - c[0], c[4] - c[1], c[5] - c[2], c[6] - c[0], c[7] - c[1], c[8] - c[2]
@@ -28,9 +29,10 @@ def set_planes(corners_F9: Floats, planes_F4: Floats) -> None:
             x, y, z = x / length, y / length, z / length
             planes_F4[face, 0], planes_F4[face, 1], planes_F4[face, 2] = x, y, z
             planes_F4[face, 3] = x * c[0] + y * c[1] + z * c[2]
+    return planes_F4
 
 
-@compile_part
+@compile_exact
 def half_solid_angle(
     ax: float, ay: float, az: float, bx: float, by: float, bz: float, cx: float, cy: float, cz: float
 ) -> float:
@@ -43,7 +45,7 @@ def half_solid_angle(
     return np.arctan2(volume, a * b * c + ab * c + bc * a + ca * b)
 
 
-@compile_part
+@compile_exact
 def sum_over_faces(corners_F9: Floats, x: float, y: float, z: float) -> float:
     """The winding number at a place, as the sum of the solid angles of all faces: slow, and exact."""
     total = 0.0
@@ -55,7 +57,7 @@ def sum_over_faces(corners_F9: Floats, x: float, y: float, z: float) -> float:
     return total / (2 * np.pi)
 
 
-@compile_part
+@compile_exact
 def half_turns(factors_3E: Floats, size: int) -> float:
     """The sum of the angles of complex numbers, in turns of pi. Pairs are multiplied until one is left.
 
@@ -63,8 +65,7 @@ def half_turns(factors_3E: Floats, size: int) -> float:
     """
     # Halves are multiplied onto each other: as quick as one pass, and vectorised.
     re_E, im_E, turns_E = factors_3E[0], factors_3E[1], factors_3E[2]
-    for e in range(size):
-        turns_E[e] = 0.0
+    turns_E[:size] = 0.0
     while size > 1:
         half = (size + 1) // 2
         for e in range(size - half):
@@ -80,7 +81,7 @@ def half_turns(factors_3E: Floats, size: int) -> float:
     return turns_E[0] + np.arctan2(im_E[0], re_E[0]) / np.pi
 
 
-@compile_part
+@compile_exact
 def exact_number(edges_7E: Floats, factors_3E: Floats, x: float, y: float, z: float, w: float) -> float:
     """The number at a place: what the boundary makes it up to an integer, nearest to `w`.
 
@@ -100,19 +101,16 @@ def exact_number(edges_7E: Floats, factors_3E: Floats, x: float, y: float, z: fl
         im = ay * bx - ax * by
         scale = 1.0 / (np.abs(re) + np.abs(im) + 1e-300)
         re_E[e], im_E[e] = re * scale, im * scale
+    # The boundary knows the fraction exactly, `w` is close enough to tell the whole turns.
     turn = half_turns(factors_3E, size) / 2
     return turn + np.rint(w - turn)
 
 
-@compile_part
+@compile_exact
 def boundary_turn(
-    edges_7E: Floats, factors_3E: Floats, near: Integers, lists: Integers, r: Floats, x: float, y: float, z: float
+    edges_7E: Floats, factors_3E: Floats, near: Integers, e0: int, e1: int, r: Floats, x: float, y: float, z: float
 ) -> float:
-    """What near edges add to the number on the way from r to (x, y, z): each sweeps a parallelogram seen from r.
-
-    `lists`: near[lists[2]:lists[3]] are the edges. The first three numbers of `r` are the place.
-    """
-    e0, e1 = lists[2], lists[3]
+    """What near edges add to the number on the way from r to (x, y, z): each sweeps a parallelogram seen from r."""
     if e0 == e1:
         return 0.0
     ax_E, ay_E, az_E, bx_E, by_E, bz_E = edges_7E[0], edges_7E[1], edges_7E[2], edges_7E[3], edges_7E[4], edges_7E[5]
@@ -135,17 +133,40 @@ def boundary_turn(
     return -half_turns(factors_3E, e1 - e0) / 2
 
 
-@compile_part
-def count_crossings(
-    corners_F9: Floats, planes_F4: Floats, faces: Integers, lists: Integers, r: Floats, x: float, y: float, z: float
-) -> int:
-    """Faces crossed from r to (x, y, z): +1 where the way leaves a face in front of it, -1 the other way.
+@compile_exact
+def boundary_pull(
+    edges_7E: Floats, factors_3E: Floats, chosen: Integers, e0: int, e1: int, without: Integers, r: Floats
+) -> tuple[float, float, float]:
+    """What chosen[e0:e1] of the edges make of the number's gradient at r: the field of a current along them, over 4 pi.
 
-    `lists`: faces[lists[0]:lists[1]] are those that may be crossed. The first three numbers of `r` are the place.
+    `without`: numbers of edges that are left out; only where all edges are chosen.
     """
+    ax_E, ay_E, az_E, bx_E, by_E, bz_E = edges_7E[0], edges_7E[1], edges_7E[2], edges_7E[3], edges_7E[4], edges_7E[5]
+    x_E, y_E, z_E, x, y, z = factors_3E[0], factors_3E[1], factors_3E[2], r[0], r[1], r[2]
+    # Terms first and sums after them: the first loop becomes vector instructions, sums keep their order.
+    for at in range(e1 - e0):
+        e = chosen[e0 + at]
+        ax, ay, az, bx, by, bz = ax_E[e] - x, ay_E[e] - y, az_E[e] - z, bx_E[e] - x, by_E[e] - y, bz_E[e] - z
+        a, b = np.sqrt(ax * ax + ay * ay + az * az), np.sqrt(bx * bx + by * by + bz * bz)
+        factor = (a + b) / (4 * np.pi * a * b * (a * b + ax * bx + ay * by + az * bz) + 1e-300)
+        x_E[at], y_E[at] = factor * (ay * bz - az * by), factor * (az * bx - ax * bz)
+        z_E[at] = factor * (ax * by - ay * bx)
+    for e in without:
+        x_E[e] = y_E[e] = z_E[e] = 0.0
+    px, py, pz = 0.0, 0.0, 0.0
+    for at in range(e1 - e0):
+        px, py, pz = px + x_E[at], py + y_E[at], pz + z_E[at]
+    return px, py, pz
+
+
+@compile_exact
+def count_crossings(
+    corners_F9: Floats, planes_F4: Floats, faces: Integers, f0: int, f1: int, r: Floats, x: float, y: float, z: float
+) -> int:
+    """Faces crossed from r to (x, y, z): +1 where the way leaves a face in front of it, -1 the other way."""
     # Only faces whose plane the way passes, and whose three sides it passes on one hand, are crossed.
     sx, sy, sz, count = x - r[0], y - r[1], z - r[2], 0
-    for at in range(lists[0], lists[1]):
+    for at in range(f0, f1):
         face = faces[at]
         p, c = planes_F4[face], corners_F9[face]
         from_r = p[0] * r[0] + p[1] * r[1] + p[2] * r[2] - p[3]

@@ -1,0 +1,40 @@
+"""What to type after a preparation: which shipped configuration can be trained on what the data set holds."""
+
+from pathlib import Path
+
+import yaml
+
+from data_processing.preparation.config import DataConfig
+from isofield.runtime.invocation import next_command
+from isofield.runtime.shipped import config_names, find_config
+
+SMALL = "small"  # in the name of those that a CPU trains
+
+
+def train_command(config: DataConfig) -> str:
+    """The shipped config that reads this very folder, small ones first; else one that its contents are enough for."""
+    own = [name for name in config_names() if not name.startswith("data/") and _reads(name, config.folder)]
+    if own:
+        return next_command("train", "--config", min(own, key=lambda name: (SMALL not in name, name)))
+    name = _by_contents(config)
+    if name is None:
+        return f"choose a model that trains on its contents: {next_command('configs')}"
+    return next_command("train", "--config", name, "--set", f"name={config.name}", f"data.path={config.folder}")
+
+
+def _reads(name: str, folder: Path) -> bool:
+    """Whether a config trains on this folder, and needs no other run for that."""
+    plain = yaml.safe_load(find_config(name).read_text(encoding="utf-8"))
+    return Path(plain["data"]["path"]) == folder and "init_from" not in plain["model"]
+
+
+def _by_contents(config: DataConfig) -> str | None:
+    contents = config.contents
+    if contents.boundary is not None and len(contents.boundary.sigmas) == 2:  # as the shares of these configs
+        if config.labels is not None and 64 in contents.grids:
+            return "ifnet/small_organs"
+        if contents.surface is not None:
+            return "ifnet/small_points_3000"
+        if 32 in contents.grids:
+            return "ifnet/small_voxels_32"
+    return "imnet/small" if contents.levels and contents.voxels else None
