@@ -25,6 +25,7 @@ from isofield.outliers.analysis.organs import OrganMatch, cut_organ, nameless, w
 from isofield.outliers.analysis.priors import Prior
 from isofield.outliers.analysis.rows import Row, new_row
 from isofield.outliers.analysis.scans import Scan
+from isofield.outliers.analysis.shape_files import SHAPES
 from isofield.outliers.scoring.cube_masks import CubeMask, cube_mask
 from isofield.outliers.scoring.detector import Judgement
 from isofield.runtime.atomic_files import WriteError, remove_leftovers
@@ -113,7 +114,7 @@ def analyse_scan(job: AnalysisJob, scan: Scan, journal: Journal) -> None:
         journal.add(scan.key, made_with, organs)
         return
     # Else what a stop left of this scan goes first.
-    remove_leftovers([job.out / folder / scan.key for folder in (MASKS, PICTURES)])
+    remove_leftovers([job.out / folder / scan.key for folder in (MASKS, PICTURES, SHAPES)])
     organs = {}
     for row, row_made_with in _rows(job, scan, journal):
         if row["organ"] in organs:  # a table may call two labels the same
