@@ -323,7 +323,7 @@ def _pack(job: PreparationJob, state: ShardState) -> None:
         for number in job.members(state.shard):
             record = state.finished[number]
             records.append(record)
-            if record.status == "failed":
+            if record.status != "done":
                 continue
             if job.part_file(number).exists():
                 with Shard(job.part_file(number), job.layout) as part:
@@ -362,8 +362,9 @@ def _finish(job: PreparationJob, finished: set[int], rank: int) -> int:
     for line in report.write_all(job.config, records, members=members, given=job.splits):
         say(line)
     failed = [record for record in records if record.status == "failed"]
-    if len(failed) == len(records):
-        raise ValueError(f"all {len(failed)} shapes failed; the first: {failed[0].reason}")
+    if not any(record.status == "done" for record in records):
+        first = (failed or records)[0]
+        raise ValueError(f"all {len(records)} shapes failed or are absent; the first: {first.reason}")
     but = f", but {len(failed)} of {len(records)} shapes failed" if failed else ""
     say(f"{job.folder} is done{but}; next: {train_command(job.config)}")
     return SOME_FAILED if failed else DONE

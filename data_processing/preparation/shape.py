@@ -20,6 +20,7 @@ from data_processing.formats.scans import SCAN_SUFFIXES, described_file
 from data_processing.formats.voxel_files import VOXEL_SUFFIXES, VoxelGrid, read_voxels, to_cube, voxel_suffix
 from data_processing.geometry.coordinates import normalising_to_world
 from data_processing.geometry.triangle_mesh import TriangleMesh
+from data_processing.geometry.voxel_grid import AbsentPartError
 from data_processing.medical.crops import structure_files
 from data_processing.medical.masks import (
     ScanMask,
@@ -206,7 +207,7 @@ def attempt(
 
 
 def failure(source: Source, config: DataConfig, error: Exception) -> ShapeRecord:
-    """The record of a shape that failed; with a digest of its file where the file is to blame."""
+    """The record of a shape that failed, or is not there; with a digest of its file where the file is to blame."""
     file = config.input / source.file
     text = " ".join(reason_of(error).split()).replace(str(file), source.file)
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
@@ -217,7 +218,7 @@ def failure(source: Source, config: DataConfig, error: Exception) -> ShapeRecord
         category=source.category,
         source=source.file,
         source_bytes=size_of(*files_of(source, config)),
-        status="failed",
+        status="absent" if isinstance(error, AbsentPartError) else "failed",
         reason=text[:MAX_REASON],
         source_digest="" if passing else digest_of(*files_of(source, config)),
     )

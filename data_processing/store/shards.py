@@ -90,7 +90,7 @@ class ShapeRecord:
     category: str
     source: str  # relative to the input folder
     source_bytes: int
-    status: Literal["done", "failed"]
+    status: Literal["done", "failed", "absent"]  # absent: a structure that its scan does not have
     reason: str = ""
     source_digest: str = ""  # of the file's content; "" when the failure was not the file's fault
     method: str = ""

@@ -1,6 +1,6 @@
 """A run becomes a judge: a score fitted on its training masks, calibrated on masks of subjects it never saw."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +80,7 @@ def fit_judge(prior: MaskPrior, training: Sequence[CubeMask]) -> Scorer:
     return fit_scorer(measured_as_unseen(prior, training, sdf_grid), sdf_grid)
 
 
-def sdf_grid_around(masks: Sequence[CubeMask]) -> SdfGrid:
+def sdf_grid_around(masks: Iterable[CubeMask]) -> SdfGrid:
     """A grid in mm that holds all these masks."""
     return sdf_grid_of([extent_mm(mask) for mask in masks])
 
