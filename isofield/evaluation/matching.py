@@ -115,7 +115,7 @@ def match_names(predictions: Mapping[str, Path], truths: Mapping[str, Path], mat
 
 
 def equal_names(predictions: Collection[str], truths: Collection[str], matching: Matching) -> dict[str, str]:
-    """Names of truths by those of predictions that are equal, or become so by the rules. ValueError as `match_names`."""
+    """Names of truths by those of predictions that are equal, or become so. ValueError as `match_names`."""
     return _pairs_of({name: name for name in predictions}, {name: name for name in truths}, matching)
 
 
