@@ -43,6 +43,7 @@ from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.distributed import resolve_device
+from isofield.runtime.reasons import reason_of
 
 __all__ = ["Run", "Shape", "evaluate", "load", "occupancy"]
 
@@ -292,7 +293,7 @@ class Run:
             try:
                 meshes.append(_trimesh(self._surface(Coded(code), settings, name="").mesh))
             except ValueError as error:
-                raise ValueError(f"{what} {number} of {len(codes)}: {error}") from error
+                raise ValueError(f"{what} {number} of {len(codes)}: {reason_of(error)}") from error
         return meshes
 
 
@@ -327,7 +328,7 @@ def _one_error() -> Iterator[None]:
     except (ValueError, FileNotFoundError):
         raise
     except SHAPE_ERRORS as error:
-        raise ValueError(str(error) or type(error).__name__) from error
+        raise ValueError(reason_of(error)) from error
 
 
 def _batch(points: int) -> int:

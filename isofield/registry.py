@@ -18,6 +18,7 @@ from isofield.packs.weights import packed_checkpoint
 from isofield.run_dir import RunDir
 from isofield.runtime.config import build, to_plain
 from isofield.runtime.hints import did_you_mean
+from isofield.runtime.reasons import reason_of
 
 MODELS: dict[str, tuple[type, type]] = {
     "imnet_autoencoder": (autoencoder.Config, autoencoder.Autoencoder),
@@ -99,7 +100,10 @@ def load_run(run: RunDir, *, which: str = "best", device: torch.device | str = "
         model.load_state_dict(weights)
         step = int(content["step"])
     except (RuntimeError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{file} does not fit the model of {run.config_file}: {error}") from error
+        raise ValueError(
+            f"{file} does not fit the model of {run.config_file}: "
+            + reason_of(error, otherwise="its weights have other names or sizes; bring both files from one run")
+        ) from error
     model.to(torch.device(device))
     model.eval()
     unfinished = _unfinished(run, config, which, step=step, planned=content.get("planned"))
@@ -116,7 +120,7 @@ def _unfinished(run: RunDir, config: RunConfig, which: str, *, step: int, planne
         )
     return (
         f"{run.path} ({which}) was trained for {step} of {planned} steps: train longer "
-        f"({resume_command(config, run.config_file)})"
+        f"({resume_command(config, run.config_file, kept=True)})"
     )
 
 

@@ -34,6 +34,7 @@ from isofield.evaluation.pairs import (
 from isofield.packs.find_run import find_data, find_run
 from isofield.run_dir import manifest_file
 from isofield.runtime import seeds
+from isofield.runtime.invocation import next_command
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,10 @@ def _of_manifest(manifest: dict[str, Any], folder: Path) -> list[Member]:
             member = replace(member, truth=FileTruth(folder / str(entry.get("file"))), reason="")
         members.append(member)
     if not members:
-        raise FileNotFoundError(f"{manifest_file(folder)} lists no sample; run generate.py --samples again")
+        raise FileNotFoundError(
+            f"{manifest_file(folder)} lists no sample; make them: "
+            f"{next_command('generate', '--run', 'RUN', '--samples', '100')}"
+        )
     return members
 
 

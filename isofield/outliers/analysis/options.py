@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.outliers.analysis.limits import limit_of
+from isofield.runtime.invocation import as_typed
 
 if TYPE_CHECKING:
     from data_processing.medical.label_names import LabelTable
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def read_options(argv: Sequence[str] | None, description: str | None, *, prog: str | None = None) -> argparse.Namespace:
     """Wrong usage exits with 2, as errors do here: 1 means that there are outliers."""
-    parser = argparse.ArgumentParser(prog=prog or "analyse.py", description=description)
+    parser = argparse.ArgumentParser(prog=prog or "analyse.py", description=as_typed(description or ""))
     add = parser.add_argument
     add(
         "--models",

@@ -1,6 +1,6 @@
 """A run becomes a judge: a score fitted on its training masks, calibrated on masks of subjects it never saw."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +71,7 @@ def calibrate_prior(
     if 2 * empty > len(masks):
         raise ValueError(
             f"{where}: the prior makes nothing of {empty} of {len(masks)} clean masks and cannot judge others: "
-            f"{loaded.unfinished or 'train it longer (train.py --resume)'}"
+            f"{loaded.unfinished or 'train it longer, with --resume'}"
         )
     calibration = Calibration(
         np.sort(scorer.scores(measured)),
@@ -90,7 +90,7 @@ def fit_judge(prior: MaskPrior, training: Sequence[CubeMask]) -> Scorer:
     return fit_scorer(measured_as_unseen(prior, training, sdf_grid), sdf_grid)
 
 
-def sdf_grid_around(masks: Sequence[CubeMask]) -> SdfGrid:
+def sdf_grid_around(masks: Iterable[CubeMask]) -> SdfGrid:
     """A grid in mm that holds all these masks."""
     return sdf_grid_of([extent_mm(mask) for mask in masks])
 
