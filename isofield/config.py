@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from data_processing.loading.batches import Level, LoadingConfig
 from isofield.runtime.config import read_config
-from isofield.runtime.invocation import resuming_command
+from isofield.runtime.invocation import kept_line, resuming_command
 from isofield.runtime.precision import Precision
 
 
@@ -116,12 +116,16 @@ class RunConfig:
         return self.runs / self.name
 
 
-def resume_command(config: RunConfig, file: Path) -> str:
-    """What to type so that a run goes on to its last step, without the limits that ended it. `file`: its config."""
+def resume_command(config: RunConfig, file: Path, *, kept: bool = False) -> str:
+    """What to type so that a run goes on to its last step, without the limits that ended it.
+
+    `file`: its config. `kept`: in rows and files, which say the same whichever way a command was called.
+    """
     section = config.training
     limits = {"training.max_steps": section.max_steps, "training.max_minutes": section.max_minutes}
     lifted = [f"{key}=null" for key, limit in limits.items() if limit is not None]
-    return resuming_command("--config", file, "--resume", *(["--set", *lifted] if lifted else []))
+    words = ["--config", str(file), "--resume", *(["--set", *lifted] if lifted else [])]
+    return kept_line("train", *words) if kept else resuming_command(*words)
 
 
 def read_run_config(path: Path | str, *, overrides: Sequence[str] = ()) -> RunConfig:

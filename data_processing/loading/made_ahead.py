@@ -2,13 +2,15 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 
 from data_processing.batch import Batch
 
+Item = TypeVar("Item")
 Ready = Callable[[], None]  # makes what the caller asks of the device next come after the batch
 
 
@@ -23,7 +25,9 @@ def made_ahead(batches: Iterator[Batch], *, device: torch.device) -> Iterator[Ba
     return _ahead(batches, _StreamOfItsOwn(device))
 
 
-def _ahead(batches: Iterator[Batch], make: Callable[[Iterator[Batch]], tuple[Batch, Ready] | None]) -> Iterator[Batch]:
+def _ahead(
+    batches: Iterator[Item], make: Callable[[Iterator[Item]], tuple[Item, Ready] | None]
+) -> Generator[Item, None, None]:
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as maker:
         coming = maker.submit(make, batches)
         while (made := coming.result()) is not None:

@@ -23,12 +23,12 @@ def generate_meshes(options: argparse.Namespace) -> int:
     from isofield.generation.meshes import generate, meshes_of, rows_of
     from isofield.generation.requests import requests_of
     from isofield.generation.test_time_fitting import encoder_parameters
+    from isofield.packs.find_run import find_run
     from isofield.registry import load_run
-    from isofield.run_dir import RunDir
     from isofield.runtime import distributed
     from isofield.runtime.precision import products_in
 
-    run_dir = RunDir(options.run)
+    run_dir = find_run(options.run)
     with contextlib.ExitStack() as stack:
         group = stack.enter_context(distributed.session(options.device, collectives=False))
         loaded = load_run(run_dir, which=options.checkpoint, device=group.device)

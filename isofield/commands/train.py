@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from isofield.runtime.commandline import DONE, Parser, command_of, say, tell
 
@@ -29,13 +30,15 @@ def train_run(options: argparse.Namespace) -> int:
     from isofield.ops import memory
     from isofield.registry import new_model, resolve
     from isofield.reports.curves import write_curves
-    from isofield.run_dir import RunDir
+    from isofield.run_dir import RunDir, refuse_training
     from isofield.runtime import distributed
     from isofield.runtime.config import to_yaml
     from isofield.runtime.precision import describe_precision, products_in
     from isofield.runtime.seeds import seed_of
     from isofield.training.loop import train
 
+    if options.resume:
+        refuse_training(RunDir(Path(options.config).parent))  # the config of a pack, as if that could go on
     config = resolve(read_run_config(options.config, overrides=options.set), where=options.config)
     if options.dry_run:
         say(to_yaml(config))

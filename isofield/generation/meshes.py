@@ -34,6 +34,7 @@ from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.journal import RECORD, Journal, Line, stands
 from isofield.runtime.json_files import leads_out, read_object
 from isofield.runtime.progress import with_progress
+from isofield.runtime.reasons import reason_of
 
 FILES = ("file", "input_file", "mask_file")  # of a row, below the folder
 MASK_MARGIN = 2.0  # samples beyond the mesh within which voxels of a scan are asked
@@ -258,7 +259,7 @@ def _attempt(job: _GenerationJob, item: Item) -> Write:
     try:
         write = _make(job, item)
     except ValueError as error:
-        write = functools.partial(_failed, item, str(error))
+        write = functools.partial(_failed, item, reason_of(error))
     spent = time.perf_counter() - began
 
     def attempt() -> dict[str, Any]:
@@ -266,7 +267,7 @@ def _attempt(job: _GenerationJob, item: Item) -> Write:
         try:
             row = write()
         except ValueError as error:
-            row = _failed(item, str(error))
+            row = _failed(item, reason_of(error))
         return {**row, "seconds": round(spent + time.perf_counter() - began, 3)}
 
     return attempt

@@ -16,6 +16,7 @@ from isofield.run_dir import RunDir, refuse_vanished_run
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_plain
 from isofield.runtime.distributed import Group
+from isofield.runtime.reasons import reason_of
 from isofield.training.optim import Average, build_optimiser, load_optimiser
 
 
@@ -70,9 +71,7 @@ def restore(state: State, config: RunConfig, run: RunDir, *, device: torch.devic
         _refuse_other_initial(file, content["config"]["model"], config.model)
         _put_back(state, content, device)
     except (RuntimeError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{file} does not fit this config's model; change the config back or the name: {error}"
-        ) from error
+        raise ValueError(f"{file} does not fit this config's model; change the config back or the name") from error
 
 
 def _put_back(state: State, content: Mapping[str, Any], device: torch.device) -> None:
@@ -81,7 +80,7 @@ def _put_back(state: State, content: Mapping[str, Any], device: torch.device) ->
         try:
             load_optimiser(optimiser, content["optimisers"][who])
         except ValueError as error:
-            raise RuntimeError(f"optimiser of {who}: {error}") from error
+            raise RuntimeError(f"optimiser of {who}: {reason_of(error)}") from error
     if state.average and content["average"]:
         state.average.steps = content["average"]["steps"]
         state.average.weights = {name: value.to(device) for name, value in content["average"]["weights"].items()}

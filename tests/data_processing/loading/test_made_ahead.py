@@ -6,11 +6,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from data_processing.batch import Batch
 from data_processing.loading.made_ahead import _ahead, made_ahead
 
 
 def test_on_a_cpu_batches_come_as_they_are():
-    batches = iter([])
+    batches: Iterator[Batch] = iter([])
     assert made_ahead(batches, device=torch.device("cpu")) is batches
 
 
@@ -57,8 +58,6 @@ def test_whoever_stops_early_leaves_no_thread():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_stream_of_its_own_makes_the_same_batches():
-    from data_processing.batch import Batch
-
     def batches() -> Iterator[Batch]:
         for number in range(20):
             value = torch.full((1 << 20,), float(number), device="cuda").cumsum(0)
