@@ -97,12 +97,10 @@ def judge(options: argparse.Namespace) -> int:
 
     protocols, settings = protocols_of_sets(options.protocol), generative_settings(options)
     device, sets = resolve_device(options.device), sets_of(options)
-    if options.device != str(device):
-        say(describe_device(options.device, device))
+    say(describe_device(options.device, device))
     out = options.out or sets.out
-    machine = Machine(device, options.workers, out / LIGHT_FIELDS)
     with exclusive(out, 0, what="evaluation"):
-        evaluations = evaluate_sets(sets, protocols, settings, machine)
+        evaluations = evaluate_sets(sets, protocols, settings, Machine(device, options.workers, out / LIGHT_FIELDS))
         for evaluation in evaluations:
             write_json(sets.result_file(out, evaluation["protocol"], ".json"), evaluation)
             set_tables.write_csv(sets.result_file(out, evaluation["protocol"], ".csv"), evaluation)

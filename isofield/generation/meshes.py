@@ -279,18 +279,11 @@ def _failed(item: Item, reason: str) -> dict[str, Any]:
 
 def _make(job: _GenerationJob, item: Item) -> Write:
     given = item.load()
-    surface = surface_of(
-        job.model,
-        given,
-        job.settings,
-        name=item.name,
-        batch_points=job.batch_points,
-        device=job.device,
-        unfinished=job.unfinished,
-    )
+    how: dict[str, Any] = {"batch_points": job.batch_points, "device": job.device}
+    surface = surface_of(job.model, given, job.settings, name=item.name, unfinished=job.unfinished, **how)
     mask = None
     if given.scan is not None and not isinstance(given, Coded):
-        mask = mask_of_surface(surface, given.scan, job.settings, batch_points=job.batch_points, device=job.device)
+        mask = mask_of_surface(surface, given.scan, job.settings, **how)
     return functools.partial(_write, job, item, given, surface, mask)
 
 
