@@ -42,6 +42,7 @@ from isofield.generation.meshes import Coded, GenerationConfig, Item, ModelSurfa
 from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
+from isofield.runtime.contention import watch_contention
 from isofield.runtime.distributed import resolve_device
 from isofield.runtime.reasons import reason_of
 
@@ -59,6 +60,7 @@ def load(path: str | Path, *, checkpoint: str | int = "best", device: str = "aut
     Raises FileNotFoundError for a folder that is no run and for a checkpoint that it has not (it names those that are
     there), ValueError for one that is damaged and for a device that is not there.
     """
+    watch_contention()  # a notebook on a shared machine waits as the commands do
     run, own = find_run(path), resolve_device(device)
     return Run(run, load_run(run, which=str(checkpoint), device=own), own)
 
