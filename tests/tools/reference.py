@@ -40,31 +40,33 @@ OTHER_COMMANDS = {
     "python -m isofield.outliers.benchmark": "isofield.outliers.benchmark.__main__",
 }
 ABOUT_COMMANDS = """\
-`isofield COMMAND --help` says the same. Exit status: 0 done, 1 an error and nothing (more) was done, 2 finished but some
-shapes failed and are listed, 130 interrupted, 143 terminated. Of `analyse`: 0 nothing flagged, 1 outliers, 2 errors.
+`isofield COMMAND --help` says the same. Exit status: 0 done, 1 an error and nothing (more) was done, 2 finished but
+some shapes failed and are listed, 130 interrupted, 143 terminated. Of `analyse`: 0 nothing flagged, 1 outliers, 2
+errors.
 """
 ABOUT_KEYS = """\
-A YAML file is a tree of these sections; `--set a.b=value` overrides one key, `a.0.b` reaches into lists. An unknown or
-misspelt key is an error that names the nearest one. `--dry-run` shows the resolved file and stops.
+A YAML file is a tree of these sections; `--set a.b=value` overrides one key, `a.0.b` reaches into lists. An unknown
+or misspelt key is an error that names the nearest one. `--dry-run` shows the resolved file and stops.
 
 A data config (`isofield prepare`) is a [DataConfig](#dataconfig), a training config (`isofield train`) a
 [RunConfig](#runconfig) whose section `model:` is that of its `type`:
 """
 ABOUT_PROTOCOLS = """\
-Numbers of two protocols are never comparable. P are points of the prediction's surface, T of the ground truth's, both
-drawn uniformly with the seed that stands in the results; d(p, T) is the distance from p to its nearest point of T, exact
-and in float64. Both shapes move alike: what is scaled is the ground truth's box.
+Numbers of two protocols are never comparable. P are points of the prediction's surface, T of the ground truth's,
+both drawn uniformly with the seed that stands in the results; d(p, T) is the distance from p to its nearest point
+of T, exact and in float64. Both shapes move alike: what is scaled is the ground truth's box.
 
-Published is what the paper reports this way; the rest is ours, in the same unit. The formulas are in `isofield/metrics/`.
+Published is what the paper reports this way; the rest is ours, in the same unit. The formulas are in
+`isofield/metrics/`.
 """
 ABOUT_SETS = """\
-Achlioptas et al., Learning Representations and Generative Models for 3D Point Clouds, ICML 2018 (COV, MMD, JSD); Yang et
-al., PointFlow, ICCV 2019 (1-NNA). A set of samples S against a set of references R, under Chamfer (sum of the two mean
-squared distances) and the earth mover's distance; {points:,} points, normalisation `{normalisation}`.
+Achlioptas et al., Learning Representations and Generative Models for 3D Point Clouds, ICML 2018 (COV, MMD, JSD);
+Yang et al., PointFlow, ICCV 2019 (1-NNA). A set of samples S against a set of references R, under Chamfer (sum of
+the two mean squared distances) and the earth mover's distance; {points:,} points, normalisation `{normalisation}`.
 """
 ABOUT_FORMATS = """\
-A change of a format raises its number; an older one is read or refused by name. Files are written under another name and
-renamed, so that each is whole or absent.
+A change of a format raises its number; an older one is read or refused by name. Files are written under another
+name and renamed, so that each is whole or absent.
 """
 WORDS = {Path: "path", str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
 
