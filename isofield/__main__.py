@@ -1,4 +1,4 @@
-"""One command for all: `isofield prepare | train | generate | evaluate | analyse | import | configs`.
+"""One command for all: `isofield prepare | train | generate | evaluate | analyse | import | pack | configs`.
 
 `python -m isofield` is the same, and under torchrun `torchrun -m isofield train ...`. Nothing heavy is imported before
 the arguments of the command are read: --help and a misspelt option answer at once.
@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": ("isofield.commands.evaluate", "meshes or masks against their ground truth: tables and a report"),
     "analyse": ("isofield.commands.analyse", "bad organ masks in a folder of scans"),
     "import": ("isofield.commands.import_weights", "published weights into a run"),
+    "pack": ("isofield.commands.pack", "a trained run into a folder or zip that can be given away"),
     "configs": ("isofield.commands.configs", "the configurations that come along: --config imnet/small"),
 }
 

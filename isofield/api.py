@@ -39,6 +39,7 @@ from isofield.extraction.lattice import BATCH_POINTS, evaluate_field, field_of
 from isofield.generation.inputs import items_of_files
 from isofield.generation.latent_shapes import codes_between
 from isofield.generation.meshes import Coded, GenerationConfig, Item, ModelSurface, mask_of_surface, surface_of
+from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.distributed import resolve_device
@@ -52,13 +53,13 @@ Shape = str | Path | InMemory  # what stands for a shape; see README, "In Python
 
 
 def load(path: str | Path, *, checkpoint: str | int = "best", device: str = "auto") -> "Run":
-    """A trained run, such as runs/mine, ready to reconstruct.
+    """A trained run, such as runs/mine, ready to reconstruct; a packed one by its folder, a zip, or hf:OWNER/NAME@REV.
 
     `checkpoint`: best, last or a step. `device`: auto (CUDA where there is one), cpu, cuda or cuda:N.
     Raises FileNotFoundError for a folder that is no run and for a checkpoint that it has not (it names those that are
     there), ValueError for one that is damaged and for a device that is not there.
     """
-    run, own = RunDir(path), resolve_device(device)
+    run, own = find_run(path), resolve_device(device)
     return Run(run, load_run(run, which=str(checkpoint), device=own), own)
 
 

@@ -27,7 +27,8 @@ from isofield.evaluation.matching import EQUAL, Matching, equal_names, suggestio
 from isofield.evaluation.pairs import Comparison, Pair, beside, doubt_of, files_of_set, open_once
 from isofield.evaluation.protocols import MaskProtocol
 from isofield.metrics.masks import Mask, compare_masks
-from isofield.run_dir import RunDir, mesh_in
+from isofield.packs.find_run import find_data, find_run
+from isofield.run_dir import mesh_in
 from isofield.runtime.config import build
 
 REPORT = "report-masks.html"  # beside that of the meshes
@@ -56,9 +57,9 @@ class StoredMask:
 
 def run_masks_to_compare(path: Path, split: str, *, truth_folder: Path | None, data: Path | None) -> Comparison:
     """The masks generated for a run's split, with those they were made from or those of a folder."""
-    run = RunDir(path)
+    run = find_run(path)
     config = read_run_config(run.existing().config_file).data
-    place = data or config.path
+    place = find_data(run, config.path, data)
     shapes = open_shapes(place)
     if truth_folder is None:
         label_settings(shapes)  # fails now if it is no data set of labelled scans

@@ -115,16 +115,8 @@ def match_names(predictions: Mapping[str, Path], truths: Mapping[str, Path], mat
 
 
 def equal_names(predictions: Collection[str], truths: Collection[str], matching: Matching) -> dict[str, str]:
-    """Names of truths by those of predictions that are equal, or become so by the rules. ValueError as `match_names`.
-
-    A prediction that has no pair and is called as a truth that has one would hide behind it: ValueError too.
-    """
-    truth_of = _pairs_of({name: name for name in predictions}, {name: name for name in truths}, matching)
-    owner = {truth: prediction for prediction, truth in truth_of.items()}
-    for name in predictions:
-        if name not in truth_of and name in owner:
-            raise ValueError(f"the predictions {owner[name]} and {name} would both belong to {name}: rename one")
-    return truth_of
+    """Names of truths by those of predictions that are equal, or become so. ValueError as `match_names`."""
+    return _pairs_of({name: name for name in predictions}, {name: name for name in truths}, matching)
 
 
 def _is_generic(name: str) -> bool:

@@ -31,7 +31,7 @@ def read_options(
 ) -> argparse.Namespace:
     """The options; `samples` says whether sets are judged. Wrong combinations end the program with a line."""
     parser = Parser(prog=prog, description=as_typed(description or ""))
-    parser.add_argument("--run", type=Path, help="run whose meshes are judged; give --split or --samples too")
+    parser.add_argument("--run", type=Path, help="run, or packed one, to judge; with --split or --samples")
     parser.add_argument("--split", help="train, val or test of the run's data set; with --samples [test]")
     parser.add_argument("--pred", type=Path, help="folder of meshes to judge, instead of a run")
     parser.add_argument("--gt", type=Path, help="folder of ground truth of the same names: meshes, voxels or clouds")

@@ -21,6 +21,7 @@ from data_processing.store.shape_set import INDEX_FILE, ShapeSet, open_shapes
 from isofield.config import read_run_config
 from isofield.evaluation.ground_truth import TRUTH_SUFFIXES, GroundTruth, read_ground_truth, truth_of_shape
 from isofield.evaluation.matching import EQUAL, Matches, Matching, match_names, suggestion
+from isofield.packs.find_run import find_data, find_run
 from isofield.run_dir import RunDir, manifest_file
 from isofield.runtime.atomic_files import is_temporary
 from isofield.runtime.config import build
@@ -119,7 +120,7 @@ def run_to_compare(
 
     `data`: another data set than the run's own. `matching` and `grid` are for the folder.
     """
-    run = RunDir(path)
+    run = find_run(path)
     pairs = pairs_of_run(
         run, split, against=against, truth_folder=truth_folder, data=data, matching=matching, grid=grid
     )
@@ -166,7 +167,7 @@ def pairs_of_run(
     Raises FileNotFoundError when nothing was generated for the split, ValueError for an unknown split.
     """
     config = read_run_config(run.existing().config_file).data
-    path = data or config.path
+    path = find_data(run, config.path, data)
     shapes = open_shapes(path)
     made = {str(entry["name"]): entry for entry in read_manifest(run, split)["shapes"]}
     truths = None if truth_folder is None else files_by_name(truth_folder, TRUTH_SUFFIXES)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def arguments_of(argv: Sequence[str] | None, *, description: str | None, prog: str | None = None) -> argparse.Namespace:
     parser = Parser(prog=prog, description=as_typed(description or ""))
-    parser.add_argument("--run", type=Path, required=True, help="run directory, such as runs/demo")
+    parser.add_argument("--run", type=Path, required=True, help="runs/NAME, or a packed run: folder, .zip, hf:...")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--split", help="all shapes of a split of the run's data set: train, val, test")
     what.add_argument(

@@ -18,7 +18,14 @@ def read_options(argv: Sequence[str] | None, description: str | None, *, prog: s
     """Wrong usage exits with 2, as errors do here: 1 means that there are outliers."""
     parser = argparse.ArgumentParser(prog=prog or "analyse.py", description=as_typed(description or ""))
     add = parser.add_argument
-    add("--models", type=Path, nargs="+", required=True, metavar="RUN", help="priors: runs/ORGAN, one or more")
+    add(
+        "--models",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="RUN",
+        help="priors: runs/ORGAN, or packed ones",
+    )
     add("--input", type=Path, required=True, metavar="FOLDER", help="label volumes, or folders with a file per organ")
     add("--out", type=Path, required=True, help="folder of the results, outside of --input")
     tables = ", ".join(NAMED_TABLES)

@@ -16,6 +16,7 @@ from isofield.outliers.scoring.calibration import Calibration, masks_needed
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.detector import Detector, Judgement, load_detector, nothing_drawn
 from isofield.outliers.scoring.reconstruction import Reconstruction, at_once, reconstruct
+from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.fingerprint import fingerprint
@@ -88,7 +89,8 @@ def load_priors(runs: Sequence[Path], *, which: str = "best", device: torch.devi
     Raises FileNotFoundError when there is none, ValueError for a stale calibration (of another model), a run that was
     not made from labelled scans, and two runs that know the same organ.
     """
-    priors = [_load(RunDir(path), which, device) for path in dict.fromkeys(path.resolve() for path in runs)]
+    places = dict.fromkeys(find_run(path).path.resolve() for path in runs)
+    priors = [_load(RunDir(path), which, device) for path in places]
     knowing: dict[str, Path] = {}
     for prior in priors:
         for organ in organs_of(prior):

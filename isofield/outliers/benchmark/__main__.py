@@ -39,8 +39,9 @@ from isofield.outliers.scoring.cube_masks import stored_mask
 from isofield.outliers.scoring.detector import MaskPrior
 from isofield.outliers.scoring.scores import Measured, fit_scorer
 from isofield.outliers.scoring.shape_space import SdfGrid
+from isofield.packs.find_run import find_run
 from isofield.registry import load_run
-from isofield.run_dir import RunDir, preparation_of
+from isofield.run_dir import preparation_of, refuse_unwritable
 from isofield.runtime.commandline import DONE, Parser, run, say
 from isofield.runtime.progress import with_progress
 
@@ -72,7 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder of the results; default: RUN/evaluation")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    place = RunDir(options.run)
+    place = find_run(options.run)
+    out = options.out or place.evaluation
+    refuse_unwritable(out)  # before hours of work
     loaded = load_run(place)
     prior = MaskPrior(loaded, preparation_of(place))
     own = open_shapes(loaded.config.data.path)
@@ -80,7 +83,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say(f"{len(patients.clean)} clean masks of patients that did not train, {len(patients.real)} real faults")
 
     # Fitted on the training patients: their masks as they are, and turned, as new ones are to the prior.
-    out = options.out or place.evaluation
     chosen = evenly(members(own, TRAIN, loaded), MAX_FITTED)
     training = [MaskShape(f"training {n}", "", stored_mask(own, i), TRAIN) for n, i in enumerate(chosen)]
     sdf_grid = sdf_grid_around(shape.mask for shape in training)
