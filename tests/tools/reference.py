@@ -20,7 +20,7 @@ from unittest import mock
 from data_processing.preparation.config import DataConfig
 from data_processing.store import shards
 from isofield import __main__ as front_door
-from isofield import checkpoint
+from isofield import checkpoint, run_dir
 from isofield.config import RunConfig
 from isofield.evaluation import resume
 from isofield.evaluation.names import GENERATIVE
@@ -28,6 +28,7 @@ from isofield.evaluation.options import generative_settings, read_options
 from isofield.evaluation.protocols import PROTOCOLS, LightFieldProtocol, MaskProtocol, Protocol
 from isofield.outliers.analysis import folder, rows
 from isofield.outliers.scoring import calibration
+from isofield.packs import manifest
 from isofield.registry import MODELS
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "reference"
@@ -316,77 +317,31 @@ def _generative() -> list[str]:
 
 
 def formats_page() -> str:
-    """Numbers of the formats on disk, and what a row of a data set holds."""
-    pair_rows, mask_rows = resume.FORMAT, resume.MASK_FORMAT
-    doc = inspect.getdoc(shards) or ""
-    run = inspect.getdoc(importlib.import_module("isofield.run_dir")) or ""
-    return (
-        "\n".join(
-            [
-                "# Formats on disk",
-                NOTE,
-                ABOUT_FORMATS,
-                "",
-                "| file | what | number | owner |",
-                "|---|---|---|---|",
-                _row(
-                    "`datasets/NAME/shards/*.h5`",
-                    "shards of a data set",
-                    f"schema {shards.SCHEMA}",
-                    "`data_processing/store/shards.py`",
-                ),
-                _row(
-                    "`datasets/NAME/dataset.json`",
-                    "index of a data set",
-                    f"schema {shards.SCHEMA}",
-                    "`data_processing/store/shape_set.py`",
-                ),
-                _row(
-                    "`runs/NAME/checkpoints/*.pt`",
-                    "tensors and plain data",
-                    f"format {checkpoint.FORMAT}",
-                    "`isofield/checkpoint.py`",
-                ),
-                _row(
-                    "`runs/NAME/calibration.json`, `judge.npz`",
-                    "what clean masks score",
-                    f"format {calibration.FORMAT}",
-                    "`isofield/outliers/scoring/calibration.py`",
-                ),
-                _row(
-                    "`evaluation/record.jsonl`",
-                    "rows of shapes; of masks",
-                    f"{pair_rows}; {mask_rows}",
-                    "`isofield/evaluation/resume.py`",
-                ),
-                _row(
-                    "`OUT/record.jsonl`",
-                    "rows of an analysis",
-                    f"{folder.FORMAT}",
-                    "`isofield/outliers/analysis/folder.py`",
-                ),
-                _row(
-                    "`OUT/results.json`",
-                    "table of an analysis",
-                    f"format {rows.FORMAT}",
-                    "`isofield/outliers/analysis/rows.py`",
-                ),
-                "",
-                "## A data set",
-                "",
-                "```text",
-                doc,
-                "```",
-                "",
-                "## A run",
-                "",
-                "```text",
-                run,
-                "```",
-            ]
-        )
-        + "\n"
-    )
+    """Numbers of the formats on disk, and what a data set and a run hold."""
+    pairs, masks, schema = resume.FORMAT, resume.MASK_FORMAT, f"schema {shards.SCHEMA}"
+    numbers = {
+        "datasets/NAME/shards/*.h5": ("shards of a data set", schema, "data_processing/store/shards.py"),
+        "datasets/NAME/dataset.json": ("its index", schema, "data_processing/store/shape_set.py"),
+        "runs/NAME/checkpoints/*.pt": ("tensors and plain data", checkpoint.FORMAT, "isofield/checkpoint.py"),
+        "runs/NAME/calibration.json": (
+            "scores of clean masks",
+            calibration.FORMAT,
+            "isofield/outliers/scoring/calibration.py",
+        ),
+        "pack.json": ("what a pack of a run holds", manifest.FORMAT, "isofield/packs/manifest.py"),
+        "evaluation/record.jsonl": (
+            "rows of shapes, of masks",
+            f"{pairs}, {masks}",
+            "isofield/evaluation/resume.py",
+        ),
+        "OUT/record.jsonl": ("rows of an analysis", folder.FORMAT, "isofield/outliers/analysis/folder.py"),
+        "OUT/results.json": ("table of an analysis", rows.FORMAT, "isofield/outliers/analysis/rows.py"),
+    }
+    parts = ["# Formats on disk", NOTE, ABOUT_FORMATS, "", "| file | what | number | owner |", "|---|---|---|---|"]
+    parts += [_row(f"`{file}`", what, str(number), f"`{owner}`") for file, (what, number, owner) in numbers.items()]
+    for title, module in (("A data set", shards), ("A run", run_dir)):
+        parts += ["", f"## {title}", "", "```text", inspect.getdoc(module) or "", "```"]
+    return "\n".join(parts) + "\n"
 
 
 PAGES: dict[str, Callable[[], str]] = {
