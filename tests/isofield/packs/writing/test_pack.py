@@ -64,6 +64,7 @@ def test_the_same_run_gives_the_same_bytes(autoencoder: RunDir, tmp_path: Path):
     assert first.read_bytes() == second.read_bytes()
     with zipfile.ZipFile(first) as archive:
         assert set(archive.namelist()) == FILES
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert {name: archive.read(name) for name in FILES} == images_in(packed(autoencoder, tmp_path / "folder"))
 
 
