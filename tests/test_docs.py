@@ -6,13 +6,16 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from data_processing.preparation.config import DataConfig
 from data_processing.preparation.job import prepare_folder
 from isofield.commands import train
+from isofield.evaluation.protocols import PROTOCOLS, LightFieldProtocol
 from isofield.runtime.config import build, read_config
 from isofield.runtime.shipped import config_names
 from tests.commands import call
@@ -136,6 +139,21 @@ def test_every_page_is_in_the_navigation():
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 140
+
+
+def test_the_citation_is_of_this_version_and_names_the_paper_of_every_protocol():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    starts = [" ".join(paper["title"].partition(":")[0].split()[:5]) for paper in citation["references"]]
+    for protocol in (*PROTOCOLS.values(), LightFieldProtocol()):
+        assert any(start in protocol.source for start in starts), protocol.source
+
+
+def test_an_issue_asks_for_command_version_and_report():
+    (form,) = (yaml.safe_load(file.read_text()) for file in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("fault.yml"))
+    asked = {part["id"] for part in form["body"] if part.get("validations", {}).get("required")}
+    assert {"command", "version", "report"} <= asked
 
 
 @pytest.mark.slow
