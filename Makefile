@@ -3,7 +3,7 @@ VENV ?= .venv
 TEST_PROCESSES ?= 2
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-organs test test-slow lint clean
+.PHONY: demo demo-organs test test-slow lint docs clean
 
 # Installed once, and again whenever the requirements change.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -58,6 +58,12 @@ test: lint
 # Kills, faults and scale: minutes more.
 test-slow: $(VENV)/.installed-dev
 	ISOFIELD_SLOW=1 $(BIN)/python -m pytest -m slow --durations=10
+
+# With what the extra `docs` names; warnings are errors.
+docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m tests.tools.reference
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) datasets runs

@@ -27,9 +27,9 @@ class Config:
 
     resolution: int = 128  # of the input
     stages: tuple[tuple[int, ...], ...] = ((16,), (32, 32), (64, 64), (128, 128), (128, 128))  # channels
-    decoder_widths: tuple[int, ...] = (256, 256, 256)
+    decoder_widths: tuple[int, ...] = (256, 256, 256)  # of the layers between features and logit
     displacement: float = 0.0722  # of the six places around a point, in [-1, 1] units
-    convolution_padding: Padding = "zeros"
+    convolution_padding: Padding = "zeros"  # beyond the edge of the volume
     sampling_padding: Literal["zeros", "border"] = "zeros"  # what a place outside the volume sees
     align_corners: bool = False  # True: as the original weights were trained; shapes then lie a cell's half off
     append_point: bool = False  # the point itself, after its features

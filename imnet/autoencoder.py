@@ -21,10 +21,10 @@ from isofield.ops.chunked import mean_over_shapes
 class Config:
     """Sizes; the defaults are the published ones."""
 
-    latent: int = 256
-    encoder_channels: tuple[int, ...] = (32, 64, 128, 256)
-    decoder_widths: tuple[int, ...] = (1024, 1024, 1024, 512, 256, 128)
-    output_clip: Literal["leaky", "hard"] = "leaky"
+    latent: int = 256  # width of the code
+    encoder_channels: tuple[int, ...] = (32, 64, 128, 256)  # of the four convolutions that halve the voxels
+    decoder_widths: tuple[int, ...] = (1024, 1024, 1024, 512, 256, 128)  # of the layers between point and value
+    output_clip: Literal["leaky", "hard"] = "leaky"  # leaky: as published in PyTorch; hard: to [0, 1], as in TensorFlow
     initialisation: Literal["published", "kaiming"] = "published"  # of the decoder; kaiming where it is narrower
     shapes_per_chunk: int = 0  # decoded at once; 0: one on a CPU (activations stay in cache), 16 on a GPU
 

@@ -34,15 +34,15 @@ class Config:
     the penalty is asked; "sample" draws a place for each code, "batch" one for all, as published.
     """
 
-    init_from: Path | None = None
-    init_hash: str = ""
-    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
-    noise: int = 0
-    noise_std: float = 0.2
-    generator_widths: tuple[int, ...] = (2048, 2048)
-    critic_widths: tuple[int, ...] = (2048, 2048)
-    penalty: float = 10.0
-    interpolation: Literal["sample", "batch"] = "sample"
+    init_from: Path | None = None  # run of the autoencoder
+    init_hash: str = ""  # filled in
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)  # filled in
+    noise: int = 0  # width of the generator's input; 0: that of the code
+    noise_std: float = 0.2  # of that input
+    generator_widths: tuple[int, ...] = (2048, 2048)  # of its hidden layers
+    critic_widths: tuple[int, ...] = (2048, 2048)  # of its hidden layers
+    penalty: float = 10.0  # weight of the gradient penalty
+    interpolation: Literal["sample", "batch"] = "sample"  # where the penalty is asked
 
     def __post_init__(self) -> None:
         if self.noise < 0 or min(self.generator_widths + self.critic_widths, default=1) < 1:

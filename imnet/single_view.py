@@ -33,10 +33,10 @@ class Config:
     where the autoencoder's encoder is not known, as in published weights of this model: shapes can be made, not learnt.
     """
 
-    init_from: Path | None = None
-    init_hash: str = ""
-    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
-    voxel_encoder: bool = True
+    init_from: Path | None = None  # run of the autoencoder
+    init_hash: str = ""  # filled in
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)  # filled in
+    voxel_encoder: bool = True  # false: of published weights that lack it
     channels: tuple[int, ...] = (64, 128, 256, 512)  # two residual blocks of each
 
     def __post_init__(self) -> None:

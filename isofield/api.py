@@ -50,7 +50,7 @@ __all__ = ["Run", "Shape", "evaluate", "load", "occupancy"]
 
 INPUT_NAME = "input"  # of a shape in memory that was given none
 
-Shape = str | Path | InMemory  # what stands for a shape; see README, "In Python"
+Shape = str | Path | InMemory  # what stands for a shape; see docs/how-to/python.md
 
 
 def load(path: str | Path, *, checkpoint: str | int = "best", device: str = "auto") -> "Run":

@@ -15,8 +15,8 @@ from isofield.runtime.precision import Precision
 class TrainingStage:
     """Some epochs over the points of one sampling level, over samples near the surface, or over codes."""
 
-    level: Level
-    epochs: int
+    level: Level  # resolution of the points; boundary: near the surface; codes: of a frozen model
+    epochs: int  # each shows every training shape once
     points: int = 4096  # of a shape in a step
 
     def __post_init__(self) -> None:
@@ -30,7 +30,7 @@ class ValidationConfig:
 
     every: int = 1000  # steps; 0: only at the end
     split: str = "val"  # where the data set has none, the first training shapes, and a line says so
-    shapes: int = 64
+    shapes: int = 64  # at most
     pictures: int = 4  # of these shapes, reconstructed, rendered for TensorBoard, and measured (IoU, Chamfer)
     resolution: int = 64  # of the reconstructions
 
@@ -45,13 +45,13 @@ class ValidationConfig:
 class OptimConfig:
     """The `training.optim:` section. Defaults are IM-NET's: Adam 5e-5, betas (0.5, 0.999), nothing else."""
 
-    learning_rate: float = 5e-5
-    betas: tuple[float, float] = (0.5, 0.999)
-    weight_decay: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
-    warmup_steps: int = 0
+    learning_rate: float = 5e-5  # of Adam
+    betas: tuple[float, float] = (0.5, 0.999)  # Adam's
+    weight_decay: float = 0.0  # decoupled from the gradient (AdamW); 0: plain Adam
+    schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate, after the warm-up
+    warmup_steps: int = 0  # in which the learning rate rises from 0
     final_fraction: float = 0.0  # of the learning rate, at the end of `cosine`
-    clip_norm: float | None = None
+    clip_norm: float | None = None  # longest gradient; none: not clipped
     ema_decay: float = 0.0  # 0: no averaging of weights
     restart_at_stage: bool = True  # Adam starts afresh at each stage, as published
 
@@ -66,11 +66,13 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    stages: tuple[TrainingStage, ...]
+    """The `training:` section: how long, on what, with which optimiser."""
+
+    stages: tuple[TrainingStage, ...]  # one after the other
     batch_shapes: int = 32  # over all processes
-    seed: int = 0
+    seed: int = 0  # of weights and draws
     precision: Precision = "float32"  # on a GPU tf32 or bfloat16: five to eight times faster
-    compile: bool = False
+    compile: bool = False  # the parts of the model by torch.compile
     max_steps: int | None = None  # stop here (a later --resume goes on)
     max_minutes: float | None = None  # stop when this much time was spent in training, over all resumes
     min_steps: int = 0  # max_minutes ends nothing before: a slow machine gets a model that draws something
@@ -78,8 +80,8 @@ class TrainingConfig:
     keep_checkpoints: int = 0  # numbered ones, beside last and best
     log_every: int = 10  # steps
     tracker: Literal["none", "wandb", "mlflow"] = "none"  # beside TensorBoard; offline, into the run's logs
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)  # the optimiser
+    validation: ValidationConfig = field(default_factory=ValidationConfig)  # what decides which checkpoint is `best`
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -100,12 +102,12 @@ class TrainingConfig:
 class RunConfig:
     """A whole training config. `model` is checked by the registry against the section of the model it names."""
 
-    name: str
-    model: dict[str, Any]
-    data: LoadingConfig
-    training: TrainingConfig
-    runs: Path = Path("runs")
-    device: str = "auto"
+    name: str  # of the folder that is made
+    model: dict[str, Any]  # `type`, and the keys of its section
+    data: LoadingConfig  # the data set, and what the network is shown of it
+    training: TrainingConfig  # how long, on what, with which optimiser
+    runs: Path = Path("runs")  # folder of all runs
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
 
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name or self.name.startswith("."):

@@ -44,17 +44,14 @@ Packed = Mapping[str, torch.Tensor]  # fields of the rows of B shapes: (B, ...)
 class LoadingConfig:
     """The `data:` section of a training config."""
 
-    path: Path
+    path: Path  # of the data set, or of a published HDF5 file
     categories: tuple[str, ...] = ()  # none: all
-    suspect: Literal["drop", "keep"] = (
-        "drop"  # shapes whose inside is doubtful by the data set's report: not trained on
-    )
-    resident: Literal["auto", "yes", "no"] = "auto"
+    suspect: Literal["drop", "keep"] = "drop"  # shapes whose inside is doubtful, in training
+    resident: Literal["auto", "yes", "no"] = "auto"  # on the device; auto: where it fits the budget
     memory_gb: float | None = None  # budget of `auto`; none: half of what is free on the device
-    input: InputConfig = field(default_factory=InputConfig)
+    input: InputConfig = field(default_factory=InputConfig)  # what the network is shown
     shares: tuple[float, ...] = ()  # of the points of a step near the surface, one for each sigma; none: equal ones
-    # Of `level: codes`: what the frozen model is shown, filled in from its run. An equal `input` is not made at all.
-    target: InputConfig | None = None
+    target: InputConfig | None = None  # of `level: codes`: what the frozen model is shown; filled in from its run
 
     def __post_init__(self) -> None:
         if self.shares and not (min(self.shares) >= 0 and 0 < sum(self.shares) < float("inf")):

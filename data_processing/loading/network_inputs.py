@@ -36,14 +36,14 @@ class InputConfig:
     pictures, another in each epoch.
     """
 
-    kind: Kind = "voxels"
+    kind: Kind = "voxels"  # see above
     resolution: int = 0  # cells along each edge of the cube; view: pixels. 0: 64, of views 128
     finer: int = 1  # solid, deformed: a cell is the share inside of so many cells along each edge of a finer grid
     points: int = 3000  # points, scan: as many of the stored points at random, others in each epoch; 0: all there are
     noise: float = 0.0  # points, scan: sigma in cube units, before marking; others: share of the cells that are flipped
     crop: tuple[float, float] = (0.0, 0.0)  # a plane across a random direction cuts off such a share of the extent
     pose: PoseConfig = field(default_factory=PoseConfig)  # in training; the points asked for are posed alike
-    deform: DeformationConfig = field(default_factory=DeformationConfig)
+    deform: DeformationConfig = field(default_factory=DeformationConfig)  # of kind deformed
     view: int = 23  # which of the stored pictures validation and generation show; the last where there are fewer
 
     def __post_init__(self) -> None:

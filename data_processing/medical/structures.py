@@ -18,7 +18,7 @@ MAX_COMPONENTS = 99
 class StructureConfig:
     """One kind of shape. Two entries may share a name (a category) when each says its side."""
 
-    name: str
+    name: str  # the category that its shapes get
     labels: tuple[int | str, ...]  # ids, or names of the label table; merged into one mask
     components: int | None = None  # none: the mask as it is; N: its N largest pieces are shapes (2: left and right)
     side: Side | None = None  # for a label that holds one side of a pair
@@ -54,7 +54,7 @@ class StructureConfig:
 class LabelConfig:
     """The section `labels:` of a data config."""
 
-    structures: tuple[StructureConfig, ...]
+    structures: tuple[StructureConfig, ...]  # which labels become shapes
     table: str | None = None  # total, total_v1, total_v3, total_mr, or a file; none: the scan's own (label_names.py)
     files: Literal["scan", "organ"] = "scan"  # organ: a folder for each scan, in it NAME.nii.gz for each label NAME
     pattern: str = "*"  # of the files that hold labels: matched against the path below the input and the file's name

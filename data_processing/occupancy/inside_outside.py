@@ -49,7 +49,7 @@ class Occupancy:
 class InsideConfig:
     """The section `inside:` of a data config. Resolutions are voxels along an edge of the cube."""
 
-    method: Literal["auto", "scan", "winding", "shell"] = "auto"
+    method: Literal["auto", "scan", "winding", "shell"] = "auto"  # shell: flood fill
     cavities: Literal["keep", "fill"] = "keep"  # voids in a solid: hollow as modelled, or solid (ShapeNet practice)
     thin: Literal["keep", "drop"] = "keep"  # surface voxels of parts thinner than a voxel
     closing_resolution: int = 128  # the flood fill does not leak through gaps narrower than a cell of this grid

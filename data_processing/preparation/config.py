@@ -50,8 +50,8 @@ class NormalisationConfig:
     "fixed": the cube's side is `length` units of the file (millimetres of a scan) for every shape: sizes are kept.
     """
 
-    by: Normalisation = "longest_edge"
-    length: float = 0.9
+    by: Normalisation = "longest_edge"  # what is brought to `length`; none: it lies in the cube already
+    length: float = 0.9  # in units of the cube; by fixed: of the file
 
     def __post_init__(self) -> None:
         limit = {"longest_edge": 1.0, "diagonal": 3**0.5}.get(self.by, float("inf"))
@@ -63,32 +63,32 @@ class NormalisationConfig:
 class DataConfig:
     """A file in configs/data/: what to prepare, how, and where it goes."""
 
-    name: str
+    name: str  # of the folder that is made
     input: Path  # folder, relative to the current directory
     output: Path | None = None  # none: datasets/<name>
     kind: Literal["auto", "mesh", "voxels", "labels"] = "auto"  # auto: by suffix; labels: scans with a section labels
     layout: LayoutName = "auto"  # how the input folder is laid out (layouts.py); auto: by the names of its files
     labels: LabelConfig | None = None  # which structures of a labelled scan become shapes
     categories: tuple[str, ...] | None = None  # none: every folder of the input
-    exclude: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()  # patterns of files: '*.obj', 'chair/broken_*'
     licences: Path | None = None  # CSV with the columns file, licence, author
-    normalisation: NormalisationConfig = field(default_factory=NormalisationConfig)
-    inside: InsideConfig = field(default_factory=InsideConfig)
+    normalisation: NormalisationConfig = field(default_factory=NormalisationConfig)  # how a shape is laid into the cube
+    inside: InsideConfig = field(default_factory=InsideConfig)  # how inside is told from outside
     carve: bool = False  # fill what is covered from above and between its own sides, as IM-NET's data were
     threshold: float = 0.5  # of voxel files: occupied above
     voxel_key: str | None = None  # which array of a .npz
     values: Literal["occupancy", "sdf", "tsdf"] = "occupancy"  # of .npy and .npz: what their numbers are
     iso_level: float = 0.0  # of sdf and tsdf: where the surface is
     inside_sign: Literal["negative", "positive"] = "negative"  # on which side of it is inside
-    resolution: int = RESOLUTION
-    contents: Contents = field(default_factory=Contents)
+    resolution: int = RESOLUTION  # of the voxels that all is made from; no other is possible
+    contents: Contents = field(default_factory=Contents)  # what is stored of a shape
     photo: PhotoConfig = field(default_factory=PhotoConfig)  # of a user's own picture, at generation
-    seed: int = 0
-    splits: SplitConfig = field(default_factory=SplitConfig)
+    seed: int = 0  # of the points that are drawn
+    splits: SplitConfig = field(default_factory=SplitConfig)  # which shapes train, validate and test
     # Most stages are kernels of the CPU, one shape a core: auto takes the CPU, and a GPU is used only when it is named.
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: the CPU
     workers: int = 0  # 0: one per CPU core; with device: cuda one
-    shard_size: int = 32
+    shard_size: int = 32  # shapes of a file
     retry_failed: bool = False  # try shapes again that failed before though their file did not change
 
     def __post_init__(self) -> None:

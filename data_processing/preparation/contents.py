@@ -20,8 +20,8 @@ SILHOUETTE = 0.8  # longer side of a shape's outline, of the diameter of the bal
 class BoundaryConfig:
     """Surface points plus Gaussian noise: `points` for each sigma (in cube units), which side they lie on."""
 
-    sigmas: tuple[float, ...] = (0.1, 0.01)
-    points: int = 100_000
+    sigmas: tuple[float, ...] = (0.1, 0.01)  # of the noise, in cube units
+    points: int = 100_000  # for each sigma; a multiple of 8
 
     def __post_init__(self) -> None:
         if not self.sigmas or len(set(self.sigmas)) < len(self.sigmas) or not all(0 < s <= 1 for s in self.sigmas):
@@ -38,13 +38,13 @@ class SurfaceConfig:
     units.
     """
 
-    points: int = 32768
-    views: int = 0
-    placement: Literal["ring", "sphere"] = "ring"
+    points: int = 32768  # drawn uniformly
+    views: int = 0  # cameras, a multiple of 8; 0: no camera
+    placement: Literal["ring", "sphere"] = "ring"  # where the cameras stand
     azimuth: float = 0.0  # of the first camera
     elevation: float = 25.0  # of the ring
-    distance: float = 2.0
-    up: Up = "y"
+    distance: float = 2.0  # of the cameras from the middle
+    up: Up = "y"  # the axis that points up
 
     def __post_init__(self) -> None:
         if self.points <= 0:
@@ -69,14 +69,14 @@ class RenderingConfig:
     FOLDER/SHAPE/rendering/00.png, 01.png, ... (or FOLDER/CATEGORY/SHAPE/rendering/) are taken.
     """
 
-    views: int = 24
+    views: int = 24  # pictures of a shape
     size: int = 137  # pixels along each edge
     azimuth: float | None = None  # of the first camera; none: drawn for each shape
-    elevation: tuple[float, float] = (25.0, 30.0)
+    elevation: tuple[float, float] = (25.0, 30.0)  # degrees, drawn in this range
     distance: tuple[float, float] = (2.6, 3.3)  # from 2.6 on nothing is cut off, in the middle 128 of 137 pixels either
     field_of_view: float = 49.1  # a lens of 35 mm before a sensor of 32 mm
-    up: Up = "y"
-    folder: Path | None = None
+    up: Up = "y"  # the axis that points up
+    folder: Path | None = None  # of pictures that are there already; none: they are drawn
     drawn_by: Literal["isofield"] = "isofield"  # a data set that does not say so was drawn by embree
 
     def __post_init__(self) -> None:
@@ -108,9 +108,9 @@ class Contents:
     voxels: Literal[0, 64] = 64  # resolution; 0: none
     levels: bool = True  # points of the three levels
     grids: tuple[int, ...] = ()  # resolutions of solid occupancy
-    boundary: BoundaryConfig | None = None
-    surface: SurfaceConfig | None = None
-    rendering: RenderingConfig | None = None
+    boundary: BoundaryConfig | None = None  # labelled points near the surface (IF-Net)
+    surface: SurfaceConfig | None = None  # points on the surface, for clouds and partial views
+    rendering: RenderingConfig | None = None  # pictures, for single views
 
     def __post_init__(self) -> None:
         if len(set(self.grids)) < len(self.grids) or not all(MIN_GRID <= r <= MAX_GRID for r in self.grids):

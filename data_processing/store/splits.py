@@ -34,10 +34,10 @@ class SplitLists:
     `table`: a CSV with an ID and a split instead of them, or beside them.
     """
 
-    train: Path | None = None
-    val: Path | None = None
-    test: Path | None = None
-    table: Path | None = None
+    train: Path | None = None  # file
+    val: Path | None = None  # file
+    test: Path | None = None  # file
+    table: Path | None = None  # CSV
     allow_missing: bool = False  # names in a list that the input folder does not have
 
 
@@ -45,9 +45,9 @@ class SplitLists:
 class SplitRatios:
     """Shares of each category, drawn by seed."""
 
-    train: float = 0.8
-    val: float = 0.0
-    test: float = 0.2
+    train: float = 0.8  # share
+    val: float = 0.0  # share
+    test: float = 0.2  # share
 
     def __post_init__(self) -> None:
         shares = (self.train, self.val, self.test)
@@ -59,11 +59,11 @@ class SplitRatios:
 class SplitConfig:
     """The section `splits:` of a data config."""
 
-    rule: Literal["published", "ratios", "lists"] = "published"
-    ratios: SplitRatios = field(default_factory=SplitRatios)
-    lists: SplitLists = field(default_factory=SplitLists)
+    rule: Literal["published", "ratios", "lists"] = "published"  # published: 80 % train by name, or the folder's
+    ratios: SplitRatios = field(default_factory=SplitRatios)  # of rule ratios
+    lists: SplitLists = field(default_factory=SplitLists)  # of rule lists
     val_share: float = 0.0  # of train, taken by seed per category (rules published and lists)
-    seed: int = 0
+    seed: int = 0  # of what is drawn
     subject: str | None = None  # "bids": entity sub-; else a regular expression: its first group (or match) in the name
 
     def __post_init__(self) -> None:

@@ -52,7 +52,7 @@ def read_options(
     )
     parser.add_argument("--points", type=int, help="surface points, instead of the protocol's number")
     parser.add_argument("--iou-points", type=int, help="points for IoU, instead of the protocol's number")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the points that are drawn [0]")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: by cores and shapes; same numbers")
     parser.add_argument("--pictures", type=int, default=60, help="most shapes shown in the report; 0: none")
     parser.add_argument("--up", choices=["y", "z"], default="y", help="the axis that points up in the pictures")

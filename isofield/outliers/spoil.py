@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES), help="[all, in turn]")
     parser.add_argument("--severity", choices=TARGETS, default="moderate", help="[moderate]")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the spoilt volumes")
     options = parser.parse_args(arguments)
     if options.out.resolve() == options.input.resolve():
         raise ValueError("--out is --input: the clean volumes would be lost")

@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--real", type=Path, help="masks with real faults, likewise; categories are the kinds")
     parser.add_argument("--seeds", type=int, default=20, help="divisions into calibration and test")
     parser.add_argument("--draw", type=int, default=0, help="seed of the corruptions")
-    parser.add_argument("--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES), metavar="FAMILY")
+    parser.add_argument(
+        "--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES), metavar="FAMILY", help="[all]"
+    )
     parser.add_argument("--most", type=int, help="use at most so many clean masks, spread evenly")
     parser.add_argument("--spoil", type=int, help="spoil so many of them, spread evenly; default: all")
     parser.add_argument("--fpr", type=float, default=0.05, help="rate of false positives")
