@@ -1,4 +1,4 @@
-"""One command for all: `isofield prepare | train | generate | evaluate | analyse | import | configs`.
+"""One command for all: `isofield prepare | train | generate | evaluate | compare | analyse | import | configs`.
 
 `python -m isofield` is the same, and under torchrun `torchrun -m isofield train ...`. Nothing heavy is imported before
 the arguments of the command are read: --help and a misspelt option answer at once.
@@ -19,6 +19,7 @@ COMMANDS = {
     "train": ("isofield.commands.train", "a model on a data set"),
     "generate": ("isofield.commands.generate", "meshes of a split, of your own files, out of noise, of a walk"),
     "evaluate": ("isofield.commands.evaluate", "meshes or masks against their ground truth: tables and a report"),
+    "compare": ("isofield.commands.compare", "evaluated runs side by side: one table, who wins, where they differ"),
     "analyse": ("isofield.commands.analyse", "bad organ masks in a folder of scans"),
     "import": ("isofield.commands.import_weights", "published weights into a run"),
     "configs": ("isofield.commands.configs", "the configurations that come along: --config imnet/small"),
