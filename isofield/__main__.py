@@ -1,4 +1,4 @@
-"""One command for all: `isofield prepare | train | generate | evaluate | compare | analyse | import | configs`.
+"""One command for all: `isofield prepare | train | generate | evaluate | analyse` and those of COMMANDS below.
 
 `python -m isofield` is the same, and under torchrun `torchrun -m isofield train ...`. Nothing heavy is imported before
 the arguments of the command are read: --help and a misspelt option answer at once.
@@ -17,6 +17,7 @@ from isofield.runtime.hints import did_you_mean
 COMMANDS = {
     "prepare": ("data_processing.__main__", "a folder of meshes, voxels or label volumes to a data set"),
     "train": ("isofield.commands.train", "a model on a data set"),
+    "curves": ("isofield.commands.curves", "a run, or several, over their steps: losses, scores, pictures"),
     "generate": ("isofield.commands.generate", "meshes of a split, of your own files, out of noise, of a walk"),
     "evaluate": ("isofield.commands.evaluate", "meshes or masks against their ground truth: tables and a report"),
     "compare": ("isofield.commands.compare", "evaluated runs side by side: one table, who wins, where they differ"),
