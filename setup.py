@@ -9,6 +9,6 @@ setup(
     package_dir={"isofield.configs": "configs"},
     package_data={
         "": ["*.yaml", "py.typed"],
-        "isofield.reports": ["templates/*.j2", "templates/*.css", "templates/*.js"],
+        "isofield.reports": ["templates/*.j2", "templates/*.css", "templates/*.js", "vendor/*"],
     },
 )

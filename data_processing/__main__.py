@@ -12,13 +12,14 @@ import sys
 from collections.abc import Sequence
 
 from isofield.runtime.commandline import DONE, Parser, command_of, say, tell
+from isofield.runtime.invocation import as_typed
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
     words = sys.argv[1:] if arguments is None else arguments
     prog = prog or "python -m data_processing"
-    parser = Parser(prog=prog, description=__doc__)
+    parser = Parser(prog=prog, description=as_typed(__doc__ or ""))
     parser.add_argument("--config", required=True, help="YAML file, or the name of a shipped one: data/meshes")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="K=V", help="override: seed=1")
     parser.add_argument(

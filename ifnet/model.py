@@ -14,7 +14,7 @@ from torch import nn
 
 from data_processing.batch import Batch
 from ifnet.encoder import Encoder, Padding
-from isofield.ops.chunked import sum_over_points
+from isofield.ops.chunked import shapes_at_once, sum_over_points
 from isofield.ops.feature_sampling import PLACES, Sampling, sampled_linear
 from isofield.ops.linear_leaky import linear_leaky
 
@@ -122,15 +122,24 @@ class IFNet(nn.Module):
         shapes, points = batch.values_BN.shape
         right = torch.zeros((), device=batch.values_BN.device)
 
-        def error_of(shape: slice, chunk: slice, code: Sequence[torch.Tensor]) -> torch.Tensor:
-            logits = self.decode(batch.points_BN3[shape, chunk], code).to(batch.values_BN.dtype)
-            values = batch.values_BN[shape, chunk]
+        def error_of(some: slice, chunk: slice, code: Sequence[torch.Tensor]) -> torch.Tensor:
+            logits = self.decode(batch.points_BN3[some, chunk], code).to(batch.values_BN.dtype)
+            values = batch.values_BN[some, chunk]
             right.add_(((logits.detach() > self.iso_level) == (values > 0.5)).sum())
             return F.binary_cross_entropy_with_logits(logits, values, reduction="sum") / shapes
 
         code = self.encoder(batch.inputs, is_padding=batch.is_padding)
         parameters = list(self.decoder.parameters())
-        loss = sum_over_points(error_of, code, parameters, points=points, points_per_chunk=self._points_per_chunk)
+        # Features and hidden layers of a shape, in float32, with their gradients.
+        held = 2 * 4 * points * (self.decoder.features + sum(self.config.decoder_widths))
+        loss = sum_over_points(
+            error_of,
+            code,
+            parameters,
+            points=points,
+            points_per_chunk=self._points_per_chunk,
+            shapes_per_chunk=shapes_at_once(batch.values_BN.device, held),
+        )
         # The sum is the paper's loss; the mean is what runs with another number of points can be compared by.
         means = {"loss_per_point": loss.detach() / points, "accuracy": right / (shapes * points)}
         yield "ifnet", {"loss": loss, **means}

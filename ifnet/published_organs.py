@@ -14,6 +14,7 @@ import numpy as np
 
 from data_processing.formats.npy import read_npy_file
 from data_processing.medical.totalsegmentator import NAMED_TABLES
+from isofield.runtime.reasons import reason_of
 
 TABLE = "total_v1"
 THRESHOLDS = "outlier_threshold.npy"
@@ -111,4 +112,4 @@ def _numbers(file: Path) -> list[float] | str:
         values = read_npy_file(file, most=MAX_NUMBERS * 8)
         return [float(value) for value in np.asarray(values, dtype=np.float64).ravel()]
     except (ValueError, OSError) as error:
-        return f"{file.name}: {str(error)[:200]}"
+        return f"{file.name}: {reason_of(error)[:200]}"

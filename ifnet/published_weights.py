@@ -24,6 +24,7 @@ from isofield.runtime.atomic_files import write_text
 from isofield.runtime.commandline import say
 from isofield.runtime.config import build, to_plain
 from isofield.runtime.invocation import next_command
+from isofield.runtime.reasons import reason_of
 from isofield.training.imported_weights import (
     read_mapping,
     refuse_misfits,
@@ -137,7 +138,7 @@ def _sizes(weights: Mapping[str, torch.Tensor], choices: Config, where: str) -> 
     try:
         return dataclasses.replace(choices, stages=stages, decoder_widths=widths)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{where}: {reason_of(error)}") from error
 
 
 def _columns(config: Config) -> torch.Tensor:

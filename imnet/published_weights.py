@@ -22,6 +22,7 @@ from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_plain
 from isofield.runtime.invocation import next_command
+from isofield.runtime.reasons import reason_of
 from isofield.training.imported_weights import (
     read_mapping,
     refuse_misfits,
@@ -66,7 +67,7 @@ def _sizes(weights: Mapping[str, torch.Tensor], where: str) -> Config:
     try:
         return Config(latent=latent, encoder_channels=tuple(channels), decoder_widths=tuple(widths))
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{where}: {reason_of(error)}") from error
 
 
 def convert_single_view(
@@ -131,7 +132,7 @@ def _single_view_sizes(weights: Mapping[str, torch.Tensor], where: str) -> Singl
         autoencoder = Config(latent=weights["encoder.last.weight"].shape[0], decoder_widths=widths)
         return SingleViewConfig(autoencoder=autoencoder, voxel_encoder=False, channels=channels)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{where}: {reason_of(error)}") from error
 
 
 def make_run(options: argparse.Namespace) -> None:

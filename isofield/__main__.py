@@ -23,6 +23,7 @@ COMMANDS = {
     "compare": ("isofield.commands.compare", "evaluated runs side by side: one table, who wins, where they differ"),
     "analyse": ("isofield.commands.analyse", "bad organ masks in a folder of scans"),
     "import": ("isofield.commands.import_weights", "published weights into a run"),
+    "pack": ("isofield.commands.pack", "a trained run into a folder or zip that can be given away"),
     "configs": ("isofield.commands.configs", "the configurations that come along: --config imnet/small"),
 }
 

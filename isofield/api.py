@@ -39,9 +39,11 @@ from isofield.extraction.lattice import BATCH_POINTS, evaluate_field, field_of
 from isofield.generation.inputs import items_of_files
 from isofield.generation.latent_shapes import codes_between
 from isofield.generation.meshes import Coded, GenerationConfig, Item, ModelSurface, mask_of_surface, surface_of
+from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.distributed import resolve_device
+from isofield.runtime.reasons import reason_of
 
 __all__ = ["Run", "Shape", "evaluate", "load", "occupancy"]
 
@@ -51,13 +53,13 @@ Shape = str | Path | InMemory  # what stands for a shape; see README, "In Python
 
 
 def load(path: str | Path, *, checkpoint: str | int = "best", device: str = "auto") -> "Run":
-    """A trained run, such as runs/mine, ready to reconstruct.
+    """A trained run, such as runs/mine, ready to reconstruct; a packed one by its folder, a zip, or hf:OWNER/NAME@REV.
 
     `checkpoint`: best, last or a step. `device`: auto (CUDA where there is one), cpu, cuda or cuda:N.
     Raises FileNotFoundError for a folder that is no run and for a checkpoint that it has not (it names those that are
     there), ValueError for one that is damaged and for a device that is not there.
     """
-    run, own = RunDir(path), resolve_device(device)
+    run, own = find_run(path), resolve_device(device)
     return Run(run, load_run(run, which=str(checkpoint), device=own), own)
 
 
@@ -291,7 +293,7 @@ class Run:
             try:
                 meshes.append(_trimesh(self._surface(Coded(code), settings, name="").mesh))
             except ValueError as error:
-                raise ValueError(f"{what} {number} of {len(codes)}: {error}") from error
+                raise ValueError(f"{what} {number} of {len(codes)}: {reason_of(error)}") from error
         return meshes
 
 
@@ -326,7 +328,7 @@ def _one_error() -> Iterator[None]:
     except (ValueError, FileNotFoundError):
         raise
     except SHAPE_ERRORS as error:
-        raise ValueError(str(error) or type(error).__name__) from error
+        raise ValueError(reason_of(error)) from error
 
 
 def _batch(points: int) -> int:

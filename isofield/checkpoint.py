@@ -11,6 +11,8 @@ from torch.overrides import TorchFunctionMode
 
 from isofield.runtime.atomic_files import replacing
 from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.invocation import next_command
+from isofield.runtime.reasons import reason_of
 
 FORMAT = 1
 SHOWN = 100  # characters of a name
@@ -30,7 +32,7 @@ def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT or "model" not in content:
         raise ValueError(
             f"{path} is no checkpoint of a run (format {FORMAT}); published weights come in through "
-            "`isofield import imnet`"
+            f"`{next_command('import', 'imnet')}`"
         )
     return content
 
@@ -43,7 +45,7 @@ def load_tensors(path: Path, *, device: torch.device | str = "cpu") -> Any:
     try:
         path.open("rb").close()
     except OSError as error:
-        raise OSError(f"{path} cannot be opened: {error}") from error
+        raise OSError(f"cannot be opened: {reason_of(error)}") from error
     try:
         _refuse_packed(path)
         content = torch.load(path, map_location=device, weights_only=True)
@@ -51,11 +53,10 @@ def load_tensors(path: Path, *, device: torch.device | str = "cpu") -> Any:
         return content
     except Exception as error:
         kind = "not only tensors and plain data" if _is_archive(path) else "cut short or corrupt"
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        advice = reason.startswith("Weights only load failed")  # to load it all the same, with any code that is in it
+        ours = reason_of(error, otherwise="") if isinstance(error, ValueError) else ""
         raise ValueError(
             f"{path}: cannot be read as a torch checkpoint ({kind}; {path.stat().st_size} bytes)"
-            f"{'' if advice else f': {reason}'}"
+            f"{f': {ours}' if ours else ''}"
         ) from error
 
 

@@ -13,9 +13,12 @@ from imnet import autoencoder, latent_gan, single_view
 from isofield import checkpoint
 from isofield.config import RunConfig, read_run_config, resume_command
 from isofield.contract import Model, TrainsOnCodes
+from isofield.packs.find_run import find_run
+from isofield.packs.weights import packed_checkpoint
 from isofield.run_dir import RunDir
 from isofield.runtime.config import build, to_plain
 from isofield.runtime.hints import did_you_mean
+from isofield.runtime.reasons import reason_of
 
 MODELS: dict[str, tuple[type, type]] = {
     "imnet_autoencoder": (autoencoder.Config, autoencoder.Autoencoder),
@@ -63,7 +66,7 @@ def initial_run(section: Any, *, where: str) -> LoadedRun:
     """The run that a model with `init_from` builds on. ValueError when it is of another model."""
     if section.init_from is None:
         raise ValueError(f"{where}: model.init_from: expected the run of a trained autoencoder, such as runs/NAME")
-    initial, wanted = load_run(RunDir(section.init_from)), type(section.autoencoder)
+    initial, wanted = load_run(find_run(section.init_from)), type(section.autoencoder)
     if MODELS[initial.config.model["type"]][0] is not wanted:
         kinds = ", ".join(name for name, (config, _) in MODELS.items() if config is wanted)
         got = f"{section.init_from} is a run of {initial.config.model['type']}"
@@ -83,8 +86,11 @@ def load_run(run: RunDir, *, which: str = "best", device: torch.device | str = "
     `which`: `last`, `best` or a step. Raises FileNotFoundError when there is no such run or checkpoint.
     """
     config = read_run_config(run.existing().config_file)
-    file = run.existing_checkpoint(which)
-    content = checkpoint.load(file, device=device)
+    if run.is_packed:
+        file, content = run.weights_file, packed_checkpoint(run, which, device=device)
+    else:
+        file = run.existing_checkpoint(which)
+        content = checkpoint.load(file, device=device)
     try:
         # Averaged weights are what was judged while training, wherever the run kept them.
         weights = content["average"]["weights"] if content.get("average") else content["model"]
@@ -94,7 +100,10 @@ def load_run(run: RunDir, *, which: str = "best", device: torch.device | str = "
         model.load_state_dict(weights)
         step = int(content["step"])
     except (RuntimeError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{file} does not fit the model of {run.config_file}: {error}") from error
+        raise ValueError(
+            f"{file} does not fit the model of {run.config_file}: "
+            + reason_of(error, otherwise="its weights have other names or sizes; bring both files from one run")
+        ) from error
     model.to(torch.device(device))
     model.eval()
     unfinished = _unfinished(run, config, which, step=step, planned=content.get("planned"))
@@ -105,9 +114,13 @@ def _unfinished(run: RunDir, config: RunConfig, which: str, *, step: int, planne
     """In words, where the checkpoint tells that there were more steps to come (those of version 0.1 tell nothing)."""
     if not isinstance(planned, int) or step >= planned:
         return ""
+    if run.is_packed:
+        return (
+            f"{run.path} was packed after {step} of {planned} steps of its training: train longer, then pack it again"
+        )
     return (
         f"{run.path} ({which}) was trained for {step} of {planned} steps: train longer "
-        f"({resume_command(config, run.config_file)})"
+        f"({resume_command(config, run.config_file, kept=True)})"
     )
 
 

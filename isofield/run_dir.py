@@ -13,10 +13,16 @@ runs/NAME/
   meshes/SPLIT/NAME.ply  generated meshes, manifest.json; SPLIT may be input, samples, or A-to-B of a walk
                          record.jsonl: what each was made from; a second start makes only what is new
   evaluation/            SPLIT-PROTOCOL.{json,csv}, report.html
+
+A packed run (isofield/packs) has, in place of checkpoints/ and logs/:
+  model.safetensors      its weights
+  pack.json              what is in it, with the SHA-256 of each file
+  README.md, card.json   what it is, for people and for programs
 """
 
 import errno
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -31,6 +37,7 @@ from isofield.runtime.json_files import read_object
 from isofield.runtime.locks import hold_lock, hold_rank_lock
 
 BESIDE_LAST = ("best", "previous")
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class RunDir:
@@ -70,6 +77,19 @@ class RunDir:
     @property
     def published_file(self) -> Path:
         return self.path / "published.json"
+
+    @property
+    def weights_file(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def pack_file(self) -> Path:
+        return self.path / "pack.json"
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it holds weights to be used, and nothing to go on training with."""
+        return self.pack_file.is_file()
 
     @property
     def logs(self) -> Path:
@@ -131,7 +151,8 @@ class RunDir:
         return file
 
     def lock(self) -> AbstractContextManager[None]:
-        """One training at a time; the folder is made. ValueError when another process is at it."""
+        """One training at a time; the folder is made. ValueError when another process is at it, or it is a pack."""
+        refuse_training(self)
         return hold_lock(make_folder(self.path) / ".lock", what="training")
 
     def meshes(self, split: str) -> Path:
@@ -161,11 +182,31 @@ def create_run(run: RunDir, *, config: str, preparation: Mapping[str, Any], resu
     What a killed training was writing is removed.
     Raises ValueError when the run holds checkpoints already and `resume` is not set: nothing is overwritten.
     """
+    refuse_training(run)
     if not resume and run.has_checkpoints:
         raise ValueError(f"{run.path} holds checkpoints already: add --resume to go on, or choose another name")
     remove_leftovers([run.path, run.checkpoints])
     write_text(run.config_file, config)
     write_text(run.preparation_file, json.dumps(dict(preparation), indent=1, sort_keys=True) + "\n")
+
+
+def refuse_training(run: RunDir) -> None:
+    """ValueError when training would go on in a packed run."""
+    if run.is_packed:
+        raise ValueError(
+            f"{run.path} is a packed run: weights without an optimiser, nothing goes on from there. --resume belongs "
+            f"to the run that it was packed from; to train anew, without it: --config {run.config_file} --set "
+            "name=NAME data.path=DATASET"
+        )
+
+
+def refuse_calibration(run: RunDir) -> None:
+    """ValueError when a packed run would be changed."""
+    if run.is_packed:
+        raise ValueError(
+            f"{run.path} is a packed run and stays as it is: run --calibrate on the run that it was packed from, then "
+            "pack that again"
+        )
 
 
 def refuse_vanished_run(run: RunDir) -> None:
@@ -176,7 +217,23 @@ def refuse_vanished_run(run: RunDir) -> None:
 
 def exclusive(folder: Path, rank: int, *, what: str) -> AbstractContextManager[None]:
     """One process a rank at a time writes results into a folder, which is made. ValueError when another is at it."""
-    return hold_rank_lock(make_folder(folder), rank, what=what)
+    refuse_unwritable(folder)
+    return hold_rank_lock(folder, rank, what=what)
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Make a folder of results; ValueError when nobody may write there: packed runs often lie where users only read."""
+    reason = None
+    try:
+        if not os.access(make_folder(folder), os.W_OK):
+            read_only = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
+            reason = errno.EROFS if read_only else errno.EACCES
+    except OSError as error:
+        if error.errno not in NOT_ALLOWED:
+            raise
+        reason = error.errno
+    if reason is not None:
+        raise ValueError(f"{folder}: {os.strerror(reason)}: say with --out FOLDER where the results go instead")
 
 
 def make_folder(folder: Path) -> Path:

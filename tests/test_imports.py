@@ -29,6 +29,7 @@ FLOORS = (
     "data_processing/loading",
     "data_processing",
     "isofield",  # contract, config, run_dir, checkpoint
+    "isofield/packs",
     "isofield/metrics",
     "isofield/extraction",
     "isofield/evaluation",
@@ -39,6 +40,7 @@ FLOORS = (
     "isofield/generation",
     "isofield/reports",
     "isofield/outliers/scoring",
+    "isofield/packs/writing",  # of a prior, with its calibration
     "isofield/outliers/comparison",
     "isofield/outliers/benchmark",
     "isofield/outliers/analysis",

@@ -56,7 +56,7 @@ def test_preparation(tmp_path: Path):
             assert plain(one[name]) == plain(many[name])
         else:
             assert one[name] == many[name], name
-    assert not list((tmp_path / "many").rglob(".partial-*")) and not (tmp_path / "many" / "parts").exists()
+    assert not list((tmp_path / "many").rglob(".*")) and not (tmp_path / "many" / "parts").exists()
 
 
 def test_a_rank_without_work_does_not_end_the_others(tmp_path: Path):
@@ -91,6 +91,7 @@ def test_generation_and_evaluation(tmp_path: Path):
     one, many = tmp_path / "meshes" / "one", tmp_path / "meshes" / "many"
     assert fingerprint(one / "boxes") == fingerprint(many / "boxes") and len(fingerprint(one / "boxes")) == 9
     assert untimed(one / "manifest.json", "shapes") == untimed(many / "manifest.json", "shapes")
+    assert not list(many.rglob(".*"))  # nor a lock or journal of the ranks that were killed
     evaluate_in_both_ways(run, one, tmp_path / "tables")
 
 
@@ -102,7 +103,7 @@ def evaluate_in_both_ways(run: RunDir, meshes: Path, folder: Path) -> None:
     in_both_ways(command, "--out {}", folder, at_work)
     one, many = (seen(folder / name) for name in ("one", "many"))
     assert one == many and {"test-imnet.csv", "test-imnet.json", "report.html"} <= one.keys()
-    assert not list((folder / "many").glob(".rows-*"))
+    assert not list((folder / "many").rglob(".*"))
 
 
 def seen(folder: Path) -> dict[str, str]:
@@ -137,6 +138,7 @@ def test_analysis(tmp_path: Path):
     one, many = tmp_path / "one", tmp_path / "many"
     for kept in ("masks", "pictures"):
         assert fingerprint(one / kept) == fingerprint(many / kept) and fingerprint(one / kept)
+    assert not list(many.rglob(".*"))
     rows = untimed(one / "results.json", "rows")["rows"]
     assert rows == untimed(many / "results.json", "rows")["rows"] and len(rows) == 12
 

@@ -24,10 +24,12 @@ PER_BYTE = 16  # and more for each of its bytes
 NUMBERS_OF_A_VIEW = 4  # bytes of a view count as so many fewer numbers
 DRACO, INSTANCES = "KHR_draco_mesh_compression", "EXT_mesh_gpu_instancing"
 VISIBILITY = "KHR_node_visibility"
+WITHOUT = "npx @gltf-transform/cli copy FILE OUT.glb writes it without compression"
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression", "MESHOPT_compression")
 # Extensions that a file may require: those that are read, those refused where a part carries them, and those that
 # change how a shape looks and not where it is.
-READ = (INSTANCES, VISIBILITY, "KHR_mesh_quantization", "KHR_accessor_float64", "EXT_mesh_primitive_restart", *MESHOPT)
+GEOMETRY = ("KHR_mesh_quantization", "KHR_accessor_float64", "EXT_mesh_primitive_restart")
+READ = (DRACO, INSTANCES, VISIBILITY, *GEOMETRY, *MESHOPT)
 LOOKS = ("material", "texture", "light", "image", "xmp", "animation", "camera", "audio", "technique", "webgl")
 Tree = Mapping[str, Any]
 
@@ -79,8 +81,6 @@ def refuse_unsound(tree: Tree, size: int) -> None:
     required = tree.get("extensionsRequired")
     names = [str(name)[:80] for name in required] if isinstance(required, list) else []
     unread = [name for name in names if name not in READ and not any(word in name.lower() for word in LOOKS)]
-    if DRACO in unread and any(DRACO in extensions(one) for mesh in objects(tree, "meshes") for one in _parts(mesh)):
-        raise RefusedMeshError(f"needs {DRACO}, which is not read: export it without compression")
     if unread:
         raise RefusedMeshError(f"needs {', '.join(unread[:3])}, which is not read: export it without")
     limit, declared = MOST + PER_BYTE * size, _declared(tree)

@@ -12,7 +12,7 @@ from urllib.parse import unquote, unquote_to_bytes
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.formats.gltf import COLUMNS, MESHOPT, Tree, extensions, number_of, objects
+from data_processing.formats.gltf import COLUMNS, MESHOPT, WITHOUT, Tree, extensions, number_of, objects
 from data_processing.formats.mesh_errors import DamagedMeshError, RefusedMeshError
 
 MAX_BYTES = 1 << 31  # of all files that one file refers to
@@ -31,6 +31,7 @@ class Accessors:
         self.binary, self.folder = binary, folder.resolve()
         self.files: dict[Path, bytes] = {}
         self.opened: dict[int, bytes] = {}
+        self.unpacked: dict[int, NDArray] = {}  # numbers of accessors whose data are packed, as stored
 
     def bytes_beside(self) -> int:
         """Of the files that buffers refer to, each counted once; those that are not there have none."""
@@ -48,7 +49,9 @@ class Accessors:
             raise DamagedMeshError(f"accessor {number} is {str(accessor.get('type'))[:20]}, expected {columns}")
         count, width = number_of(accessor, "count", below=LONGEST), COLUMNS[columns]
         dtype = self._dtype(accessor)
-        if "bufferView" in accessor:
+        if number in self.unpacked:
+            values = self._of_packed(number, width, dtype)
+        elif "bufferView" in accessor:
             start = number_of(accessor, "byteOffset", below=LONGEST, default=0)
             values = self._rows(accessor, dtype, count, width, start)
         else:
@@ -58,6 +61,17 @@ class Accessors:
         if accessor.get("normalized") and dtype.kind != "f":
             return np.maximum(values / float(np.iinfo(dtype).max), -1.0)
         return values.astype(np.float64) if dtype.kind == "f" else values
+
+    def _of_packed(self, number: int, width: int, dtype: np.dtype) -> NDArray:
+        """Rows as they were unpacked; those of indices may have a longer type than their accessor says."""
+        values = self.unpacked[number]
+        if values.shape[1] != width or (values.dtype.kind == "f") != (dtype.kind == "f"):
+            raise DamagedMeshError(f"accessor {number}: packed numbers {values.shape} {values.dtype}, expected {dtype}")
+        return values
+
+    def view(self, one: Tree) -> memoryview:
+        """The bytes of the view that something names."""
+        return self._view(self.views[number_of(one, "bufferView", below=len(self.views))])
 
     def of(self, number: int) -> Tree:
         return self.accessors[number_of({"accessor": number}, "accessor", below=len(self.accessors))]
@@ -101,7 +115,7 @@ class Accessors:
     def _view(self, view: Tree) -> memoryview:
         packed = [name for name in MESHOPT if name in extensions(view)]
         if packed and (packed[0] in self.required or self._is_placeholder(view)):
-            raise RefusedMeshError(f"needs {packed[0]}, which is not read: export it without compression")
+            raise RefusedMeshError(f"needs {packed[0]}, which is not read: {WITHOUT}")
         data = self._buffer(number_of(view, "buffer", below=len(self.buffers)))
         start = number_of(view, "byteOffset", below=LONGEST, default=0)
         length = number_of(view, "byteLength", below=LONGEST)

@@ -22,7 +22,8 @@ from data_processing.formats.gltf import (
     refuse_unsound,
 )
 from data_processing.formats.gltf_buffers import Accessors
-from data_processing.formats.mesh_errors import DamagedMeshError, RefusedMeshError
+from data_processing.formats.gltf_draco import unpack
+from data_processing.formats.mesh_errors import DamagedMeshError
 from data_processing.geometry.polygons import RESTART, fan_triangles, strip_triangles
 from data_processing.geometry.triangle_mesh import TriangleMesh
 
@@ -131,9 +132,11 @@ class _Scene:
             raise DamagedMeshError(f"a primitive without attributes, or of mode {str(mode)[:20]}")
         if mode < TRIANGLES:
             return None
-        self._refuse_draco(primitive, attributes)
         if "POSITION" not in attributes:
             return None
+        if DRACO in extensions(primitive) and not self._has_plain_numbers(primitive, attributes):
+            unpack(primitive, extensions(primitive)[DRACO], self.accessors)
+            mode = TRIANGLES  # strips come out as triangles too
         vertices = self.accessors.numbers(attributes["POSITION"], columns="VEC3").astype(np.float64)
         faces = self._faces(primitive, mode, len(vertices))
         if not len(faces):
@@ -143,12 +146,12 @@ class _Scene:
             return self._skinned(TriangleMesh(vertices, faces), attributes, node)
         return TriangleMesh(vertices, faces)
 
-    def _refuse_draco(self, primitive: Tree, attributes: Tree) -> None:
-        """A compressed primitive may have all its numbers plainly as well; else it is not read."""
-        if DRACO in extensions(primitive):
-            needed = [attributes.get("POSITION"), primitive.get("indices")]
-            if not all(isinstance(one, int) and self.accessors.has_data(one) for one in needed if one is not None):
-                raise RefusedMeshError(f"needs {DRACO}, which is not read: export it without compression")
+    def _has_plain_numbers(self, primitive: Tree, attributes: Tree) -> bool:
+        """Whether a compressed primitive has all its numbers plainly as well, for readers that cannot unpack it."""
+        if DRACO in self.accessors.required:
+            return False
+        needed = [attributes["POSITION"], primitive.get("indices")]
+        return all(isinstance(one, int) and self.accessors.has_data(one) for one in needed if one is not None)
 
     def _faces(self, primitive: Tree, mode: int, vertices: int) -> NDArray[np.int64]:
         if "indices" in primitive:

@@ -18,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.formats.npy import MAX_DEFLATE_RATIO
+from isofield.runtime.reasons import reason_of
 
 MAX_CHUNK_BYTES = 1 << 30
 SMALL_CHUNK_BYTES = 1 << 24  # no larger than its data set, or than this
 FEW_CHUNKS, LEAST_CHUNK_BYTES = 1 << 12, 1 << 12  # of data sets of more chunks, on average: each takes its time
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 SHOWN = 12  # keys in a message
 MAX_COMPACT_BYTES = 1 << 16  # of what is stored in the header of a data set
 
@@ -34,8 +36,28 @@ def sound(path: Path | str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, LookupError, TypeError, OverflowError, MemoryError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise ValueError(f"{path} cannot be read, the file is damaged ({reason}); fetch or make it again") from error
+        raise ValueError(f"{path} cannot be read: {_cause(error)}") from error
+
+
+def _cause(error: Exception, path: Path | None = None) -> str:
+    """What an error of the library means."""
+    if path is not None and not _has_signature(path):
+        otherwise = f"expected an HDF5 file, its {path.stat().st_size:,} bytes begin otherwise; give the right file"
+    else:
+        otherwise = "it is cut off or damaged; fetch or make it again"
+    return reason_of(error, otherwise=otherwise)
+
+
+def _has_signature(path: Path) -> bool:
+    """At the start, or behind a block of the user's at 512, 1024, 2048 ... bytes."""
+    with open(path, "rb") as handle:
+        size, place = os.fstat(handle.fileno()).st_size, 0
+        while place < size:
+            handle.seek(place)
+            if handle.read(len(SIGNATURE)) == SIGNATURE:
+                return True
+            place = 2 * place or 512
+    return False
 
 
 def open_file(path: Path) -> h5py.File:
@@ -47,7 +69,7 @@ def open_file(path: Path) -> h5py.File:
     except PermissionError:
         raise
     except OSError as error:
-        raise ValueError(f"{path}: cut, damaged or not an HDF5 file ({error}); fetch or make it again") from error
+        raise ValueError(f"{path} cannot be read: {_cause(error, path)}") from error
 
 
 def dataset(file: h5py.File, key: str, *, shape: Shape, dtype: str | None, contiguous: bool = False) -> h5py.Dataset:
@@ -183,7 +205,7 @@ def _inflated(data: bytes, size: int, where: str) -> bytes:
         result = unpacking.decompress(data, size)
         rest = unpacking.decompress(unpacking.unconsumed_tail, 1)
     except zlib.error as error:
-        raise ValueError(f"{where}: a chunk cannot be unpacked ({error}): the file is damaged") from error
+        raise ValueError(f"{where}: a chunk cannot be unpacked: the file is damaged; fetch or make it again") from error
     if rest or not unpacking.eof:
         raise ValueError(f"{where}: a chunk is cut off, or unpacks to more than its {size} bytes")
     return result

@@ -129,12 +129,14 @@ def open_image(path: Path) -> OpenScan:
 
 @contextlib.contextmanager
 def _plain_errors(path: Path, kind: str) -> Iterator[None]:
-    """Of what the library raises the last words alone, without its places in its sources."""
+    """What the library says is of its own making: header and voxels do not fit each other, as far as we can tell."""
     try:
         yield
     except RuntimeError as error:
-        words = " ".join(str(error).split()).rpartition("] ")[2].rpartition("itk::ERROR: ")[2][-120:]
-        raise RefusedFileError(f"{path}: cannot be read as {kind} ({words}): restore the file") from error
+        raise RefusedFileError(
+            f"{path}: cannot be read as {kind}: its voxels or its header are damaged, or packed in a way that is not "
+            "read: copy the file again, or write it as .nii.gz"
+        ) from error
 
 
 def _library(path: Path) -> Any:
@@ -160,7 +162,9 @@ def _affine_of(reader: Any, unit: float) -> NDArray[np.float64]:
 
 def _nrrd(start: bytes, path: Path) -> _Declared:
     if not start.startswith(b"NRRD"):
-        raise RefusedFileError(f"{path}: expected a NRRD image, got {start[:8]!r} at its start: restore the file")
+        raise RefusedFileError(
+            f"{path}: expected a NRRD image, got {start[:8]!r} at its start: give it the suffix of what it is"
+        )
     head = re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0]
     fields: dict[str, str] = {}
     keys: dict[str, str] = {}

@@ -14,6 +14,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from data_processing.formats.first_bytes import refuse_other_content
 from data_processing.formats.gltf_scene import read_gltf
 from data_processing.formats.mesh_errors import DamagedMeshError, RefusedMeshError
 from data_processing.formats.obj import read_obj
@@ -50,8 +51,7 @@ def read_mesh(path: Path) -> TriangleMesh:
     suffix = path.suffix.lower()
     if suffix not in MESH_SUFFIXES:
         raise ValueError(f"{path}: expected a mesh ({' '.join(sorted(MESH_SUFFIXES))}), got {suffix or 'no suffix'}")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path}: the file is empty, expected a mesh; export it again")
+    refuse_other_content(path)
     refuse_large(path, MAX_BYTES)
     # Readers give reasons without the path, and whether another copy of the file could help.
     data = path.read_bytes()
@@ -62,6 +62,8 @@ def read_mesh(path: Path) -> TriangleMesh:
         raise ValueError(
             f"{path}: corrupt or cut-off {suffix} file: {_short(error)}; export or copy it again"
         ) from error
+    except MemoryError as error:
+        raise ValueError(f"{path}: there is not memory enough for it: free some, or decimate the mesh") from error
     except (RefusedMeshError, PolygonLimitError) as error:
         raise ValueError(f"{path}: {_short(error)}") from error
     except Exception as error:  # what a damaged file makes of numbers is anything; all of it becomes one

@@ -276,7 +276,9 @@ def _kind_of(path: Path) -> Any:
                     "bytes of extensions before them: repair the header"
                 )
             return KINDS[size]
-    raise RefusedFileError(f"{path}: expected a NIfTI image, got {start[:4]!r} at its start: restore the file")
+    raise RefusedFileError(
+        f"{path}: expected a NIfTI image, got {start[:4]!r} at its start: give it the suffix of what it is"
+    )
 
 
 def _check_size(image: Any, path: Path) -> None:

@@ -13,7 +13,7 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.formats.mesh_errors import DamagedMeshError, RefusedMeshError
+from data_processing.formats.mesh_errors import DECIMAL_COMMA, DamagedMeshError, RefusedMeshError
 from data_processing.formats.plain_text import plain_text
 from data_processing.geometry.polygons import triangulated
 from data_processing.geometry.triangle_mesh import TriangleMesh
@@ -123,7 +123,10 @@ def _coordinates(words: Words) -> NDArray[np.float64]:
     try:
         return np.array(list(map(float, words.chosen(mask))), dtype=np.float64).reshape(-1, 3)
     except ValueError as error:
-        raise DamagedMeshError(f"a vertex that is no three numbers ({_word(error)})") from None
+        word = _word(error).removeprefix("b").strip("'")
+        if "," in word:
+            raise RefusedMeshError(f"{DECIMAL_COMMA} ({word})") from None
+        raise DamagedMeshError(f"a vertex that is no three numbers ({word})") from None
 
 
 def _corners(words: Words, seen: int) -> NDArray[np.int64]:

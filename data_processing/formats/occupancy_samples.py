@@ -2,7 +2,8 @@
 
 `points` (N, 3) and `occupancies`, as N values of 0 and 1 or as ceil(N / 8) bytes of packed bits, the first in the
 highest bit. `loc` and `scale`, which lead back to the mesh that was normalised, are not applied there and not here:
-points, pointcloud.npz and the meshes that are compared with them lie in one normalised frame.
+points, pointcloud.npz and the meshes that are compared with them lie in one normalised frame. A prediction that lies
+in the other frame is found by them (`to_source`).
 """
 
 from dataclasses import dataclass
@@ -24,6 +25,26 @@ class OccupancySamples:
 
     points_N3: NDArray[np.float64]
     inside_N: NDArray[np.bool_]
+
+
+def to_source(path: Path) -> NDArray[np.float64] | None:
+    """The matrix (4, 4) of `loc` and `scale`, from the frame of the points to that of the mesh they were made from.
+
+    None for files without them, and where they change nothing. ValueError for what is no place and no size.
+    """
+    try:
+        with open_npz(path) as archive:
+            if not {"loc.npy", "scale.npy"} <= set(archive.namelist()):
+                return None
+    except DAMAGED as error:
+        raise ValueError(f"{path}: cannot be read as .npz: it is cut off, damaged or of another kind") from error
+    arrays = read_npz(path, most=MAX_BYTES, kinds="fiu", names=("loc", "scale"))
+    place, size = arrays["loc"].ravel().astype(np.float64), arrays["scale"].ravel().astype(np.float64)
+    if len(place) != 3 or len(size) not in (1, 3) or not (np.isfinite([*place, *size]).all() and (size > 0).all()):
+        raise ValueError(f"{path}: expected loc of 3 numbers and a scale above 0, got {place[:4]} and {size[:4]}")
+    matrix = np.diag([*np.broadcast_to(size, 3), 1.0])
+    matrix[:3, 3] = place
+    return None if np.allclose(matrix, np.eye(4), atol=1e-6) else matrix
 
 
 def field_key(path: Path) -> str | None:

@@ -44,7 +44,7 @@ def _header(handle: BinaryIO, path: Path) -> dict[str, list[str]]:
     for _ in range(MAX_HEADER_LINES):
         words = handle.readline(1 << 12).decode("latin-1").split()
         if words and not words[0].startswith("#"):
-            header[words[0].upper()] = words[1:]
+            header["FIELDS" if words[0].upper() == "COLUMNS" else words[0].upper()] = words[1:]
         if words and words[0].upper() == "DATA":
             break
     if "POINTS" not in header and header.get("WIDTH") and header.get("HEIGHT"):
@@ -61,14 +61,17 @@ def _product(width: str, height: str) -> str:
 
 def _row_type(header: dict[str, list[str]], path: Path) -> tuple[np.dtype, int]:
     """The type of a row, and the number of rows. A field of several values is as many columns."""
-    names, kinds = header["FIELDS"], {"F": "f", "I": "i", "U": "u"}
+    names, kinds = header["FIELDS"], {"F": "f", "I": "i", "U": "u", "f": "f", "i": "i", "u": "u"}
     repeats = header.get("COUNT", ["1"] * len(names))
     try:
         fields = list(zip(names, header["TYPE"], header["SIZE"], repeats, strict=True))
         if not 0 <= sum(abs(int(repeat)) for repeat in repeats) <= MAX_COLUMNS:
             raise ValueError(f"more than {MAX_COLUMNS} values a point")
         columns = [
-            (name if repeat == "1" and name != "_" else f"{name} {number} {place}", f"<{kinds[kind]}{int(size)}")
+            (
+                name if repeat == "1" and name != "_" else f"{name} {number} {place}",
+                f"<{kinds[kind]}{int(size)}",
+            )
             for number, (name, kind, size, repeat) in enumerate(fields)
             for place in range(int(repeat))
         ]

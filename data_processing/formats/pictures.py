@@ -13,11 +13,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from data_processing.formats.first_bytes import refuse_other_content
 from isofield.runtime.atomic_files import refuse_large, replacing
+from isofield.runtime.reasons import reason_of
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF")
+KNOWN = "PNG, JPEG, BMP, WebP, TIFF or GIF"
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 1 << 30  # of a file
@@ -80,6 +83,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
+    refuse_other_content(path)
     refuse_large(path, MAX_BYTES)
     try:
         with warnings.catch_warnings():
@@ -92,9 +96,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     except DAMAGED as error:
         if isinstance(error, _RefusedError | PermissionError):
             raise
-        known = "PNG, JPEG, BMP, WebP, TIFF or GIF"
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path} is no picture that can be read ({known}), or is damaged: {reason[:200]}") from error
+        raise ValueError(f"{path}: {_cause(error)}") from error
 
 
 def picture_in_memory(image: Image.Image, *, where: str) -> NDArray[np.uint8]:
@@ -104,8 +106,14 @@ def picture_in_memory(image: Image.Image, *, where: str) -> NDArray[np.uint8]:
     except DAMAGED as error:
         if isinstance(error, _RefusedError):
             raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{where} is no picture that can be read, or is damaged: {reason[:200]}") from error
+        raise ValueError(f"{where}: {_cause(error)}") from error
+
+
+def _cause(error: Exception) -> str:
+    """What an error of Pillow means, and what to do."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"expected a picture ({KNOWN}), its first bytes are of none: save it as PNG"
+    return reason_of(error, otherwise="a picture that is cut off or damaged: copy it again, or save it as PNG")
 
 
 def grey_on_white(rgba_HW4: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from data_processing.formats.first_bytes import refuse_other_content
 from data_processing.formats.mesh_files import UNSEEN_LOSS, loss_of_float32
 from data_processing.formats.npy import DAMAGED, npy_header, open_npz, read_npy_file, read_npz
 from data_processing.formats.occupancy_samples import field_key
@@ -42,7 +43,11 @@ class PointCloud:
     def note(self) -> str:
         """What a reader of the results should know of the file; empty when there is nothing."""
         total = len(self.points_N3) + self.left_out
-        return f"{self.left_out} of {total} points without numbers left out" if self.left_out else ""
+        notes = [f"{self.left_out} of {total} points without numbers left out"] if self.left_out else []
+        zeros = int((self.points_N3 == 0).all(axis=1).sum())
+        if zeros > 1:  # depth cameras and batches of one length write them where they have nothing
+            notes.append(f"{zeros} of {total} points are at 0 0 0 exactly: remove them if they are padding")
+        return "; ".join(notes)
 
     def transform(self, matrix_44: NDArray[np.floating]) -> "PointCloud":
         """The cloud under an affine; normals as those of planes."""
@@ -63,6 +68,7 @@ def read_cloud(path: Path) -> PointCloud | None:
         return None
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
+    refuse_other_content(path)
     refuse_large(path, MAX_TEXT if suffix in (".ply", *TEXT_SUFFIXES) else MAX_BYTES)
     if suffix == ".ply":
         return _ply_cloud(path) if _declares_no_faces(path) else None
@@ -145,7 +151,7 @@ def _npz_cloud(path: Path) -> PointCloud | None:
     if key := field_key(path):
         raise ValueError(
             f"{path}: '{key}' beside points makes them samples of a field, points anywhere and no surface: give points "
-            "of the surface (pointcloud.npz of Occupancy Networks); evaluate.py takes occupancies as ground truth"
+            "of the surface (pointcloud.npz of Occupancy Networks); only ground truth may be occupancies"
         )
     arrays = read_npz(path, most=MAX_BYTES, kinds="fiu", names=there)
     return _cloud(arrays["points"], arrays.get("normals"), path)

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from data_processing.formats.first_bytes import refuse_other_content
 from data_processing.formats.images import IMAGE_SUFFIXES, open_image
 from data_processing.formats.nifti import NIFTI_SUFFIXES, OpenScan, mask_of_scan, open_scan
-from data_processing.geometry.voxel_grid import VoxelGrid
+from data_processing.geometry.voxel_grid import RefusedFileError, VoxelGrid
 
 SCAN_SUFFIXES = (".nii.gz", ".seg.nrrd", ".nii", ".nrrd", ".mha", ".mhd")  # the longest that fits counts
 assert set(SCAN_SUFFIXES) == {*NIFTI_SUFFIXES, *IMAGE_SUFFIXES}
@@ -43,6 +44,11 @@ def scan_stem(name: str) -> str:
 
 def open_any_scan(path: Path) -> OpenScan:
     """Open a file of any format that is read, by its suffix; see `open_scan` and `open_image` for what they raise."""
+    if path.is_file():
+        try:
+            refuse_other_content(path)
+        except ValueError as error:
+            raise RefusedFileError(str(error)) from error
     return open_image(path) if path.name.lower().endswith(IMAGE_SUFFIXES) else open_scan(path)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.formats.mesh_errors import DamagedMeshError
+from data_processing.formats.mesh_errors import DECIMAL_COMMA, DamagedMeshError, RefusedMeshError
 from data_processing.formats.plain_text import plain_text
 from data_processing.geometry.triangle_mesh import TriangleMesh
 
@@ -55,6 +55,9 @@ def _of_binary(data: bytes) -> NDArray[np.float32]:
         raise DamagedMeshError(f"declares {declared:,} triangles, holds {there:,}: cut off")
     if declared < there and _is_triangle_of(rows["corners"][declared], rows["corners"][:declared]):
         raise DamagedMeshError(f"declares {declared:,} triangles, holds {there:,}: its count is wrong")
+    tail = data[HEADER + COUNT + declared * ROW.itemsize :]
+    if len(tail) > HEADER + COUNT and len(tail) == HEADER + COUNT + _declared(tail) * ROW.itemsize:
+        raise RefusedMeshError("two binary STL files, one behind the other: cut them into one file each")
     return rows["corners"][:declared]
 
 
@@ -107,6 +110,8 @@ def _corners(facets: bytes) -> NDArray[np.float64]:
     try:
         columns = [np.array(list(map(float, words[place::FACET]))) for place in CORNERS]
     except ValueError:
+        if b"," in b"".join(word for place in CORNERS for word in words[place::FACET]):
+            raise RefusedMeshError(DECIMAL_COMMA) from None
         raise DamagedMeshError("a vertex that is no three numbers") from None
     return np.stack(columns, axis=1).reshape(-1, 3, 3)
 

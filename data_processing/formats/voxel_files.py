@@ -14,6 +14,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from data_processing.formats.binvox import read_binvox
+from data_processing.formats.first_bytes import refuse_other_content
 from data_processing.formats.hsp_matlab import read_hsp
 from data_processing.formats.npy import npy_header, open_npz
 from data_processing.formats.scans import SCAN_SUFFIXES, read_scan_mask, scan_suffix
@@ -51,6 +52,7 @@ def read_voxels(path: Path, grid: GridConfig | None = None) -> VoxelGrid:
     path, grid = Path(path), grid or GridConfig()
     if not path.is_file():
         raise FileNotFoundError(f"voxel file {path} does not exist")
+    refuse_other_content(path)
     match voxel_suffix(path):
         case ".npy":
             return _cube_grid(_read_npy_file(path), grid, path)

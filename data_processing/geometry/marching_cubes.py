@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import torch
 
+from isofield.runtime.device_tensors import constant
+
 Edge = tuple[int, int]  # (axis, low corner); corner number: 4 dx + 2 dy + dz
 CORNERS = [(c >> 2 & 1, c >> 1 & 1, c & 1) for c in range(8)]
 AXIS_BIT = (4, 2, 1)
@@ -140,7 +142,7 @@ def crossing_cells(values_XYZ: torch.Tensor, *, iso_level: float) -> torch.Tenso
         any_inside = any_inside.narrow(axis, 0, length) | any_inside.narrow(axis, 1, length)
         all_inside = all_inside.narrow(axis, 0, length) & all_inside.narrow(axis, 1, length)
     cells_C3 = (any_inside & ~all_inside).nonzero()
-    return (cells_C3 * cells_C3.new_tensor(strides(tuple(values_XYZ.shape)))).sum(1)
+    return (cells_C3 * constant(strides(tuple(values_XYZ.shape)), cells_C3.device)).sum(1)
 
 
 def strides(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -153,12 +155,15 @@ def corner_offsets(shape: tuple[int, ...]) -> list[int]:
     return [sum(d * s for d, s in zip(corner, strides(shape), strict=True)) for corner in CORNERS]
 
 
-def cell_cases(values: torch.Tensor, corners: list[torch.Tensor], iso_level: float) -> torch.Tensor:
-    """The sign patterns (C,) uint8 of cells; `values` flat, `corners` eight (C,) index tensors."""
-    cases = torch.zeros_like(corners[0], dtype=torch.uint8)
-    for number, ids in enumerate(corners):
-        cases |= (values[ids] > iso_level).to(torch.uint8) << number
-    return cases
+def cells_corners(cells: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Flat indices (8, C) of the corners of cells, which are named by the flat index of their low corner."""
+    return cells + constant(corner_offsets(shape), cells.device)[:, None]
+
+
+def cell_cases(values: torch.Tensor, corners_8C: torch.Tensor, iso_level: float) -> torch.Tensor:
+    """The sign patterns (C,) uint8 of cells; `values` flat, `corners_8C` indices into them."""
+    bit_81 = constant([1 << number for number in range(8)], values.device, torch.uint8)[:, None]
+    return ((values[corners_8C] > iso_level) * bit_81).sum(0, dtype=torch.uint8)
 
 
 def marching_cubes(
@@ -172,29 +177,27 @@ def marching_cubes(
     Raises ValueError when an inside sample lies on the border of the array (see `pad_outside`), and when a corner that
     matters is not finite and not OUTSIDE.
     """
-    _refuse_open_border(values_XYZ, iso_level)
     shape, values = tuple(values_XYZ.shape), values_XYZ.reshape(-1)
     cells = crossing_cells(values_XYZ, iso_level=iso_level) if cells is None else cells
-    corners = [cells + offset for offset in corner_offsets(shape)]
-    _refuse_non_finite(values, corners)
-    cases = cell_cases(values, corners, iso_level)
+    corners_8C = cells_corners(cells, shape)
+    _refuse_unsound(values_XYZ, values[corners_8C], iso_level)
+    cases = cell_cases(values, corners_8C, iso_level)
     edge_keys, vertices_V3 = _vertices(values, shape, cells, cases, iso_level)
     return vertices_V3, _faces(shape, cells, cases, edge_keys)
 
 
-def _refuse_open_border(values_XYZ: torch.Tensor, iso_level: float) -> None:
-    layers = [values_XYZ.select(axis, end) > iso_level for axis in range(3) for end in (0, -1)]
-    inside = int(torch.stack([layer.sum() for layer in layers]).sum())
-    if inside:
-        raise ValueError(f"{inside} samples on the border are inside, so the surface would be open: pad_outside first")
-
-
-def _refuse_non_finite(values: torch.Tensor, corners: list[torch.Tensor]) -> None:
-    bad = sum((~(values[ids] < torch.inf)).sum() for ids in corners)  # NaN and +inf; OUTSIDE is -inf
-    if int(bad):
+def _refuse_unsound(values_XYZ: torch.Tensor, at_corners: torch.Tensor, iso_level: float) -> None:
+    """ValueError where the border is inside or a corner that matters is no number: the device is waited for once."""
+    layers = [values_XYZ.select(axis, end).flatten() for axis in range(3) for end in (0, -1)]
+    inside = (torch.cat(layers) > iso_level).sum()
+    not_finite = (~(at_corners < torch.inf)).sum()  # NaN and +inf; OUTSIDE is -inf
+    open_border, bad = torch.stack([inside, not_finite]).tolist()
+    if open_border:
         raise ValueError(
-            f"{int(bad)} corners of crossing cells are NaN or infinite: marching cubes needs finite values"
+            f"{open_border} samples on the border are inside, so the surface would be open: pad_outside first"
         )
+    if bad:
+        raise ValueError(f"{bad} corners of crossing cells are NaN or infinite: marching cubes needs finite values")
 
 
 def _vertices(
@@ -205,14 +208,14 @@ def _vertices(
     Each edge is kept by the cell at its low end. That cell crosses the level too, so the three edges at the low corners
     of `cells` are all there are, each once.
     """
-    inside_C3 = torch.stack([(cases >> bit & 1) for bit in AXIS_BIT], 1)
+    inside_C3 = cases[:, None] >> constant(AXIS_BIT, cases.device, torch.uint8) & 1
     cell, axis = (inside_C3 != (cases & 1)[:, None]).nonzero(as_tuple=True)
     low = cells[cell]
-    ends = values[low].double(), values[low + low.new_tensor(strides(shape))[axis]].double()
+    ends = values[low].double(), values[low + constant(strides(shape), low.device)[axis]].double()
     beyond = torch.isinf(ends[0]) | torch.isinf(ends[1])
     part = torch.where(beyond, 0.5, (iso_level - ends[0]) / (ends[1] - ends[0]))
     vertices_V3 = torch.stack([low // strides(shape)[0], low // shape[2] % shape[1], low % shape[2]], 1).double()
-    vertices_V3[torch.arange(len(low), device=low.device), axis] += part.clamp(NEAREST, 1 - NEAREST)
+    vertices_V3.scatter_add_(1, axis[:, None], part.clamp(NEAREST, 1 - NEAREST)[:, None])
     return low * 3 + axis, vertices_V3
 
 
@@ -223,5 +226,5 @@ def _faces(shape: tuple[int, ...], cells: torch.Tensor, cases: torch.Tensor, edg
     row = torch.arange(len(cell), device=cells.device) - (count.cumsum(0) - count)[cell]
     edges_F3 = table.triangles_T3[table.start_256[cases.long()][cell] + row]
     offsets = corner_offsets(shape)
-    key_offset = edge_keys.new_tensor([3 * offsets[low] + axis for axis, low in EDGES])
+    key_offset = constant([3 * offsets[low] + axis for axis, low in EDGES], edge_keys.device)
     return torch.searchsorted(edge_keys, 3 * cells[cell][:, None] + key_offset[edges_F3])

@@ -26,6 +26,9 @@ class EdgePairs(NamedTuple):
     watertight: bool  # and they walk it in opposite directions
 
 
+FEW_SAMPLES = 10_000  # drawn by arrays within some milliseconds: no kernel need be compiled for them
+
+
 @dataclass(frozen=True)
 class TriangleMesh:
     """Vertices (V, 3) float64 in any frame, faces (F, 3) int64 counter-clockwise seen from outside."""
@@ -108,7 +111,7 @@ def sample_surface(
     mesh: TriangleMesh, count: int, generator: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points (N, 3) uniform over the area, and the unit normals (N, 3) of their faces."""
-    kernels = compiled_kernels()
+    kernels = compiled_kernels() if count > FEW_SAMPLES else None
     if kernels is None:
         return _sample_by_arrays(mesh, count, generator)
     vertices = np.ascontiguousarray(mesh.vertices, dtype=np.float64)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 MAX_VOXELS = 1024**3
 HALF = 0.5  # the threshold that nobody chose
+MANY_VALUES = 32  # of a field; labels in a file of one shape are fewer
 ROUNDING = 0.02  # by which a value that means 0 or 1 may miss it
 Shape3 = tuple[int, int, int]
 
@@ -149,6 +150,8 @@ def binary(values: NDArray, *, threshold: float, path: Path | str) -> NDArray[np
     # For integers v > t is v > floor(t); that compares without a detour over float64.
     limit = math.floor(threshold) if values.dtype.kind in "iu" else threshold
     occupancy = np.greater(values, limit, order="C").view(np.uint8)
+    if threshold == HALF:
+        _refuse_inverted(values, occupancy, path)
     if not occupancy.any():
         raise RefusedFileError(
             f"{path}: no voxel is above the threshold {threshold:g} (values run from {values.min():g} to "
@@ -177,6 +180,7 @@ def signed_inside(values: NDArray, grid: GridConfig, path: Path | str) -> NDArra
         raise RefusedFileError(
             f"{path}: no voxel is {side} iso_level {grid.iso_level:g} (values run from {values.min():g} to "
             f"{values.max():g}), so nothing is inside as {grid.values}: if it is the other side, say so with {other}; "
+            "if the surface lies at another value, with --set iso_level=VALUE (0.5 of distances stored from 0 to 1); "
             "of occupancy: --set values=occupancy"
         )
     # A shape leaves the corners of its grid empty. If all eight are inside, the sign is read the wrong way round.
@@ -209,6 +213,18 @@ def _refuse_field(values: NDArray, path: Path | str) -> None:
         "values=sdf or values=tsdf for signed distances (inside below iso_level=0; else inside_sign=positive), or "
         "where occupancy begins with --set threshold=VALUE"
     )
+
+
+def _refuse_inverted(values: NDArray, occupancy: NDArray[np.uint8], path: Path | str) -> None:
+    """RefusedFileError for many values that are inside at all corners: distances stored from 0 to 1, or as bytes."""
+    corners = occupancy[np.ix_(*[(0, -1)] * occupancy.ndim)]
+    if corners.all() and len(np.unique(values)) > MANY_VALUES:
+        raise RefusedFileError(
+            f"{path}: values from {values.min():g} to {values.max():g} that are above {HALF:g} in all corners of the "
+            "grid are no occupancy: of distances say --set values=tsdf iso_level=VALUE (where the surface lies, such "
+            f"as {(float(values.min()) + float(values.max())) / 2:g}), or where occupancy begins with "
+            "--set threshold=VALUE"
+        )
 
 
 def _mostly_fractional(values: NDArray, lowest: float, highest: float) -> bool:

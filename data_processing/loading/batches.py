@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from data_processing.batch import Batch
 from data_processing.geometry.coordinates import from_fixed, voxel_centres
+from data_processing.loading.made_ahead import made_ahead
 from data_processing.loading.network_inputs import InputConfig, check_fields, fields_of, observe, pose_of
 from data_processing.loading.poses import posed_points
 from data_processing.store.bits import bits_at, unpack_bits
 from data_processing.store.shape_set import ShapeSet
 from data_processing.store.shards import FailedShape, Layout
 from isofield.runtime.counter_random import derive_keys, integers, keys_of
+from isofield.runtime.device_tensors import send
 from isofield.runtime.memory import free_memory
 from isofield.runtime.seeds import seed_of
 
@@ -253,8 +255,11 @@ class ResidentShapes:
         self.indices = indices[self.rows]
 
     def batches(self, draws: Iterable[BatchPlan]) -> Iterator[Batch]:
+        return made_ahead(self._batches(draws), device=self.device)
+
+    def _batches(self, draws: Iterable[BatchPlan]) -> Iterator[Batch]:
         for draw in draws:
-            rows = torch.from_numpy(self.rows[np.searchsorted(self.indices, draw.shapes)]).to(self.device)
+            rows = send(torch.from_numpy(self.rows[np.searchsorted(self.indices, draw.shapes)]), self.device)
             yield assemble({key: values[rows] for key, values in self.packed.items()}, draw, self.recipe)
 
 
@@ -265,6 +270,9 @@ class StreamedShapes:
         self.shapes, self.recipe, self.device = shapes, recipe, device
 
     def batches(self, draws: Iterable[BatchPlan]) -> Iterator[Batch]:
+        return made_ahead(self._batches(draws), device=self.device)
+
+    def _batches(self, draws: Iterable[BatchPlan]) -> Iterator[Batch]:
         waiting: deque[tuple[BatchPlan, Future[Packed]]] = deque()
         with ThreadPoolExecutor(max_workers=1) as reader:  # one: HDF5 serialises its calls anyway
             try:

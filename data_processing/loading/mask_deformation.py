@@ -12,6 +12,7 @@ import torch
 
 from data_processing.loading.mask_damage import DamageConfig, damage
 from isofield.runtime.counter_random import derive_keys, directions, integers, uniforms
+from isofield.runtime.device_tensors import constant
 
 CACHED = 1 << 17  # numbers that a core keeps close
 
@@ -41,7 +42,7 @@ def deform(masks_BRRR: torch.Tensor, section: DeformationConfig, keys_B: torch.T
         masks_BRRR = damage(masks_BRRR, section.damage, derive_keys(keys_B, "damage"))
     chosen_B = integers(derive_keys(keys_B, "mode"), 1, len(section.modes))[:, 0]
     adds, removes = (
-        chosen_B.new_tensor([mode in (name, "both") for mode in section.modes]).bool()[chosen_B]
+        constant([mode in (name, "both") for mode in section.modes], chosen_B.device)[chosen_B]
         for name in ("add", "remove")
     )
     margin_B = torch.where(adds, section.add_margin, section.remove_margin)

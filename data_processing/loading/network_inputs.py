@@ -18,6 +18,7 @@ from data_processing.loading.poses import PoseConfig, posed_cells, posed_points,
 from data_processing.store.bits import bits_at, unpack_bits
 from data_processing.store.shards import Layout, refuse_absent
 from isofield.runtime.counter_random import derive_keys, directions, integers, normals, subsets, uniforms
+from isofield.runtime.invocation import next_command
 
 Kind = Literal["voxels", "solid", "points", "scan", "deformed", "view"]
 CLOUDS = ("points", "scan")
@@ -84,7 +85,8 @@ def check_fields(section: InputConfig, layout: Layout, path: Path) -> None:
     """ValueError when a data set does not hold what the input is made of; says what to prepare."""
     if section.kind == "view" and not layout.pictures:
         raise ValueError(
-            f"{path} holds no views of its shapes (pixels); render them: python -m data_processing --config FILE, with "
+            f"{path} holds no views of its shapes (pixels); render them: "
+            f"{next_command('prepare', '--config', 'FILE')}, with "
             "contents: {rendering: {views: 24}} in the data config (configs/data/views.yaml is one)"
         )
     refuse_absent(path, layout, fields_of(section))

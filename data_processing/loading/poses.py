@@ -71,7 +71,8 @@ def posed_cells(cells_BRRR: torch.Tensor, pose_B33: torch.Tensor) -> torch.Tenso
     # From a place shown to the stored one: the stretch undone after the turn, whose inverse is its transpose.
     length_B3 = (pose_B33 * pose_B33).sum(1)
     inverse_B33 = (pose_B33.transpose(1, 2) / length_B3[..., None] * UNIT).round().int()
-    odd = [torch.tensor(side, device=cells_BRRR.device, dtype=torch.int32) * 2 - (resolution - 1) for side in box]
+    cell_R = torch.arange(resolution, device=cells_BRRR.device, dtype=torch.int32)
+    odd = [cell_R[side.start : side.stop] * 2 - (resolution - 1) for side in box]
     index, fraction = [], []
     # Whole numbers throughout: the same cells on every device.
     for row_B3 in inverse_B33.unbind(1):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 
 from isofield.runtime.counter_random import derive_keys, words
+from isofield.runtime.device_tensors import constant
 
 REACH = 4  # cells: distances are known up to here
 MOST = REACH - 1.0  # cells that a surface may be moved
@@ -62,7 +63,7 @@ def signed_sixteenths(masks_BXYZ: torch.Tensor) -> torch.Tensor:
     The surface lies half-way between centres of cells on its two sides.
     """
     steps = [round(UNIT * squared**0.5) - UNIT // 2 for squared in range(REACH * REACH)] + [BEYOND]
-    table = torch.tensor(steps, dtype=torch.int16, device=masks_BXYZ.device)
+    table = constant(steps, masks_BXYZ.device, torch.int16)
     outside, inside = (
         table[_squared_distances(marked).clamp(max=REACH * REACH).int()] for marked in (masks_BXYZ, 1 - masks_BXYZ)
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data_processing.geometry.voxel_grid import RefusedFileError
+from isofield.runtime.reasons import reason_of
 
 Option = Literal["threshold", "table", "pattern"]
 
@@ -39,7 +40,7 @@ class OptionError(RefusedFileError):
 
 def worded(error: BaseException, names: OptionNames) -> str:
     """The text of an error with the option named as a command calls it; causes are asked too."""
-    text, cause = str(error), error
+    text, cause = reason_of(error), error
     while cause is not None:
         if isinstance(cause, OptionError):
             return text.replace(str(cause), cause.before + getattr(names, cause.option) + cause.after)

@@ -17,6 +17,7 @@ from data_processing.medical.label_volumes import Box, LabelVolume, around, labe
 from data_processing.medical.lattices import WORTH_TELLING, Placement, apart, is_part, overlaps, placement, same_grid
 from data_processing.medical.organ_names import organ_of_stem
 from data_processing.medical.structures import LabelConfig, StructureConfig
+from isofield.runtime.reasons import reason_of
 
 FACES = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))  # low and high end of RAS axes
 SHOWN = 20  # labels in a message
@@ -152,7 +153,7 @@ def label_ids(volume: LabelVolume, structure: StructureConfig, settings: LabelCo
         try:
             ids += [label] if isinstance(label, int) else table.ids_of(label)
         except ValueError as error:
-            raise RefusedFileError(f"{file}: {error}") from error
+            raise RefusedFileError(f"{file}: {reason_of(error)}") from error
     # Two names may stand for one label: each once, in the order asked.
     return list(dict.fromkeys(ids))
 

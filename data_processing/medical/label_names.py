@@ -20,6 +20,7 @@ from data_processing.medical.label_tables import KNOWN_FORMATS, decoded, json_ro
 from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.runtime.hints import did_you_mean
 from isofield.runtime.json_files import parse_json
+from isofield.runtime.reasons import reason_of
 
 MAX_TABLE_BYTES = 1 << 22
 MAX_LEVELS_UP = 4  # folders above a scan in which a table is looked for
@@ -150,7 +151,8 @@ def _xml_entries(text: bytes, scan: Path) -> list[tuple[str, tuple[int, ...]]]:
         labels = [(" ".join((label.text or "").split()), (int(label.get("Key", "")),)) for label in root.iter("Label")]
     except (ElementTree.ParseError, ValueError) as error:
         raise OptionError(
-            f"{scan}: the label table in its header is damaged ({error}): name one in ", "table"
+            f"{scan}: the label table in its header is damaged (no XML, or no number as Key): name one in ",
+            "table",
         ) from error
     return [(name, ids) for name, ids in labels if name and ids != (0,)]
 
@@ -179,8 +181,9 @@ def _read_once(file: Path, changed: int, surely: bool) -> LabelTable | None:
         is_json = file.suffix.lower() == ".json"
         rows = json_rows(parse_json(text), surely=surely) if is_json else table_rows(text, surely=surely_text)
     except (ValueError, csv.Error) as error:
+        said = reason_of(error, otherwise="it is no text in rows")
         raise OptionError(
-            f"{file}: not a table of labels ({error}); expected {KNOWN_FORMATS}: repair it, or name another in ",
+            f"{file}: not a table of labels ({said}); expected {KNOWN_FORMATS}: repair it, or name another in ",
             "table",
         ) from error
     entries = tuple((name, ids) for name, ids in rows if name and ids != (0,))

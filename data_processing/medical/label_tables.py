@@ -23,7 +23,7 @@ SIDE_COLUMNS = ("hemisphere", "hemi", "side")
 SIDES = {"l": "left", "left": "left", "lh": "left", "r": "right", "right": "right", "rh": "right"}
 SEPARATORS = "\t;,"
 COMMENTS = ("#", "//", "%")
-FEWEST_COLOURS = 3  # numbers behind a name that are no part of it
+FEWEST_COLOURS, MOST_COLOURS = 3, 4  # numbers behind a name that are no part of it
 ENCODINGS = ("utf-8-sig", "cp1252", "latin-1")
 
 
@@ -172,7 +172,7 @@ def _entry_of(line: str) -> Entry | None:
         label = whole_number(words[-1]) if len(words) > 1 else None
         return None if label is None else (" ".join(words[:-1]), (label,))
     behind = 0
-    while behind < len(rest) and _is_number(rest[len(rest) - 1 - behind]):
+    while behind < min(len(rest), MOST_COLOURS) and _is_number(rest[len(rest) - 1 - behind]):
         behind += 1
     name = rest[: len(rest) - behind] if behind >= FEWEST_COLOURS else rest
     name = [word for word in name if not separator or not _is_number(word)]

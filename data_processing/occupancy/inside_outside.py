@@ -27,6 +27,7 @@ from data_processing.occupancy.mesh_parts import MeshParts
 from data_processing.occupancy.scan_conversion import PointFrame
 from isofield.runtime.seeds import numpy_generator
 
+SUSPECT = "suspect: "  # begins a quality that is not "ok"
 METHODS = ("auto", "scan", "winding", "shell", "shell-flood", "shell-thick")
 SURFACE_SAMPLES = 4096
 SURFACE_STEP = 2e-4  # of the longest edge: walls thicker than this have an inside
@@ -131,6 +132,11 @@ def inside_points(
         added = thin_parts(grid, torch.as_tensor(boxed.all, device=device))
         grid = grid if added is None else grid | added
     return inside | frame.look_up(grid, points_N3)
+
+
+def doubt_of_solid(mesh: TriangleMesh) -> str:
+    """Why inside and outside of a mesh cannot be told for sure; "" where they can."""
+    return _choose(MeshParts(mesh), InsideConfig(), "auto", "cpu")[1].removeprefix("ok").removeprefix(SUSPECT)
 
 
 def _choose(

@@ -131,19 +131,19 @@ def _scan_by_kernels(
 ) -> NDArray[np.int16]:
     # Most points lie in cells that no face touches, and are answered by the cell.
     place = np.asarray(frame.middle, dtype=np.float64), frame.side
-    corners = kernels.to_lattice(np.ascontiguousarray(triangles, dtype=np.float64), *place)
-    known = kernels.known_cells(corners, POINT_CELLS.bit_length() - 1)
+    faces = kernels.to_lattice(np.asarray(triangles, dtype=np.float64), *place)
+    known = kernels.known_cells(faces, POINT_CELLS.bit_length() - 1)
     points = np.ascontiguousarray(points, dtype=np.float64)
     winding = kernels.look_up(known, points, *place)
     # Near the surface crossings are counted, in columns so narrow that each holds few faces.
     near = np.flatnonzero(winding == UNKNOWN)
     if len(near):
-        bits = min(max(round(math.log2(len(corners)) / 2), 4), 10)
-        while bits and kernels.count_in_columns(corners, bits) > COLUMN_ENTRIES * len(corners):
+        bits = min(max(round(math.log2(len(triangles)) / 2), 4), 10)
+        while bits and kernels.count_in_columns(faces, bits) > COLUMN_ENTRIES * len(triangles):
             bits -= 1  # large faces lie in many columns
         lines, heights, key = kernels.lattice_points(points, near, *place)
         order = np.argsort(key)
-        winding[near] = kernels.count_crossings(corners, *kernels.columns(corners, bits), known, lines, heights, order)
+        winding[near] = kernels.count_crossings(faces, *kernels.columns(faces, bits), known, lines, heights, order)
     return winding
 
 

@@ -27,7 +27,8 @@ def planes(corners_F9: Floats) -> Floats:
         length = np.sqrt(x * x + y * y + z * z)
         if length > 0:
             x, y, z = x / length, y / length, z / length
-            planes_F4[face] = (x, y, z, x * c[0] + y * c[1] + z * c[2])
+            planes_F4[face, 0], planes_F4[face, 1], planes_F4[face, 2] = x, y, z
+            planes_F4[face, 3] = x * c[0] + y * c[1] + z * c[2]
     return planes_F4
 
 

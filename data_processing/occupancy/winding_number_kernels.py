@@ -33,7 +33,7 @@ from data_processing.occupancy.winding_number_places import (
     set_root,
     split_places,
 )
-from isofield.runtime.jit import compile_exact
+from isofield.runtime.jit import compile_exact, compile_part
 
 SKEW = (0.137, -0.093, 0.171)  # of half a cell: reference points keep off planes of symmetry
 FAR_EDGE = 0.2  # what a single edge may change within a cell to count as far
@@ -67,18 +67,18 @@ def at_points(
     count = len(points_N3)
     order, octant = (np.arange(count), np.empty(count, np.int64)), np.empty(count, np.uint8)
     places = Places(points_N3.copy(), order[0], np.empty((count, 3)), order[1], octant, np.zeros(3), 0.0, 0)
-    number_N = np.empty(count)
-    _descend(_surface(corners_F9, edges_7E), places, low_3, high_3, count, exact, number_N)
-    return number_N
+    number_N, rounded_N = np.empty(count if exact else 0), np.empty(0 if exact else count, np.int16)
+    _descend(_surface(corners_F9, edges_7E), places, low_3, high_3, count, exact, number_N, rounded_N)
+    return number_N if exact else rounded_N.astype(np.float64)
 
 
 def at_centres(corners_F9: Floats, edges_7E: Floats, low_3: Floats, side: float, resolution: int) -> NDArray[np.int16]:
     """Rounded winding numbers (R, R, R) at the centres of the cells of a cube from `low`; the surface lies in it."""
     points, order, octant = np.empty((0, 3)), np.empty(0, np.int64), np.empty(0, np.uint8)
     places = Places(points, order, points, order, octant, low_3, side / resolution, resolution)
-    number_N = np.empty(resolution**3, np.int16)
-    _descend(_surface(corners_F9, edges_7E), places, low_3, low_3 + side, len(number_N), False, number_N)
-    return number_N.reshape((resolution,) * 3)
+    count, rounded_N = resolution**3, np.empty(resolution**3, np.int16)
+    _descend(_surface(corners_F9, edges_7E), places, low_3, low_3 + side, count, False, np.empty(0), rounded_N)
+    return rounded_N.reshape((resolution,) * 3)
 
 
 def _surface(corners_F9: Floats, edges_7E: Floats) -> Surface:
@@ -87,18 +87,25 @@ def _surface(corners_F9: Floats, edges_7E: Floats) -> Surface:
 
 @compile_exact
 def _descend(
-    surface: Surface, places: Places, low: Floats, high: Floats, count: int, exact: bool, number_N: NDArray
+    surface: Surface,
+    places: Places,
+    low: Floats,
+    high: Floats,
+    count: int,
+    exact: bool,
+    number_N: Floats,
+    rounded_N: NDArray[np.int16],
 ) -> None:
     """Write the number of all places, from the whole box low..high down to cells that are uniform or hold few places.
 
-    Rounded numbers unless `exact`.
+    Into `rounded_N`, unless `exact`; the other array is empty. (One kernel for both: a second takes seconds.)
     """
     # The stack holds cells to visit, each with what its parent knew: at most seven siblings wait on every level.
     boxes, spans = np.empty((8 * DEPTH, 6)), np.zeros((8 * DEPTH, 6), np.int64)
     states, parents = np.empty((8 * DEPTH, STATE)), np.empty((8 * DEPTH, 5), np.int64)  # lists of the parent, and depth
     faces, near, lists, state = _start(surface, low, high)
     set_root(places, low, high, count, boxes[0], spans[0])
-    states[0], parents[0, :4], parents[0, 4] = state, lists, 0
+    _push(states, parents, 0, state, lists, 0)
     target_F, xyz_F3 = np.empty(FEW, np.int64), np.empty((FEW, 3))
     stack = 1
     while stack:
@@ -113,20 +120,30 @@ def _descend(
         size = count_places(places, span)
         # Most of the volume ends here: nothing touches the cell and the bound excludes every other integer.
         if not exact and _is_uniform(lists, state, box[:3], box[3:]):
-            fill_places(places, span, np.rint(state[3]), number_N)
+            fill_places(places, span, np.rint(state[3]), rounded_N)
         # A few places are cheaper to reach one by one than eight more cells are to enter.
         elif size <= FEW or depth == DEPTH - 2:
             if size > len(target_F):
                 target_F, xyz_F3 = np.empty(size, np.int64), np.empty((size, 3))
             list_places(places, span, target_F, xyz_F3)
-            _ask(surface, faces, near, lists, state, exact, target_F[:size], xyz_F3, number_N)
+            _ask(surface, faces, near, lists, state, exact, target_F[:size], xyz_F3, number_N, rounded_N)
         else:
             first, stack = stack, split_places(places, span, box, boxes, spans, stack)
             for child in range(first, stack):
-                states[child], parents[child, :4], parents[child, 4] = state, lists, depth + 1
+                _push(states, parents, child, state, lists, depth + 1)
 
 
-@compile_exact
+@compile_part
+def _push(states: Floats, parents: Integers, row: int, state: Floats, lists: Integers, depth: int) -> None:
+    """Note what a cell on the stack knows of its parent."""
+    for d in range(STATE):
+        states[row, d] = state[d]
+    for d in range(4):
+        parents[row, d] = lists[d]
+    parents[row, 4] = depth
+
+
+@compile_part
 def _start(surface: Surface, low: Floats, high: Floats) -> tuple[Integers, Integers, Integers, Floats]:
     """Faces, near edges, lists and state of the whole box."""
     count, edges = len(surface.corners_F9), surface.edges_7E.shape[1]
@@ -139,7 +156,7 @@ def _start(surface: Surface, low: Floats, high: Floats) -> tuple[Integers, Integ
     return faces, near, np.array([0, count, 0, edges]), state
 
 
-@compile_exact
+@compile_part
 def _enter_cell(
     surface: Surface, faces: Integers, near: Integers, lists: Integers, state: Floats, low: Floats, high: Floats
 ) -> None:
@@ -178,7 +195,7 @@ def _enter_cell(
     state[6], state[7], state[8] = state[6] + gx, state[7] + gy, state[8] + gz
 
 
-@compile_exact
+@compile_part
 def _far_change(state: Floats, x: float, y: float, z: float) -> tuple[float, float]:
     """What far edges change from the reference point to (x, y, z), and a bound on the error of the number there."""
     sx, sy, sz = x - state[0], y - state[1], z - state[2]
@@ -187,7 +204,7 @@ def _far_change(state: Floats, x: float, y: float, z: float) -> tuple[float, flo
     return state[6] * sx + state[7] * sy + state[8] * sz, error
 
 
-@compile_exact
+@compile_part
 def _ask(
     surface: Surface,
     faces: Integers,
@@ -197,7 +214,8 @@ def _ask(
     exact: bool,
     target_N: Integers,
     xyz_N3: Floats,
-    number_N: NDArray,
+    number_N: Floats,
+    rounded_N: NDArray[np.int16],
 ) -> None:
     """Write the numbers at places of a cell: exact, or rounded."""
     corners_F9, planes_F4, edges_7E, factors_3E = surface
@@ -211,10 +229,13 @@ def _ask(
         # Rounding is safe as long as the error cannot reach the next half-integer; else the whole boundary is asked.
         if exact or np.abs(number - np.rint(number)) + error >= SURE:
             number = exact_number(edges_7E, factors_3E, x, y, z, number)
-        number_N[target_N[n]] = number if exact else np.rint(number)
+        if exact:
+            number_N[target_N[n]] = number
+        else:
+            rounded_N[target_N[n]] = np.int16(np.rint(number))
 
 
-@compile_exact
+@compile_part
 def _is_uniform(lists: Integers, state: Floats, low: Floats, high: Floats) -> bool:
     """Whether the rounded number is one and the same in a whole cell."""
     if lists[0] < lists[1] or lists[2] < lists[3]:
@@ -226,7 +247,7 @@ def _is_uniform(lists: Integers, state: Floats, low: Floats, high: Floats) -> bo
     return np.abs(state[3] - np.rint(state[3])) + change + error < SURE
 
 
-@compile_exact
+@compile_part
 def _keep_faces(
     corners_F9: Floats, planes_F4: Floats, faces: Integers, f0: int, f1: int, low: Floats, high: Floats
 ) -> int:
@@ -251,7 +272,7 @@ def _keep_faces(
     return end
 
 
-@compile_exact
+@compile_part
 def _keep_edges(
     edges_7E: Floats,
     factors_3E: Floats,
@@ -306,11 +327,12 @@ def _keep_edges(
     return bound
 
 
-@compile_exact
+@compile_part
 def _grow(array: Integers, needed: int) -> Integers:
     """The array, or a longer copy."""
     if len(array) >= needed:
         return array
     longer = np.empty(2 * needed, dtype=np.int64)
-    longer[: len(array)] = array
+    for at in range(len(array)):
+        longer[at] = array[at]
     return longer

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.occupancy.solid_angles import Floats, Integers
-from isofield.runtime.jit import compile_exact
+from isofield.runtime.jit import compile_part
 
 
 class Places(NamedTuple):
@@ -28,24 +28,26 @@ class Places(NamedTuple):
     resolution: int  # centres along an edge of the cube; 0 for points
 
 
-@compile_exact
+@compile_part
 def set_root(places: Places, low: Floats, high: Floats, count: int, box: Floats, span: Integers) -> None:
     """The box and the span of all places."""
     if places.resolution:
         span[3:] = places.resolution
         _set_box(places, span, box)
     else:
-        span[1], box[:3], box[3:] = count, low, high
+        span[1] = count
+        for d in range(3):
+            box[d], box[3 + d] = low[d], high[d]
 
 
-@compile_exact
+@compile_part
 def count_places(places: Places, span: Integers) -> int:
     if places.resolution:
         return (span[3] - span[0]) * (span[4] - span[1]) * (span[5] - span[2])
     return span[1] - span[0]
 
 
-@compile_exact
+@compile_part
 def list_places(places: Places, span: Integers, target_N: Integers, xyz_N3: Floats) -> None:
     """Of each place of a span: where its number belongs, and its coordinates."""
     n, size, step, origin = 0, places.resolution, places.step, places.origin_3
@@ -66,21 +68,23 @@ def list_places(places: Places, span: Integers, target_N: Integers, xyz_N3: Floa
         n += 1
 
 
-@compile_exact
-def fill_places(places: Places, span: Integers, value: float, number_N: NDArray) -> None:
+@compile_part
+def fill_places(places: Places, span: Integers, value: float, rounded_N: NDArray[np.int16]) -> None:
     """Give all places of a span one number."""
+    rounded = np.int16(value)
     if places.resolution:
         size = places.resolution
         for i in range(span[0], span[3]):
             for j in range(span[1], span[4]):
                 row = (i * size + j) * size
-                number_N[row + span[2] : row + span[5]] = value
+                for k in range(span[2], span[5]):
+                    rounded_N[row + k] = rounded
     else:
         for at in range(span[0], span[1]):
-            number_N[places.order_N[at]] = value
+            rounded_N[places.order_N[at]] = rounded
 
 
-@compile_exact
+@compile_part
 def split_places(places: Places, span: Integers, box: Floats, boxes: Floats, spans: Integers, stack: int) -> int:
     """Put the eighths of a cell that hold places on the stack; returns its new height."""
     # Blocks are halved in whole cells of the grid, so that no centre is ever in two of them.
@@ -90,7 +94,12 @@ def split_places(places: Places, span: Integers, box: Floats, boxes: Floats, spa
                 middle = (span[d] + span[3 + d] + 1) // 2
                 spans[stack, d] = middle if part >> d & 1 else span[d]
                 spans[stack, 3 + d] = span[3 + d] if part >> d & 1 else middle
-            if (spans[stack, :3] < spans[stack, 3:]).all():
+            sizes = (
+                spans[stack, 3] - spans[stack, 0],
+                spans[stack, 4] - spans[stack, 1],
+                spans[stack, 5] - spans[stack, 2],
+            )
+            if sizes[0] > 0 and sizes[1] > 0 and sizes[2] > 0:
                 _set_box(places, spans[stack], boxes[stack])
                 stack += 1
         return stack
@@ -108,18 +117,19 @@ def split_places(places: Places, span: Integers, box: Floats, boxes: Floats, spa
     return stack
 
 
-@compile_exact
+@compile_part
 def _set_box(places: Places, span: Integers, box: Floats) -> None:
     """The box of a block of the grid."""
     for d in range(6):
         box[d] = places.origin_3[d % 3] + span[d] * places.step
 
 
-@compile_exact
+@compile_part
 def _sort_octants(places: Places, first: int, last: int, middle: Floats, ends: Integers) -> None:
     """Sort points first..last by the eighth of their cell that they are in; `ends`: where the eighths begin and end."""
     points, spare, order, other = places.points_N3, places.spare_N3, places.order_N, places.spare_order_N
-    ends[:] = 0
+    for part in range(9):
+        ends[part] = 0
     x, y, z = middle[0], middle[1], middle[2]
     for n in range(first, last):  # coordinate by coordinate: assigning rows costs five times as much
         code = (points[n, 0] > x) + 2 * (points[n, 1] > y) + 4 * (points[n, 2] > z)

@@ -85,8 +85,9 @@ class DataConfig:
     photo: PhotoConfig = field(default_factory=PhotoConfig)  # of a user's own picture, at generation
     seed: int = 0
     splits: SplitConfig = field(default_factory=SplitConfig)
+    # Most stages are kernels of the CPU, one shape a core: auto takes the CPU, and a GPU is used only when it is named.
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    workers: int = 0  # 0: one per CPU core; on a GPU one
+    workers: int = 0  # 0: one per CPU core; with device: cuda one
     shard_size: int = 32
     retry_failed: bool = False  # try shapes again that failed before though their file did not change
 

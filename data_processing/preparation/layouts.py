@@ -84,6 +84,8 @@ def arrange(
         )
     if hollow:
         notes.append(f"{len(hollow)} objects are left out, they have hollow voxels alone: {_first_names(hollow)}")
+    if layout != "folders" and chosen == "folders":
+        notes += _recurring_names(taken.values())
     return Arrangement({file: places[file] for file in taken.values()}, tuple(notes))
 
 
@@ -215,6 +217,31 @@ def _refuse_many(folders: Mapping[str, Sequence[str]], kinds: Mapping[str, str])
                 f"object would be several shapes, in several splits. Leave the others out with --set "
                 f"exclude=['*{shown[-1]}'], or, if they are different shapes, say so with --set layout=folders"
             )
+
+
+def _recurring_names(files: Iterable[str]) -> list[str]:
+    """A line where most folders hold files of the same few names: they may be one object each, and are several shapes.
+
+    The name of the folder itself does not count: scene_01/scene_01_clean.ply is scene_02/scene_02_clean.ply.
+    """
+    folders: dict[str, set[str]] = {}
+    for file in files:
+        above, _, name = file.rpartition("/")
+        own = above.rpartition("/")[2]
+        folders.setdefault(above, set()).add(name.replace(own, "*") if own else name)
+    alike = Counter(
+        frozenset(names)
+        for above, names in folders.items()
+        if above and 1 < len(names) <= MAX_REPRESENTATIONS and not all(stem_of(name).isdecimal() for name in names)
+    )
+    names, count = alike.most_common(1)[0] if alike else (frozenset[str](), 0)
+    if count < 2 or count <= len(folders) // 2:
+        return []
+    shown = sorted(names)
+    return [
+        f"{count} folders hold files of the same names, {', '.join(shown[:SHOWN])}: each file is a shape; if a folder "
+        f"is one object, leave the others out with --set exclude=['*{shown[-1].removeprefix('*')}']"
+    ]
 
 
 def _refuse_parallel(kinds: Mapping[str, str]) -> None:

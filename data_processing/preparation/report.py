@@ -42,7 +42,7 @@ def write_all(
     """
     names, categories = [r.name for r in records], [r.category for r in records]
     # Only now is known what can be read and what is equal: both decide who is in a split.
-    failed = {index for index, record in enumerate(records) if record.status == "failed"}
+    failed = {index for index, record in enumerate(records) if record.status != "done"}
     aside = _partial(config, records)
     splits = split_names(names, categories, config.splits, set_aside=aside, unreadable=failed, given=given)
     # What cannot be read stands in the tables of the split that it would have been in, and takes nobody's place there.
@@ -166,7 +166,8 @@ def _counts(records: Sequence[ShapeRecord]) -> dict[str, Any]:
     done = [record for record in records if record.status == "done"]
     return {
         "prepared": len(done),
-        "failed": len(records) - len(done),
+        "failed": sum(record.status == "failed" for record in records),
+        "absent": sum(record.status == "absent" for record in records),
         "partial": sum(record.quality.startswith("partial") for record in done),
         "suspect": sum(record.quality.startswith("suspect") for record in done),
         "more_mixed_cells_than_points": sum(any(record.dropped_cells.values()) for record in done),
@@ -223,10 +224,11 @@ def _summary(config: DataConfig, records: Sequence[ShapeRecord], index: DatasetI
     counts = _counts(records)
     methods = ", ".join(f"{method} {count}" for method, count in counts["methods"].items()) or "none"
     partial = f", {counts['partial']} partial" if counts["partial"] else ""
+    absent = f", {counts['absent']} absent (structures that their scans do not have)" if counts["absent"] else ""
     splits = ", ".join(f"{split} {len(members)}" for split, members in index.splits.items())
     return (
         f"{config.folder}: {counts['prepared']} prepared ({methods}; {counts['suspect']} suspect{partial}), "
-        f"{counts['failed']} failed; {splits}; every shape is in {config.folder / 'report.csv'}"
+        f"{counts['failed']} failed{absent}; {splits}; every shape is in {config.folder / 'report.csv'}"
     )
 
 
@@ -260,4 +262,11 @@ def _shapes_to_look_at(config: DataConfig, records: Sequence[ShapeRecord]) -> li
     failed = [f"failed: {record.name}: {record.reason}" for record in records if record.status == "failed"]
     suspect = [f"suspect: {r.name}: {r.quality}" for r in records if r.quality.startswith("suspect")]
     report = str(config.folder / "report.csv")
-    return [*first_of(failed, rest=report), *first_of(suspect, rest=report)]
+    return [*_missing_structures(records), *first_of(failed, rest=report), *first_of(suspect, rest=report)]
+
+
+def _missing_structures(records: Sequence[ShapeRecord]) -> list[str]:
+    """Structures that no scan has, each with the first reason: the labels may be meant otherwise."""
+    there = {record.category for record in records if record.status != "absent"}
+    first = {r.category: r for r in reversed(records) if r.status == "absent" and r.category not in there}
+    return [f"in no scan: {category}: {record.reason}" for category, record in sorted(first.items())]

@@ -20,6 +20,7 @@ from data_processing.formats.scans import SCAN_SUFFIXES, described_file
 from data_processing.formats.voxel_files import VOXEL_SUFFIXES, VoxelGrid, read_voxels, to_cube, voxel_suffix
 from data_processing.geometry.coordinates import normalising_to_world
 from data_processing.geometry.triangle_mesh import TriangleMesh
+from data_processing.geometry.voxel_grid import AbsentPartError
 from data_processing.medical.crops import structure_files
 from data_processing.medical.masks import (
     ScanMask,
@@ -41,6 +42,7 @@ from data_processing.preparation.surface_points import surface_row
 from data_processing.store.bits import pack_bits
 from data_processing.store.shards import PackedRow, ShapeRecord
 from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.reasons import reason_of
 
 BORDER = 1e-6  # cube units by which rounding may carry a vertex outside
 MAX_REASON = 500
@@ -205,20 +207,19 @@ def attempt(
 
 
 def failure(source: Source, config: DataConfig, error: Exception) -> ShapeRecord:
-    """The record of a shape that failed; with a digest of its file where the file is to blame."""
+    """The record of a shape that failed, or is not there; with a digest of its file where the file is to blame."""
     file = config.input / source.file
-    text = " ".join(str(error).split()).replace(str(file), source.file) or "no message"
+    text = " ".join(reason_of(error).split()).replace(str(file), source.file)
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         text = "there is not memory enough for this shape; fewer --set workers=N leave more for each"
-    known = isinstance(error, ValueError | OSError | MemoryError | torch.OutOfMemoryError)
     passing = isinstance(error, PASSING_ERRORS)
     return ShapeRecord(
         name=source.name,
         category=source.category,
         source=source.file,
         source_bytes=size_of(*files_of(source, config)),
-        status="failed",
-        reason=(text if known else f"{type(error).__name__}: {text}")[:MAX_REASON],
+        status="absent" if isinstance(error, AbsentPartError) else "failed",
+        reason=text[:MAX_REASON],
         source_digest="" if passing else digest_of(*files_of(source, config)),
     )
 

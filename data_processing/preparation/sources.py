@@ -27,6 +27,7 @@ from data_processing.medical.images_beside import images_beside, is_general, lef
 from data_processing.medical.structures import LabelConfig, all_parts
 from data_processing.preparation.layouts import LayoutName, Place, arrange, refuse_absent
 from data_processing.store.split_lists import given_splits, read_list_files
+from isofield.runtime.reasons import reason_of
 
 Kind = Literal["mesh", "voxels", "labels"]
 
@@ -97,7 +98,7 @@ def list_sources(
     try:
         arrangement = arrange(kinds, layout, root=folder.resolve().name or "all", categories=asked)
     except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from error
+        raise ValueError(f"{folder}: {reason_of(error)}") from error
     sources = [_source(file, place, kinds[file]) for file, place in arrangement.places.items()]
     if labels is not None:
         sources += _scan_sources(folder, scans, labels)
@@ -191,7 +192,7 @@ def _of_categories(sources: list[Source], categories: Sequence[str] | None, fold
     try:
         refuse_absent(categories, {source.category for source in sources})
     except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from error
+        raise ValueError(f"{folder}: {reason_of(error)}") from error
     return [source for source in sources if source.category in categories]
 
 
@@ -214,6 +215,6 @@ def _nothing_found(folder: Path, kind: str, ignored: Counter[str], files: Sequen
         "labels": ("label files that labels.pattern takes", sorted(SCAN_SUFFIXES)),
     }[kind]
     other = ", ".join(f"{count} {suffix}" for suffix, count in ignored.items()) or "no file at all"
-    if kind in ("labels", "voxels") and "excluded" not in ignored:
+    if "excluded" not in ignored:
         other = described(folder / file for file in files) or other
     return f"{folder} holds no {wanted} ({' '.join(suffixes)}); it has {other}"

@@ -13,9 +13,10 @@ from data_processing.preparation.config import DataConfig, layout_of
 from data_processing.preparation.shape import Stages, attempt, failure
 from data_processing.preparation.sources import Source
 from data_processing.store.shards import ShapeRecord, write_shard
-from isofield.runtime.processes import worker_pool
+from isofield.runtime.processes import compile_without_forks, worker_pool
 
 DIED = "the worker process died on this shape: out of memory, or a crash inside a library"
+KERNELS = "data_processing.preparation.compiled_kernels"
 NO_START = "worker processes die as soon as they start: memory or process limits?"
 
 
@@ -42,10 +43,14 @@ def run_tasks(
 ) -> Generator[Outcome]:
     """Outcomes in the order in which they come. OSError when a part cannot be written (disk full)."""
     waiting = deque(tasks)
+    preload = [__name__]
+    if device == "cpu" and any(task.source.kind == "mesh" for task in waiting):
+        preload.append(KERNELS)
+        compile_without_forks(KERNELS)
     while waiting:
         running: dict[Future[Outcome], Task] = {}
         try:
-            with worker_pool(min(workers, len(waiting)), preload=[__name__]) as pool:
+            with worker_pool(min(workers, len(waiting)), preload=preload) as pool:
                 # Two more than there are workers: none waits for its next shape, and a broken pool leaves few suspects.
                 while waiting or running:
                     while waiting and len(running) < workers + 2:

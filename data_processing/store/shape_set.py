@@ -25,6 +25,7 @@ from data_processing.store.contract import ShapeSet
 from data_processing.store.published_hdf5 import PublishedShapes, published_files
 from data_processing.store.shards import SCHEMA, FailedShape, Layout, PackedRow, Shard
 from isofield.runtime.config import build
+from isofield.runtime.invocation import next_command
 from isofield.runtime.json_files import leads_out, read_object
 
 INDEX_FILE, JOB_FILE, SHARDS, PARTS = "dataset.json", "job.json", "shards", "parts"
@@ -76,7 +77,7 @@ def open_shapes(path: Path) -> ShapeSet:
     beside = sorted(p.parent.name for p in path.parent.glob(f"*/{INDEX_FILE}")) if path.parent.is_dir() else []
     raise FileNotFoundError(
         f"{path} is no data set: expected a folder with {INDEX_FILE}, or NAME_train.hdf5 of published files; "
-        f"data sets beside it: {', '.join(beside) or 'none'}. Make one: python -m data_processing --config FILE"
+        f"data sets beside it: {', '.join(beside) or 'none'}. Make one: {next_command('prepare', '--config', 'FILE')}"
     )
 
 
@@ -184,7 +185,7 @@ def _unfinished(path: Path) -> str:
     job = read_json(path / JOB_FILE)
     names, command = job.get("names"), job.get("command")
     count = str(len(names)) if isinstance(names, list) else "an unknown number"
-    again = command[:SHOWN] if isinstance(command, str) else "python -m data_processing --config FILE"
+    again = command[:SHOWN] if isinstance(command, str) else next_command("prepare", "--config", "FILE")
     done = 0
     for file in [*(path / SHARDS).glob("[0-9]*.h5"), *(path / PARTS).glob("[0-9]*.h5")]:
         try:

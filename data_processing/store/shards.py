@@ -34,6 +34,7 @@ from isofield.runtime.atomic_files import replacing
 from isofield.runtime.config import build, to_plain
 from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.json_files import parse_json
+from isofield.runtime.reasons import reason_of
 
 SCHEMA = 1
 MAX_HEADER_BYTES = 1 << 26
@@ -89,7 +90,7 @@ class ShapeRecord:
     category: str
     source: str  # relative to the input folder
     source_bytes: int
-    status: Literal["done", "failed"]
+    status: Literal["done", "failed", "absent"]  # absent: a structure that its scan does not have
     reason: str = ""
     source_digest: str = ""  # of the file's content; "" when the failure was not the file's fault
     method: str = ""
@@ -204,7 +205,7 @@ def _header(file: h5py.File, path: Path) -> Header:
     try:
         header = parse_json(read(data, path, "header", slice(None)).tobytes())
     except ValueError as error:
-        raise ValueError(f"{path}: header is no JSON: the file is damaged ({error})") from error
+        raise ValueError(f"{path}: header is no JSON: the file is damaged ({reason_of(error)})") from error
     if not isinstance(header, dict) or header.get("schema") != SCHEMA:
         schema = header.get("schema") if isinstance(header, dict) else None
         raise ValueError(f"{path}: expected schema {SCHEMA}, got {schema}: made by another version")

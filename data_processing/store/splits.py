@@ -73,7 +73,9 @@ class SplitConfig:
             re.compile(self.subject or "")
         except (re.error, RecursionError, OverflowError) as error:
             got = (self.subject or "")[:200]
-            raise ValueError(f"subject must be bids or a regular expression, got {got!r}: {error}") from error
+            at = getattr(error, "pos", None)
+            place = "" if at is None else f", which is none from character {at + 1} on"
+            raise ValueError(f"subject must be bids or a regular expression, got {got!r}{place}") from error
         if self.rule == "ratios" and self.val_share:
             raise ValueError("val_share takes from train; with rule ratios give ratios.val instead")
 

@@ -51,7 +51,7 @@ def analyse_folder(options: argparse.Namespace) -> int:
             rows = apply_thresholds(rows, fpr=options.fpr, across_folder=options.bh)
             write_results(options.out, rows, vars(options) | {"scans": len(scans)})
             title = f"Organ masks of {options.input.resolve().name}"
-            report = write_report(options.out, rows, priors, fpr=options.fpr, title=title)
+            report = write_report(options.out, rows, priors, fpr=options.fpr, title=title, inputs=options.input)
             open_journal(options.out).keep_record()
         for prior in priors:
             say(prior.about(options.fpr))

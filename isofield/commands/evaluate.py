@@ -93,10 +93,12 @@ def judge(options: argparse.Namespace) -> int:
     from isofield.evaluation.tables import write_json
     from isofield.reports.sets import write_sets_report
     from isofield.run_dir import exclusive
-    from isofield.runtime.distributed import resolve_device
+    from isofield.runtime.distributed import describe_device, resolve_device
 
     protocols, settings = protocols_of_sets(options.protocol), generative_settings(options)
     device, sets = resolve_device(options.device), sets_of(options)
+    if options.device != str(device):
+        say(describe_device(options.device, device))
     out = options.out or sets.out
     machine = Machine(device, options.workers, out / LIGHT_FIELDS)
     with exclusive(out, 0, what="evaluation"):

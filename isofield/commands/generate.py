@@ -1,6 +1,7 @@
 """Generate meshes: of a split of the data set or of your own files, in the frame of the input; new ones; or a walk."""
 
 import argparse
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,13 +23,17 @@ def generate_meshes(options: argparse.Namespace) -> int:
     from isofield.generation.meshes import generate, meshes_of, rows_of
     from isofield.generation.requests import requests_of
     from isofield.generation.test_time_fitting import encoder_parameters
+    from isofield.packs.find_run import find_run
     from isofield.registry import load_run
-    from isofield.run_dir import RunDir
     from isofield.runtime import distributed
+    from isofield.runtime.precision import products_in
 
-    run_dir = RunDir(options.run)
-    with distributed.session(options.device, collectives=False) as group:
+    run_dir = find_run(options.run)
+    with contextlib.ExitStack() as stack:
+        group = stack.enter_context(distributed.session(options.device, collectives=False))
         loaded = load_run(run_dir, which=options.checkpoint, device=group.device)
+        # As it was trained: weights that learned from TF32 products are asked by them.
+        stack.enter_context(products_in(loaded.config.training.precision, group.device))
         # Which shapes, and where they go: a split, files, samples or a walk.
         asked = requests_of(options, loaded.model, loaded.config, run_dir, device=group.device)
         names = [item.name for item in asked.items]

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from isofield.runtime.commandline import DONE, Parser, command_of, say, tell
 
@@ -29,23 +30,29 @@ def train_run(options: argparse.Namespace) -> int:
     from isofield.ops import memory
     from isofield.registry import new_model, resolve
     from isofield.reports.curves import write_curves
-    from isofield.run_dir import RunDir
+    from isofield.run_dir import RunDir, refuse_training
     from isofield.runtime import distributed
     from isofield.runtime.config import to_yaml
+    from isofield.runtime.precision import describe_precision, products_in
     from isofield.runtime.seeds import seed_of
     from isofield.training.loop import train
 
+    if options.resume:
+        refuse_training(RunDir(Path(options.config).parent))  # the config of a pack, as if that could go on
     config = resolve(read_run_config(options.config, overrides=options.set), where=options.config)
     if options.dry_run:
         say(to_yaml(config))
         tell("a dry run: nothing was done; next: the same command without --dry-run")
         return DONE
     memory.keep_freed()  # each step finds what the one before left
-    with distributed.session(config.device) as group:
+    precision = config.training.precision
+    with distributed.session(config.device) as group, products_in(precision, group.device):
         shapes = open_shapes(config.data.path)
         run_dir = RunDir(config.run_path)
         if group.is_first:
             say(to_yaml(config) if options.show_config else f"resolved config: {run_dir.config_file}")
+            for line in describe_precision(precision, group.device):
+                say(line)
         torch.manual_seed(seed_of(config.training.seed, "weights"))
         model = new_model(config.model, where=options.config)
         train(model, shapes, config, run_dir, group, resume=options.resume, draw=write_curves)

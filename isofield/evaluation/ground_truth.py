@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from data_processing.formats.mesh_files import MESH_SUFFIXES, read_mesh
-from data_processing.formats.occupancy_samples import OccupancySamples, read_samples
+from data_processing.formats.occupancy_samples import OccupancySamples, read_samples, to_source
 from data_processing.formats.point_clouds import CLOUD_SUFFIXES, PointCloud, read_cloud
 from data_processing.formats.voxel_files import VOXEL_SUFFIXES, GridConfig, VoxelGrid, read_voxels, voxel_suffix
 from data_processing.geometry.coordinates import transform_points
@@ -124,6 +124,7 @@ class CloudTruth:
 
     cloud: PointCloud
     samples: OccupancySamples | None = None  # of the same object, for IoU
+    source: Points | None = None  # 4x4, to the frame of the mesh that the points were made from, where the file says it
     kind: str = "points"
 
     @property
@@ -155,6 +156,7 @@ class SampleTruth:
     """Points anywhere, and which of them are inside: IoU comes from these points, and nothing else can be told."""
 
     samples: OccupancySamples
+    source: Points | None = None  # as of CloudTruth
     kind: str = "samples"
 
     def bounds(self) -> tuple[Points, Points]:
@@ -193,9 +195,10 @@ def read_ground_truth(
     suffix = voxel_suffix(path)
     # Three things come as .npz: what is in it decides, and occupancy samples say so by their names.
     if suffix == ".npz" and (found := read_samples(path)) is not None:
-        return SampleTruth(found)
+        return SampleTruth(found, to_source(path))
     if suffix in CLOUD_SUFFIXES and (cloud := read_cloud(path)) is not None:
-        return CloudTruth(cloud, None if samples is None else read_samples(samples))
+        source = to_source(path) if suffix == ".npz" else None
+        return CloudTruth(cloud, None if samples is None else read_samples(samples), source)
     if suffix in VOXEL_SUFFIXES:
         return VoxelTruth(read_voxels(path, grid))
     if suffix in MESH_SUFFIXES:

@@ -199,7 +199,7 @@ def _pair(
     notes: Iterable[str] = (),
 ) -> MaskPair:
     path = None if predicted is None else predicted.path
-    return MaskPair(name, category, path, truth, reason, predicted, tuple(notes), case.name)
+    return MaskPair(name, category, path, truth, reason, predicted=predicted, notes=tuple(notes), case=case.name)
 
 
 def _missing_side(true: Labels | None, predicted: Labels | None) -> str:

@@ -23,10 +23,12 @@ from data_processing.preparation.sources import files_below
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.config import read_run_config
 from isofield.evaluation.mask_labels import FileMask, LabelledCase, MaskPair, category_of, label_names, pairs_of_cases
-from isofield.evaluation.pairs import Comparison, Pair, beside, files_of_set, open_once
+from isofield.evaluation.matching import EQUAL, Matching, equal_names, suggestion
+from isofield.evaluation.pairs import Comparison, Pair, beside, doubt_of, files_of_set, open_once
 from isofield.evaluation.protocols import MaskProtocol
 from isofield.metrics.masks import Mask, compare_masks
-from isofield.run_dir import RunDir, mesh_in
+from isofield.packs.find_run import find_data, find_run
+from isofield.run_dir import mesh_in
 from isofield.runtime.config import build
 
 REPORT = "report-masks.html"  # beside that of the meshes
@@ -55,9 +57,9 @@ class StoredMask:
 
 def run_masks_to_compare(path: Path, split: str, *, truth_folder: Path | None, data: Path | None) -> Comparison:
     """The masks generated for a run's split, with those they were made from or those of a folder."""
-    run = RunDir(path)
+    run = find_run(path)
     config = read_run_config(run.existing().config_file).data
-    place = data or config.path
+    place = find_data(run, config.path, data)
     shapes = open_shapes(place)
     if truth_folder is None:
         label_settings(shapes)  # fails now if it is no data set of labelled scans
@@ -71,9 +73,10 @@ def run_masks_to_compare(path: Path, split: str, *, truth_folder: Path | None, d
         name = shapes.names[index]
         truth = StoredMask(place, index) if truths is None else truths.get(name)
         made = mesh_in(run.meshes(split), name, MASK_SUFFIX)
-        reason = "" if made.is_file() else f"no prediction: {made} does not exist; run generate.py for the split"
+        reason = "" if made.is_file() else f"no prediction: {made} does not exist; generate the split first"
         reason = reason if truth is not None else f"no ground truth: {truth_folder} has no {name}"
-        pairs.append(Pair(name, shapes.categories[index], made, truth, reason))
+        doubt = doubt_of(shapes, index) if truths is None else ""
+        pairs.append(Pair(name, shapes.categories[index], made, truth, reason, doubt))
     for shape in failed:
         pairs.append(Pair(shape.name, shape.category, None, None, f"preparation failed: {shape.reason}"))
     about = {"run": str(path), "ground_truth": str(truth_folder) if truth_folder else "labels of the scans"}
@@ -82,29 +85,41 @@ def run_masks_to_compare(path: Path, split: str, *, truth_folder: Path | None, d
 
 
 def folder_masks_to_compare(
-    predictions: Path, truths: Path, naming: Naming | None = None, *, pattern: str = "*", workers: int = 0
+    predictions: Path,
+    truths: Path,
+    naming: Naming | None = None,
+    *,
+    pattern: str = "*",
+    matching: Matching = EQUAL,
+    workers: int = 0,
 ) -> Comparison:
     """Two folders of masks or label volumes with the same paths below them; a pair for each label of each case.
 
-    `_recon` at the end of a prediction's name is left out. Raises FileNotFoundError and NotADirectoryError for folders,
-    ValueError where no names match or a table of labels cannot be read.
+    `_recon` at the end of a prediction's name is left out; `matching`: other rules by which names differ. Raises
+    FileNotFoundError and NotADirectoryError for folders, ValueError where no names match or a table of labels cannot be
+    read.
     """
     predicted, without = masks_below(predictions, pattern=pattern)
     true, without_true = masks_below(truths, pattern=pattern)
     # One name in common is enough; the others become rows that say what is missing.
-    if not predicted.keys() & true.keys():
+    truth_of = equal_names(predicted, true, matching)
+    if not truth_of:
+        hint = suggestion(predicted, true) or "--match 'PREDICTION=TRUTH' says how they differ, such as '*_pred=*'"
         raise ValueError(
             f"no mask below {predictions} is named like one below {truths}: for example {next(iter(predicted))} and "
-            f"{next(iter(true))}; names have to match"
+            f"{next(iter(true))}; names have to match. {hint}"
         )
+    # A pair goes by the name of its ground truth.
+    predicted = {truth_of.get(name, name): file for name, file in predicted.items()}
+    generated = {name for name, file in predicted.items() if _is_generated(file)}
     cases = [
-        LabelledCase(name, category_of(name), file := predicted.get(name), true.get(name), _is_generated(file))
+        LabelledCase(name, category_of(name), predicted.get(name), true.get(name), name in generated)
         for name in sorted(predicted.keys() | true.keys())
     ]
     naming = naming or Naming()
     pairs = [_with_reason(pair, predictions, truths) for pair in pairs_of_cases(cases, naming, workers=workers)]
     about: dict[str, object] = {"predictions": str(predictions), "ground_truth": str(truths)}
-    about |= {"labels": label_names(pairs)}
+    about |= {"labels": label_names(pairs)} | ({} if matching == EQUAL else {"match": str(matching)})
     about |= {} if naming.threshold is None else {"threshold": naming.threshold}
     lines = [line for line in (without, without_true) if line]
     about |= {"left_out": lines} if lines else {}

@@ -114,6 +114,11 @@ def match_names(predictions: Mapping[str, Path], truths: Mapping[str, Path], mat
     return Matches(truth_of, objects, samples)
 
 
+def equal_names(predictions: Collection[str], truths: Collection[str], matching: Matching) -> dict[str, str]:
+    """Names of truths by those of predictions that are equal, or become so. ValueError as `match_names`."""
+    return _pairs_of({name: name for name in predictions}, {name: name for name in truths}, matching)
+
+
 def _is_generic(name: str) -> bool:
     return name.rpartition("/")[2].casefold() in GENERIC
 

@@ -21,6 +21,7 @@ from isofield.evaluation.names import GENERATIVE
 from isofield.evaluation.protocols import MaskProtocol, find_protocols
 from isofield.evaluation.rows import SampleCounts, surface_metrics
 from isofield.runtime.json_files import Row
+from isofield.runtime.reasons import reason_of
 
 T = TypeVar("T")
 Side = str | Path | InMemory
@@ -101,6 +102,6 @@ def _one_side(what: str, read: Callable[[Any], T], given: Any) -> T:
     try:
         return read(given)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{what}: {error}") from error
+        raise FileNotFoundError(f"{what}: {reason_of(error)}") from error
     except (ValueError, OSError) as error:
-        raise ValueError(f"{what}: {error}") from error
+        raise ValueError(f"{what}: {reason_of(error)}") from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.evaluation.names import AGAINST, GENERATIVE, KNOWN, MASKS, MOST_TRAINING_SHAPES, NORMALISATIONS
 from isofield.runtime.commandline import Parser
+from isofield.runtime.invocation import as_typed
 
 if TYPE_CHECKING:
     from data_processing.geometry.voxel_grid import GridConfig
@@ -29,8 +30,8 @@ def read_options(
     arguments: Sequence[str] | None, description: str | None, *, prog: str | None = None
 ) -> argparse.Namespace:
     """The options; `samples` says whether sets are judged. Wrong combinations end the program with a line."""
-    parser = Parser(prog=prog, description=description)
-    parser.add_argument("--run", type=Path, help="run whose meshes are judged; give --split or --samples too")
+    parser = Parser(prog=prog, description=as_typed(description or ""))
+    parser.add_argument("--run", type=Path, help="run, or packed one, to judge; with --split or --samples")
     parser.add_argument("--split", help="train, val or test of the run's data set; with --samples [test]")
     parser.add_argument("--pred", type=Path, help="folder of meshes to judge, instead of a run")
     parser.add_argument("--gt", type=Path, help="folder of ground truth of the same names: meshes, voxels or clouds")
@@ -116,7 +117,10 @@ def pairs_of(options: argparse.Namespace) -> "Comparison":
             naming = Naming(options.labels, options.threshold)
             refuse_table(options.labels)
             pattern, workers = options.pattern or "*", options.workers
-            return folder_masks_to_compare(options.pred, truth, naming, pattern=pattern, workers=workers)
+            matching = how["matching"]
+            return folder_masks_to_compare(
+                options.pred, truth, naming, pattern=pattern, matching=matching, workers=workers
+            )
         return run_masks_to_compare(options.run, options.split, truth_folder=truth, data=data)
     if options.run is None:
         return folders_to_compare(options.pred, truth, **how)
@@ -159,7 +163,8 @@ def _check(parser: Parser, options: argparse.Namespace) -> None:
     wrong = [f"--{name}" for name in OF_MASKS if getattr(options, name) is not None]
     if wrong and (set(options.protocol) != {MASKS} or options.run is not None):
         parser.error(f"{', '.join(wrong)}: only folders of masks have it: --pred DIR --gt DIR --protocol {MASKS}")
-    if options.match and (options.samples or MASKS in options.protocol or options.gt is None):
+    of_run_masks = options.run is not None and MASKS in options.protocol
+    if options.match and (options.samples or of_run_masks or options.gt is None):
         parser.error("--match: only for shapes with their own ground truth in a folder (--gt)")
     if options.set and options.gt is None:
         parser.error("--set: only for voxels in a folder of ground truth (--gt)")

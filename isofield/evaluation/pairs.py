@@ -10,20 +10,24 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from data_processing.formats.mesh_files import MESH_SUFFIXES
+from data_processing.formats.scans import described
 from data_processing.formats.text_clouds import GENERIC_SUFFIXES, is_text_cloud
 from data_processing.formats.voxel_files import GridConfig, voxel_suffix
 from data_processing.loading.batches import all_members
-from data_processing.occupancy.inside_outside import InsideConfig
+from data_processing.occupancy.inside_outside import SUSPECT, InsideConfig
+from data_processing.preparation.sources import files_below
 from data_processing.store.published_hdf5 import published_files
 from data_processing.store.shape_set import INDEX_FILE, ShapeSet, open_shapes
 from isofield.config import read_run_config
 from isofield.evaluation.ground_truth import TRUTH_SUFFIXES, GroundTruth, read_ground_truth, truth_of_shape
 from isofield.evaluation.matching import EQUAL, Matches, Matching, match_names, suggestion
+from isofield.packs.find_run import find_data, find_run
 from isofield.run_dir import RunDir, manifest_file
 from isofield.runtime.atomic_files import is_temporary
 from isofield.runtime.config import build
 from isofield.runtime.invocation import next_command
 from isofield.runtime.json_files import leads_out, read_object
+from isofield.runtime.reasons import DAMAGED, reason_of
 
 SAMPLES = "samples"  # the folder of a run's samples, beside those of its splits
 
@@ -79,6 +83,7 @@ class Pair:
     prediction: Path | None
     truth: Truth | None
     reason: str = ""
+    doubt: str = ""  # why preparation calls the ground truth suspect; "" where it does not, or nobody has asked
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ def run_to_compare(
 
     `data`: another data set than the run's own. `matching` and `grid` are for the folder.
     """
-    run = RunDir(path)
+    run = find_run(path)
     pairs = pairs_of_run(
         run, split, against=against, truth_folder=truth_folder, data=data, matching=matching, grid=grid
     )
@@ -162,7 +167,7 @@ def pairs_of_run(
     Raises FileNotFoundError when nothing was generated for the split, ValueError for an unknown split.
     """
     config = read_run_config(run.existing().config_file).data
-    path = data or config.path
+    path = find_data(run, config.path, data)
     shapes = open_shapes(path)
     made = {str(entry["name"]): entry for entry in read_manifest(run, split)["shapes"]}
     truths = None if truth_folder is None else files_by_name(truth_folder, TRUTH_SUFFIXES)
@@ -171,14 +176,20 @@ def pairs_of_run(
     found = _truths_of_shapes([shapes.names[index] for index in indices], truths or {}, matching, grid)
     for index in indices:
         name, category = shapes.names[index], shapes.categories[index]
-        pair = Pair(name, category, None, StoredTruth(path, index, against))
+        pair = Pair(name, category, None, StoredTruth(path, index, against), doubt=doubt_of(shapes, index))
         if truths is not None:
             missing = "" if name in found else f"no ground truth: {truth_folder} has no {name}"
-            pair = replace(pair, truth=found.get(name), reason=missing)
+            pair = replace(pair, truth=found.get(name), reason=missing, doubt="")
         pairs.append(_with_prediction(pair, made.get(name), run.meshes(split)))
     for shape in failed:
         pairs.append(Pair(shape.name, shape.category, None, None, f"preparation failed: {shape.reason}"))
     return pairs
+
+
+def doubt_of(shapes: ShapeSet, index: int) -> str:
+    """Why preparation calls a shape suspect; "" where it does not."""
+    quality = shapes.qualities[int(index)]
+    return quality.removeprefix(SUSPECT) if quality.startswith(SUSPECT) else ""
 
 
 def pairs_of_folders(
@@ -252,7 +263,8 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
             raise ValueError(f"{files[name]} and {path} have one name: keep one of them in {folder}")
         files[name] = path
     if not files:
-        raise FileNotFoundError(f"{folder} holds no file to evaluate; known suffixes: {', '.join(sorted(known))}")
+        there = described(folder / file for file in sorted(files_below(folder))) or "no file at all"
+        raise FileNotFoundError(f"{folder} holds no file to evaluate ({' '.join(sorted(known))}); it has {there}")
     return files
 
 
@@ -288,7 +300,7 @@ def _with_prediction(pair: Pair, entry: dict[str, Any] | None, folder: Path) -> 
     if pair.reason:
         return pair
     if entry is None:
-        return replace(pair, reason=f"no prediction: not in {manifest_file(folder)}; run generate.py again")
+        return replace(pair, reason=f"no prediction: not in {manifest_file(folder)}; generate again")
     if entry.get("status") != "done":
         return replace(pair, reason=f"no prediction: {entry.get('reason') or 'generation failed'}")
     return replace(pair, prediction=folder / str(entry.get("file")))
@@ -319,7 +331,6 @@ def read_manifest(run: RunDir, split: str) -> dict[str, Any]:
             if entry.get("status") == "done" and leads_out(entry.get("file")):
                 raise ValueError(f"the file of {str(entry['name'])[:100]!r} would be outside")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{file}: not a manifest of generate.py ({error}); delete it and run generate.py again"
-        ) from error
+        said = reason_of(error, otherwise=DAMAGED)
+        raise ValueError(f"{file}: not a manifest of generate.py ({said}); delete it and generate again") from error
     return manifest

@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
+from isofield.evaluation.doubts import doubts_in_words
 from isofield.evaluation.pairs import Comparison, Pair
 from isofield.evaluation.protocols import AnyProtocol, MaskProtocol
 from isofield.evaluation.rows import Row, SampleCounts
@@ -51,6 +52,11 @@ def rows_of_ranks(
     made = {name: rows for name, rows in rows_before.items() if rows and all(stands(row, Path()) for row in rows)}
     if made:
         say(f"rank {group.rank}: {len(made)} of {len(mine)} shapes were evaluated before")
+    # Rows of an earlier version say nothing of what is suspect; what preparation knows is added.
+    for pair in mine:
+        for row in made.get(pair.name, []):
+            if row["status"] == "done":
+                row.setdefault("suspect", doubts_in_words({"ground truth": pair.doubt}))
     missing = [pair for pair in mine if pair.name not in made]
     with journal, contextlib.closing(rows_of(missing)) as rows:
         for pair, of_pair in zip(missing, rows, strict=True):

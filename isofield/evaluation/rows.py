@@ -22,6 +22,7 @@ from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, 
 from data_processing.medical.advice import COMMAND_OPTIONS, worded
 from data_processing.medical.crops import Crop, mask_crop, place_on
 from data_processing.occupancy.inside_outside import inside_points
+from isofield.evaluation.doubts import doubts_in_words, suspect_sides
 from isofield.evaluation.ground_truth import GroundTruth, SampleTruth
 from isofield.evaluation.mask_labels import FileMask, MaskPair
 from isofield.evaluation.mask_pairs import compare_crops, without
@@ -35,6 +36,7 @@ from isofield.runtime.atomic_files import WriteError
 from isofield.runtime.json_files import Row
 from isofield.runtime.processes import in_order
 from isofield.runtime.progress import Progress
+from isofield.runtime.reasons import reason_of
 
 Draw = Callable[[Any, Any], dict[str, str | None]]  # prediction and ground truth, as loaded, to addresses of pictures
 
@@ -139,6 +141,7 @@ def evaluate_masks(pair: Pair, protocol: MaskProtocol, draw: Draw | None = None)
         return failed_row(pair, worded(error, COMMAND_OPTIONS)) | told
     notes = [*(pair.notes if isinstance(pair, MaskPair) else ()), *notes]
     row = {"name": pair.name, "category": pair.category, "status": "done", "reason": "", **values, **told}
+    row |= {"suspect": doubts_in_words({"ground truth": pair.doubt})}
     pictures = {} if draw is None else {"pictures": draw(predicted, true)}
     return row | {"ground_truth": "mask", "note": "; ".join(notes), **pictures}
 
@@ -159,7 +162,7 @@ def load_masks(pair: Pair) -> tuple[Crop, Crop]:
     try:
         true = pair.truth.load()  # first: the scan may be in memory from the shape before
     except (ValueError, OSError) as error:
-        raise ValueError(f"ground truth: {error}") from error
+        raise ValueError(f"ground truth: {reason_of(error)}") from error
     try:
         predicted = pair.predicted if isinstance(pair, MaskPair) else None
         crop = mask_crop(pair.prediction) if predicted is None else predicted.load()
@@ -167,7 +170,7 @@ def load_masks(pair: Pair) -> tuple[Crop, Crop]:
             crop = without(place_on(crop, true)[0], pair.truth.load_ignored())
         return crop, true
     except (ValueError, OSError) as error:
-        raise ValueError(f"prediction: {error}") from error
+        raise ValueError(f"prediction: {reason_of(error)}") from error
 
 
 def _evaluate_surfaces(
@@ -181,18 +184,20 @@ def _evaluate_surfaces(
         prediction, truth = load_pair(pair)
         watertight = is_watertight(prediction)
     except (ValueError, OSError) as error:
-        return [failed_row(pair, str(error))] * len(protocols)
+        return [failed_row(pair, reason_of(error))] * len(protocols)
+    asks_inside = any("iou" in protocol.metrics for protocol in protocols)
+    suspect = suspect_sides(pair, prediction, truth, asks_inside=asks_inside, watertight=watertight)
     rows: list[Row] = []
     # A metric that cannot be told must not cost the others: each protocol fails alone. A full disk ends them all.
     for protocol in protocols:
         try:
             values = _metrics(prediction, truth, protocol, draws, pair.name, watertight, light_fields)
-            done = {"name": pair.name, "category": pair.category, "status": "done", "reason": ""}
+            done = {"name": pair.name, "category": pair.category, "status": "done", "reason": "", "suspect": suspect}
             rows.append(done | values | {"ground_truth": truth.kind} | _note_of(truth))
         except WriteError:
             raise
         except (ValueError, OSError) as error:
-            rows.append(failed_row(pair, str(error)))
+            rows.append(failed_row(pair, reason_of(error)))
     if draw is not None:
         rows[0] = rows[0] | {"pictures": draw(prediction, truth)}
     return rows
@@ -244,11 +249,11 @@ def load_pair(pair: Pair) -> tuple[TriangleMesh, GroundTruth]:
     try:
         prediction = read_mesh(pair.prediction)
     except (ValueError, OSError) as error:
-        raise ValueError(f"prediction: {error}") from error
+        raise ValueError(f"prediction: {reason_of(error)}") from error
     try:
         return prediction, pair.truth.load()
     except (ValueError, OSError) as error:
-        raise ValueError(f"ground truth: {error}") from error
+        raise ValueError(f"ground truth: {reason_of(error)}") from error
 
 
 def compare(

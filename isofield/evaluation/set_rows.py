@@ -27,6 +27,7 @@ from isofield.runtime import seeds
 from isofield.runtime.json_files import Row
 from isofield.runtime.processes import in_order
 from isofield.runtime.progress import Progress, with_progress
+from isofield.runtime.reasons import reason_of
 
 UNITS = {"cov": "share, 0 to 1", "1nna": "share, 0 to 1; 0.5 is best"}
 KEPT_IN_1NNA = "of the larger set as many as of the smaller take part in 1-NNA, drawn by the seed"
@@ -228,17 +229,17 @@ def _read(
     try:
         truth = task.member.load()
     except (ValueError, OSError) as error:
-        return SetShape(name, reasons=dict.fromkeys(protocols, str(error)))
+        return SetShape(name, reasons=dict.fromkeys(protocols, reason_of(error)))
     if GENERATIVE in protocols:
         try:
             fields["cloud_N3"] = draw_cloud(truth, settings, name=name, side=task.side)
         except ValueError as error:
-            reasons[GENERATIVE] = str(error)
+            reasons[GENERATIVE] = reason_of(error)
     if LIGHT_FIELD in protocols:
         try:
             fields["descriptor"] = descriptor_of_mesh(truth.solid(), light_fields)
         except ValueError as error:
-            reasons[LIGHT_FIELD] = str(error)
+            reasons[LIGHT_FIELD] = reason_of(error)
     return SetShape(name, **fields, reasons=reasons)
 
 

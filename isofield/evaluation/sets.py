@@ -31,8 +31,10 @@ from isofield.evaluation.pairs import (
     open_once,
     read_manifest,
 )
-from isofield.run_dir import RunDir, manifest_file
+from isofield.packs.find_run import find_data, find_run
+from isofield.run_dir import manifest_file
 from isofield.runtime import seeds
+from isofield.runtime.invocation import next_command
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,10 @@ def run_to_judge(
     `training_shapes`: the most of them, drawn by the seed; 0: none. Raises FileNotFoundError when the run has no
     samples, ValueError for an unknown split.
     """
-    run = RunDir(path)
+    run = find_run(path)
     config = read_run_config(run.existing().config_file).data
     manifest = read_manifest(run, SAMPLES)
-    place = data or config.path
+    place = find_data(run, config.path, data)
     # The data set is opened once for all splits.
     members = functools.partial(_of_split, open_once(place), place, categories=config.categories, against=against)
     references, training, note = members(split), list[Member](), "none: asked for none"
@@ -156,7 +158,10 @@ def _of_manifest(manifest: dict[str, Any], folder: Path) -> list[Member]:
             member = replace(member, truth=FileTruth(folder / str(entry.get("file"))), reason="")
         members.append(member)
     if not members:
-        raise FileNotFoundError(f"{manifest_file(folder)} lists no sample; run generate.py --samples again")
+        raise FileNotFoundError(
+            f"{manifest_file(folder)} lists no sample; make them: "
+            f"{next_command('generate', '--run', 'RUN', '--samples', '100')}"
+        )
     return members
 
 

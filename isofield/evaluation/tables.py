@@ -2,7 +2,7 @@
 
 Failed shapes stand beside every mean, never inside it; a metric that a shape cannot have (IoU against a point cloud)
 is counted as undefined. An infinite distance (to an empty mask) makes the mean infinite, JSON says "inf": medians, and
-how many are infinite, stand beside every mean of masks.
+how many are infinite, stand beside every mean.
 """
 
 import json
@@ -37,15 +37,15 @@ def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: SampleCounts, *
         total = sum(row["category"] == category for row in rows)
         counts = {"n": len(of_category), "failed_count": total - len(of_category)}
         per_category[category] = counts | means(of_category, averaged)
-        if isinstance(protocol, MaskProtocol):  # of others no value is infinite
-            beside = {"median": means(of_category, metrics, np.median), "infinite": infinite(of_category, metrics)}
-            per_category[category] |= beside
+        beside = {"median": means(of_category, metrics, np.median), "infinite": infinite(of_category, metrics)}
+        per_category[category] |= beside
     return {
         "protocol": protocol.name,
         "split": split,
         "n": len(done),
         "failed_count": len(failed),
         "failed": failed,
+        "suspect": [{"name": row["name"], "reason": row["suspect"]} for row in done if row.get("suspect")],
         "mean": means(done, averaged),
         "mean_per_category": means(list(per_category.values()), averaged),
         "median_per_category": means(list(per_category.values()), metrics, np.median),
@@ -125,7 +125,7 @@ def write_csv(path: Path, evaluation: Row) -> None:
         shared["chamfer_unit"] = settings["units"]["chamfer"]
     numbers = [*settings["metrics"], *settings["flags"]]
     labels = ["label", "predicted_label"] if "tolerance_mm" in settings else []
-    columns = ["name", "category", *labels, "status", *numbers, "ground_truth", *shared, "reason"]
+    columns = ["name", "category", *labels, "status", *numbers, "ground_truth", *shared, "reason", "suspect"]
     columns += ["note"] if any("note" in row for row in evaluation["per_shape"]) else []
     write_csv_file(path, columns, (row | shared for row in evaluation["per_shape"]))
 
@@ -153,8 +153,7 @@ def table(evaluation: Row) -> str:
     # Categories first, then the mean over them, then the one over shapes: the last lines are what papers quote.
     lines = [*evaluation["per_category"].items()]
     for name, ending in (("per category", "_per_category"), ("per shape", "")):
-        keys_beside = ("median", "infinite") if "tolerance_mm" in settings else ()
-        beside = {key: evaluation[key + ending] for key in keys_beside}
+        beside = {key: evaluation[key + ending] for key in ("median", "infinite")}
         lines.append((name, evaluation["mean" + ending] | total | beside))
     width = max(*(len(name) for name, _ in lines), len("  infinite")) + 2
     text = [
@@ -167,7 +166,8 @@ def table(evaluation: Row) -> str:
         text += _lines_beside(values, keys, width)
     failed = [f"failed: {failure['name']}: {failure['reason']}" for failure in evaluation["failed"]]
     rest = f"the results of {evaluation['protocol']}"
-    text += [*first_of(failed, rest=rest), *first_of(_notes(evaluation), rest=rest)]
+    suspect = [f"suspect: {shape['name']}: {shape['reason']}" for shape in evaluation["suspect"]]
+    text += [line for lines in (failed, suspect, _notes(evaluation)) for line in first_of(lines, rest=rest)]
     return "\n".join(text)
 
 

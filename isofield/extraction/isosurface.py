@@ -40,8 +40,10 @@ from isofield.extraction.lattice import (
     halve,
 )
 from isofield.extraction.refinement import refine_vertices
+from isofield.runtime.device_tensors import constant
 
-BLOCK_CELLS = 1 << 20  # cells looked at in one go: bounds the memory of a dense frame
+BLOCK_CELLS = 1 << 18  # cells looked at in one go: bounds the memory of a dense frame
+UNSEEN = 255  # of a cell: no face that it was reached across
 MAX_MOVE = 0.5  # voxels a vertex may move in refinement
 
 
@@ -81,6 +83,7 @@ def extract(
         lattice = fine_lattice(shape, device)
         seeds = _seeds(samples, coarse, cells, iso_level)
         cells = _track(samples, lattice, seeds, iso_level).sort().values
+        samples.refuse_bad()
         index_V3, faces_F3 = marching_cubes(samples.values.view(samples.shape), iso_level=iso_level, cells=cells)
     mesh, cost = _finished(field, index_V3, faces_F3, shape, iso_level, refine_steps, batch_points)
     return Extraction(mesh, samples.evaluations, frame, shape, cost)
@@ -126,6 +129,7 @@ def _octree(
     lattice = coarse_lattice(resolution, frame, device)
     every = torch.cartesian_prod(*(torch.arange(length - 1, device=device) for length in lattice.shape))
     cells = _track(samples, lattice, _flat(every, lattice), iso_level)
+    samples.refuse_bad()  # most fields that are not finite show it here, before much is asked of them
     spacing = max(resolution) / min(frame, max(resolution))
     # Each level halves the cells that cross, until they hold about `stride` samples along an edge.
     for _ in range(round(math.log2(max(spacing / stride, 1)))):
@@ -136,7 +140,8 @@ def _octree(
 
 
 def _flat(index_C3: torch.Tensor, lattice: Lattice) -> torch.Tensor:
-    return (index_C3 * index_C3.new_tensor(strides(lattice.shape))).sum(1)
+    x_stride, y_stride, _ = strides(lattice.shape)
+    return index_C3[:, 0] * x_stride + index_C3[:, 1] * y_stride + index_C3[:, 2]
 
 
 def _children(cells: torch.Tensor, lattice: Lattice, finer: Lattice, places: list[torch.Tensor]) -> torch.Tensor:
@@ -154,28 +159,32 @@ def _track(samples: Samples, lattice: Lattice, seeds: torch.Tensor, iso_level: f
     """Cells of `lattice` that cross the level, grown from distinct `seeds` across crossing faces until nothing is new.
 
     A front is a list of cells, so a round costs its cells and not the volume. Within one direction of growth cells stay
-    distinct, so that marking them as seen needs no sorting. The border is OUTSIDE: growth cannot leave the lattice.
+    distinct, so that marking them as seen needs no sorting. The border is OUTSIDE: growth cannot leave the lattice. A
+    round waits for the device twice: to learn how many samples it takes, and how many cells are next.
     """
     device = seeds.device
-    seen = torch.zeros(math.prod(lattice.shape), dtype=torch.bool, device=device)
-    seen[seeds] = True
-    crossed_faces = case_table(device).crossed_faces_256_6
+    seen = torch.full((math.prod(lattice.shape),), UNSEEN, dtype=torch.uint8, device=device)
+    seen.index_fill_(0, seeds, 0)
     steps = [side * step for step in strides(lattice.shape) for side in (-1, 1)]  # in the order of crossed_faces_256_6
-    cells = [seeds[:0]]
+    # Where a cell of each case is left for: across a face that crosses, or not at all.
+    step_6_256 = (case_table(device).crossed_faces_256_6 * constant(steps, device)).t().contiguous()
+    face_61 = constant(range(len(steps)), device, torch.uint8)[:, None]
+    cells, cases = [seeds[:0]], [seen[:0]]
     while len(seeds):
         front = []
         for block in seeds.split(BLOCK_CELLS):
-            corners = lattice.corners(block)
-            samples.sample(torch.cat([samples.claim(ids) for ids in corners]))
-            cases = cell_cases(samples.values, corners, iso_level)
-            crossed_C6 = crossed_faces[cases.long()]
-            cells.append(block[(cases > 0) & (cases < 255)])
-            for face, step in enumerate(steps):
-                neighbours = block[crossed_C6[:, face]] + step
-                front.append(neighbours[~seen[neighbours]])
-                seen[front[-1]] = True
-        seeds = torch.cat(front)
-    return torch.cat(cells)
+            corners_8C = lattice.corners(block)
+            samples.sample(samples.claim(corners_8C))
+            cells.append(block)
+            cases.append(cell_cases(samples.values, corners_8C, iso_level))
+            # Neighbours not seen before: of one that is reached from several sides the first has it.
+            neighbour_6C = block + step_6_256[:, cases[-1].long()]
+            new_6C = seen[neighbour_6C] == UNSEEN
+            seen.scatter_reduce_(0, neighbour_6C.flatten(), face_61.expand_as(neighbour_6C).flatten(), "amin")
+            front.append(neighbour_6C[new_6C & (seen[neighbour_6C] == face_61)])
+        seeds = front[0] if len(front) == 1 else torch.cat(front)
+    all_cases = torch.cat(cases)
+    return torch.cat(cells)[(all_cases > 0) & (all_cases < 255)]
 
 
 def _seeds(samples: Samples, lattice: Lattice, cells: torch.Tensor, iso_level: float) -> torch.Tensor:
@@ -183,14 +192,13 @@ def _seeds(samples: Samples, lattice: Lattice, cells: torch.Tensor, iso_level: f
 
     A crossing edge is looked at from the cell at its low end only: that cell crosses too, and growth has found it.
     """
-    low, step, length = [], [], []
-    for axis in range(3):
-        ends = lattice.fine(cells), lattice.fine(cells + strides(lattice.shape)[axis])
-        crosses = (samples.values[ends[0]] > iso_level) != (samples.values[ends[1]] > iso_level)
-        low.append(ends[0][crosses])
-        step.append(torch.full_like(low[-1], strides(samples.shape)[axis]))
-        length.append((ends[1] - ends[0])[crosses] // strides(samples.shape)[axis])
-    return _bisected(samples, torch.cat(low), torch.cat(step), torch.cat(length), iso_level).unique()
+    steps_3 = constant(strides(samples.shape), cells.device)
+    low_C = lattice.fine(cells)
+    high_3C = lattice.fine(cells + constant(strides(lattice.shape), cells.device)[:, None])
+    crosses_3C = (samples.values[low_C] > iso_level) != (samples.values[high_3C] > iso_level)
+    axis, cell = crosses_3C.nonzero().unbind(1)
+    low, step = low_C[cell], steps_3[axis]
+    return _bisected(samples, low, step, (high_3C[axis, cell] - low) // step, iso_level).unique()
 
 
 def _bisected(
@@ -202,7 +210,7 @@ def _bisected(
     for _ in range((longest - 1).bit_length()):
         half = length // 2
         middle = low + half * step
-        samples.sample(samples.claim(middle))
+        samples.sample(samples.claim(middle[None]))
         same = (samples.values[middle] > iso_level) == inside
         low = torch.where(same, middle, low)
         length = torch.where(same, length - half, half)

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import torch
 
 from data_processing.geometry.coordinates import voxel_centres
-from data_processing.geometry.marching_cubes import OUTSIDE, corner_offsets, strides
+from data_processing.geometry.marching_cubes import OUTSIDE, cells_corners, strides
 from isofield.contract import Model
+from isofield.runtime.device_tensors import constant
 
 Field = Callable[[torch.Tensor], torch.Tensor]  # (N, 3) float32 cube coordinates -> (N,) values
 Resolution = tuple[int, int, int]
@@ -33,22 +34,28 @@ def evaluate_field(field: Field, points_N3: torch.Tensor, *, batch_points: int =
 
     Raises ValueError when a value is not finite or the field returns another shape than (N,).
     """
-    values_N = torch.empty(len(points_N3), device=points_N3.device)
-    for start in range(0, len(points_N3), batch_points):
-        batch = points_N3[start : start + batch_points]
+    values_N = _values_of(field, points_N3, batch_points=batch_points)
+    refuse_non_finite(int((~torch.isfinite(values_N)).sum()), len(values_N))
+    return values_N
+
+
+def _values_of(field: Field, points_N3: torch.Tensor, *, batch_points: int) -> torch.Tensor:
+    """The values, whatever they are: to look at them is to wait for the device."""
+    parts = [points_N3.new_empty(0, dtype=torch.float32)]
+    for batch in points_N3.split(batch_points) if len(points_N3) else ():
         result = field(batch)
         if result.shape != batch.shape[:1]:
             raise ValueError(
                 f"field returned shape {tuple(result.shape)} for {len(batch)} points: ({len(batch)},) expected"
             )
-        values_N[start : start + batch_points] = result
-    # Asked once for all batches: each question is a wait for the device.
-    bad = int((~torch.isfinite(values_N)).sum())
+        parts.append(result.float())
+    return parts[-1] if len(parts) < 3 else torch.cat(parts)
+
+
+def refuse_non_finite(bad: int, points: int) -> None:
+    """ValueError when a field is not finite at `bad` > 0 of so many points."""
     if bad:
-        raise ValueError(
-            f"field is NaN or infinite at {bad} of {len(values_N)} points: no surface can be drawn from it"
-        )
-    return values_N
+        raise ValueError(f"field is NaN or infinite at {bad} of {points} points: no surface can be drawn from it")
 
 
 class Samples:
@@ -65,22 +72,40 @@ class Samples:
             values_XYZ.select(axis, -1).fill_(OUTSIDE)
         self.values = values_XYZ.view(-1)
         self.evaluations = 0
+        self._unlooked = [self.values[:0]]  # values of the field
         self._field, self._batch_points = field, batch_points
         self._centres = [torch.nn.functional.pad(axis_centres(resolution, a, device), (1, 1)) for a in range(3)]
 
-    def claim(self, ids: torch.Tensor) -> torch.Tensor:
-        """Those of the distinct flat `ids` that are not sampled or claimed yet; they must be sampled next."""
-        free = ids[torch.isnan(self.values[ids])]
-        self.values[free] = torch.inf
-        return free
+    def claim(self, ids_KC: torch.Tensor) -> torch.Tensor:
+        """Those of the flat ids that are not sampled yet, each once: (N,) in their order. They must be sampled next.
+
+        No id is twice in a row of (K, C); in which rows it is again, each row writes its number where the sample will
+        lie, and the first has it. NaN, read as a whole number, is above all of them.
+        """
+        marks = self.values.view(torch.int32)
+        row_K1 = constant(range(len(ids_KC)), ids_KC.device, torch.int32)[:, None]
+        free_KC = self.values[ids_KC].isnan()
+        place_KC = ids_KC * free_KC  # of those that are not free: 0, a corner of the border
+        marks.scatter_reduce_(0, place_KC.flatten(), row_K1.expand_as(ids_KC).flatten(), "amin")
+        first_KC = free_KC & (marks[place_KC] == row_K1)
+        self.values.select(0, 0).fill_(OUTSIDE)
+        return ids_KC[first_KC]
 
     def sample(self, ids: torch.Tensor) -> None:
-        """Evaluate the field at claimed `ids`."""
+        """Evaluate the field at claimed `ids`. Whether it is finite there is asked later, of all (`refuse_bad`)."""
         x_stride, y_stride, _ = strides(self.shape)
         index = (ids // x_stride, ids // y_stride % self.shape[1], ids % y_stride)
         points_N3 = torch.stack([centres[i] for centres, i in zip(self._centres, index, strict=True)], 1)
-        self.values[ids] = evaluate_field(self._field, points_N3, batch_points=self._batch_points)
+        values_N = _values_of(self._field, points_N3, batch_points=self._batch_points)
+        self.values[ids] = values_N.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)  # NaN: not sampled
+        self._unlooked.append(values_N)
         self.evaluations += len(ids)
+
+    def refuse_bad(self) -> None:
+        """ValueError when the field was not finite somewhere since this was asked last. The device is waited for."""
+        values_N = torch.cat(self._unlooked)
+        refuse_non_finite(int((~values_N.isfinite()).sum()), len(values_N))
+        self._unlooked = [values_N[:0]]
 
 
 class Lattice(NamedTuple):
@@ -96,9 +121,9 @@ class Lattice(NamedTuple):
     def fine(self, ids: torch.Tensor) -> torch.Tensor:
         return ids if self.fine_ids is None else self.fine_ids[ids].long()
 
-    def corners(self, cells: torch.Tensor) -> list[torch.Tensor]:
-        """Fine flat indices of the eight corners of cells, which are named by the flat index of their low corner."""
-        return [self.fine(cells + offset) for offset in corner_offsets(self.shape)]
+    def corners(self, cells: torch.Tensor) -> torch.Tensor:
+        """Fine flat indices (8, C) of the corners of cells, which are named by the flat index of their low corner."""
+        return self.fine(cells_corners(cells, self.shape))
 
 
 def fine_lattice(resolution: Resolution, device: torch.device | str) -> Lattice:

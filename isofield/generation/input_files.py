@@ -11,13 +11,14 @@ from pathlib import Path
 
 from data_processing.formats.pictures import PICTURE_SUFFIXES
 from data_processing.formats.point_clouds import CLOUD_SUFFIXES
-from data_processing.formats.scans import SCAN_SUFFIXES, scan_stem, scan_suffix
+from data_processing.formats.scans import SCAN_SUFFIXES, described, scan_stem, scan_suffix
 from data_processing.formats.text_clouds import GENERIC_SUFFIXES, is_text_cloud
 from data_processing.loading.network_inputs import CLOUDS, InputConfig
 from data_processing.preparation.config import DataConfig
 from data_processing.preparation.layouts import LayoutName, arrange, stem_of
 from data_processing.preparation.sources import files_below, kind_of, matches_any
 from isofield.runtime.commandline import say
+from isofield.runtime.reasons import reason_of
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _files_of_folder(
     folder: Path, section: InputConfig, config: DataConfig, rules: FolderRules, out: Path | None
 ) -> dict[str, Path]:
     """What the run takes of a folder, one file for each object."""
-    kinds, others = dict[str, str](), 0
+    kinds, others = dict[str, str](), list[Path]()
     for file in sorted(files_below(folder)):
         inside_out = out is not None and (folder / file).resolve().is_relative_to(out.resolve())
         kind = None if inside_out else _kind_for(folder / file, section, config)
@@ -85,20 +86,21 @@ def _files_of_folder(
         if kind and kind != other_kind and not matches_any(file, rules.exclude):
             kinds[file] = kind
         else:
-            others += 1
+            others.append(folder / file)
     if not kinds:
         raise FileNotFoundError(
-            f"{folder} holds no file that this run takes ({others} others): it is shown {section.kind}; give "
+            f"{folder} holds no file that this run takes: it is shown {section.kind}; give "
             + ("clouds, meshes or voxels" if section.kind in CLOUDS else "meshes, voxels or NIfTI masks")
+            + f"; it has {described(others) or 'no file at all'}"
         )
     try:
         arrangement = arrange(kinds, rules.layout, root=folder.resolve().name or "all")
     except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from error
+        raise ValueError(f"{folder}: {reason_of(error)}") from error
     for note in arrangement.notes:
         say(f"{folder}: {note}")
     if others:
-        say(f"{folder}: {len(arrangement.places)} shapes, {others} other files left alone")
+        say(f"{folder}: {len(arrangement.places)} shapes, {len(others)} other files left alone")
     return {place.name if "/" in file else stem_of(file): folder / file for file, place in arrangement.places.items()}
 
 

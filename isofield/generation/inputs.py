@@ -98,7 +98,7 @@ def _load_file(wanted: _FileShape, config: DataConfig, section: InputConfig, dev
     try:
         return observe_file(wanted.file, config, section, name=wanted.name, part=wanted.part, device=device)
     except SHAPE_ERRORS as error:
-        raise ValueError(worded(error, SET_OPTIONS) or type(error).__name__) from error
+        raise ValueError(worded(error, SET_OPTIONS)) from error
 
 
 def _origin_of_file(wanted: _FileShape, config: DataConfig, section: InputConfig) -> str:

@@ -4,7 +4,9 @@ import dataclasses
 import functools
 import json
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.journal import RECORD, Journal, Line, stands
 from isofield.runtime.json_files import leads_out, read_object
 from isofield.runtime.progress import with_progress
+from isofield.runtime.reasons import reason_of
 
 FILES = ("file", "input_file", "mask_file")  # of a row, below the folder
 MASK_MARGIN = 2.0  # samples beyond the mesh within which voxels of a scan are asked
@@ -220,29 +223,61 @@ class _GenerationJob:
 
 
 def _rows(job: _GenerationJob, items: Sequence[Item], journal: Journal, group: Group) -> list[dict[str, Any]]:
-    """Of these items, each noted as soon as its mesh is written."""
-    rows, made_with = [], asdict(job.settings)
-    with journal:
-        for item in with_progress(items, what="generate", unit="shape", shown=group.is_first):
-            known = item.name in journal.lines
-            row = journal.row(item.name, _made_from(made_with, _origin_of(item))) if known else None
-            if row is None or not stands(row, job.folder, FILES):
-                row = _attempt(job, item)
-                journal.add(item.name, _made_from(made_with, row.get("origin")), row)
+    """Of these items, each noted as soon as its mesh is written: by a thread, while the next one is extracted."""
+    rows, made_with, under_way = [], asdict(job.settings), deque[tuple[Item, Future[dict[str, Any]]]]()
+
+    def note() -> None:
+        while under_way:
+            item, written = under_way.popleft()
+            row = written.result()
+            journal.add(item.name, _made_from(made_with, row.get("origin")), row)
             rows.append(row)
+
+    with journal, ThreadPoolExecutor(max_workers=1, thread_name_prefix="meshes") as writer:
+        try:
+            for item in with_progress(items, what="generate", unit="shape", shown=group.is_first):
+                known = item.name in journal.lines
+                row = journal.row(item.name, _made_from(made_with, _origin_of(item))) if known else None
+                stands_already = row is not None and stands(row, job.folder, FILES)
+                write = None if stands_already else _attempt(job, item)
+                note()  # of the item before: a disk that is full ends it here
+                if write is not None:
+                    under_way.append((item, writer.submit(write)))
+                elif row is not None:
+                    rows.append(row)
+        finally:  # also when it is stopped: what is written is noted
+            note()
     return rows
 
 
-def _attempt(job: _GenerationJob, item: Item) -> dict[str, Any]:
+Write = Callable[[], dict[str, Any]]  # files, and their row
+
+
+def _attempt(job: _GenerationJob, item: Item) -> Write:
+    """All that takes the device, now; what is left to do needs files only. Its row has the seconds of both."""
     began = time.perf_counter()
     try:
-        row = _make(job, item)
+        write = _make(job, item)
     except ValueError as error:
-        row = {"name": item.name, "status": "failed", "reason": str(error)}
-    return {**row, "seconds": round(time.perf_counter() - began, 3)}
+        write = functools.partial(_failed, item, reason_of(error))
+    spent = time.perf_counter() - began
+
+    def attempt() -> dict[str, Any]:
+        began = time.perf_counter()
+        try:
+            row = write()
+        except ValueError as error:
+            row = _failed(item, reason_of(error))
+        return {**row, "seconds": round(spent + time.perf_counter() - began, 3)}
+
+    return attempt
 
 
-def _make(job: _GenerationJob, item: Item) -> dict[str, Any]:
+def _failed(item: Item, reason: str) -> dict[str, Any]:
+    return {"name": item.name, "status": "failed", "reason": reason}
+
+
+def _make(job: _GenerationJob, item: Item) -> Write:
     given = item.load()
     surface = surface_of(
         job.model,
@@ -253,8 +288,21 @@ def _make(job: _GenerationJob, item: Item) -> dict[str, Any]:
         device=job.device,
         unfinished=job.unfinished,
     )
+    mask = None
+    if given.scan is not None and not isinstance(given, Coded):
+        mask = mask_of_surface(surface, given.scan, job.settings, batch_points=job.batch_points, device=job.device)
+    return functools.partial(_write, job, item, given, surface, mask)
+
+
+def _write(
+    job: _GenerationJob,
+    item: Item,
+    given: Observed | Coded,
+    surface: ModelSurface,
+    mask: NDArray[np.uint8] | None,
+) -> dict[str, Any]:
     mesh, extraction, to_world = surface.mesh, surface.extraction, surface.to_world
-    files = {} if isinstance(given, Coded) else _write_beside(job, item, given, surface)
+    files = {} if isinstance(given, Coded) else _write_beside(job, item, given, mask)
     # The mesh is written last: where it lies, everything beside it lies as well.
     file = mesh_in(job.folder, item.name, job.settings.suffix)
     write_mesh(file, mesh.transform(to_world))
@@ -288,13 +336,15 @@ def _code_of(
         return model.encode(given.inputs[None].to(device)), {}
 
 
-def _write_beside(job: _GenerationJob, item: Item, observed: Observed, surface: ModelSurface) -> dict[str, str]:
+def _write_beside(
+    job: _GenerationJob, item: Item, observed: Observed, mask: NDArray[np.uint8] | None
+) -> dict[str, str]:
     """What comes with a mesh: the input as the network saw it, the mask on the scan's grid."""
     files = {}
     if job.settings.with_input or observed.cut_out:
         files["input_file"] = _write_input(job, item, observed)
-    if observed.scan is not None:
-        files["mask_file"] = _write_mask(job, item, observed.scan, surface)
+    if observed.scan is not None and mask is not None:
+        files["mask_file"] = _write_mask(job, item, observed.scan, mask)
     return files
 
 
@@ -314,9 +364,8 @@ def _write_input(job: _GenerationJob, item: Item, observed: Observed) -> str:
     return file.relative_to(job.folder).as_posix()
 
 
-def _write_mask(job: _GenerationJob, item: Item, scan: ScanGrid, surface: ModelSurface) -> str:
+def _write_mask(job: _GenerationJob, item: Item, scan: ScanGrid, values: NDArray[np.uint8]) -> str:
     """The mask as NIfTI on the scan's grid; its path below the folder."""
-    values = mask_of_surface(surface, scan, job.settings, batch_points=job.batch_points, device=job.device)
     file = mesh_in(job.folder, item.name, ".nii.gz", ending="_recon")
     write_scan_mask(file, values, scan)
     return file.relative_to(job.folder).as_posix()

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isofield.runtime.commandline import Parser
+from isofield.runtime.invocation import as_typed
 
 if TYPE_CHECKING:
     from isofield.generation.meshes import GenerationConfig
 
 
 def arguments_of(argv: Sequence[str] | None, *, description: str | None, prog: str | None = None) -> argparse.Namespace:
-    parser = Parser(prog=prog, description=description)
-    parser.add_argument("--run", type=Path, required=True, help="run directory, such as runs/demo")
+    parser = Parser(prog=prog, description=as_typed(description or ""))
+    parser.add_argument("--run", type=Path, required=True, help="runs/NAME, or a packed run: folder, .zip, hf:...")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--split", help="all shapes of a split of the run's data set: train, val, test")
     what.add_argument(

@@ -13,6 +13,7 @@ from isofield.contract import Model
 from isofield.generation.inputs import items_of_files, items_of_split
 from isofield.generation.latent_shapes import end_of_walk, items_of_samples, items_of_walk, walk_name
 from isofield.generation.meshes import Item
+from isofield.packs.find_run import find_data
 from isofield.run_dir import RunDir
 
 
@@ -34,11 +35,12 @@ def requests_of(
     arguments: Namespace, model: Model, config: RunConfig, run: RunDir, *, device: torch.device
 ) -> Requests:
     """The items of a command line (generate.py). ValueError, FileNotFoundError for what is not there."""
-    data, seed, path = config.data, config.training.seed, arguments.data or config.data.path
+    data, seed = config.data, config.training.seed
+    shapes_here = functools.cache(lambda: open_shapes(find_data(run, data.path, arguments.data)))
     # Exactly one of the four is there: the parser saw to it. Each has a folder of its own in the run.
     files = functools.partial(items_of_files, run=run, section=data.input, overrides=arguments.set, device=device)
     if arguments.split:
-        shapes = open_shapes(path)
+        shapes = shapes_here()
         items = items_of_split(shapes, arguments.split, data.categories, section=data.input, seed=seed)
         return Requests(items, run.meshes(arguments.split))
     if arguments.samples is not None:
@@ -46,7 +48,7 @@ def requests_of(
         return Requests(items, run.meshes("samples"), whole=True, about={"seed": arguments.seed})
     if arguments.interpolate:
         ends = [
-            end_of_walk(text, lambda: open_shapes(path), lambda file: files([file]), section=data.input, seed=seed)
+            end_of_walk(text, shapes_here, lambda file: files([file]), section=data.input, seed=seed)
             for text in arguments.interpolate
         ]
         first, last = arguments.interpolate

@@ -19,6 +19,7 @@ from isofield.metrics.normalisations import NORMALISATIONS, Normalisation
 from isofield.metrics.set_distances import Kind, Solver
 from isofield.metrics.set_scores import SetDistances, choose_equal_sizes, jensen_shannon, nearest, scores
 from isofield.runtime.json_files import Row
+from isofield.runtime.reasons import reason_of
 
 MEANINGS = {
     "chamfer": "mean squared distance to the nearest point, the sum of both directions",
@@ -194,7 +195,7 @@ def stack_clouds(
         try:
             normalised.append(normalise(cloud, settings.normalisation))
         except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
+            raise ValueError(f"{name}: {reason_of(error)}") from error
     return np.stack(normalised)
 
 

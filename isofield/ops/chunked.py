@@ -53,15 +53,27 @@ def sum_over_points(
     *,
     points: int,
     points_per_chunk: int,
+    shapes_per_chunk: int = 1,
 ) -> torch.Tensor:
     """Sum of the errors of all B shapes and their N points, for codes of several tensors (B, ...) each.
 
-    `error_of(shape, chunk, parts)` returns the summed errors of the points in the slice `chunk` of the one shape in the
-    slice `shape` of the batch, from that shape's part of each tensor of the code. Otherwise as `mean_over_shapes`.
+    `error_of(shapes, chunk, parts)` returns the summed errors of the points in the slice `chunk` of the few shapes in
+    the slice `shapes` of the batch, from their part of each tensor of the code. Otherwise as `mean_over_shapes`.
     """
     if not torch.is_grad_enabled() or not _learning([*code, *parameters]):
         return plain_sum_over_points(error_of, code, points=points, points_per_chunk=points_per_chunk)
-    return _ChunkedSum.apply(error_of, 1, points, points_per_chunk, len(code), *code, *_learning(parameters))
+    sizes = shapes_per_chunk, points, points_per_chunk, len(code)
+    return _ChunkedSum.apply(error_of, *sizes, *code, *_learning(parameters))
+
+
+def shapes_at_once(device: torch.device, bytes_per_shape: int) -> int:
+    """How many shapes to decode together, by what the decoder holds of each: 1 on a CPU, whose cache is small.
+
+    On a GPU, where few large launches keep it busy, as many as fit an eighth of its memory.
+    """
+    if device.type != "cuda":
+        return 1
+    return max(1, torch.cuda.get_device_properties(device).total_memory // 8 // max(1, bytes_per_shape))
 
 
 def plain_sum_over_points(

@@ -34,7 +34,7 @@ def convolve(x_BCRRR: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *,
 
 def _served(x_BCRRR: torch.Tensor) -> bool:
     known = x_BCRRR.device.type == "cpu" and x_BCRRR.dtype in (torch.float32, torch.bfloat16) and x_BCRRR.numel() > 0
-    return known and torch.backends.mkldnn.is_available() and not torch.compiler.is_compiling()
+    return known and not torch.compiler.is_compiling() and torch.backends.mkldnn.is_available()
 
 
 def _has_kernel(x_BCRRR: torch.Tensor, weight: torch.Tensor, padding: int) -> bool:

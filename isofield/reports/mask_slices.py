@@ -17,6 +17,12 @@ MARGIN = 0.1  # of the picture, on each side, for the letters
 BOTH: Colour = (225, 225, 225)
 PALE_EXTRA: Colour = (190, 190, 250)
 PALE_MISSING: Colour = (250, 212, 178)
+REPAIRED: Colour = (0, 120, 230)  # orange
+# Of outlines and areas, as pages that draw slices themselves call them.
+SLICE_COLOURS = {
+    "mask": INK, "reference": REFERENCE, "repaired": REPAIRED, "both": BOTH, "pale-extra": PALE_EXTRA,
+    "pale-missing": PALE_MISSING,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

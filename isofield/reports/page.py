@@ -1,11 +1,21 @@
 """How every page of ours is made: a template that escapes what it is given, one style, one script, nothing fetched.
 
 Also what reports of shapes have in common: pictures of meshes, which shapes are shown, rows of settings.
+
+A new page is a template that extends templates/page.html.j2 and fills the block `body`; `write_page` renders it. It
+finds there:
+- page.css: light, dark, print and narrow windows. Colours are its variables only (`--ink`, `--page`, `--bad`, ...);
+  those that pictures have too (`--extra`, `--reference`, ...) come from Python through COLOURS.
+- parts.html.j2: `image`, `view`, `turns`, `scale`, `turn_hint`, `tile`, `what`, `sort_buttons`, `settings`.
+- page.js: sorts `.cards` and `.sortable` tables. viewer.js: turns shapes. It comes with `turnable=True`:
+  `<div {{ parts.turns(name) }}>{{ parts.view(address, "ground truth", mesh) }}{{ parts.view(...) }}</div>`; `mesh`
+  is what turnable.pack_mesh made (or a list of those, for one view), `address` the picture that stays for print.
 """
 
 import base64
 import functools
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,17 +25,56 @@ import numpy as np
 
 from data_processing.geometry import rendering
 from data_processing.geometry.triangle_mesh import TriangleMesh
-from isofield.reports.canvas import Picture, encode_png
+from isofield.reports.canvas import EXTRA, MISSING, Colour, Picture, encode_png
+from isofield.reports.disagreement import NEUTRAL
+from isofield.reports.mask_slices import SLICE_COLOURS
 from isofield.runtime.atomic_files import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
+THREE = Path(__file__).parent / "vendor" / "three.min.js"
 PICTURE_SIZE = 240
+COLOURS = {"extra": EXTRA, "missing": MISSING, "neutral": NEUTRAL} | SLICE_COLOURS  # names of CSS: --extra, ...
 Item = TypeVar("Item")
 
 
-def write_page(path: Path, template: str, *, title: str, **content: Any) -> None:
-    """Replace a page, atomically. `template`: a file of templates/; `content`: what it shows, escaped there."""
-    write_text(path, _templates().get_template(template).render(title=title, **content))
+def write_page(
+    path: Path, template: str, *, title: str, turnable: bool = False, assets: str = "", **content: Any
+) -> None:
+    """Replace a page, atomically. `template`: a file of templates/; `content`: what it shows, escaped there.
+
+    `turnable`: it has shapes to turn (`view` of parts.html.j2), for which it needs three.js. `assets`: the address of
+    what `write_assets` wrote, for pages that share it; others hold everything themselves.
+    """
+    three = _three(assets) if turnable else ""
+    write_text(path, _templates().get_template(template).render(title=title, three=three, assets=assets, **content))
+
+
+def write_assets(folder: Path, *, scripts: Sequence[str] = ()) -> None:
+    """Style, scripts and three.js as files for pages that share them; `scripts`: more files of templates/."""
+    names = ("page.js", "viewer.js", *scripts)
+    write_text(folder / "page.css", f"{_colours()}\n{_source('page.css')}")
+    write_text(folder / "page.js", "".join(_source(name) for name in names))
+    write_text(folder / "three.js", THREE.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _three(assets: str) -> markupsafe.Markup:
+    """Where viewer.js finds three.js: packed in the page, or a file among the assets. The licence is at its head."""
+    comment = "<!-- three.js, MIT licence, Copyright 2010-2026 three.js authors: its text is in it -->\n"
+    file = f"{assets}/three.js" if assets else ""
+    packed = "" if assets else base64.b64encode(zlib.compress(THREE.read_bytes(), 9)).decode()
+    script = '<script type="text/plain" id="three" data-file="{}">{}</script>'
+    return markupsafe.Markup(comment + script).format(file, packed)
+
+
+def _colours() -> markupsafe.Markup:
+    return markupsafe.Markup(
+        f":root {{ {' '.join(f'--{name}: {_hex(colour)};' for name, colour in COLOURS.items())} }}"
+    )
+
+
+def _hex(colour: Colour) -> str:
+    return "#{2:02x}{1:02x}{0:02x}".format(*colour)
 
 
 @functools.cache
@@ -39,6 +88,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.globals["source"] = _source
+    environment.globals["colours"] = _colours
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     return environment
 

@@ -5,7 +5,7 @@ Numbers come from evaluation/rows.py; here they are only shown.
 """
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry import rendering
+from data_processing.geometry.mask_surface import isotropic_cells
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.medical.crops import Crop, place_on
 from isofield.evaluation.ground_truth import GroundTruth
@@ -23,8 +24,10 @@ from isofield.evaluation.pairs import Pair
 from isofield.evaluation.protocols import FLAGS, LOWER_IS_BETTER, NO_BETTER, AnyProtocol, MaskProtocol
 from isofield.evaluation.rows import Draw, load_masks
 from isofield.reports.canvas import Picture
+from isofield.reports.disagreement import colour_limit, signed_surfaces
 from isofield.reports.mask_slices import draw_slices, name_sides
 from isofield.reports.page import PICTURE_SIZE, address_of, choose_shown, picture_of, settings_rows, write_page
+from isofield.reports.turnable import Packed, pack_mesh
 
 LABELS = {
     "chamfer": "Chamfer",
@@ -46,11 +49,16 @@ LABELS = {
     "predicted_volume": "Predicted volume",
 }
 SLICES = "Slices through the largest difference"
-KEY = "Reconstruction black, ground truth green; extra is red, missing is blue. R is the patient's right."
+KEY = (
+    "Reconstruction black, ground truth green; extra is red, missing is blue. R is the patient's right. Surfaces have "
+    "the signed disagreement in mm as their colour."
+)
 LETTERS = 0.65  # of the slices, which the page shows at three quarters of their size
 SIDES = "ground truth", "reconstruction"
+MOST_CELLS = 80  # along a mask that is turned
+PATIENT = (-148.0, 20.0)  # from the left front of a patient: azimuth and elevation
 Evaluation = dict[str, Any]
-Pictures = dict[str, str | None]  # addresses by what they show, and `up`, the axis they were drawn with
+Drawn = dict[str, Any]  # `pictures`: addresses by what they show; `meshes`: packed ones; `up`: the axis of both
 
 
 def write_report(
@@ -61,7 +69,7 @@ def write_report(
     title: str,
     up: rendering.Up = "y",
     pictures: int = 60,
-    drawn: Mapping[str, Pictures | None] = MappingProxyType({}),
+    drawn: Mapping[str, Drawn | None] = MappingProxyType({}),
 ) -> None:
     """Replace the report, atomically.
 
@@ -70,19 +78,22 @@ def write_report(
     name of the shape that `drawing_of` made already; the files of others are read.
     """
     of_masks = "tolerance_mm" in evaluations[0]["settings"]
+    cards = [
+        _card(pair, evaluations, up=up, drawn=drawn.get(pair.name))
+        for pair in chosen_pairs(pairs, evaluations[0], most=pictures)
+    ]
     write_page(
         path,
         "pairs.html.j2",
         title=title,
         evaluations=evaluations,
         failures=_failures(evaluations),
+        suspects={shape["name"]: shape["reason"] for evaluation in evaluations for shape in evaluation["suspect"]},
         heading=SLICES if of_masks else "Ground truth (left) and reconstruction (right)",
         key=KEY if of_masks else "",
-        cards=[
-            _card(pair, evaluations, up=up, drawn=drawn.get(pair.name))
-            for pair in chosen_pairs(pairs, evaluations[0], most=pictures)
-        ],
+        cards=cards,
         count=len(pairs),
+        turnable=any(card["meshes"] for card in cards),
         labels=LABELS,
         number=_number,
         conditions=_conditions,
@@ -105,35 +116,77 @@ def drawing_of(protocols: Sequence[AnyProtocol], *, up: rendering.Up) -> Draw:
     return functools.partial(_draw_masks if of_masks else _draw_meshes, up=up)
 
 
-def _draw_meshes(reconstruction: TriangleMesh, truth: GroundTruth, *, up: rendering.Up) -> Pictures:
-    return _addresses(zip(SIDES, _in_one_ball(truth.surface_to_show(), reconstruction, up=up), strict=True), up=up)
+def _draw_meshes(reconstruction: TriangleMesh | None, truth: GroundTruth, *, up: rendering.Up) -> Drawn:
+    return _drawn_meshes(truth.surface_to_show(), reconstruction, up=up)
 
 
-def _draw_masks(predicted: Crop, true: Crop, *, up: rendering.Up) -> Pictures:
-    return _addresses([("slices", _slices(predicted, true, size=PICTURE_SIZE))], up=up)
+def _drawn_meshes(truth: TriangleMesh | None, reconstruction: TriangleMesh | None, *, up: rendering.Up) -> Drawn:
+    """Both sides as pictures and as meshes to turn, in one ball."""
+    meshes = dict(zip(SIDES, (truth, reconstruction), strict=True))
+    ball = _ball_of(truth, reconstruction)
+    pictures = dict(zip(SIDES, _in_one_ball(truth, reconstruction, up=up), strict=True))
+    return {
+        "up": up,
+        "pictures": {side: address_of(picture) for side, picture in pictures.items()},
+        "meshes": {
+            side: None if mesh is None else pack_mesh(mesh, view_ball=ball, up=up) for side, mesh in meshes.items()
+        },
+    }
 
 
-def _addresses(pictures: Iterable[tuple[str, Picture | None]], *, up: rendering.Up) -> Pictures:
-    return {"up": up, **{what: address_of(picture) for what, picture in pictures}}
+def _draw_masks(predicted: Crop, true: Crop, *, up: rendering.Up) -> Drawn:
+    """Slices of both, and their surfaces to turn; the head of a patient is always up."""
+    try:
+        predicted, _ = place_on(predicted, true)
+    except ValueError:  # of another grid; the row says so
+        return {"up": up, "pictures": {"slices": None}, "meshes": {}}
+    slices = address_of(_slices(predicted, true, size=PICTURE_SIZE))
+    return {"up": up, "pictures": {"slices": slices}, "meshes": _mask_meshes(predicted, true)}
 
 
-def _card(
-    pair: Pair, evaluations: Sequence[Evaluation], *, up: rendering.Up, drawn: Pictures | None = None
-) -> Evaluation:
+def _mask_meshes(predicted: Crop, true: Crop) -> dict[str, Packed | None]:
+    """Both surfaces, coloured by the signed disagreement in mm."""
+    filled = [crop for crop in (predicted, true) if crop.occupancy.size]
+    if not filled:
+        return {}
+    lower = np.min([crop.lower for crop in filled], axis=0)
+    matrix = true.index_to_world.copy()
+    matrix[:3, 3] += matrix[:3, :3] @ (lower - true.lower)
+    (mask, reference), cells_to_world = isotropic_cells(in_one_box(predicted, true), matrix, most=MOST_CELLS)
+    surfaces = signed_surfaces(mask, reference, cells_to_world)
+    limit, ball = colour_limit(*surfaces), _ball_of(surfaces[1].mesh, surfaces[0].mesh)
+    return {
+        side: pack_mesh(surface.mesh, view_ball=ball, up="z", look=PATIENT, values_V=surface.distance_V, limit=limit)
+        for side, surface in zip(SIDES, surfaces[::-1], strict=True)
+    }
+
+
+def _card(pair: Pair, evaluations: Sequence[Evaluation], *, up: rendering.Up, drawn: Drawn | None = None) -> Evaluation:
     """Both sides of one shape and its rows under every protocol."""
     rows = [next(row for row in evaluation["per_shape"] if row["name"] == pair.name) for evaluation in evaluations]
-    if drawn is None or drawn["up"] != up:  # an evaluation that was stopped may have had another --up
-        if "tolerance_mm" in evaluations[0]["settings"]:
-            drawn = _addresses([("slices", slices_of(pair, size=PICTURE_SIZE))], up=up)
-        else:
-            drawn = _addresses(zip(SIDES, pictures_of(pair, up=up), strict=True), up=up)
+    # An evaluation that was stopped may have had another --up, or be of the version before.
+    if drawn is None or drawn["up"] != up or "meshes" not in drawn:
+        drawn = _drawn_again(pair, up=up, of_masks="tolerance_mm" in evaluations[0]["settings"])
+    meshes = {side: mesh for side, mesh in drawn["meshes"].items() if mesh}
     return {
         "name": pair.name,
         "rows": rows,
         "failed": rows[0]["status"] != "done",
         "badness": f"{_badness(rows[0], evaluations[0]):.9g}".replace("inf", "Infinity"),  # as JavaScript reads it
-        "pictures": {what: address for what, address in drawn.items() if what != "up"},
+        "pictures": drawn["pictures"],
+        "meshes": meshes,
+        "limit": next((mesh["limit"] for mesh in meshes.values()), None),
     }
+
+
+def _drawn_again(pair: Pair, *, up: rendering.Up, of_masks: bool) -> Drawn:
+    """From the files of a pair; None for what cannot be shown: the reason is in the row of the shape."""
+    if not of_masks:
+        return _drawn_meshes(*_meshes_of(pair), up=up)
+    try:
+        return _draw_masks(*load_masks(pair), up=up)
+    except (ValueError, OSError):
+        return {"up": up, "pictures": {"slices": None}, "meshes": {}}
 
 
 def slices_of(pair: Pair, *, size: int) -> Picture | None:
@@ -142,14 +195,14 @@ def slices_of(pair: Pair, *, size: int) -> Picture | None:
         predicted, true = load_masks(pair)
     except (ValueError, OSError):  # the reason is in the row of the shape
         return None
-    return _slices(predicted, true, size=size)
+    try:
+        return _slices(place_on(predicted, true)[0], true, size=size)
+    except ValueError:  # of another grid; the row says so
+        return None
 
 
 def _slices(predicted: Crop, true: Crop, *, size: int) -> Picture | None:
-    try:
-        predicted, _ = place_on(predicted, true)
-    except ValueError:  # of another grid; the row says so
-        return None
+    """Of two masks in one lattice."""
     masks = in_one_box(predicted, true)
     if not masks[0].size:
         return None
@@ -167,20 +220,26 @@ def _place_of_difference(predicted: NDArray[np.uint8], true: NDArray[np.uint8]) 
 
 def pictures_of(pair: Pair, *, up: rendering.Up) -> tuple[Picture | None, Picture | None]:
     """Ground truth and reconstruction in the same frame, that of the ground truth; None for what cannot be shown."""
+    return _in_one_ball(*_meshes_of(pair), up=up)
+
+
+def _meshes_of(pair: Pair) -> tuple[TriangleMesh | None, TriangleMesh | None]:
     truth = _loaded(lambda: pair.truth.load().surface_to_show() if pair.truth else None)
-    reconstruction = _loaded(lambda: read_mesh(pair.prediction) if pair.prediction else None)
-    return _in_one_ball(truth, reconstruction, up=up)
+    return truth, _loaded(lambda: read_mesh(pair.prediction) if pair.prediction else None)
 
 
 def _in_one_ball(
     truth: TriangleMesh | None, reconstruction: TriangleMesh | None, *, up: rendering.Up
 ) -> tuple[Picture | None, Picture | None]:
-    first = truth if truth is not None else reconstruction
-    if first is None:
-        return None, None
-    view_ball = rendering.view_ball_around(*first.bounds())
-    shown = [None if mesh is None else picture_of(mesh, up=up, view_ball=view_ball) for mesh in (truth, reconstruction)]
+    ball = _ball_of(truth, reconstruction)
+    shown = [None if mesh is None else picture_of(mesh, up=up, view_ball=ball) for mesh in (truth, reconstruction)]
     return shown[0], shown[1]
+
+
+def _ball_of(truth: TriangleMesh | None, reconstruction: TriangleMesh | None) -> rendering.ViewBall | None:
+    """The ball of the ground truth; without one, of what there is."""
+    first = next((mesh for mesh in (truth, reconstruction) if mesh is not None and len(mesh.faces)), None)
+    return None if first is None else rendering.view_ball_around(*first.bounds())
 
 
 def _loaded(load: Any) -> TriangleMesh | None:

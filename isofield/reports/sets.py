@@ -18,6 +18,7 @@ from isofield.evaluation.set_tables import conditions
 from isofield.evaluation.sets import Sets
 from isofield.evaluation.tables import short
 from isofield.reports.page import address_of, choose_shown, picture_of, settings_rows, write_page
+from isofield.reports.turnable import pack_mesh
 
 DISTANCES = {"chamfer": "Chamfer", "emd": "EMD", "lfd": "LFD"}
 SCORES = {"cov": "COV ↑", "mmd": "MMD ↓", "1nna": "1-NNA", "jsd": "JSD ↓"}
@@ -36,7 +37,8 @@ def write_sets_report(
     other = "training" if evaluations[0]["nearness_to_training"] else "reference"
     kinds = [kind for evaluation in evaluations for kind in _kinds(evaluation, other)]
     ordered = _nearest_first(evaluations, f"{other}_{kinds[0]}_distance")
-    members = _Pictures(sets, up)
+    shown = _Shown(sets, up)
+    cards = [_card(row, other, kinds, shown) for row in choose_shown(ordered, most=pictures)]
     write_page(
         path,
         "sets.html.j2",
@@ -46,7 +48,8 @@ def write_sets_report(
         charts=_charts(evaluations),
         other=other,
         kinds=kinds,
-        cards=[_card(row, other, kinds, members) for row in choose_shown(ordered, most=pictures)],
+        cards=cards,
+        turnable=bool(cards),
         count=len(ordered),
         distances=DISTANCES,
         short=short,
@@ -120,7 +123,7 @@ def _nearest_first(evaluations: Sequence[Evaluation], key: str) -> list[Evaluati
     return sorted((row for row in rows.values() if key in row), key=lambda row: (row[key], row["name"]))
 
 
-def _card(row: Evaluation, other: str, kinds: Sequence[str], pictures: "_Pictures") -> Evaluation:
+def _card(row: Evaluation, other: str, kinds: Sequence[str], shown: "_Shown") -> Evaluation:
     """A sample beside what is nearest to it: training shapes, or references where there are none."""
     side = "training" if other == "training" else "references"
     nearest = [
@@ -128,7 +131,7 @@ def _card(row: Evaluation, other: str, kinds: Sequence[str], pictures: "_Picture
             "kind": kind,
             "name": row[f"{other}_{kind}"],
             "distance": row[f"{other}_{kind}_distance"],
-            "picture": pictures.address(side, row[f"{other}_{kind}"]),
+            "shown": shown.of(side, row[f"{other}_{kind}"]),
         }
         for kind in kinds
         if row.get(f"{other}_{kind}") is not None
@@ -136,13 +139,13 @@ def _card(row: Evaluation, other: str, kinds: Sequence[str], pictures: "_Picture
     return {
         "name": row["name"],
         "badness": f"{-row[f'{other}_{kinds[0]}_distance']:.9g}",
-        "picture": pictures.address("samples", row["name"]),
+        "shown": shown.of("samples", row["name"]),
         "nearest": nearest,
     }
 
 
-class _Pictures:
-    """Pictures of members by side and name, each rendered once."""
+class _Shown:
+    """Pictures and packed meshes of members by side and name, each made once."""
 
     def __init__(self, sets: Sets, up: rendering.Up) -> None:
         self.members = {
@@ -151,17 +154,18 @@ class _Pictures:
             for member in getattr(sets, side)
         }
         self.up: rendering.Up = up
-        self.addresses: dict[tuple[str, str], str | None] = {}
+        self.made: dict[tuple[str, str], dict[str, Any]] = {}
 
-    def address(self, side: str, name: str) -> str | None:
-        """None for a member that cannot be read any more."""
-        if (side, name) not in self.addresses:
+    def of(self, side: str, name: str) -> dict[str, Any]:
+        """`picture` (an address) and `mesh`; None for a member that cannot be read any more."""
+        if (side, name) not in self.made:
             try:
-                picture = picture_of(self.members[side, name].load().surface_to_show(), up=self.up)
+                mesh = self.members[side, name].load().surface_to_show()
+                made = {"picture": address_of(picture_of(mesh, up=self.up)), "mesh": pack_mesh(mesh, up=self.up)}
             except (ValueError, OSError):  # gone since it was judged
-                picture = None
-            self.addresses[side, name] = address_of(picture)
-        return self.addresses[side, name]
+                made = {"picture": None, "mesh": None}
+            self.made[side, name] = made
+        return self.made[side, name]
 
 
 def _kinds(evaluation: Evaluation, other: str) -> list[str]:

@@ -23,6 +23,7 @@ from typing import NoReturn
 
 from isofield.runtime.atomic_files import WriteError
 from isofield.runtime.invocation import same_command
+from isofield.runtime.reasons import reason_of
 
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 MOST_NAMED = 10  # failed or suspect shapes
@@ -82,7 +83,7 @@ def run(main: Callable[[], int], *, error: int = ERROR, again: str = "") -> NoRe
         kept = isinstance(problem, WriteError)
         hint = ". What is finished is kept: when the cause is gone, run the same command again" if kept else ""
         hint += _with(again) + _typed(again) if kept else ""
-        sys.stderr.write(f"error: {printable(str(problem))}{hint}\n")
+        sys.stderr.write(f"error: {printable(reason_of(problem))}{hint}\n")
         status = error
     sys.exit(status)
 

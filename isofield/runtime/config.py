@@ -18,6 +18,7 @@ import pydantic
 import yaml
 
 from isofield.runtime.hints import did_you_mean
+from isofield.runtime.reasons import reason_of
 from isofield.runtime.shipped import find_config
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ MAX_BYTES = 1 << 18
 MAX_NUMBER = 400  # characters, and of a value that is repeated
 # No UTF-8, a date such as 2001-99-99, too many levels, and what tags such as !!bool raise over other words.
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError, AttributeError, LookupError, TypeError, ArithmeticError)
+PLAIN_YAML = "expected KEY: VALUE, brackets and quotes closed, and no tabs before it"
 SHORT = reprlib.Repr()  # of values in errors: aliases can make a small file a huge value
 SHORT.maxlevel, SHORT.maxstring = 2, 200
 
@@ -45,12 +47,22 @@ def read_yaml(path: Path | str, *, overrides: Sequence[str] = ()) -> dict[str, A
     try:
         data = _plain_yaml(path.read_text(encoding="utf-8"))
     except NOT_YAML as error:
-        raise ValueError(f"{path}: not a YAML file: {error}") from error
+        raise ValueError(f"{path}: not a YAML file: {_yaml_reason(error)}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path}: expected a mapping of keys to values, got {type(data).__name__}")
     for text in overrides:
         override(data, text)
     return data
+
+
+def _yaml_reason(error: Exception) -> str:
+    """Where it stops to be YAML, with the line itself; the words only where they are ours."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return reason_of(error, otherwise="it is no text in UTF-8, or a value in it makes no sense")
+    ours = error.problem if isinstance(error, _RefusedYamlError) else PLAIN_YAML
+    line = (mark.get_snippet(indent=0) or "").partition("\n")[0].strip()[:200]
+    return f"line {mark.line + 1}, column {mark.column + 1}: {ours}" + (f", got {line!r}" if line else "")
 
 
 def build(schema: type[T], data: Mapping[str, Any], *, where: str) -> T:
@@ -118,6 +130,10 @@ def _item(items: Sequence[Any], name: str, text: str, key: str) -> int:
     return int(name)
 
 
+class _RefusedYamlError(yaml.MarkedYAMLError):
+    """YAML that is not read; the problem is said in our words."""
+
+
 class _Loader(yaml.SafeLoader):
     """Plain data, each key once. No aliases but for short values: they make a small file huge data, or endless.
 
@@ -128,23 +144,23 @@ class _Loader(yaml.SafeLoader):
         place = self.peek_event().start_mark if self.check_event(yaml.AliasEvent) else None
         node = super().compose_node(parent, index)
         if place and not (isinstance(node, yaml.ScalarNode) and len(node.value) <= MAX_NUMBER):
-            raise yaml.composer.ComposerError(None, None, "only short values can be repeated by '*'", place)
+            raise _RefusedYamlError(None, None, "only short values can be repeated by '*'", place)
         return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
-            raise yaml.constructor.ConstructorError(None, None, "'<<' is not supported", node.start_mark)
+            raise _RefusedYamlError(None, None, "'<<' is not supported", node.start_mark)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         if isinstance(node, yaml.MappingNode):
             counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
             for key in (key for key, count in counts.items() if count > 1):
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is there twice", node.start_mark)
+                raise _RefusedYamlError(None, None, f"the key {key!r} is there twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
     def construct_scalar(self, node: Any) -> Any:
         if len(node.value) > MAX_NUMBER and node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
-            raise yaml.constructor.ConstructorError(None, None, "a number of too many digits", node.start_mark)
+            raise _RefusedYamlError(None, None, "a number of too many digits", node.start_mark)
         return super().construct_scalar(node)
 
 

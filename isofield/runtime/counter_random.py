@@ -14,6 +14,7 @@ from collections.abc import Iterable
 
 import torch
 
+from isofield.runtime.device_tensors import send
 from isofield.runtime.seeds import seed_of
 
 WEYL = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, odd
@@ -23,7 +24,7 @@ MAX_BELOW = 1 << 31
 
 def keys_of(seeds: Iterable[int], device: torch.device | str = "cpu") -> torch.Tensor:
     """Keys (B,) int64 on the device, out of numbers below 2^63 such as `seed_of` gives."""
-    return torch.tensor(list(seeds), dtype=torch.int64).to(device)
+    return send(torch.tensor(list(seeds), dtype=torch.int64), device)
 
 
 def derive_keys(keys_B: torch.Tensor, purpose: str) -> torch.Tensor:

@@ -11,6 +11,7 @@ themselves are watched by NCCL, which aborts the process after the same time.
 import contextlib
 import datetime
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ import torch.distributed as dist
 
 from isofield.runtime.commandline import say
 from isofield.runtime.heartbeat import Heartbeat, lost_rank
+from isofield.runtime.precision import products_in
 from isofield.runtime.threads import describe_threads, limit_threads
 
 TIMEOUT_VARIABLE, TIMEOUT_SECONDS = "ISOFIELD_TIMEOUT", 1800
@@ -87,9 +89,18 @@ class Group:
 
 
 def resolve_device(name: str, *, local_rank: int = 0) -> torch.device:
-    """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`. ValueError when it is not there."""
+    """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N`. ValueError when it is not there.
+
+    `auto` warns where this torch was built for CUDA and sees none: the driver is too old, or hidden.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and torch.version.cuda is not None:
+            warnings.warn(
+                f"device auto takes the CPU: this torch was built for CUDA {torch.version.cuda}, but sees no GPU. Is "
+                "the driver new enough for it (nvidia-smi), is CUDA_VISIBLE_DEVICES empty? Choose cpu if it is meant",
+                stacklevel=2,
+            )
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -99,6 +110,33 @@ def resolve_device(name: str, *, local_rank: int = 0) -> torch.device:
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", local_rank)
     return device
+
+
+def describe_device(name: str, device: torch.device) -> str:
+    """What `name` (auto, cuda) became, in one line."""
+    if device.type != "cuda":
+        return f"device {name}: {device}"
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return f"device {name}: {device}, {torch.cuda.get_device_name(device)}, {memory / 1e9:.0f} GB"
+
+
+def _device_of_rank(name: str, *, local_rank: int, local_size: int, collectives: bool) -> torch.device:
+    """This rank's own device. Ranks that talk to each other need a GPU each: ValueError, naming them, else."""
+    own = resolve_device(name, local_rank=local_rank)
+    if own.type != "cuda" or local_size == 1:
+        return own
+    here = torch.cuda.device_count()
+    if collectives and ":" in name:
+        raise ValueError(
+            f"device '{name}': all {local_size} ranks of this machine would share it, and NCCL wants a GPU for each; "
+            "use device: cuda (rank N takes cuda:N), or one process"
+        )
+    if collectives and local_size > here:
+        raise ValueError(
+            f"device '{name}': {local_size} ranks on this machine and {here} GPU{'s' * (here > 1)}, and NCCL wants one "
+            f"for each; start torchrun with --nproc-per-node {here}, or use device: cpu"
+        )
+    return own if ":" in name else torch.device("cuda", local_rank % here)
 
 
 def timeout() -> datetime.timedelta:
@@ -121,12 +159,20 @@ def session(device: str = "auto", *, collectives: bool = True) -> Iterator[Group
     Torch gets the threads that it may have here; the first rank says so.
     """
     size, rank, local = (int(os.environ.get(k, d)) for k, d in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0)))
-    own = resolve_device(device, local_rank=local)
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    own = _device_of_rank(device, local_rank=local, local_size=local_size, collectives=collectives)
     if own.type == "cuda":
         torch.cuda.set_device(own)
     limit_threads()
     if rank == 0:
         say(describe_threads())
+        if device != str(own):
+            say(describe_device(device, own))
+    with products_in("float32", own):
+        yield from _group_of(own, size=size, rank=rank, collectives=collectives)
+
+
+def _group_of(own: torch.device, *, size: int, rank: int, collectives: bool) -> Iterator[Group]:
     # A process alone has nobody to wait for, and needs no network.
     if size == 1:
         yield Group(0, 1, own)

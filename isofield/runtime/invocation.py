@@ -20,6 +20,18 @@ def next_command(name: str, *words: object) -> str:
     return shell_line([*_words(name), *map(str, words)])
 
 
+def kept_line(name: str, *words: str) -> str:
+    """`next_command` for rows and files: they say the same whichever way the command that wrote them was called."""
+    return shlex.join(["isofield", name, *words])
+
+
+def as_typed(text: str) -> str:
+    """A text that names commands by their scripts, such as the docstring behind --help, with what the user types."""
+    for name in SCRIPTS:
+        text = text.replace(f"python {name}.py", shell_line(_words(name)))
+    return text.replace("python -m data_processing", shell_line(_words("prepare")))
+
+
 def resuming_command(*words: object) -> str:
     """What to type to train on: as `next_command`, under torchrun on as many processes of this machine as now."""
     launcher = _launcher()

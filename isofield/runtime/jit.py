@@ -1,14 +1,40 @@
 """CPU kernels by numba: nothing is compiled at installation, each kernel at its first call.
 
 Modules of kernels (occupancy/scan_conversion_kernels.py, ...) import numba at their top and are imported where they are
-used, on first use. Compiled code is kept on disk where numba finds a folder that it may write (beside the module, or
-the user's cache).
+used, on first use. Compiled code is kept on disk (`kernel_folder`), for this user, this processor and these sources:
+the first command compiles, and says so in one line; the next ones read it in a tenth of a second.
+
+What makes a kernel slow to compile (measured, tests/benchmarks/LOG.md): assigning an array to a slice (two seconds, for
+the text of an error), zeros, arange and copy in a kernel (a quarter each), a door to Python for each inner function.
 """
 
-from collections.abc import Callable
+import contextlib
+import functools
+import gc
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from multiprocessing import parent_process
+from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import event
+
+from isofield.runtime.locks import hold_lock
+
+FOLDER_VARIABLE = "NUMBA_CACHE_DIR"  # set by the user: then numba itself goes by it
+PACKAGES = ("data_processing", "isofield")
+SOURCES = (
+    "*_kernels.py",
+    "*_loops.py",
+    "solid_angles.py",
+    "winding_number_places.py",
+    "jit.py",
+)  # what compiled code is made of
+WAIT = 300.0  # seconds for another process that compiles; then each for itself
 
 
 def compile_exact(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -16,11 +42,19 @@ def compile_exact(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compiled(function, set())
 
 
+def compile_part(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, of a function that only kernels call: it cannot be called from Python, and compiles in half the time.
+
+    Its code is kept with the kernels that call it.
+    """
+    without_doors: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return numba.njit(function, nogil=True, error_model="numpy", fastmath=set(), **without_doors)
+
+
 def compile_vectorised(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, compiled at its first call, on one thread, without the interpreter's lock.
 
-    A product and a sum may become one operation with one rounding; nothing else is reordered or assumed. Compiled code
-    is kept on disk where numba finds a folder that it may write.
+    A product and a sum may become one operation with one rounding; nothing else is reordered or assumed.
     """
     return _compiled(function, {"contract"})
 
@@ -30,8 +64,115 @@ def compile_reassociating(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compiled(function, {"contract", "reassoc"})
 
 
-def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Callable[..., Any]:
+def compile_once(name: str, call_kernels: Callable[[], None]) -> None:
+    """Call kernels so that they are compiled: by one process, while the others that come here at the same time wait.
+
+    `name`: of this set of kernels. What one process has compiled the others read from disk; where nothing can be
+    kept, each compiles for itself.
+    """
+    folder = kernel_folder()
+    if folder is None or (folder / f"{name}.compiled").exists():
+        call_kernels()
+        return
+    with _lock(folder / f"{name}.lock"):
+        call_kernels()
+        with contextlib.suppress(OSError):
+            (folder / f"{name}.compiled").touch()
+
+
+@functools.cache
+def kernel_folder() -> Path | None:
+    """Where compiled kernels are kept: a folder of this user's alone; None where none can be written.
+
+    The user's NUMBA_CACHE_DIR, else the user's cache folder, else (a read-only or missing home) one in the folder of
+    temporary files. What lies there is run, so a folder that others could write to is not taken.
+    """
+    if given := os.environ.get(FOLDER_VARIABLE):
+        return Path(given) if _is_own(Path(given), others=True) else None
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
+    places = [*_cache_homes(), Path(tempfile.gettempdir()) / f"isofield-{user}"]
+    return next((folder for place in places if _is_own(folder := place / f"kernels-{_sources_digest()}")), None)
+
+
+def _cache_homes() -> Iterator[Path]:
+    with contextlib.suppress(RuntimeError):  # no home
+        if sys.platform == "win32":
+            yield Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "isofield"
+        elif sys.platform == "darwin":
+            yield Path.home() / "Library" / "Caches" / "isofield"
+        else:
+            yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isofield"
+
+
+def _sources_digest() -> str:
+    """Of all kernels: numba looks at the file of a kernel, and not at those whose functions it calls."""
+    root, digest = Path(__file__).resolve().parents[2], hashlib.sha256(numba.__version__.encode())
+    files = [file for name in PACKAGES for pattern in SOURCES for file in (root / name).rglob(pattern)]
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _is_own(folder: Path, *, others: bool = False) -> bool:
+    """Whether the folder, made where it is missing, can be written by this user, and unless `others` by nobody else."""
     try:
-        return numba.njit(function, cache=True, nogil=True, error_model="numpy", fastmath=fastmath)
-    except RuntimeError:  # no folder for a cache can be written
-        return numba.njit(function, nogil=True, error_model="numpy", fastmath=fastmath)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"0")
+        if others or not hasattr(os, "getuid"):
+            return True
+        # The folder above too: whoever may write there can put another one in its place.
+        states = [folder.lstat(), folder.parent.lstat()]
+        return all(state.st_uid == os.getuid() and not state.st_mode & 0o022 for state in states)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _lock(file: Path) -> Iterator[None]:
+    """Hold the lock, after waiting for whoever has it; without it where there is none to be had."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ValueError, OSError):
+            stack.enter_context(hold_lock(file, what="compilation", wait=WAIT))
+        yield
+
+
+def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Callable[..., Any]:
+    settings: Any = numba.config
+    folder, before = kernel_folder(), settings.CACHE_DIR
+    settings.CACHE_DIR = before if folder is None else str(folder)
+    try:
+        return numba.njit(function, cache=folder is not None, nogil=True, error_model="numpy", fastmath=fastmath)
+    finally:
+        settings.CACHE_DIR = before  # other users of numba in this process keep theirs
+
+
+class _Compilations(event.Listener):
+    """Says once that kernels are compiled. Meanwhile nothing is garbage: collecting it takes a tenth of the time."""
+
+    def __init__(self) -> None:
+        self.depth, self.announced, self.collects = 0, False, False
+
+    def on_start(self, event: event.Event) -> None:
+        if self.depth == 0:
+            self.collects = gc.isenabled()
+            gc.disable()
+            self._announce()
+        self.depth += 1
+
+    def on_end(self, event: event.Event) -> None:
+        self.depth -= 1
+        if self.depth == 0 and self.collects:
+            gc.enable()
+
+    def _announce(self) -> None:
+        """In the process that the user has started (of several ranks the first), and in that which starts workers."""
+        if self.announced or parent_process() is not None or os.environ.get("RANK", "0") != "0":
+            return
+        self.announced, folder = True, kernel_folder()
+        kept = f"kept in {folder}" if folder else f"kept nowhere: no folder can be written; set {FOLDER_VARIABLE}"
+        sys.stderr.write(f"compiling kernels for this processor, some seconds, once ({kept})\n")
+        sys.stderr.flush()
+
+
+event.register("numba:compile", _Compilations())

@@ -4,6 +4,8 @@ import json
 from pathlib import Path, PurePath
 from typing import Any
 
+from isofield.runtime.reasons import reason_of
+
 Row = dict[str, Any]  # what a journal, a table or a report says of one shape, by column
 MAX_BYTES = 1 << 27  # objects of Python take up to 25 times as much
 
@@ -16,6 +18,10 @@ def parse_json(text: bytes | str) -> Any:
         return json.loads(text)
     except RecursionError as error:
         raise ValueError("JSON of too many levels") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"no JSON from line {error.lineno}, column {error.colno} on") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"no text in UTF-8 from byte {error.start} on") from error
 
 
 def read_object(file: Path, *, again: str) -> dict[str, Any]:
@@ -25,7 +31,7 @@ def read_object(file: Path, *, again: str) -> dict[str, Any]:
     try:
         data = parse_json(file.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{file}: cut or damaged, not JSON ({error}); {again}") from error
+        raise ValueError(f"{file}: cut or damaged, not JSON ({reason_of(error)}); {again}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{file}: expected a JSON object, got {type(data).__name__}; {again}")
     return data

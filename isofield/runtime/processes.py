@@ -1,6 +1,7 @@
 """Work over shapes in several processes, in order: the same results as in one, sooner. Ctrl-C ends all of them."""
 
 import contextlib
+import importlib
 import multiprocessing
 import os
 import signal
@@ -104,9 +105,19 @@ def worker_pool(workers: int, *, preload: Sequence[str] = ()) -> Iterator[Proces
                     process.terminate()
 
 
+def compile_without_forks(module: str) -> None:
+    """Import a module of compiled kernels here where workers are not forked: each of them would compile for itself."""
+    if not _can_fork():
+        importlib.import_module(module)
+
+
+def _can_fork() -> bool:
+    return "forkserver" in multiprocessing.get_all_start_methods()
+
+
 def _context(preload: Sequence[str]) -> Any:
     """Fork server: imports are paid once, and no thread or device handle of the parent is inherited."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    if not _can_fork():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *preload])

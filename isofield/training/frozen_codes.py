@@ -26,6 +26,7 @@ from isofield.runtime.config import to_plain
 from isofield.runtime.distributed import Group
 from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.progress import with_progress
+from isofield.runtime.reasons import reason_of
 
 MAX_BYTES = 1 << 32  # of codes
 BATCH = 16  # shapes encoded at once: 64^3 activations of a wide encoder are 32 MB each
@@ -99,7 +100,7 @@ def _kept(file: Path, key: str) -> torch.Tensor | None:
         if codes.ndim != 2 or codes.dtype != np.float32:
             raise ValueError(f"codes {codes.shape} {codes.dtype}")
     except (ValueError, OSError) as error:
-        say(f"{file}: cannot be read ({error}): codes are made again")
+        say(f"{file}: cannot be read ({reason_of(error)}): codes are made again")
         return None
     if made_of != key:
         say(f"{file}: codes of another autoencoder or other shapes: made again")

@@ -2,22 +2,43 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
 from isofield.config import OptimConfig
 
+FUSED = ("cuda",)  # devices whose optimisers run as one kernel
+COMPUTED = ("foreach", "fused", "capturable")  # entries of a group that say how, not what
+
 
 def build_optimiser(parameters: Iterable[nn.Parameter], section: OptimConfig) -> torch.optim.Optimizer:
-    """Adam, with decoupled decay (AdamW) where a weight decay is set."""
+    """Adam, with decoupled decay (AdamW) where a weight decay is set.
+
+    One kernel for all parameters where they are on a GPU. Its count of steps lies there too, so that nothing waits.
+    """
     kind = torch.optim.AdamW if section.weight_decay else torch.optim.Adam
+    learning = [p for p in parameters if p.requires_grad]
     return kind(
-        [p for p in parameters if p.requires_grad],
+        learning,
         lr=section.learning_rate,
         betas=section.betas,
         weight_decay=section.weight_decay,
+        fused=True if learning and all(p.device.type in FUSED for p in learning) else None,
     )
+
+
+def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Moments and steps of a checkpoint, from wherever it was trained: how a step is computed stays this device's own.
+
+    ValueError when they are of other parameters.
+    """
+    groups = [
+        {**saved, **{key: own[key] for key in COMPUTED if key in own}}
+        for saved, own in zip(state["param_groups"], optimiser.param_groups, strict=True)
+    ]
+    optimiser.load_state_dict({**state, "param_groups": groups})
 
 
 def learning_rate(section: OptimConfig, *, step: int, steps: int) -> float:
@@ -47,8 +68,7 @@ class Average:
     def update(self, weights: Mapping[str, torch.Tensor]) -> None:
         self.steps += 1
         decay = min(self.decay, self.steps / (self.steps + 9))
-        for name, value in weights.items():
-            if value.is_floating_point():
-                self.weights[name].lerp_(value, 1 - decay)
-            else:
-                self.weights[name].copy_(value)
+        moving = [name for name, value in weights.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.weights[name] for name in moving], [weights[name] for name in moving], 1 - decay)
+        for name in weights.keys() - set(moving):
+            self.weights[name].copy_(weights[name])

@@ -16,7 +16,8 @@ from isofield.run_dir import RunDir, refuse_vanished_run
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_plain
 from isofield.runtime.distributed import Group
-from isofield.training.optim import Average, build_optimiser
+from isofield.runtime.reasons import reason_of
+from isofield.training.optim import Average, build_optimiser, load_optimiser
 
 
 @dataclass
@@ -65,45 +66,43 @@ def restore(state: State, config: RunConfig, run: RunDir, *, device: torch.devic
     Where that is gone, cut or damaged, from the one of the highest step that is not, and a line says so. ValueError
     when none is sound, or the config's model is another.
     """
-    file, content = _newest_sound(run, device)
+    file, content = _newest_sound(run)
     try:
         _refuse_other_initial(file, content["config"]["model"], config.model)
         _put_back(state, content, device)
     except (RuntimeError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{file} does not fit this config's model; change the config back or the name: {error}"
-        ) from error
+        raise ValueError(f"{file} does not fit this config's model; change the config back or the name") from error
 
 
 def _put_back(state: State, content: Mapping[str, Any], device: torch.device) -> None:
     state.model.load_state_dict(content["model"])
     for who, optimiser in state.optimisers.items():
         try:
-            optimiser.load_state_dict(content["optimisers"][who])
+            load_optimiser(optimiser, content["optimisers"][who])
         except ValueError as error:
-            raise RuntimeError(f"optimiser of {who}: {error}") from error
+            raise RuntimeError(f"optimiser of {who}: {reason_of(error)}") from error
     if state.average and content["average"]:
         state.average.steps = content["average"]["steps"]
-        state.average.weights = content["average"]["weights"]
+        state.average.weights = {name: value.to(device) for name, value in content["average"]["weights"].items()}
     state.step, state.best, state.seconds = content["step"], content["best"], content["seconds"]
     torch.set_rng_state(content["generators"]["cpu"].cpu())
     if device.type == "cuda" and content["generators"]["cuda"] is not None:
         torch.cuda.set_rng_state(content["generators"]["cuda"].cpu(), device)
 
 
-def _newest_sound(run: RunDir, device: torch.device) -> tuple[Path, dict[str, Any]]:
+def _newest_sound(run: RunDir) -> tuple[Path, dict[str, Any]]:
     """`last`, or where it cannot be read the checkpoint of the highest step that can: times of files count for nothing.
 
     ValueError when none can.
     """
     try:
         last = run.existing_checkpoint("last")
-        return last, checkpoint.load(last, device=device)
+        return last, checkpoint.load(last)
     except (ValueError, FileNotFoundError) as error:
         tried, others = run.others(), []
         for which in tried:
             with contextlib.suppress(ValueError, LookupError, TypeError):
-                content = checkpoint.load(run.checkpoint_file(which), device=device)
+                content = checkpoint.load(run.checkpoint_file(which))
                 others.append((int(content["step"]), run.checkpoint_file(which), content))
         if tried and not others:
             raise ValueError(

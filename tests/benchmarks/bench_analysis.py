@@ -25,9 +25,11 @@ from isofield.outliers.analysis.organ_rows import AnalysisConfig, ScoredOrgan, r
 from isofield.outliers.analysis.organs import Naming, cut_organ, wanted_of
 from isofield.outliers.analysis.priors import load_priors
 from isofield.outliers.analysis.scans import Scan
+from isofield.outliers.analysis.shape_files import write_shape
 from isofield.outliers.comparison.maps import write_map
 from isofield.outliers.comparison.on_scan import compare_on_scan, largest_disagreement
 from isofield.outliers.comparison.pictures import Shown, picture_of
+from isofield.outliers.comparison.surface_rendering import view_of
 from isofield.outliers.scoring.calibrate import fit_judge
 from isofield.outliers.scoring.calibration import Calibration, save_calibration
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask, cube_mask
@@ -115,8 +117,12 @@ def stages(run: RunDir, folder: Path, out: Path) -> None:
     write_map(out / "repaired.nii.gz", compared.repaired_XYZ, compared.mask)
     stage("three maps on the scan's grid")
     scores = np.linspace(0, 3, 40)
-    picture_of(Shown("a", "b", compared, cubes[0], rebuilt, largest, scores, 1.0, 2.0))
+    view = view_of(cubes[0], rebuilt, towards=None if largest is None else largest.world)
+    stage("surfaces")
+    picture_of(Shown("a", "b", compared, view, largest, scores, 1.0, 2.0))
     stage("picture")
+    write_shape(out, "scan", "organ", view, compared)
+    stage("surfaces and slices for pages")
     row = row_of(
         ScoredOrgan(scan, wanted[0], *cuts[0], cubes[0], judgements[0], 0.0),
         file="x",

@@ -58,7 +58,7 @@ def plain_features(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) ->
 
 
 def torch_features(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) -> torch.Tensor:
-    return plain.sample(volumes, points_BN3, SAMPLING, plain.interpolate)
+    return plain.sample(volumes, points_BN3, SAMPLING)
 
 
 def our_features(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) -> torch.Tensor:
@@ -78,7 +78,7 @@ class Layer:
         return F.conv1d(plain_features(volumes, points_BN3), self.weight[:, :, None], self.bias)
 
     def torch_only(self, volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) -> torch.Tensor:
-        return plain.sampled_linear(volumes, points_BN3, self.weight, self.bias, SAMPLING, plain.interpolate)
+        return plain.sampled_linear(volumes, points_BN3, self.weight, self.bias, SAMPLING)
 
     def ours(self, volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) -> torch.Tensor:
         return sampled_linear(volumes, points_BN3, self.weight, self.bias, SAMPLING)

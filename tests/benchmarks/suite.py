@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from isofield.runtime.commandline import DONE, ERROR, SOME_FAILED, Parser, say
+from isofield.runtime.precision import products_in
 from tests.benchmarks import rows_meshes, rows_shapes, rows_training
 from tests.benchmarks.measuring import threads
 from tests.benchmarks.results import RESULTS, Result, save, show
@@ -62,7 +63,8 @@ def measure(names: Sequence[str], setting: Setting, keep: Callable[[Found], Path
             continue
         say(f"measuring {name} ...")
         try:
-            found.results.extend(GROUPS[name].measure(setting))
+            with products_in("float32", setting.device):  # convolutions and products of both formulations alike
+                found.results.extend(GROUPS[name].measure(setting))
         except ImportError as error:
             found.skipped[name] = f"{error.name} is not installed"
         except (RuntimeError, ValueError, OSError) as error:  # out of memory, say: hours of other rows are not lost

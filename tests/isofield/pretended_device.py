@@ -3,10 +3,16 @@
 What fails on a real device fails here: operands on two devices (but for scalars), numpy() of a device's tensor. Values
 are real, so code whose shapes depend on values runs through; kernels of a real device are not tested. Importing this
 registers the device for the rest of the process, and must come before anything is differentiated.
+
+`counts()` says how many operators ran on the device, views left out, and where the host would have waited for it.
 """
 
+import traceback
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -15,6 +21,90 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 NAME = "pretended"
 MOVES = {"_to_copy", "copy_", "_local_scalar_dense"}  # operators that meet two devices by right
+WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "unique_dim", "unique_consecutive"}
+NO_LAUNCH = {"_unsafe_view", "_reshape_alias", "empty", "new_empty", "empty_like", "empty_strided"}  # beside views
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Counts:
+    """What a piece of work asks of the device, as a CUDA device would be asked."""
+
+    operators: int = 0  # views left out: they launch nothing
+    waits: Counter = field(default_factory=Counter)  # the lines of ours at which the host waits, and how often
+    paused: bool = False
+
+    @property
+    def all_waits(self) -> int:
+        return sum(self.waits.values())
+
+    def note(self, name: str, function, arguments, keywords) -> None:
+        """One operator that is about to run on the device."""
+        if self.paused:
+            return
+        returns = function._schema.returns
+        aliases = returns[0].alias_info if returns else None
+        self.operators += (aliases is None or aliases.is_write) and name not in NO_LAUNCH
+        self.wait_where(_waits(name, arguments, keywords), name)
+
+    def wait_where(self, waits: bool, name: str) -> None:
+        if waits and not self.paused:
+            self.waits[f"{_line_of_ours()} {name}"] += 1
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """What runs inside is not counted: a decoder, say."""
+        before, self.paused = self.paused, True
+        try:
+            yield
+        finally:
+            self.paused = before
+
+
+COUNTING: list[Counts] = []
+
+
+@contextmanager
+def counts() -> Iterator[Counts]:
+    """Count what runs on the device in the block."""
+    COUNTING.append(Counts())
+    try:
+        yield COUNTING[-1]
+    finally:
+        COUNTING.pop()
+
+
+def _waits(name: str, arguments, keywords) -> bool:
+    """Whether the host waits: it needs a number or a size of the device, or copies memory that is not pinned."""
+    if name in WAITING:
+        return True
+    if name == "repeat_interleave":
+        return keywords.get("output_size") is None and not (len(arguments) > 1 and isinstance(arguments[1], int))
+    if name in ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "_unsafe_index_put"):
+        masks = any(one is not None and one.dtype in (torch.bool, torch.uint8) for one in arguments[1])
+        number = len(arguments) > 2 and not isinstance(arguments[2], OnDevice)  # made on the CPU, then sent
+        return masks or number
+    if name in ("_to_copy", "copy_"):
+        source = arguments[1] if name == "copy_" else arguments[0]
+        target = arguments[0] if name == "copy_" else keywords.get("device")
+        there = isinstance(target, OnDevice) if name == "copy_" else target is None or _is_device(target)
+        hurried = keywords.get("non_blocking") or (name == "copy_" and len(arguments) > 2 and arguments[2])
+        moves = there != isinstance(source, OnDevice)
+        return moves and not (there and hurried)  # what comes back to the host is read at once
+    return False
+
+
+def _is_device(name) -> bool:
+    return torch.device(name).type == NAME
+
+
+def _line_of_ours() -> str:
+    """The innermost line of the product on the stack."""
+    for frame in reversed(traceback.extract_stack()):
+        inside = Path(frame.filename).is_relative_to(ROOT)
+        if inside and "tests" not in Path(frame.filename).relative_to(ROOT).parts and ".venv" not in frame.filename:
+            return f"{Path(frame.filename).relative_to(ROOT)}:{frame.lineno}"
+    return "elsewhere"
 
 
 class OnDevice(torch.Tensor):
@@ -49,6 +139,14 @@ class OnDevice(torch.Tensor):
     def __array__(self, *_, **__):
         return self.numpy()
 
+    def __setitem__(self, index, value):
+        """On CUDA torch makes the number on the CPU, and sends it where the index is of whole numbers."""
+        parts = index if isinstance(index, tuple) else (index,)
+        whole = any(isinstance(part, torch.Tensor) and part.dtype != torch.bool for part in parts)
+        if COUNTING:
+            COUNTING[-1].wait_where(whole and not isinstance(value, torch.Tensor), "a number sent")
+        super().__setitem__(index, value)
+
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):  # type: ignore[override]
         return computed(func, args, kwargs or {})
@@ -68,6 +166,13 @@ def computed(function, arguments, keywords):
     if there and name not in MOVES:
         refuse_two_devices(name, arguments, keywords)
     asked = keywords.get("device")
+    if COUNTING and (there or (asked is not None and _is_device(asked))):
+        if torch.is_inference_mode_enabled():  # composite operators come here whole then
+            with Pretended():
+                parts = function.decompose(*arguments, **keywords)
+            if parts is not NotImplemented:
+                return parts
+        COUNTING[-1].note(name, function, arguments, keywords)
     values = tree_map(held, (arguments, keywords))
     result = function(*values[0], **values[1])
     if name == "_local_scalar_dense":
@@ -104,6 +209,9 @@ def placed(item):
 
 
 def copied(to, source, non_blocking=False):
+    """Of torch.tensor(list, device=...) and of lists as indices, which pass by the mode."""
+    if COUNTING:
+        COUNTING[-1].wait_where(not non_blocking, "copy")
     held(to).copy_(held(source))
     return to
 

@@ -82,7 +82,7 @@ def test_a_config_is_frozen(tmp_path: Path):
         ("training.batch_shapes=0", "training: batch_shapes"),
         ("training.max_steps=0", "training: max_steps must be at least 1"),
         ("training.max_minutes=-1", "training: max_steps must be at least 1 and max_minutes positive"),
-        ("training.precision=float16", "training.precision: Input should be 'float32' or 'bfloat16'"),
+        ("training.precision=float16", "training.precision: Input should be 'float32', 'tf32' or 'bfloat16'"),
         ("training.optim.clip_norm=0", "training.optim: clip_norm must be positive"),
         ("training.validation.resolution=1", "training.validation: validation: every and pictures"),
         ("data.memory_gb=0", "data: data.memory_gb must be positive"),

@@ -1,25 +1,8 @@
 """Code that serves a device, on a pretended one: no tensor stays behind on the CPU, and results are the CPU's."""
 
-import os
-import subprocess
-import sys
-
 import pytest
-import torch
 
-pytest.importorskip("torch.utils.backend_registration")
-
-SHARED = """
-import sys
-from pathlib import Path
-import numpy as np
-import torch
-from tests.isofield.pretended_device import pretended_device
-
-def equal(here, there):
-    assert there.device.type == "pretended", there.device
-    assert torch.equal(here, there.cpu())
-"""
+from tests.isofield.scripts_on_a_device import run_on_a_device
 
 GEOMETRY = """
 from data_processing.loading.mask_damage import KINDS, DamageConfig
@@ -129,8 +112,4 @@ with tempfile.TemporaryDirectory() as folder:
 
 @pytest.mark.parametrize("script", [GEOMETRY, EXTRACTION, TRAINING], ids=["geometry", "extraction", "training"])
 def test_runs_where_nothing_may_stay_on_the_cpu(script):
-    if not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"):
-        pytest.skip("this torch cannot pretend a device")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run([sys.executable, "-c", SHARED + script], capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stderr[-3000:]
+    run_on_a_device(script)

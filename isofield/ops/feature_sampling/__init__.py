@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 
 from isofield.ops.fallback import warn_once
-from isofield.ops.feature_sampling import plain
+from isofield.ops.feature_sampling import device, plain
 from isofield.ops.feature_sampling.cpu import HAS_NUMBA, SampledLinearOnCPU, SampleOnCPU
-from isofield.ops.feature_sampling.places import PLACES, Sampling, places
-from isofield.ops.feature_sampling.plain import Interpolation, interpolation_on
+from isofield.ops.feature_sampling.places import PLACES, Sampling, places, working_dtype
 
 __all__ = [
     "PLACES",
@@ -40,7 +39,9 @@ def sample_features(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor, s
     _check(volumes, points_BN3)
     if _kernels_serve(volumes, points_BN3):
         return SampleOnCPU.apply(points_BN3, sampling, *volumes)
-    return plain.sample(volumes, points_BN3, sampling, _interpolation(points_BN3))
+    if device.serves(points_BN3.device, wants_points=_wants_gradient(points_BN3)):
+        return device.features_of(volumes, points_BN3, sampling, working_dtype(volumes, points_BN3))
+    return plain.sample(volumes, points_BN3, sampling)
 
 
 def sampled_linear(
@@ -52,16 +53,23 @@ def sampled_linear(
 ) -> torch.Tensor:
     """linear(sample_features(...), weight, bias): (B, N, O). The weight's columns follow `sample_features`.
 
-    Never holds the features of all points: give it all points of a shape at once. Follows autocast, like a linear
-    layer behind `sample_features`.
+    On a CPU it never holds the features of all points: give it all points of a shape at once. A GPU holds them, in the
+    type that the layer computes in. Follows autocast, like a linear layer behind `sample_features`.
     """
     _check(volumes, points_BN3, weight_OF)
-    device = points_BN3.device.type
-    if not _kernels_serve(volumes, points_BN3):
-        interpolate = _interpolation(points_BN3)
-        return plain.sampled_linear(volumes, points_BN3, weight_OF, bias_O, sampling, interpolate)
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_OF.dtype
-    return SampledLinearOnCPU.apply(points_BN3, sampling, dtype, weight_OF, bias_O, *volumes)
+    if _kernels_serve(volumes, points_BN3):
+        dtype = _layer_dtype("cpu", weight_OF.dtype)
+        return SampledLinearOnCPU.apply(points_BN3, sampling, dtype, weight_OF, bias_O, *volumes)
+    if device.serves(points_BN3.device, wants_points=_wants_gradient(points_BN3)):
+        working = working_dtype(volumes, points_BN3)
+        dtype = working if working == torch.float64 else _layer_dtype(points_BN3.device.type, working)
+        return F.linear(device.features_of(volumes, points_BN3, sampling, dtype), weight_OF, bias_O)
+    return plain.sampled_linear(volumes, points_BN3, weight_OF, bias_O, sampling)
+
+
+def _layer_dtype(device_type: str, dtype: torch.dtype) -> torch.dtype:
+    """What a linear layer of this type computes in: autocast's type where that is on."""
+    return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else dtype
 
 
 def _check(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor, weight_OF: torch.Tensor | None = None) -> None:
@@ -83,10 +91,6 @@ def _kernels_serve(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) ->
     if served and not HAS_NUMBA:
         warn_once("feature sampling", "numba is not installed")
     return served and HAS_NUMBA
-
-
-def _interpolation(points_BN3: torch.Tensor) -> Interpolation:
-    return interpolation_on(points_BN3.device, wants_points=_wants_gradient(points_BN3))
 
 
 def _wants_gradient(points_BN3: torch.Tensor) -> bool:

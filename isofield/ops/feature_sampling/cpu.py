@@ -113,7 +113,7 @@ class _Layer:
 
     def __init__(self, weight_OF: torch.Tensor, volumes: Sequence[torch.Tensor], *, points: int) -> None:
         channels, outputs = [volume.shape[1] for volume in volumes], len(weight_OF)
-        pays = [pays_to_fold(v.shape[1], v.shape[2], outputs=outputs, points=points) for v in volumes]
+        pays = [pays_to_fold(v.shape[1], v.shape[2], outputs=outputs, points=points, device="cpu") for v in volumes]
         self.columns = column_slices(channels)
         self.fine = [scale for scale, folds in enumerate(pays) if not folds]
         self.starts = dict(zip(self.fine, first_columns([channels[scale] for scale in self.fine]), strict=True))

@@ -27,7 +27,10 @@ class Sampling:
 
         Operation by operation as `grid_sample` computes them: in float32 another order moves features by 3e-4.
         """
-        x = places(points_BN3, self.displacement).transpose(1, 2)
+        return self.voxels(places(points_BN3, self.displacement).transpose(1, 2), resolution)
+
+    def voxels(self, x: torch.Tensor, resolution: int) -> torch.Tensor:
+        """Places in [-1, 1] (`places`) in voxels of one volume."""
         x = (x + 1) / 2 * (resolution - 1) if self.align_corners else ((x + 1) * resolution - 1) / 2
         return x.clamp(0, resolution - 1) if self.padding == "border" else x
 
@@ -62,6 +65,12 @@ def rows_of(volume_CRRR: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return rows_VC.view(-1, len(volume_CRRR))
 
 
+def rows_of_batch(volume_BCRRR: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The volumes of B shapes as channels-last rows (B R^3, C): a view where they lie so in memory already."""
+    rows_BRRRC = volume_BCRRR.to(dtype).movedim(1, -1).contiguous()
+    return rows_BRRRC.view(-1, volume_BCRRR.shape[1])
+
+
 def order_by_cell(points_N3: torch.Tensor) -> torch.Tensor:
     """Points in Morton order of 64^3 cells, so that neighbours in the order read the same voxels: (N,) int64."""
     cells_N3 = ((points_N3.detach() + 0.5) * 64).nan_to_num().clamp(0, 63).long()
@@ -89,12 +98,18 @@ def working_dtype(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor) -> 
     return torch.float64 if torch.float64 in dtypes else torch.float32
 
 
-def pays_to_fold(channels: int, resolution: int, *, outputs: int, points: int) -> bool:
+# How many multiply-adds of a matrix product take as long as one of an interpolation, by the type of the device. With
+# the tensor cores of a GPU products are so fast that nothing is worth a second interpolation.
+INTERPOLATION_COST = {"cpu": 5, "cuda": 400}
+
+
+def pays_to_fold(channels: int, resolution: int, *, outputs: int, points: int, device: torch.device | str) -> bool:
     """Whether to multiply a grid's voxels by its columns of the layer, and sample the products, for N points.
 
     linear(sample(V)) = sum over places of sample(V W_place): exact but for rounding. Multiply-adds a point, those of
-    the interpolation counted five times because they reach a fifth of a matrix product's rate.
+    the interpolation counted as often as the device makes them dearer (as on a CPU, of devices nobody knows).
     """
-    interpolation, product = 5 * 8 * PLACES, PLACES * channels * outputs
+    cost = INTERPOLATION_COST.get(torch.device(device).type, INTERPOLATION_COST["cpu"])
+    interpolation, product = cost * 8 * PLACES, PLACES * channels * outputs
     folded = interpolation * outputs + product * resolution**3 / max(points, 1)
     return folded < interpolation * channels + product

@@ -1,18 +1,13 @@
 """Feature sampling of torch operators only: any device, any floating dtype, differentiable in the points as well.
 
-A sample is a weighted sum of eight channels-last rows: `embedding_bag`. On a GPU a Triton kernel takes its place where
-one is at hand.
+A sample is a weighted sum of eight channels-last rows: `embedding_bag`.
 """
 
-import functools
-import importlib.util
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
-from isofield.ops.fallback import warn_once
 from isofield.ops.feature_sampling.places import (
     PLACES,
     Sampling,
@@ -23,14 +18,8 @@ from isofield.ops.feature_sampling.places import (
     working_dtype,
 )
 
-# (rows (V, C), coordinates (M, 3), resolution) to (M, C)
-Interpolation = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
-SAMPLING = "feature sampling"
 
-
-def sample(
-    volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor, sampling: Sampling, interpolate: Interpolation
-) -> torch.Tensor:
+def sample(volumes: Sequence[torch.Tensor], points_BN3: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     """Features (B, N, 7 * sum of C)."""
     dtype = working_dtype(volumes, points_BN3)
     shapes = []
@@ -51,22 +40,22 @@ def sampled_linear(
     weight_OF: torch.Tensor,
     bias_O: torch.Tensor,
     sampling: Sampling,
-    interpolate: Interpolation,
 ) -> torch.Tensor:
     """linear(sample(...)): (B, N, O), coarse grids folded."""
     outputs, points = len(weight_OF), points_BN3.shape[1]
     columns = column_slices([volume.shape[1] for volume in volumes])
-    pays = [pays_to_fold(v.shape[1], v.shape[2], outputs=outputs, points=points) for v in volumes]
+    device = points_BN3.device
+    pays = [pays_to_fold(v.shape[1], v.shape[2], outputs=outputs, points=points, device=device) for v in volumes]
     fine = [scale for scale, folds in enumerate(pays) if not folds]
     # Fine scales are sampled first and multiplied then; of coarse ones the products are fewer than the points.
-    features_BNG = sample([volumes[scale] for scale in fine], points_BN3, sampling, interpolate)
+    features_BNG = sample([volumes[scale] for scale in fine], points_BN3, sampling)
     weight_OG = torch.cat([weight_OF[:, :0], *(weight_OF[:, columns[scale]] for scale in fine)], dim=1)
     sums_BNO = F.linear(features_BNG, weight_OG, bias_O)
     dtype = sums_BNO.dtype
     for scale, folds in enumerate(pays):
         if folds:
             weight_POC = weight_OF[:, columns[scale]].unflatten(1, (PLACES, -1)).transpose(0, 1)
-            sums_BNO = sums_BNO + _sample_products(volumes[scale], points_BN3, weight_POC, sampling, interpolate)
+            sums_BNO = sums_BNO + _sample_products(volumes[scale], points_BN3, weight_POC, sampling)
     return sums_BNO.to(dtype)
 
 
@@ -75,7 +64,6 @@ def _sample_products(
     points_BN3: torch.Tensor,
     weight_POC: torch.Tensor,
     sampling: Sampling,
-    interpolate: Interpolation,
 ) -> torch.Tensor:
     """The sum over places of the volume times that place's columns, sampled there: (B, N, O)."""
     dtype, resolution = working_dtype([volume], points_BN3), volume.shape[-1]
@@ -95,66 +83,3 @@ def interpolate(rows_VC: torch.Tensor, coordinates_M3: torch.Tensor, resolution:
     """Trilinear values (M, C) of a volume (R^3 voxels in C order) at voxel coordinates, last array axis first."""
     index_M8, weight_M8 = corners(coordinates_M3, resolution)
     return F.embedding_bag(index_M8, rows_VC, mode="sum", per_sample_weights=weight_M8)
-
-
-def interpolation_on(device: torch.device, *, wants_points: bool) -> Interpolation:
-    """What interpolates on a device: Triton's kernels on a GPU where they may and do their work, else `interpolate`.
-
-    They may not where the points want a gradient, or where torch is told to be deterministic (they add by atomics).
-    """
-    if device.type != "cuda" or wants_points or torch.are_deterministic_algorithms_enabled():
-        return interpolate
-    if torch.compiler.is_compiling() or not triton_agrees(device):
-        return interpolate
-    from isofield.ops.feature_sampling.triton import Interpolate
-
-    return Interpolate.apply
-
-
-@functools.cache
-def triton_agrees(device: torch.device) -> bool:
-    """Whether Triton is there and its kernels' values and gradients equal those of `interpolate`; asked once a device.
-
-    A warning says why they are not used.
-    """
-    if importlib.util.find_spec("triton") is None:
-        warn_once(SAMPLING, f"no Triton for {device}")
-        return False
-    try:
-        from triton.errors import TritonError
-    except ImportError:
-        warn_once(SAMPLING, "this Triton is too old")
-        return False
-    try:
-        worst = _worst_difference(device)
-    except (
-        TritonError,
-        ImportError,
-        RuntimeError,
-        OSError,
-        subprocess.SubprocessError,
-        TypeError,
-        AttributeError,
-    ) as e:
-        warn_once(SAMPLING, f"Triton fails on {device} ({e})")
-        return False
-    # A compiler that miscompiles is worse than none: values that differ mean the plain way.
-    if worst > 1e-5:
-        warn_once(SAMPLING, f"Triton differs by {worst:.1e} on {device}")
-    return worst <= 1e-5
-
-
-def _worst_difference(device: torch.device) -> float:
-    """Between the kernels and `interpolate`: values and gradients, at places inside, outside and on the edge."""
-    from isofield.ops.feature_sampling.triton import Interpolate
-
-    generator, worst = torch.Generator().manual_seed(0), 0.0
-    with torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        for channels, resolution in ((1, 5), (16, 4), (130, 3)):
-            rows = torch.randn(resolution**3, channels, generator=generator).to(device).requires_grad_()
-            places = (torch.rand(100, 3, generator=generator) * (resolution + 3) - 2).to(device)
-            places[0], places[1] = 0, resolution - 1
-            pair = [one(rows, places, resolution) for one in (Interpolate.apply, interpolate)]
-            pair += [torch.autograd.grad(values.square().sum(), rows)[0] for values in pair]
-            worst = max(worst, *(float((a - b).detach().abs().max()) for a, b in (pair[:2], pair[2:])))
-    return worst if worst == worst else float("inf")  # NaN agrees with nothing

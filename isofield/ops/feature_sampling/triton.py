@@ -1,46 +1,70 @@
-"""Trilinear interpolation of channels-last rows on a GPU, as two Triton kernels.
+"""Trilinear features of channels-last rows on a GPU: two Triton kernels, all shapes of a batch in a launch a scale.
 
 Import this module where a kernel is about to run: it needs Triton. The gradient of the rows is added up by atomics:
 exact to rounding, but in an order that changes from run to run; where torch is told to be deterministic, the torch
-operator runs instead. The points get no gradient here.
+operators run instead. The points get no gradient here.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 
-BLOCK = 32  # samples of one program
+from isofield.ops.feature_sampling.places import PLACES
+
+ELEMENTS = 1024  # samples times channels of one program: with four times as many, registers spill
+WIDEST = 128  # channels of one program
 
 
-class Interpolate(torch.autograd.Function):
-    """apply(rows_VC, coordinates_M3, resolution): (M, C). Float32 and double."""
+def gather(
+    rows: Sequence[torch.Tensor],
+    coordinates: Sequence[torch.Tensor],
+    resolutions: Sequence[int],
+    features_BNF: torch.Tensor,
+) -> None:
+    """Fill the features of all scales, in the type of `features_BNF`.
 
-    @staticmethod
-    def forward(ctx: Any, rows_VC: torch.Tensor, coordinates_M3: torch.Tensor, resolution: int) -> torch.Tensor:
-        rows_VC, coordinates_M3 = rows_VC.contiguous(), coordinates_M3.contiguous()
-        ctx.save_for_backward(coordinates_M3)
-        ctx.shape, ctx.resolution = rows_VC.shape, resolution
-        samples_MC = rows_VC.new_empty(len(coordinates_M3), rows_VC.shape[1])
-        _launch(_gather, rows_VC, coordinates_M3, samples_MC, resolution)
-        return samples_MC
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient_MC: torch.Tensor) -> tuple[torch.Tensor | None, None, None]:
-        (coordinates_M3,) = ctx.saved_tensors
-        gradient_VC = gradient_MC.new_zeros(ctx.shape)
-        _launch(_scatter, gradient_VC, coordinates_M3, gradient_MC.contiguous(), ctx.resolution)
-        return gradient_VC, None, None
+    Of each scale the rows (B R^3, C) and the places in voxels (B, N, 7, 3), contiguous, of one floating type.
+    """
+    start = 0
+    for rows_VC, coordinates_BN73, resolution in zip(rows, coordinates, resolutions, strict=True):
+        _launch(_gather, rows_VC, coordinates_BN73, features_BNF, resolution, start)
+        start += PLACES * rows_VC.shape[1]
 
 
-def _launch(kernel: Any, rows_VC: torch.Tensor, coordinates_M3: torch.Tensor, samples_MC: torch.Tensor, r: int) -> None:
-    count, channels = samples_MC.shape
-    if count and channels:
-        width = min(128, triton.next_power_of_2(channels))
-        programs = triton.cdiv(count, BLOCK), triton.cdiv(channels, width)
-        kernel[programs](rows_VC, coordinates_M3, samples_MC, count, channels, r, BLOCK=BLOCK, WIDTH=width)
+def scatter(
+    gradient_BNF: torch.Tensor,
+    coordinates: Sequence[torch.Tensor],
+    resolutions: Sequence[int],
+    into: Sequence[torch.Tensor | None],
+    channels: Sequence[int],
+) -> None:
+    """Add the gradients of the features to those of the rows `into`; None: a scale that wants none."""
+    start = 0
+    for rows_VC, coordinates_BN73, resolution, width in zip(into, coordinates, resolutions, channels, strict=True):
+        if rows_VC is not None:
+            _launch(_scatter, rows_VC, coordinates_BN73, gradient_BNF, resolution, start)
+        start += PLACES * width
+
+
+def program_size(channels: int) -> tuple[int, int]:
+    """Samples and channels of one program: both powers of two."""
+    width = min(WIDEST, triton.next_power_of_2(channels))
+    return max(4, min(64, ELEMENTS // width)), width
+
+
+def _launch(
+    kernel: Any, rows_VC: torch.Tensor, coordinates_BN73: torch.Tensor, features_BNF: torch.Tensor, r: int, start: int
+) -> None:
+    shapes, points, places, _ = coordinates_BN73.shape
+    channels, samples = rows_VC.shape[1], shapes * points * places
+    if samples and channels:
+        block, width = program_size(channels)
+        programs = triton.cdiv(samples, block), triton.cdiv(channels, width)
+        sizes = samples, points * places, channels, features_BNF.shape[2], start, r
+        kernel[programs](rows_VC, coordinates_BN73, features_BNF, *sizes, PLACES=places, BLOCK=block, WIDTH=width)
 
 
 @triton.jit
@@ -53,41 +77,75 @@ def _end(x, floor, end: tl.constexpr, resolution):  # type: ignore[no-untyped-de
 
 
 @triton.jit
-def _gather(rows, coordinates, samples, count, channels, resolution, BLOCK: tl.constexpr, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
+def _gather(  # type: ignore[no-untyped-def]
+    rows,
+    coordinates,
+    features,
+    samples,
+    of_shape,  # samples of a shape
+    channels,
+    columns,  # of a row of features
+    start,  # the first column of this scale
+    resolution,
+    PLACES: tl.constexpr,
+    BLOCK: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     c = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
-    x = tl.load(coordinates + 3 * m, mask=m < count, other=0)
-    y = tl.load(coordinates + 3 * m + 1, mask=m < count, other=0)
-    z = tl.load(coordinates + 3 * m + 2, mask=m < count, other=0)
+    x = tl.load(coordinates + 3 * m, mask=m < samples, other=0)
+    y = tl.load(coordinates + 3 * m + 1, mask=m < samples, other=0)
+    z = tl.load(coordinates + 3 * m + 2, mask=m < samples, other=0)
     x_floor, y_floor, z_floor = tl.floor(x), tl.floor(y), tl.floor(z)
-    mask = (m < count)[:, None] & (c < channels)[None, :]
-    total = tl.zeros([BLOCK, WIDTH], dtype=samples.dtype.element_ty)
+    mask = (m < samples)[:, None] & (c < channels)[None, :]
+    first = m // of_shape * resolution * resolution * resolution
+    total = tl.zeros([BLOCK, WIDTH], dtype=rows.dtype.element_ty)
     for corner in tl.static_range(8):
         i, wx = _end(x, x_floor, corner % 2, resolution)
         j, wy = _end(y, y_floor, corner // 2 % 2, resolution)
         k, wz = _end(z, z_floor, corner // 4, resolution)
-        row = (k * resolution + j) * resolution + i
+        row = first + (k * resolution + j) * resolution + i
         values = tl.load(rows + row[:, None] * channels + c[None, :], mask=mask, other=0)
         total += (wz * wy * wx)[:, None] * values
-    tl.store(samples + m[:, None] * channels + c[None, :], total, mask=mask)
+    column = m // PLACES * columns + start + m % PLACES * channels
+    tl.store(features + column[:, None] + c[None, :], total.to(features.dtype.element_ty), mask=mask)
 
 
 @triton.jit
-def _scatter(rows, coordinates, samples, count, channels, resolution, BLOCK: tl.constexpr, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
+def _scatter(  # type: ignore[no-untyped-def]
+    rows,
+    coordinates,
+    features,
+    samples,
+    of_shape,
+    channels,
+    columns,
+    start,
+    resolution,
+    PLACES: tl.constexpr,
+    BLOCK: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     c = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
-    x = tl.load(coordinates + 3 * m, mask=m < count, other=0)
-    y = tl.load(coordinates + 3 * m + 1, mask=m < count, other=0)
-    z = tl.load(coordinates + 3 * m + 2, mask=m < count, other=0)
+    x = tl.load(coordinates + 3 * m, mask=m < samples, other=0)
+    y = tl.load(coordinates + 3 * m + 1, mask=m < samples, other=0)
+    z = tl.load(coordinates + 3 * m + 2, mask=m < samples, other=0)
     x_floor, y_floor, z_floor = tl.floor(x), tl.floor(y), tl.floor(z)
-    mask = (m < count)[:, None] & (c < channels)[None, :]
-    gradient = tl.load(samples + m[:, None] * channels + c[None, :], mask=mask, other=0)
+    mask = (m < samples)[:, None] & (c < channels)[None, :]
+    first = m // of_shape * resolution * resolution * resolution
+    column = m // PLACES * columns + start + m % PLACES * channels
+    gradient = tl.load(features + column[:, None] + c[None, :], mask=mask, other=0).to(rows.dtype.element_ty)
     for corner in tl.static_range(8):
         i, wx = _end(x, x_floor, corner % 2, resolution)
         j, wy = _end(y, y_floor, corner // 2 % 2, resolution)
         k, wz = _end(z, z_floor, corner // 4, resolution)
-        row = (k * resolution + j) * resolution + i
+        row = first + (k * resolution + j) * resolution + i
         weight = wz * wy * wx
+        # Relaxed: only the sums matter. The default orders all memory around each atomic, by a barrier over the GPU.
         tl.atomic_add(
-            rows + row[:, None] * channels + c[None, :], weight[:, None] * gradient, mask=mask & (weight != 0)[:, None]
+            rows + row[:, None] * channels + c[None, :],
+            weight[:, None] * gradient,
+            mask=mask & (weight != 0)[:, None],
+            sem="relaxed",
         )

@@ -25,6 +25,7 @@ from isofield.outliers.analysis.organs import OrganMatch, cut_organ, nameless, w
 from isofield.outliers.analysis.priors import Prior
 from isofield.outliers.analysis.rows import Row, new_row
 from isofield.outliers.analysis.scans import Scan
+from isofield.outliers.analysis.shape_files import SHAPES
 from isofield.outliers.scoring.cube_masks import CubeMask, cube_mask
 from isofield.outliers.scoring.detector import Judgement
 from isofield.runtime.atomic_files import WriteError, remove_leftovers
@@ -32,6 +33,7 @@ from isofield.runtime.distributed import Group
 from isofield.runtime.fingerprint import fingerprint, of_contents
 from isofield.runtime.journal import Journal, stands
 from isofield.runtime.progress import Progress
+from isofield.runtime.reasons import reason_of
 
 FORMAT = 2  # of what a row is made of: a change makes all rows anew
 
@@ -113,7 +115,7 @@ def analyse_scan(job: AnalysisJob, scan: Scan, journal: Journal) -> None:
         journal.add(scan.key, made_with, organs)
         return
     # Else what a stop left of this scan goes first.
-    remove_leftovers([job.out / folder / scan.key for folder in (MASKS, PICTURES)])
+    remove_leftovers([job.out / folder / scan.key for folder in (MASKS, PICTURES, SHAPES)])
     organs = {}
     for row, row_made_with in _rows(job, scan, journal):
         if row["organ"] in organs:  # a table may call two labels the same
@@ -240,7 +242,7 @@ def _score_parts(
     """The row of an organ, its pictures and maps written."""
     one, place = part.wanted, place_of(made.mask)
     if isinstance(judgement, Exception):
-        return _with_notice(job, scan, one, "ERROR", str(judgement), **place)
+        return _with_notice(job, scan, one, "ERROR", reason_of(judgement), **place)
     if judgement.reconstruction is None:
         reason = f"nothing is left of it in the cube of its prior: {judgement.reason}"
         return _with_notice(job, scan, one, "OUTLIER", reason, flagged=True, dice=0.0, **place)

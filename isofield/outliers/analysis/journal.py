@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from isofield.outliers.analysis.rows import COLUMNS, STATUSES, Row
+from isofield.outliers.analysis.scan_pages import SCENE_SUFFIX, scan_page
 from isofield.runtime.journal import RECORD, Journal, Line
 from isofield.runtime.json_files import leads_out
 
-FILES = ("picture", "reconstruction", "disagreement", "repaired", "agreement")  # columns that name a file below
+# Columns that name a file below, and the file of shapes, which is no column.
+FILES = ("picture", "reconstruction", "disagreement", "repaired", "agreement", "shape")
 NUMBERS = (
     "p", "q", "score", "dice", "asd", "assd", "hd95", "hd", "nsd", "volume_ml", "reconstruction_ml", "left_out_ml",
     "seconds",
@@ -40,6 +42,9 @@ def rows_of(journal: Journal, scan: str) -> list[Row] | None:
 def forget(out: Path) -> None:
     """Start anew: what the journals say was written goes with them, nothing else."""
     journal = open_journal(out)
+    for page in (scan_page(out, name) for name in journal.lines if "\0" not in name):
+        for file in (page, page.with_suffix(SCENE_SUFFIX)):
+            file.unlink(missing_ok=True)
     for row in (line["row"] for name, line in journal.lines.items() if "\0" in name):
         for file in (out / str(row.get(key)) for key in FILES if row.get(key)):
             if out.resolve() in file.resolve().parents:
@@ -71,6 +76,6 @@ def _name_of(row: Any) -> str | None:
         and row["status"] in STATUSES
         and all(isinstance(row[key], str) for key in ("scan", "file", "organ", "reason"))
         and all(row[key] is None or type(row[key]) in (int, float) for key in NUMBERS)
-        and not any(leads_out(row[key]) for key in FILES if row[key])
+        and not any(leads_out(row[key]) for key in FILES if row.get(key))
     )
     return line_of_organ(row["scan"], row["organ"]) if is_row else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.outliers.analysis.limits import limit_of
+from isofield.runtime.invocation import as_typed
 
 if TYPE_CHECKING:
     from data_processing.medical.label_names import LabelTable
@@ -15,9 +16,16 @@ if TYPE_CHECKING:
 
 def read_options(argv: Sequence[str] | None, description: str | None, *, prog: str | None = None) -> argparse.Namespace:
     """Wrong usage exits with 2, as errors do here: 1 means that there are outliers."""
-    parser = argparse.ArgumentParser(prog=prog or "analyse.py", description=description)
+    parser = argparse.ArgumentParser(prog=prog or "analyse.py", description=as_typed(description or ""))
     add = parser.add_argument
-    add("--models", type=Path, nargs="+", required=True, metavar="RUN", help="priors: runs/ORGAN, one or more")
+    add(
+        "--models",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="RUN",
+        help="priors: runs/ORGAN, or packed ones",
+    )
     add("--input", type=Path, required=True, metavar="FOLDER", help="label volumes, or folders with a file per organ")
     add("--out", type=Path, required=True, help="folder of the results, outside of --input")
     tables = ", ".join(NAMED_TABLES)

@@ -18,9 +18,11 @@ from isofield.outliers.analysis.organs import OrganMatch
 from isofield.outliers.analysis.priors import Prior
 from isofield.outliers.analysis.rows import NO_ORIENTATION, Row, new_row
 from isofield.outliers.analysis.scans import Scan
+from isofield.outliers.analysis.shape_files import write_shape
 from isofield.outliers.comparison.maps import NamedSegment, write_map, write_segments
 from isofield.outliers.comparison.on_scan import STEPS, Compared, Disagreement, compare_on_scan, largest_disagreement
 from isofield.outliers.comparison.pictures import Shown, picture_of
+from isofield.outliers.comparison.surface_rendering import view_of
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.detector import Judgement
 from isofield.reports.canvas import encode_png, encode_webp
@@ -189,8 +191,10 @@ def _write_maps(judged: ScoredOrgan, compared: Compared, out: Path) -> dict[str,
 def _write_picture(
     judged: ScoredOrgan, row: Row, compared: Compared, largest: Disagreement | None, out: Path, settings: AnalysisConfig
 ) -> dict[str, str]:
+    """The picture, its thumbnail, and what pages turn and scroll through."""
     rebuilt, calibration = judged.judgement.reconstruction, judged.prior.calibration
     assert rebuilt is not None
+    view = view_of(judged.cube, rebuilt, towards=None if largest is None else largest.world)
     # A partial organ is shown among masks cut off as it is, where a threshold of whole ones would mean nothing.
     scores, partial = np.zeros(0), judged.judgement.partial
     if calibration is not None:
@@ -200,8 +204,7 @@ def _write_picture(
         + ("" if row["p"] is None else f"  p {row['p']:.3g}"),
         subtitle=_subtitle(row, largest),
         compared=compared,
-        mask=judged.cube,
-        rebuilt=rebuilt,
+        view=view,
         largest=largest,
         scores=scores,
         score=row["score"],
@@ -212,7 +215,8 @@ def _write_picture(
     with replacing(file) as temporary:
         temporary.write_bytes(encode_png(sheet))
     thumbnail = base64.b64encode(encode_webp(thumb)).decode()
-    return {"picture": file.relative_to(out).as_posix(), "thumbnail": thumbnail}
+    shape = write_shape(out, row["scan"], row["organ"], view, compared)
+    return {"picture": file.relative_to(out).as_posix(), "thumbnail": thumbnail, "shape": shape}
 
 
 def _subtitle(row: Row, largest: Disagreement | None) -> str:

@@ -16,11 +16,13 @@ from isofield.outliers.scoring.calibration import Calibration, masks_needed
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.detector import Detector, Judgement, load_detector, nothing_drawn
 from isofield.outliers.scoring.reconstruction import Reconstruction, at_once, reconstruct
+from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.fingerprint import fingerprint
-from isofield.runtime.invocation import next_command
+from isofield.runtime.invocation import kept_line
 from isofield.runtime.json_files import read_object
+from isofield.runtime.reasons import DAMAGED, reason_of
 
 MAX_NOTE = 1000  # characters
 
@@ -74,9 +76,8 @@ class Prior:
         return [self._unsure(mask, one) for mask, one in zip(masks, rebuilt, strict=True)]
 
     def _unsure(self, mask: CubeMask, rebuilt: Reconstruction) -> Judgement:
-        reason = (
-            f"{self.run.path} has no calibration: {next_command('evaluate', '--run', self.run.path, '--calibrate')}"
-        )
+        make = kept_line("evaluate", "--run", str(self.run.path), "--calibrate")
+        reason = f"{self.run.path} has no calibration: {make}"
         if not rebuilt.occupancy_RRR.any():
             reason = f"{nothing_drawn(self.loaded)}; {reason}"
         return Judgement(float("nan"), float("nan"), "UNSURE", reason, {}, rebuilt.dice, rebuilt, bool(mask.touched))
@@ -88,7 +89,8 @@ def load_priors(runs: Sequence[Path], *, which: str = "best", device: torch.devi
     Raises FileNotFoundError when there is none, ValueError for a stale calibration (of another model), a run that was
     not made from labelled scans, and two runs that know the same organ.
     """
-    priors = [_load(RunDir(path), which, device) for path in dict.fromkeys(path.resolve() for path in runs)]
+    places = dict.fromkeys(find_run(path).path.resolve() for path in runs)
+    priors = [_load(RunDir(path), which, device) for path in places]
     knowing: dict[str, Path] = {}
     for prior in priors:
         for organ in organs_of(prior):
@@ -129,5 +131,6 @@ def _notes(run: RunDir, detector: Detector | None) -> tuple[str, ...]:
     try:
         note = str(read_object(run.published_file, again="import the run again")["note"])[:MAX_NOTE]
     except (ValueError, KeyError) as error:
-        raise ValueError(f"{run.published_file} is damaged ({error}): import the run again") from error
+        said = reason_of(error, otherwise=DAMAGED)
+        raise ValueError(f"{run.published_file} is damaged ({said}): import the run again") from error
     return (f"published weights: {note}",)

@@ -1,15 +1,17 @@
 """The report of an analysis: one HTML page that needs no network, worst first, for thousands of organs.
 
-The page (isofield/reports/templates/analysis.html.j2) holds a small thumbnail of each organ; pictures are opened from
-the folder beside it.
+The page (isofield/reports/templates/analysis.html.j2) holds a small thumbnail of each organ; pictures and shapes are
+opened from the folder beside it. Each scan has a page of its own: scan_pages.py.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from isofield.outliers.analysis.card_columns import card_of
 from isofield.outliers.analysis.priors import Prior, organs_of
-from isofield.outliers.analysis.rows import Row, plain_row, totals, worst_first
+from isofield.outliers.analysis.rows import Row, totals, worst_first
+from isofield.outliers.analysis.scan_pages import write_scan_pages
 from isofield.reports.page import write_page
 
 REPORT_FILE = "report.html"
@@ -22,15 +24,17 @@ MEANINGS = {
     "EMPTY": "no voxel",
     "NO_MODEL": "no prior for it",
 }
-CARD = (
-    "scan", "organ", "status", "flagged", "reason", "p", "q", "score", "dice", "hd95", "assd", "volume_ml", "picture",
-    "thumbnail",
-)  # fmt: skip
 
 
-def write_report(out: Path, rows: Sequence[Row], priors: Sequence[Prior], *, fpr: float, title: str) -> Path:
-    """Replace OUT/report.html, atomically; returns its path."""
+def write_report(
+    out: Path, rows: Sequence[Row], priors: Sequence[Prior], *, fpr: float, title: str, inputs: Path | None = None
+) -> Path:
+    """Replace OUT/report.html and the pages of the scans, each atomically; returns the path of the first.
+
+    `inputs`: the folder of the scans, to which the scenes for 3D Slicer lead; None leaves the input out of them.
+    """
     file = out / REPORT_FILE
+    pages = write_scan_pages(out, rows, inputs=inputs, meanings=MEANINGS, report=file, title=title)
     write_page(
         file,
         "analysis.html.j2",
@@ -40,17 +44,10 @@ def write_report(out: Path, rows: Sequence[Row], priors: Sequence[Prior], *, fpr
         priors=[_about(prior, fpr) for prior in priors],
         fpr=fpr,
         organs=sorted({row["organ"] for row in rows}),
-        cards=[_card(row) for row in worst_first(rows)],
+        cards=[card_of(row) | {"page": page} for row, page in zip(worst_first(rows), pages, strict=True)],
+        turnable=any(row.get("shape") for row in rows),
     )
     return file
-
-
-def _card(row: Row) -> dict[str, Any]:
-    """What a card shows; the other columns fold away below it."""
-    plain = plain_row(row)
-    shown = {key: plain.get(key) for key in CARD if key != "thumbnail"}
-    more = {key: value for key, value in plain.items() if key not in CARD and value not in (None, "", [], {})}
-    return {**shown, "thumbnail": row.get("thumbnail"), "more": more}
 
 
 def _about(prior: Prior, fpr: float) -> dict[str, Any]:

@@ -34,7 +34,7 @@ NO_ORIENTATION = "unknown"  # in the column orientation
 
 def new_row(scan: str, file: str, organ: str, status: str, reason: str, **known: Any) -> Row:
     """All columns, those not known are None. `status` is one of STATUSES."""
-    assert status in STATUSES and set(known) <= set(COLUMNS) | {"thumbnail"}
+    assert status in STATUSES and set(known) <= set(COLUMNS) | {"thumbnail", "shape"}
     row: Row = dict.fromkeys(COLUMNS)
     return row | {"scan": scan, "file": file, "organ": organ, "status": status, "reason": reason} | known
 

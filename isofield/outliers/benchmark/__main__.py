@@ -23,7 +23,15 @@ from isofield.outliers.benchmark.baselines import fit_baselines
 from isofield.outliers.benchmark.cases import CLEAN, Case, MaskShape, folder_masks, kept_cases, measured_cases
 from isofield.outliers.benchmark.corruptions import FAMILIES
 from isofield.outliers.benchmark.seen_kinds import seen_kinds
-from isofield.outliers.benchmark.tables import Benchmark, Detectors, tables, without_prior, write_tables
+from isofield.outliers.benchmark.tables import (
+    Benchmark,
+    Detectors,
+    ScoredCase,
+    score_cases,
+    tables,
+    without_prior,
+    write_tables,
+)
 from isofield.outliers.scoring.augmented_training import turn_mask, with_prior_of
 from isofield.outliers.scoring.calibrate import MAX_FITTED, TRAIN, evenly, members, sdf_grid_around, subject
 from isofield.outliers.scoring.calibration import hash_of_masks
@@ -31,8 +39,9 @@ from isofield.outliers.scoring.cube_masks import stored_mask
 from isofield.outliers.scoring.detector import MaskPrior
 from isofield.outliers.scoring.scores import Measured, fit_scorer
 from isofield.outliers.scoring.shape_space import SdfGrid
+from isofield.packs.find_run import find_run
 from isofield.registry import load_run
-from isofield.run_dir import RunDir, preparation_of
+from isofield.run_dir import preparation_of, refuse_unwritable
 from isofield.runtime.commandline import DONE, Parser, run, say
 from isofield.runtime.progress import with_progress
 
@@ -62,7 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder of the results; default: RUN/evaluation")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    place = RunDir(options.run)
+    place = find_run(options.run)
+    out = options.out or place.evaluation
+    refuse_unwritable(out)  # before hours of work
     loaded = load_run(place)
     prior = MaskPrior(loaded, preparation_of(place))
     own = open_shapes(loaded.config.data.path)
@@ -70,27 +81,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say(f"{len(patients.clean)} clean masks of patients that did not train, {len(patients.real)} real faults")
 
     # Fitted on the training patients: their masks as they are, and turned, as new ones are to the prior.
-    out = options.out or place.evaluation
-    training = [stored_mask(own, index) for index in evenly(members(own, TRAIN, loaded), MAX_FITTED)]
-    sdf_grid = sdf_grid_around(training)
+    chosen = evenly(members(own, TRAIN, loaded), MAX_FITTED)
+    training = [MaskShape(f"training {n}", "", stored_mask(own, i), TRAIN) for n, i in enumerate(chosen)]
+    sdf_grid = sdf_grid_around(shape.mask for shape in training)
     key = {"model": loaded.model_hash, "cell": sdf_grid.cell, "draw": options.draw}
-    shapes = [MaskShape(f"training {n}", "", mask, TRAIN) for n, mask in enumerate(training)]
-    shapes += [MaskShape(f"turned {n}", "", turn_mask(mask, n), TURNED) for n, mask in enumerate(training)]
+    turned = [MaskShape(f"turned {n}", "", turn_mask(s.mask, n), TURNED) for n, s in enumerate(training)]
     clean = [shape.name for shape in patients.clean]
     corrupted = {clean[index] for index in evenly(range(len(clean)), options.spoil or len(clean))}
-    # Measuring takes hours: what is measured of a mask is kept, under what it was measured with.
-    cases: list[Case] = []
-    for shape in with_progress([*shapes, *patients.clean, *patients.real], what="measure", unit="mask"):
+
+    def measure(shape: MaskShape) -> list[Case]:
+        """Measuring takes hours: what is measured of a mask is kept, under what it was measured with."""
         families = options.families if shape.name in corrupted and shape.family == CLEAN else []
         make = partial(measured_cases, shape, prior, sdf_grid, families=families, draw=options.draw)
         digest = hash_of_masks([shape.family], [shape.mask.occupancy_RRR])
-        cases += kept_cases(out / "cases", shape.name, {**key, "families": families, "mask": digest}, make)
+        return kept_cases(out / "cases", shape.name, {**key, "families": families, "mask": digest}, make)
+
     # Detectors learn from clean training masks; corrupted and real faults only test them.
-    own_masks, unseen = ([case.measured for case in cases if case.family == family] for family in (TRAIN, TURNED))
-    detectors = fit_detectors([with_prior_of(*pair) for pair in zip(own_masks, unseen, strict=True)], sdf_grid)
-    cases = [case for case in cases if case.family not in (TRAIN, TURNED)]
-    seen = seen_kinds(loaded.config.data.input)
-    benchmark = Benchmark(cases, detectors, seeds=options.seeds, fpr=options.fpr, seen=seen)
+    shapes = with_progress([*training, *turned], what="measure", unit="training mask")
+    measured = [case.measured for shape in shapes for case in measure(shape)]
+    pairs = zip(measured[: len(training)], measured[len(training) :], strict=True)
+    detectors = fit_detectors([with_prior_of(*pair) for pair in pairs], sdf_grid)
+    # Of the others, 25 cases a mask, numbers stay: what was measured of all of them would be gigabytes.
+    cases: list[ScoredCase] = []
+    for shape in with_progress([*patients.clean, *patients.real], what="measure", unit="mask"):
+        cases += score_cases(measure(shape), detectors)
+    benchmark = Benchmark(cases, seeds=options.seeds, fpr=options.fpr, seen=seen_kinds(loaded.config.data.input))
     about = {"run": str(place.path), "model_hash": loaded.model_hash, "step": loaded.step, "draw": options.draw}
     results = tables(benchmark, about=about)
     say(write_tables(results, out))
@@ -117,10 +132,10 @@ def held_out(own: ShapeSet, prior: MaskPrior, *, data: Path | None, real: Path |
 def shapes_of(place: Path, own: ShapeSet, preparation: DataConfig, *, real: bool = False) -> Sequence[MaskShape]:
     """The masks of a data set, or of a folder of labelled scans read as the run's data were; partial ones left out."""
     if not (place / "dataset.json").is_file():
-        masks = folder_masks(place, preparation)
-        whole = [(name, mask) for name, mask in masks if not mask.touched]
         return [
-            MaskShape(name, subject(own, name), mask, name.split("/")[0] if real else CLEAN) for name, mask in whole
+            MaskShape(name, subject(own, name), mask, name.split("/")[0] if real else CLEAN)
+            for name, mask in folder_masks(place, preparation)
+            if not mask.touched
         ]
     shapes = open_shapes(place)
     cut_off = set(shapes.splits.get("partial", ()))

@@ -29,23 +29,36 @@ from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.runtime.atomic_files import replacing
 from isofield.runtime.commandline import say
 from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.reasons import reason_of
 
 Mask = NDArray[np.bool_]
 CLEAN = "clean"
+NO_CELLS: Mask = np.empty((0, 0, 0), dtype=bool)
 ROOM = 24  # cells around a mask in which families may add, as far as the cube has them
 NEAR = 6  # cells around the masks within which cells are ranked
 MAX_BYTES = 1 << 32
 VERSION = 4  # of what is measured: older files are made again
 
 
-@dataclass(frozen=True, eq=False)
 class MaskShape:
-    """A clean mask or a real fault (`family`), and whose it is."""
+    """A clean mask or a real fault (`family`), and whose it is.
 
-    name: str
-    subject: str
-    mask: CubeMask
-    family: str = CLEAN
+    Hundreds wait to be measured, so a mask is kept as the bits of its box (some ten kB instead of 2 MB).
+    """
+
+    def __init__(self, name: str, subject: str, mask: CubeMask, family: str = CLEAN) -> None:
+        self.name, self.subject, self.family = name, subject, family
+        self._box, self._place = box_of_cells(mask.occupancy_RRR), dataclasses.replace(mask, occupancy_RRR=NO_CELLS)
+        inner = mask.occupancy_RRR[self._box]
+        self._shape, self._size, self._bits = mask.occupancy_RRR.shape, inner.shape, np.packbits(inner)
+
+    @property
+    def mask(self) -> CubeMask:
+        """The mask, unpacked anew at each call."""
+        occupancy_RRR = np.zeros(self._shape, dtype=bool)
+        inside = np.unpackbits(self._bits, count=int(np.prod(self._size)))
+        occupancy_RRR[self._box] = inside.reshape(self._size)
+        return dataclasses.replace(self._place, occupancy_RRR=occupancy_RRR)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,4 +181,4 @@ def folder_masks(folder: Path, config: DataConfig) -> Iterator[tuple[str, CubeMa
         try:
             yield source.name, cube_mask(read_structure(folder / source.file, source.part, config.labels), settings)
         except (ValueError, OSError) as error:
-            say(f"{source.name}: left out: {error}")
+            say(f"{source.name}: left out: {reason_of(error)}")

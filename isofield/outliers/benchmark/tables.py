@@ -54,11 +54,38 @@ def without_prior(measured: Measured) -> Measured:
 
 
 @dataclass(frozen=True, eq=False)
-class Benchmark:
-    """Measured cases of held-out patients and what judges them."""
+class ScoredCase:
+    """What is kept of a case: scores of each detector and what is known of it, without its signed distances."""
 
-    cases: list[Case]
-    detectors: Detectors
+    name: str
+    subject: str
+    family: str
+    severity: str
+    truth: dict[str, float]
+    scores: dict[str, float]
+
+
+def score_cases(cases: Sequence[Case], detectors: Detectors) -> list[ScoredCase]:
+    """Cases with their scores. What was measured of a case, half a megabyte, is not kept."""
+    scores = detectors.scores([case.measured for case in cases])
+    return [
+        ScoredCase(
+            case.name,
+            case.subject,
+            case.family,
+            case.severity,
+            case.truth,
+            {detector: float(values[number]) for detector, values in scores.items()},
+        )
+        for number, case in enumerate(cases)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """Scored cases of held-out patients."""
+
+    cases: list[ScoredCase]
     seeds: int = 20
     fpr: float = 0.05
     seen: dict[str, tuple[str, ...]] = field(default_factory=dict)  # what training had that resembles a family
@@ -93,7 +120,7 @@ class Row:
 class JudgedCases:
     """Cases with their scores by detector and their patients (numbers), and which of them are of a kind, or clean."""
 
-    cases: list[Case]
+    cases: list[ScoredCase]
     scores: dict[str, Array]
     patients: NDArray[np.int64]
     groups: dict[tuple[str, str], NDArray[np.int64]]
@@ -103,7 +130,7 @@ class JudgedCases:
 def tables(benchmark: Benchmark, *, about: dict[str, Any]) -> dict[str, Any]:
     """Every table as rows, and what they are made of."""
     cases = benchmark.cases
-    scores = benchmark.detectors.scores([case.measured for case in cases])
+    scores = {detector: np.array([case.scores[detector] for case in cases]) for detector in cases[0].scores}
     patients = np.unique([case.subject for case in cases], return_inverse=True)[1].astype(np.int64)
     kinds = {(case.family, case.severity): None for case in cases if case.family != CLEAN}
     groups = {kind: _where(cases, *kind) for kind in kinds}
@@ -226,7 +253,7 @@ def _calibrating(owners: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     return marks
 
 
-def _where(cases: Sequence[Case], family: str, severity: str) -> NDArray[np.int64]:
+def _where(cases: Sequence[ScoredCase], family: str, severity: str) -> NDArray[np.int64]:
     return np.array([i for i, c in enumerate(cases) if (c.family, c.severity) == (family, severity)], dtype=np.int64)
 
 

@@ -1,20 +1,14 @@
-"""Beside the slices: the colours of signed distances with their bar, and a histogram of calibration scores."""
+"""Beside the slices: the bar of the colours of signed distances, and a histogram of calibration scores."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from isofield.reports.canvas import EXTRA, INK, MISSING, SOFT, Picture, blank, width_of, write_words
+from isofield.reports.disagreement import signed_colours
 
 BINS = 24
 ROOM = 0.25  # of the range of scores, beside it
-
-
-def signed_colours(values_N: NDArray[np.floating], limit: float) -> NDArray[np.float64]:
-    """(N, 3): grey at 0, red towards +limit (extra), blue towards -limit (missing)."""
-    share_N1 = np.clip(np.abs(values_N) / max(limit, 1e-9), 0, 1)[:, None]
-    ends_N3 = np.where(values_N[:, None] > 0, np.array(EXTRA, float), np.array(MISSING, float))
-    return (1 - share_N1) * 205.0 + share_N1 * ends_N3
 
 
 def colour_bar(height: int, limit: float) -> Picture:

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from data_processing.geometry.coordinates import transform_points
 from isofield.outliers.comparison.drawing import score_histogram
 from isofield.outliers.comparison.on_scan import Compared, Disagreement
-from isofield.outliers.comparison.surface_rendering import render_distance
-from isofield.outliers.scoring.cube_masks import CubeMask
-from isofield.outliers.scoring.reconstruction import Reconstruction
+from isofield.outliers.comparison.surface_rendering import OrganView, render_distance
 from isofield.reports.canvas import EXTRA, INK, MISSING, REFERENCE, SOFT, Picture, blank, write_words
 from isofield.reports.mask_slices import draw_slices, name_sides
 
@@ -30,8 +28,7 @@ class Shown:
     title: str
     subtitle: str
     compared: Compared
-    mask: CubeMask
-    rebuilt: Reconstruction
+    view: OrganView
     largest: Disagreement | None
     scores: NDArray[np.floating]
     score: float | None
@@ -41,8 +38,7 @@ class Shown:
 def picture_of(shown: Shown) -> tuple[Picture, Picture]:
     """The whole sheet, and a thumbnail of the slices and the rendering: (H, W, 3) BGR each."""
     slices = _slices(shown.compared, shown.largest)
-    towards = None if shown.largest is None else shown.largest.world
-    rendering = render_distance(shown.mask, shown.rebuilt, towards=towards, size=SIZE)
+    rendering = render_distance(shown.view, size=SIZE)
     histogram = score_histogram(shown.scores, shown.score, shown.threshold, height=SIZE, width=SIZE + 20)
     tiles = [_zoomed(slices), _zoomed([rendering[: SIZE - 30, :SIZE]])]  # without the words below
     row = np.concatenate([*name_sides(slices), rendering, histogram], axis=1)

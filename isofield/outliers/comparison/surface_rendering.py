@@ -1,62 +1,65 @@
 """The surface of a mask by ray casting, coloured by its signed distance to the reconstruction's surface in mm."""
 
+from dataclasses import dataclass
+
 import numpy as np
-import scipy.ndimage
-import torch
 from numpy.typing import NDArray
 
-from data_processing.geometry.coordinates import transform_points
-from data_processing.geometry.marching_cubes import marching_cubes, pad_outside
 from data_processing.geometry.ray_casting import Eye, RayScene
-from isofield.outliers.comparison.drawing import colour_bar, signed_colours
+from data_processing.geometry.rendering import ViewBall
+from isofield.outliers.comparison.drawing import colour_bar
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.reconstruction import Reconstruction
-from isofield.outliers.scoring.shape_space import signed_distance
 from isofield.reports.canvas import PAPER, SOFT, Picture, write_words
+from isofield.reports.disagreement import SignedSurface, colour_limit, signed_colours, signed_surfaces
 
-SMOOTH = 1.0  # cells, of the surface that is shown
 FINE = 2  # rays along the edge of a pixel
 VIEW = 15.0  # degrees between the middle and the border of the picture
 STEEPEST = 0.75  # of a view from above or below, as the sine
 DEFAULT = (-0.5, 0.8, 0.35)  # from the left front
-LEAST = 2.0  # mm at the ends of the colour bar
 DIRECTIONS = (("left", "right"), ("behind", "the front"), ("below", "above"))  # low and high end of RAS axes
 
 
-def render_distance(
-    mask: CubeMask, rebuilt: Reconstruction, *, towards: tuple[float, float, float] | None, size: int
-) -> Picture:
-    """(size, size + a colour bar, 3): seen from the side where the place `towards` (RAS mm) lies."""
-    vertices, faces, distance_V = _surface(mask, rebuilt)
-    if not len(faces):
-        return np.full((size, size, 3), 255, np.uint8)
+@dataclass(frozen=True, eq=False)
+class OrganView:
+    """The surfaces of a mask and its reconstruction in RAS mm, and how both are shown.
+
+    `limit`: mm at the ends of the colours. `look_from`: unit vector (3,) to where the camera stands. `ball`: what is
+    seen.
+    """
+
+    mask: SignedSurface
+    reconstruction: SignedSurface
+    limit: float
+    look_from: NDArray[np.float64]
+    ball: ViewBall
+
+
+def view_of(mask: CubeMask, rebuilt: Reconstruction, *, towards: tuple[float, float, float] | None) -> OrganView:
+    """Seen from the side where the place `towards` (RAS mm) lies."""
+    cells = len(mask.occupancy_RRR)
+    index_to_cube = np.diag([1 / cells] * 3 + [1.0])
+    index_to_cube[:3, 3] = 0.5 / cells - 0.5
+    surfaces = signed_surfaces(mask.occupancy_RRR, rebuilt.occupancy_RRR, mask.to_world @ index_to_cube)
+    vertices = surfaces[0].mesh.vertices
+    if not len(vertices):
+        return OrganView(*surfaces, colour_limit(*surfaces), _direction(None, 1.0), ViewBall(np.zeros(3), 1.0))
     centre = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
     radius = float(np.linalg.norm(vertices - centre, axis=1).max())
     look_from = _direction(None if towards is None else np.array(towards) - centre, radius)
-    limit = _limit(distance_V)
-    colours_F3 = signed_colours(distance_V[faces].mean(axis=1), limit)
-    picture = _rays((vertices - centre) / radius, faces, colours_F3, look_from, size=size)
-    write_words(picture, f"from {_in_words(look_from)}", (8, size - 10), size=0.38, colour=SOFT)
-    return np.concatenate([picture, colour_bar(size, limit)], axis=1)
+    return OrganView(*surfaces, colour_limit(*surfaces), look_from, ViewBall(centre, radius))
 
 
-def _surface(
-    mask: CubeMask, rebuilt: Reconstruction
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-    """Vertices (V, 3) in RAS mm and faces of the mask, and at each vertex how far outside of the reconstruction."""
-    both = mask.occupancy_RRR | rebuilt.occupancy_RRR
-    (box,) = scipy.ndimage.find_objects(both.view(np.uint8)) or ((slice(0, 2),) * 3,)
-    start = np.array([side.start for side in box])
-    margin = 4
-    ours, theirs = (np.pad(cells[box], margin) for cells in (mask.occupancy_RRR, rebuilt.occupancy_RRR))
-    soft = scipy.ndimage.gaussian_filter(ours.astype(np.float32), SMOOTH)
-    vertices, faces = (part.numpy() for part in marching_cubes(pad_outside(torch.from_numpy(soft)), iso_level=0.5))
-    index = vertices - 1  # of pad_outside
-    # Without a reconstruction everything is extra, as far as the mask is thick.
-    field = signed_distance(theirs) if theirs.any() else -signed_distance(ours)
-    distance_V = scipy.ndimage.map_coordinates(field, index.T, order=1, mode="nearest") * mask.spacing
-    cube = (index - margin + start + 0.5) / len(mask.occupancy_RRR) - 0.5
-    return transform_points(cube, mask.to_world), faces, distance_V
+def render_distance(view: OrganView, *, size: int) -> Picture:
+    """The mask in colours: (size, size + a colour bar, 3). White where there is no mask."""
+    vertices, faces = view.mask.mesh.vertices, view.mask.mesh.faces
+    if not len(faces):
+        return np.full((size, size, 3), 255, np.uint8)
+    colours_F3 = signed_colours(view.mask.distance_V[faces].mean(axis=1), view.limit)
+    seen = (vertices - view.ball.centre_3) / view.ball.radius
+    picture = _rays(seen, faces, colours_F3, view.look_from, size=size)
+    write_words(picture, f"from {_in_words(view.look_from)}", (8, size - 10), size=0.38, colour=SOFT)
+    return np.concatenate([picture, colour_bar(size, view.limit)], axis=1)
 
 
 def _direction(towards: NDArray[np.float64] | None, radius: float) -> NDArray[np.float64]:
@@ -106,13 +109,6 @@ def _rays(
     # Averages over fine pixels smooth the edges.
     fine = picture.reshape(size, FINE, size, FINE, 3).mean(axis=(1, 3))
     return np.rint(fine).astype(np.uint8)
-
-
-def _limit(distance_V: NDArray[np.float64]) -> float:
-    """The end of the colour bar: a round number of mm."""
-    largest = max(LEAST, float(np.percentile(np.abs(distance_V), 99)))
-    step = 10.0 ** np.floor(np.log10(largest))
-    return float(np.ceil(largest / step * 2) / 2 * step)
 
 
 def _in_words(direction: NDArray[np.float64]) -> str:

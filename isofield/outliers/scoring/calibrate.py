@@ -1,6 +1,6 @@
 """A run becomes a judge: a score fitted on its training masks, calibrated on masks of subjects it never saw."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,9 @@ from isofield.outliers.scoring.cube_masks import CubeMask, stored_mask
 from isofield.outliers.scoring.detector import MaskPrior, measured_masks
 from isofield.outliers.scoring.scores import Scorer, fit_scorer, scorer_arrays
 from isofield.outliers.scoring.shape_space import SdfGrid, sdf_grid_of
+from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
-from isofield.run_dir import RunDir, preparation_of
+from isofield.run_dir import RunDir, preparation_of, refuse_calibration
 from isofield.runtime.progress import with_progress
 
 TRAIN, TEST, CALIBRATION, VALIDATION = "train", "test", "calibration", "val"
@@ -38,15 +39,25 @@ def calibrate_run(
     calibration.json and judge.npz into the run. ValueError when a subject is shared, the masks cannot be judged, or the
     prior makes nothing of most of them.
     """
-    place = run if isinstance(run, RunDir) else RunDir(run)
-    loaded = load_run(place, which=which, device=device)
+    place = find_run(run)
+    refuse_calibration(place)
+    prior = MaskPrior(load_run(place, which=which, device=device), preparation_of(place), device)
+    calibration, scorer = calibrate_prior(prior, data=data, split=split, where=place.path)
+    save_calibration(place, calibration, scorer_arrays(scorer))
+    return calibration
+
+
+def calibrate_prior(
+    prior: MaskPrior, *, data: Path | None, split: str | None, where: Path | str
+) -> tuple[Calibration, Scorer]:
+    """What `calibrate_run` writes, of any prior: its weights may be in memory alone. `where`: its run, in errors."""
+    loaded = prior.loaded
     # Clean masks that the model never saw, of subjects that neither trained nor are tested.
     own = open_shapes(loaded.config.data.path)
     shapes = own if data is None else open_shapes(data)
     split = split or (CALIBRATION if CALIBRATION in shapes.splits else VALIDATION)
     chosen = members(shapes, split, loaded)
     refuse_shared_subjects(own, shapes, chosen)
-    prior = MaskPrior(loaded, preparation_of(place), device)
     # The score is fitted on training masks alone: calibration masks decide nothing but the level.
     training = [stored_mask(own, index) for index in evenly(members(own, TRAIN, loaded), MAX_FITTED)]
     scorer = fit_judge(prior, training)
@@ -59,8 +70,8 @@ def calibrate_run(
         empty += not rebuilt.occupancy_RRR.any()
     if 2 * empty > len(masks):
         raise ValueError(
-            f"{place.path}: the prior makes nothing of {empty} of {len(masks)} clean masks and cannot judge others: "
-            f"{loaded.unfinished or 'train it longer (train.py --resume)'}"
+            f"{where}: the prior makes nothing of {empty} of {len(masks)} clean masks and cannot judge others: "
+            f"{loaded.unfinished or 'train it longer, with --resume'}"
         )
     calibration = Calibration(
         np.sort(scorer.scores(measured)),
@@ -70,8 +81,7 @@ def calibrate_run(
         data=str(shapes.path),
         split=split,
     )
-    save_calibration(place, calibration, scorer_arrays(scorer))
-    return calibration
+    return calibration, scorer
 
 
 def fit_judge(prior: MaskPrior, training: Sequence[CubeMask]) -> Scorer:
@@ -80,7 +90,7 @@ def fit_judge(prior: MaskPrior, training: Sequence[CubeMask]) -> Scorer:
     return fit_scorer(measured_as_unseen(prior, training, sdf_grid), sdf_grid)
 
 
-def sdf_grid_around(masks: Sequence[CubeMask]) -> SdfGrid:
+def sdf_grid_around(masks: Iterable[CubeMask]) -> SdfGrid:
     """A grid in mm that holds all these masks."""
     return sdf_grid_of([extent_mm(mask) for mask in masks])
 

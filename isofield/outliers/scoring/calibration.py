@@ -19,6 +19,7 @@ from isofield.runtime.atomic_files import replacing, write_text
 from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.invocation import next_command
 from isofield.runtime.json_files import read_object
+from isofield.runtime.reasons import DAMAGED, reason_of
 
 Array = NDArray[np.float64]
 FORMAT = 3  # 1: scores were a soft maximum of groups; 2: without what the prior is sure of
@@ -122,7 +123,8 @@ def load_calibration(run: RunDir, *, model_hash: str) -> tuple[Calibration, dict
         image = run.judge_file.read_bytes()
         fitted = read_npz(run.judge_file, most=MAX_BYTES)
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, OSError) as error:
-        raise ValueError(f"{run.calibration_file} or {run.judge_file.name} is damaged ({error}); {again}") from error
+        said = reason_of(error, otherwise=DAMAGED)
+        raise ValueError(f"{run.calibration_file} or {run.judge_file.name} is damaged ({said}); {again}") from error
     # Scores of one model say nothing of another, and the two files belong together.
     if calibration.model_hash != model_hash:
         raise ValueError(

@@ -13,6 +13,7 @@ from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.reconstruction import Reconstruction, reconstruct
 from isofield.outliers.scoring.scores import VISIBLE, Measured, Scorer, measure, scorer_of
 from isofield.outliers.scoring.shape_space import SdfGrid
+from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
 
@@ -120,7 +121,7 @@ def _empty(calibration: Calibration) -> Judgement:
 
 def load_detector(run: Path | RunDir, *, which: str = "best", device: torch.device | str = "cpu") -> Detector:
     """The judge of a run. FileNotFoundError without calibration, ValueError when it is of another model."""
-    place = run if isinstance(run, RunDir) else RunDir(run)
+    place = find_run(run)
     loaded = load_run(place, which=which, device=device)
     calibration, arrays = load_calibration(place, model_hash=loaded.model_hash)
     return Detector(loaded, preparation_of(place), scorer_of(arrays), calibration, device)

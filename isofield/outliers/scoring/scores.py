@@ -185,7 +185,7 @@ def scorer_of(arrays: Mapping[str, NDArray[Any]]) -> Scorer:
         _refuse_no_spread(parts["spread"])
         groups[ITSELF]  # no score without
     except (KeyError, IndexError) as error:
-        raise ValueError(f"the arrays of a judge lack {error}") from error
+        raise ValueError(f"the arrays of a detector lack {error.args[0] if error.args else 'one'}") from error
     return Scorer(names, sdf_grid, Components(parts["mean"], parts["modes"], parts["spread"]), groups)
 
 

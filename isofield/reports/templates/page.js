@@ -1,4 +1,5 @@
 "use strict";
+document.documentElement.classList.add("scripted");
 // Cards and tables of an evaluation: sorted by their buttons and heads.
 for (const button of document.querySelectorAll("button[data-sort]")) button.onclick = () => {
   const cards = document.querySelector(".cards"), by = button.dataset.sort;
@@ -14,6 +15,52 @@ for (const head of document.querySelectorAll(".sortable thead th")) head.onclick
     .forEach(row => body.append(row));
 };
 
+// What every script of ours makes elements and words with.
+const element = (name, text, kind) => {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (kind) made.className = kind;
+  return made;
+};
+const number = value => value === null ? Infinity : value === "inf" ? Number.MAX_VALUE : Number(value);
+const short = value => value === null || value === undefined ? "-"
+  : typeof value === "number" ? String(Number(value.toPrecision(3))) : value;
+const words = value => Array.isArray(value) ? value.join(", ")
+  : value !== null && typeof value === "object" ? Object.entries(value).map(([k, v]) => k + " " + short(v)).join(", ")
+  : String(value);
+const heading = row => {
+  const head = element("h2");
+  head.append(element("bdi", row.organ || "(file)"), " \u00b7 ", element("bdi", row.scan), element("span", row.status, "s-" + row.status));
+  if (row.flagged && row.status !== "OUTLIER") head.append(element("span", "flagged", "flagged"));
+  return head;
+};
+const numbers = row => {
+  const made = element("p", undefined, "numbers");
+  for (const [key, name] of [["p", "p"], ["q", "q"], ["score", "score"], ["dice", "Dice"], ["hd95", "HD95 mm"],
+      ["assd", "ASSD mm"], ["volume_ml", "ml"]])
+    if (row[key] !== null) {
+      const one = element("span", name + " ");
+      one.append(element("b", short(row[key]))); made.append(one, " ");
+    }
+  return made;
+};
+const others = row => {
+  const made = element("dl");
+  for (const [key, value] of Object.entries(row.more))
+    made.append(element("dt", key.replaceAll("_", " ")), element("dd", words(value)));
+  return made;
+};
+// The picture of an organ, beside the page.
+const sheet = (row, address) => {
+  const picture = element("img");
+  picture.src = address;
+  picture.alt = "slices, surface and calibration of " + row.organ + " in " + row.scan;
+  picture.onerror = () => picture.replaceWith(element("p", row.picture + " is not beside this page", "bad"));
+  return picture;
+};
+const typing = event => event.target.matches("input:not([type=range]):not([type=checkbox]), select, textarea")
+  || event.ctrlKey || event.altKey || event.metaKey;
+
 // The list of an analysis: sorted, filtered, cards made when they come into view. The choice stands in the address
 // (#status=OUTLIER&sort=p), so that it can be sent to somebody.
 function showList(rows) {
@@ -24,18 +71,6 @@ function showList(rows) {
   const FIELDS = ["sort", "organ", "p", "find"];
   let chosen = [], made = 0;
 
-  const element = (name, text, kind) => {
-    const made = document.createElement(name);
-    if (text !== undefined) made.textContent = text;
-    if (kind) made.className = kind;
-    return made;
-  };
-  const number = value => value === null ? Infinity : value === "inf" ? Number.MAX_VALUE : Number(value);
-  const short = value => value === null || value === undefined ? "-"
-    : typeof value === "number" ? String(Number(value.toPrecision(3))) : value;
-  const words = value => Array.isArray(value) ? value.join(", ")
-    : value !== null && typeof value === "object" ? Object.entries(value).map(([k, v]) => k + " " + short(v)).join(", ")
-    : String(value);
   const order = {
     worst: (a, b) => a.worst - b.worst,
     p: (a, b) => number(a.p) - number(b.p),
@@ -55,36 +90,35 @@ function showList(rows) {
       small.alt = "slices and surface of " + row.organ + " in " + row.scan;
       small.src = "data:image/webp;base64," + row.thumbnail;
     } else small = element("div", undefined, "none");
-    const text = element("div"), head = element("h2", (row.organ || "(file)") + " \u00b7 " + row.scan);
-    head.append(element("span", row.status, "s-" + row.status));
-    if (row.flagged && row.status !== "OUTLIER") head.append(element("span", "flagged", "flagged"));
-    const numbers = element("p", undefined, "numbers");
-    for (const [key, name] of [["p", "p"], ["q", "q"], ["score", "score"], ["dice", "Dice"], ["hd95", "HD95 mm"],
-        ["assd", "ASSD mm"], ["volume_ml", "ml"]])
-      if (row[key] !== null) numbers.append(name + " ", element("b", short(row[key])));
-    text.append(head, element("p", row.reason), numbers);
+    const text = element("div");
+    text.append(heading(row), element("p", row.reason), numbers(row));
     made.append(small, text);
-    const open = () => made.querySelector(".whole") ? made.querySelector(".whole").remove() : made.append(whole(row));
+    const open = () => {
+      if (made.querySelector(".whole")) made.querySelector(".whole").remove();
+      else { made.append(whole(row)); if (row.shape) turnBoth(made.querySelector(".whole"), row); }
+    };
+    made.open = () => { if (!made.querySelector(".whole")) open(); };
     small.onclick = open;
     const button = element("a", "details");
     button.href = "#"; button.onclick = event => { event.preventDefault(); open(); };
-    text.append(button);
+    const page = element("a", "slices and all organs of the scan");
+    page.href = row.page;
+    text.append(button, " ", page);
     return made;
   }
   function whole(row) {
     const made = element("div", undefined, "whole");
-    if (row.picture) {
-      const picture = element("img");
-      picture.src = row.picture.split("/").map(encodeURIComponent).join("/");
-      picture.alt = "slices, surface and calibration of " + row.organ + " in " + row.scan;
-      picture.onerror = () => picture.replaceWith(element("p", row.picture + " is not beside this page", "bad"));
-      made.append(picture);
-    }
-    const more = element("dl");
-    for (const [key, value] of Object.entries(row.more))
-      more.append(element("dt", key.replaceAll("_", " ")), element("dd", words(value)));
-    made.append(more);
+    if (row.picture) made.append(sheet(row, row.picture.split("/").map(encodeURIComponent).join("/")));
+    made.append(others(row));
     return made;
+  }
+  // Mask and reconstruction, from the file of the organ: it is read when somebody looks.
+  function turnBoth(made, row) {
+    turning.attempt(async () => {
+      const shape = await turning.shape(row.shape.split("/").map(encodeURIComponent).join("/"));
+      made.prepend(turning.pair(row.organ + " in " + row.scan, shape.meshes));
+      turning.watch(made);
+    });
   }
   function grow() {
     const part = document.createDocumentFragment();
@@ -106,7 +140,7 @@ function showList(rows) {
     const by = order[wanted.get("sort")] || order.worst;
     chosen.sort((a, b) => by(a, b) || a.worst - b.worst);
     document.getElementById("count").textContent = chosen.length + " of " + rows.length;
-    list.replaceChildren(); made = 0; fill();
+    list.replaceChildren(); made = 0; current = -1; fill();
   }
   function choose(change) {
     const wanted = new URLSearchParams(location.hash.slice(1));
@@ -121,10 +155,21 @@ function showList(rows) {
   form.oninput = event => choose({[event.target.name]: event.target.value});
   form.onsubmit = event => event.preventDefault();
   form.onreset = event => { event.preventDefault(); choose({status: "", sort: "", organ: "", p: "", find: ""}); };
+  // "n" opens the next card of the list, "p" the one before.
+  let current = -1;
+  addEventListener("keydown", event => {
+    const step = {n: 1, p: -1}[event.key];
+    if (!step || typing(event) || !chosen.length) return;
+    list.children[current]?.querySelector(".whole")?.remove();
+    current = Math.max(0, Math.min(chosen.length - 1, current + step));
+    while (made <= current) grow();
+    const card = list.children[current];
+    card.open(); card.tabIndex = -1; card.focus({preventScroll: true}); card.scrollIntoView({block: "start"});
+  });
   addEventListener("hashchange", show);
   addEventListener("scroll", fill, {passive: true});
   addEventListener("resize", fill);
   show();
 }
-const data = document.getElementById("rows");
-if (data) showList(JSON.parse(data.textContent));
+const listed = document.getElementById("rows");
+if (listed) showList(JSON.parse(listed.textContent));

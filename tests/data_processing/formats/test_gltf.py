@@ -1,14 +1,18 @@
 """glTF: what a viewer shows of a file is what is read, or the part that is not read is named."""
 
 import base64
+import contextlib
 import json
 import struct
+import sys
 
+import DracoPy
 import numpy as np
 import pytest
 
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry.triangle_mesh import is_watertight
+from tests.conftest import ROOT
 from tests.data_processing.gltf_files import GltfFile
 from tests.data_processing.mesh_texts import CORNERS, STRIP, TRIANGLES
 from tests.data_processing.solids import area, volume
@@ -233,17 +237,80 @@ def test_a_skin_without_weights_is_refused(tmp_path):
 DRACO, MESHOPT = "KHR_draco_mesh_compression", "EXT_meshopt_compression"
 
 
-@pytest.mark.parametrize("declared", [{}, {"extensionsUsed": [DRACO]}])
-def test_draco_is_refused_by_name_where_nothing_else_is_there(tmp_path, declared):
+COMPRESSED = ROOT / "tests" / "data" / "gltf_compressed"
+
+
+@pytest.mark.parametrize("way", ["edgebreaker", "sequential"])
+def test_draco_of_another_writer_as_its_own_reader_unpacks_it(way):
+    """Two spheres, one mirrored, and a box; the plain file is what glTF-Transform makes of the first."""
+    packed, plain = read_mesh(COMPRESSED / f"draco_{way}.glb"), read_mesh(COMPRESSED / "plain_draco_edgebreaker.glb")
+    assert len(packed.faces) == len(plain.faces) == 2 * 320 + 12
+    np.testing.assert_array_equal(packed.bounds(), plain.bounds())
+    assert volume(packed) == pytest.approx(volume(plain), rel=1e-12) and area(packed) == pytest.approx(area(plain))
+    assert is_watertight(packed)
+    middles = [np.unique(mesh.triangles().mean(axis=1).round(6), axis=0) for mesh in (packed, plain)]
+    np.testing.assert_allclose(middles[0], middles[1], atol=2e-6)
+
+
+def packed_box(**options):
+    """The box as a Draco stream, and accessors without data of their own."""
+    file, data = GltfFile(), DracoPy.encode(POINTS.astype("f4"), INDICES.reshape(-1, 3), **options)
+    for values, kind in ((POINTS, "f4"), (INDICES, "u2")):
+        file.accessor(values, kind)
+        del file.accessors[-1]["bufferView"]
+    file.accessor(np.frombuffer(data, "u1")[:, None], "u1")
+    packed = {"bufferView": len(file.views) - 1, "attributes": {"POSITION": 0}}
+    return file, {"attributes": {"POSITION": 0}, "indices": 1, "extensions": {DRACO: packed}}
+
+
+@pytest.mark.parametrize("declared", [{}, {"extensionsUsed": [DRACO]}, {"extensionsRequired": [DRACO]}])
+def test_draco_is_unpacked_wherever_a_part_carries_it(tmp_path, declared):
+    file, primitive = packed_box()
+    assert is_the_box(read(tmp_path, file, primitives=[primitive], **declared))
+
+
+def test_draco_with_plain_numbers_beside_it_and_in_hidden_nodes(tmp_path):
     file, primitive = box_file()
-    primitive["extensions"] = {DRACO: {"bufferView": 0, "attributes": {"POSITION": 0}}}
-    assert is_the_box(read(tmp_path, file, primitives=[primitive], **declared))  # all is there a second time
-    with pytest.raises(ValueError, match=rf"a\.glb: needs {DRACO}"):
-        read(tmp_path, file, primitives=[primitive], extensionsRequired=[DRACO])
-    for accessor in file.accessors:
-        del accessor["bufferView"]
-    with pytest.raises(ValueError, match=rf"a\.glb: needs {DRACO}"):
-        read(tmp_path, file, primitives=[primitive], **declared)
+    broken = primitive | {"extensions": {DRACO: {"bufferView": 0, "attributes": {"POSITION": 0}}}}
+    assert is_the_box(read(tmp_path, file, primitives=[broken], extensionsUsed=[DRACO]))  # all is there plainly
+    hidden = {"mesh": 1, "extensions": {"KHR_node_visibility": {"visible": False}}}
+    meshes = [{"primitives": [primitive]}, {"primitives": [broken]}]
+    assert is_the_box(read(tmp_path, file, nodes=[{"mesh": 0}, hidden], meshes=meshes, extensionsRequired=[DRACO]))
+
+
+def test_draco_that_holds_more_than_its_accessors_say(tmp_path):
+    for number, count in ((0, 5), (1, 9)):
+        file, primitive = packed_box()
+        file.accessors[number]["count"] = count
+        with pytest.raises(ValueError, match=rf"a\.glb.*{DRACO} data declare 12 faces"):
+            read(tmp_path, file, primitives=[primitive])
+
+
+def test_draco_without_its_library_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "DracoPy", None)
+    file, primitive = packed_box()
+    with pytest.raises(ValueError, match=rf"a\.glb: needs {DRACO}.*isofield\[draco\].*gltf-transform"):
+        read(tmp_path, file, primitives=[primitive])
+
+
+def test_damaged_draco_is_an_error_of_its_file(tmp_path):
+    file, primitive = packed_box()
+    generator, data = (
+        np.random.default_rng(0),
+        bytearray(file.glb(nodes=[{"mesh": 0}], meshes=[{"primitives": [primitive]}])),
+    )
+    start = data.index(b"DRACO")
+    for _ in range(300):
+        damaged = data.copy()
+        damaged[start + generator.integers(len(data) - start)] = generator.integers(256)
+        (tmp_path / "a.glb").write_bytes(damaged)
+        with contextlib.suppress(ValueError):
+            read_mesh(tmp_path / "a.glb")
+
+
+def test_meshopt_of_another_writer_is_refused_with_what_to_do():
+    with pytest.raises(ValueError, match=r"needs EXT_meshopt_compression.*npx @gltf-transform/cli copy"):
+        read_mesh(COMPRESSED / "meshopt_filter.glb")
 
 
 @pytest.mark.parametrize("name", [MESHOPT, "KHR_meshopt_compression"])

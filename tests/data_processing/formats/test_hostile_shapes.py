@@ -32,6 +32,11 @@ def inside(tmp_path: Path) -> Path:
     return tmp_path / "inside"
 
 
+DRACO = "KHR_draco_mesh_compression"
+WITH_DRACO = {"extensions": {DRACO: {"bufferView": 0, "attributes": {"POSITION": 0}}}}
+PACKED = {"attributes": {"POSITION": 0}, "indices": 1} | WITH_DRACO
+
+
 def gltf(**changes: Any) -> dict[str, Any]:
     """A tetrahedron."""
     tree: dict[str, Any] = {
@@ -97,7 +102,11 @@ MESHES: dict[str, bytes | Callable[[], bytes]] = {
     "count.glb": glb(gltf(accessors=[POSITIONS | {"count": 1 << 50}, INDICES])),
     "negative_count.glb": glb(gltf(accessors=[POSITIONS | {"count": -4}, INDICES])),
     "sparse.glb": glb(gltf(accessors=[POSITIONS | {"sparse": {"count": 1}}, INDICES])),
-    "packed.glb": glb(gltf(extensionsRequired=["KHR_draco_mesh_compression"])),
+    "packed.glb": glb(gltf(extensionsRequired=[DRACO], meshes=[{"primitives": [PACKED]}])),
+    "packed_more.glb": glb(
+        gltf(extensionsRequired=[DRACO], meshes=[{"primitives": [PACKED]}]),
+        rest=(b"DRACO\2\2\1\1\0\0\0" + b"\xff\xff\xff\x7f" * 2).ljust(96, b"\0"),  # 268 million of each
+    ),
     "instances.glb": glb(
         gltf(
             accessors=[POSITIONS, INDICES, {"componentType": 5126, "count": 10_000_000, "type": "VEC3"}],
@@ -177,7 +186,8 @@ HOLE = 1 << 40  # bytes that a file has without having any
 
 @pytest.mark.parametrize("name", ["hole.ply", "hole.obj", "beside.gltf"])
 def test_files_that_are_mostly_a_hole(inside: Path, name: str):
-    (inside / name).write_bytes(json.dumps(outside("hole.bin")).encode() if name.endswith("gltf") else b"ply\n")
+    starts = {"gltf": json.dumps(outside("hole.bin")).encode(), ".ply": b"ply\n", ".obj": b"v 0 0 0\n"}
+    (inside / name).write_bytes(starts[name[-4:]])
     hole = inside / ("hole.bin" if name.endswith("gltf") else name)
     hole.touch()
     os.truncate(hole, HOLE)

@@ -33,7 +33,7 @@ OPEN_STL = f"solid a\n{facets(TRIANGLES[:5])}"
 ROW = struct.pack("<12fH", 0, 0, 0, *(n for v in TRIANGLES[0] for n in CORNERS[v]), 0)
 REFUSED = {
     # Text of which a part is missing or is no number.
-    "comma.obj": ("v 0,5 0 0\n" + TRIANGLE, "no three numbers.*0,5"),
+    "comma.obj": ("v 0,5 0 0\n" + TRIANGLE, "decimal comma.*0,5"),
     "two_numbers.obj": ("v 0 0\n" + TRIANGLE, "fewer than three"),
     "words.obj": (TRIANGLE + "f a b c\n", "no numbers of vertices.*'a'"),
     "fractions.obj": (TRIANGLE + "f 1.5 2 3\n", "no numbers of vertices.*1.5"),
@@ -103,3 +103,18 @@ def test_a_text_in_blocks_is_the_text_as_a_whole(tmp_path, monkeypatch):
         monkeypatch.setattr(f"data_processing.formats.{kind}.BLOCK", 64)
         for name in names:
             test_the_box(tmp_path, f"{name}.{kind}", getattr(mesh_texts, kind.upper())[name])
+
+
+def test_decimal_commas_and_two_files_in_one_are_named(tmp_path):
+    (tmp_path / "a.obj").write_text("v 0,5 0,0 1,0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    (tmp_path / "a.stl").write_text(
+        "solid x\nfacet normal 0 0 1\nouter loop\nvertex 0,5 0 0\nvertex 1 0 0\nvertex 0 1 0\nendloop\nendfacet\n"
+        "endsolid x\n"
+    )
+    for name in ("a.obj", "a.stl"):
+        with pytest.raises(ValueError, match=rf"{name}: its numbers have a decimal comma: export them with a point"):
+            read_mesh(tmp_path / name)
+    one = bytes(80) + (1).to_bytes(4, "little") + struct.pack("<12f", *range(12)) + b"\0\0"
+    (tmp_path / "two.stl").write_bytes(one + one)
+    with pytest.raises(ValueError, match=r"two\.stl: two binary STL files, one behind the other"):
+        read_mesh(tmp_path / "two.stl")

@@ -140,8 +140,8 @@ BAD_FILES = [
     ("a.xyz", b"1 2 3\n", "all 1 points are one point"),
     ("a.xyz", b"1 2 nan\n1 2 3\n", "all 1 points are one point"),
     ("a.npy", b"\x93NUMPY\x01\x00", "cannot be read as .npy"),
-    ("a.npy", b"", "cannot be read as .npy"),
-    ("a.pcd", b"", "not a .pcd file: its header has no FIELDS"),
+    ("a.npy", b"", "the file is empty"),
+    ("a.pcd", b"", "the file is empty"),
     ("a.pcd", b"\x00" * 5000, "not a .pcd file"),
     ("a.pcd", HEAD, "cut off: declares 40 points, holds 0"),
     ("a.pcd", HEAD + POINTS.tobytes()[:-1], "cut off: declares 40 points, holds 39"),
@@ -291,3 +291,19 @@ def test_a_cloud_of_half_floats_is_read_without_a_warning(tmp_path: Path, recwar
     np.savez(tmp_path / "pointcloud.npz", points=POINTS.astype(np.float16), loc=np.zeros(3), scale=np.ones(()))
     assert read_cloud(tmp_path / "pointcloud.npz").points_N3.dtype == np.float64
     assert [str(warning.message) for warning in recwarn if warning.category is RuntimeWarning] == []
+
+
+@pytest.mark.parametrize(("types", "fields"), [("f f f", "FIELDS"), ("F F F", "COLUMNS")])
+def test_pcd_headers_of_other_writers(tmp_path, types, fields):
+    head = f"VERSION .7\n{fields} x y z\nSIZE 4 4 4\nTYPE {types}\nCOUNT 1 1 1\nWIDTH 2\nHEIGHT 1\nPOINTS 2\n"
+    (tmp_path / "a.pcd").write_text(head + "DATA ascii\n0 1 2\n3 4 5\n")
+    assert read_cloud(tmp_path / "a.pcd").points_N3.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_points_at_nought_are_told(tmp_path):
+    """Depth cameras write them where they saw nothing, batches of one length to fill up."""
+    (tmp_path / "a.xyz").write_text("1 2 3\n4 5 6\n0 0 0\n" + "0 0 0\n")
+    cloud = read_cloud(tmp_path / "a.xyz")
+    assert len(cloud.points_N3) == 4 and "2 of 4 points are at 0 0 0 exactly" in cloud.note
+    (tmp_path / "a.xyz").write_text("1 2 3\n0 0 0\n")
+    assert read_cloud(tmp_path / "a.xyz").note == ""

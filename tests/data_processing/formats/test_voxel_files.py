@@ -352,3 +352,21 @@ def test_masks_of_every_kind_stay_occupancy(tmp_path_factory, seed, kind, sizes)
     path = tmp_path_factory.getbasetemp() / "mask.npy"
     np.save(path, values)
     np.testing.assert_array_equal(read_voxels(path).occupancy, solid)
+
+
+@pytest.mark.parametrize("kind", ["share", "byte"])
+def test_distances_stored_from_nought_to_one_are_no_occupancy(tmp_path, kind):
+    """They are lowest inside: as occupancy they would be the shape turned inside out."""
+    steps = np.stack(np.meshgrid(*[np.linspace(-1, 1, 24)] * 3, indexing="ij"))
+    distance = np.linalg.norm(steps, axis=0) - 0.6
+    share = np.clip(distance / 0.2, -1, 1) / 2 + 0.5
+    np.save(tmp_path / "tsdf.npy", share if kind == "share" else np.rint(share * 254 + 1).astype(np.uint8))
+    with pytest.raises(ValueError, match=r"tsdf\.npy: .*--set values=tsdf iso_level=VALUE .*such as (0\.5|128)\)"):
+        read_voxels(tmp_path / "tsdf.npy")
+    with pytest.raises(ValueError, match=r"no voxel is below iso_level 0 .*--set iso_level=VALUE"):
+        read_voxels(tmp_path / "tsdf.npy", GridConfig(values="tsdf"))
+    grid = read_voxels(tmp_path / "tsdf.npy", GridConfig(values="tsdf", iso_level=0.5 if kind == "share" else 128))
+    np.testing.assert_array_equal(grid.occupancy, distance < 0)
+    full = np.ones((8, 8, 8), np.uint8)  # a cube that fills its grid is a shape
+    np.save(tmp_path / "full.npy", full)
+    assert read_voxels(tmp_path / "full.npy").occupancy.all()

@@ -19,7 +19,7 @@ from isofield.outliers.comparison.maps import NamedSegment, write_map, write_seg
 from tests.data_processing.formats.test_images import write_image
 from tests.data_processing.scan_files import random_affine, save, turned
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ORGAN = LabelConfig((StructureConfig("organ", (4,)),))
 

@@ -195,3 +195,23 @@ def test_every_file_of_a_merged_organ_is_watched(tmp_path):
     assert prepare_folder(config) == DONE
     changed = np.unpackbits(open_shapes(tmp_path / "set").packed_row(0)["grid_64"]).mean()
     assert changed < 0.9 * volume  # 14 of 18 mm
+
+
+def test_a_structure_that_a_scan_does_not_have_is_absent_and_no_failure(tmp_path, capsys):
+    folder, output = write_scans(tmp_path / "scans"), tmp_path / "kidneys"
+    (folder / "sub-3_dseg.nii.gz").unlink()
+    stones = np.zeros((40, 30, 20), np.int16)
+    stones[5:9, 5:9, 5:9] = 7
+    nibabel.save(nibabel.Nifti1Image(stones, np.diag([-1.5, 1.5, 3.0, 1.0])), folder / "sub-4_dseg.nii.gz")
+    structures = (StructureConfig("kidney", (3,), components=2), StructureConfig("spleen", (9,)))
+    assert prepare_folder(scans_config(folder, output, structures=structures)) == DONE
+    report = json.loads((output / "report.json").read_text())
+    assert (report["counts"]["failed"], report["counts"]["absent"]) == (0, 2 + 4)
+    absent = [row for row in report["shapes"] if row["status"] == "absent"]
+    assert {row["name"] for row in absent if row["category"] == "kidney"} == {
+        f"kidney/sub-4_dseg-{side}" for side in ("left", "right")
+    }
+    assert "no voxel has label 3" in absent[0]["reason"]
+    assert open_shapes(output).failed == []
+    said = capsys.readouterr().out
+    assert "6 absent" in said and "in no scan: spleen" in said and "in no scan: kidney" not in said

@@ -1,11 +1,13 @@
 """Known layouts: one shape for each object whatever stands beside it, splits that folders and lists say."""
 
 import random
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_processing.preparation.layouts import arrange
 from data_processing.preparation.sources import list_sources
 from data_processing.store.split_lists import SPLIT_WORDS, read_table
 from data_processing.store.splits import SplitConfig, SplitLists, split_names
@@ -269,3 +271,21 @@ def test_every_object_of_a_random_tree_is_one_shape_in_one_split(tree, seed, tmp
         assert found.splits == objects and set(objects.values()) <= set(SPLIT_WORDS)
     else:
         assert found.splits is None
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (
+            ["u1/raw.obj", "u1/normalised.obj", "u2/raw.obj", "u2/normalised.obj"],
+            r"2 folders .*exclude=\['\*raw\.obj'\]",
+        ),
+        (["s1/s1_clean.ply", "s1/s1_labels.ply", "s2/s2_clean.ply", "s2/s2_labels.ply"], r"\*_clean\.ply, \*_labels"),
+        (["a/1.obj", "a/2.obj", "b/1.obj", "b/2.obj"], None),  # numbered shapes of two categories
+        (["chair/x.obj", "chair/y.obj", "desk/z.obj"], None),
+    ],
+)
+def test_folders_of_the_same_names_are_told(files, said):
+    notes = arrange(dict.fromkeys(files, "mesh"), "auto", root="r").notes
+    assert (said is None and not notes) or re.search(said, "\n".join(notes))
+    assert arrange(dict.fromkeys(files, "mesh"), "folders", root="r").notes == ()

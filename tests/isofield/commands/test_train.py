@@ -15,7 +15,7 @@ from isofield.commands import train
 from isofield.config import RunConfig, TrainingStage
 from isofield.run_dir import RunDir
 from isofield.runtime.config import to_yaml
-from tests.commands import status_of
+from tests.commands import call, status_of
 from tests.conftest import ROOT
 from tests.isofield.conftest import tiny_config
 from tests.isofield.training.test_loop import run_training
@@ -45,6 +45,18 @@ def test_a_dry_run_prints_the_resolved_config_and_nothing_else(tmp_path: Path):
     again = tmp_path / "again.yaml"
     again.write_text(done.stdout)
     assert ended([sys.executable, "train.py", "--config", str(again), "--dry-run"]).stdout == done.stdout
+
+
+def test_tf32_on_a_cpu_is_said_to_be_float32_and_is(boxes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    weights = []
+    for precision in ("float32", "tf32"):
+        config = tiny_config(boxes, tmp_path / precision, precision=precision, max_steps=3)
+        file = tmp_path / f"{precision}.yaml"
+        file.write_text(to_yaml(config))
+        assert call(train.main, "--config", file) == 0
+        assert ("no TF32 on cpu" in capsys.readouterr().out) == (precision == "tf32")
+        weights.append(checkpoint.load(RunDir(config.run_path).checkpoint_file("last"))["model"])
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
 def test_the_resolved_config_goes_to_the_run_and_to_the_screen_when_asked(

@@ -11,6 +11,7 @@ import scipy.ndimage
 from data_processing.medical.label_names import Naming
 from isofield.evaluation.mask_labels import category_of
 from isofield.evaluation.mask_pairs import folder_masks_to_compare
+from isofield.evaluation.matching import matching_of
 from isofield.evaluation.options import read_options
 from isofield.evaluation.protocols import MaskProtocol
 from isofield.evaluation.rows import SampleCounts
@@ -248,3 +249,23 @@ def test_categories_of_plain_masks_come_from_names_of_files():
     assert category_of("s0001/segmentations/kidney_left") == "kidney_left"
     assert category_of("sub-01/sub-01_label-putamen_mask") == "putamen"
     assert category_of("kidney/case_01") == "kidney" and category_of("case_01") == "all"
+
+
+def test_names_that_differ_by_a_rule(tmp_path):
+    values = volume(l1=(4, 12))
+    write(tmp_path, "gt", values, name="A/case_01")
+    write(tmp_path, "gt", values, name="case_02")
+    write(tmp_path, "pred", values, name="A/Case_01_pred")
+    write(tmp_path, "pred", values, name="case_02_pred")
+    write(tmp_path, "pred", values, name="other")
+    folders = tmp_path / "pred", tmp_path / "gt"
+    with pytest.raises(ValueError, match=r"names have to match\. --match .*'\*_pred=\*'"):
+        folder_masks_to_compare(*folders)
+    comparison = folder_masks_to_compare(*folders, matching=matching_of(["case", "*_pred=*"]))
+    assert {pair.name: pair.reason[:13] for pair in comparison.pairs} == {
+        "A/case_01": "", "case_02": "", "other": "no ground tru",
+    }  # fmt: skip
+    assert comparison.about["match"] == "case, *_pred=*" or "*_pred" in str(comparison.about["match"])
+    write(tmp_path, "pred", values, name="case_02")
+    with pytest.raises(ValueError, match="case_02 and case_02_pred would both belong to case_02"):
+        folder_masks_to_compare(*folders, matching=matching_of(["*_pred=*"]))

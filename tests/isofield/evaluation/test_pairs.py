@@ -107,7 +107,7 @@ def test_results_of_a_run_are_named_by_run_dir(run):
 
 
 def test_what_is_missing_is_named(run):
-    with pytest.raises(FileNotFoundError, match=r"'train'.*generate\.py"):
+    with pytest.raises(FileNotFoundError, match=r"'train'.*isofield generate --run"):
         pairs_of_run(run, "train")
     with pytest.raises(FileNotFoundError, match=r"other .*config\.yaml.* tiny"):
         pairs_of_run(RunDir(run.path.parent / "other"), "test")

@@ -131,7 +131,9 @@ def test_failed_shapes_are_rows_with_reasons_beside_the_mean(folders):
     assert "ground truth: " in reasons["sofa/bad_truth"]
     done = [row["chamfer"] for row in result["per_shape"] if row["status"] == "done"]
     assert result["mean"]["chamfer"] == pytest.approx(np.mean(done))
-    assert result["per_category"]["sofa"] == {"n": 0, "failed_count": 1} | dict.fromkeys([*METRICS, "watertight"])
+    nothing = {"median": dict.fromkeys(METRICS), "infinite": {}}
+    expected = {"n": 0, "failed_count": 1} | dict.fromkeys([*METRICS, "watertight"]) | nothing
+    assert result["per_category"]["sofa"] == expected
     chairs, tables = result["per_category"]["chair"], result["per_category"]["table"]
     assert (chairs["n"], tables["n"], tables["failed_count"]) == (2, 1, 3)
     assert result["mean_per_category"]["chamfer"] == pytest.approx((chairs["chamfer"] + tables["chamfer"]) / 2)
@@ -225,3 +227,73 @@ def test_light_field_distances_of_pairs(examples, tmp_path):
     assert [row["lfd"] for row in csv.DictReader((tmp_path / "lfd.csv").open())][1:] == ["0.0", ""]
     write_report(tmp_path / "report.html", [evaluation], pairs, title="chairs", pictures=1)
     assert "mean LFD" in (tmp_path / "report.html").read_text()
+
+
+def sheets_wound_at_random() -> TriangleMesh:
+    """Quads that enclose nothing and point anywhere: nobody can say what is inside."""
+    generator = np.random.default_rng(0)
+    corners = generator.uniform(-1, 1, (60, 3, 3))
+    return TriangleMesh(corners.reshape(-1, 3), np.arange(180).reshape(-1, 3))
+
+
+def test_suspect_sides_are_named_in_rows_tables_and_page(tmp_path):
+    for side in ("predicted", "true"):
+        write_mesh(tmp_path / side / "sound.ply", box())
+        write_mesh(tmp_path / side / "doubtful.ply", sheets_wound_at_random() if side == "true" else box())
+    pairs, protocols = pairs_of_folders(tmp_path / "predicted", tmp_path / "true"), find_protocols(["imnet"])
+    pairs.append(Pair("stored", "all", pairs[1].prediction, pairs[1].truth, doubt="only known to preparation"))
+    draws = SampleCounts(points=500, iou_points=500)
+    rows = evaluate_pairs(pairs, protocols, draws)["imnet"]
+    evaluation = summarise(rows, protocols[0], draws, split=None, about={})
+    assert [row["name"] for row in rows] == ["doubtful", "sound", "stored"]
+    assert rows[0]["suspect"].startswith("ground truth: ") and rows[1]["suspect"] == ""
+    assert [shape["name"] for shape in evaluation["suspect"]][:1] == ["doubtful"]
+    assert f"suspect: doubtful: {rows[0]['suspect']}" in table(evaluation)
+    write_csv(tmp_path / "rows.csv", evaluation)
+    with open(tmp_path / "rows.csv", newline="") as handle:
+        assert [line["suspect"] for line in csv.DictReader(handle)][:2] == [rows[0]["suspect"], ""]
+    write_report(tmp_path / "report.html", [evaluation], pairs[:2], title="t")
+    page = (tmp_path / "report.html").read_text()
+    assert "Suspect shapes" in page and page.count("suspect: ground truth") == 1
+
+
+def test_what_preparation_says_of_a_shape_stands_in_its_row(tmp_path):
+    write_mesh(tmp_path / "a.ply", box())
+
+    truth = FileTruth(tmp_path / "a.ply")
+    pair = Pair("a", "all", tmp_path / "a.ply", truth, doubt="sheets wound at random")
+    lfd = evaluate_pair(pair, find_protocols(["lfd"]), SampleCounts())
+    assert lfd[0]["suspect"] == "ground truth: sheets wound at random"
+
+
+def test_a_median_and_the_count_of_infinite_values_stand_beside_every_mean(tmp_path):
+    protocol, draws = find_protocol("imnet"), SampleCounts(points=500)
+    other = dict.fromkeys(protocol.metrics, 1.0) | {"watertight": True, "status": "done", "reason": "", "note": ""}
+    values = {"a/0": 1.0, "a/1": 2.0, "a/2": 30.0, "b/0": 4.0, "b/1": float("inf")}
+    rows = [other | {"name": name, "category": name[0], "chamfer": value} for name, value in values.items()]
+    evaluation = summarise(rows, protocol, draws, split=None, about={})
+    assert evaluation["per_category"]["a"]["median"]["chamfer"] == 2
+    assert evaluation["per_category"]["b"]["infinite"] == {"chamfer": 1} and evaluation["infinite"] == {"chamfer": 1}
+    assert evaluation["median"]["chamfer"] == 4
+    lines = [line.split() for line in table(evaluation).splitlines()]
+    assert [line[0] for line in lines[1:]].count("median") == 4 and lines[6][:4] == ["infinite", "1", "0", "0"]
+    write_report(tmp_path / "page.html", [evaluation], [], title="t")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count(">median</th>") == 2 and page.count(">infinite</th>") == 1
+    assert "median over categories" in page and "infinite over shapes" in page
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_prediction_in_the_frame_before_normalisation_is_suspect(tmp_path, moved):
+    """`loc` and `scale` of Occupancy Networks lead from the points to the mesh they were made from."""
+    place, size = np.array([3.0, -2.0, 1.0]), 4.0
+    mesh = box()
+    points = trimesh.sample.sample_surface(trimesh.Trimesh(mesh.vertices, mesh.faces), 2000, seed=0)[0]
+    np.savez(tmp_path / "pointcloud.npz", points=points.astype(np.float32), loc=place, scale=np.array(size))
+    write_mesh(tmp_path / "a.ply", TriangleMesh(mesh.vertices * size + place if moved else mesh.vertices, mesh.faces))
+    pair = Pair("a", "all", tmp_path / "a.ply", FileTruth(tmp_path / "pointcloud.npz"))
+    (row,) = evaluate_pair(pair, find_protocols(["onet"]), SampleCounts(points=500))
+    assert ("loc and scale" in row["suspect"]) is moved
+    np.savez(tmp_path / "pointcloud.npz", points=points, loc=place[:2], scale=np.array(size))
+    (row,) = evaluate_pair(pair, find_protocols(["onet"]), SampleCounts(points=500))
+    assert "pointcloud.npz: expected loc of 3 numbers" in row["reason"]

@@ -1,12 +1,19 @@
 """A loss over shapes or points in chunks equals the plain one: value, every gradient, any chunking."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from isofield.ops.chunked import mean_over_shapes, plain_mean_over_shapes, plain_sum_over_points, sum_over_points
+from isofield.ops.chunked import (
+    mean_over_shapes,
+    plain_mean_over_shapes,
+    plain_sum_over_points,
+    shapes_at_once,
+    sum_over_points,
+)
 
 SHAPES, WIDTH = 7, 5
 
@@ -140,28 +147,29 @@ class PointProblem:
 
     def error_of(self, shape: slice, chunk: slice, parts: Sequence[torch.Tensor]) -> torch.Tensor:
         given, volume = parts
-        assert len(given) == len(volume) == 1 and not given.requires_grad
+        assert len(given) == len(volume) == len(range(SHAPES)[shape]) and not given.requires_grad
         self.calls.append((shape, chunk, torch.is_grad_enabled()))
         features = (self.places[shape, chunk] * given[:, None]) @ volume
         return (torch.tanh(features @ self.weight).sum(-1) - self.target[shape, chunk]).square().sum()
 
-    def chunked(self, size: int) -> torch.Tensor:
-        code = [self.input, self.volume]
-        return sum_over_points(self.error_of, code, [self.weight], points=POINTS, points_per_chunk=size)
+    def chunked(self, size: int, shapes: int = 1) -> torch.Tensor:
+        code, sizes = [self.input, self.volume], {"points_per_chunk": size, "shapes_per_chunk": shapes}
+        return sum_over_points(self.error_of, code, [self.weight], points=POINTS, **sizes)
 
     def plain(self) -> torch.Tensor:
         features = (self.places * self.input[:, None]) @ self.volume
         return (torch.tanh(features @ self.weight).sum(-1) - self.target).square().sum()
 
 
+@pytest.mark.parametrize("shapes", [1, 3, 100])
 @pytest.mark.parametrize("size", [1, 3, 5, 10, 99])
-def test_a_sum_over_points_equals_its_plain_twin_and_the_whole(size: int):
+def test_a_sum_over_points_equals_its_plain_twin_and_the_whole(size: int, shapes: int):
     problem = PointProblem()
     tensors = [problem.volume, problem.weight]
     twin = plain_sum_over_points(
         problem.error_of, [problem.input, problem.volume], points=POINTS, points_per_chunk=size
     )
-    whole, chunked = problem.plain(), problem.chunked(size)
+    whole, chunked = problem.plain(), problem.chunked(size, shapes)
     assert twin.item() == pytest.approx(whole.item(), rel=1e-12)
     assert chunked.item() == pytest.approx(whole.item(), rel=1e-6)  # summed in float32
     expected = torch.autograd.grad(whole, tensors)
@@ -212,3 +220,10 @@ def test_a_sum_over_points_hands_its_gradients_out_once():
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="once"):
         loss.backward()
+
+
+def test_a_cpu_decodes_one_shape_at_a_time_and_a_gpu_what_fits(monkeypatch: pytest.MonkeyPatch):
+    assert shapes_at_once(torch.device("cpu"), 1) == 1
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80_000_000_000))
+    cuda = torch.device("cuda", 0)
+    assert [shapes_at_once(cuda, held) for held in (10**9, 10**8, 10**12)] == [10, 100, 1]

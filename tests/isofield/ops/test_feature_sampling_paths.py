@@ -9,8 +9,14 @@ import pytest
 import torch
 
 from isofield.ops import feature_sampling as ops
+from isofield.ops.feature_sampling import (
+    device,
+    sample_features,
+    sample_features_plain,
+    sampled_linear,
+    sampled_linear_plain,
+)
 from isofield.ops.feature_sampling import plain as feature_sampling_torch
-from isofield.ops.feature_sampling import sample_features, sample_features_plain, sampled_linear, sampled_linear_plain
 from isofield.ops.feature_sampling.places import Sampling, pays_to_fold
 from tests.conftest import ROOT
 from tests.isofield.ops.test_feature_sampling import SAMPLING, points, volumes
@@ -24,12 +30,20 @@ needs_numba = pytest.mark.skipif(not ops.HAS_NUMBA, reason="numba is absent: the
 
 
 def torch_features(grids, where, sampling) -> torch.Tensor:
-    return feature_sampling_torch.sample(grids, where, sampling, feature_sampling_torch.interpolate)
+    return feature_sampling_torch.sample(grids, where, sampling)
 
 
 def torch_linear(grids, where, weight, bias, sampling) -> torch.Tensor:
-    interpolate = feature_sampling_torch.interpolate
-    return feature_sampling_torch.sampled_linear(grids, where, weight, bias, sampling, interpolate)
+    return feature_sampling_torch.sampled_linear(grids, where, weight, bias, sampling)
+
+
+def device_features(grids, where, sampling) -> torch.Tensor:
+    """The operator of devices, which runs as torch operators here."""
+    return device.features_of(grids, where, sampling, torch.promote_types(grids[0].dtype, where.dtype))
+
+
+def device_linear(grids, where, weight, bias, sampling) -> torch.Tensor:
+    return torch.nn.functional.linear(device_features(grids, where, sampling), weight, bias)
 
 
 def wanted_volumes(dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
@@ -58,7 +72,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.mark.parametrize("align_corners", [True, False])
 @pytest.mark.parametrize("padding", ["zeros", "border"])
-@pytest.mark.parametrize("operator", [sample_features, torch_features])
+@pytest.mark.parametrize("operator", [sample_features, torch_features, device_features])
 def test_features_and_gradients_equal_the_plain_twin(operator: Operator, padding, align_corners, threads: int):
     sampling = Sampling(0.3, padding, align_corners)
     grids, where = wanted_volumes(), points(POINTS)
@@ -71,10 +85,10 @@ def test_features_and_gradients_equal_the_plain_twin(operator: Operator, padding
 
 @pytest.mark.parametrize("align_corners", [True, False])
 @pytest.mark.parametrize("padding", ["zeros", "border"])
-@pytest.mark.parametrize("operator", [sampled_linear, torch_linear])
+@pytest.mark.parametrize("operator", [sampled_linear, torch_linear, device_linear])
 def test_the_layer_and_its_gradients_equal_the_plain_twin(operator: Operator, padding, align_corners, threads: int):
     sampling = Sampling(0.3, padding, align_corners)
-    folds = [pays_to_fold(c, r, outputs=OUTPUTS, points=POINTS) for c, r in SHAPES]
+    folds = [pays_to_fold(c, r, outputs=OUTPUTS, points=POINTS, device="cpu") for c, r in SHAPES]
     assert folds == [False, False, True, False]  # scales of both kinds, and columns between them
     grids, where, parameters = wanted_volumes(), points(POINTS), layer()
     ours = operator(grids, where, *parameters, sampling)
@@ -85,7 +99,7 @@ def test_the_layer_and_its_gradients_equal_the_plain_twin(operator: Operator, pa
         assert torch.allclose(a, b, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("operator", [sample_features, torch_features])
+@pytest.mark.parametrize("operator", [sample_features, torch_features, device_features])
 @pytest.mark.parametrize("padding", ["zeros", "border"])
 def test_gradcheck_of_the_features(operator: Operator, padding):
     sampling = dataclasses.replace(SAMPLING, padding=padding)
@@ -94,14 +108,14 @@ def test_gradcheck_of_the_features(operator: Operator, padding):
     assert torch.autograd.gradcheck(lambda *given: operator(given, where, sampling), grids)
 
 
-@pytest.mark.parametrize("operator", [sampled_linear, torch_linear])
+@pytest.mark.parametrize("operator", [sampled_linear, torch_linear, device_linear])
 def test_gradcheck_of_the_layer(operator: Operator):
     where, parameters = points(9, batch=1), layer(channels=5)
     grids = [volume.requires_grad_() for volume in volumes((1, 3), (4, 2), batch=1)]
     assert torch.autograd.gradcheck(lambda a, b, *of: operator((a, b), where, *of, SAMPLING), (*grids, *parameters))
 
 
-@pytest.mark.parametrize("operator", [sample_features, torch_features])
+@pytest.mark.parametrize("operator", [sample_features, torch_features, device_features])
 @pytest.mark.parametrize("align_corners", [True, False])
 def test_float32_is_exact_to_rounding(operator: Operator, align_corners: bool):
     """At 128 voxels a side one rounding of a coordinate more than `grid_sample` does moves features by 1e-5."""
@@ -173,7 +187,7 @@ def test_gradients_come_in_the_layout_and_dtype_of_the_volumes(layout: torch.mem
     assert torch.allclose(ours.float(), plain.float(), rtol=1e-2 if dtype == torch.bfloat16 else 0, atol=1e-4)
 
 
-@pytest.mark.parametrize("operator", [sampled_linear, torch_linear])
+@pytest.mark.parametrize("operator", [sampled_linear, torch_linear, device_linear])
 def test_only_the_wanted_gradients_are_computed(operator: Operator):
     expected = gradients(
         sampled_linear_plain(grids := wanted_volumes(), points(POINTS), *(parameters := layer()), SAMPLING),
@@ -189,7 +203,7 @@ def test_only_the_wanted_gradients_are_computed(operator: Operator):
     assert not operator(fixed, points(POINTS), *frozen, SAMPLING).requires_grad
 
 
-@pytest.mark.parametrize("operator", [sampled_linear, torch_linear])
+@pytest.mark.parametrize("operator", [sampled_linear, torch_linear, device_linear])
 def test_under_autocast_it_is_a_linear_layer_under_autocast(operator: Operator):
     grids, where = wanted_volumes(torch.float32), points(POINTS, dtype=torch.float32)
     parameters = layer(torch.float32)
@@ -218,7 +232,7 @@ def test_points_that_want_a_gradient_get_it():
             assert torch.allclose(a, b, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("operator", [sample_features, torch_features])
+@pytest.mark.parametrize("operator", [sample_features, torch_features, device_features])
 @pytest.mark.parametrize("far", [1e9, float("inf"), float("nan")])
 def test_points_far_away_or_nowhere_see_nothing_and_touch_nothing(operator: Operator, far: float):
     grids = [volume.requires_grad_() for volume in volumes((3, 4), batch=1)]

@@ -39,9 +39,9 @@ def test_shapes_categories_reasons_and_titles_stay_text(tmp_path: Path):
     about = {"run": f"about {HOSTILE}", "predictions": [f"listed {HOSTILE}"]}
     evaluations = [summarise(rows[p.name], p, FEW, split="test", about=about) for p in protocols]
     write_report(tmp_path / "report.html", evaluations, pairs, title=f"title {HOSTILE}")
-    page = page_of((tmp_path / "report.html").read_text(encoding="utf-8"), scripts=1)
-    # Name: card, its attribute, table of each protocol. Category: both tables. Title: twice.
-    for words, count in (("name", 4), ("category", 4), ("reason", 4), ("title", 2), ("about", 2), ("listed", 2)):
+    page = page_of((tmp_path / "report.html").read_text(encoding="utf-8"), scripts=2)
+    # Name: card, its attributes (sorting, and what is turned), table of each protocol. Category: both tables.
+    for words, count in (("name", 5), ("category", 4), ("reason", 4), ("title", 2), ("about", 2), ("listed", 2)):
         assert sum(f"{words} {HOSTILE}" in part for part in page.words) == count, words
 
 
@@ -58,6 +58,6 @@ def test_names_in_sets_stay_text(tmp_path: Path):
         sets, ("generative",), settings, Machine(light_fields=tmp_path / "fields", progress=False)
     )
     write_sets_report(tmp_path / "report.html", evaluations, sets)
-    page = page_of((tmp_path / "report.html").read_text(encoding="utf-8"), scripts=1)
+    page = page_of((tmp_path / "report.html").read_text(encoding="utf-8"), scripts=2)
     for words in ("title", "lost", "reason", "source", "about", "sample 1.0", "reference 3.0", "training 2.0"):
         assert page.holds(f"{words} {HOSTILE}"), words

@@ -80,7 +80,7 @@ def test_sigterm_ends_a_command_tidily_however_often_it_comes(capsys: pytest.Cap
 def test_what_cannot_be_written_says_how_to_go_on(capsys: pytest.CaptureFixture[str]):
     status, text = ending(raising(WriteError(28, "No space left on device", "runs/a/last.pt")), capsys)
     assert status == ERROR and len(text.splitlines()) == 1
-    assert "No space left on device: 'runs/a/last.pt'. What is finished is kept: when the cause is gone" in text
+    assert "runs/a/last.pt: No space left on device. What is finished is kept: when the cause is gone" in text
 
 
 def test_wrong_usage_is_an_error_not_failed_shapes(capsys: pytest.CaptureFixture[str]):

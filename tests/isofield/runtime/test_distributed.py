@@ -2,12 +2,13 @@
 
 import itertools
 import json
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
-from isofield.runtime.distributed import Group, resolve_device, session, timeout
+from isofield.runtime.distributed import Group, _device_of_rank, resolve_device, session, timeout
 from tests.torchrun import torchrun
 
 SCRIPT = """
@@ -91,3 +92,45 @@ def test_cuda_by_local_rank():
     assert resolve_device("auto", local_rank=0) == torch.device("cuda", 0)
     with pytest.raises(ValueError, match="device 'cuda:99'"):
         resolve_device("cuda:99")
+
+
+def test_auto_warns_where_torch_was_built_for_cuda_and_sees_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    with pytest.warns(UserWarning, match=r"CUDA 13\.0.*nvidia-smi"):
+        assert resolve_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
+
+
+def test_a_session_says_what_auto_became(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with session("auto"):
+        assert "device auto: cpu" in capsys.readouterr().out
+    with session("cpu"):
+        assert "device" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("device", "ranks", "gpus", "collectives", "expected"),
+    [
+        ("cuda", 2, 2, True, "cuda:1"),
+        ("auto", 2, 2, True, "cuda:1"),
+        ("cuda", 2, 1, True, "2 ranks on this machine and 1 GPU,.*--nproc-per-node 1"),
+        ("cuda:0", 2, 2, True, "device 'cuda:0': all 2 ranks .*device: cuda"),
+        ("cuda", 2, 1, False, "cuda:0"),  # ranks that need not talk may share
+        ("cuda:0", 2, 2, False, "cuda:0"),
+    ],
+)
+def test_ranks_that_talk_need_a_gpu_each(monkeypatch: pytest.MonkeyPatch, device, ranks, gpus, collectives, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    asked = {"local_rank": 1, "local_size": ranks, "collectives": collectives}
+    if expected.startswith("cuda"):
+        assert str(_device_of_rank(device, **asked)) == expected
+    else:
+        with pytest.raises(ValueError, match=expected):
+            _device_of_rank(device, **asked)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from isofield.runtime.invocation import next_command, resuming_command, same_command
+from isofield.runtime.invocation import as_typed, kept_line, next_command, resuming_command, same_command
 from tests.conftest import ROOT
 
 RANKS = ("WORLD_SIZE", "LOCAL_WORLD_SIZE")
@@ -112,3 +112,11 @@ def test_real_processes_tell_lines_that_work(words: list[str], tmp_path: Path):
     assert pasted[-1] == "--help" and pasted[1:-1] == words
     again = subprocess.run(pasted, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
     assert again == told
+
+
+@pytest.mark.parametrize("called", ["/checkout/train.py", "/venv/lib/isofield/__main__.py", "/venv/bin/isofield", ""])
+def test_what_is_kept_says_the_same_whichever_way_we_were_called(called, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [called])
+    assert kept_line("evaluate", "--run", "runs/a b") == "isofield evaluate --run 'runs/a b'"
+    line = next_command("evaluate")
+    assert as_typed("such as `python evaluate.py --run R`") == f"such as `{line} --run R`"

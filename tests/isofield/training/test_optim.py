@@ -5,9 +5,11 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from isofield.config import OptimConfig
-from isofield.training.optim import Average, build_optimiser, learning_rate, set_learning_rate
+from isofield.training import optim
+from isofield.training.optim import Average, build_optimiser, learning_rate, load_optimiser, set_learning_rate
 
 
 def test_published_defaults_are_plain_adam():
@@ -98,3 +100,24 @@ def test_an_average_holds_its_own_memory():
 def test_values_out_of_range_are_refused_by_name(wrong: dict):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         OptimConfig(**wrong)
+
+
+def test_a_checkpoint_of_another_device_keeps_this_ones_way_of_computing():
+    """Fused on a GPU, loops on a CPU: bits of a resumed run are those of an unbroken one on the same device."""
+    weight = nn.Parameter(torch.ones(3))
+    weight.grad = torch.ones(3)
+    elsewhere = torch.optim.Adam([weight], fused=True, lr=0.5)
+    elsewhere.step()
+    ours = build_optimiser([weight], OptimConfig())
+    load_optimiser(ours, elsewhere.state_dict())
+    assert ours.param_groups[0]["fused"] is None and ours.param_groups[0]["lr"] == 0.5
+    assert torch.equal(ours.state[weight]["exp_avg"], elsewhere.state[weight]["exp_avg"])
+    with pytest.raises(ValueError):
+        load_optimiser(ours, torch.optim.Adam([weight, nn.Parameter(torch.ones(2))]).state_dict())
+
+
+def test_on_a_gpu_one_kernel_steps_all(monkeypatch: pytest.MonkeyPatch):
+    weight = nn.Parameter(torch.ones(3))
+    assert build_optimiser([weight], OptimConfig()).defaults["fused"] is None
+    monkeypatch.setattr(optim, "FUSED", ("cpu",))
+    assert build_optimiser([weight], OptimConfig()).defaults["fused"] is True

@@ -71,7 +71,11 @@ def test_infinity_is_a_word_and_nan_is_nothing(tmp_path: Path):
 def test_the_table_shows_the_worst_with_what_to_open(tmp_path: Path):
     rows = [judged(f"organ{n}", 0.01, picture=f"pictures/s/organ{n}.png") for n in range(30)]
     said = table(apply_thresholds(rows, fpr=0.05, across_folder=False), tmp_path)
-    assert len(said.splitlines()) == 12 and str(tmp_path / "pictures/s/organ0.png") in said
+    assert (
+        len(said.splitlines()) == 13
+        and "... and 20 more, see" in said
+        and str(tmp_path / "pictures/s/organ0.png") in said
+    )
     assert said.splitlines()[-1] == "30 organs: 30 OUTLIER; flagged 30"
 
 

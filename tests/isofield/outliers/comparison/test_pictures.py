@@ -6,10 +6,12 @@ import pytest
 from data_processing.formats.nifti import ScanGrid
 from data_processing.geometry.coordinates import scaling_about
 from data_processing.medical.crops import Crop
-from isofield.outliers.comparison.drawing import score_histogram, signed_colours
+from isofield.outliers.comparison.drawing import score_histogram
 from isofield.outliers.comparison.on_scan import compare_on_scan, largest_disagreement
 from isofield.outliers.comparison.pictures import HEAD, SIZE, THUMB, Shown, picture_of
+from isofield.outliers.comparison.surface_rendering import view_of
 from isofield.reports.canvas import MISSING, encode_webp
+from isofield.reports.disagreement import signed_colours
 from tests.data_processing.scan_files import centred, world_of
 from tests.isofield.outliers.comparison.test_on_scan import KNOB, MIDDLE, knob, level, rebuilt_by
 
@@ -24,7 +26,8 @@ def shown(*, extra: bool) -> Shown:
     rebuilt = rebuilt_by(scaling_about(MIDDLE, 70.0), extra=extra)
     compared, largest = compare_on_scan(crop, rebuilt, tolerance=1.0), largest_disagreement(rebuilt.mask, rebuilt)
     scores = np.linspace(0, 3, 30)
-    return Shown("organ", "numbers", compared, rebuilt.mask, rebuilt, largest, scores, 5.0, 2.5)
+    view = view_of(rebuilt.mask, rebuilt, towards=None if largest is None else largest.world)
+    return Shown("organ", "numbers", compared, view, largest, scores, 5.0, 2.5)
 
 
 def reddish(picture: np.ndarray) -> np.ndarray:

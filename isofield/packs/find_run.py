@@ -1,0 +1,48 @@
+"""One door for every run that a user names: a folder of runs/, a packed folder, a zip of it, hf:OWNER/NAME@REVISION."""
+
+import zipfile
+from pathlib import Path
+
+from data_processing.store.published_hdf5 import published_files
+from isofield.packs.hub import PREFIX, fetch_from_hub
+from isofield.packs.manifest import AGAIN, MANIFEST, verify_folder
+from isofield.packs.zips import unpack_zip
+from isofield.run_dir import RunDir
+
+
+def find_run(given: Path | str | RunDir) -> RunDir:
+    """The run; packed ones are checked. Of a zip and of the hub it lies in the cache, and so do its results.
+
+    Nothing is said of a folder that is not there: what is asked of the run then says so. ValueError for packs that are
+    damaged or are none, and for any other file.
+    """
+    if isinstance(given, RunDir):
+        return given
+    text = given if isinstance(given, str) else given.as_posix()
+    run = RunDir(given)
+    if text.startswith(PREFIX) and not run.path.exists():
+        run = fetch_from_hub(text)
+    elif run.path.is_file():
+        if not zipfile.is_zipfile(run.path):
+            raise ValueError(
+                f"{given}: a file that is no zip, or one cut short; expected the folder of a run, a zip that `isofield "
+                "pack RUN OUT.zip` made, or hf:OWNER/NAME@REVISION"
+            )
+        run = unpack_zip(run.path)
+    if run.is_packed:
+        verify_folder(run)
+    elif run.weights_file.is_file():
+        raise ValueError(f"{run.path}: holds {run.weights_file.name} but no {MANIFEST}: a pack cut short; {AGAIN}")
+    return run
+
+
+def find_data(run: RunDir, named: Path, given: Path | None) -> Path:
+    """The data set that was given with --data, or the one that the run's config names.
+
+    FileNotFoundError where a packed run names one that is not here: data sets do not travel.
+    """
+    if given is None and run.is_packed and not (named.exists() or published_files(named)):
+        raise FileNotFoundError(
+            f"{run.path} is a packed run, its data set {named} does not travel: say with --data where it lies"
+        )
+    return given or named

@@ -1,0 +1,85 @@
+"""A packed run on a hub of models: hf:OWNER/NAME@REVISION, through huggingface_hub (the extra `hub`).
+
+pack.json is fetched first, then the files that it names, nothing else of the repository. Each is held against its
+SHA-256 on the way into our cache. HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE mean what they always do.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from isofield.packs.cache import install
+from isofield.packs.manifest import MANIFEST, MOST_BYTES, PackManifest, parse_manifest
+from isofield.run_dir import RunDir
+
+PREFIX = "hf:"
+EXPECTED = (
+    "expected hf:OWNER/NAME@REVISION of a packed run; REVISION: a branch, a tag, or a commit, which nobody can move"
+)
+PART = r"[A-Za-z0-9][\w.-]*"
+ADDRESS = re.compile(rf"hf:(?P<repository>{PART}/{PART})@(?P<revision>{PART}(/{PART})*)", re.ASCII)
+
+
+def fetch_from_hub(address: str) -> RunDir:
+    """The pack at an address, as a folder in the cache that is named by its content.
+
+    ValueError for an address that is none, without the extra `hub`, when the hub does not have it or cannot be reached,
+    and for what no pack is.
+    """
+    match = ADDRESS.fullmatch(address)
+    if match is None:
+        raise ValueError(f"{address}: {EXPECTED}")
+    repository = _Repository(address, match["repository"], match["revision"])
+    image = repository.fetch(MANIFEST, most=MOST_BYTES[MANIFEST]).read_bytes()
+    manifest = parse_manifest(image, where=f"{address}: {MANIFEST}")
+
+    def open_file(name: str) -> IO[bytes]:
+        return open(repository.fetch(name, most=_size_of(name, manifest)), "rb")
+
+    return install(manifest, image, open_file, where=address)
+
+
+def _size_of(name: str, manifest: PackManifest) -> int:
+    return manifest.files[name].size
+
+
+class _Repository:
+    """One revision of a repository."""
+
+    def __init__(self, address: str, repository: str, revision: str) -> None:
+        self.address, self.repository, self.revision = address, repository, revision
+        self.hub = _library(address)
+
+    def fetch(self, name: str, *, most: int) -> Path:
+        """A file in the library's own cache. ValueError when it is not to be had, or larger than `most` bytes."""
+        with self._one_error(name):
+            url = self.hub.hf_hub_url(self.repository, name, revision=self.revision)
+            with contextlib.suppress(self.hub.errors.OfflineModeIsEnabled):  # then it is here already
+                size = self.hub.get_hf_file_metadata(url).size
+                if size is not None and size > most:
+                    raise ValueError(f"{size:,} bytes on the hub, expected at most {most:,}")
+            return Path(self.hub.hf_hub_download(self.repository, name, revision=self.revision))
+
+    @contextlib.contextmanager
+    def _one_error(self, name: str) -> Iterator[None]:
+        """Whatever the library and the network raise becomes one sentence."""
+        try:
+            yield
+        except Exception as error:  # what its network library raises differs by version
+            raise ValueError(f"{self.address}: {name} cannot be fetched: {_short(error)}; {EXPECTED}") from error
+
+
+def _library(address: str) -> Any:
+    try:
+        import huggingface_hub
+        import huggingface_hub.errors
+    except ImportError as error:
+        raise ValueError(f"{address}: runs on the hub need an extra: pip install 'isofield[hub]' ({error})") from error
+    return huggingface_hub
+
+
+def _short(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200]

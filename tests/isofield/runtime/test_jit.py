@@ -1,0 +1,61 @@
+"""Where compiled kernels are kept, and that one process compiles for all. Real processes, real folders."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from isofield.runtime import jit
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAM = """
+import numpy as np
+from data_processing.occupancy.scan_conversion import scan_points
+box = np.array([[[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 0, 0], [0, 1, 0], [0, 0, 1]],
+                [[0, 0, 0], [0, 0, 1], [1, 0, 0]], [[1, 0, 0], [0, 0, 1], [0, 1, 0]]], dtype=float)
+inside = scan_points(box, np.array([[0.1, 0.15, 0.2], [0.9, 0.8, 0.7]]), device="cpu")
+assert (inside != 0).tolist() == [True, False], inside
+"""
+
+
+def run_program(**variables):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    environment = {key: value for key, value in environment.items() if value is not None}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_the_first_process_compiles_and_says_so_once(tmp_path):
+    first, second = (run_program(NUMBA_CACHE_DIR=None, XDG_CACHE_HOME=str(tmp_path)) for _ in range(2))
+    assert first.count("compiling kernels") == 1 and str(tmp_path / "isofield") in first
+    assert second == ""
+    assert list((tmp_path / "isofield").rglob("scan_conversion_kernels._look_up*.nbc"))
+
+
+def test_without_a_home_the_folder_of_temporary_files_serves(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    said = run_program(NUMBA_CACHE_DIR=None, XDG_CACHE_HOME=str(blocked), HOME=str(blocked), TMPDIR=str(tmp_path))
+    assert f"kept in {tmp_path}" in said
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no users to tell apart")
+def test_a_folder_that_others_can_write_is_not_taken(tmp_path):
+    folder = tmp_path / "isofield" / "kernels"
+    assert jit._is_own(folder)
+    folder.chmod(0o777)
+    assert not jit._is_own(folder)
+    folder.chmod(0o700)
+    folder.parent.chmod(0o777)
+    assert not jit._is_own(folder)
+
+
+def test_kernels_are_called_by_one_process_and_then_by_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(jit, "kernel_folder", lambda: tmp_path)
+    calls = []
+    for _ in range(2):
+        jit.compile_once("some", lambda: calls.append((tmp_path / "some.compiled").exists()))
+    assert calls == [False, True]
