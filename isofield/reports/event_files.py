@@ -4,7 +4,7 @@ Each start of a training wrote a file of its own. One that went on from an earli
 was noted beyond that step before it is dropped, as TensorBoard does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,11 @@ class TrainingEvents:
 
     def drop_from(self, step: int) -> None:
         """Forget what was noted at a step and after it."""
-        for of_name in (*self.scalars.values(), *self.pictures.values()):
-            for later in [noted for noted in of_name if noted >= step]:
-                del of_name[later]
+        for group in (self.scalars, self.pictures):
+            of_names: Iterable[dict[int, Any]] = group.values()
+            for of_name in of_names:
+                for later in [noted for noted in of_name if noted >= step]:
+                    del of_name[later]
 
 
 def read_events(folder: Path) -> TrainingEvents:

@@ -74,7 +74,7 @@ def write_training_page(path: Path, runs: Mapping[str, TrainingEvents], *, title
         rows=[row for name, events in runs.items() for row in _rows(name, events)],
         width=WIDE,
         height=HIGH,
-        colours=COLOURS,
+        colour_count=COLOURS,
     )
 
 
