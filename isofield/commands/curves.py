@@ -7,7 +7,6 @@ TensorBoard shows the same files: tensorboard --logdir RUN/logs.
 from collections.abc import Sequence
 from pathlib import Path
 
-from isofield.run_dir import RunDir
 from isofield.runtime.commandline import DONE, Parser, command_of, say
 
 
@@ -17,12 +16,13 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="runs/NAME")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page [RUN/curves.html; of several curves.html]")
     options = parser.parse_args(arguments)
-    runs = [RunDir(path).existing() for path in options.runs]
 
-    # Imported only now: --help and a run that is none need not wait for it.
+    # Imported only now: --help need not wait for it.
     from isofield.reports.event_files import read_events
     from isofield.reports.training import write_training_page
+    from isofield.run_dir import RunDir
 
+    runs = [RunDir(path).existing() for path in options.runs]
     names = [run.path.resolve().name for run in runs]
     names = names if len(set(names)) == len(names) else [str(path) for path in options.runs]
     if len(set(names)) < len(names):

@@ -48,8 +48,7 @@ def _cells(shapes: ShapeSet, index: int) -> NDArray[np.bool_] | None:
     each = max(1, resolution // MOST_CELLS)
     parts = cells[tuple(slice(0, resolution - resolution % each) for _ in range(3))]
     count = parts.shape[0] // each
-    coarse: NDArray[np.bool_] = parts.reshape(count, each, count, each, count, each).any(axis=(1, 3, 5))
-    return coarse
+    return np.asarray(parts.reshape(count, each, count, each, count, each).any(axis=(1, 3, 5)))
 
 
 def disagreement_of(shapes: ShapeSet, index: int) -> Picture | None:
