@@ -1,4 +1,4 @@
-"""One command for all: `isofield prepare | train | generate | evaluate | analyse | import | pack | configs`.
+"""One command for all: `isofield prepare | train | generate | evaluate | analyse` and those of COMMANDS below.
 
 `python -m isofield` is the same, and under torchrun `torchrun -m isofield train ...`. Nothing heavy is imported before
 the arguments of the command are read: --help and a misspelt option answer at once.
@@ -16,9 +16,12 @@ from isofield.runtime.hints import did_you_mean
 # Module and what the command does. Each module has `command(arguments, prog=...)`, which ends the process.
 COMMANDS = {
     "prepare": ("data_processing.__main__", "a folder of meshes, voxels or label volumes to a data set"),
+    "inspect": ("isofield.commands.inspect", "what preparation made of your data, what to look at first: a page"),
     "train": ("isofield.commands.train", "a model on a data set"),
+    "curves": ("isofield.commands.curves", "a run, or several, over their steps: losses, scores, pictures"),
     "generate": ("isofield.commands.generate", "meshes of a split, of your own files, out of noise, of a walk"),
     "evaluate": ("isofield.commands.evaluate", "meshes or masks against their ground truth: tables and a report"),
+    "compare": ("isofield.commands.compare", "evaluated runs side by side: one table, who wins, where they differ"),
     "analyse": ("isofield.commands.analyse", "bad organ masks in a folder of scans"),
     "import": ("isofield.commands.import_weights", "published weights into a run"),
     "pack": ("isofield.commands.pack", "a trained run into a folder or zip that can be given away"),

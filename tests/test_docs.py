@@ -146,8 +146,9 @@ def test_the_citation_is_of_this_version_and_names_the_paper_of_every_protocol()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
     starts = [" ".join(paper["title"].partition(":")[0].split()[:5]) for paper in citation["references"]]
-    for protocol in (*PROTOCOLS.values(), LightFieldProtocol()):
-        assert any(start in protocol.source for start in starts), protocol.source
+    sources = [*(protocol.source for protocol in PROTOCOLS.values()), LightFieldProtocol().source]
+    for source in sources:
+        assert any(start in source for start in starts), source
 
 
 def test_an_issue_asks_for_command_version_and_report():

@@ -22,8 +22,10 @@ import importlib, importlib.util, pkgutil, sys
 import data_processing, ifnet, imnet, isofield
 names = [module.name for package in (data_processing, ifnet, imnet, isofield)
          for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
+of_extras = {"triton": "triton", "wandb_run": "wandb", "mlflow_store": "mlflow"}  # modules that stand on another
 for name in names:
-    if not name.endswith("__main__") and (importlib.util.find_spec("triton") or not name.endswith(".triton")):
+    needed = of_extras.get(name.rpartition(".")[2])
+    if not name.endswith("__main__") and (needed is None or importlib.util.find_spec(needed)):
         importlib.import_module(name)
 print(len(names), [name for name in sys.argv[1:] if sys.modules.get(name) is not None])
 """

@@ -112,7 +112,7 @@ def picture_in_memory(image: Image.Image, *, where: str) -> NDArray[np.uint8]:
 def _cause(error: Exception) -> str:
     """What an error of Pillow means, and what to do."""
     if isinstance(error, UnidentifiedImageError):
-        return f"expected a picture ({KNOWN}), its first bytes are of none: save it as PNG"
+        return f"expected a picture ({KNOWN}), found none that can be read: copy it again, or save it as PNG"
     return reason_of(error, otherwise="a picture that is cut off or damaged: copy it again, or save it as PNG")
 
 

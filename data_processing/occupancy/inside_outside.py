@@ -139,6 +139,25 @@ def doubt_of_solid(mesh: TriangleMesh) -> str:
     return _choose(MeshParts(mesh), InsideConfig(), "auto", "cpu")[1].removeprefix("ok").removeprefix(SUSPECT)
 
 
+def both_solids(mesh: TriangleMesh, settings: InsideConfig = InsideConfig()) -> tuple[NDArray, NDArray]:
+    """What the winding number and what the flood fill take for inside, (R, R, R) bool each, in a grid about the mesh.
+
+    The very grids that are compared where the method is chosen.
+    """
+    frame = PointFrame((parts := MeshParts(mesh)).all, settings.decision_resolution)
+    boxed = parts.in_frame(frame)
+    solids = _numbered(boxed, frame.resolution, "cpu"), _flood(boxed, frame.resolution, settings, "cpu")
+    return solids[0].numpy(), solids[1].numpy()
+
+
+def _numbered(parts: MeshParts, resolution: int, device: torch.device | str) -> torch.Tensor:
+    return fill_voids(parts.number_grid(resolution, device) != 0)
+
+
+def _flood(parts: MeshParts, resolution: int, settings: InsideConfig, device: torch.device | str) -> torch.Tensor:
+    return enclosed_voxels(torch.as_tensor(parts.all, device=device), resolution, closing=settings.closing_resolution)
+
+
 def _choose(
     parts: MeshParts, settings: InsideConfig, asked: str, device: torch.device | str, *, judged: bool = True
 ) -> tuple[str, str]:
@@ -161,9 +180,7 @@ def _choose(
     explained = _explained_share(boxed, device) if asked == "auto" else 0.0
     if asked == "auto" and not judged and explained >= settings.fallback_explained:
         return number, "ok"
-    flood = enclosed_voxels(
-        torch.as_tensor(boxed.all, device=device), frame.resolution, closing=settings.closing_resolution
-    )
+    flood = _flood(boxed, frame.resolution, settings, device)
     if asked == "shell":
         return ("shell-flood", "ok") if flood.any() else ("shell-thick", "suspect: the flood fill finds no interior")
     return _compare(boxed, flood, number, explained, settings, device)
@@ -177,7 +194,7 @@ def _compare(
     settings: InsideConfig,
     device: torch.device | str,
 ) -> tuple[str, str]:
-    own = fill_voids(parts.number_grid(len(flood), device) != 0)
+    own = _numbered(parts, len(flood), device)
     found, flooded, both, either = (int(item.sum()) for item in (own, flood, own & flood, own | flood))
     if explained >= settings.fallback_explained or (found and both >= settings.fallback_volume * flooded):
         if either and both < settings.suspect_agreement * either:

@@ -34,6 +34,7 @@ from isofield.runtime.commandline import DONE, SOME_FAILED, say
 from isofield.runtime.config import to_plain, to_yaml
 from isofield.runtime.cores import describe_cores, own_cores
 from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.invocation import next_command
 from isofield.runtime.locks import hold_rank_lock
 from isofield.runtime.progress import Progress
 from isofield.runtime.reasons import reason_of
@@ -366,6 +367,7 @@ def _finish(job: PreparationJob, finished: set[int], rank: int) -> int:
         first = (failed or records)[0]
         raise ValueError(f"all {len(records)} shapes failed or are absent; the first: {first.reason}")
     but = f", but {len(failed)} of {len(records)} shapes failed" if failed else ""
+    say(f"what it made of your data, as a page: {next_command('inspect', job.folder)}")
     say(f"{job.folder} is done{but}; next: {train_command(job.config)}")
     return SOME_FAILED if failed else DONE
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from isofield.evaluation.data_hash import data_hash_of
 from isofield.evaluation.pairs import Comparison
 from isofield.evaluation.protocols import AnyProtocol, MaskProtocol, Protocol
 from isofield.evaluation.rows import Row, SampleCounts
@@ -103,9 +104,9 @@ def write_tables(
     out: Path,
 ) -> list[dict[str, Any]]:
     """JSON and CSV of each protocol's rows, told at the terminal as well; returns what is in them."""
-    evaluations = []
+    evaluations, about = [], what.about | {"data_hash": data_hash_of(what.pairs)}
     for protocol in protocols:
-        evaluation = summarise(rows[protocol.name], protocol, draws, split=what.split, about=what.about)
+        evaluation = summarise(rows[protocol.name], protocol, draws, split=what.split, about=about)
         write_json(what.result_file(out, protocol.name, ".json"), evaluation)
         write_csv(what.result_file(out, protocol.name, ".csv"), evaluation)
         if isinstance(protocol, MaskProtocol):

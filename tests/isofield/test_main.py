@@ -71,7 +71,7 @@ def test_help_takes_half_a_second_of_one_core_at_most(words: list[str], monkeypa
         (["analyse", "--models", "x"], 2, "--input"),  # 1 says that there are outliers
         (["import", "imnett"], 1, "imnett"),
         (["trian"], 1, "did you mean 'train'?"),
-        (["xyz"], 1, "prepare, train, generate, evaluate, analyse, import, pack, configs"),
+        (["xyz"], 1, "prepare, inspect, train, curves, generate, evaluate, compare, analyse, import, pack, configs"),
     ],
 )
 def test_wrong_usage_is_told_before_anything_heavy_is_imported(words: list[str], status: int, expected: str):

@@ -153,7 +153,7 @@ def test_published_pixels_that_are_not_as_published(tmp_path: Path, shape: tuple
 
 
 def test_a_data_set_without_views_says_how_to_render_them(prepared: Path, shapes: ShapeSet):
-    with pytest.raises(ValueError, match=r"python -m data_processing --config FILE.*contents: \{rendering:"):
+    with pytest.raises(ValueError, match=r"prepare --config FILE.*contents: \{rendering:"):
         check_fields(VIEW, open_shapes(prepared).layout, prepared)
     with pytest.raises(ValueError, match=r"data\.input.*128 pixels.*40"):
         check_fields(VIEW, shapes.layout, shapes.path)

@@ -287,7 +287,7 @@ def test_missing_and_odd_pictures_are_rows_that_say_so_and_are_tried_again(tmp_p
     assert f"no renderings of chair/{names[0]}: searched" in reasons[f"chair/{names[0]}"]
     assert "1 of 5 pictures are missing, the first: 03.png" in reasons[f"chair/{names[1]}"]
     assert "00.png: 32x32 pixels, expected 48x48" in reasons[f"chair/{names[2]}"]
-    assert "01.png is no picture that can be read" in reasons[f"chair/{names[3]}"]
+    assert "01.png: expected a picture" in reasons[f"chair/{names[3]}"]
     Image.new("RGB", (48, 48)).save(seen / names[1] / "rendering" / "03.png")
     Image.new("RGB", (48, 48)).save(seen / names[3] / "rendering" / "01.png")
     assert prepare_folder(config) == SOME_FAILED

@@ -80,7 +80,7 @@ def test_training_shapes_can_be_fewer_and_none(run):
 
 def test_a_run_without_samples_names_the_command(run):
     manifest_file(run.meshes("samples")).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"python generate\.py --run {run.path} --samples"):
+    with pytest.raises(FileNotFoundError, match=rf"generate --run {run.path} --samples"):
         run_to_judge(run.path, "test")
 
 
@@ -88,10 +88,10 @@ def test_bad_runs_are_refused(run):
     with pytest.raises(ValueError, match="'tset'"):
         run_to_judge(run.path, "tset")
     manifest_file(run.meshes("samples")).write_text('{"shapes": []}')
-    with pytest.raises(FileNotFoundError, match=r"manifest\.json .*generate\.py --samples"):
+    with pytest.raises(FileNotFoundError, match=r"manifest\.json .*generate --run RUN --samples"):
         run_to_judge(run.path, "test")
     manifest_file(run.meshes("samples")).write_text("{")
-    with pytest.raises(ValueError, match=r"manifest\.json: .*generate\.py"):
+    with pytest.raises(ValueError, match=r"manifest\.json: .*generate"):
         run_to_judge(run.path, "test")
 
 

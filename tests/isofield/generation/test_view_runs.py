@@ -95,7 +95,7 @@ def test_two_processes_give_the_weights_of_one(
 
 def test_a_data_set_without_views_is_refused_before_any_work(boxes: Path, tmp_path: Path):
     config = view_config(boxes, tmp_path, make_run(boxes, tmp_path / "initial"))
-    with pytest.raises(ValueError, match=r"\(pixels\).*python -m data_processing"):
+    with pytest.raises(ValueError, match=r"\(pixels\).*prepare --config"):
         run_training(config)
     assert not (tmp_path / "view").exists()
 

@@ -142,7 +142,7 @@ def test_a_run_over_labelled_scans(tmp_path):
         splits=SplitConfig(rule="ratios", ratios=SplitRatios(0.0, 0.0, 1.0)),
         workers=1,
     )
-    assert prepare_folder(config) == 2  # a scan without kidneys
+    assert prepare_folder(config) == 0  # a scan without kidneys has none of them: absent, not failed
     training = TrainingConfig(stages=(TrainingStage(level=16, epochs=1),))
     run = RunDir(tmp_path / "runs" / "tiny")
     section = LoadingConfig(path=tmp_path / "set")

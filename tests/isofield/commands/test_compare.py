@@ -1,0 +1,89 @@
+"""compare as a user calls it, after real evaluations of real folders."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_processing.formats.mesh_files import write_mesh
+from data_processing.geometry.triangle_mesh import TriangleMesh
+from isofield.commands import compare as compare_command
+from isofield.commands import evaluate as evaluate_command
+from tests.commands import call, status_of
+from tests.data_processing.solids import box
+from tests.pages import page_of, seen
+
+NAMES = ("chair/a", "chair/b", "table/c")
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Predictions of boxes: `near`, `far` (one of it lost), and `few`, which is judged with other points."""
+    folder = tmp_path_factory.mktemp("compare")
+    truth = box((0, 0, 0), (1, 2, 3))
+    for name in NAMES:
+        write_mesh(folder / "gt" / f"{name}.ply", truth)
+        for side, off in (("near", 0.01), ("far", 0.2), ("few", 0.1)):
+            if (side, name) != ("far", "table/c"):
+                moved = TriangleMesh(truth.vertices * np.array([1 + off, 1, 1]), truth.faces)
+                write_mesh(folder / side / f"{name}.ply", moved)
+    for side, points in (("near", 200), ("far", 200), ("few", 300)):
+        words = ["--pred", folder / side, "--gt", folder / "gt", "--points", points, "--iou-points", 200]
+        call(evaluate_command.main, *words, "--protocol", "onet", "imnet", "--pictures", 0, "--workers", 1)
+    return folder
+
+
+def test_two_folders_side_by_side(evaluated: Path, tmp_path: Path, capsys):
+    sides = [evaluated / f"{side}-evaluation" for side in ("near", "far")]
+    assert call(compare_command.main, *sides, "--names", "near", "far", "--out", tmp_path / "out") == 0
+    told = capsys.readouterr().out
+    assert "| chair | 2 | **" in told and "2 : 0" in told
+    assert told.splitlines()[-1].endswith(f"next: open the page: {tmp_path / 'out' / 'compare.html'}")
+    assert {file.suffix for file in (tmp_path / "out").iterdir()} == {".md", ".tex", ".csv", ".html"}
+    dom = seen(tmp_path / "out" / "compare.html")
+    page_of(dom, scripts=1)
+    # Three shapes: truth and both candidates, but for the one that is lost; that one first.
+    assert dom.count('<figure data-name="') == 3 and dom.index('data-name="table/c"') < dom.index('data-name="chair/a"')
+    assert dom.count('src="data:image/png') == 8 and "no picture" in dom
+
+
+def test_other_points_are_refused_by_name_or_shown_apart(evaluated: Path, tmp_path: Path, capsys):
+    words = [*(evaluated / f"{side}-evaluation" for side in ("near", "few")), "--out", tmp_path / "out"]
+    assert status_of(compare_command.main, *words) == 1
+    assert "points differ (near-evaluation 200, few-evaluation 300)" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert status_of(compare_command.main, *words, "--allow") == 0
+    assert capsys.readouterr().out.count("## Protocol") == 4
+
+
+def test_other_truths_are_refused(evaluated: Path, tmp_path: Path, capsys):
+    """The same names, predictions and points, but one ground truth is another shape."""
+    for name in NAMES:
+        write_mesh(tmp_path / "gt" / f"{name}.ply", box((0, 0, 0), (1, 2, 3.5 if name == "chair/a" else 3)))
+        moved = box((0, 0, 0), (1, 2, 3))
+        write_mesh(tmp_path / "other" / f"{name}.ply", moved)
+    words = ["--pred", tmp_path / "other", "--gt", tmp_path / "gt", "--points", 200, "--iou-points", 200]
+    call(evaluate_command.main, *words, "--protocol", "onet", "--pictures", 0, "--workers", 1)
+    sides = [evaluated / "near-evaluation" / "onet.json", tmp_path / "other-evaluation" / "onet.json"]
+    assert status_of(compare_command.main, *sides, "--out", tmp_path / "out") == 1
+    assert "data hash differ" in capsys.readouterr().err
+    hashes = {json.loads(file.read_text())["settings"]["data_hash"] for file in sides}
+    assert len(hashes) == 2 and None not in hashes
+
+
+def test_the_hash_is_of_the_truth_wherever_it_lies(evaluated: Path):
+    hashes = [
+        json.loads((evaluated / f"{side}-evaluation" / f"{protocol}.json").read_text())["settings"]["data_hash"]
+        for side in ("near", "few")
+        for protocol in ("onet", "imnet")
+    ]
+    assert len(set(hashes)) == 1 and len(hashes[0]) == 16
+
+
+def test_papers_beside_one_run(evaluated: Path, tmp_path: Path, capsys):
+    folder = evaluated / "near-evaluation"
+    assert call(compare_command.main, folder, "--published", "IM-NET", "--out", tmp_path, "--pictures", 0) == 0
+    assert "IM-NET (not measured here)" in capsys.readouterr().out
+    assert status_of(compare_command.main, folder) == 1  # alone, there is nothing to compare with
