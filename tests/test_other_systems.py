@@ -22,7 +22,7 @@ import importlib, importlib.util, pkgutil, sys
 import data_processing, ifnet, imnet, isofield
 names = [module.name for package in (data_processing, ifnet, imnet, isofield)
          for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
-of_extras = {"triton": "triton", "wandb_run": "wandb", "mlflow_store": "mlflow"}  # modules that stand on another
+of_extras = {"triton": "triton", "wandb_runs": "wandb", "mlflow_store": "mlflow"}  # modules that stand on another
 for name in names:
     needed = of_extras.get(name.rpartition(".")[2])
     if not name.endswith("__main__") and (needed is None or importlib.util.find_spec(needed)):
