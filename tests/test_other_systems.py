@@ -101,6 +101,7 @@ def test_a_data_set_with_pictures_has_the_same_bytes(work: Path, tmp_path: Path)
     assert digests(tmp_path / "datasets") == digests(work / "datasets") and digests(work / "datasets")
 
 
+@pytest.mark.slow
 def test_the_other_commands_run_through(work: Path):
     run = ["--run", "runs/boxes", "--split", "test"]
     for words in (

@@ -84,7 +84,7 @@ def alive(mark):
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for left-over workers in /proc")
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("stop", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGINT])
 def test_stopped_in_the_middle_and_run_again(undisturbed, tmp_path, stop):
     """Before the second shard gets its name."""
     (tmp_path / "raw").symlink_to(undisturbed / "raw")

@@ -73,7 +73,7 @@ def test_n_steps_and_the_rest_equal_all_steps_bitwise(prepared: Path, tmp_path: 
     assert int(whole.model.state_dict()["encoder.stages.0.norm.num_batches_tracked"]) == 6
 
 
-@pytest.mark.parametrize(("processes", "batch_shapes"), [(2, 3), (3, 2)])
+@pytest.mark.parametrize(("processes", "batch_shapes"), [(2, 3), pytest.param(3, 2, marks=pytest.mark.slow)])
 def test_several_processes_train_as_one(prepared: Path, tmp_path: Path, processes: int, batch_shapes: int):
     """A real torchrun over gloo. Four shapes, 3 and 1 for two ranks, or 2 for three: some rank is left without.
 

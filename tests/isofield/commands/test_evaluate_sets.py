@@ -55,6 +55,7 @@ def test_two_folders_as_sets(folders):
     assert sorted(path.suffix for path in (folders / "pred").iterdir()) == [".ply"] * 3  # nothing of ours in there
 
 
+@pytest.mark.slow
 def test_lfd_of_pairs_and_of_sets(folders):
     for path in (folders / "trained").iterdir():
         shutil.copy(path, folders / "gt")

@@ -69,6 +69,7 @@ def test_a_latent_gan_arrives_as_it_left(gan: Path, tmp_path: Path):  # noqa: F8
     refuse_same_everywhere(RunDir(gan), tmp_path, "--samples", 3)
 
 
+@pytest.mark.slow
 def test_a_single_view_run_arrives_as_it_left(tmp_path: Path):
     seen = write_viewed(tmp_path / "seen", shapes=5, views=3, size=130)
     autoencoder = make_run(seen, tmp_path / "initial")

@@ -226,6 +226,7 @@ def test_a_calibration_of_other_weights_stays_at_home(echo: None, tmp_path: Path
     assert "calibration.json" not in images_in(out)
 
 
+@pytest.mark.slow
 def test_rounded_weights_are_calibrated_again(brain_set: Path, echo: None, tmp_path: Path):  # noqa: F811
     prior = write_run(brain_set, tmp_path / "runs", scale=1 + 1e-4)
     calibrate_run(prior)
