@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,29 +60,35 @@ def prepared_shapes(shapes: ShapeSet) -> list[PreparedShape]:
             shapes.qualities[index],
             "",
             index,
-            reported.get(name),
+            _share(reported.get(name, {})),
         )
         for name, index in index_of.items()
     ]
+    # Neither takes a place in a split. Only the report tells of structures that a scan does not have.
+    found += [PreparedShape(each.name, each.category, "", "failed", "", "", each.reason) for each in shapes.failed]
     found += [
-        PreparedShape(each.name, each.category, each.split, "failed", "", "", each.reason) for each in shapes.failed
+        PreparedShape(name, str(row.get("category", "")), "", "absent", "", "", str(row.get("reason", "")))
+        for name, row in reported.items()
+        if row.get("status") == "absent"
     ]
     return sorted(found, key=lambda shape: RANKS.get(shape.kind, len(RANKS)))
 
 
-def _reported(path: Path) -> dict[str, float]:
-    """Share of the cube inside, by name; nothing where there is no report."""
+def _reported(path: Path) -> dict[str, dict[str, Any]]:
+    """Rows of the report, by name; nothing where there is no report."""
     file = path / REPORT
     if not file.is_file():
         return {}
     rows = read_object(file, again="run the preparation again").get("shapes")
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "name" in row for row in rows):
         raise ValueError(f"{file}: not a report of a preparation; run the preparation again")
-    return {
-        str(row["name"]): float(row["inside_fraction"])
-        for row in rows
-        if isinstance(row.get("inside_fraction"), int | float)
-    }
+    return {str(row["name"]): row for row in rows}
+
+
+def _share(row: dict[str, Any]) -> float | None:
+    """Of the cube that is inside, where the report tells."""
+    share = row.get("inside_fraction")
+    return float(share) if isinstance(share, int | float) else None
 
 
 def volume_text(shapes: ShapeSet, shape: PreparedShape) -> str:

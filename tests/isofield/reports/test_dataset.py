@@ -1,5 +1,6 @@
 """The page of a data set: suspect and failed shapes first, bars, what a network sees; in the browser."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from data_processing.formats.mesh_files import read_mesh
+from data_processing.medical.structures import StructureConfig
 from data_processing.occupancy.inside_outside import both_solids
 from data_processing.preparation.config import DataConfig
 from data_processing.preparation.job import prepare_folder
@@ -17,10 +19,11 @@ from isofield.commands import inspect as inspect_command
 from isofield.reports.dataset import write_dataset_page
 from isofield.reports.prepared_pictures import disagreement_of, draw_points
 from isofield.reports.prepared_shapes import count_bars, prepared_shapes, volume_text
-from isofield.reports.suspect_advice import ADVICE, FAILED, OTHER, advice_for
+from isofield.reports.suspect_advice import ABSENT, ADVICE, FAILED, OTHER, advice_for
 from isofield.runtime.config import build
 from tests.commands import call, status_of
 from tests.conftest import ROOT
+from tests.data_processing.preparation.test_job_contents import scans_config, write_scans
 from tests.data_processing.solids import box
 from tests.pages import HOSTILE, page_of, seen
 from tests.small_sets import write_boxes, write_published
@@ -55,11 +58,23 @@ def test_what_to_look_at_stands_first_with_reason_volume_and_advice(prepared: Pa
     assert [shape.kind for shape in found] == ["failed", "suspect", "ok", "ok", "ok"]
     failed, suspect, first = found[:3]
     assert failed.name == "boxes/broken" and failed.reason and failed.advice == FAILED
+    assert failed.split == ""  # as in report.csv: it takes no place in a split
     assert suspect.name == f"chair/{DOUBTFUL}" and "agree on" in suspect.quality and "red is inside" in suspect.advice
     assert volume_text(shapes, failed) == "-" and first.advice == ""
     # The volume of a box, in the units of its file, to what voxels of 1/64 can tell.
     lower, upper = read_mesh(shapes.source(first.index)).bounds()
     assert float(volume_text(shapes, first).split()[0]) == pytest.approx(float(np.prod(upper - lower)), rel=0.1)
+
+
+def test_structures_that_a_scan_does_not_have_are_shown_too(tmp_path: Path):
+    folder = write_scans(tmp_path / "scans")
+    structures = (StructureConfig("kidney", (3,), components=2), StructureConfig("spleen", (9,)))
+    prepare_folder(scans_config(folder, tmp_path / "set", structures=structures))
+    found = prepared_shapes(open_shapes(tmp_path / "set"))
+    absent = [shape for shape in found if shape.kind == "absent"]
+    rows = json.loads((tmp_path / "set" / "report.json").read_text())["shapes"]
+    assert len(found) == len(rows) and {shape.category for shape in absent} == {"spleen"}
+    assert all(shape.advice == ABSENT and "label 9" in shape.reason and shape.split == "" for shape in absent)
 
 
 def test_bars_count_every_input(prepared: Path):
