@@ -30,6 +30,7 @@ DECIMAL_COMMA = re.compile(r"[+-]?\d+(?:,\d+)?(?:[eE][+-]?\d+)?")
 NO_NUMBER = re.compile(r"[+-]?(?:nan(?:\(\w*\))?|inf(?:inity)?|1\.#\w+|na|n/a|null|none|)", re.IGNORECASE)
 POSITION = r"(?:p|pos|position|point|points|coord|coords|coordinate|coordinates|loc|location|vertex)"
 NORMAL = r"(?:n|norm|normal|normals)"
+UNIT = r"(?:[ _](?:mm|cm|m|in|ft))"
 Separator = Literal[" ", ",", ";", "|", "\t"]
 
 
@@ -125,6 +126,7 @@ def _head(lines: Sequence[str], path: Path) -> Head:
         dialect = _dialect(bare)
         values = dialect.values(bare)
         if _is_point(values):
+            _refuse_two_commas(bare, dialect, f"{path}: line {number + 1}")
             return Head(dialect, number, len(values), _names_for(names, values, dialect), tuple(counts))
         if len(values) == 1 and values[0].isdecimal():
             counts.append(int(values[0]))
@@ -158,6 +160,16 @@ def _dialect(line: str) -> Dialect:
     return Dialect("\t") if re.search(r"\t\t|^\t|\t$", line) and " " not in line else Dialect(" ")
 
 
+def _refuse_two_commas(line: str, dialect: Dialect, where: str) -> None:
+    """ValueError for 0,5, 1,5, 2,5: the commas before blanks part values, and the others may be decimal ones."""
+    parts = re.split(r",\s+", line) if dialect.separator == "," else []
+    if len(parts) >= 3 and all(map(DECIMAL_COMMA.fullmatch, parts)) and any("," in part for part in parts):
+        raise ValueError(
+            f"{where}: expected commas between values or in them, got both, it seems: {line[:SHOWN]!r}: export with "
+            "decimal points"
+        )
+
+
 def _is_point(values: Sequence[str]) -> bool:
     """Three numbers or more, and not fewer numbers than words."""
     numbers = sum(_is_number(value) for value in values)
@@ -187,7 +199,7 @@ def _names_for(lines: Iterable[str], first: Sequence[str], dialect: Dialect) -> 
 def _column(word: str) -> str:
     """The name of a column as we call it: x y z nx ny nz, and others in small letters."""
     plain = re.sub(r"[\[(].*?[\])]", "", word).strip().strip("\"'").lower()
-    if found := re.fullmatch(rf"(?:{POSITION}[ _.:\-]?)?([xyz])(?:[ _]?{POSITION})?", plain):
+    if found := re.fullmatch(rf"(?:{POSITION}[ _.:\-]?)?([xyz])(?:[ _]?{POSITION})?{UNIT}?", plain):
         return found[1]
     if found := re.fullmatch(rf"{POSITION}[ _.:\-]([012])", plain):
         return "xyz"[int(found[1])]

@@ -40,17 +40,19 @@ def isotropic_cells(
     """
     shape = np.array(masks[0].shape)
     spacing = np.linalg.norm(index_to_world[:3, :3], axis=0)
-    extent = shape * spacing
-    edge = max(float(spacing.min()), float(extent.max()) / most)
-    sizes = np.maximum(1, np.rint(extent / edge).astype(int))
+    edge = max(float(spacing.min()), float((shape * spacing).max()) / most)
     coarser = np.maximum(1, np.floor(edge / spacing).astype(int))
+    # A box of whole averages: with a rest of voxels at its end all the others would be stretched over it.
+    beyond = -shape % coarser
+    shape = shape + beyond
+    sizes = np.clip(np.rint(shape * spacing / edge).astype(int), 1, most)
     cells: list[Cells] = []
     for mask in masks:
         # An average over whole voxels first: interpolation alone would skip those between.
-        share = torch.from_numpy(np.ascontiguousarray(mask > 0)).float()[None, None]
+        whole = np.pad(mask > 0, [(0, int(voxels)) for voxels in beyond])
+        share = torch.from_numpy(whole).float()[None, None]
         if (coarser > 1).any():
-            kernel = tuple(int(n) for n in np.minimum(coarser, shape))
-            share = torch.nn.functional.avg_pool3d(share, kernel, ceil_mode=True, count_include_pad=False)
+            share = torch.nn.functional.avg_pool3d(share, tuple(int(n) for n in coarser))
         wanted = tuple(int(n) for n in sizes)
         share = torch.nn.functional.interpolate(share, size=wanted, mode="trilinear", align_corners=False)
         cells.append((share[0, 0] > 0.5).numpy())

@@ -14,6 +14,8 @@ from isofield.runtime.jit import compile_exact
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+WEAK = 1e-7  # of the product of both lengths; a smaller complex number has an angle that is mostly rounding
+ASIDE = (0.48, 0.6, -0.64)  # a direction of length 1 in which no modeller puts one thing above another
 
 
 @compile_exact
@@ -86,24 +88,44 @@ def exact_number(edges_7E: Floats, factors_3E: Floats, x: float, y: float, z: fl
     """The number at a place: what the boundary makes it up to an integer, nearest to `w`.
 
     Each edge and the direction (0, 0, -1) span a spherical triangle. An edge that counts twice is there twice.
+    Straight below an end of an edge two sides of that triangle have no direction: there it is spanned with another one.
     Loops without dependencies: they become vector instructions.
     """
     size = edges_7E.shape[1]
     if size == 0:
         return np.rint(w)
     ax_E, ay_E, az_E, bx_E, by_E, bz_E = edges_7E[0], edges_7E[1], edges_7E[2], edges_7E[3], edges_7E[4], edges_7E[5]
-    re_E, im_E = factors_3E[0], factors_3E[1]
+    re_E, im_E, weak = factors_3E[0], factors_3E[1], 0
     for e in range(size):
         ax, ay, az = ax_E[e] - x, ay_E[e] - y, az_E[e] - z
         bx, by, bz = bx_E[e] - x, by_E[e] - y, bz_E[e] - z
         a, b = np.sqrt(ax * ax + ay * ay + az * az), np.sqrt(bx * bx + by * by + bz * bz)
         re = a * b + ax * bx + ay * by + az * bz - az * b - bz * a
         im = ay * bx - ax * by
-        scale = 1.0 / (np.abs(re) + np.abs(im) + 1e-300)
+        length = np.abs(re) + np.abs(im)
+        weak += 1 if length <= WEAK * a * b else 0
+        scale = 1.0 / (length + 1e-300)
         re_E[e], im_E[e] = re * scale, im * scale
+    if weak:
+        _set_factors_aside(edges_7E, factors_3E, x, y, z)
     # The boundary knows the fraction exactly, `w` is close enough to tell the whole turns.
     turn = half_turns(factors_3E, size) / 2
     return turn + np.rint(w - turn)
+
+
+@compile_exact
+def _set_factors_aside(edges_7E: Floats, factors_3E: Floats, x: float, y: float, z: float) -> None:
+    """The complex numbers of exact_number for the direction ASIDE. An edge through the place itself turns nothing."""
+    for e in range(edges_7E.shape[1]):
+        ax, ay, az = edges_7E[0, e] - x, edges_7E[1, e] - y, edges_7E[2, e] - z
+        bx, by, bz = edges_7E[3, e] - x, edges_7E[4, e] - y, edges_7E[5, e] - z
+        a, b = np.sqrt(ax * ax + ay * ay + az * az), np.sqrt(bx * bx + by * by + bz * bz)
+        along_a = ax * ASIDE[0] + ay * ASIDE[1] + az * ASIDE[2]
+        along_b = bx * ASIDE[0] + by * ASIDE[1] + bz * ASIDE[2]
+        re = a * b + ax * bx + ay * by + az * bz + along_a * b + along_b * a
+        im = (ay * bz - az * by) * ASIDE[0] + (az * bx - ax * bz) * ASIDE[1] + (ax * by - ay * bx) * ASIDE[2]
+        length = np.abs(re) + np.abs(im)
+        factors_3E[0, e], factors_3E[1, e] = (re / length, im / length) if length > 0 else (1.0, 0.0)
 
 
 @compile_exact

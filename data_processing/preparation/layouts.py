@@ -86,6 +86,10 @@ def arrange(
         notes.append(f"{len(hollow)} objects are left out, they have hollow voxels alone: {_first_names(hollow)}")
     if layout != "folders" and chosen == "folders":
         notes += _recurring_names(taken.values())
+    # Who divides by folders says it of all: a shape beside them would be missing without a word.
+    without = [place.name for place in map(places.__getitem__, taken.values()) if not place.split]
+    if without and len(without) < len(taken):
+        notes.append(f"{len(without)} shapes lie in no folder of a split, and so in no split: {_first_names(without)}")
     return Arrangement({file: places[file] for file in taken.values()}, tuple(notes))
 
 

@@ -107,6 +107,8 @@ def test_columns_are_found_by_their_names(tmp_path):
     assert cloud.points_N3.tolist() == [[1, 2, 3], [4, 5, 6]] and cloud.normals_N3.tolist() == [[0, 0, -1], [0, 1, 0]]
     cloud = read(tmp_path, "pos_x [m];pos_y [m];pos_z [m];label\n1;2;3;wall\n4;5;6;\n")
     assert cloud.points_N3.tolist() == [[1, 2, 3], [4, 5, 6]]
+    cloud = read(tmp_path, "id z_mm y_mm x_mm\n7 3 2 1\n9 6 5 4\n")
+    assert cloud.points_N3.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
 def test_points_that_are_numbered_keep_their_coordinates(tmp_path):
@@ -141,6 +143,7 @@ def test_colours_are_no_normals(tmp_path):
         ("1 2 3 -0.5\n4 5 6 0.5\n", "fourth column on both sides of 0"),
         ("lat,lon,alt,id\n1,2,3,4\n5,6,7,8\n", "columns named x, y, z; got lat, lon, alt, id"),
         ("3\nmethane\nC 0 0 0\nH 0 0 1\nH 0 1 0\n", "line 3: expected numbers x y z, got 'C' in column 1"),
+        ("0,5, 1,5, 2,5\n1,5, 2,5, 4,5\n", "line 1: expected commas between values or in them, got both"),
         ("To whom it may concern\n", "three numbers x y z, got 'To whom"),
         (b"\x00\x01\x02\x03", "bytes that are no text"),
     ],

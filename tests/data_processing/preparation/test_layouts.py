@@ -67,6 +67,13 @@ def test_one_category_folder_of_shapenet_alone(tmp_path):
     assert names(list_sources(tmp_path / "03001627")) == ["03001627/a", "03001627/b"]
 
 
+def test_shapes_beside_the_folders_of_splits_are_named(tmp_path):
+    touch(tmp_path, *[f"bed/{split}/{n:02}.off" for split in ("train", "test") for n in range(10)], "bed/extra.off")
+    found = list_sources(tmp_path)
+    assert found.splits is not None and len(found.splits) == 20
+    assert found.notes[-1] == "1 shapes lie in no folder of a split, and so in no split: bed/extra"
+
+
 @pytest.mark.parametrize(
     "pattern", ["{c}/{s}/{c}_{n:04}.off", "ModelNet10/{c}/{s}/{c}_{n:04}.off", "{s}/{c}/{c}_{n:04}.off"]
 )
