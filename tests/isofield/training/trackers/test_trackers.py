@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from isofield.commands import train
 from isofield.config import RunConfig, ValidationConfig
+from isofield.reports.event_files import read_events
 from isofield.run_dir import RunDir
 from isofield.runtime.config import to_yaml
 from isofield.training.trackers import opening
@@ -69,6 +70,8 @@ def test_scores_and_pictures_move_no_weight(boxes: Path, tmp_path: Path):
     assert same(run_training(halves, resume=True), whole)
     one, two = (RunDir(config.run_path).curves_file.read_text().splitlines() for config in (shown, halves))
     assert [line for line in two if not line.startswith("7,")] == one  # ended there, it was judged there too
+    noted = read_events(RunDir(halves.run_path).logs).scalars["validation/iou"]
+    assert sorted(noted) == [5, 7, 10, 15]  # what was noted at the step of the checkpoint stays
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
