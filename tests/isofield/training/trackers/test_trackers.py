@@ -39,6 +39,15 @@ def tracked(boxes: Path, folder: Path, name: str) -> RunConfig:
     return with_training(tiny_config(boxes, folder, validation=VALIDATION), tracker=name)
 
 
+def tracked_in_two_starts(boxes: Path, folder: Path, name: str) -> RunConfig:
+    """A training that was resumed after seven steps; its weights are those of one that nobody tracked."""
+    config = tracked(boxes, folder / "tracked", name)
+    weights = run_training(tracked(boxes, folder / "plain", "none"))
+    run_training(with_training(config, max_steps=7))
+    assert same(run_training(config, resume=True), weights)
+    return config
+
+
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     for key in [key for key in os.environ if key.startswith(("WANDB_", "MLFLOW_"))]:
@@ -97,10 +106,7 @@ def test_an_unknown_tracker_names_those_there_are(tmp_path: Path, boxes: Path, c
 
 def test_wandb_offline_has_numbers_and_pictures_and_the_weights_are_the_same(boxes: Path, tmp_path: Path):
     needs("wandb")
-    config = tracked(boxes, tmp_path / "tracked", "wandb")
-    weights = run_training(tracked(boxes, tmp_path / "plain", "none"))
-    run_training(with_training(config, max_steps=7))
-    assert same(run_training(config, resume=True), weights)
+    config = tracked_in_two_starts(boxes, tmp_path, "wandb")
     logs = RunDir(config.run_path).logs
     known = json.loads((logs / "wandb.json").read_text())["id"]
     files = sorted(logs.rglob(f"run-{known}.wandb"))
@@ -118,10 +124,7 @@ def test_wandb_offline_has_numbers_and_pictures_and_the_weights_are_the_same(box
 
 def test_mlflow_in_files_has_numbers_pictures_and_the_config(boxes: Path, tmp_path: Path):
     needs("mlflow")
-    config = tracked(boxes, tmp_path / "tracked", "mlflow")
-    weights = run_training(tracked(boxes, tmp_path / "plain", "none"))
-    run_training(with_training(config, max_steps=7))
-    assert same(run_training(config, resume=True), weights)
+    config = tracked_in_two_starts(boxes, tmp_path, "mlflow")
     from isofield.training.trackers.mlflow_store import EXPERIMENT, MlflowClient
 
     logs = RunDir(config.run_path).logs
