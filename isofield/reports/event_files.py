@@ -38,7 +38,7 @@ def read_events(folder: Path) -> TrainingEvents:
 
     A file that is cut, as of a training that was killed, or damaged is read up to there, and a note says so.
     """
-    files = sorted(folder.glob(PATTERN))
+    files = sorted(folder.glob(PATTERN), key=_in_order)
     if not files:
         raise FileNotFoundError(f"{folder} has no event files ({PATTERN}): nothing was trained there, or not by us")
     events = TrainingEvents()
@@ -46,6 +46,11 @@ def read_events(folder: Path) -> TrainingEvents:
         refuse_large(file, MAX_BYTES)
         _read_into(events, file)
     return events
+
+
+def _in_order(file: Path) -> list[tuple[int, str]]:
+    """Names end in seconds, host, process and a count: of one second the tenth comes after the ninth."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in file.name.split(".")]
 
 
 def _read_into(events: TrainingEvents, file: Path) -> None:

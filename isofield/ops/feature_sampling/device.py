@@ -48,25 +48,28 @@ def sampled_features(
     rows: Sequence[torch.Tensor], coordinates: Sequence[torch.Tensor], resolutions: Sequence[int], dtype: torch.dtype
 ) -> torch.Tensor:
     """Of each scale the rows (B R^3, C) and the places in voxels (B, N, 7, 3), of one type: (B, N, 7 * sum of C)."""
-    if not _triton_serves(coordinates[0].device):
-        return _features_by_torch(rows, coordinates, resolutions, dtype)
-    from isofield.ops.feature_sampling import triton
-
     features_BNF = _empty_features(rows, coordinates, dtype)
-    triton.gather(rows, coordinates, resolutions, features_BNF)
+    if _triton_serves(features_BNF.device):
+        from isofield.ops.feature_sampling import triton
+
+        triton.gather(rows, coordinates, resolutions, features_BNF)
+    else:
+        _gather_by_torch(rows, coordinates, resolutions, features_BNF)
     return features_BNF
 
 
-def _features_by_torch(
-    rows: Sequence[torch.Tensor], coordinates: Sequence[torch.Tensor], resolutions: Sequence[int], dtype: torch.dtype
-) -> torch.Tensor:
-    features_BNF = _empty_features(rows, coordinates, dtype)
+def _gather_by_torch(
+    rows: Sequence[torch.Tensor],
+    coordinates: Sequence[torch.Tensor],
+    resolutions: Sequence[int],
+    features_BNF: torch.Tensor,
+) -> None:
+    """What triton.gather does."""
     parts = zip(rows, coordinates, resolutions, features_BNF.split(_widths(rows), dim=2), strict=True)
     for rows_VC, coordinates_BN73, resolution, columns_BNC in parts:
         for shape, rows_of_one in enumerate(rows_VC.view(len(columns_BNC), -1, rows_VC.shape[1])):
             sampled_MC = interpolate(rows_of_one, coordinates_BN73[shape].flatten(0, 1), resolution)
             columns_BNC[shape] = sampled_MC.view(columns_BNC[shape].shape)
-    return features_BNF
 
 
 @torch.library.custom_op("isofield::sampled_features_backward", mutates_args=())
@@ -78,33 +81,34 @@ def sampled_features_backward(
     wanted: Sequence[bool],
 ) -> list[torch.Tensor]:
     """The gradients of the rows (B R^3, C) of the wanted scales; (0, C) of the others."""
-    if not _triton_serves(gradient_BNF.device):
-        return _gradients_by_torch(gradient_BNF, coordinates, resolutions, channels, wanted)
-    from isofield.ops.feature_sampling import triton
-
     into = [rows_VC.zero_() for rows_VC in _empty_gradients(coordinates, resolutions, channels, wanted)]
     targets = [rows_VC if wants else None for rows_VC, wants in zip(into, wanted, strict=True)]
-    triton.scatter(gradient_BNF, coordinates, resolutions, targets, channels)
+    if _triton_serves(gradient_BNF.device):
+        from isofield.ops.feature_sampling import triton
+
+        triton.scatter(gradient_BNF, coordinates, resolutions, targets, channels)
+    else:
+        _scatter_by_torch(gradient_BNF, coordinates, resolutions, targets, channels)
     return into
 
 
-def _gradients_by_torch(
+def _scatter_by_torch(
     gradient_BNF: torch.Tensor,
     coordinates: Sequence[torch.Tensor],
     resolutions: Sequence[int],
+    into: Sequence[torch.Tensor | None],
     channels: Sequence[int],
-    wanted: Sequence[bool],
-) -> list[torch.Tensor]:
-    into = [rows_VC.zero_() for rows_VC in _empty_gradients(coordinates, resolutions, channels, wanted)]
+) -> None:
+    """What triton.scatter does."""
     columns = gradient_BNF.split([PLACES * width for width in channels], dim=2)
     for rows_VC, coordinates_BN73, resolution, columns_BNC in zip(into, coordinates, resolutions, columns, strict=True):
+        if rows_VC is None:
+            continue
         for shape, rows_of_one in enumerate(rows_VC.view(len(columns_BNC), -1, rows_VC.shape[1])):
-            if len(rows_of_one):
-                gradient_MC = columns_BNC[shape].reshape(-1, rows_VC.shape[1]).to(rows_VC.dtype)
-                index_M8, weight_M8 = corners(coordinates_BN73[shape].flatten(0, 1), resolution)
-                for index_M, weight_M in zip(index_M8.unbind(1), weight_M8.unbind(1), strict=True):
-                    rows_of_one.index_add_(0, index_M, weight_M[:, None] * gradient_MC)
-    return into
+            gradient_MC = columns_BNC[shape].reshape(-1, rows_VC.shape[1]).to(rows_VC.dtype)
+            index_M8, weight_M8 = corners(coordinates_BN73[shape].flatten(0, 1), resolution)
+            for index_M, weight_M in zip(index_M8.unbind(1), weight_M8.unbind(1), strict=True):
+                rows_of_one.index_add_(0, index_M, weight_M[:, None] * gradient_MC)
 
 
 @sampled_features.register_fake
@@ -208,12 +212,12 @@ def _worst_difference(device: torch.device) -> float:
     places = [torch.rand(2, 15, PLACES, 3, generator=generator).to(device) * (side + 3) - 2 for side in resolutions]
     for coordinates_BN73, side in zip(places, resolutions, strict=True):
         coordinates_BN73[:, 0], coordinates_BN73[:, 1] = 0, side - 1
-    features_BNF = _empty_features(rows, places, torch.float32)
-    triton.gather(rows, places, resolutions, features_BNF)
-    pairs = [(features_BNF, _features_by_torch(rows, places, resolutions, torch.float32))]
-    into = [torch.zeros_like(rows_VC) for rows_VC in rows]
-    triton.scatter(features_BNF, places, resolutions, into, channels)
-    wanted = [True] * len(rows)
-    pairs += zip(into, _gradients_by_torch(features_BNF, places, resolutions, channels, wanted), strict=True)
+    ours, plain = (_empty_features(rows, places, torch.float32) for _ in range(2))
+    triton.gather(rows, places, resolutions, ours)
+    _gather_by_torch(rows, places, resolutions, plain)
+    into, plain_into = ([torch.zeros_like(rows_VC) for rows_VC in rows] for _ in range(2))
+    triton.scatter(ours, places, resolutions, into, channels)
+    _scatter_by_torch(ours, places, resolutions, plain_into, channels)
+    pairs = [(ours, plain), *zip(into, plain_into, strict=True)]
     worst = max(float((a - b).abs().max()) for a, b in pairs)
     return worst if worst == worst else float("inf")  # NaN agrees with nothing

@@ -42,13 +42,13 @@ def rows_of(journal: Journal, scan: str) -> list[Row] | None:
 def forget(out: Path) -> None:
     """Start anew: what the journals say was written goes with them, nothing else."""
     journal = open_journal(out)
-    for page in (scan_page(out, name) for name in journal.lines if "\0" not in name):
-        for file in (page, page.with_suffix(SCENE_SUFFIX)):
+    pages = [scan_page(out, name) for name in journal.lines if "\0" not in name]
+    files = [file for page in pages for file in (page, page.with_suffix(SCENE_SUFFIX))]
+    rows = [line["row"] for name, line in journal.lines.items() if "\0" in name]
+    files += [out / str(row.get(key)) for row in rows for key in FILES if row.get(key)]
+    for file in files:
+        if out.resolve() in file.resolve().parents:  # a link may lead elsewhere
             file.unlink(missing_ok=True)
-    for row in (line["row"] for name, line in journal.lines.items() if "\0" in name):
-        for file in (out / str(row.get(key)) for key in FILES if row.get(key)):
-            if out.resolve() in file.resolve().parents:
-                file.unlink(missing_ok=True)
     journal.remove()
 
 

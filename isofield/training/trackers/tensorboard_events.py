@@ -40,11 +40,11 @@ class TensorBoard:
 
 @contextlib.contextmanager
 def tensorboard(run: RunDir, *, step: int) -> Iterator[TensorBoard]:
-    """Events after `step` are dropped when resuming. WriteError when it cannot write."""
+    """Events after `step` are dropped when resuming, those of it stay. WriteError when it cannot write."""
     before = threading.excepthook
     threading.excepthook = lambda told: None if issubclass(told.exc_type, OSError) else before(told)  # raised here too
     try:
-        with SummaryWriter(str(run.logs), purge_step=step) as writer:
+        with SummaryWriter(str(run.logs), purge_step=step + 1) as writer:
             yield TensorBoard(writer)
     except OSError as error:
         its_own = error.filename is None or str(run.logs) in os.fsdecode(error.filename)

@@ -147,3 +147,16 @@ def test_lines_of_a_journal_that_are_not_ours(tmp_path: Path, number: int):
     forget(out)
     assert (tmp_path / "outside.png").exists() and (out / "mine.txt").exists()
     assert not (out / "pictures" / "a" / "liver.png").exists()
+
+
+def test_what_is_forgotten_lies_below_the_results(tmp_path: Path):
+    """A page of a scan too, where the folder of the pages is a link."""
+    out, elsewhere = tmp_path / "inside", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    out.mkdir()
+    (elsewhere / "a.html").write_text("here")
+    (out / "scans").symlink_to(elsewhere)
+    line = {"name": "a", "made_from": "good", "row": {}, "start": 1}
+    journal_file(out, 0).write_text(json.dumps(line) + "\n")
+    forget(out)
+    assert (elsewhere / "a.html").exists() and not journal_file(out, 0).exists()

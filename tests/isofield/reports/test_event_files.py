@@ -20,10 +20,20 @@ def test_numbers_and_pictures_come_back(tmp_path: Path):
 
 def test_what_a_killed_training_noted_beyond_its_checkpoint_is_dropped(tmp_path: Path):
     written_run(tmp_path)
-    written_run(tmp_path, steps=range(55, 75, 10), begin=51, scale=7.0)
+    written_run(tmp_path, steps=range(55, 75, 10), begin=50, scale=7.0)
     losses = read_events(tmp_path / "logs").scalars["autoencoder/loss"]
     assert sorted(losses) == [10, 20, 30, 40, 50, 55, 65] and losses[55] == pytest.approx(7 / 55)
     assert sorted(read_events(tmp_path / "logs").pictures["reconstruction/x"]) == [10, 20, 30, 40, 50, 55, 65]
+
+
+def test_of_starts_in_one_second_the_tenth_comes_after_the_ninth(tmp_path: Path):
+    """Else what was noted after a resume would count as noted before it, and be dropped."""
+    for begin, number in ((0, 9), (50, 10)):
+        written_run(tmp_path, steps=range(begin + 10, begin + 60, 10), begin=begin)
+        (file,) = (each for each in (tmp_path / "logs").iterdir() if "named" not in each.name)
+        file.rename(file.with_name(f"events.out.tfevents.1796013925.named.77.{number}"))
+    losses = read_events(tmp_path / "logs").scalars["autoencoder/loss"]
+    assert sorted(losses) == list(range(10, 110, 10))
 
 
 @pytest.mark.parametrize("where", ["cut", "damaged", "another file"])

@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from isofield.commands import train
 from isofield.config import RunConfig, ValidationConfig
+from isofield.reports.event_files import read_events
 from isofield.run_dir import RunDir
 from isofield.runtime.config import to_yaml
 from isofield.training.trackers import opening
@@ -36,6 +37,15 @@ def needs(name: str) -> None:
 
 def tracked(boxes: Path, folder: Path, name: str) -> RunConfig:
     return with_training(tiny_config(boxes, folder, validation=VALIDATION), tracker=name)
+
+
+def tracked_in_two_starts(boxes: Path, folder: Path, name: str) -> RunConfig:
+    """A training that was resumed after seven steps; its weights are those of one that nobody tracked."""
+    config = tracked(boxes, folder / "tracked", name)
+    weights = run_training(tracked(boxes, folder / "plain", "none"))
+    run_training(with_training(config, max_steps=7))
+    assert same(run_training(config, resume=True), weights)
+    return config
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +79,8 @@ def test_scores_and_pictures_move_no_weight(boxes: Path, tmp_path: Path):
     assert same(run_training(halves, resume=True), whole)
     one, two = (RunDir(config.run_path).curves_file.read_text().splitlines() for config in (shown, halves))
     assert [line for line in two if not line.startswith("7,")] == one  # ended there, it was judged there too
+    noted = read_events(RunDir(halves.run_path).logs).scalars["validation/iou"]
+    assert sorted(noted) == [5, 7, 10, 15]  # what was noted at the step of the checkpoint stays
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
@@ -94,10 +106,7 @@ def test_an_unknown_tracker_names_those_there_are(tmp_path: Path, boxes: Path, c
 
 def test_wandb_offline_has_numbers_and_pictures_and_the_weights_are_the_same(boxes: Path, tmp_path: Path):
     needs("wandb")
-    config = tracked(boxes, tmp_path / "tracked", "wandb")
-    weights = run_training(tracked(boxes, tmp_path / "plain", "none"))
-    run_training(with_training(config, max_steps=7))
-    assert same(run_training(config, resume=True), weights)
+    config = tracked_in_two_starts(boxes, tmp_path, "wandb")
     logs = RunDir(config.run_path).logs
     known = json.loads((logs / "wandb.json").read_text())["id"]
     files = sorted(logs.rglob(f"run-{known}.wandb"))
@@ -115,10 +124,7 @@ def test_wandb_offline_has_numbers_and_pictures_and_the_weights_are_the_same(box
 
 def test_mlflow_in_files_has_numbers_pictures_and_the_config(boxes: Path, tmp_path: Path):
     needs("mlflow")
-    config = tracked(boxes, tmp_path / "tracked", "mlflow")
-    weights = run_training(tracked(boxes, tmp_path / "plain", "none"))
-    run_training(with_training(config, max_steps=7))
-    assert same(run_training(config, resume=True), weights)
+    config = tracked_in_two_starts(boxes, tmp_path, "mlflow")
     from isofield.training.trackers.mlflow_store import EXPERIMENT, MlflowClient
 
     logs = RunDir(config.run_path).logs
