@@ -250,8 +250,9 @@ def _recurring_names(files: Iterable[str]) -> list[str]:
 
 def _refuse_parallel(kinds: Mapping[str, str]) -> None:
     """ValueError where one folder holds meshes and another voxels of the same names: each object twice, it seems."""
-    meshes = {stem_of(file).partition("/")[2]: file for file, kind in kinds.items() if kind == "mesh"}
-    voxels = [file for file, kind in kinds.items() if kind == "voxels"]
+    below = {file: kind for file, kind in kinds.items() if "/" in file}  # others lie in no folder of theirs
+    meshes = {stem_of(file).partition("/")[2]: file for file, kind in below.items() if kind == "mesh"}
+    voxels = [file for file, kind in below.items() if kind == "voxels"]
     pairs = [
         (meshes[rest], file)
         for file in voxels

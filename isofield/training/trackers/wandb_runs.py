@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import wandb
 from numpy.typing import NDArray
 
 from data_processing.geometry.triangle_mesh import TriangleMesh
@@ -17,6 +16,10 @@ from isofield.run_dir import RunDir
 from isofield.runtime.config import to_plain
 from isofield.training.trackers.protocol import cannot_start
 from isofield.training.trackers.tracker_ids import keep_id, kept_id
+
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # nothing leaves this machine that nobody asked for
+
+import wandb
 
 PROJECT = "isofield"  # unless WANDB_PROJECT says otherwise
 
@@ -45,7 +48,6 @@ class Wandb:
 @contextlib.contextmanager
 def wandb_run(config: RunConfig, run: RunDir) -> Iterator[Wandb]:
     """The run of this training, the same one after --resume. ValueError where it cannot be started."""
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # nothing leaves this machine that nobody asked for
     known = kept_id(run, "wandb") or uuid.uuid4().hex[:8]
     run.logs.mkdir(parents=True, exist_ok=True)
     try:

@@ -225,6 +225,11 @@ def test_meshes_and_voxels_in_folders_of_their_own_are_refused_with_ways_out(tmp
     assert len(list_sources(tmp_path, layout="folders").sources) == 4
 
 
+def test_meshes_and_voxels_of_other_names_side_by_side_are_shapes_of_their_own(tmp_path):
+    touch(tmp_path, "a.npy", "b.npz", "c.ply", "d.npy")
+    assert names(list_sources(tmp_path)) == [f"{tmp_path.name}/{i}" for i in "abcd"]
+
+
 ROOMS = st.sampled_from(["chair", "table", "lamp"])
 
 

@@ -195,3 +195,16 @@ def test_the_loop_imports_no_tracker():
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=300)
     assert not re.search("wandb|mlflow", (ROOT / "isofield/training/loop.py").read_text())
+
+
+def test_wandb_finds_its_reports_of_errors_off_when_it_is_imported(tmp_path: Path):
+    """Releases look at the variable then; a package that stands for theirs notes what it says."""
+    (tmp_path / "wandb.py").write_text(
+        "import os\nFOUND = os.environ.get('WANDB_ERROR_REPORTING')\nclass Error(Exception): ...\n"
+    )
+    code = "from isofield.training.trackers import wandb_runs\nprint(wandb_runs.wandb.FOUND)\n"
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "false\n"
