@@ -65,8 +65,8 @@ def _row_type(header: dict[str, list[str]], path: Path) -> tuple[np.dtype, int]:
     repeats = header.get("COUNT", ["1"] * len(names))
     try:
         fields = list(zip(names, header["TYPE"], header["SIZE"], repeats, strict=True))
-        if not 0 <= sum(abs(int(repeat)) for repeat in repeats) <= MAX_COLUMNS:
-            raise ValueError(f"more than {MAX_COLUMNS} values a point")
+        if min(map(int, repeats)) < 0 or sum(map(int, repeats)) > MAX_COLUMNS:
+            raise ValueError(f"a count below 0, or more than {MAX_COLUMNS} values a point")
         columns = [
             (
                 name if repeat == "1" and name != "_" else f"{name} {number} {place}",

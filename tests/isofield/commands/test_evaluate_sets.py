@@ -77,7 +77,7 @@ def test_samples_of_a_run(tmp_path):
     run = bare_run(data, tmp_path / "runs")
     missing = evaluate("--run", run.path, "--samples")
     assert missing.returncode == 1
-    assert f"generate.py --run {run.path} --samples" in missing.stderr
+    assert "generate.py" in missing.stderr and f" --run {run.path} --samples" in missing.stderr
     shapes = open_shapes(data)
     rows = [{"name": "sample-0002", "status": "failed", "reason": "no surface"}]
     for number, index in enumerate(shapes.indices("train")):
