@@ -126,6 +126,7 @@ class LatentGAN(nn.Module):
         The first of many are those of few: noise is drawn shape by shape, on the device of `generator`.
         """
         width = self.config.noise_width
+        # One draw a shape: one draw for all would be other numbers where another number of shapes is asked for.
         draws = [torch.randn(1, width, device=generator.device, generator=generator) for _ in range(n)]
         noise_NW = torch.cat(draws) * self.config.noise_std
         return self.generate(noise_NW.to(next(self.generator.parameters()).device))
@@ -191,6 +192,8 @@ class LatentGAN(nn.Module):
         """|grad D| at each code (B,), itself differentiable where gradients are recorded."""
         recording = torch.is_grad_enabled()
         with torch.enable_grad():  # also in a validation, which records nothing else
+            # Gulrajani et al. 2017, equation 3: the critic's slope at places between real and generated codes. The
+            # graph of the gradient is kept, as the penalty is differentiated by the critic's weights.
             between_BZ = between_BZ.detach().requires_grad_()
             (gradient_BZ,) = torch.autograd.grad(self.critic(between_BZ).sum(), between_BZ, create_graph=recording)
         return gradient_BZ.norm(dim=1)

@@ -102,6 +102,7 @@ class ImageEncoder(nn.Module):
 
     def forward(self, views_B1HW: torch.Tensor, *, is_padding: bool = False) -> torch.Tensor:
         """(B, 1, 128, 128) grey on white to (B, Z). `is_padding`: they only keep other ranks company."""
+        # Turned round: white, which is nothing, becomes 0, as are the convolution's own borders.
         x = F.leaky_relu_(self.first_norm(self.first(1 - views_B1HW), is_padding), LEAK)
         for block in self.blocks:
             x = block(x, is_padding=is_padding)

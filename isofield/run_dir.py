@@ -226,6 +226,8 @@ def refuse_unwritable(folder: Path) -> None:
     reason = None
     try:
         if not os.access(make_folder(folder), os.W_OK):
+            # access() does not say why: the flags of the file system tell a read-only one from a folder that is
+            # somebody else's.
             read_only = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
             reason = errno.EROFS if read_only else errno.EACCES
     except OSError as error:

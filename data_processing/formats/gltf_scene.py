@@ -97,6 +97,7 @@ class _Scene:
             roots = set(_numbers_of(scene, "nodes", below=len(self.nodes)))
         shown: set[int] = set()
         for number in self.order:
+            # Parents come first, so that a hidden node hides all below it.
             visibility = extensions(self.nodes[number]).get(VISIBILITY)
             hidden = isinstance(visibility, Mapping) and visibility.get("visible") is False
             if (number in roots or self.parent.get(number) in shown) and not hidden:
@@ -188,6 +189,7 @@ class _Scene:
             if len(inverse) < len(joints):
                 raise DamagedMeshError(f"a skin of {len(joints)} joints and {len(inverse)} inverse matrices")
             matrices = matrices @ inverse[: len(joints)].reshape(-1, 4, 4).transpose(0, 2, 1)
+        # Four joints a set; models with more joints a vertex have several sets.
         sets = [place for place in range(16) if f"JOINTS_{place}" in attributes and f"WEIGHTS_{place}" in attributes]
         if not sets:
             raise DamagedMeshError("a mesh with a skin, but without joints and weights")
@@ -197,6 +199,7 @@ class _Scene:
         if len(joint_VK) != len(mesh.vertices) or (len(joint_VK) and not 0 <= joint_VK.max() < len(joints)):
             raise DamagedMeshError(f"joints of {len(joint_VK)} vertices, up to {joint_VK.max()} of {len(joints)}")
         moved = _moved_by_joints(mesh.vertices, matrices, joint_VK, weight_VK)
+        # Where every joint mirrors, faces would look inwards; where only some do, there is no right way.
         mirrored = np.linalg.det(matrices[np.unique(joint_VK[weight_VK > 0])][:, :3, :3]) < 0
         flips = len(mirrored) > 0 and mirrored.all()
         return TriangleMesh(moved, np.ascontiguousarray(mesh.faces[:, ::-1]) if flips else mesh.faces)
@@ -215,6 +218,7 @@ def _moved_by_joints(
     moved = np.empty_like(vertices_V3)
     for start in range(0, len(moved), BLOCK):
         some = slice(start, start + BLOCK)
+        # Linear blend skinning: one matrix a vertex, the mean of its joints' by their shares.
         blended = np.einsum("vk,vkij->vij", share_VK[some], matrices_J44[joint_VK[some], :3])
         moved[some] = np.einsum("vij,vj->vi", blended[:, :, :3], vertices_V3[some]) + blended[:, :, 3]
     return moved

@@ -115,6 +115,7 @@ def scan_in_memory(image: Any, *, where: Path) -> OpenScan:
         affine = invertible_affine(image.affine, where)
         proxy = image.dataobj if nibabel.is_proxy(image.dataobj) else None
         check_dtype(np.asanyarray(image.dataobj).dtype if proxy is None else proxy.dtype, where)
+        # Other formats of nibabel carry no NIfTI header that could be written back.
         header = image.header.copy() if isinstance(image.header, nibabel.Nifti1Header) else None
         if header is None:
             grid = ScanGrid(shape, affine, where)
@@ -154,6 +155,7 @@ def mask_of_scan(scan: OpenScan, *, threshold: float = 0.5) -> VoxelGrid:
     values = layers[0] if len(layers) == 1 else np.maximum.reduce(layers)
     if threshold == UNTOLD_THRESHOLD:
         _refuse_no_mask(values, path)
+    # Flips and swaps of axes only: no value is interpolated, and the affine takes the same turn.
     orientation = nibabel.io_orientation(scan.grid.affine)
     occupancy = binary(nibabel.apply_orientation(values, orientation), threshold=threshold, path=path)
     back = nibabel.orientations.inv_ornt_aff(orientation, scan.grid.shape)
@@ -172,6 +174,8 @@ def _refuse_no_mask(values: NDArray[Any], path: Path) -> None:
         return
     inside = values[np.isfinite(values) & (values != 0)]
     fractions = inside[np.abs(inside - np.rint(inside)) > FRACTION]
+    # A mask with blurred borders has fractions in few voxels, one with values of its own has one or two: neither is an
+    # image.
     if len(fractions) > inside.size / 2 and len(np.unique(fractions)) > 2:  # of two values one is the background
         raise RefusedFileError(
             f"{path}: expected a mask, got mostly fractions up to {inside.max():g}, as of probabilities: {way_out}"
@@ -227,6 +231,7 @@ def _orientation_doubt(header: Any) -> str:
     if sform_code <= 0 or qform_code <= 0:
         return ""
     try:
+        # Opposite signs of the determinants: one of the two forms mirrors the patient, and nobody knows which.
         turns = [float(np.linalg.det(form[:3, :3])) for form in (header.get_sform(), header.get_qform())]
     except (HeaderDataError, ValueError):  # no rotation: the sform counts alone
         return ""
@@ -265,6 +270,7 @@ def _kind_of(path: Path) -> Any:
     """
     with gzip.open(path) if path.name.lower().endswith(".gz") else open(path, "rb") as handle:
         start = handle.read(max(VOX_OFFSETS))
+    # The size of the header stands at its start and is 348 or 540: in the wrong byte order it is neither.
     for order in "<>":
         (size,) = struct.unpack(f"{order}i", start[:4])
         if size in VOX_OFFSETS and len(start) >= size:

@@ -100,6 +100,7 @@ def _blocks(text: bytes) -> Iterator[bytes]:
 
 def _words_of(block: bytes) -> Words:
     """Found by arrays of bytes: lists of the words of each line take twice the time."""
+    # Line breaks at the end let the looks at the second and third letter stay within the array.
     letters = np.frombuffer(block + b"\n\n\n", np.uint8)
     blank = IS_BLANK[letters]
     begins = np.flatnonzero(~blank & np.append(True, blank[:-1]))
@@ -138,6 +139,7 @@ def _corners(words: Words, seen: int) -> NDArray[np.int64]:
     except (ValueError, OverflowError) as error:
         raise DamagedMeshError(f"a face whose corners are no numbers of vertices ({_word(error)})") from None
     if len(numbers) and numbers.min() < 1:
+        # Negative numbers count back from the vertices that stand before the face, not from all of the file.
         before = np.cumsum(words.is_first_W & (words.kind_W == VERTEX))[mask] + seen
         numbers = _counted_back(numbers, before)
     return numbers - 1

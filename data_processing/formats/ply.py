@@ -78,6 +78,7 @@ def read_ply(data: bytes) -> TriangleMesh:
     if order and not marked.startswith(b"ply"):
         raise DamagedMeshError("binary numbers in a text of UTF-16")
     needed = [element for element in elements if element.name in ("vertex", "face", "tristrips")]
+    # What stands behind the last element that matters is not even parsed.
     last = max((elements.index(element) for element in needed if element.count), default=-1)
     rows: _Text | _Binary = _Binary(body, order) if order else _Text(bytes(body))
     values: dict[str, dict[str, Values]] = {}
@@ -86,6 +87,7 @@ def read_ply(data: bytes) -> TriangleMesh:
     vertices = _vertices(values.get("vertex", {}))
     faces = _corners(values.get("face", {}), len(vertices))
     strips = _corners(values.get("tristrips", {}), len(vertices), restart=True)
+    # A restart behind every strip joins all of them into one sequence.
     ends = np.insert(strips.numbers, np.cumsum(strips.sizes), -1)
     return TriangleMesh(vertices, np.concatenate([triangulated(vertices, *faces), strip_triangles(ends)]))
 
@@ -171,6 +173,8 @@ class _Text:
 
     def _of_equal_rows(self, element: Element, columns: list[int], words: list[bytes]) -> dict[str, Values]:
         """Where every list is as long as that of the first row; nothing otherwise."""
+        # If every row looks like the first one, a column is every n-th word of the whole text: taken by slices, without
+        # a loop over rows.
         starts, at = [], 0
         for one in element.properties:
             starts.append(at)
@@ -229,6 +233,8 @@ class _Binary:
     def read(self, element: Element, columns: list[int]) -> dict[str, Values]:
         if not element.properties or not element.count:
             return {}
+        # Even with empty lists a row takes so many bytes: a header that declares more is refused before memory is asked
+        # for it.
         least = sum(np.dtype(one.count or one.kind).itemsize for one in element.properties)
         there = (len(self.body) - self.at) // least
         if there < element.count:
@@ -299,6 +305,7 @@ class _Binary:
     def _gathered(self, starts_R: NDArray[np.int64], sizes_R: NDArray[np.int64], kind: str) -> Values:
         data, dtype = np.frombuffer(self.body, np.uint8), np.dtype(kind)
         numbers, firsts_R = np.empty(int(sizes_R.sum()), dtype), np.cumsum(sizes_R) - sizes_R
+        # Rows of one length are gathered as a matrix of bytes and read as numbers; some at a time, to bound the memory.
         for size in np.unique(sizes_R[sizes_R > 0]).tolist():
             alike = np.flatnonzero(sizes_R == size)
             for some in np.array_split(alike, 1 + len(alike) * size * dtype.itemsize // GATHERED):

@@ -53,6 +53,8 @@ class PointCloud:
         """The cloud under an affine; normals as those of planes."""
         normals = None
         if self.normals_N3 is not None:
+            # Normals go by the inverse transpose, as planes do; for vectors that are rows that is a product with the
+            # inverse.
             normals = self.normals_N3 @ np.linalg.inv(np.asarray(matrix_44, np.float64)[:3, :3])
         return PointCloud(transform_points(self.points_N3, matrix_44), normals, self.left_out)
 

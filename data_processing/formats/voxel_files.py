@@ -101,6 +101,7 @@ def to_cube(
     leaves a trace: thin parts grow up to one voxel thick, never vanish. Equal grids pass unchanged. Signed distances
     are interpolated where all voxels of the cube are smaller.
     """
+    # The box is measured in world units along the grid's own axes: voxels may be longer along one of them, and turned.
     spacing = np.linalg.norm(grid.index_to_world[:3, :3], axis=0)
     lower, upper = _occupied_box(grid.occupancy)
     shape = np.array(grid.occupancy.shape)
@@ -128,6 +129,8 @@ def _cube_grid(values: NDArray, grid: GridConfig, path: Path | str) -> VoxelGrid
 
 def _interpolate(signed: NDArray[np.float32], cube_to_index: NDArray, resolution: int) -> NDArray[np.uint8]:
     """(R, R, R): whether the trilinear field is inside at the centres of the cube's voxels; beyond the grid nothing."""
+    # One voxel of padding that is far outside: the field falls off at the border, and a shape that is cut there is
+    # closed.
     step = cube_to_index.diagonal()[:3] / resolution
     start = cube_to_index[:3, 3] + cube_to_index.diagonal()[:3] * (0.5 / resolution - 0.5)
     shape = (resolution,) * 3

@@ -47,6 +47,7 @@ class TriangleMesh:
     def merged_faces(self) -> NDArray[np.int64]:
         """Faces (F, 3) over merged vertices: corners at exactly equal positions get one number."""
         positions = self.vertices + 0.0  # -0.0 becomes 0.0
+        # Equal positions are neighbours once sorted: every change begins a new number.
         order = np.lexsort(positions.T)
         ordered = positions[order]
         number = np.empty(len(order), dtype=np.int64)
@@ -87,6 +88,8 @@ def unbalanced_edges(faces: NDArray[np.int64]) -> NDArray[np.int64]:
 
     None at all means that the winding number is an integer everywhere off the surface.
     """
+    # A directed edge is one number, and its way back the same with both halves swapped: in a closed mesh these are the
+    # same multiset.
     walked, width = _edge_keys(faces), int(faces.max(initial=0)) + 1
     if np.array_equal(np.sort(walked), np.sort(walked % width * width + walked // width)):
         return np.empty((0, 2), dtype=np.int64)  # a closed mesh: no need to ask which
@@ -103,6 +106,7 @@ def is_watertight(mesh: TriangleMesh) -> bool:
     if mesh.edge_pairs is not None:
         return mesh.edge_pairs.watertight
     keys = np.sort(_edge_keys(mesh.merged_faces))
+    # An edge that is walked twice the same way has four faces, or two that disagree.
     unique = bool((keys[1:] != keys[:-1]).all())
     return len(mesh.faces) > 0 and unique and len(mesh.unbalanced_edges) == 0
 
@@ -128,6 +132,9 @@ def _sample_by_arrays(
     normals, area = face_normals(corners)
     cumulative = np.cumsum(area)
     _refuse_no_area(cumulative)
+    # A draw along the summed areas falls on each face in proportion to its area; the clip is for a product that
+    # rounding brings up to the whole sum. The root makes points uniform over a triangle (Osada et al. 2002, section
+    # 4.2).
     face = np.searchsorted(cumulative, generator.random(count) * cumulative[-1], side="right").clip(max=len(area) - 1)
     root, along = np.sqrt(generator.random((count, 1))), generator.random((count, 1))
     a, b, c = corners[face].transpose(1, 0, 2)

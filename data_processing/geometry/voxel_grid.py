@@ -56,6 +56,7 @@ def reading(path: Path, kind: str, *library_errors: type[Exception]) -> Iterator
     except RefusedFileError:
         raise
     except (*UNREADABLE, *library_errors) as error:
+        # Libraries raise ValueError as well; ours is told by its naming the file, and is passed on word for word.
         ours = isinstance(error, ValueError) and str(path) in str(error)  # a check of ours that names the file
         ours &= not isinstance(error.__cause__, OSError)  # but not what it says of a library's
         said = str(error) if ours else f"{path}: cannot be read as {kind}, {_reason(error)}"

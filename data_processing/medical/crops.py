@@ -268,6 +268,7 @@ def _refuse_disagreement(table: LabelTable, own: LabelTable | None, names: Seque
 def _union(crops: Sequence[tuple[NDArray[np.bool_], Box]]) -> tuple[NDArray[np.bool_], Box]:
     if len(crops) == 1:
         return crops[0]
+    # Each crop is laid where it belongs in the box around all of them: scans are large, organs small.
     outer = around([box for _, box in crops])
     union = np.zeros([side.stop - side.start for side in outer], dtype=bool)
     for crop, box in crops:
@@ -278,6 +279,8 @@ def _union(crops: Sequence[tuple[NDArray[np.bool_], Box]]) -> tuple[NDArray[np.b
 def _canonical(mask: NDArray[np.bool_], box: Box, grid: ScanGrid) -> Crop:
     """The crop with its axes along right, anterior, superior as closely as they can be."""
     orientation = nibabel.io_orientation(grid.affine)
+    # The turned array begins at another corner: the inverse of the turn, and the crop's place in the scan, go into the
+    # affine.
     start, sizes = np.array([side.start for side in box]), np.array(grid.shape)
     shift = np.eye(4)
     shift[:3, 3] = start
@@ -285,6 +288,7 @@ def _canonical(mask: NDArray[np.bool_], box: Box, grid: ScanGrid) -> Crop:
     lower, shape = np.zeros(3, np.int64), np.zeros(3, np.int64)
     for stored, (axis, direction) in enumerate(orientation.astype(int)):
         stop = start[stored] + mask.shape[stored]
+        # An axis that is turned round counts from its other end.
         lower[axis] = start[stored] if direction > 0 else sizes[stored] - stop
         shape[axis] = sizes[stored]
     turned = nibabel.apply_orientation(mask.view(np.uint8), orientation)

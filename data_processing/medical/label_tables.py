@@ -33,6 +33,7 @@ def decoded(content: bytes) -> str:
         return content.decode("utf-16")
     if b"\0" in content:
         raise ValueError("it is no text")
+    # The last one takes any bytes: a strange letter in a name is better than no table.
     for encoding in ENCODINGS:
         try:
             return content.decode(encoding)
@@ -51,6 +52,7 @@ def whole_number(text: Any) -> int | None:
         return None
     if not number.is_integer():
         return None
+    # Beyond 2^53 a float no longer holds every whole number: the text itself is read.
     return text if isinstance(text, int) else int(number) if abs(number) < 1 << 53 else int(str(text))
 
 

@@ -111,6 +111,8 @@ def _on_side(part: StructurePart, crops: Sequence[Crop], file: Path) -> Crop:
 
 
 def _all_pieces(file: Path, structure: StructureConfig, settings: LabelConfig) -> _Pieces:
+    # The parts of one structure are asked one after the other, and its file read once; a file that changed in between
+    # is read again.
     states = []
     for path in structure_files(file, structure, settings):
         status = path.stat() if path.is_file() else None
@@ -133,6 +135,7 @@ def _split(whole: Crop, structure: StructureConfig, settings: LabelConfig) -> _P
     labels = _connected(whole.occupancy)
     boxes = scipy.ndimage.find_objects(labels)
     sizes = np.zeros(len(boxes) + 1, dtype=np.int64)
+    # bincount makes 64-bit numbers of its input: of a plane, not of the volume.
     for plane in labels:
         sizes += np.bincount(plane.ravel(), minlength=len(sizes))
     sizes[0] = 0

@@ -37,6 +37,7 @@ def winding_numbers(triangles_F33: NDArray[np.float64], points_N3: NDArray[np.fl
     """Fast winding number (N,) of triangles (F, 3, 3) at points (N, 3). One call builds one tree: pass all points."""
     from data_processing.occupancy.winding_tree_kernels import build_tree, numbers_at
 
+    # Threads share the points, not the sum at one point: their number changes no bit.
     corners_F9 = np.ascontiguousarray(triangles_F33, dtype=np.float64).reshape(-1, 9)
     points_N3 = np.ascontiguousarray(points_N3, dtype=np.float64)
     number_N = np.zeros(len(points_N3))
@@ -95,11 +96,14 @@ def boundary_edges(mesh: TriangleMesh) -> NDArray[np.float64]:
 
     They run the way the faces walk.
     """
+    # Only edges between vertices of unbalanced ones are looked at: of a nearly closed mesh that is a small share.
     faces, width = mesh.merged_faces, int(mesh.merged_faces.max(initial=0)) + 1
     met = np.zeros(width, dtype=bool)
     met[mesh.unbalanced_edges] = True
     walked_W2 = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     walked_W2 = walked_W2[met[walked_W2].all(axis=1)]
+    # A walk from one vertex to another is one number, its way back the number with both swapped: what remains of the
+    # walks after those back is the boundary.
     keys, count = np.unique(walked_W2[:, 0] * width + walked_W2[:, 1], return_counts=True)
     back = keys % width * width + keys // width
     at = np.searchsorted(keys, back).clip(max=max(len(keys) - 1, 0))
@@ -130,6 +134,7 @@ class _CompiledSurface:
             return number
         placed_N3 = placed_N3 if len(near) == len(number) else placed_N3[near]
         rows_3N = np.ascontiguousarray(placed_N3.T)
+        # The descent starts with every face in its box, so the box holds the surface as well as the points.
         low, high = np.minimum(rows_3N.min(axis=1), -0.5), np.maximum(rows_3N.max(axis=1), 0.5)
         number[near] = self.kernels.at_points(self.corners_F9, self.edges_7E, placed_N3, low, high, exact)
         return number
@@ -189,6 +194,7 @@ def cells_points(triangles_F33: NDArray[np.float64], points_N3: NDArray[np.float
     """`winding_points` by the tree over faces; far points by a grid of cells."""
     if len(points_N3) <= FEW_POINTS:
         return np.rint(winding_numbers(triangles_F33, points_N3)).astype(np.int16)
+    # Many points: the cells of a coarse grid that no face touches answer for all points in them.
     frame = PointFrame(triangles_F33, POINT_CELLS)
     number = frame.look_up(torch.from_numpy(_known_cells(frame, triangles_F33)), points_N3)
     near = np.flatnonzero(number == UNKNOWN)

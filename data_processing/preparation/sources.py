@@ -155,6 +155,7 @@ def _scan_sources(folder: Path, files: Sequence[str], labels: LabelConfig) -> It
             name = part.name(scan if scan != "." else folder.resolve().name or "scan")
             path = file
             if labels.files == "organ":
+                # Of a folder of organs the file of the structure's first label stands for all of them.
                 first = str(part.structure.labels[0])
                 path = organ_file(folder / file, first).relative_to(folder).as_posix()
             yield Source(name=name, category=part.structure.name, file=path, kind="labels", part=part.key)
@@ -172,6 +173,7 @@ def files_below(folder: Path) -> Iterator[str]:
     """Paths of all files below, with slashes; hidden ones left out, linked folders entered once."""
     seen: set[str] = set()
     for root, folders, files in os.walk(folder, followlinks=True):
+        # A link to a folder above would be walked for ever: each real folder is entered once.
         real = os.path.realpath(root)
         folders[:] = [name for name in folders if not name.startswith(".")] if real not in seen else []
         if real in seen:

@@ -115,9 +115,11 @@ def _terminated_by_signal() -> Iterator[None]:
     """SIGTERM raises Terminated, once: launchers send it twice, and the first one is still tidying up."""
 
     def end(number: int, frame: FrameType | None) -> None:
+        # Ignored from here on: a second one would interrupt the cleaning up.
         signal.signal(number, signal.SIG_IGN)
         raise Terminated
 
+    # Python lets the main thread alone set what a signal does.
     if threading.current_thread() is not threading.main_thread():
         yield
         return

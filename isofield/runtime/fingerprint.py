@@ -38,6 +38,7 @@ def of_contents(files: Iterable[Path]) -> str:
 
     A file is read once as long as its size and its time of change stay the same.
     """
+    # Size and time of change are part of the cache's key: a file that changed is read again.
     states = [(file, file.stat()) for file in files]
     return fingerprint([[_content(file, state.st_mtime_ns, state.st_size) for file, state in states]], size=8)
 

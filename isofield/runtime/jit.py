@@ -74,6 +74,7 @@ def compile_once(name: str, call_kernels: Callable[[], None]) -> None:
     if folder is None or (folder / f"{name}.compiled").exists():
         call_kernels()
         return
+    # Whoever waited finds the code on disk and calls the kernels all the same: reading it is quick.
     with _lock(folder / f"{name}.lock"):
         call_kernels()
         with contextlib.suppress(OSError):
@@ -88,6 +89,7 @@ def kernel_folder() -> Path | None:
     temporary files. What lies there is run, so a folder that others could write to is not taken.
     """
     if given := os.environ.get(FOLDER_VARIABLE):
+        # A folder that the user chose may be shared: that is their decision.
         return Path(given) if _is_own(Path(given), others=True) else None
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
     places = [*_cache_homes(), Path(tempfile.gettempdir()) / f"isofield-{user}"]
@@ -139,6 +141,7 @@ def _lock(file: Path) -> Iterator[None]:
 
 def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Callable[..., Any]:
     settings: Any = numba.config
+    # numba reads the folder of its cache while a function is decorated, from a global setting: changed for that moment.
     folder, before = kernel_folder(), settings.CACHE_DIR
     settings.CACHE_DIR = before if folder is None else str(folder)
     try:
@@ -154,6 +157,7 @@ class _Compilations(event.Listener):
         self.depth, self.announced, self.collects = 0, False, False
 
     def on_start(self, event: event.Event) -> None:
+        # Compilations nest: an inner function is compiled in the midst of its caller.
         if self.depth == 0:
             self.collects = gc.isenabled()
             gc.disable()

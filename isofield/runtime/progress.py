@@ -111,6 +111,7 @@ class Progress:
 
     def _line(self) -> str:
         """The work, how much of it, its numbers, and how long it takes: what is left, or in the end what it took."""
+        # The rate is that of this start: what was done before it took time that is not known.
         seconds, new = self._last - self._began, self._done - self._first
         of_total = "" if self._total is None else f" of {self._total}"
         parts = [f"{self._what}: {self._done}{of_total} {self._unit}s"]

@@ -51,6 +51,7 @@ def codes_of(
     check_fields(section, shapes.layout, shapes.path)
     recipe = recipe_of(shapes, "codes", LoadingConfig(shapes.path, input=section), seed=config.training.seed)
     indices = np.unique(indices)
+    # The other ranks learn the width first, then receive into room of that size.
     rows = torch.zeros(len(indices), 0)
     if group.is_first:
         rows = _kept_or_made(model, shapes, recipe, indices, file=run.codes_file, device=group.device)

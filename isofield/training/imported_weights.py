@@ -69,6 +69,7 @@ def _tensor(value: Any, name: str, where: str) -> torch.Tensor:
     wanted = "tensor of one integer" if count else "tensor of floats"
     if not isinstance(value, torch.Tensor) or (value.dtype != torch.int64 if count else not value.is_floating_point()):
         raise ValueError(f"{where}: {name} is {type(value).__name__}, expected a {wanted}")
+    # A tensor with stride 0, or of another layout, can declare far more numbers than the file has bytes.
     if value.layout is not torch.strided or value.untyped_storage().nbytes() < value.numel() * value.element_size():
         raise ValueError(f"{where}: {name} declares {tuple(value.shape)} but does not hold as many numbers")
     if count:

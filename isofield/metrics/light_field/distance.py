@@ -59,6 +59,7 @@ def rows_plain(
     """Row after row (B,) of the matrix by plain torch operators, on any device; as distance_kernels.py."""
     first_AKL = torch.as_tensor(_weighted(first), device=device)
     second_BKL = torch.as_tensor(_weighted(second), device=device)
+    # A pair of views as one number: the view of one shape, in each of the 60 rotations, and that of the other.
     view_pairs_PM = torch.as_tensor(rotations() * VIEWS + np.arange(VIEWS), device=device)
     for first_KL in first_AKL:
         parts = [_least(first_KL, part_BKL, view_pairs_PM) for part_BKL in second_BKL.split(PAIRS_AT_ONCE)]

@@ -181,6 +181,7 @@ def _rows(job: AnalysisJob, scan: Scan, journal: Journal) -> Iterator[tuple[Row,
         return
     known: dict[int, list[OrganPart]] = {}
     for one in wanted:
+        # Each organ by itself: a prior that was trained anew costs the rows of its own organs alone.
         made_with = _row_made_with(job, scan, one)
         before = journal.row(line_of_organ(scan.key, one.organ), made_with)
         before = before if before is not None and stands(before, job.out, FILES) else None

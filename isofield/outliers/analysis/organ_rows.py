@@ -130,6 +130,7 @@ def too_coarse(crop: Crop) -> str:
     """Why the slices are too thick to tell a shape; "" where they are not. Of equal edges the longest extent counts."""
     spacing = np.linalg.norm(crop.index_to_world[:3, :3], axis=0)
     inside = np.argwhere(crop.occupancy)
+    # Slices count along the axis with the longest edges; where several are as long, along the one with most of them.
     counts = np.ptp(inside, axis=0) + 1
     slices = int(counts[spacing >= spacing.max() * 0.99].max())
     if slices >= COARSEST:

@@ -178,6 +178,8 @@ def _merged_neighbour(mask: Mask, generator: np.random.Generator, target: float)
     axes = np.exp(generator.uniform(-0.4, 0.4, 3))
     turn = np.linalg.qr(generator.standard_normal((3, 3)))[0]
     place = _a_voxel(_surface(mask), generator)
+    # Dice d of a mask with k voxels and k + a: d = 2 k / (2 k + a), so a = 2 k (1 / d - 1); the radius of a ball of
+    # that volume.
     radius = (3 / (4 * np.pi) * 2 * mask.sum() * (1 / target - 1)) ** (1 / 3)
     outwards = _outwards(mask, place)
     matrix = np.diag(np.cbrt(axes.prod()) / axes) @ turn

@@ -45,6 +45,7 @@ def cube_mask(mask: ScanMask, config: DataConfig, *, device: torch.device | str 
     Raises ValueError where it does not fit into the cube of a fixed length.
     """
     by: Normalisation = config.normalisation.by
+    # As the data set was made: resampled at its finest grid, then pooled to the judged one.
     finest = mask_resolution(config.contents) if GRID in config.contents.grids else GRID
     share, to_world = mask_to_cube(mask, finest, by=by, length=config.normalisation.length, device=device)
     solid = solid_cells((share > INSIDE).to(torch.uint8), GRID, keep_thin=config.inside.thin == "keep")
@@ -100,6 +101,7 @@ def centring(occupancy: NDArray[np.bool_]) -> NDArray[np.int64]:
 def shift_mask(occupancy: NDArray[np.bool_], shift: NDArray[np.int64]) -> NDArray[np.bool_]:
     """A mask on a grid of any size, shifted onto the judged one; what leaves it is lost."""
     result = np.zeros((GRID,) * 3, dtype=bool)
+    # What both grids have in common, in the numbers of the judged one; `- s` leads back to the mask's own.
     low = np.maximum(shift, 0)
     high = np.minimum(shift + occupancy.shape, GRID)
     if (high > low).all():

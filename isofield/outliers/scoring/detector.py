@@ -74,6 +74,7 @@ class Detector:
         if partial:  # the other groups speak of the whole shape
             strangeness = {VISIBLE: strangeness[VISIBLE]}
         components = dict(sorted(strangeness.items(), key=lambda item: -item[1]))
+        # What is cut off by the field of view is compared with visible parts of clean masks, never with whole ones.
         score = float((self.scorer.visible_scores if partial else self.scorer.scores)([measured])[0])
         lost = not rebuilt.occupancy_RRR.any()
         score = float("inf") if lost else score
