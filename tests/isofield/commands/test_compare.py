@@ -100,10 +100,10 @@ def test_masks_of_two_folders_are_drawn_where_their_results_say_all(tmp_path: Pa
     limits = [mesh["limit"] for mesh in meshes]
     assert len(meshes) == 3 and limits[0] is None and limits[1] == limits[2] > 2  # of the ground truth the shape alone
     assert page.count('class=wide alt="slices, ') == 2 and len({tuple(mesh["ball"]) for mesh in meshes}) == 1
-    for side in sides:
-        data = json.loads((side / "masks.json").read_text())
+    for folder in sides:
+        data = json.loads((folder / "masks.json").read_text())
         data["settings"]["threshold"] = 0.3
-        (side / "masks.json").write_text(json.dumps(data))
+        (folder / "masks.json").write_text(json.dumps(data))
     assert call(compare_command.main, *sides, "--out", tmp_path / "out") == 0
     page = (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
     assert "data-mesh" not in page and page.count("named, matched or cut by options") == 2
