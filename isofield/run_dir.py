@@ -107,10 +107,6 @@ class RunDir:
     def evaluation(self) -> Path:
         return self.path / "evaluation"
 
-    @property
-    def report_file(self) -> Path:
-        return self.evaluation / "report.html"
-
     def existing(self) -> "RunDir":
         """Itself, when it is a run; FileNotFoundError that names the runs beside it when not."""
         if not self.config_file.is_file():
@@ -157,10 +153,6 @@ class RunDir:
 
     def meshes(self, split: str) -> Path:
         return self.path / "meshes" / split
-
-    def mesh_file(self, split: str, name: str, suffix: str = ".ply") -> Path:
-        """Where the mesh of a shape of the data set goes; the name may hold a category folder."""
-        return mesh_in(self.meshes(split), name, suffix)
 
     def evaluation_file(self, split: str, protocol: str, suffix: str) -> Path:
         return self.evaluation / f"{split}-{protocol}{suffix}"

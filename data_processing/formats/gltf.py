@@ -111,10 +111,6 @@ def number_of(one: Tree, key: str, *, below: int, default: int | None = None) ->
     return number
 
 
-def _parts(mesh: Tree) -> list[Tree]:
-    return objects(mesh, "primitives")
-
-
 def _declared(tree: Tree) -> int:
     """Numbers in views, accessors, all primitives, and all primitives of all nodes and their instances."""
     views = sum(_size(view, "byteLength") for view in objects(tree, "bufferViews"))
@@ -137,7 +133,7 @@ def _instances(node: Tree, accessors: list[int]) -> int:
 
 def _of_mesh(mesh: Tree, accessors: list[int]) -> int:
     total = 0
-    for primitive in _parts(mesh):
+    for primitive in objects(mesh, "primitives"):
         groups = [primitive.get("attributes"), *objects(primitive, "targets")]
         used = [number for group in groups if isinstance(group, Mapping) for number in group.values()]
         for number in [*used, primitive.get("indices")]:

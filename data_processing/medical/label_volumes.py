@@ -54,11 +54,7 @@ class LabelVolume:
         if not self.over:
             return self._mask(labels)
         layers = [layer._mask(inside) for layer in self.over if (inside := [x for x in labels if x in layer.boxes])]
-        box = around([box for _, box in layers])
-        boxes = np.zeros([side.stop - side.start for side in box], dtype=bool)
-        for part, place in layers:
-            boxes[tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(place, box, strict=True))] |= part
-        return boxes, box
+        return union(layers)
 
     def _mask(self, labels: Sequence[int]) -> tuple[NDArray[np.bool_], Box]:
         box = around([self.boxes[label] for label in labels])
@@ -74,6 +70,17 @@ def around(boxes: Sequence[Box]) -> Box:
     """The box around some boxes."""
     x, y, z = (slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3))
     return x, y, z
+
+
+def union(masks: Sequence[tuple[NDArray[np.bool_], Box]]) -> tuple[NDArray[np.bool_], Box]:
+    """Some masks in boxes of one scan as one, in the box around them all."""
+    if len(masks) == 1:
+        return masks[0]
+    outer = around([box for _, box in masks])
+    whole = np.zeros([side.stop - side.start for side in outer], dtype=bool)
+    for mask, box in masks:
+        whole[tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(box, outer, strict=True))] |= mask
+    return whole, outer
 
 
 _last: dict[tuple[Any, ...], LabelVolume] = {}

@@ -40,7 +40,7 @@ class StoredTruth:
     index: int
     against: str = "source"
 
-    def load(self) -> GroundTruth:
+    def load(self) -> Any:
         shapes = open_once(self.shapes)
         return truth_of_shape(shapes, self.index, against=self.against, settings=inside_settings(shapes))
 

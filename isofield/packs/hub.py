@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from isofield.packs.cache import install
-from isofield.packs.manifest import MANIFEST, MOST_BYTES, PackManifest, parse_manifest
+from isofield.packs.manifest import MANIFEST, MOST_BYTES, parse_manifest
 from isofield.run_dir import RunDir
 
 PREFIX = "hf:"
@@ -36,13 +36,9 @@ def fetch_from_hub(address: str) -> RunDir:
     manifest = parse_manifest(image, where=f"{address}: {MANIFEST}")
 
     def open_file(name: str) -> IO[bytes]:
-        return open(repository.fetch(name, most=_size_of(name, manifest)), "rb")
+        return open(repository.fetch(name, most=manifest.files[name].size), "rb")
 
     return install(manifest, image, open_file, where=address)
-
-
-def _size_of(name: str, manifest: PackManifest) -> int:
-    return manifest.files[name].size
 
 
 class _Repository:

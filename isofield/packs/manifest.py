@@ -4,8 +4,6 @@ Nothing in a pack is executed: text, JSON, arrays of numbers, and tensors in the
 beside its pack what our commands write into runs (meshes/, evaluation/), and hidden files; nothing else.
 """
 
-import dataclasses
-import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 from isofield.run_dir import RunDir
 from isofield.runtime.config import build
+from isofield.runtime.fingerprint import sha256_of
 from isofield.runtime.json_files import parse_json
 
 FORMAT = 1
@@ -104,7 +103,7 @@ def verify_folder(run: RunDir) -> PackManifest:
         file = run.path / name
         refuse_other_size(file.stat().st_size, expected, where=file)
         if name != WEIGHTS:
-            refuse_other_hash(hashlib.sha256(file.read_bytes()).hexdigest(), expected, where=file)
+            refuse_other_hash(sha256_of(file), expected, where=file)
     return manifest
 
 
@@ -120,11 +119,6 @@ def refuse_other_hash(sha256: str, expected: PackedFile, *, where: Path | str) -
         raise ValueError(
             f"{where}: SHA-256 {sha256[:16]}..., {MANIFEST} says {expected.sha256[:16]}...: changed or damaged; {AGAIN}"
         )
-
-
-def to_content(manifest: PackManifest) -> dict[str, Any]:
-    """As JSON holds it."""
-    return dataclasses.asdict(manifest)
 
 
 def _refuse_other_versions(content: dict[str, Any], where: Path | str) -> None:

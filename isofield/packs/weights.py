@@ -1,6 +1,5 @@
 """Weights as safetensors: a header of names, types and places, then numbers. Nothing in such a file is executed."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ import torch
 from isofield import checkpoint
 from isofield.packs.manifest import WEIGHTS, parse_manifest, refuse_other_hash, refuse_other_size
 from isofield.run_dir import RunDir
+from isofield.runtime.fingerprint import sha256_of
 
 Precision = Literal["float32", "float16", "bfloat16"]
 PRECISIONS: dict[str, torch.dtype] = {
@@ -74,7 +74,7 @@ def packed_checkpoint(run: RunDir, which: str, *, device: torch.device | str = "
     file, expected = run.weights_file, manifest.files[WEIGHTS]
     refuse_other_size(file.stat().st_size, expected, where=file)
     image = file.read_bytes()
-    refuse_other_hash(hashlib.sha256(image).hexdigest(), expected, where=file)
+    refuse_other_hash(sha256_of(image), expected, where=file)
     weights = weights_of(image, where=file)
     if checkpoint.hash_of(weights) != manifest.model_hash:
         raise ValueError(f"{file}: its weights are not those that {run.pack_file.name} names (model_hash)")

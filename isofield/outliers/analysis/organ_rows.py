@@ -110,7 +110,7 @@ def row_of(
         volume_ml=metrics["volume"],
         reconstruction_ml=metrics["predicted_volume"],
         components=int(pieces),
-        left_out_ml=judged.mask.left_out * _voxel(judged.mask) / 1000,
+        left_out_ml=judged.mask.left_out * abs(float(np.linalg.det(judged.mask.scan.affine[:3, :3]))) / 1000,
         **place_of(judged.mask),
         **_disagreement_cells(largest),
         score_parts={name: round(value, 3) for name, value in judgement.components.items()},
@@ -149,10 +149,6 @@ def _status(judged: ScoredOrgan) -> tuple[str, bool, str]:
     if coarse and not flagged:
         return "UNSURE", False, reason
     return judgement.verdict, flagged, reason
-
-
-def _voxel(mask: ScanMask) -> float:
-    return abs(float(np.linalg.det(mask.scan.affine[:3, :3])))
 
 
 def _disagreement_cells(largest: Disagreement | None) -> dict[str, object]:

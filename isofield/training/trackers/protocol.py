@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.runtime.commandline import say
 
-TRACKERS = ("none", "wandb", "mlflow")  # of `training.tracker`
-
 
 class Tracker(Protocol):
     """One place for what is tracked. The config is given to it where it is opened.
