@@ -167,6 +167,7 @@ class Run:
             raise ValueError(f"points: {int((~np.isfinite(points_N3)).any(axis=1).sum())} of them hold NaN or infinity")
         given = x if isinstance(x, Coded) else self.encode(x)
         cube_N3 = transform_points(points_N3, np.linalg.inv(given.to_world))
+        # Beyond the cube the model was never asked in training: what it would say there means nothing.
         within_N = (np.abs(cube_N3) <= 0.5).all(axis=1)
         asked = torch.from_numpy(cube_N3[within_N].astype(np.float32)).to(self.device)
         values_N = np.full(len(cube_N3), np.nan, dtype=np.float32)
@@ -264,6 +265,7 @@ class Run:
         """As generate.py --input does."""
         if not file.is_file():
             raise FileNotFoundError(f"{file} does not exist, or is no file")
+        # The very listing of the command: names, parts and errors are its own.
         items = items_of_files([file], self._run, section=self.config.data.input, device=self.device)
         if len(items) > 1 or part:
             labels = self._preparation.labels

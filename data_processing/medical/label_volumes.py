@@ -76,6 +76,7 @@ def union(masks: Sequence[tuple[NDArray[np.bool_], Box]]) -> tuple[NDArray[np.bo
     """Some masks in boxes of one scan as one, in the box around them all."""
     if len(masks) == 1:
         return masks[0]
+    # Each is laid where it belongs in the box around all of them: scans are large, organs small.
     outer = around([box for _, box in masks])
     whole = np.zeros([side.stop - side.start for side in outer], dtype=bool)
     for mask, box in masks:
@@ -155,6 +156,7 @@ def _refuse_image(values: NDArray[np.integer], count: int, file: Path) -> None:
     if count < IMAGE_LABELS:
         return
     step = max(1, values.shape[2] // PLANES_LOOKED_AT)
+    # A sample of planes: whole volumes of grey values would take seconds to compare.
     here, beside = values[:-1, :, ::step], values[1:, :, ::step]
     inside = (here > 0) & (beside > 0)
     pairs = int(np.count_nonzero(inside))
@@ -233,6 +235,7 @@ def _integers_for(stored: NDArray[Any], slope: float, shift: float, threshold: f
     if threshold is None:
         extremes = np.array([stored.min(), stored.max()], dtype=np.float64) * slope + shift
         largest = float(np.nan_to_num(extremes, posinf=0.0, neginf=0.0).max())
+    # The smallest integers that hold the largest label.
     size = next(size for size in (1, 2, 4, 8) if largest <= np.iinfo(f"u{size}").max or size == 8)
     # A scan of 512^3 in float64 takes a gigabyte: its own memory is written over where items are wide enough.
     if stored.dtype.itemsize in (1, 2, 4, 8) and stored.dtype.itemsize >= size:
@@ -269,6 +272,7 @@ def _renumbered(values: NDArray[np.integer]) -> dict[int, int]:
     highest = int(values.max())
     if highest <= MAX_TABLED:
         return {label: label for label in range(1, highest + 1)}
+    # Only those that are there get a number, ascending, the background staying 0; slab by slab, to bound the memory.
     labels = np.zeros(1, values.dtype)
     for planes in _slabs(values):
         labels = np.union1d(labels, values[..., planes])

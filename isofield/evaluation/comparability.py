@@ -69,6 +69,8 @@ def _alike(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
     """In groups; what is not recorded contradicts nothing."""
     groups: list[list[Candidate]] = []
     for candidate in candidates:
+        # With every member of a group, not with its first: what is not recorded fits all, and must not join two that
+        # differ.
         fitting = (group for group in groups if not any(_mismatches(candidate, other) for other in group))
         group = next(fitting, None)
         if group is None:

@@ -36,6 +36,7 @@ def install(
     """
     folder = cache_folder() / "packs" / f"{manifest.name}-{sha256_of(image)[:DIGITS]}"
     run = RunDir(make_folder(folder))
+    # What an earlier start has left is taken if it is whole.
     for name, expected in manifest.files.items():
         if not _is_there(run.path / name, expected):
             with open_file(name) as source:

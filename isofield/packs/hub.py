@@ -53,6 +53,7 @@ class _Repository:
         with self._one_error(name):
             url = self.hub.hf_hub_url(self.repository, name, revision=self.revision)
             with contextlib.suppress(self.hub.errors.OfflineModeIsEnabled):  # then it is here already
+                # Asked before it is fetched: gigabytes of something else would fill the user's cache.
                 size = self.hub.get_hf_file_metadata(url).size
                 if size is not None and size > most:
                     raise ValueError(f"{size:,} bytes on the hub, expected at most {most:,}")

@@ -97,6 +97,7 @@ def verify_folder(run: RunDir) -> PackManifest:
     Weights are held against it when they are read (weights.py). ValueError that names the file; OSError.
     """
     manifest = parse_manifest(_bounded(run.pack_file), where=run.pack_file)
+    # Exactly the files that are named: a further one may be a pickle that another program would open.
     names = {entry.name for entry in run.path.iterdir() if not entry.name.startswith(".")}
     refuse_strange_names(names - {MANIFEST, *RESULTS}, manifest, where=run.path)
     for name, expected in manifest.files.items():

@@ -29,6 +29,7 @@ def weights_image(weights: Mapping[str, torch.Tensor], precision: Precision) -> 
     """
     tensors = {}
     for name, value in weights.items():
+        # A copy each: safetensors refuses tensors that share their memory.
         kept = value.detach().cpu().contiguous().clone()
         if kept.is_floating_point():
             kept = kept.to(PRECISIONS[precision])
@@ -49,6 +50,7 @@ def weights_of(image: bytes, *, where: Path | str) -> dict[str, torch.Tensor]:
     except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{where}: cut or damaged, not safetensors ({str(error)[:200]})") from error
     weights = {}
+    # The file has executed nothing; that its numbers are such as weights are is looked at here.
     for name, value in tensors.items():
         if value.dtype not in TYPES:
             raise ValueError(f"{where}: {name[:80]!a} is of {value.dtype}, expected floats of 16 or 32 bits")

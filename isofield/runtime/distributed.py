@@ -49,6 +49,7 @@ class Group:
         """Sum the gradients over all ranks, in one message. A parameter without a gradient counts as zero."""
         if self.size == 1:
             return
+        # One message for all parameters: hundreds of small ones would each wait for the slowest rank.
         owned = list(parameters)
         for parameter in owned:
             if parameter.grad is None:
@@ -63,6 +64,7 @@ class Group:
     def total(self, value: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over all ranks."""
         if self.size > 1:
+            # The collective writes into its argument, which is the caller's.
             value = value.clone()
             with self._contact():
                 dist.all_reduce(value)
@@ -158,6 +160,7 @@ def session(device: str = "auto", *, collectives: bool = True) -> Iterator[Group
     Without `collectives` they can only wait for each other, which asks nothing of the network but the launcher's store.
     Torch gets the threads that it may have here; the first rank says so.
     """
+    # As torchrun says it; none of these variables is there in plain python.
     size, rank, local = (int(os.environ.get(k, d)) for k, d in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0)))
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     own = _device_of_rank(device, local_rank=local, local_size=local_size, collectives=collectives)

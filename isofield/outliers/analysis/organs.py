@@ -122,6 +122,7 @@ def _matches(prior: Prior, structure: StructureConfig, table: LabelTable) -> Ite
 
 def _named(structure: StructureConfig, suffix: str, table: LabelTable) -> StructureConfig | None:
     """The structure with labels that the table has, in the table's own spelling; None when it has none."""
+    # The labels that the run learnt, else the one side that is asked for, else the whole pair, which is then divided.
     own = [_entry(table, label) if isinstance(label, str) else None for label in structure.labels]
     if all(own):
         return replace(structure, labels=tuple(filter(None, own)))

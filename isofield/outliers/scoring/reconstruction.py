@@ -114,5 +114,6 @@ def _code_of(code: Any, number: int) -> Any:
 def _near(mask: CubeMask) -> NDArray[np.bool_]:
     """Coarse cells around a mask: (32, 32, 32)."""
     cells = GRID >> HALVINGS
+    # Blocks of the judged grid as axes of their own: any cell of a block marks it.
     occupied = mask.occupancy_RRR.reshape((cells, 1 << HALVINGS) * 3).any(axis=(1, 3, 5))
     return np.asarray(scipy.ndimage.binary_dilation(occupied, np.ones((3, 3, 3)), iterations=REACH))

@@ -92,6 +92,7 @@ def pack_of(run: RunDir, options: PackOptions) -> Pack:
     images = {WEIGHTS: image}
     if options.with_calibration and run.calibration_file.is_file():
         texts["calibration.json"], images["judge.npz"] = _calibration(run, loaded, rounded)
+    # What people and programs are told: the card, which holds no place of this machine.
     planned, seconds = _training(run, options.which)
     preparation = preparation_of(run)
     card = card_of(run, loaded, preparation, weights, options.text, which=options.which, seconds=seconds)
