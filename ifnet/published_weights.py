@@ -131,6 +131,7 @@ def _sizes(weights: Mapping[str, torch.Tensor], choices: Config, where: str) -> 
     wanted = {name: 5 for names in convolutions for name in names} | dict.fromkeys(layers, 3)
     refuse_other_dimensions(weights, wanted, where=where)
     for name in layers:
+        # Published layers are convolutions of one place, which are linear layers with an axis more.
         if weights[name].shape[2] != 1:
             raise ValueError(f"{where}: {name} is {tuple(weights[name].shape)}, expected (out, in, 1)")
     stages = tuple(tuple(weights[name].shape[0] for name in names) for names in convolutions)

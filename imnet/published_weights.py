@@ -102,6 +102,7 @@ def renamed_single_view() -> dict[str, str]:
     """Published key to ours."""
     names = {"img_encoder.conv_0.weight": "encoder.first.weight"} | _norm("bn_0", "first_norm")
     for block in range(BLOCKS):
+        # Where a block halves the picture, its shortcut needs a convolution of its own.
         parts = {"conv_1": "first", "conv_2": "second"}
         norms = {"bn_1": "first_norm", "bn_2": "second_norm"}
         if block in HALVING:

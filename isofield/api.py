@@ -237,6 +237,7 @@ class Run:
         if isinstance(x, str | Path):
             return self._observed_file(Path(x), part=part, name=name)
         loaded, where = loaded_input(x)
+        # Of label volumes the part is in the name, as in that of a file: the name keys what is drawn.
         name, labels = name or INPUT_NAME, self._preparation.labels
         if labels is not None and isinstance(loaded, OpenScan):
             name = find_part(part, labels).name(name)

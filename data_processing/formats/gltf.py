@@ -36,6 +36,7 @@ Tree = Mapping[str, Any]
 
 def open_gltf(data: bytes) -> tuple[Tree, bytes | None]:
     """The JSON, and the binary chunk of a .glb file. DamagedMeshError for what is no glTF 2.0."""
+    # A .gltf is JSON alone, a .glb a container of JSON and numbers: its own bytes say which.
     chunks: dict[bytes, bytes] = {JSON_CHUNK: data}
     if data[:4] == GLB_MAGIC:
         if data[4:8] == b"\1\0\0\0":

@@ -112,6 +112,7 @@ class _Scene:
         attributes = instancing.get("attributes") if isinstance(instancing, Mapping) else None
         if not isinstance(attributes, Mapping):
             raise DamagedMeshError(f"{INSTANCES} without attributes")
+        # Any of the three may be left out: then it moves, turns or scales nothing.
         types = {"TRANSLATION": "VEC3", "ROTATION": "VEC4", "SCALE": "VEC3"}
         columns = {
             name: self.accessors.numbers(attributes[name], columns=kind)

@@ -104,6 +104,7 @@ def _listed_rows(items: Sequence[Any], ids: Any) -> list[Entry]:
             label = whole_number(ids[place]) if isinstance(ids, list) and place < len(ids) else place
             name = item
         elif isinstance(item, Mapping):
+            # The keys of objects are the columns of tables, by whatever name each program has for them.
             columns = {str(key).strip().lower(): value for key, value in item.items()}
             label = next((whole_number(columns[key]) for key in ID_COLUMNS if key in columns), None)
             name = next((str(columns[key]) for key in NAME_COLUMNS if key in columns), "")

@@ -32,6 +32,7 @@ def group_candidates(of_paths: Sequence[Sequence[Candidate]], *, allow: bool) ->
     ValueError that names candidates and what differs, where nothing is common to all, or a condition differs.
     `allow`: then every protocol, split and condition has a group of its own instead.
     """
+    # Only what all paths have can stand in one table; what some have is named, or shown apart.
     kinds: dict[Kind, list[Candidate]] = {}
     for candidates in of_paths:
         for candidate in candidates:

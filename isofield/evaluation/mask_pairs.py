@@ -149,6 +149,7 @@ def masks_below(folder: Path, *, pattern: str = "*") -> tuple[dict[str, Path], s
         raise NotADirectoryError(f"{folder} is a file, expected a folder of masks: give the folder that it is in")
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder} does not exist")
+    # Images that lie beside their labels are no masks; a pattern of the user's own is taken at its word.
     everything = sorted(files_below(folder))
     files = [file for file in everything if scan_suffix(file)]
     beside_labels = images_beside(files) if is_general(pattern) else []
@@ -174,6 +175,7 @@ def compare_crops(predicted: Crop, true: Crop, protocol: MaskProtocol) -> tuple[
 
     RefusedFileError that names the distance where voxels of one do not lie on those of the other.
     """
+    # Voxels of both have to lie on each other: resampling would change what is compared.
     placed, notes = place_on(predicted, true)
     axes_33 = true.index_to_world[:3, :3]
     return compare_masks(*in_one_box(placed, true), axes_33, tolerance=protocol.tolerance), notes

@@ -166,6 +166,7 @@ def pairs_of_run(
     `truth_folder`: ground truth files named like the shapes, instead of those of the data set.
     Raises FileNotFoundError when nothing was generated for the split, ValueError for an unknown split.
     """
+    # The members of the split come from the data set, not from the meshes that are there: a missing mesh is a row.
     config = read_run_config(run.existing().config_file).data
     path = find_data(run, config.path, data)
     shapes = open_shapes(path)
@@ -210,6 +211,7 @@ def pairs_of_folders(
             "compare the folders as sets, whatever the names: --protocol generative lfd"
         )
     found = _truths(matches, true, grid)
+    # What only one folder has is a pair too: a mean over what happens to have both sides would look better than it is.
     pairs = []
     for name, path in predicted.items():
         reason = "" if name in found else f"no ground truth: {truths} has no {name}"

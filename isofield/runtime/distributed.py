@@ -127,6 +127,7 @@ def _device_of_rank(name: str, *, local_rank: int, local_size: int, collectives:
     own = resolve_device(name, local_rank=local_rank)
     if own.type != "cuda" or local_size == 1:
         return own
+    # Said before NCCL hangs: two ranks on one GPU wait for each other without a word.
     here = torch.cuda.device_count()
     if collectives and ":" in name:
         raise ValueError(

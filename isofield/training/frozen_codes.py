@@ -96,6 +96,7 @@ def _kept(file: Path, key: str) -> torch.Tensor | None:
     if not file.is_file():
         return None
     try:
+        # Whatever is wrong with the file costs nothing but the time to make it again.
         content = read_npz(file, most=MAX_BYTES, names=("codes", "key"))
         codes, made_of = content["codes"], str(content["key"])
         if codes.ndim != 2 or codes.dtype != np.float32:

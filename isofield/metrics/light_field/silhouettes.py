@@ -51,6 +51,7 @@ def normalise_box(mesh: TriangleMesh) -> NDArray[np.float64]:
     edge = float((upper_3 - lower_3).max())
     if not 0 < edge < np.inf:
         raise ValueError(f"the longest edge of the mesh's box is {edge:g}, expected a positive length")
+    # Vertices that no face uses may lie anywhere, also at infinity: products with them would be NaN.
     inside_V = np.all((mesh.vertices >= lower_3) & (mesh.vertices <= upper_3), axis=1)
     return np.where(inside_V[:, None], (mesh.vertices - (lower_3 + upper_3) / 2) / edge, 0.0)
 

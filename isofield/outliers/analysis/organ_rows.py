@@ -177,6 +177,7 @@ def _write_maps(judged: ScoredOrgan, compared: Compared, out: Path) -> dict[str,
         write_map(file, values, compared.mask, slope=slope)
         written[column] = file.relative_to(out).as_posix()
     file = mesh_in(out / MASKS, judged.scan.key, ".seg.nrrd", last=judged.wanted.organ, ending="_agreement")
+    # A map with names and colours, which viewers open as they are; its labels are those of the pictures.
     segments = [
         NamedSegment(label, f"{judged.wanted.organ}: {name}", colour)
         for label, (name, colour) in enumerate(AGREEMENT.items(), start=1)

@@ -136,6 +136,7 @@ def _cell(value: Any) -> Any:
 
 def table(rows: Sequence[Row], out: Path) -> str:
     """The ten worst cases with the picture to open, and the totals by status."""
+    # What a person has to look at first, and where the picture of it lies; the rest is in the table on disk.
     to_look_at = [row for row in worst_first(rows) if row["flagged"] or row["status"] in ("ERROR", "UNSURE")]
     worst, lines = to_look_at[:WORST], []
     if worst:

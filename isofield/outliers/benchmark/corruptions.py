@@ -229,6 +229,7 @@ def _island(mask: Mask, generator: np.random.Generator, target: float) -> Mask:
     count = int(generator.integers(1, 3))
     radius = (3 / (4 * np.pi) * needed / count) ** (1 / 3)
     gap = max(2.0, 0.05 * _size(mask))
+    # The whole ball has to fit into the grid, at a distance that leaves a gap to the mask.
     inner = np.zeros(mask.shape, dtype=bool)
     room = [slice(min(int(radius), n // 2 - 1), n - min(int(radius), n // 2 - 1)) for n in mask.shape]
     inner[tuple(room)] = True
