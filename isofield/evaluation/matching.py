@@ -171,6 +171,15 @@ def _representative(names: Sequence[str], files: Mapping[str, Path]) -> str | No
     return surfaces[0] if surfaces else meshes[0] if len(meshes) == 1 else None
 
 
+def no_common_name(what: str, predictions: Collection[str], truths_below: Path | None, truths: Collection[str]) -> str:
+    """What to say where no name fits. `what`: what has the names of the predictions, in words."""
+    hint = suggestion(predictions, truths) or "--match 'PREDICTION=TRUTH' says how they differ, such as '*_pred=*'"
+    return (
+        f"no {what} is named like one below {truths_below}: for example {next(iter(predictions))} and "
+        f"{next(iter(truths))}; names have to match. {hint}"
+    )
+
+
 def suggestion(predictions: Collection[str], truths: Collection[str]) -> str:
     """The rule of --match that pairs most of the names, as words; empty where none does."""
     folded = {name.casefold() for name in truths}
@@ -188,10 +197,12 @@ def suggestion(predictions: Collection[str], truths: Collection[str]) -> str:
 
 
 def _rules(prediction: str, truth: str) -> list[str]:
-    """Rules by which one name becomes the other: what they begin, or end, with in common."""
+    """Rules by which one name becomes the other: what they begin, or end, with in common, and the folders above."""
     ours, theirs = prediction.rpartition("/")[2], truth.rpartition("/")[2]
     start = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
     end = next((i for i, (a, b) in enumerate(zip(ours[::-1], theirs[::-1], strict=False)) if a != b), 0)
     end = end or min(len(ours), len(theirs)) * (ours.endswith(theirs) or theirs.endswith(ours))
     rules = [f"*{ours[start:]}=*{theirs[start:]}"] if start else []
-    return rules + ([f"{ours[: len(ours) - end]}*={theirs[: len(theirs) - end]}*"] if end else [])
+    rules += [f"{ours[: len(ours) - end]}*={theirs[: len(theirs) - end]}*"] if end else []
+    above, over = (name[: len(name) - len(last)] for name, last in ((prediction, ours), (truth, theirs)))
+    return rules if above == over else [f"{above}{rule.replace('=', f'={over}')}" for rule in rules]

@@ -73,7 +73,7 @@ def _library(address: str) -> Any:
         import huggingface_hub
         import huggingface_hub.errors
     except ImportError as error:
-        raise ValueError(f"{address}: runs on the hub need an extra: pip install 'isofield[hub]' ({error})") from error
+        raise ValueError(f"{address}: runs on the hub need an extra: pip install 'isofield[hub]'") from error
     return huggingface_hub
 
 

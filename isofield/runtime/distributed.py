@@ -19,10 +19,12 @@ import torch
 import torch.distributed as dist
 
 from isofield.runtime.commandline import say
-from isofield.runtime.heartbeat import Heartbeat, lost_rank
+from isofield.runtime.heartbeat import Heartbeat, lost_rank, unreached_ranks
 from isofield.runtime.precision import products_in
+from isofield.runtime.reasons import is_out_of_memory
 from isofield.runtime.threads import describe_threads, limit_threads
 
+DEVICES = ("cpu", "cuda")
 TIMEOUT_VARIABLE, TIMEOUT_SECONDS = "ISOFIELD_TIMEOUT", 1800
 
 
@@ -87,6 +89,8 @@ class Group:
         try:
             yield
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise  # no other rank is to blame
             raise lost_rank(self.rank, error) from error
 
 
@@ -107,8 +111,12 @@ def resolve_device(name: str, *, local_rank: int = 0) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"device '{name}': expected auto, cpu, cuda or cuda:N") from error
+    if device.type not in DEVICES:
+        raise ValueError(f"device '{name}': expected auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device '{name}': torch sees no CUDA device here; use cpu or auto")
+    if device.index is not None and device.type == "cuda" and device.index >= torch.cuda.device_count():
+        raise ValueError(f"device '{name}': torch sees {torch.cuda.device_count()} here, and the first is cuda:0")
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", local_rank)
     return device
@@ -187,7 +195,7 @@ def _group_of(own: torch.device, *, size: int, rank: int, collectives: bool) -> 
             dist.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=limit)
         store, _, _ = next(dist.rendezvous("env://", timeout=limit))  # a connection of its own
     except RuntimeError as error:
-        raise lost_rank(rank, error) from error
+        raise unreached_ranks(rank, error) from error
     heartbeat = Heartbeat(store, rank=rank, size=size, timeout=limit.total_seconds())
     try:
         yield Group(rank, size, own, heartbeat)

@@ -89,11 +89,19 @@ class Heartbeat:
 
 
 def lost_rank(rank: int, error: Exception) -> LostRankError:
-    """An error of the communication, for the person at the terminal."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    """An error of the communication, for the person at the terminal; ISOFIELD_TRACEBACK shows the library's words."""
     return LostRankError(
-        f"rank {rank}: lost the other ranks: one of them ended or stopped, and its own messages say why. What is "
-        f"finished is kept ({reason})"
+        f"rank {rank}: lost the other ranks ({type(error).__name__} of the communication): one of them ended or "
+        "stopped, and its own messages say why. What is finished is kept: start all ranks again"
+    )
+
+
+def unreached_ranks(rank: int, error: Exception) -> LostRankError:
+    """The same before the first word was heard of them."""
+    place = f"{os.environ.get('MASTER_ADDR', '')}:{os.environ.get('MASTER_PORT', '')}"
+    return LostRankError(
+        f"rank {rank}: cannot reach the other ranks at {place} ({type(error).__name__} of the communication): is that "
+        "the machine of rank 0, the port free there and open from here, and was torchrun started on every machine?"
     )
 
 

@@ -148,8 +148,9 @@ def test_what_cannot_be_started_is_one_error(
 ):
     needs(name)
     monkeypatch.setenv(variable, "nonsense://x")
-    with pytest.raises(ValueError, match=rf"training\.tracker: {name} cannot start .*none"):
+    with pytest.raises(ValueError, match=rf"training\.tracker: {name} cannot start .*none") as told:
         run_training(tracked(boxes, tmp_path, name))
+    assert "nonsense" not in str(told.value) and "ISOFIELD_TRACEBACK" in str(told.value)
 
 
 class Failing:
