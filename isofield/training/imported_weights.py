@@ -18,6 +18,8 @@ from isofield.runtime.config import to_yaml
 from isofield.runtime.distributed import Group
 from isofield.training.state import initial_state, save
 
+NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")  # of a batch normalisation
+
 
 def read_mapping(path: Path, *, expected: str) -> Mapping[str, Any]:
     """The mapping in a torch file of tensors and plain data; ValueError when it holds anything else."""
