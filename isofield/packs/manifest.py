@@ -65,6 +65,7 @@ def parse_manifest(image: bytes, *, where: Path | str) -> PackManifest:
     ValueError when it is damaged, of a newer version, or names what a pack may not hold.
     """
     try:
+        # Before it is parsed: the length bounds what a stranger's JSON makes of our memory.
         if len(image) > MOST_BYTES[MANIFEST]:
             raise ValueError(f"{len(image):,} bytes")
         content = parse_json(image)
@@ -147,12 +148,14 @@ def _refuse_other_files(manifest: PackManifest, where: Path | str) -> None:
     for name, file in manifest.files.items():
         if not 0 <= file.size <= MOST_BYTES[name]:
             raise ValueError(f"{where}: {name} of {file.size:,} bytes (limit {MOST_BYTES[name]:,})")
+    # The name becomes a folder where a pack is unpacked: it must not lead out of there, nor hide.
     if Path(manifest.name).name != manifest.name or manifest.name.startswith(".") or len(manifest.name) > 100:
         raise ValueError(f"{where}: name: expected a plain folder name, got {manifest.name[:100]!r}")
 
 
 def _bounded(file: Path) -> bytes:
     with open(file, "rb") as handle:
+        # One byte more than is allowed tells that there is more, without reading it.
         return handle.read(MOST_BYTES[MANIFEST] + 1)
 
 

@@ -52,6 +52,7 @@ class Baselines:
 def fit_baselines(measured: Sequence[Measured]) -> Baselines:
     """Of clean training masks."""
     features_NF, distances_ND = _parts(measured)
+    # Distances of masks to a fit that knows them are too small: their spread is measured on masks that were left out.
     left_out = held_out(features_NF, lambda others, rows: _fitted(others).distances(rows))
     off = held_out(distances_ND, lambda others, rows: off_components(fit_components(others), rows))
     return Baselines(
