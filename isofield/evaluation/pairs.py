@@ -260,6 +260,7 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
             continue
         if suffix.lower() in GENERIC_SUFFIXES and not is_text_cloud(path):
             continue  # a table, a licence
+        # By the suffix that was found and not by Path.stem: some have two parts.
         name = below.as_posix()[: -len(suffix)]
         if name in files:
             raise ValueError(f"{files[name]} and {path} have one name: keep one of them in {folder}")
