@@ -149,6 +149,7 @@ class RunDir:
     def lock(self) -> AbstractContextManager[None]:
         """One training at a time; the folder is made. ValueError when another process is at it, or it is a pack."""
         refuse_training(self)
+        # In the run itself, where other machines that share the disk meet it too.
         return hold_lock(make_folder(self.path) / ".lock", what="training")
 
     def meshes(self, split: str) -> Path:
@@ -174,6 +175,7 @@ def create_run(run: RunDir, *, config: str, preparation: Mapping[str, Any], resu
     What a killed training was writing is removed.
     Raises ValueError when the run holds checkpoints already and `resume` is not set: nothing is overwritten.
     """
+    # Before anything is removed or written: what is refused stays as it was.
     refuse_training(run)
     if not resume and run.has_checkpoints:
         raise ValueError(f"{run.path} holds checkpoints already: add --resume to go on, or choose another name")
@@ -217,6 +219,7 @@ def refuse_unwritable(folder: Path) -> None:
     """Make a folder of results; ValueError when nobody may write there: packed runs often lie where users only read."""
     reason = None
     try:
+        # Asked before hours of work, for the first write may come at their end.
         if not os.access(make_folder(folder), os.W_OK):
             # access() does not say why: the flags of the file system tell a read-only one from a folder that is
             # somebody else's.
