@@ -185,6 +185,7 @@ class LatentGAN(nn.Module):
     def generator_loss(self, noise_BW: torch.Tensor) -> torch.Tensor:
         """mean D(generated); the critic's weights take no gradient from it."""
         fake_BZ = self.generate(noise_BW)
+        # The generator is moved by what the critic says; the critic learns nothing from the generator's turn.
         with _held(self.critic):
             return self.critic(fake_BZ).mean()
 

@@ -132,13 +132,16 @@ class SingleView(nn.Module):
         super().__init__()
         self.config = config
         self.autoencoder = Autoencoder(config.autoencoder)
+        # The sizes of an encoder that nobody gave would be made up: it has no weights in the state.
         if not config.voxel_encoder:
             self.autoencoder.register_module("encoder", UnknownEncoder())
+        # Codes to learn stay the same from step to step, and may be kept (isofield/training/frozen_codes.py).
         self.autoencoder.requires_grad_(False)
         self.encoder = ImageEncoder(latent=config.latent, channels=config.channels)
 
     def train(self, mode: bool = True) -> "SingleView":
         """The image encoder's mode; the frozen autoencoder stays in evaluation mode."""
+        # `train` reaches all modules inside: the frozen ones are set back.
         super().train(mode)
         self.autoencoder.eval()
         return self

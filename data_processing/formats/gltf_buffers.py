@@ -48,6 +48,7 @@ class Accessors:
         accessor = self.of(number)
         if accessor.get("type") != columns:
             raise DamagedMeshError(f"accessor {number} is {str(accessor.get('type'))[:20]}, expected {columns}")
+        # An accessor without a view is all zeros, which a sparse part then replaces: so the format has it.
         count, width = number_of(accessor, "count", below=LONGEST), COLUMNS[columns]
         dtype = self._dtype(accessor)
         if number in self.unpacked:
@@ -90,6 +91,7 @@ class Accessors:
         kind = self._dtype(sparse["indices"])
         if kind.kind != "u":
             raise DamagedMeshError("a sparse accessor whose indices are not unsigned")
+        # Rows that are replaced have to be there; the values are copied, as the view is the file's own bytes.
         rows = self._rows(sparse["indices"], kind, count, 1, start[0])[:, 0]
         if count and rows.max() >= len(values):
             raise DamagedMeshError(f"a sparse accessor that replaces row {rows.max()} of {len(values)}")

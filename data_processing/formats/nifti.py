@@ -212,6 +212,7 @@ def in_millimetres(affine: NDArray[np.float64], shape: Shape3, header: Any, path
             f"{path}: xyzt_units: expected a unit of length (1 metre, 2 millimetre, 3 micrometre), got {code}: "
             "repair the header"
         )
+    # A scan of a person that is shorter than a millimetre, or longer than three metres, was not written in millimetres.
     longest = float((np.linalg.norm(affine[:3, :3], axis=0) * shape).max())
     if code == 0 and not PLAUSIBLE_MM[0] <= longest <= PLAUSIBLE_MM[1]:
         raise RefusedFileError(
@@ -248,6 +249,7 @@ def _stored_voxels(image: Any, path: Path) -> NDArray[Any]:
     """
     proxy = image.dataobj
     values = np.empty(math.prod(proxy.shape), proxy.dtype)
+    # Right into the array's own memory: no second copy of a scan, however large.
     view = values.view(np.uint8).data
     packed = path.name.lower().endswith(".gz")
     with gzip.open(path) if packed else open(path, "rb") as handle:

@@ -40,6 +40,7 @@ class Words:
 
     def per_line(self, kind: int) -> NDArray[np.int64]:
         """Numbers of words (L,) behind the first one in each line of a kind."""
+        # From the first word of a line to that of the next: as many words as the line has.
         firsts = np.flatnonzero(self.is_first_W)
         return np.diff(np.append(firsts, len(self.words)))[self.kind_W[firsts] == kind] - 1
 
@@ -63,6 +64,7 @@ def read_obj(data: bytes) -> TriangleMesh:
 def _statements(data: bytes) -> bytes:
     """One statement a line: no comments, and none continued on the next line."""
     text = plain_text(data)
+    # Before comments go, for this # begins none.
     if b".#" in text:
         text = NOT_A_NUMBER.sub(b"nan", text)
     if b"#" in text:
@@ -82,6 +84,7 @@ def _joined(text: bytes) -> bytes:
     for line in text.split(b"\n"):
         line = open_line + line
         whole = line.rstrip()
+        # Names may end in a backslash, as folders of Windows do: only numbers go on.
         goes_on = whole.endswith(b"\\") and line.lstrip()[:1] in b"vf"
         open_line = whole[:-1] + b" " if goes_on else b""
         if not goes_on:
@@ -104,6 +107,7 @@ def _words_of(block: bytes) -> Words:
     letters = np.frombuffer(block + b"\n\n\n", np.uint8)
     blank = IS_BLANK[letters]
     begins = np.flatnonzero(~blank & np.append(True, blank[:-1]))
+    # The number of a line: so many breaks stand before its words.
     line = np.cumsum(letters == ord("\n"), dtype=np.int32)[begins]
     is_first = np.append(True, line[1:] != line[:-1])[: len(begins)]
     firsts = np.flatnonzero(is_first)

@@ -26,6 +26,7 @@ def read_pcd(path: Path) -> Mapping[str, NDArray]:
             case ["ascii"]:
                 return _read_ascii(handle, names, count, path)
             case ["binary"]:
+                # What the header declares is compared with the file before as many bytes are asked for.
                 there = (path.stat().st_size - handle.tell()) // dtype.itemsize
                 if there < count:
                     raise ValueError(f"{path}: cut off: declares {count} points, holds {there}")

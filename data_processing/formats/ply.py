@@ -97,6 +97,7 @@ def _header(data: bytes) -> tuple[str, list[Element], memoryview]:
     end = END.search(data)
     if not data.startswith(b"ply") or end is None:
         raise DamagedMeshError("no header from 'ply' to 'end_header'")
+    # Properties belong to the element that was named last.
     elements, formats = list[tuple[str, int, list[Property]]](), []
     for line in data[3 : end.start()].decode("latin-1").replace("\r", "\n").split("\n"):
         words = line.split()
@@ -163,6 +164,7 @@ class _Text:
         self.at += element.count
         if not columns or not rows:
             return {}
+        # Most files have rows alike: these are read as columns of one long list of words, the others row by row.
         words = b" ".join(rows).split()
         try:
             return self._of_equal_rows(element, columns, words) or self._of_any_rows(element, columns, rows)

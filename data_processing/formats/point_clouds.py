@@ -145,6 +145,7 @@ def _npz_cloud(path: Path) -> PointCloud | None:
     """The cloud in a .npz, or None where it has no `points` (then it may hold voxels)."""
     try:
         with open_npz(path) as archive:
+            # Looked at by name first: a .npz may as well hold voxels, or samples of a field.
             there = [key for key in ("points", "normals") if f"{key}.npy" in archive.namelist()]
     except DAMAGED as error:
         raise ValueError(f"{path}: cannot be read as .npz: it is cut off, damaged or of another kind") from error
@@ -192,6 +193,7 @@ def _cloud(points: NDArray, normals: NDArray | None, path: Path | str) -> PointC
         raise ValueError(f"{path}: expected a normal for each of {len(points)} points, got {normals.shape}")
     points = points.astype(np.float64)
     normals = None if normals is None else normals.astype(np.float64)
+    # A point whose normal is no number goes too: both are read together.
     finite = np.isfinite(points if normals is None else np.hstack([points, normals])).all(axis=1)
     left_out = len(points) - int(finite.sum())
     if left_out == len(points):

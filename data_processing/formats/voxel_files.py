@@ -154,6 +154,7 @@ def _read_npz_file(path: Path, key: str | None) -> NDArray:
 
 def _npz_member(archive: zipfile.ZipFile, key: str | None, path: Path) -> str:
     """The name of the member to read: `key`, or the only one that is a 3D grid."""
+    # Only headers are read: the arrays may be large, and but one of them is wanted.
     shapes = {}
     for name in archive.namelist():
         if name.endswith(".npy"):

@@ -93,12 +93,17 @@ def unbalanced_edges(faces: NDArray[np.int64]) -> NDArray[np.int64]:
     walked, width = _edge_keys(faces), int(faces.max(initial=0)) + 1
     if np.array_equal(np.sort(walked), np.sort(walked % width * width + walked // width)):
         return np.empty((0, 2), dtype=np.int64)  # a closed mesh: no need to ask which
-    keys, count = np.unique(walked, return_counts=True)
-    reverse = keys % width * width + keys // width
-    at = np.searchsorted(keys, reverse).clip(max=max(len(keys) - 1, 0))
-    is_paired = keys[at] == reverse
-    keys = keys[~(is_paired & (count[at] == count))]
+    keys, surplus = walk_surplus(walked, width)
+    keys = keys[surplus != 0]
     return np.stack([keys // width, keys % width], axis=1)
+
+
+def walk_surplus(walked: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Directed edges (K,) as numbers from * width + to, ascending, and how much more often each is walked than back."""
+    keys, count = np.unique(walked, return_counts=True)
+    back = keys % width * width + keys // width
+    at = np.searchsorted(keys, back).clip(max=max(len(keys) - 1, 0))
+    return keys, count - np.where(keys[at] == back, count[at], 0)
 
 
 def is_watertight(mesh: TriangleMesh) -> bool:

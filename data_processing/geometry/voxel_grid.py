@@ -202,6 +202,7 @@ def _refuse_field(values: NDArray, path: Path | str) -> None:
     """RefusedFileError for values on both sides of 0, or mostly fractional: distances, intensities, logits."""
     if values.dtype.kind in "bu" or not values.size:
         return
+    # A threshold of a half would make a solid of any field, and a wrong one: whoever means it says so.
     lowest, highest = float(values.min()), float(values.max())
     if lowest < -ROUNDING and highest > 0:
         what = "on both sides of 0"

@@ -89,6 +89,7 @@ def check_fields(section: InputConfig, layout: Layout, path: Path) -> None:
             f"{next_command('prepare', '--config', 'FILE')}, with "
             "contents: {rendering: {views: 24}} in the data config (configs/data/views.yaml is one)"
         )
+    # First whether the fields are there at all, then whether they have the size that is asked for.
     refuse_absent(path, layout, fields_of(section))
     if section.kind == "view" and section.resolution > layout.picture_size:
         raise ValueError(

@@ -13,7 +13,7 @@ from data_processing.formats.scans import SCAN_SUFFIXES, scan_stem, scan_suffix
 from data_processing.geometry.voxel_grid import AbsentPartError, RefusedFileError
 from data_processing.medical.advice import OptionError
 from data_processing.medical.label_names import LabelTable, find_table, own_table
-from data_processing.medical.label_volumes import Box, LabelVolume, around, label_volume
+from data_processing.medical.label_volumes import Box, LabelVolume, label_volume, union
 from data_processing.medical.lattices import WORTH_TELLING, Placement, apart, is_part, overlaps, placement, same_grid
 from data_processing.medical.organ_names import organ_of_stem
 from data_processing.medical.structures import LabelConfig, StructureConfig
@@ -100,7 +100,7 @@ def _merged(
     assert grid is not None
     if not crops:
         raise AbsentPartError(f"{file}: the mask of {structure.name} is empty")
-    return _canonical(*_union(crops), grid)
+    return _canonical(*union(crops), grid)
 
 
 def mask_crop(file: Path, *, threshold: float | None = None) -> Crop:
@@ -263,17 +263,6 @@ def _refuse_disagreement(table: LabelTable, own: LabelTable | None, names: Seque
                 "table",
                 ", or correct it",
             )
-
-
-def _union(crops: Sequence[tuple[NDArray[np.bool_], Box]]) -> tuple[NDArray[np.bool_], Box]:
-    if len(crops) == 1:
-        return crops[0]
-    # Each crop is laid where it belongs in the box around all of them: scans are large, organs small.
-    outer = around([box for _, box in crops])
-    union = np.zeros([side.stop - side.start for side in outer], dtype=bool)
-    for crop, box in crops:
-        union[tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(box, outer, strict=True))] |= crop
-    return union, outer
 
 
 def _canonical(mask: NDArray[np.bool_], box: Box, grid: ScanGrid) -> Crop:

@@ -62,6 +62,7 @@ def structure_in_memory(scan: OpenScan, part: str, settings: LabelConfig) -> Sca
 
 
 def _scan_mask(chosen: StructurePart, pieces: _Pieces, file: Path) -> ScanMask:
+    # Mirrored the wrong way round, a kidney would be learnt as its counterpart: only where sides are sure.
     crop = _chosen(chosen, pieces.crops, file)
     if crop.scan.doubt and chosen.structure.mirror != "never":
         raise RefusedFileError(

@@ -118,6 +118,7 @@ def _shift(size: int) -> int:
 def _fill_columns(faces: Faces, bits: int, start: Integers, entries_E3: NDArray[np.int32]) -> None:
     """Count the entries of each column, without room for entries; with it write them."""
     size, shift, box_F6 = 1 << bits, LATTICE_BITS - bits, faces.box_F6
+    # One kernel for both passes, since each takes seconds to compile. Vertical faces cross no line along z.
     is_counting = len(entries_E3) == 0
     for face in range(len(box_F6)):
         if faces.turn_F[face] != 0:

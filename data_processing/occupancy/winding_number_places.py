@@ -50,6 +50,7 @@ def count_places(places: Places, span: Integers) -> int:
 @compile_part
 def list_places(places: Places, span: Integers, target_N: Integers, xyz_N3: Floats) -> None:
     """Of each place of a span: where its number belongs, and its coordinates."""
+    # Numbers in C order, as the grid is stored.
     n, size, step, origin = 0, places.resolution, places.step, places.origin_3
     if size:
         for i in range(span[0], span[3]):

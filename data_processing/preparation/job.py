@@ -358,6 +358,7 @@ def _finish(job: PreparationJob, finished: set[int], rank: int) -> int:
         return DONE
     with contextlib.suppress(OSError):
         (job.folder / PARTS).rmdir()
+    # All shards are read once more, by whoever finishes last: rows of other ranks are known from nowhere else.
     records: list[ShapeRecord] = []
     for shard in range(job.shard_count):
         with Shard(job.shard_file(shard), job.layout) as opened:

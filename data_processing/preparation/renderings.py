@@ -71,6 +71,7 @@ def _existing(folder: Path, settings: RenderingConfig, name: str) -> NDArray[np.
     if not files[0].parent.is_dir():
         searched = " and ".join(str(place) for place in _places(folder, name)[:2])
         raise FileNotFoundError(f"no renderings of {name}: searched {searched}")
+    # All that are missing, not the first alone: a folder that was unpacked half is seen at once.
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise FileNotFoundError(

@@ -25,7 +25,7 @@ from data_processing.medical.advice import CONFIG_KEYS
 from data_processing.medical.crops import organ_file
 from data_processing.medical.images_beside import images_beside, is_general, left_out
 from data_processing.medical.structures import LabelConfig, all_parts
-from data_processing.preparation.layouts import LayoutName, Place, arrange, refuse_absent
+from data_processing.preparation.layouts import LayoutName, arrange, refuse_absent
 from data_processing.store.split_lists import given_splits, read_list_files
 from isofield.runtime.reasons import reason_of
 
@@ -100,7 +100,7 @@ def list_sources(
         arrangement = arrange(kinds, layout, root=folder.resolve().name or "all", categories=asked)
     except ValueError as error:
         raise ValueError(f"{folder}: {reason_of(error)}") from error
-    sources = [_source(file, place, kinds[file]) for file, place in arrangement.places.items()]
+    sources = [Source(to.name, to.category, file, kinds[file]) for file, to in arrangement.places.items()]
     if labels is not None:
         sources += _scan_sources(folder, scans, labels)
     chosen = _of_categories(sources, categories, folder)
@@ -188,10 +188,6 @@ def files_below(folder: Path) -> Iterator[str]:
 def _is_hidden(name: str) -> bool:
     """What systems put beside files: ._x.obj, .DS_Store, the copies of attributes in archives of macOS."""
     return name.startswith(".") or name in SYSTEM_FOLDERS
-
-
-def _source(file: str, place: Place, kind: Kind) -> Source:
-    return Source(name=place.name, category=place.category, file=file, kind=kind)
 
 
 def _of_categories(sources: list[Source], categories: Sequence[str] | None, folder: Path) -> list[Source]:

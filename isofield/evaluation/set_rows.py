@@ -228,6 +228,7 @@ def read_shapes(
 def _read(
     task: _Task, *, protocols: tuple[str, ...], settings: GenerativeConfig, light_fields: Path | None
 ) -> SetShape:
+    # Each protocol fails by itself: a cloud has points to compare, and no silhouette.
     name, fields, reasons = task.member.name, dict[str, Any](), dict[str, str]()
     try:
         truth = task.member.load()

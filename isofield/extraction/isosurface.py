@@ -237,6 +237,7 @@ def _finished(
     mesh = _mesh(index_V3, faces_F3, resolution)
     if not refine_steps or not len(mesh.faces):
         return mesh, 0
+    # Vertices on the caps stay: the field does not cross its level there, the cube ends.
     refined = refine_vertices(
         torch.from_numpy(mesh.vertices).to(index_V3.device),
         torch.from_numpy(mesh.faces).to(index_V3.device),

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-LARGE = 1 << 22  # bytes; numpy asks from here on
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # of mallopt (glibc's malloc.h)
 MOST = (1 << 31) - 1
 _STAND_IN = {torch.bfloat16: torch.int16, torch.float16: torch.int16}  # types that numpy does not have

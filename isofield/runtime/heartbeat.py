@@ -53,6 +53,7 @@ class Heartbeat:
         self._thread.join(INTERVAL)
 
     def _until(self, done: Callable[[], bool]) -> None:
+        # Short pauses first, since most waits are short; then longer ones, as each look is a question to the store.
         pause, looked, seen = POLL[0], time.monotonic(), dict[int, tuple[int, float]]()
         while not done():
             time.sleep(pause)

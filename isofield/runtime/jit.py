@@ -11,7 +11,6 @@ the text of an error), zeros, arange and copy in a kernel (a quarter each), a do
 import contextlib
 import functools
 import gc
-import hashlib
 import os
 import sys
 import tempfile
@@ -23,7 +22,9 @@ from typing import Any
 import numba
 from numba.core import event
 
+from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.locks import hold_lock
+from isofield.runtime.user_cache import user_cache
 
 FOLDER_VARIABLE = "NUMBA_CACHE_DIR"  # set by the user: then numba itself goes by it
 PACKAGES = ("data_processing", "isofield")
@@ -97,22 +98,15 @@ def kernel_folder() -> Path | None:
 
 
 def _cache_homes() -> Iterator[Path]:
-    with contextlib.suppress(RuntimeError):  # no home
-        if sys.platform == "win32":
-            yield Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "isofield"
-        elif sys.platform == "darwin":
-            yield Path.home() / "Library" / "Caches" / "isofield"
-        else:
-            yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isofield"
+    with contextlib.suppress(RuntimeError):
+        yield user_cache()
 
 
 def _sources_digest() -> str:
     """Of all kernels: numba looks at the file of a kernel, and not at those whose functions it calls."""
-    root, digest = Path(__file__).resolve().parents[2], hashlib.sha256(numba.__version__.encode())
+    root = Path(__file__).resolve().parents[2]
     files = [file for name in PACKAGES for pattern in SOURCES for file in (root / name).rglob(pattern)]
-    for file in sorted(files):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+    return fingerprint(numba.__version__, *sorted(files), size=6)
 
 
 def _is_own(folder: Path, *, others: bool = False) -> bool:

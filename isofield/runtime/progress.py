@@ -44,9 +44,11 @@ class Progress:
         self._values, self._told = "", -1
         self._withheld, self._wrote = "", -float("inf")  # a line of its own, and when the last one was written
         self._began = self._last = clock()
+        # What silences bars of other programs silences ours.
         shown = shown and os.environ.get(SILENT_VARIABLE, "") in ("", "0")
         at_terminal = shown and self._stream.isatty()
         self._in_lines = shown and not at_terminal
+        # Made in any case: whether it is disabled decides below where a line goes.
         self._bar = tqdm(
             total=total,
             initial=initial,

@@ -239,6 +239,7 @@ def after_step(state: State, job: TrainingJob, logs: Logs) -> None:
 def judge(state: State, job: TrainingJob, losses: dict[str, float] | None = None) -> None:
     """Validate; keep the checkpoint as `best` when it is. `losses`: of the step, to be noted beside it."""
     check_finite(job)
+    # All ranks judge, as the loss is a sum over them; the first one shows and notes.
     value, measure = job.validator.judge(state), job.validator.measure
     scores = job.validator.show(state, job.files.tracker, value=value)
     if job.group.is_first:

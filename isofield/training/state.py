@@ -101,6 +101,7 @@ def _newest_sound(run: RunDir) -> tuple[Path, dict[str, Any]]:
         last = run.existing_checkpoint("last")
         return last, checkpoint.load(last)
     except (ValueError, FileNotFoundError) as error:
+        # Cut or damaged, say by a full disk: an older checkpoint costs some steps, a new start all of them.
         tried, others = run.others(), []
         for which in tried:
             with contextlib.suppress(ValueError, LookupError, TypeError):

@@ -90,6 +90,7 @@ def measure(image: NDArray[np.uint8]) -> View:
     y = np.arange(rows[0], rows[-1] + 1) - centre_2[1]
     area = int(np.count_nonzero(part))
     radius = float(np.sqrt(((x**2)[None, :] + (y**2)[:, None]).max(where=part != 0, initial=0)))
+    # 4 pi A / P^2 is 1 for a disc; with a border counted in pixels it may come out above.
     roundness = min(1.0, 4 * PI * area / _border(part) ** 2)
     return View(area, centre_2, radius, _fourier(image, centre_2), roundness, _eccentricity(part, x, y))
 
@@ -110,6 +111,7 @@ def _fourier(image: NDArray[np.uint8], centre_2: NDArray[np.float64]) -> NDArray
 def _border(part: NDArray[np.uint8]) -> int:
     """Set pixels that have an empty one among their eight neighbours."""
     wide = np.pad(part != 0, 1)
+    # Three rows and then three columns of them: pixels whose eight neighbours are all set are inner ones.
     lines = wide[:-2] & wide[1:-1] & wide[2:]
     inner = lines[:, :-2] & lines[:, 1:-1] & lines[:, 2:]
     return int(np.count_nonzero(part)) - int(np.count_nonzero(inner))

@@ -204,6 +204,8 @@ def _rows_together(job: AnalysisJob, scan: Scan, parts: Sequence[OrganPart]) -> 
     yield from ((part.before, part.made_with) for part in parts if part.before is not None)
     if all(part.before is not None for part in parts):
         return
+    # All of them are cut and encoded, also those that are done: another batch could change the last bits of the new
+    # ones.
     ready: list[tuple[OrganPart, Cut]] = []
     for part in parts:
         made = _cut(job, scan, part)
@@ -223,6 +225,7 @@ def _cut(job: AnalysisJob, scan: Scan, part: OrganPart) -> Cut | Row:
     """An organ in the cube of its prior, or the row that says why it is not there."""
     began = time.perf_counter()
     try:
+        # An organ that is not there is a finding about the scan, one that cannot be read an error.
         crop, mask = cut_organ(part.wanted, scan, job.naming)
     except AbsentPartError as error:
         return _with_notice(job, scan, part.wanted, "EMPTY", str(error), dice=0.0, volume_ml=0.0)
@@ -247,6 +250,7 @@ def _score_parts(
     if judgement.reconstruction is None:
         reason = f"nothing is left of it in the cube of its prior: {judgement.reason}"
         return _with_notice(job, scan, one, "OUTLIER", reason, flagged=True, dice=0.0, **place)
+    # Drawing and writing may fail too: then the row says so, and the next organ is done. A full disk ends all of it.
     judged = ScoredOrgan(scan, one, made.crop, made.mask, made.cube, judgement, made.seconds + seconds)
     try:
         file = job.file_of(_file_of(scan, one))

@@ -110,7 +110,7 @@ def row_of(
         volume_ml=metrics["volume"],
         reconstruction_ml=metrics["predicted_volume"],
         components=int(pieces),
-        left_out_ml=judged.mask.left_out * _voxel(judged.mask) / 1000,
+        left_out_ml=judged.mask.left_out * abs(float(np.linalg.det(judged.mask.scan.affine[:3, :3]))) / 1000,
         **place_of(judged.mask),
         **_disagreement_cells(largest),
         score_parts={name: round(value, 3) for name, value in judgement.components.items()},
@@ -151,10 +151,6 @@ def _status(judged: ScoredOrgan) -> tuple[str, bool, str]:
     return judgement.verdict, flagged, reason
 
 
-def _voxel(mask: ScanMask) -> float:
-    return abs(float(np.linalg.det(mask.scan.affine[:3, :3])))
-
-
 def _disagreement_cells(largest: Disagreement | None) -> dict[str, object]:
     if largest is None:
         return {}
@@ -181,6 +177,7 @@ def _write_maps(judged: ScoredOrgan, compared: Compared, out: Path) -> dict[str,
         write_map(file, values, compared.mask, slope=slope)
         written[column] = file.relative_to(out).as_posix()
     file = mesh_in(out / MASKS, judged.scan.key, ".seg.nrrd", last=judged.wanted.organ, ending="_agreement")
+    # A map with names and colours, which viewers open as they are; its labels are those of the pictures.
     segments = [
         NamedSegment(label, f"{judged.wanted.organ}: {name}", colour)
         for label, (name, colour) in enumerate(AGREEMENT.items(), start=1)

@@ -130,6 +130,7 @@ def known_truth(corrupted: CorruptedMask, rebuilt: Reconstruction) -> dict[str, 
         "repaired_dice": dice(rebuilt.repaired_RRR, clean),
     }
     if corrupted.family not in (CLEAN, FLIP):
+        # Cells far from all three are right in any map, and would only make it look precise.
         box = box_of_cells(clean | mask | rebuilt.occupancy_RRR, margin=NEAR)
         strength = np.abs(rebuilt.disagreement_RRR[box]).ravel()
         wrong = (clean ^ mask)[box].ravel()

@@ -69,11 +69,8 @@ def stored_mask(shapes: ShapeSet, index: int) -> CubeMask:
             f"{shapes.path} has no {GRID}^3 solids to judge: prepare it with contents.grids holding {GRID}; it has "
             f"{list(shapes.layout.grids) or 'none'}"
         )
-    source = shapes.source(index)
-    if source is None:
-        raise FileNotFoundError(f"the scan of {shapes.names[index]} is no longer where {shapes.path} found it")
-    part = part_of_name(shapes.names[index], config.labels)
-    return cube_mask(read_structure(source, part.key, config.labels), config)
+    scan, part = shapes.existing_scan(index), part_of_name(shapes.names[index], config.labels)
+    return cube_mask(read_structure(scan, part.key, config.labels), config)
 
 
 def box_of_cells(cells: NDArray[np.bool_], *, margin: int = 0) -> tuple[slice, ...] | None:
