@@ -66,7 +66,8 @@ def _attempt(mesh: TriangleMesh, faces: int, aggressiveness: float) -> TriangleM
     """What is made in one of the ways, opened where it was pinched; more than `faces` where nothing helps."""
     target, made = faces, mesh
     for _ in range(TRIES):
-        points, few = mesh.vertices, mesh.faces
+        points: np.ndarray = mesh.vertices
+        few: np.ndarray = mesh.faces
         for _ in range(PASSES):  # each begins with the smallest error again
             before = len(few)
             points, few = collapsed(points, few, most=target, aggressiveness=aggressiveness)
