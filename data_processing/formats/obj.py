@@ -128,7 +128,7 @@ def _coordinates(words: Words) -> NDArray[np.float64]:
     try:
         return np.array(list(map(float, words.chosen(mask))), dtype=np.float64).reshape(-1, 3)
     except ValueError as error:
-        word = _word(error).removeprefix("b").strip("'")
+        word = _word(error)
         if "," in word:
             raise RefusedMeshError(f"{DECIMAL_COMMA} ({word})") from None
         raise DamagedMeshError(f"a vertex that is no three numbers ({word})") from None
@@ -141,7 +141,7 @@ def _corners(words: Words, seen: int) -> NDArray[np.int64]:
         spelt = (word.partition(b"/")[0] for word in words.chosen(mask))
         numbers = np.array(list(map(int, spelt)), dtype=np.int64)
     except (ValueError, OverflowError) as error:
-        raise DamagedMeshError(f"a face whose corners are no numbers of vertices ({_word(error)})") from None
+        raise DamagedMeshError(f"a face whose corners are no numbers of vertices ('{_word(error)}')") from None
     if len(numbers) and numbers.min() < 1:
         # Negative numbers count back from the vertices that stand before the face, not from all of the file.
         before = np.cumsum(words.is_first_W & (words.kind_W == VERTEX))[mask] + seen
@@ -159,4 +159,6 @@ def _counted_back(numbers: NDArray[np.int64], before: NDArray[np.int64]) -> NDAr
 
 def _word(error: Exception) -> str:
     """What Python could not read as a number."""
-    return str(error).rpartition(": ")[2][:60] if isinstance(error, ValueError) else "too large"
+    if not isinstance(error, ValueError):
+        return "too large"
+    return str(error).rpartition(": ")[2].removeprefix("b").strip("'")[:60]

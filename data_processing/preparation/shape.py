@@ -83,11 +83,12 @@ def read_shape(
     """
     kind = kind_of(file)  # `config.kind` chooses files of a folder; a single file is what it is
     if kind is None:
-        advice = f"; it is {known}" if (known := described_file(file)) else ""
+        if known := described_file(file):
+            raise ValueError(f"{file}: it is {known}")
         raise ValueError(
             f"{file}: neither a mesh ({' '.join(sorted(MESH_SUFFIXES))}) nor a voxel file "
             f"({' '.join(sorted(VOXEL_SUFFIXES))}) by its suffix, nor a point cloud, which runs with "
-            f"data.input.kind: points take ({' '.join(sorted(CLOUD_SUFFIXES))}){advice}"
+            f"data.input.kind: points take ({' '.join(sorted(CLOUD_SUFFIXES))})"
         )
     stages = stages or Stages()
     if config.labels is not None and voxel_suffix(file) in SCAN_SUFFIXES:
