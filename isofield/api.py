@@ -39,6 +39,7 @@ from isofield.extraction.lattice import BATCH_POINTS, evaluate_field, field_of
 from isofield.generation.inputs import items_of_files
 from isofield.generation.latent_shapes import codes_between
 from isofield.generation.meshes import Coded, GenerationConfig, Item, ModelSurface, mask_of_surface, surface_of
+from isofield.generation.simplification import simplified
 from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
@@ -109,6 +110,7 @@ class Run:
         frame: int = 32,
         refine: int = 0,
         fit_steps: int = 0,
+        faces: int | None = None,
         as_mask: bool = False,
         part: str = "",
         name: str = "",
@@ -119,27 +121,32 @@ class Run:
         x: the path of a file, a trimesh.Trimesh, an array (D, H, W) of booleans or 0/1 (axes x, y, z; its longest axis
         is the cube's edge), an array (N, 3) of points, a PIL image, a nibabel image, or what `encode` gave.
         `resolution`: samples along each edge of the cube; `frame`: coarse grid, which finds parts thicker than
-        1 / frame; `refine`, `fit_steps`: as --refine and --fit-steps of generate.py. `as_mask`: of a scan, a nibabel
+        1 / frame; `refine`, `fit_steps`, `faces`: as those options of generate.py. `as_mask`: of a scan, a nibabel
         image (uint8, 0/1) on its own grid instead. `part`: of label volumes with several structures, which one
         (kidney/left). `name` of what is in memory keys what is drawn, of points and in fitting, as the stem does of a
         file.
 
         Raises FileNotFoundError; ValueError for an object of another kind, for what no file may hold either, for a kind
         of input that the run is not shown, and where the field has no surface. A UserWarning says what generate.py
-        notes of a file: points left out, inside and outside in doubt.
+        notes of a file: points left out, inside and outside in doubt, too few `faces` for the shape.
         """
-        settings = self._settings(resolution=resolution, frame=frame, refine=refine, fit_steps=fit_steps)
+        settings = self._settings(resolution=resolution, frame=frame, refine=refine, fit_steps=fit_steps, faces=faces)
         # Whatever comes is what a file would hold: from here on it goes the way of generate.py, to the same bytes.
         given, name = (x, name) if isinstance(x, Coded) else self._input(x, part=part, name=name)
         if isinstance(given, Coded) and fit_steps:
             raise ValueError("fit_steps: a code is not fitted again; give the shape itself")
         if as_mask and given.scan is None:
             raise ValueError("as_mask: expected a scan (a nibabel image or a NIfTI file): only it has a grid of voxels")
+        if as_mask and faces is not None:
+            raise ValueError("faces: a mask has none; ask for the mesh, without as_mask")
         surface = self._surface(given, settings, name=name, batch_points=batch_points)
         if as_mask and given.scan is not None:
             values = mask_of_surface(surface, given.scan, settings, batch_points=batch_points, device=self.device)
             return scan_mask_image(values, given.scan)
-        return _trimesh(surface.mesh.transform(surface.to_world))
+        mesh, note = (surface.mesh, "") if faces is None else simplified(surface.mesh, faces)
+        if note:
+            warnings.warn(f"{name}: {note}", stacklevel=2)
+        return _trimesh(mesh.transform(surface.to_world))
 
     def encode(self, x: Shape, *, part: str = "", name: str = "") -> Coded:
         """The code of a shape (`.code`: a tensor (1, Z), or the model's own volumes) and its place (`.to_world`, 4x4).
@@ -217,7 +224,9 @@ class Run:
     def _preparation(self) -> DataConfig:
         return preparation_of(self._run)
 
-    def _settings(self, *, resolution: int, frame: int, refine: int, fit_steps: int = 0) -> GenerationConfig:
+    def _settings(
+        self, *, resolution: int, frame: int, refine: int, fit_steps: int = 0, faces: int | None = None
+    ) -> GenerationConfig:
         return GenerationConfig(
             model_hash=self._loaded.model_hash,
             resolution=resolution,
@@ -226,6 +235,7 @@ class Run:
             suffix=".ply",
             iso_level=self.iso_level,
             fit_steps=fit_steps,
+            faces=faces,
         )
 
     def _input(self, x: Shape, *, part: str, name: str) -> tuple[Observed, str]:

@@ -30,6 +30,7 @@ from data_processing.store.split_lists import given_splits, read_list_files
 from isofield.runtime.reasons import reason_of
 
 Kind = Literal["mesh", "voxels", "labels"]
+SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
 
 
 @dataclass(frozen=True)
@@ -175,13 +176,18 @@ def files_below(folder: Path) -> Iterator[str]:
     for root, folders, files in os.walk(folder, followlinks=True):
         # A link to a folder above would be walked for ever: each real folder is entered once.
         real = os.path.realpath(root)
-        folders[:] = [name for name in folders if not name.startswith(".")] if real not in seen else []
+        folders[:] = [name for name in folders if not _is_hidden(name)] if real not in seen else []
         if real in seen:
             continue
         seen.add(real)
         for name in files:
-            if not name.startswith("."):
+            if not _is_hidden(name):
                 yield Path(root, name).relative_to(folder).as_posix()
+
+
+def _is_hidden(name: str) -> bool:
+    """What systems put beside files: ._x.obj, .DS_Store, the copies of attributes in archives of macOS."""
+    return name.startswith(".") or name in SYSTEM_FOLDERS
 
 
 def _of_categories(sources: list[Source], categories: Sequence[str] | None, folder: Path) -> list[Source]:

@@ -52,6 +52,7 @@ def generate_meshes(options: argparse.Namespace) -> int:
             header={"run": str(run_dir.path), "checkpoint": options.checkpoint, "step": loaded.step} | asked.about,
             only=names if asked.whole else None,
             unfinished=loaded.unfinished,
+            count=len(names),
         )
         # Samples and walks belong together: a sheet or a strip shows them all.
         pictures: list[Path] = []
