@@ -132,6 +132,7 @@ class _Scene:
         mode = primitive.get("mode", TRIANGLES)
         if not isinstance(attributes, Mapping) or mode not in range(FAN + 1):
             raise DamagedMeshError(f"a primitive without attributes, or of mode {str(mode)[:20]}")
+        # Points and lines bound nothing.
         if mode < TRIANGLES:
             return None
         if "POSITION" not in attributes:

@@ -89,6 +89,7 @@ def open_scan(path: Path) -> OpenScan:
     with open(path, "rb"):
         pass  # a file that may not be read is that, not a damaged one
     with reading(path, "a NIfTI image", *NIFTI_ERRORS):
+        # All that the header declares is checked before a voxel is read: `read` below comes later, if at all.
         image: Any = _kind_of(path).from_filename(path)
         shape = _one_volume(image.shape, path)
         affine = in_millimetres(invertible_affine(image.affine, path), shape, image.header, path)

@@ -264,6 +264,7 @@ def _rows(lines: Sequence[str], head: Head, needed: Sequence[int], path: Path) -
         if not bare:
             continue
         values = head.dialect.values(bare)
+        # A whole number alone in a line says how many points follow: another cloud begins.
         if len(values) == 1 and values[0].isdecimal():
             yield int(values[0])
             continue

@@ -60,6 +60,7 @@ def read_voxels(path: Path, grid: GridConfig | None = None) -> VoxelGrid:
             return _cube_grid(_read_npz_file(path, grid.voxel_key), grid, path)
         case ".binvox":
             return read_binvox(path)  # its format knows 0 and 1 alone
+        # All formats below hold occupancy alone.
         case suffix if suffix in VOXEL_SUFFIXES and grid.values != "occupancy":
             raise ValueError(f"{path}: {grid.values} is read from .npy and .npz, got '{suffix}': save the grid as .npy")
         case ".mat":

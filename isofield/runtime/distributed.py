@@ -117,6 +117,7 @@ def resolve_device(name: str, *, local_rank: int = 0) -> torch.device:
         raise ValueError(f"device '{name}': torch sees no CUDA device here; use cpu or auto")
     if device.index is not None and device.type == "cuda" and device.index >= torch.cuda.device_count():
         raise ValueError(f"device '{name}': torch sees {torch.cuda.device_count()} here, and the first is cuda:0")
+    # A number that was given is meant; without one each rank of a machine takes its own GPU.
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", local_rank)
     return device

@@ -76,6 +76,7 @@ class Cut:
 def analyse(job: AnalysisJob, scans: Sequence[Scan], *, group: Group, resume: bool) -> list[Row]:
     """All rows on the first rank (none on others), in the order of the scans. The folder of the results is there."""
     if group.is_first:
+        # By one rank while the others wait: it would take away what they have begun to write.
         remove_leftovers([job.out])
         if not resume:
             forget(job.out)
