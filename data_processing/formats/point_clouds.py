@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 
 from data_processing.formats.first_bytes import refuse_other_content
@@ -120,6 +119,8 @@ def _ply_counts(path: Path) -> dict[str, str] | None:
 def _ply_cloud(path: Path) -> PointCloud:
     try:
         # Out of memory, without a name: the header may call a picture anywhere on the disk its texture.
+        import trimesh  # only here: it takes a quarter of a second
+
         cloud = trimesh.load(io.BytesIO(path.read_bytes()), file_type="ply", process=False, skip_materials=True)
         columns = cloud.metadata["_ply_raw"]["vertex"]["data"]
         points = np.column_stack([np.ravel(columns[key]) for key in ("x", "y", "z")])
