@@ -58,7 +58,7 @@ def generate_meshes(options: argparse.Namespace) -> int:
         )
         # Samples and walks belong together: a sheet or a strip shows them all.
         pictures: list[Path] = []
-        if asked.whole and group.is_first:
+        if (asked.whole or options.sheet) and group.is_first:
             files = meshes_of(folder, names)
             pictures = write_overview(folder, files, walk=bool(options.interpolate), up=options.up)
         # The first rank tells of the shapes of all.
