@@ -49,8 +49,8 @@ def test_n_steps_and_the_rest_equal_all_steps_bitwise(prepared: Path, tmp_path: 
     model = dataclasses.replace(TINY, dropout=0.2)
     validation = ValidationConfig(every=2, shapes=2, pictures=0)
     config = tiny_run(prepared, tmp_path / "whole", model=model, kind=kind, optim=optim, validation=validation)
-    whole = whole_and_halves(config, tmp_path, stop=3)
-    assert whole.step == 6 and whole.average is not None
+    whole, resumed = whole_and_halves(config, tmp_path, stop=3)
+    assert whole.step == 6 and whole.best == resumed.best and whole.average is not None
     assert int(whole.model.state_dict()["encoder.stages.0.norm.num_batches_tracked"]) == 6
 
 

@@ -40,7 +40,7 @@ def tiny_model(monkeypatch: pytest.MonkeyPatch):
 def test_n_steps_and_the_rest_equal_all_steps_bitwise(prepared: Path, tmp_path: Path, kind: str, stop: int):
     optim = OptimConfig(learning_rate=1e-3, ema_decay=0.9)
     config = field_config(prepared, tmp_path / "whole", section=SECTIONS[kind], optim=optim)
-    whole = whole_and_halves(config, tmp_path, stop=stop)
+    whole, _ = whole_and_halves(config, tmp_path, stop=stop)
     assert whole.step == 14 and whole.average is not None and torch.isfinite(torch.tensor(whole.best))
 
 

@@ -73,7 +73,7 @@ def test_batches_are_the_codes_of_their_shapes(boxes: Path, tmp_path: Path, auto
 
 @pytest.mark.parametrize("stop", [1, 5])
 def test_two_players_resume_bitwise(boxes: Path, tmp_path: Path, autoencoder: RunDir, stop: int):
-    whole = whole_and_halves(gan_config(boxes, tmp_path / "whole", autoencoder), tmp_path, stop=stop)
+    whole, _ = whole_and_halves(gan_config(boxes, tmp_path / "whole", autoencoder), tmp_path, stop=stop)
     assert whole.step == 12 and len(whole.optimisers) == 2
 
 
