@@ -30,8 +30,8 @@ PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 OTHER_SUFFIXES = (".mgz", ".mgh", ".mnc", ".gipl", ".nhdr", ".vtk", ".vti", ".nii.bz2", ".nii.zst", ".nii.xz",
                   ".mif", ".mif.gz", ".head", ".brik", ".tif", ".tiff")  # fmt: skip
 SCENE_SUFFIXES = (".3mf", ".msh", ".dae", ".x3d", ".x3dz", ".wrl", ".vrml", ".fbx", ".usd", ".usda", ".usdc", ".usdz",
-                  ".abc", ".blend", ".3ds", ".max", ".ma", ".mb", ".c4d", ".lwo", ".ase", ".amf", ".ctm", ".vtp", ".vtu",
-                  ".mesh", ".meshb", ".dxf", ".skp", ".3dm", ".b3dm")  # fmt: skip
+                  ".abc", ".blend", ".3ds", ".max", ".ma", ".mb", ".c4d", ".lwo", ".ase", ".amf", ".ctm", ".vtp",
+                  ".vtu", ".mesh", ".meshb", ".dxf", ".skp", ".3dm", ".b3dm")  # fmt: skip
 CAD_SUFFIXES = (".step", ".stp", ".iges", ".igs", ".sldprt", ".sldasm", ".x_t", ".x_b", ".brep", ".ifc", ".ipt", ".jt",
                 ".catpart", ".f3d", ".fcstd", ".prt", ".sat", ".dwg")  # fmt: skip
 PACKED = tuple(f"{suffix}{packed}" for suffix in (".obj", ".ply", ".stl", ".off", ".npy", ".nrrd", ".tar")
@@ -56,6 +56,9 @@ def scan_stem(name: str) -> str:
 def open_any_scan(path: Path) -> OpenScan:
     """Open a file of any format that is read, by its suffix; see `open_scan` and `open_image` for what they raise."""
     if path.is_file():
+        if not scan_suffix(path.name):
+            known = described_file(path) or f"no scan by its suffix; expected one of {', '.join(SCAN_SUFFIXES)}"
+            raise RefusedFileError(f"{path}: it is {known}")
         try:
             refuse_other_content(path)
         except ValueError as error:
