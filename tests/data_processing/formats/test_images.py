@@ -1,5 +1,6 @@
 """NRRD and MetaImage: the same scan as NIfTI in every orientation, segments and layers, and hostile headers."""
 
+import gzip
 import sys
 
 import numpy as np
