@@ -31,6 +31,7 @@ def read_off(data: bytes) -> TriangleMesh:
         raise RefusedMeshError("binary OFF is not read: export it as text, or as .ply")
     rows = [row for row in map(bytes.split, rest.split(b"\n")) if row]
     vertex_count, face_count = _counts(rows[0] if rows else [])
+    # A file that is cut at a line's end is noticed by nothing but the count of its lines.
     if len(rows) - 1 != vertex_count + face_count:
         rows = _unfolded(rest.split(), word) or rows
     if len(rows) - 1 != vertex_count + face_count:

@@ -55,6 +55,8 @@ def scan_stem(name: str) -> str:
 
 def open_any_scan(path: Path) -> OpenScan:
     """Open a file of any format that is read, by its suffix; see `open_scan` and `open_image` for what they raise."""
+    # A file under a false suffix, a web page or an archive, is named for what it is before a library reads nonsense
+    # from it.
     if path.is_file():
         if not scan_suffix(path.name):
             known = described_file(path) or f"no scan by its suffix; expected one of {', '.join(SCAN_SUFFIXES)}"
@@ -80,6 +82,7 @@ def described(files: Iterable[Path]) -> str:
     looked_at = 0
     for file in files:
         kind = _kind_by_suffix(file)
+        # A folder may hold a hundred thousand files: only the first ones of no known suffix are opened.
         if not kind and looked_at < MOST_LOOKED_AT:
             looked_at += 1
             kind = DICOM if _is_dicom(file) else ""

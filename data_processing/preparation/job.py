@@ -198,6 +198,7 @@ def _examine(job: PreparationJob, shard: int, parts: Collection[str]) -> ShardSt
         if part and in_shard and part[number] == in_shard[number]:  # stopped between packing and tidying up
             part_of[number].unlink()
             part = None
+        # A part is newer than its shard: it was made again since that was written.
         record = (part or in_shard or {}).get(number)
         found_in = part_of[number] if part else job.shard_file(shard)
         if record is None or _again(job, number, record, found_in):
@@ -233,10 +234,12 @@ def _checked_records(job: PreparationJob, file: Path, members: list[int]) -> dic
 def _again(job: PreparationJob, number: int, record: ShapeRecord, found_in: Path) -> bool:
     """Whether a finished shape is to be done again: its file changed since, or it failed and may succeed now."""
     files = files_of(job.sources[number], job.config)
+    # Without a digest the failure was not the file's fault (a full disk, no memory): it is tried again.
     if record.status == "failed" and (job.config.retry_failed or not record.source_digest):
         return True
     if size_of(*files) != record.source_bytes or record.source != job.sources[number].file:
         return True
+    # Content is read only where a time says that it may have changed: 50,000 files would take minutes.
     newest = max(file.stat().st_mtime_ns for file in files)
     return newest > found_in.stat().st_mtime_ns and digest_of(*files) != record.source_digest
 
@@ -355,6 +358,7 @@ def _finish(job: PreparationJob, finished: set[int], rank: int) -> int:
         return DONE
     with contextlib.suppress(OSError):
         (job.folder / PARTS).rmdir()
+    # All shards are read once more, by whoever finishes last: rows of other ranks are known from nowhere else.
     records: list[ShapeRecord] = []
     for shard in range(job.shard_count):
         with Shard(job.shard_file(shard), job.layout) as opened:

@@ -210,6 +210,7 @@ def attempt(
 def failure(source: Source, config: DataConfig, error: Exception) -> ShapeRecord:
     """The record of a shape that failed, or is not there; with a digest of its file where the file is to blame."""
     file = config.input / source.file
+    # One line, without the folder of this machine: it goes into tables that travel.
     text = " ".join(reason_of(error).split()).replace(str(file), source.file)
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         text = "there is not memory enough for this shape; fewer --set workers=N leave more for each"
@@ -264,6 +265,7 @@ def _mesh_shape(
 ) -> CubeShape:
     lower, upper = mesh.bounds()
     by = config.normalisation.by
+    # Nothing is moved or scaled here: what sticks out would be cut off.
     if by == "none" and max(-lower.min(), upper.max()) > 0.5 + BORDER:
         raise ValueError(
             f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: normalise it, or "
@@ -273,6 +275,7 @@ def _mesh_shape(
     mesh = mesh.transform(np.linalg.inv(to_world))
     occupancy = occupancy_grid(mesh, RESOLUTION, config.inside, device=device)
     stages.end("occupancy")
+    # Surface and points are asked only where the contents want them: both are kept as something to call.
     inside = functools.partial(_inside_mesh, mesh=mesh, found=occupancy, settings=config.inside, device=device)
     return CubeShape(occupancy.grid_RRR, to_world, occupancy.method, occupancy.quality, lambda: mesh, inside)
 

@@ -167,6 +167,7 @@ def lists_among(files: Iterable[str]) -> list[str]:
 
 
 def _is_list(path: PurePosixPath, suffixes: Sequence[str]) -> bool:
+    # At most two folders deep: train.txt further down belongs to something else.
     return path.suffix.lower() in suffixes and path.stem.lower() in SPLIT_WORDS and len(path.parts) <= 3
 
 
@@ -185,6 +186,7 @@ def _entry_of_row(
         raise ValueError(f"{where}: expected {', '.join(SPLIT_WORDS)} as split, got {word[:40]!r}")
     ids = [text.strip() for column in id_columns if (text := row.get(column)) and text.strip()]
     folders = [text.strip() for column in above if (text := row.get(column)) and text.strip()]
+    # From the most exact name to the plainest: a shape that is called by its ID alone is found as well.
     names = [f"{folder}/{name}" for folder in folders for name in ids] + ids
     return Listed(tuple(names), SPLIT_WORDS[word], where)
 
@@ -213,6 +215,8 @@ def _table_or_nothing(file: Path) -> list[Listed]:
     try:
         return read_table(file)
     except ValueError:
+        # A table that speaks of splits and cannot be read must not be passed over in silence: shapes would change
+        # sides.
         if "split" in _text(file).partition("\n")[0].lower():
             raise
         return []

@@ -24,7 +24,7 @@ from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.config import read_run_config
 from isofield.evaluation.mask_labels import FileMask, LabelledCase, MaskPair, category_of, label_names, pairs_of_cases
 from isofield.evaluation.matching import EQUAL, Matching, equal_names, no_common_name
-from isofield.evaluation.pairs import Comparison, Pair, Truth, beside, doubt_of, files_of_set, open_once
+from isofield.evaluation.pairs import Comparison, Pair, StoredTruth, Truth, beside, doubt_of, open_once
 from isofield.evaluation.protocols import MaskProtocol
 from isofield.metrics.masks import Mask, compare_masks
 from isofield.packs.find_run import find_data, find_run
@@ -36,23 +36,13 @@ MASK_SUFFIX = "_recon.nii.gz"  # of the masks that generate.py writes beside the
 
 
 @dataclass(frozen=True)
-class StoredMask:
+class StoredMask(StoredTruth):
     """The mask that a shape of a data set was made from, on the grid of its scan."""
-
-    shapes: Path
-    index: int
 
     def load(self) -> Crop:
         shapes = open_once(self.shapes)
-        source = shapes.source(self.index)
-        if source is None:
-            raise FileNotFoundError(f"the scan of {shapes.names[self.index]} is no longer where {shapes.path} found it")
-        settings = label_settings(shapes)
-        return read_crop(source, part_of_name(shapes.names[self.index], settings).key, settings)
-
-    def files(self) -> list[Path]:
-        source = open_once(self.shapes).source(self.index)
-        return [*files_of_set(self.shapes), *([source] if source else [])]
+        scan, settings = shapes.existing_scan(self.index), label_settings(shapes)
+        return read_crop(scan, part_of_name(shapes.names[self.index], settings).key, settings)
 
 
 def run_masks_to_compare(
@@ -167,6 +157,7 @@ def masks_below(folder: Path, *, pattern: str = "*") -> tuple[dict[str, Path], s
         raise NotADirectoryError(f"{folder} is a file, expected a folder of masks: give the folder that it is in")
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder} does not exist")
+    # Images that lie beside their labels are no masks; a pattern of the user's own is taken at its word.
     everything = sorted(files_below(folder))
     files = [file for file in everything if scan_suffix(file)]
     beside_labels = images_beside(files) if is_general(pattern) else []
@@ -192,6 +183,7 @@ def compare_crops(predicted: Crop, true: Crop, protocol: MaskProtocol) -> tuple[
 
     RefusedFileError that names the distance where voxels of one do not lie on those of the other.
     """
+    # Voxels of both have to lie on each other: resampling would change what is compared.
     placed, notes = place_on(predicted, true)
     axes_33 = true.index_to_world[:3, :3]
     return compare_masks(*in_one_box(placed, true), axes_33, tolerance=protocol.tolerance), notes

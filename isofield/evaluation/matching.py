@@ -44,6 +44,7 @@ class Matching:
         """What the ground truth of a prediction is called."""
         folder, _, last = prediction.rpartition("/")
         for theirs, ours in self.patterns:
+            # A rule speaks of the whole path, or of its last part in any folder.
             for text, above in ((prediction, ""), (last, f"{folder}/" if folder else "")):
                 start, _, end = theirs.partition("*")
                 if len(text) >= len(start) + len(end) and text.startswith(start) and text.endswith(end):
@@ -127,6 +128,7 @@ def _is_generic(name: str) -> bool:
 
 def _pairs_of(predictions: Mapping[str, str], truths: Mapping[str, str], matching: Matching) -> dict[str, str]:
     """Predictions and truths of one name. Both come as names they go by, and their own."""
+    # Several names may go by one key, such as those that differ in case: then nobody can tell, and that is an error.
     by_key: dict[str, set[str]] = {}
     for called, name in truths.items():
         by_key.setdefault(matching.key(called), set()).add(name)
@@ -191,6 +193,7 @@ def suggestion(predictions: Collection[str], truths: Collection[str]) -> str:
         for rule in _rules(first, truth):
             rule_of = matching_of([rule])
             rules[rule] = sum(rule_of.truth_name(name) in truths for name in sorted(predictions)[:TRIED])
+    # Of rules that pair equally many the shortest, which is the one that a person would have written.
     best = max(rules, key=lambda rule: (rules[rule], -len(rule)), default="")
     return f"--match '{best}' pairs {rules[best]}" if best and rules[best] > 0 else ""
 

@@ -110,6 +110,7 @@ def pairs_of(options: argparse.Namespace) -> "Comparison":
     from isofield.evaluation.matching import matching_of
     from isofield.evaluation.pairs import folders_to_compare, run_to_compare
 
+    # Masks are paired by labels, shapes by names; and each of both by a run or by two folders.
     against, truth, data = options.against, options.gt, options.data
     how: dict[str, Any] = {"matching": matching_of(options.match), "grid": grid_config(options)}
     if set(options.protocol) == {MASKS}:

@@ -66,6 +66,7 @@ def read_candidates(
 
 def _candidates_of(path: Path, name: str, notes: list[str]) -> list[Candidate]:
     """All evaluations that a run, a folder or a file holds."""
+    # A run, the folder of its results, or one file of them: people name any of the three.
     folder = path / "evaluation" if (path / "evaluation").is_dir() else path
     if path.is_dir():
         files = sorted(file for file in folder.glob("*.json") if not file.name.startswith("."))

@@ -83,6 +83,7 @@ def run(main: Callable[[], int], *, error: int = ERROR, again: str = "") -> NoRe
             raise  # a mistake of ours: the traceback says where
         if os.environ.get("ISOFIELD_TRACEBACK"):
             traceback.print_exc()
+        # A disk that is full is nobody's mistake: what to do is said beside the error.
         kept = stopped is not None or isinstance(problem, WriteError)
         hint = ". What is finished is kept: when the cause is gone, run the same command again" if kept else ""
         hint += _with(again) + _typed(again) if kept else ""
@@ -115,9 +116,11 @@ def _terminated_by_signal() -> Iterator[None]:
     """SIGTERM raises Terminated, once: launchers send it twice, and the first one is still tidying up."""
 
     def end(number: int, frame: FrameType | None) -> None:
+        # Ignored from here on: a second one would interrupt the cleaning up.
         signal.signal(number, signal.SIG_IGN)
         raise Terminated
 
+    # Python lets the main thread alone set what a signal does.
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -48,6 +48,7 @@ def _read(file: Path) -> list[dict[str, float]]:
     try:
         refuse_large(file, MAX_BYTES)
         with open(file, encoding="utf-8", newline="") as handle:
+            # Columns differ by what was measured at a step: an empty cell is no number.
             reader = csv.DictReader(handle)
             rows = [{name: float(value) for name, value in row.items() if value} for row in reader]
         if STEP not in (reader.fieldnames or [STEP]):

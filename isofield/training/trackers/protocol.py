@@ -11,8 +11,6 @@ from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.runtime.commandline import say
 from isofield.runtime.reasons import reason_of
 
-TRACKERS = ("none", "wandb", "mlflow")  # of `training.tracker`
-
 
 class Tracker(Protocol):
     """One place for what is tracked. The config is given to it where it is opened.
@@ -65,6 +63,8 @@ class Trackers:
         self._each("mesh", name, mesh, step)
 
     def _each(self, what: str, *values: object) -> None:
+        # A copy, for the list loses the one that fails while it is walked. A full disk or a server that is gone must
+        # not cost the training; what is none of the library's errors still ends it.
         for tracker in tuple(self._trackers):
             try:
                 getattr(tracker, what)(*values)

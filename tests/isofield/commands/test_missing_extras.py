@@ -59,7 +59,17 @@ def test_every_extra_is_named_where_it_is_missing(scan: Path):
 
 
 def test_masks_are_compared_without_the_extra_up_to_the_file_that_needs_it(scan: Path, tmp_path: Path):
-    command = ["-m", "isofield", "evaluate", "--protocol", "masks", "--pred", scan.parent, "--gt", scan.parent]
+    command: list[str | Path] = [
+        "-m",
+        "isofield",
+        "evaluate",
+        "--protocol",
+        "masks",
+        "--pred",
+        scan.parent,
+        "--gt",
+        scan.parent,
+    ]
     done = subprocess.run(
         [sys.executable, *command, "--out", tmp_path / "out"],
         env=environment_without(EXTRAS),

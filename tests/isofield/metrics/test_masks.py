@@ -27,7 +27,7 @@ from isofield.metrics.masks import compare_masks, dice
 from isofield.run_dir import RunDir, mesh_in
 from isofield.runtime.config import to_yaml
 from tests.conftest import ROOT
-from tests.data_processing.scan_files import body, save, turned
+from tests.data_processing.scan_files import body, pair_in_thick_slices, save, turned
 from tests.plain_ways import evaluate_pairs
 from tests.small_sets import write_published
 
@@ -193,12 +193,12 @@ def test_a_run_over_meshes_has_no_masks(tmp_path):
         run_masks_to_compare(run.path, "test", truth_folder=None, data=None)
 
 
-def test_a_real_kidney_against_itself_eroded(shared, tmp_path):
-    """Spacing of the file is honoured: slices of 4 mm, 0.98 mm in plane."""
-    path = shared / "data" / "kits19" / "case_00004.nii.gz"
-    settings = LabelConfig((StructureConfig("kidney", (1, 2), components=2),))
-    mask = read_structure(path, "kidney/left", settings)
-    moved = np.roll(mask.on_scan(), 1, axis=0)  # stored axes are IPL: one slice further down
+def test_a_real_mask_against_itself_one_slice_further(examples, tmp_path):
+    """Spacing of the file is honoured: slices of 4 mm, 1 mm in plane."""
+    path = pair_in_thick_slices(tmp_path / "scan.nii.gz", examples / "brain" / "donor_9861_dk.nii.gz", step=4)
+    settings = LabelConfig((StructureConfig("putamen", (1,), components=2),))
+    mask = read_structure(path, "putamen/left", settings)
+    moved = np.roll(mask.on_scan(), 1, axis=1)  # stored axes are LIP: one slice further down
     found = compare_masks(moved, mask.on_scan(), mask.scan.affine[:3, :3], tolerance=1.0)
     assert found["hd"] == pytest.approx(4.0) and 0 < found["asd"] < 4
 
