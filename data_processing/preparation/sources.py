@@ -105,7 +105,7 @@ def list_sources(
         sources += _scan_sources(folder, scans, labels)
     chosen = _of_categories(sources, categories, folder)
     if not chosen:
-        raise FileNotFoundError(_nothing_found(folder, kind, ignored, files))
+        raise FileNotFoundError(_nothing_found(folder, kind, ignored, files) + _wider_pattern(labels, files))
     _refuse_duplicates(chosen, folder)
     # Lists beside the shapes say more than folders do.
     splits, notes = arrangement.splits, list(arrangement.notes)
@@ -212,6 +212,13 @@ def _refuse_duplicates(sources: list[Source], folder: Path) -> None:
                 f"{folder}: {other.file} and {source.file} would both be the shape {source.name!r}; "
                 f"leave one out, for example with --set exclude=['{source.file}']"
             )
+
+
+def _wider_pattern(labels: LabelConfig | None, files: Sequence[str]) -> str:
+    """What to type where label files are there and none is called as `labels.pattern` says."""
+    if labels is None or labels.pattern == "*" or not any(file.lower().endswith(SCAN_SUFFIXES) for file in files):
+        return ""
+    return f"; labels.pattern is {labels.pattern!r}: --set \"labels.pattern='*'\" takes them all"
 
 
 def _nothing_found(folder: Path, kind: str, ignored: Counter[str], files: Sequence[str]) -> str:

@@ -110,8 +110,21 @@ def comparison_table(group: ComparableGroup, published: Sequence[PublishedMethod
         len(done),
         lines,
         list(_differences(group, done, of_category, metrics, seed)),
-        [*group.notes, *_notes_on_shapes(group, done, metrics), *map(_source, papers)],
+        [
+            *group.notes,
+            *_notes_on_shapes(group, done, metrics),
+            *map(_source, papers),
+            *_nothing_published(group, published),
+        ],
     )
+
+
+def _nothing_published(group: ComparableGroup, published: Sequence[PublishedMethod]) -> list[str]:
+    """Asked for, and not there: a table without papers must not look like one that has them."""
+    if not published or any(each.under(group.protocol) for each in published):
+        return []
+    known = sorted({protocol for each in published for protocol, _ in each.rows})
+    return [f"published: no number is known under {group.protocol}, only under {', '.join(known)}"]
 
 
 def _of_category(rows: Mapping[str, Row], category: str) -> dict[str, Row]:

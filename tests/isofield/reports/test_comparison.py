@@ -57,6 +57,13 @@ def test_papers_stand_apart_and_are_never_best(tmp_path: Path):
     assert own.lines[-1].label.startswith("mean, of what is not stated") and own.lines[-1].n is None
 
 
+def test_asked_for_papers_and_none_is_known_is_said(tmp_path):
+    (table,) = tables_of(tmp_path, CHAMFER, OTHER, protocol="onet", published=[])
+    assert "published: no number is known under onet, only under 3dshape2vecset, imnet, lfd" in table.notes
+    (table,) = tables_of(tmp_path, CHAMFER, OTHER, protocol="onet")
+    assert not [note for note in table.notes if note.startswith("published")]
+
+
 def test_one_candidate_has_no_best_and_no_difference(tmp_path: Path):
     (table,) = tables_of(tmp_path, CHAMFER)
     assert not table.differences
