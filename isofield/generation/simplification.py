@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_processing.geometry.simplification import collapsed, number_of_parts, signed_volume, unpinched
 from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight
@@ -66,7 +67,8 @@ def _attempt(mesh: TriangleMesh, faces: int, aggressiveness: float) -> TriangleM
     """What is made in one of the ways, opened where it was pinched; more than `faces` where nothing helps."""
     target, made = faces, mesh
     for _ in range(TRIES):
-        points, few = mesh.vertices, mesh.faces
+        points: NDArray[np.floating] = mesh.vertices
+        few: NDArray[np.integer] = mesh.faces
         for _ in range(PASSES):  # each begins with the smallest error again
             before = len(few)
             points, few = collapsed(points, few, most=target, aggressiveness=aggressiveness)
