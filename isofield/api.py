@@ -172,8 +172,10 @@ class Run:
             raise ValueError(f"points: expected numbers (N, 3), got {points_N3.shape} {points_N3.dtype}")
         if not np.isfinite(points_N3).all():
             raise ValueError(f"points: {int((~np.isfinite(points_N3)).any(axis=1).sum())} of them hold NaN or infinity")
+        # Points may come in the frame of the shape: the network knows its cube alone.
         given = x if isinstance(x, Coded) else self.encode(x)
         cube_N3 = transform_points(points_N3, np.linalg.inv(given.to_world))
+        # Beyond the cube the model was never asked in training: what it would say there means nothing.
         within_N = (np.abs(cube_N3) <= 0.5).all(axis=1)
         asked = torch.from_numpy(cube_N3[within_N].astype(np.float32)).to(self.device)
         values_N = np.full(len(cube_N3), np.nan, dtype=np.float32)
@@ -193,6 +195,7 @@ class Run:
             raise ValueError(f"{self.path}: its model makes no new shapes: sample() wants a run of imnet_latent_gan")
         if n < 1:
             raise ValueError(f"n: expected at least one sample, got {n}")
+        # A generator of its own: the caller's random numbers are not moved, and a seed says all.
         codes_NZ = self.model.sample(n, torch.Generator().manual_seed(seed))
         settings = self._settings(resolution=resolution, frame=frame, refine=refine)
         return self._meshes([code_Z[None] for code_Z in codes_NZ], settings, what="sample")
@@ -246,6 +249,7 @@ class Run:
         if isinstance(x, str | Path):
             return self._observed_file(Path(x), part=part, name=name)
         loaded, where = loaded_input(x)
+        # Of label volumes the part is in the name, as in that of a file: the name keys what is drawn.
         name, labels = name or INPUT_NAME, self._preparation.labels
         if labels is not None and isinstance(loaded, OpenScan):
             name = find_part(part, labels).name(name)
@@ -259,6 +263,8 @@ class Run:
             part=part,
             device=self.device,
         )
+        # Under one roof with files: what a library raises on odd numbers is an error of the shape, not of the caller's
+        # program.
         with _one_error():
             if isinstance(loaded, OpenScan):
                 return observe(), name
@@ -274,6 +280,7 @@ class Run:
         """As generate.py --input does."""
         if not file.is_file():
             raise FileNotFoundError(f"{file} does not exist, or is no file")
+        # The very listing of the command: names, parts and errors are its own.
         items = items_of_files([file], self._run, section=self.config.data.input, device=self.device)
         if len(items) > 1 or part:
             labels = self._preparation.labels

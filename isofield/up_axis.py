@@ -19,10 +19,12 @@ def up_of_run(run: RunDir) -> UpAxis | None:
         config = preparation_of(run)
     except (OSError, ValueError):
         return None
-    try:  # the data set may have stayed elsewhere
+    if (known := up_of_data(config)) is not None:
+        return known
+    try:  # only its files can say it; they may have stayed elsewhere
         shapes = open_shapes(read_run_config(run.config_file).data.path)
     except (OSError, ValueError):
-        return up_of_data(config)
+        return None
     return up_of_data(config, shapes.index.sources if isinstance(shapes, StoredShapes) else ())
 
 

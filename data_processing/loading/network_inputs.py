@@ -89,6 +89,7 @@ def check_fields(section: InputConfig, layout: Layout, path: Path) -> None:
             f"{next_command('prepare', '--config', 'FILE')}, with "
             "contents: {rendering: {views: 24}} in the data config (configs/data/views.yaml is one)"
         )
+    # First whether the fields are there at all, then whether they have the size that is asked for.
     refuse_absent(path, layout, fields_of(section))
     if section.kind == "view" and section.resolution > layout.picture_size:
         raise ValueError(
@@ -153,6 +154,7 @@ def seen_points(
     allowed_BP = torch.ones(stored_BP3.shape[:2], dtype=torch.bool, device=stored_BP3.device)
     if section.kind == "scan":
         visible = packed["surface_visible"]  # (B, P, V/8)
+        # Eight cameras a byte: one bit for each says whether it sees the point.
         camera_B = integers(derive_keys(keys_B, "camera"), 1, 8 * visible.shape[2])
         allowed_BP = bits_at(visible, camera_B[:, None].expand(-1, visible.shape[1], 1))[..., 0].bool()
     if section.points:
@@ -160,6 +162,7 @@ def seen_points(
         stored_BP3 = stored_BP3.gather(1, chosen_BN[..., None].expand(-1, -1, 3))
         allowed_BP = allowed_BP.gather(1, chosen_BN)
     points_BN3 = from_fixed(stored_BP3)
+    # Posed before the noise and the crop, which are in the frame that the network is shown.
     if section.pose and not fixed:
         points_BN3 = posed_points(points_BN3, pose_of(section, keys_B))
     if section.noise:

@@ -199,6 +199,7 @@ def _examine(job: PreparationJob, shard: int, parts: Collection[str]) -> ShardSt
         if part and in_shard and part[number] == in_shard[number]:  # stopped between packing and tidying up
             part_of[number].unlink()
             part = None
+        # A part is newer than its shard: it was made again since that was written.
         record = (part or in_shard or {}).get(number)
         found_in = part_of[number] if part else job.shard_file(shard)
         if record is None or _again(job, number, record, found_in):
@@ -234,10 +235,12 @@ def _checked_records(job: PreparationJob, file: Path, members: list[int]) -> dic
 def _again(job: PreparationJob, number: int, record: ShapeRecord, found_in: Path) -> bool:
     """Whether a finished shape is to be done again: its file changed since, or it failed and may succeed now."""
     files = files_of(job.sources[number], job.config)
+    # Without a digest the failure was not the file's fault (a full disk, no memory): it is tried again.
     if record.status == "failed" and (job.config.retry_failed or not record.source_digest):
         return True
     if size_of(*files) != record.source_bytes or record.source != job.sources[number].file:
         return True
+    # Content is read only where a time says that it may have changed: 50,000 files would take minutes.
     newest = max(file.stat().st_mtime_ns for file in files)
     return newest > found_in.stat().st_mtime_ns and digest_of(*files) != record.source_digest
 
@@ -356,6 +359,7 @@ def _finish(job: PreparationJob, finished: set[int], rank: int) -> int:
         return DONE
     with contextlib.suppress(OSError):
         (job.folder / PARTS).rmdir()
+    # All shards are read once more, by whoever finishes last: rows of other ranks are known from nowhere else.
     records: list[ShapeRecord] = []
     for shard in range(job.shard_count):
         with Shard(job.shard_file(shard), job.layout) as opened:
@@ -367,14 +371,10 @@ def _finish(job: PreparationJob, finished: set[int], rank: int) -> int:
     if not any(record.status == "done" for record in records):
         first = (failed or records)[0]
         raise ValueError(f"all {len(records)} shapes failed or are absent; the first: {first.reason}")
-    # Whoever asked for a structure that is nowhere has misspelt its labels, or counts on shapes that are not there.
-    nowhere = list(report.structures_in_no_scan(records))
-    reasons = [f"{len(failed)} of {len(records)} shapes failed"] * bool(failed)
-    reasons += [f"no scan has {', '.join(nowhere)} (misspelt labels? see above)"] * bool(nowhere)
-    but = f", but {' and '.join(reasons)}" if reasons else ""
+    but = report.describe_shortfall(records)
     say(f"what it made of your data, as a page: {next_command('inspect', job.folder)}")
     say(f"{job.folder} is done{but}; next: {train_command(job.config)}")
-    return SOME_FAILED if reasons else DONE
+    return SOME_FAILED if but else DONE
 
 
 def _device(config: DataConfig) -> str:

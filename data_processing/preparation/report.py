@@ -108,6 +108,7 @@ class Timings:
         self._file = folder / ("timings.csv" if rank == 0 else f"timings-{rank}.csv")
 
     def __enter__(self) -> Self:
+        # A file that an earlier start began keeps its columns.
         new = not self._file.exists()
         self._stages = STAGES if new else self._stages_there()
         self._handle = open(self._file, "a", encoding="utf-8", newline="")
@@ -264,6 +265,17 @@ def _shapes_to_look_at(config: DataConfig, records: Sequence[ShapeRecord]) -> li
     report = str(config.folder / "report.csv")
     nowhere = [f"in no scan: {name}: {reason}" for name, reason in structures_in_no_scan(records).items()]
     return [*nowhere, *first_of(failed, rest=report), *first_of(suspect, rest=report)]
+
+
+def describe_shortfall(records: Sequence[ShapeRecord]) -> str:
+    """The end of a sentence: failed shapes, and structures that no scan has; "" where all is there.
+
+    Whoever asked for a structure that is nowhere has misspelt its labels, or counts on shapes that are not there.
+    """
+    failed, nowhere = sum(record.status == "failed" for record in records), list(structures_in_no_scan(records))
+    reasons = [f"{failed} of {len(records)} shapes failed"] * bool(failed)
+    reasons += [f"no scan has {', '.join(nowhere)} (misspelt labels? see above)"] * bool(nowhere)
+    return f", but {' and '.join(reasons)}" if reasons else ""
 
 
 def structures_in_no_scan(records: Sequence[ShapeRecord]) -> dict[str, str]:

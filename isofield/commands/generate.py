@@ -7,6 +7,7 @@ from pathlib import Path
 
 from isofield.generation.options import arguments_of, settings_of
 from isofield.runtime.commandline import DONE, SOME_FAILED, command_of, say
+from isofield.runtime.imports import without_collection
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -17,17 +18,18 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
 def generate_meshes(options: argparse.Namespace) -> int:
     """From a run to a folder of meshes; returns the exit status."""
     # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
-    from isofield.extraction.lattice import BATCH_POINTS
-    from isofield.generation.contact_sheets import write_overview
-    from isofield.generation.ending import describe_end
-    from isofield.generation.meshes import generate, meshes_of, rows_of
-    from isofield.generation.requests import requests_of
-    from isofield.generation.test_time_fitting import encoder_parameters
-    from isofield.packs.find_run import find_run
-    from isofield.registry import load_run
-    from isofield.runtime import distributed
-    from isofield.runtime.precision import products_in
-    from isofield.up_axis import describe_inputs, up_in_pictures, up_of_run
+    with without_collection():
+        from isofield.extraction.lattice import BATCH_POINTS
+        from isofield.generation.contact_sheets import write_overview
+        from isofield.generation.ending import describe_end
+        from isofield.generation.meshes import generate, meshes_of, rows_of
+        from isofield.generation.requests import requests_of
+        from isofield.generation.test_time_fitting import encoder_parameters
+        from isofield.packs.find_run import find_run
+        from isofield.registry import load_run
+        from isofield.runtime import distributed
+        from isofield.runtime.precision import products_in
+        from isofield.up_axis import describe_inputs, up_in_pictures, up_of_run
 
     run_dir = find_run(options.run)
     with contextlib.ExitStack() as stack:
@@ -70,11 +72,8 @@ def generate_meshes(options: argparse.Namespace) -> int:
         # The first rank tells of the shapes of all.
         if group.size > 1 and group.is_first:
             rows = rows_of(folder, names)
-        for line in (
-            [*map(str, pictures), *describe_end(rows, folder, options, pictures, loaded.unfinished)]
-            if group.is_first
-            else []
-        ):
+        end = describe_end(rows, folder, options, pictures, loaded.unfinished)
+        for line in [*map(str, pictures), *end] if group.is_first else []:
             say(line)
     return SOME_FAILED if any(row["status"] == "failed" for row in rows) else DONE
 

@@ -19,6 +19,7 @@ def find_run(given: Path | str | RunDir) -> RunDir:
     if isinstance(given, RunDir):
         return given
     text = given if isinstance(given, str) else given.as_posix()
+    # A folder of that very name goes before an address: nothing is fetched that lies here.
     run = RunDir(given)
     if text.startswith(PREFIX) and not run.path.exists():
         run = fetch_from_hub(text)

@@ -96,6 +96,8 @@ def evaluations_of(run: RunDir, model_hash: str) -> list[Row]:
         settings = evaluation.get("settings")
         if not isinstance(evaluation.get("mean"), dict) or not isinstance(settings, dict):
             continue  # something else that lies there
+        # Numbers of other weights are not those of this pack; of an evaluation before hashes were noted nobody knows,
+        # and the card says so.
         made_with = settings.get("model_hash")
         if made_with is not None and made_with != model_hash:
             continue
@@ -113,6 +115,7 @@ def card_text(card: Row, about: str, *, unfinished: str) -> str:
     """README.md. `unfinished`: in words, where the training was not to its end."""
     licence = card["licence"] if HUB_LICENCE.fullmatch(card["licence"]) else "other"
     model, weights = card["model"], card["weights"]
+    # Lines of Markdown from top to bottom; the header between dashes is what hubs of models read.
     training, cloud = card["training"], card["input"]["kind"] in CLOUDS
     shown = ", ".join(f"{key} {card['input'][key]}" for key in ("kind", "resolution", *(["points"] if cloud else [])))
     trained = f"step {training['step']:,} after {training['minutes']:g} minutes (checkpoint {training['checkpoint']})"
