@@ -129,6 +129,7 @@ def test_all_failed_and_no_shape_are_pages_too(tmp_path: Path):
         page_of(seen(tmp_path / "compare.html"), scripts=1)
         (table,) = tables
         assert [cell.value for cell in table.lines[-1].cells["chamfer"]] == [None, None]
+        assert f"nothing can be compared: no shape of {len(values)} has numbers of all candidates" in table.notes
 
 
 def test_what_differs_most_comes_first(tmp_path: Path):
