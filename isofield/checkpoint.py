@@ -43,10 +43,13 @@ def load_tensors(path: Path, *, device: torch.device | str = "cpu") -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     try:
+        # A file that may not be read is that, not a damaged one.
         path.open("rb").close()
     except OSError as error:
         raise OSError(f"cannot be opened: {reason_of(error)}") from error
     try:
+        # Before torch is asked for memory, and after: neither the archive nor the tensors in it may declare more than
+        # they hold.
         _refuse_packed(path)
         content = torch.load(path, map_location=device, weights_only=True)
         _refuse_hollow(content)
@@ -89,6 +92,7 @@ def _refuse_hollow(content: Any) -> None:
     waiting, seen = [("it", content)], set[int]()
     while waiting:
         name, one = waiting.pop()
+        # Plain data may hold itself.
         if id(one) in seen:
             continue
         seen.add(id(one))

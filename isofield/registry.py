@@ -44,6 +44,8 @@ def resolve(config: RunConfig, *, where: str) -> RunConfig:
 
     ValueError for an unknown model or key, FileNotFoundError when there is no such run.
     """
+    # Sizes and weights of the frozen part belong to the run that it comes from: they are noted here, so that a change
+    # shows.
     section = _section_of(config.model, where=where)
     if getattr(section, "init_from", None) is not None:
         initial = initial_run(section, where=where)

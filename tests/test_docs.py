@@ -205,7 +205,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "levels": True,
         "grids": [32, 64, 128, 256],
         "boundary": {"sigmas": [0.1, 0.01], "points": 2000},
-        "surface": {"points": 4096, "views": 8},
+        "surface": {"points": 10000, "views": 8},
         "rendering": {"views": 2},
     }
     settings = {

@@ -56,6 +56,7 @@ def reading(path: Path, kind: str, *library_errors: type[Exception]) -> Iterator
     except RefusedFileError:
         raise
     except (*UNREADABLE, *library_errors) as error:
+        # Libraries raise ValueError as well; ours is told by its naming the file, and is passed on word for word.
         ours = isinstance(error, ValueError) and str(path) in str(error)  # a check of ours that names the file
         ours &= not isinstance(error.__cause__, OSError)  # but not what it says of a library's
         said = str(error) if ours else f"{path}: cannot be read as {kind}, {_reason(error)}"
@@ -201,6 +202,7 @@ def _refuse_field(values: NDArray, path: Path | str) -> None:
     """RefusedFileError for values on both sides of 0, or mostly fractional: distances, intensities, logits."""
     if values.dtype.kind in "bu" or not values.size:
         return
+    # A threshold of a half would make a solid of any field, and a wrong one: whoever means it says so.
     lowest, highest = float(values.min()), float(values.max())
     if lowest < -ROUNDING and highest > 0:
         what = "on both sides of 0"

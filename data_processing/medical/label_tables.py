@@ -11,6 +11,8 @@ import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from isofield.runtime.number_text import is_number
+
 Entry = tuple[str, tuple[int, ...]]  # a name and its ids
 KNOWN_FORMATS = (
     "JSON such as {'labels': {'liver': 1}}, columns id (or index) and name (or label), or lines with a number "
@@ -33,6 +35,7 @@ def decoded(content: bytes) -> str:
         return content.decode("utf-16")
     if b"\0" in content:
         raise ValueError("it is no text")
+    # The last one takes any bytes: a strange letter in a name is better than no table.
     for encoding in ENCODINGS:
         try:
             return content.decode(encoding)
@@ -51,6 +54,7 @@ def whole_number(text: Any) -> int | None:
         return None
     if not number.is_integer():
         return None
+    # Beyond 2^53 a float no longer holds every whole number: the text itself is read.
     return text if isinstance(text, int) else int(number) if abs(number) < 1 << 53 else int(str(text))
 
 
@@ -102,6 +106,7 @@ def _listed_rows(items: Sequence[Any], ids: Any) -> list[Entry]:
             label = whole_number(ids[place]) if isinstance(ids, list) and place < len(ids) else place
             name = item
         elif isinstance(item, Mapping):
+            # The keys of objects are the columns of tables, by whatever name each program has for them.
             columns = {str(key).strip().lower(): value for key, value in item.items()}
             label = next((whole_number(columns[key]) for key in ID_COLUMNS if key in columns), None)
             name = next((str(columns[key]) for key in NAME_COLUMNS if key in columns), "")
@@ -172,25 +177,17 @@ def _entry_of(line: str) -> Entry | None:
         label = whole_number(words[-1]) if len(words) > 1 else None
         return None if label is None else (" ".join(words[:-1]), (label,))
     behind = 0
-    while behind < min(len(rest), MOST_COLOURS) and _is_number(rest[len(rest) - 1 - behind]):
+    while behind < min(len(rest), MOST_COLOURS) and is_number(rest[len(rest) - 1 - behind]):
         behind += 1
     name = rest[: len(rest) - behind] if behind >= FEWEST_COLOURS else rest
-    name = [word for word in name if not separator or not _is_number(word)]
-    return (" ".join(name), (first,)) if name and not all(map(_is_number, name)) else None
+    name = [word for word in name if not separator or not is_number(word)]
+    return (" ".join(name), (first,)) if name and not all(map(is_number, name)) else None
 
 
 def _workbench_rows(lines: Sequence[str]) -> list[Entry]:
     """A name in one line, its number and colour in the next."""
     told = [line.strip() for line in lines if line.strip()]
     numbers = [line.split() for line in told[1::2]]
-    if len(told) % 2 or any(len(words) != 5 or not all(map(_is_number, words)) for words in numbers):
+    if len(told) % 2 or any(len(words) != 5 or not all(map(is_number, words)) for words in numbers):
         return []
     return [(name, (int(words[0]),)) for name, words in zip(told[::2], numbers, strict=True)]
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True

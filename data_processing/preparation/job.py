@@ -22,7 +22,7 @@ import torch
 
 from data_processing.preparation import report as report
 from data_processing.preparation.config import DataConfig, config_file, content_settings, layout_of
-from data_processing.preparation.next_step import page_or_command, train_command
+from data_processing.preparation.next_step import Draw, page_or_command, train_command
 from data_processing.preparation.shape import digest_of, files_of, size_of
 from data_processing.preparation.sources import Listing, Source, list_sources
 from data_processing.preparation.workers import Task, run_tasks
@@ -39,6 +39,7 @@ from isofield.runtime.progress import Progress
 from isofield.runtime.reasons import reason_of
 
 SHOWN = 3  # names in a message
+Wait = Callable[[], None] | None
 
 
 @dataclass(frozen=True)
@@ -90,13 +91,7 @@ class ShardState:
 
 
 def prepare_folder(
-    config: DataConfig,
-    *,
-    command: str = "",
-    rank: int = 0,
-    world: int = 1,
-    wait: Callable[[], None] | None = None,
-    draw: Callable[[Path], Path] | None = None,
+    config: DataConfig, *, command: str = "", rank: int = 0, world: int = 1, wait: Wait = None, draw: Draw = None
 ) -> int:
     """Prepare a folder, or finish preparing it; returns the exit status. `wait`: until every rank has come there.
 
@@ -205,6 +200,7 @@ def _examine(job: PreparationJob, shard: int, parts: Collection[str]) -> ShardSt
         if part and in_shard and part[number] == in_shard[number]:  # stopped between packing and tidying up
             part_of[number].unlink()
             part = None
+        # A part is newer than its shard: it was made again since that was written.
         record = (part or in_shard or {}).get(number)
         found_in = part_of[number] if part else job.shard_file(shard)
         if record is None or _again(job, number, record, found_in):
@@ -240,10 +236,12 @@ def _checked_records(job: PreparationJob, file: Path, members: list[int]) -> dic
 def _again(job: PreparationJob, number: int, record: ShapeRecord, found_in: Path) -> bool:
     """Whether a finished shape is to be done again: its file changed since, or it failed and may succeed now."""
     files = files_of(job.sources[number], job.config)
+    # Without a digest the failure was not the file's fault (a full disk, no memory): it is tried again.
     if record.status == "failed" and (job.config.retry_failed or not record.source_digest):
         return True
     if size_of(*files) != record.source_bytes or record.source != job.sources[number].file:
         return True
+    # Content is read only where a time says that it may have changed: 50,000 files would take minutes.
     newest = max(file.stat().st_mtime_ns for file in files)
     return newest > found_in.stat().st_mtime_ns and digest_of(*files) != record.source_digest
 
@@ -352,7 +350,7 @@ def _vanished(job: PreparationJob, file: Path) -> WriteError:
     return WriteError(errno.ENOENT, f"it vanished: something removes files from {job.folder}", str(file))
 
 
-def _finish(job: PreparationJob, finished: set[int], rank: int, draw: Callable[[Path], Path] | None) -> int:
+def _finish(job: PreparationJob, finished: set[int], rank: int, draw: Draw) -> int:
     """Write report and index when all shards are there; the exit status. Those that are not `finished` may not be."""
     absent = [shard for shard in range(job.shard_count) if not job.shard_file(shard).exists()]
     for shard in finished & set(absent):
@@ -362,6 +360,7 @@ def _finish(job: PreparationJob, finished: set[int], rank: int, draw: Callable[[
         return DONE
     with contextlib.suppress(OSError):
         (job.folder / PARTS).rmdir()
+    # All shards are read once more, by whoever finishes last: rows of other ranks are known from nowhere else.
     records: list[ShapeRecord] = []
     for shard in range(job.shard_count):
         with Shard(job.shard_file(shard), job.layout) as opened:

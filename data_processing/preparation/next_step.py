@@ -10,10 +10,11 @@ from isofield.runtime.invocation import next_command
 from isofield.runtime.reasons import reason_of
 from isofield.runtime.shipped import config_names, find_config
 
+Draw = Callable[[Path], Path] | None  # of the page of a data set
 SMALL = "small"  # in the name of those that a CPU trains
 
 
-def page_or_command(folder: Path, draw: Callable[[Path], Path] | None) -> str:
+def page_or_command(folder: Path, draw: Draw) -> str:
     """Where `draw` left the page of a data set; what to type for it where it was not wanted, or cannot be drawn."""
     later = next_command("inspect", folder)
     try:

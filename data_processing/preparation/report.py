@@ -108,6 +108,7 @@ class Timings:
         self._file = folder / ("timings.csv" if rank == 0 else f"timings-{rank}.csv")
 
     def __enter__(self) -> Self:
+        # A file that an earlier start began keeps its columns.
         new = not self._file.exists()
         self._stages = STAGES if new else self._stages_there()
         self._handle = open(self._file, "a", encoding="utf-8", newline="")

@@ -109,6 +109,7 @@ def _entry_of_row(
         raise ValueError(f"{where}: expected {', '.join(SPLIT_WORDS)} as split, got {word[:40]!r}")
     ids = [text.strip() for column in id_columns if (text := row.get(column)) and text.strip()]
     folders = [text.strip() for column in above if (text := row.get(column)) and text.strip()]
+    # From the most exact name to the plainest: a shape that is called by its ID alone is found as well.
     names = [f"{folder}/{name}" for folder in folders for name in ids] + ids
     return Listed(tuple(names), SPLIT_WORDS[word], where)
 
@@ -122,6 +123,7 @@ def read_list_files(folder: Path, files: Iterable[str], *, all_kinds: bool) -> l
     suffixes = (".lst", ".txt") if all_kinds else (".lst",)
     for file in files:
         path = PurePosixPath(file)
+        # At most two folders deep: train.txt further down belongs to something else.
         if path.suffix.lower() in suffixes and path.stem.lower() in SPLIT_WORDS and len(path.parts) <= 3:
             category = path.parent.name
             listed += read_list(folder / file, SPLIT_WORDS[path.stem.lower()], category=category)
@@ -134,6 +136,8 @@ def _table_or_nothing(file: Path) -> list[Listed]:
     try:
         return read_table(file)
     except ValueError:
+        # A table that speaks of splits and cannot be read must not be passed over in silence: shapes would change
+        # sides.
         if "split" in _text(file).partition("\n")[0].lower():
             raise
         return []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from isofield.generation.options import arguments_of, settings_of
 from isofield.runtime.commandline import DONE, SOME_FAILED, command_of, say
+from isofield.runtime.imports import without_collection
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -17,16 +18,17 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
 def generate_meshes(options: argparse.Namespace) -> int:
     """From a run to a folder of meshes; returns the exit status."""
     # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
-    from isofield.extraction.lattice import BATCH_POINTS
-    from isofield.generation.contact_sheets import write_overview
-    from isofield.generation.ending import describe_end
-    from isofield.generation.meshes import generate, meshes_of, rows_of
-    from isofield.generation.requests import requests_of
-    from isofield.generation.test_time_fitting import encoder_parameters
-    from isofield.packs.find_run import find_run
-    from isofield.registry import load_run
-    from isofield.runtime import distributed
-    from isofield.runtime.precision import products_in
+    with without_collection():
+        from isofield.extraction.lattice import BATCH_POINTS
+        from isofield.generation.contact_sheets import write_overview
+        from isofield.generation.ending import describe_end
+        from isofield.generation.meshes import generate, meshes_of, rows_of
+        from isofield.generation.requests import requests_of
+        from isofield.generation.test_time_fitting import encoder_parameters
+        from isofield.packs.find_run import find_run
+        from isofield.registry import load_run
+        from isofield.runtime import distributed
+        from isofield.runtime.precision import products_in
 
     run_dir = find_run(options.run)
     with contextlib.ExitStack() as stack:
@@ -52,10 +54,11 @@ def generate_meshes(options: argparse.Namespace) -> int:
             header={"run": str(run_dir.path), "checkpoint": options.checkpoint, "step": loaded.step} | asked.about,
             only=names if asked.whole else None,
             unfinished=loaded.unfinished,
+            count=len(names),
         )
         # Samples and walks belong together: a sheet or a strip shows them all.
         pictures: list[Path] = []
-        if asked.whole and group.is_first:
+        if (asked.whole or options.sheet) and group.is_first:
             files = meshes_of(folder, names)
             pictures = write_overview(folder, files, walk=bool(options.interpolate), up=options.up)
         # The first rank tells of the shapes of all.

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isofield.runtime.commandline import DONE, Parser, command_of, say, tell
+from isofield.runtime.imports import without_collection
 from isofield.runtime.invocation import as_typed
 
 # Of the page: shapes, and of how many is shown where the inside tests disagree. A few seconds for any data set.
@@ -34,12 +35,13 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     options = parser.parse_args(words)
 
     # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
-    import torch
+    with without_collection():
+        import torch
 
-    from data_processing.preparation.config import DataConfig, config_file
-    from data_processing.preparation.job import prepare_folder
-    from isofield.runtime.config import read_config, to_yaml
-    from isofield.runtime.distributed import session
+        from data_processing.preparation.config import DataConfig, config_file
+        from data_processing.preparation.job import prepare_folder
+        from isofield.runtime.config import read_config, to_yaml
+        from isofield.runtime.distributed import session
 
     config = read_config(options.config, DataConfig, overrides=options.set)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

@@ -32,6 +32,7 @@ def group_candidates(of_paths: Sequence[Sequence[Candidate]], *, allow: bool) ->
     ValueError that names candidates and what differs, where nothing is common to all, or a condition differs.
     `allow`: then every protocol, split and condition has a group of its own instead.
     """
+    # Only what all paths have can stand in one table; what some have is named, or shown apart.
     kinds: dict[Kind, list[Candidate]] = {}
     for candidates in of_paths:
         for candidate in candidates:
@@ -69,6 +70,8 @@ def _alike(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
     """In groups; what is not recorded contradicts nothing."""
     groups: list[list[Candidate]] = []
     for candidate in candidates:
+        # With every member of a group, not with its first: what is not recorded fits all, and must not join two that
+        # differ.
         fitting = (group for group in groups if not any(_mismatches(candidate, other) for other in group))
         group = next(fitting, None)
         if group is None:

@@ -110,6 +110,7 @@ def pairs_of(options: argparse.Namespace) -> "Comparison":
     from isofield.evaluation.matching import matching_of
     from isofield.evaluation.pairs import folders_to_compare, run_to_compare
 
+    # Masks are paired by labels, shapes by names; and each of both by a run or by two folders.
     against, truth, data = options.against, options.gt, options.data
     how: dict[str, Any] = {"matching": matching_of(options.match), "grid": grid_config(options)}
     if set(options.protocol) == {MASKS}:
@@ -121,7 +122,7 @@ def pairs_of(options: argparse.Namespace) -> "Comparison":
             return folder_masks_to_compare(
                 options.pred, truth, naming, pattern=pattern, matching=matching, workers=workers
             )
-        return run_masks_to_compare(options.run, options.split, truth_folder=truth, data=data)
+        return run_masks_to_compare(options.run, options.split, truth_folder=truth, data=data, matching=how["matching"])
     if options.run is None:
         return folders_to_compare(options.pred, truth, **how)
     return run_to_compare(options.run, options.split, against=against, truth_folder=truth, data=data, **how)
@@ -163,8 +164,7 @@ def _check(parser: Parser, options: argparse.Namespace) -> None:
     wrong = [f"--{name}" for name in OF_MASKS if getattr(options, name) is not None]
     if wrong and (set(options.protocol) != {MASKS} or options.run is not None):
         parser.error(f"{', '.join(wrong)}: only folders of masks have it: --pred DIR --gt DIR --protocol {MASKS}")
-    of_run_masks = options.run is not None and MASKS in options.protocol
-    if options.match and (options.samples or of_run_masks or options.gt is None):
+    if options.match and (options.samples or options.gt is None):
         parser.error("--match: only for shapes with their own ground truth in a folder (--gt)")
     if options.set and options.gt is None:
         parser.error("--set: only for voxels in a folder of ground truth (--gt)")

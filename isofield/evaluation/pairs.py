@@ -40,7 +40,7 @@ class StoredTruth:
     index: int
     against: str = "source"
 
-    def load(self) -> GroundTruth:
+    def load(self) -> Any:
         shapes = open_once(self.shapes)
         return truth_of_shape(shapes, self.index, against=self.against, settings=inside_settings(shapes))
 
@@ -166,6 +166,7 @@ def pairs_of_run(
     `truth_folder`: ground truth files named like the shapes, instead of those of the data set.
     Raises FileNotFoundError when nothing was generated for the split, ValueError for an unknown split.
     """
+    # The members of the split come from the data set, not from the meshes that are there: a missing mesh is a row.
     config = read_run_config(run.existing().config_file).data
     path = find_data(run, config.path, data)
     shapes = open_shapes(path)
@@ -210,6 +211,7 @@ def pairs_of_folders(
             "compare the folders as sets, whatever the names: --protocol generative lfd"
         )
     found = _truths(matches, true, grid)
+    # What only one folder has is a pair too: a mean over what happens to have both sides would look better than it is.
     pairs = []
     for name, path in predicted.items():
         reason = "" if name in found else f"no ground truth: {truths} has no {name}"
@@ -258,6 +260,7 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
             continue
         if suffix.lower() in GENERIC_SUFFIXES and not is_text_cloud(path):
             continue  # a table, a licence
+        # By the suffix that was found and not by Path.stem: some have two parts.
         name = below.as_posix()[: -len(suffix)]
         if name in files:
             raise ValueError(f"{files[name]} and {path} have one name: keep one of them in {folder}")

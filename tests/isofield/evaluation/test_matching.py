@@ -108,3 +108,8 @@ def test_any_names_are_paired_by_the_rule_that_made_them(names, end, folder):
 
 def test_nothing_asked_for_is_nothing_changed():
     assert matching_of([]) == EQUAL == Matching()
+
+
+def test_a_rule_is_suggested_where_the_folders_differ_too():
+    assert suggestion(["kidney/one", "kidney/two"], ["one_true", "two_true"]) == "--match 'kidney/*=*_true' pairs 2"
+    assert suggestion(["one", "two"], ["gt/one", "gt/two"]) == "--match '*=gt/*' pairs 2"
