@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     from data_processing.store.shape_set import open_shapes
     from isofield.config import read_run_config
     from isofield.registry import resolve
-    from isofield.reports.dataset import write_dataset_page
+    from isofield.reports.dataset import PAGE, write_dataset_page
     from isofield.up_axis import up_in_pictures, up_of_shapes
 
     config = None
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
         config = resolve(read_run_config(options.config, overrides=options.set), where=options.config)
     shapes = open_shapes(options.dataset)
     in_folder = options.dataset if options.dataset.is_dir() else options.dataset.parent
-    page = options.out or in_folder / "inspect.html"
+    page = options.out or in_folder / PAGE
     up, line = up_in_pictures(options.up, up_of_shapes(shapes))
     if line:
         say(line)
