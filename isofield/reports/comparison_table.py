@@ -201,6 +201,8 @@ def _differences(
 def _notes_on_shapes(group: ComparableGroup, done: Sequence[Mapping[str, Row]], metrics: Sequence[str]) -> list[str]:
     """Where means are over fewer shapes than were asked for."""
     total, notes = len(group.candidates[0].evaluation["per_shape"]), []
+    if len(done) > 1 and not any(_common(done, metric) for metric in metrics):
+        return [f"nothing can be compared: no shape of {total} has numbers of all candidates"]
     for metric in metrics:
         if (count := len(_common(done, metric))) < total:
             notes.append(f"{LABELS.get(metric, metric)}: means over the {count} of {total} shapes that all have it")
