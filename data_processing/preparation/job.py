@@ -25,6 +25,7 @@ from data_processing.preparation.config import DataConfig, config_file, content_
 from data_processing.preparation.next_step import Draw, page_or_command, train_command
 from data_processing.preparation.shape import digest_of, files_of, size_of
 from data_processing.preparation.sources import Listing, Source, list_sources
+from data_processing.preparation.up_axis import describe_up
 from data_processing.preparation.workers import Task, run_tasks
 from data_processing.store.shape_set import INDEX_FILE, JOB_FILE, PARTS, SHARDS, read_json
 from data_processing.store.shards import SCHEMA, Layout, PackedRow, ShapeRecord, Shard, write_shard
@@ -255,7 +256,7 @@ def _announce(job: PreparationJob, listing: Listing, states: list[ShardState], r
         + (f", other files left alone: {ignored}" if ignored else "")
         + mine
     )
-    for note in listing.notes:
+    for note in (*listing.notes, *describe_up(job.config, [source.file for source in job.sources])):
         say(f"{job.config.input}: {note}")
     finished = sum(len(state.finished) for state in states)
     if finished:
@@ -373,9 +374,9 @@ def _finish(job: PreparationJob, finished: set[int], rank: int, draw: Draw) -> i
     if not any(record.status == "done" for record in records):
         first = (failed or records)[0]
         raise ValueError(f"all {len(records)} shapes failed or are absent; the first: {first.reason}")
-    but = f", but {len(failed)} of {len(records)} shapes failed" if failed else ""
+    but = report.describe_shortfall(records)
     say(f"{job.folder} is done{but}; next: {train_command(job.config)}")
-    return SOME_FAILED if failed else DONE
+    return SOME_FAILED if but else DONE
 
 
 def _device(config: DataConfig) -> str:

@@ -15,6 +15,7 @@ from isofield.reports.prepared_pictures import NetworkView, disagreement_of, net
 from isofield.reports.prepared_shapes import PreparedShape, count_bars, prepared_shapes, volume_text
 from isofield.runtime.invocation import next_command
 from isofield.runtime.json_files import Row
+from isofield.up_axis import up_in_pictures, up_of_shapes
 
 PAGE = "inspect.html"  # in the data set
 MOST_LINES = 2000  # of the table: report.csv has all
@@ -33,12 +34,12 @@ def write_dataset_page(
 ) -> dict[str, int]:
     """Replace the page, atomically; returns how many inputs there are of each kind.
 
-    `config`: of a training, whose inputs and points are shown. `up`: y, of scans z, where it is not given. `pictures`:
+    `config`: of a training, whose inputs and points are shown. `up`: as in the data, where it is not given. `pictures`:
     the most shapes to show, in the order of what to look at; the table has MOST_LINES. `slices`: of how many of them is
     shown where the inside tests disagree, which takes as long as their preparation; None: of all. ValueError where the
     config takes what the data set does not hold.
     """
-    up = up or ("z" if shapes.settings.get("labels") else "y")
+    up = up or up_in_pictures(None, up_of_shapes(shapes))[0]
     found = prepared_shapes(shapes)
     kinds = {kind: sum(shape.kind == kind for shape in found) for kind in dict.fromkeys(shape.kind for shape in found)}
     doubtful = [shape.name for shape in found[:pictures] if shape.index is not None and DISAGREE in shape.quality]

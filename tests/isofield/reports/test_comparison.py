@@ -59,6 +59,13 @@ def test_papers_stand_apart_and_are_never_best(tmp_path: Path):
     assert own.lines[-1].label.startswith("mean, of what is not stated") and own.lines[-1].n is None
 
 
+def test_asked_for_papers_and_none_is_known_is_said(tmp_path):
+    (table,) = tables_of(tmp_path, CHAMFER, OTHER, protocol="onet", published=[])
+    assert "published: no number is known under onet, only under 3dshape2vecset, imnet, lfd" in table.notes
+    (table,) = tables_of(tmp_path, CHAMFER, OTHER, protocol="onet")
+    assert not [note for note in table.notes if note.startswith("published")]
+
+
 def test_one_candidate_has_no_best_and_no_difference(tmp_path: Path):
     (table,) = tables_of(tmp_path, CHAMFER)
     assert not table.differences
@@ -149,6 +156,7 @@ def test_all_failed_and_no_shape_are_pages_too(tmp_path: Path):
         page_of(seen(tmp_path / "compare.html"), scripts=1)
         (table,) = tables
         assert [cell.value for cell in table.lines[-1].cells["chamfer"]] == [None, None]
+        assert f"nothing can be compared: no shape of {len(values)} has numbers of all candidates" in table.notes
 
 
 def test_what_differs_most_comes_first(tmp_path: Path):
