@@ -128,7 +128,10 @@ def subject_of(name: str, settings: SplitConfig) -> str:
     subject = (match[1] if match and match.re.groups else match and match[0]) or ""
     if not subject:
         rule = "sub-LABEL" if settings.subject == "bids" else settings.subject
-        raise ValueError(f"shape {name!r} has no subject by splits.subject ({rule}): correct the rule or the name")
+        raise ValueError(
+            f"shape {name!r} has no subject by splits.subject ({rule}): correct the rule or the name, "
+            "for example with --set \"splits.subject='case_\\d+'\""
+        )
     return subject
 
 
