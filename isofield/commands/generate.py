@@ -28,6 +28,7 @@ def generate_meshes(options: argparse.Namespace) -> int:
         from isofield.packs.find_run import find_run
         from isofield.registry import load_run
         from isofield.runtime import distributed
+        from isofield.runtime.compiled import sparing_kernels
         from isofield.runtime.precision import products_in
 
     run_dir = find_run(options.run)
@@ -43,6 +44,7 @@ def generate_meshes(options: argparse.Namespace) -> int:
         if settings.fit_steps:
             encoder_parameters(loaded.model)  # one error before any work, where it cannot be fitted
         folder = options.out or asked.folder
+        stack.enter_context(sparing_kernels())
         # Each rank makes its own share; what is there already is kept.
         rows = generate(
             loaded.model,
