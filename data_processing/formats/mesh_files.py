@@ -144,6 +144,7 @@ def _exact(mesh: TriangleMesh, suffix: str) -> bytes:
         return _binary_ply(mesh, "double", "<f8")
     is_obj = suffix == ".obj"
     stream.write(b"" if is_obj else f"OFF\n{len(mesh.vertices)} {len(faces)} 0\n".encode())
+    # As many decimals as the size of the mesh needs: eight would flatten one in metres that is a micrometre long.
     edge = float(np.ptp(mesh.vertices, axis=0).max()) if len(mesh.vertices) else 1.0
     decimals = min(max(DIGITS - math.floor(math.log10(edge)), 0), 300) if edge > 0 else 17
     np.savetxt(stream, mesh.vertices, fmt=("v " if is_obj else "") + " ".join([f"%.{decimals}f"] * 3))
@@ -187,6 +188,7 @@ def _without_degenerate(mesh: TriangleMesh) -> TriangleMesh:
     faces = mesh.merged_faces
     distinct = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
     with_area = distinct & (face_normals(mesh.triangles())[1] > 0)
+    # A sliver may be all that joins a long edge to two short ones: without it a closed mesh would have a crack.
     slivers_close = with_area.any() and (with_area != distinct).any() and len(unbalanced_edges(faces[distinct])) == 0
     kept = distinct if slivers_close else with_area
     return mesh if kept.all() else TriangleMesh(mesh.vertices, mesh.faces[kept])

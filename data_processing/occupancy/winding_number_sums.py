@@ -31,7 +31,7 @@ def sum_on_grid(
     triangles_F33: NDArray[np.float64], boundary_E23: NDArray[np.float64], resolution: int
 ) -> NDArray[np.int16]:
     """Rounded winding number (R, R, R) at the voxel centres of triangles (F, 3, 3) in cube coordinates."""
-    triangles, edges = torch.as_tensor(triangles_F33, dtype=torch.float64), _Edges(boundary_E23)
+    triangles, edges = torch.as_tensor(triangles_F33, dtype=torch.float64), _Boundary(boundary_E23)
     level = resolution
     while level % 2 == 0 and level // 2 >= COARSEST:
         level //= 2
@@ -59,12 +59,14 @@ def sum_at_points(
     triangles_F33: NDArray[np.float64], boundary_E23: NDArray[np.float64], points_N3: NDArray[np.floating]
 ) -> NDArray[np.float64]:
     """Winding number (N,) at finite points of the cube [-0.5, 0.5]^3, which holds the triangles too."""
-    triangles, edges = torch.as_tensor(triangles_F33, dtype=torch.float64), _Edges(boundary_E23)
+    triangles, edges = torch.as_tensor(triangles_F33, dtype=torch.float64), _Boundary(boundary_E23)
     points = torch.as_tensor(points_N3, dtype=torch.float64)
     return _numbers(triangles, edges, points, RayColumns(triangles).winding(points)).numpy()
 
 
-def _numbers(triangles: torch.Tensor, edges: "_Edges", points_N3: torch.Tensor, above_N: torch.Tensor) -> torch.Tensor:
+def _numbers(
+    triangles: torch.Tensor, edges: "_Boundary", points_N3: torch.Tensor, above_N: torch.Tensor
+) -> torch.Tensor:
     """The number (N,) at points with so many faces above them."""
     turn_N, weak_N = edges.turns(points_N3)
     values_N, weak = above_N + turn_N, weak_N.nonzero().squeeze(1)
@@ -96,7 +98,7 @@ def _sum_over_faces(triangles: torch.Tensor, points_N3: torch.Tensor) -> torch.T
     return torch.cat(parts)
 
 
-class _Edges:
+class _Boundary:
     """Directed edges (E, 2, 3) of a boundary, in cube coordinates, as columns."""
 
     def __init__(self, boundary_E23: NDArray[np.float64]) -> None:

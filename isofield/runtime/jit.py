@@ -63,6 +63,7 @@ def compile_once(name: str, call_kernels: Callable[[], None]) -> None:
     if folder is None or (folder / f"{name}.compiled").exists():
         call_kernels()
         return
+    # Whoever waited finds the code on disk and calls the kernels all the same: reading it is quick.
     with _lock(folder / f"{name}.lock"):
         call_kernels()
         with contextlib.suppress(OSError):
@@ -80,6 +81,7 @@ def _lock(file: Path) -> Iterator[None]:
 
 def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Callable[..., Any]:
     settings: Any = numba.config
+    # numba reads the folder of its cache while a function is decorated, from a global setting: changed for that moment.
     folder, before = kernel_folder(), settings.CACHE_DIR
     settings.CACHE_DIR = before if folder is None else str(folder)
     try:
@@ -95,6 +97,7 @@ class _Compilations(event.Listener):
         self.depth, self.announced, self.collects = 0, False, False
 
     def on_start(self, event: event.Event) -> None:
+        # Compilations nest: an inner function is compiled in the midst of its caller.
         if self.depth == 0:
             self.collects = gc.isenabled()
             gc.disable()

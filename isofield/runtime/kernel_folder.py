@@ -2,13 +2,14 @@
 
 import contextlib
 import functools
-import hashlib
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+
+from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.user_cache import user_cache
 
 FOLDER_VARIABLE = "NUMBA_CACHE_DIR"  # set by the user: then numba itself goes by it
 PACKAGES = ("data_processing", "isofield")
@@ -29,6 +30,7 @@ def kernel_folder() -> Path | None:
     temporary files. What lies there is run, so a folder that others could write to is not taken.
     """
     if given := os.environ.get(FOLDER_VARIABLE):
+        # A folder that the user chose may be shared: that is their decision.
         return Path(given) if _is_own(Path(given), others=True) else None
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
     places = [*_cache_homes(), Path(tempfile.gettempdir()) / f"isofield-{user}"]
@@ -36,22 +38,15 @@ def kernel_folder() -> Path | None:
 
 
 def _cache_homes() -> Iterator[Path]:
-    with contextlib.suppress(RuntimeError):  # no home
-        if sys.platform == "win32":
-            yield Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "isofield"
-        elif sys.platform == "darwin":
-            yield Path.home() / "Library" / "Caches" / "isofield"
-        else:
-            yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isofield"
+    with contextlib.suppress(RuntimeError):
+        yield user_cache()
 
 
 def _sources_digest() -> str:
     """Of all kernels: numba looks at the file of a kernel, and not at those whose functions it calls."""
-    root, digest = Path(__file__).resolve().parents[2], hashlib.sha256(version("numba").encode())
+    root = Path(__file__).resolve().parents[2]
     files = [file for name in PACKAGES for pattern in SOURCES for file in (root / name).rglob(pattern)]
-    for file in sorted(files):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+    return fingerprint(version("numba"), *sorted(files), size=6)
 
 
 def _is_own(folder: Path, *, others: bool = False) -> bool:
