@@ -21,7 +21,7 @@ from isofield.runtime.kernel_folder import are_compiled
 # The first module pays for numba too.
 PRICES = {
     "data_processing.occupancy.winding_number_kernels": (9.0, 0.15),
-    "data_processing.occupancy.scan_conversion_kernels": (4.0, 0.1),
+    "data_processing.occupancy.scan_conversion_kernels": (2.8, 0.1),
     "data_processing.geometry.edge_kernels": (1.8, 0.05),
 }
 NUMBA = 0.6
