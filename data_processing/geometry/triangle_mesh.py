@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.geometry.coordinates import transform_points
-from isofield.runtime.compiled import compiled_module
+from isofield.runtime.compiled import compiled_module, is_spared
 
 compiled_kernels = functools.partial(compiled_module, "data_processing.geometry.surface_sampling_kernels")
-edge_kernels = functools.partial(compiled_module, "data_processing.geometry.edge_kernels")
+EDGE_KERNELS = "data_processing.geometry.edge_kernels"
+edge_kernels = functools.partial(compiled_module, EDGE_KERNELS)
+SECONDS_OF_FACE = 4e-6  # CPU, of pairing its edges by arrays, about
 
 
 class EdgePairs(NamedTuple):
@@ -62,8 +64,10 @@ class TriangleMesh:
     @functools.cached_property
     def edge_pairs(self) -> "EdgePairs | None":
         """Which half edges meet; None where no kernel tells, or where faces have a corner twice."""
+        if len(self.faces) == 0 or is_spared(EDGE_KERNELS, SECONDS_OF_FACE * len(self.faces)):
+            return None
         kernels = edge_kernels()
-        if kernels is None or len(self.faces) == 0:
+        if kernels is None:
             return None
         first_V = kernels.merge_vertices(np.ascontiguousarray(self.vertices, dtype=np.float64))
         partner_H, state = kernels.pair_edges(np.ascontiguousarray(self.faces, dtype=np.int64), first_V)
@@ -72,6 +76,19 @@ class TriangleMesh:
             if state == kernels.SLIVERS
             else EdgePairs(first_V, partner_H, state >= kernels.FLIPPED, state == kernels.CLOSED)
         )
+
+    @functools.cached_property
+    def is_manifold(self) -> bool:
+        """Every edge has exactly two faces, whichever way they walk it, and no face has a corner twice."""
+        if self.edge_pairs is not None:
+            return self.edge_pairs.manifold
+        a, b, c = self.merged_faces.T
+        if len(a) == 0 or (a == b).any() or (b == c).any() or (c == a).any():
+            return False
+        start, end = np.concatenate([a, b, c]), np.concatenate([b, c, a])
+        keys = np.sort(np.minimum(start, end) * (int(start.max()) + 1) + np.maximum(start, end))
+        even, odd = keys[::2], keys[1::2]
+        return len(keys) % 2 == 0 and bool((even == odd).all() and (even[1:] != odd[:-1]).all())
 
     def triangles(self) -> NDArray[np.float64]:
         """Corners of all faces: (F, 3, 3)."""

@@ -37,7 +37,7 @@ class OrientedFaces:
 
 def snap_vertices(mesh: TriangleMesh) -> TriangleMesh:
     """The mesh with vertices that are almost in one place put into one, so that seams close; a closed mesh as it is."""
-    if len(mesh.faces) == 0 or is_watertight(mesh) or (mesh.edge_pairs is not None and mesh.edge_pairs.manifold):
+    if len(mesh.faces) == 0 or is_watertight(mesh) or mesh.is_manifold:
         return mesh
     used = np.unique(mesh.faces)
     lower, upper = mesh.bounds()

@@ -18,9 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from data_processing.occupancy.surface_voxels import corner_bounds, expand_ranges, touched_cells
-from isofield.runtime.compiled import compiled_module
+from isofield.runtime.compiled import compiled_module, is_spared
 
-compiled_kernels = partial(compiled_module, "data_processing.occupancy.scan_conversion_kernels")
+KERNELS = "data_processing.occupancy.scan_conversion_kernels"
+compiled_kernels = partial(compiled_module, KERNELS)
 
 LATTICE_BITS = 29  # |coordinate| < 2^29: differences < 2^30, edge functions < 2^62
 FRACTION_BITS = 20  # finest lattice: a millionth of a voxel
@@ -28,6 +29,7 @@ POINT_CELLS = 128  # grid that decides the points which are far from the surface
 COLUMN_ENTRIES = 16  # of a face, on average, at most
 COLUMN_BINS = 1024
 UNKNOWN = 32767  # no winding number of a mesh
+SECONDS_OF_POINTS = 0.05  # CPU, by tensors, of some thousand points, about
 LOOK_UP_CHUNK = 1 << 15  # points whose temporaries stay in cache
 
 
@@ -127,7 +129,8 @@ def scan_points(
     if len(triangles_F33) == 0 or len(points_N3) == 0:
         return np.zeros(len(points_N3), dtype=np.int16)
     frame = PointFrame(triangles_F33, POINT_CELLS)
-    kernels = compiled_kernels() if torch.device(device).type == "cpu" else None
+    spared = torch.device(device).type != "cpu" or is_spared(KERNELS, SECONDS_OF_POINTS)
+    kernels = None if spared else compiled_kernels()
     if kernels is None:
         return _scan_by_tensors(frame, triangles_F33, points_N3, device)
     return _scan_by_kernels(kernels, frame, triangles_F33, points_N3)
@@ -163,7 +166,7 @@ def _scan_by_tensors(
     near = np.flatnonzero(winding == UNKNOWN)
     if len(near):
         near_points = torch.as_tensor(frame.to_cube(points[near]), device=device)
-        winding[near] = _RayColumns(faces).winding(near_points).to(torch.int16).cpu().numpy()
+        winding[near] = RayColumns(faces).winding(near_points).to(torch.int16).cpu().numpy()
     return winding
 
 
@@ -220,7 +223,7 @@ class _Projection:
         return hit, z0 + rise / (opposite_a + opposite_b + opposite_c)
 
 
-class _RayColumns:
+class RayColumns:
     """Triangles (F, 3, 3) in [-0.5, 0.5]^3 sorted into square columns along z."""
 
     def __init__(self, faces_F33: torch.Tensor) -> None:

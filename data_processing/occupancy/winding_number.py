@@ -4,7 +4,8 @@ scan_conversion.py.
 Holes, overlaps and flipped or doubled faces give fractions: the rounded number says how often a place is enclosed, and
 0 is outside. Two ways that agree but for places within some thousandths of a half:
 
-- compiled, exact: from the few boundary edges of a soup and crossings of its faces (winding_number_kernels.py);
+- exact: from the few boundary edges of a soup and crossings of its faces, compiled (winding_number_kernels.py), or for
+  one shape, of which compiling would take longer, by tensors (winding_number_sums.py);
 - Barill et al., "Fast Winding Numbers for Soups and Clouds" (SIGGRAPH 2018), coarse to fine, for soups of thousands of
   boundary edges (winding_tree_kernels.py). No matter how many threads, here too.
 """
@@ -19,15 +20,19 @@ from numpy.typing import NDArray
 from data_processing.geometry.triangle_mesh import TriangleMesh, walk_surplus
 from data_processing.occupancy.scan_conversion import UNKNOWN, PointFrame
 from data_processing.occupancy.surface_voxels import touched_cells
-from isofield.runtime.compiled import compiled_module
+from data_processing.occupancy.winding_number_sums import sum_at_points, sum_on_grid
+from isofield.runtime.compiled import compiled_module, is_spared
 from isofield.runtime.threads import in_parallel, share
 
-compiled_kernels = partial(compiled_module, "data_processing.occupancy.winding_number_kernels")
+KERNELS = "data_processing.occupancy.winding_number_kernels"
+compiled_kernels = partial(compiled_module, KERNELS)
 
 MANY_EDGES = 2048  # of the boundary: there the tree over faces is as fast
 FAR_AWAY = 1e6  # longest sides of the surface; nothing is inside there
 COARSEST = 32  # cells along an edge; parts are found by the cells that they touch, so none is too small
 UNSURE = 0.25  # a cell free of triangles is refined when its number is this close to a half-integer
+SECONDS_OF_GRID, SECONDS_OF_EDGE = 0.1, 0.005  # CPU, by tensors, of a grid of 256^3: about (measured, LOG.md)
+SECONDS_OF_PAIR = 3e-8  # and of a point and an edge
 POINT_CELLS = 64  # grid that decides points far from the surface
 FEW_POINTS = 100_000  # fewer are evaluated directly
 CHUNK = 1 << 21  # points at once: bounds the memory; each chunk builds the tree again
@@ -61,6 +66,10 @@ def winding_values(
 
     `boundary_E23`: as `boundary_edges` finds it, where it is known.
     """
+    boundary_E23 = boundary_edges(_mesh_of(triangles_F33)) if boundary_E23 is None else boundary_E23
+    edges = len(boundary_E23)
+    if _spares_kernels(edges, len(points_N3) * edges * SECONDS_OF_PAIR, ahead=2 * _seconds_of_grid(edges)):
+        return _summed_values(triangles_F33, boundary_E23, points_N3)
     surface = _compiled_surface(triangles_F33, boundary_E23)
     return winding_numbers(triangles_F33, points_N3) if surface is None else surface.at(points_N3, exact=True)
 
@@ -69,8 +78,10 @@ def winding_grid(
     triangles_F33: NDArray[np.float64], resolution: int, *, boundary_E23: NDArray[np.float64] | None = None
 ) -> NDArray[np.int16]:
     """Rounded winding number (R, R, R) at the voxel centres, of triangles (F, 3, 3) in cube coordinates."""
-    kernels = compiled_kernels()
     boundary_E23 = boundary_edges(_mesh_of(triangles_F33)) if boundary_E23 is None else boundary_E23
+    if _spares_kernels(len(boundary_E23), _seconds_of_grid(len(boundary_E23), resolution)):
+        return sum_on_grid(triangles_F33, boundary_E23, resolution)
+    kernels = compiled_kernels()
     if kernels is None or len(boundary_E23) > MANY_EDGES:
         return cells_grid(triangles_F33, resolution)
     corners_F9 = np.ascontiguousarray(triangles_F33, dtype=np.float64).reshape(-1, 9)
@@ -89,6 +100,30 @@ def winding_points(
     if surface is None:
         return cells_points(triangles_F33, points_N3)
     return np.rint(surface.at(points_N3, exact=False)).astype(np.int16)
+
+
+def _spares_kernels(edges: int, seconds: float, *, ahead: float = 0.0) -> bool:
+    return edges <= MANY_EDGES and is_spared(KERNELS, seconds, ahead=ahead)
+
+
+def _seconds_of_grid(edges: int, resolution: int = 256) -> float:
+    """CPU, by tensors, about."""
+    return (SECONDS_OF_GRID + SECONDS_OF_EDGE * edges) * resolution / 256
+
+
+def _summed_values(
+    triangles_F33: NDArray[np.float64], boundary_E23: NDArray[np.float64], points_N3: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """`winding_values` by tensors."""
+    values_N = np.zeros(len(points_N3))
+    if len(triangles_F33) == 0:
+        return values_N
+    frame = PointFrame(triangles_F33, POINT_CELLS)
+    placed_N3 = frame.to_cube(points_N3)
+    near = np.flatnonzero((np.abs(placed_N3) < FAR_AWAY).all(axis=1))  # a NaN is not
+    edges_E23 = frame.to_cube(boundary_E23)
+    values_N[near] = sum_at_points(frame.to_cube(triangles_F33), edges_E23, placed_N3[near])
+    return values_N
 
 
 def boundary_edges(mesh: TriangleMesh) -> NDArray[np.float64]:

@@ -28,6 +28,7 @@ def generate_meshes(options: argparse.Namespace) -> int:
         from isofield.packs.find_run import find_run
         from isofield.registry import load_run
         from isofield.runtime import distributed
+        from isofield.runtime.compiled import sparing_kernels
         from isofield.runtime.precision import products_in
         from isofield.up_axis import describe_inputs, up_in_pictures, up_of_run
 
@@ -44,6 +45,7 @@ def generate_meshes(options: argparse.Namespace) -> int:
         if settings.fit_steps:
             encoder_parameters(loaded.model)  # one error before any work, where it cannot be fitted
         folder = options.out or asked.folder
+        stack.enter_context(sparing_kernels())
         if options.input and group.is_first:
             for line in describe_inputs(options.input, up_of_run(run_dir)):
                 say(line)

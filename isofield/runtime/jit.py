@@ -1,7 +1,7 @@
 """CPU kernels by numba: nothing is compiled at installation, each kernel at its first call.
 
 Modules of kernels (occupancy/scan_conversion_kernels.py, ...) import numba at their top and are imported where they are
-used, on first use. Compiled code is kept on disk (`kernel_folder`), for this user, this processor and these sources:
+used, on first use. Compiled code is kept on disk (kernel_folder.py), for this user, this processor and these sources:
 the first command compiles, and says so in one line; the next ones read it in a tenth of a second.
 
 What makes a kernel slow to compile (measured, tests/benchmarks/LOG.md): assigning an array to a slice (two seconds, for
@@ -9,11 +9,9 @@ the text of an error), zeros, arange and copy in a kernel (a quarter each), a do
 """
 
 import contextlib
-import functools
 import gc
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from multiprocessing import parent_process
 from pathlib import Path
@@ -22,19 +20,9 @@ from typing import Any
 import numba
 from numba.core import event
 
-from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.kernel_folder import FOLDER_VARIABLE, kernel_folder
 from isofield.runtime.locks import hold_lock
-from isofield.runtime.user_cache import user_cache
 
-FOLDER_VARIABLE = "NUMBA_CACHE_DIR"  # set by the user: then numba itself goes by it
-PACKAGES = ("data_processing", "isofield")
-SOURCES = (
-    "*_kernels.py",
-    "*_loops.py",
-    "solid_angles.py",
-    "winding_number_places.py",
-    "jit.py",
-)  # what compiled code is made of
 WAIT = 300.0  # seconds for another process that compiles; then each for itself
 
 
@@ -80,48 +68,6 @@ def compile_once(name: str, call_kernels: Callable[[], None]) -> None:
         call_kernels()
         with contextlib.suppress(OSError):
             (folder / f"{name}.compiled").touch()
-
-
-@functools.cache
-def kernel_folder() -> Path | None:
-    """Where compiled kernels are kept: a folder of this user's alone; None where none can be written.
-
-    The user's NUMBA_CACHE_DIR, else the user's cache folder, else (a read-only or missing home) one in the folder of
-    temporary files. What lies there is run, so a folder that others could write to is not taken.
-    """
-    if given := os.environ.get(FOLDER_VARIABLE):
-        # A folder that the user chose may be shared: that is their decision.
-        return Path(given) if _is_own(Path(given), others=True) else None
-    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
-    places = [*_cache_homes(), Path(tempfile.gettempdir()) / f"isofield-{user}"]
-    return next((folder for place in places if _is_own(folder := place / f"kernels-{_sources_digest()}")), None)
-
-
-def _cache_homes() -> Iterator[Path]:
-    with contextlib.suppress(RuntimeError):
-        yield user_cache()
-
-
-def _sources_digest() -> str:
-    """Of all kernels: numba looks at the file of a kernel, and not at those whose functions it calls."""
-    root = Path(__file__).resolve().parents[2]
-    files = [file for name in PACKAGES for pattern in SOURCES for file in (root / name).rglob(pattern)]
-    return fingerprint(numba.__version__, *sorted(files), size=6)
-
-
-def _is_own(folder: Path, *, others: bool = False) -> bool:
-    """Whether the folder, made where it is missing, can be written by this user, and unless `others` by nobody else."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"0")
-        if others or not hasattr(os, "getuid"):
-            return True
-        # The folder above too: whoever may write there can put another one in its place.
-        states = [folder.lstat(), folder.parent.lstat()]
-        return all(state.st_uid == os.getuid() and not state.st_mode & 0o022 for state in states)
-    except OSError:
-        return False
 
 
 @contextlib.contextmanager

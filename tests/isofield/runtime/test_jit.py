@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from isofield.runtime import jit
+from isofield.runtime import jit, kernel_folder
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
@@ -45,12 +45,12 @@ def test_without_a_home_the_folder_of_temporary_files_serves(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="no users to tell apart")
 def test_a_folder_that_others_can_write_is_not_taken(tmp_path):
     folder = tmp_path / "isofield" / "kernels"
-    assert jit._is_own(folder)
+    assert kernel_folder._is_own(folder)
     folder.chmod(0o777)
-    assert not jit._is_own(folder)
+    assert not kernel_folder._is_own(folder)
     folder.chmod(0o700)
     folder.parent.chmod(0o777)
-    assert not jit._is_own(folder)
+    assert not kernel_folder._is_own(folder)
 
 
 def test_kernels_are_called_by_one_process_and_then_by_all(tmp_path, monkeypatch):

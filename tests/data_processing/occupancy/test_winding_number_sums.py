@@ -1,0 +1,88 @@
+"""The number of open surfaces by tensors: the sum over all faces, place by place, and what the kernels make of it."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from data_processing.formats.mesh_files import read_mesh
+from data_processing.geometry.coordinates import normalising_to_world
+from data_processing.geometry.triangle_mesh import TriangleMesh
+from data_processing.occupancy.inside_outside import InsideConfig, occupancy_grid
+from data_processing.occupancy.winding_number import boundary_edges, winding_grid
+from data_processing.occupancy.winding_number_sums import sum_at_points, sum_on_grid
+from isofield.runtime.compiled import sparing_kernels
+from tests.data_processing.occupancy.test_winding_number import random_soup, summed
+from tests.data_processing.solids import centres
+
+
+def boundary_of(corners):
+    return boundary_edges(TriangleMesh(corners.reshape(-1, 3), np.arange(3 * len(corners)).reshape(-1, 3)))
+
+
+def sheets(_):
+    """Two level sheets between voxel centres: their edges lie straight above centres all along."""
+    x0, y0, x1, y1 = (np.array([3, 4, 10, 12]) + 0.5) / 16 - 0.5
+    square = np.array([[[x0, y0, 0], [x1, y0, 0], [x1, y1, 0]], [[x0, y0, 0], [x1, y1, 0], [x0, y1, 0]]])
+    return np.concatenate([square, square[:, ::-1] - [0, 0, 0.125]])
+
+
+@pytest.mark.parametrize("soup", [random_soup, sheets])
+def test_the_grid_is_the_rounded_sum_over_faces(soup):
+    corners = soup(np.random.default_rng(3))
+    number = sum_on_grid(corners, boundary_of(corners), 16)
+    expected = summed(corners, centres(16))
+    sure = np.abs(expected - np.floor(expected) - 0.5) > 1e-6
+    assert sure.mean() > 0.9 and number.dtype == np.int16 and len(np.unique(number)) > 1
+    np.testing.assert_array_equal(number.reshape(-1)[sure], np.rint(expected)[sure])
+
+
+@pytest.mark.parametrize("soup", [random_soup, sheets])
+def test_points_have_the_sum_over_faces(soup):
+    generator = np.random.default_rng(4)
+    corners = soup(generator)
+    below = corners[-1:].reshape(-1, 3) - [0, 0, 0.05]  # straight below ends of edges, off the surface
+    points = np.concatenate([generator.uniform(-0.5, 0.5, (200, 3)), below])
+    points = points[np.abs(points).max(axis=1) < 0.5]
+    found = sum_at_points(corners, boundary_of(corners), points)
+    np.testing.assert_allclose(found, summed(corners, points), rtol=0, atol=1e-9)
+
+
+def test_solids_of_real_soups_do_not_depend_on_the_way(examples):
+    mesh = read_mesh(examples / "table/Scopia_34_Coffee_table.ply")
+    mesh = mesh.transform(np.linalg.inv(normalising_to_world(*mesh.bounds(), by="longest_edge", length=0.9)))
+    with sparing_kernels():
+        spared = occupancy_grid(TriangleMesh(mesh.vertices, mesh.faces), 64, InsideConfig(), device="cpu")
+    by_kernels = occupancy_grid(mesh, 64, InsideConfig(), device="cpu")
+    assert spared.method == by_kernels.method == "winding" and spared.quality == by_kernels.quality
+    np.testing.assert_array_equal(spared.grid_RRR.numpy(), by_kernels.grid_RRR.numpy())
+    corners = mesh.triangles()
+    boundary = boundary_of(corners)
+    np.testing.assert_array_equal(sum_on_grid(corners, boundary, 48), winding_grid(corners, 48, boundary_E23=boundary))
+
+
+def test_the_first_shape_of_a_process_compiles_nothing(examples, tmp_path):
+    """An empty folder of kernels, one open mesh: numba is not even loaded. Later ones load it."""
+    code = (
+        "import sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from data_processing.geometry.triangle_mesh import TriangleMesh\n"
+        "from data_processing.formats.mesh_files import read_mesh\n"
+        "from data_processing.occupancy.inside_outside import InsideConfig, occupancy_grid\n"
+        "from isofield.runtime import compiled\n"
+        "mesh = read_mesh(Path(sys.argv[1]))\n"
+        "mesh = TriangleMesh((mesh.vertices - mesh.vertices.mean(axis=0)) / 1000 / np.ptp(mesh.vertices), mesh.faces)\n"
+        "with compiled.sparing_kernels():\n"
+        "    occupancy_grid(mesh, 32, InsideConfig(), device='cpu')\n"
+        "    print('numba' in sys.modules)\n"
+        "    print([compiled.is_spared(name, 100.0) for name in compiled.PRICES])\n"
+        "    print([compiled.is_spared(name, 0.0) for name in compiled.PRICES])\n"
+        "print([compiled.is_spared(name, 0.0) for name in compiled.PRICES])\n"
+    )
+    file = str(examples / "table/Scopia_39_Table.ply")
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:4] == ["False", str([False] * 3), str([True] * 3), str([False] * 3)]
