@@ -39,7 +39,7 @@ from isofield.extraction.lattice import BATCH_POINTS, evaluate_field, field_of
 from isofield.generation.inputs import items_of_files
 from isofield.generation.latent_shapes import codes_between
 from isofield.generation.meshes import Coded, GenerationConfig, Item, ModelSurface, mask_of_surface, surface_of
-from isofield.generation.simplification import simplified
+from isofield.generation.simplification import simplify_mesh
 from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
@@ -143,7 +143,7 @@ class Run:
         if as_mask and given.scan is not None:
             values = mask_of_surface(surface, given.scan, settings, batch_points=batch_points, device=self.device)
             return scan_mask_image(values, given.scan)
-        mesh, note = (surface.mesh, "") if faces is None else simplified(surface.mesh, faces)
+        mesh, note = (surface.mesh, "") if faces is None else simplify_mesh(surface.mesh, faces)
         if note:
             warnings.warn(f"{name}: {note}", stacklevel=2)
         return _trimesh(mesh.transform(surface.to_world))

@@ -162,15 +162,17 @@ def _npz_cloud(path: Path) -> PointCloud | None:
 
 
 def _npy_cloud(path: Path) -> PointCloud | None:
-    """(N, 3) points, or (N, 6) with normals or colours; None for other numbers of axes (they may be voxels)."""
+    """(N, 3) points, or (N, 6) with normals or colours, perhaps as a batch of one; None for what may be voxels."""
     try:
         with open(path, "rb") as handle:
             shape, _ = npy_header(handle, str(path))
     except ValueError as error:
         raise ValueError(f"{path}: cannot be read as .npy, it is cut off or no array of numbers") from error
-    if len(shape) != 2:
+    is_batch = len(shape) == 3 and shape[0] == 1 and shape[2] in (3, 6)
+    if len(shape) != 2 and not is_batch:
         return None
     values = read_npy_file(path, most=MAX_BYTES, kinds="fiu")
+    values = values[0] if is_batch else values
     if values.shape[1] not in (3, 6):
         raise ValueError(f"{path}: expected numbers (N, 3), or (N, 6) with normals; got {values.shape} {values.dtype}")
     further = values[:, 3:] if values.shape[1] == 6 and are_normals(values[:, 3:], unit=False) else None

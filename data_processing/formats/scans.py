@@ -58,6 +58,9 @@ def open_any_scan(path: Path) -> OpenScan:
     # A file under a false suffix, a web page or an archive, is named for what it is before a library reads nonsense
     # from it.
     if path.is_file():
+        if not scan_suffix(path.name):
+            known = described_file(path) or f"no scan by its suffix; expected one of {', '.join(SCAN_SUFFIXES)}"
+            raise RefusedFileError(f"{path}: it is {known}")
         try:
             refuse_other_content(path)
         except ValueError as error:

@@ -20,6 +20,7 @@ from data_processing.formats.npy import npy_header, open_npz
 from data_processing.formats.scans import SCAN_SUFFIXES, read_scan_mask, scan_suffix
 from data_processing.geometry.coordinates import Normalisation, normalising_to_world, scaling_about
 from data_processing.geometry.voxel_grid import (
+    HALF,
     GridConfig,
     RefusedFileError,
     VoxelGrid,
@@ -27,6 +28,7 @@ from data_processing.geometry.voxel_grid import (
     check_dtype,
     cube_frame,
     reading,
+    refuse_bytes,
     signed_inside,
     spatial_shape,
 )
@@ -125,6 +127,8 @@ def _cube_grid(values: NDArray, grid: GridConfig, path: Path | str) -> VoxelGrid
         signed = signed_inside(values, grid, path)
         return VoxelGrid((signed > 0).view(np.uint8), cube_frame(signed.shape), signed)
     occupancy = binary(values, threshold=grid.threshold, path=path)
+    if grid.threshold == HALF:
+        refuse_bytes(values, path)
     return VoxelGrid(occupancy, cube_frame(occupancy.shape))
 
 

@@ -2,7 +2,7 @@
 
 fast_simplification collapses without looking whether the surface stays a manifold: of a closed mesh of thin parts a few
 edges in a thousand end up with four faces, or with two that lie back to back. The surface is still closed (each edge is
-walked equally often both ways), so that both can be mended: `unpinched`.
+walked equally often both ways), so that both can be mended: `open_pinches`.
 """
 
 import fast_simplification
@@ -16,7 +16,7 @@ from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight
 GAP = 1e-4  # of the longest edge of the box, between two sheets that touched along an edge: float32 in files keeps it
 
 
-def collapsed(
+def collapse_edges(
     points_V3: NDArray[np.floating], faces_F3: NDArray[np.integer], *, most: int, aggressiveness: float = 7.0
 ) -> tuple[NDArray[np.floating], NDArray[np.integer]]:
     """Vertices and faces, at most `most` where edges enough can be collapsed; positions of a box about 1 long.
@@ -28,7 +28,7 @@ def collapsed(
     )
 
 
-def unpinched(mesh: TriangleMesh) -> TriangleMesh:
+def open_pinches(mesh: TriangleMesh) -> TriangleMesh:
     """A closed mesh that touches itself along edges, opened there: every edge has two faces afterwards.
 
     Pairs of faces that lie back to back are taken out. Around an edge that is left with more than two faces, those that

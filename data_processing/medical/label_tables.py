@@ -20,10 +20,12 @@ KNOWN_FORMATS = (
 )
 ID_COLUMNS = ("id", "index", "key", "value", "labelvalue", "label value", "label id", "labelid", "label_id", "idx",
               "number", "no", "no.", "#no.", "roi id")  # fmt: skip
-NAME_COLUMNS = ("name", "label", "structure", "region", "label name", "labelname", "label_name", "roi name")
+NAME_COLUMNS = ("name", "label", "structure", "region", "organ", "tissue", "anatomy", "segment", "class", "description",
+                "label name", "labelname", "label_name", "roi name", "class name", "class_name")  # fmt: skip
 SIDE_COLUMNS = ("hemisphere", "hemi", "side")
 SIDES = {"l": "left", "left": "left", "lh": "left", "r": "right", "right": "right", "rh": "right"}
-SEPARATORS = "\t;,"
+SEPARATORS = "\t;,|"
+ASSIGNMENT = re.compile(r"\s*\"?([^=:,;\t]+?)\"?\s*[=:]\s*\"?([^=:,;\t]+?)\"?\s*")  # liver=1, 1 = liver, liver: 1
 COMMENTS = ("#", "//", "%")
 FEWEST_COLOURS, MOST_COLOURS = 3, 4  # numbers behind a name that are no part of it
 ENCODINGS = ("utf-8-sig", "cp1252", "latin-1")
@@ -128,6 +130,9 @@ def _column_rows(lines: Sequence[str]) -> list[Entry] | None:
         reader = csv.DictReader(lines[start:], delimiter=separator, skipinitialspace=True)
         columns = {str(column).strip().lower(): column for column in reader.fieldnames or () if column}
         label = next((columns[name] for name in ID_COLUMNS if name in columns), None)
+        # Beside a column that names, "label" is the number.
+        if label is None and "label" in columns and any(n in columns for n in NAME_COLUMNS if n != "label"):
+            label = columns["label"]
         named = next((columns[name] for name in NAME_COLUMNS if name in columns and columns[name] != label), None)
         if label is None or named is None:
             continue
@@ -144,8 +149,17 @@ def _column_rows(lines: Sequence[str]) -> list[Entry] | None:
                     f"line {start + reader.line_num}: expected a whole number as {label}, got {text[:40]!r}"
                 )
             rows.append((_with_side(row[named] or "", row[side] if side else ""), (number,)))
+        _refuse_two_names(rows)
         return rows
     return None
+
+
+def _refuse_two_names(rows: Sequence[Entry]) -> None:
+    """Of a table with a row for each number: two names of one would be judged as two organs."""
+    names: dict[int, str] = {}
+    for name, (number,) in rows:
+        if names.setdefault(number, name) != name:
+            raise ValueError(f"label {number} is {names[number][:40]!r} and {name[:40]!r}: keep one of the rows")
 
 
 def _with_side(name: str, side: str | None) -> str:
@@ -169,6 +183,11 @@ def _entry_of(line: str) -> Entry | None:
     quoted = re.fullmatch(r'\s*(\d+(?:\.0*)?)[\s,;].*?"([^"]+)"\s*', line)  # ITK-SNAP: the name is the last
     if quoted:
         return quoted[2].strip(), (int(float(quoted[1])),)
+    if assigned := ASSIGNMENT.fullmatch(line):
+        pair = [assigned[1], assigned[2]]
+        numbers = [whole_number(word) for word in pair]
+        if (numbers[0] is None) != (numbers[1] is None):
+            return (pair[1], (numbers[0],)) if numbers[0] is not None else (pair[0], (int(numbers[1] or 0),))
     separator = next((mark for mark in SEPARATORS if mark in line), None)
     words = [word.strip().strip('"') for word in (line.split(separator) if separator else line.split())]
     words = [word.rstrip(":=") for word in words if word.rstrip(":=")]

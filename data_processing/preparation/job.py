@@ -22,9 +22,10 @@ import torch
 
 from data_processing.preparation import report as report
 from data_processing.preparation.config import DataConfig, config_file, content_settings, layout_of
-from data_processing.preparation.next_step import train_command
+from data_processing.preparation.next_step import Draw, page_or_command, train_command
 from data_processing.preparation.shape import digest_of, files_of, size_of
 from data_processing.preparation.sources import Listing, Source, list_sources
+from data_processing.preparation.up_axis import describe_up
 from data_processing.preparation.workers import Task, run_tasks
 from data_processing.store.shape_set import INDEX_FILE, JOB_FILE, PARTS, SHARDS, read_json
 from data_processing.store.shards import SCHEMA, Layout, PackedRow, ShapeRecord, Shard, write_shard
@@ -34,12 +35,12 @@ from isofield.runtime.commandline import DONE, SOME_FAILED, say
 from isofield.runtime.config import to_plain, to_yaml
 from isofield.runtime.cores import describe_cores, own_cores
 from isofield.runtime.fingerprint import fingerprint
-from isofield.runtime.invocation import next_command
 from isofield.runtime.locks import hold_rank_lock
 from isofield.runtime.progress import Progress
 from isofield.runtime.reasons import reason_of
 
 SHOWN = 3  # names in a message
+Wait = Callable[[], None] | None
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,11 @@ class ShardState:
 
 
 def prepare_folder(
-    config: DataConfig, *, command: str = "", rank: int = 0, world: int = 1, wait: Callable[[], None] | None = None
+    config: DataConfig, *, command: str = "", rank: int = 0, world: int = 1, wait: Wait = None, draw: Draw = None
 ) -> int:
     """Prepare a folder, or finish preparing it; returns the exit status. `wait`: until every rank has come there.
 
+    `draw`: makes a page of the data set and returns where it is; a ValueError of it is told, and fails nothing.
     Raises FileNotFoundError and ValueError for an input or a config that cannot be used, OSError for a full disk.
     """
     job, listing = _listed(config)
@@ -119,7 +121,8 @@ def prepare_folder(
             wait()  # a shard that is there may be the old one, which another rank makes again
             if rank > 0:
                 return DONE
-        return _finish(job, {state.shard for state in states} if wait is None else set(range(job.shard_count)), rank)
+        mine = {state.shard for state in states} if wait is None else set(range(job.shard_count))
+        return _finish(job, mine, rank, draw)
 
 
 def _listed(config: DataConfig) -> tuple[PreparationJob, Listing]:
@@ -253,7 +256,7 @@ def _announce(job: PreparationJob, listing: Listing, states: list[ShardState], r
         + (f", other files left alone: {ignored}" if ignored else "")
         + mine
     )
-    for note in listing.notes:
+    for note in (*listing.notes, *describe_up(job.config, [source.file for source in job.sources])):
         say(f"{job.config.input}: {note}")
     finished = sum(len(state.finished) for state in states)
     if finished:
@@ -348,7 +351,7 @@ def _vanished(job: PreparationJob, file: Path) -> WriteError:
     return WriteError(errno.ENOENT, f"it vanished: something removes files from {job.folder}", str(file))
 
 
-def _finish(job: PreparationJob, finished: set[int], rank: int) -> int:
+def _finish(job: PreparationJob, finished: set[int], rank: int, draw: Draw) -> int:
     """Write report and index when all shards are there; the exit status. Those that are not `finished` may not be."""
     absent = [shard for shard in range(job.shard_count) if not job.shard_file(shard).exists()]
     for shard in finished & set(absent):
@@ -367,13 +370,13 @@ def _finish(job: PreparationJob, finished: set[int], rank: int) -> int:
     for line in report.write_all(job.config, records, members=members, given=job.splits):
         say(line)
     failed = [record for record in records if record.status == "failed"]
+    say(f"what it made of your data, as a page: {page_or_command(job.folder, draw)}")
     if not any(record.status == "done" for record in records):
         first = (failed or records)[0]
         raise ValueError(f"all {len(records)} shapes failed or are absent; the first: {first.reason}")
-    but = f", but {len(failed)} of {len(records)} shapes failed" if failed else ""
-    say(f"what it made of your data, as a page: {next_command('inspect', job.folder)}")
+    but = report.describe_shortfall(records)
     say(f"{job.folder} is done{but}; next: {train_command(job.config)}")
-    return SOME_FAILED if failed else DONE
+    return SOME_FAILED if but else DONE
 
 
 def _device(config: DataConfig) -> str:

@@ -61,7 +61,7 @@ def arrange(
     ValueError when files of one name cannot be told apart, when folders seem to hold several files of each object, and
     for a category that is not there.
     """
-    chosen = _detect(list(kinds), root) if layout in ("auto", "lists") else layout
+    chosen = layout_of_files(list(kinds), root) if layout in ("auto", "lists") else layout
     # Every file first gets the place that its path gives it, whatever else there is.
     rule = RULES.get(chosen, _by_path)
     places = {file: rule(file, root) or _by_path(file, root) for file in kinds}
@@ -96,8 +96,8 @@ def arrange(
     return Arrangement({file: places[file] for file in taken.values()}, tuple(notes))
 
 
-def _detect(files: Sequence[str], root: str) -> str:
-    """The layout that nearly all files fit."""
+def layout_of_files(files: Sequence[str], root: str) -> str:
+    """The layout that nearly all files fit, by their paths below a folder called `root`; else "folders"."""
     for name, pattern in SIGNATURES.items():
         if files and sum(bool(pattern.search(file)) for file in files) >= DETECTED * len(files):
             return name

@@ -31,11 +31,11 @@ PART_FOLDERS = frozenset({"objs", "textured_objs", "parts", "part_meshes"})
 
 
 def object_of(file: str) -> str:
-    """What is left of a path without suffix and without the words that say a form; in small letters."""
+    """What is left of a path without suffix and without the words that say a form."""
     *folders, name = file.split("/")
     stem = COPY.sub("", name[: len(name) - len(voxel_suffix(name))])
     kept = [part for part in folders if not _is_form(part)]
-    return "/".join([*kept, "_".join(_telling(stem, WORDS))]).lower()
+    return "/".join([*kept, "_".join(_telling(stem, WORDS))])
 
 
 def refuse_forms(files: Collection[str]) -> None:

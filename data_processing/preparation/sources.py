@@ -26,7 +26,7 @@ from data_processing.medical.crops import organ_file
 from data_processing.medical.images_beside import images_beside, is_general, left_out
 from data_processing.medical.structures import LabelConfig, all_parts
 from data_processing.preparation.layouts import LayoutName, arrange, refuse_absent
-from data_processing.store.split_lists import given_splits, read_list_files
+from data_processing.store.split_lists import given_splits, lists_among, read_list_files
 from isofield.runtime.reasons import reason_of
 
 Kind = Literal["mesh", "voxels", "labels"]
@@ -105,17 +105,20 @@ def list_sources(
         sources += _scan_sources(folder, scans, labels)
     chosen = _of_categories(sources, categories, folder)
     if not chosen:
-        raise FileNotFoundError(_nothing_found(folder, kind, ignored, files))
+        raise FileNotFoundError(_nothing_found(folder, kind, ignored, files) + _wider_pattern(labels, files))
     _refuse_duplicates(chosen, folder)
     # Lists beside the shapes say more than folders do.
     splits, notes = arrangement.splits, list(arrangement.notes)
     if labels is None and (lists := read_list_files(folder, files, all_kinds=layout == "lists")):
         splits, said = given_splits([source.name for source in chosen], lists)
         notes += said
+    elif layout == "auto" and labels is None and (unread := lists_among(files)):
+        notes.append(f"{', '.join(unread[:3])} look like lists of splits: --set layout=lists takes them")
     elif layout == "lists":
         raise FileNotFoundError(
-            f"{folder}: layout lists, but neither it nor its folders hold train, val or test (.lst, .txt), or a CSV "
-            "with columns id and split; lists elsewhere: --set splits.rule=lists splits.lists.train=FILE"
+            f"{folder}: layout lists, but neither it nor its folders hold train, val or test (.lst, .txt, .json), a "
+            "CSV with columns id and split, or split.json; lists elsewhere: --set splits.rule=lists "
+            "splits.lists.train=FILE"
         )
     if beside := left_out(images, CONFIG_KEYS.pattern):
         notes.append(beside)
@@ -176,16 +179,16 @@ def files_below(folder: Path) -> Iterator[str]:
     for root, folders, files in os.walk(folder, followlinks=True):
         # A link to a folder above would be walked for ever: each real folder is entered once.
         real = os.path.realpath(root)
-        folders[:] = [name for name in folders if not _is_hidden(name)] if real not in seen else []
+        folders[:] = [name for name in folders if not is_hidden(name)] if real not in seen else []
         if real in seen:
             continue
         seen.add(real)
         for name in files:
-            if not _is_hidden(name):
+            if not is_hidden(name):
                 yield Path(root, name).relative_to(folder).as_posix()
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """What systems put beside files: ._x.obj, .DS_Store, the copies of attributes in archives of macOS."""
     return name.startswith(".") or name in SYSTEM_FOLDERS
 
@@ -209,6 +212,13 @@ def _refuse_duplicates(sources: list[Source], folder: Path) -> None:
                 f"{folder}: {other.file} and {source.file} would both be the shape {source.name!r}; "
                 f"leave one out, for example with --set exclude=['{source.file}']"
             )
+
+
+def _wider_pattern(labels: LabelConfig | None, files: Sequence[str]) -> str:
+    """What to type where label files are there and none is called as `labels.pattern` says."""
+    if labels is None or labels.pattern == "*" or not any(file.lower().endswith(SCAN_SUFFIXES) for file in files):
+        return ""
+    return f"; labels.pattern is {labels.pattern!r}: --set \"labels.pattern='*'\" takes them all"
 
 
 def _nothing_found(folder: Path, kind: str, ignored: Counter[str], files: Sequence[str]) -> str:

@@ -10,10 +10,9 @@ Under torchrun the ranks share the shapes out; stopped, it goes on, with any num
 import argparse
 import functools
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from isofield.evaluation.options import LIGHT_FIELDS, generative_settings, pairs_of, read_options, sets_of
+from isofield.evaluation.options import LIGHT_FIELDS, generative_settings, pairs_of, pictured_up, read_options, sets_of
 from isofield.runtime.atomic_files import remove_leftovers
 from isofield.runtime.commandline import DONE, SOME_FAILED, command_of, say
 from isofield.runtime.invocation import next_command
@@ -53,6 +52,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def compare(options: argparse.Namespace, group: "Group") -> int:
     """Every shape with its own ground truth."""
+    from isofield.evaluation.ending import describe_end
     from isofield.evaluation.protocols import find_protocols
     from isofield.evaluation.resume import journal_of, rows_of_ranks
     from isofield.evaluation.rows import SampleCounts, by_protocol, each_pair
@@ -66,7 +66,8 @@ def compare(options: argparse.Namespace, group: "Group") -> int:
     out = options.out or what.out
     with_options = {"workers": options.workers, "light_fields": out / LIGHT_FIELDS, "progress": group.is_first}
     # Where the report shows every shape, pictures are drawn while its files are in memory; of more, some are chosen.
-    draw = drawing_of(protocols, up=options.up) if len(what.pairs) <= options.pictures else None
+    up = pictured_up(options, told=group.is_first)
+    draw = drawing_of(protocols, up=up) if len(what.pairs) <= options.pictures else None
     each = functools.partial(each_pair, protocols=protocols, draws=draws, draw=draw, **with_options)
     with exclusive(out, group.rank, what="evaluation"):
         remove_leftovers([out, out / LIGHT_FIELDS] if group.is_first else [])
@@ -79,15 +80,17 @@ def compare(options: argparse.Namespace, group: "Group") -> int:
         drawn = {of_pair[0]["name"]: of_pair[0].pop("pictures", None) for of_pair in rows}
         evaluations = write_tables(by_protocol(rows, protocols), protocols, draws, what, out)
         report, most = out / what.report, options.pictures
-        write_report(report, evaluations, what.pairs, title=what.title, up=options.up, pictures=most, drawn=drawn)
+        write_report(report, evaluations, what.pairs, title=what.title, up=up, pictures=most, drawn=drawn)
         journal.remove()
-    say(describe_end(evaluations, report))
+    for line in describe_end(evaluations, report):
+        say(line)
     return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
 
 
 def judge(options: argparse.Namespace) -> int:
     """Writes JSON and CSV for each protocol and the report; returns the exit status."""
     from isofield.evaluation import set_tables
+    from isofield.evaluation.ending import describe_end
     from isofield.evaluation.protocols import protocols_of_sets
     from isofield.evaluation.set_rows import Machine, evaluate_sets
     from isofield.evaluation.tables import write_json
@@ -106,15 +109,11 @@ def judge(options: argparse.Namespace) -> int:
             set_tables.write_csv(sets.result_file(out, evaluation["protocol"], ".csv"), evaluation)
             say(set_tables.table(evaluation))
         report = out / sets.report
-        write_sets_report(report, evaluations, sets, up=options.up, pictures=options.pictures)
-    say(describe_end(evaluations, report))
+        up = pictured_up(options, told=True)
+        write_sets_report(report, evaluations, sets, up=up, pictures=options.pictures)
+    for line in describe_end(evaluations, report):
+        say(line)
     return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
-
-
-def describe_end(evaluations: Sequence[dict[str, Any]], report: Path) -> str:
-    """The last line: how many shapes were compared, how many failed, and where to look."""
-    parts = [f"{each['protocol']} {each['n']} shapes, {each['failed_count']} failed" for each in evaluations]
-    return f"done: {'; '.join(parts)}; next: open the report: {report}"
 
 
 command = command_of(main)

@@ -29,6 +29,7 @@ def generate_meshes(options: argparse.Namespace) -> int:
         from isofield.registry import load_run
         from isofield.runtime import distributed
         from isofield.runtime.precision import products_in
+        from isofield.up_axis import describe_inputs, up_in_pictures, up_of_run
 
     run_dir = find_run(options.run)
     with contextlib.ExitStack() as stack:
@@ -43,6 +44,9 @@ def generate_meshes(options: argparse.Namespace) -> int:
         if settings.fit_steps:
             encoder_parameters(loaded.model)  # one error before any work, where it cannot be fitted
         folder = options.out or asked.folder
+        if options.input and group.is_first:
+            for line in describe_inputs(options.input, up_of_run(run_dir)):
+                say(line)
         # Each rank makes its own share; what is there already is kept.
         rows = generate(
             loaded.model,
@@ -51,7 +55,9 @@ def generate_meshes(options: argparse.Namespace) -> int:
             settings=settings,
             batch_points=BATCH_POINTS if options.batch_points is None else options.batch_points,
             group=group,
-            header={"run": str(run_dir.path), "checkpoint": options.checkpoint, "step": loaded.step} | asked.about,
+            header={"run": str(run_dir.path), "checkpoint": options.checkpoint, "step": loaded.step}
+            | ({"unfinished": loaded.unfinished} if loaded.unfinished else {})
+            | asked.about,
             only=names if asked.whole else None,
             unfinished=loaded.unfinished,
             count=len(names),
@@ -59,12 +65,15 @@ def generate_meshes(options: argparse.Namespace) -> int:
         # Samples and walks belong together: a sheet or a strip shows them all.
         pictures: list[Path] = []
         if (asked.whole or options.sheet) and group.is_first:
-            files = meshes_of(folder, names)
-            pictures = write_overview(folder, files, walk=bool(options.interpolate), up=options.up)
+            up, line = up_in_pictures(options.up, up_of_run(run_dir))
+            if line:
+                say(line)
+            pictures = write_overview(folder, meshes_of(folder, names), walk=bool(options.interpolate), up=up)
         # The first rank tells of the shapes of all.
         if group.size > 1 and group.is_first:
             rows = rows_of(folder, names)
-        for line in [*map(str, pictures), *describe_end(rows, folder, options, pictures)] if group.is_first else []:
+        end = describe_end(rows, folder, options, pictures, loaded.unfinished)
+        for line in [*map(str, pictures), *end] if group.is_first else []:
             say(line)
     return SOME_FAILED if any(row["status"] == "failed" for row in rows) else DONE
 

@@ -4,6 +4,7 @@ Equal names first. Then folders: a file that is alone in a folder, or the surfac
 by the folder's name, as SYNSET/ID/pointcloud.npz does for SYNSET/ID.off. Rules of `--match` change names before that.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ class Matching:
         return self.key(prediction)
 
     def key(self, name: str) -> str:
-        return name.casefold() if self.ignore_case else name
+        composed = unicodedata.normalize("NFC", name)  # umlauts are one character on some systems, two on others
+        return composed.casefold() if self.ignore_case else composed
 
 
 EQUAL = Matching()

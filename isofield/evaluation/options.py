@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.evaluation.names import AGAINST, GENERATIVE, KNOWN, MASKS, MOST_TRAINING_SHAPES, NORMALISATIONS
-from isofield.runtime.commandline import Parser
+from isofield.runtime.commandline import Parser, say
 from isofield.runtime.invocation import as_typed
 
 if TYPE_CHECKING:
+    from data_processing.geometry.rendering import Up
     from data_processing.geometry.voxel_grid import GridConfig
     from isofield.evaluation.pairs import Comparison
     from isofield.evaluation.sets import Sets
@@ -55,7 +56,7 @@ def read_options(
     parser.add_argument("--seed", type=int, default=0, help="of the points that are drawn [0]")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: by cores and shapes; same numbers")
     parser.add_argument("--pictures", type=int, default=60, help="most shapes shown in the report; 0: none")
-    parser.add_argument("--up", choices=["y", "z"], default="y", help="the axis that points up in the pictures")
+    parser.add_argument("--up", choices=["y", "z"], help="the axis that points up in pictures [as in the data]")
     parser.add_argument("--out", type=Path, help="folder of the results; default: beside the meshes")
     parser.add_argument("--calibrate", action="store_true", help="of a prior of organ masks: learn what is usual")
     sets = parser.add_argument_group("sets of shapes, whatever their names (protocols generative, lfd)")
@@ -74,6 +75,18 @@ def read_options(
     options.protocol = options.protocol or ([GENERATIVE] if options.samples else ["imnet", "onet"])
     _check(parser, options)
     return options
+
+
+def pictured_up(options: argparse.Namespace, *, told: bool) -> "Up":
+    """The axis that is up in the report: of --up, of the run's data, or y. `told`: a line says which."""
+    from isofield.packs.find_run import find_run
+    from isofield.up_axis import up_in_pictures, up_of_run
+
+    known = up_of_run(find_run(options.run)) if options.run and options.up is None else None
+    up, line = up_in_pictures(options.up, known)
+    if line and told and options.pictures:
+        say(line)
+    return up
 
 
 def grid_config(options: argparse.Namespace) -> "GridConfig":

@@ -15,7 +15,7 @@ from data_processing.formats.text_clouds import GENERIC_SUFFIXES, is_text_cloud
 from data_processing.formats.voxel_files import GridConfig, voxel_suffix
 from data_processing.loading.batches import all_members
 from data_processing.occupancy.inside_outside import SUSPECT, InsideConfig
-from data_processing.preparation.sources import files_below
+from data_processing.preparation.sources import files_below, is_hidden
 from data_processing.store.published_hdf5 import published_files
 from data_processing.store.shape_set import INDEX_FILE, ShapeSet, open_shapes
 from isofield.config import read_run_config
@@ -254,7 +254,7 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     known, files = set(suffixes), dict[str, Path]()
     for path in sorted(folder.rglob("*")):
         below, suffix = path.relative_to(folder), voxel_suffix(path)
-        hidden = is_temporary(path) or any(part.startswith(".") for part in below.parts)
+        hidden = is_temporary(path) or any(is_hidden(part) for part in below.parts)
         other = below.name == manifest_file(folder).name or below.as_posix() in inputs
         if hidden or other or suffix.lower() not in known or not path.is_file():
             continue

@@ -25,7 +25,7 @@ from isofield.extraction.isosurface import Extraction, extract
 from isofield.extraction.lattice import Field, evaluate_field, field_of
 from isofield.generation.files_beside import FILES, write_beside
 from isofield.generation.mesh_sizes import describe_sizes
-from isofield.generation.simplification import refuse_few, simplified
+from isofield.generation.simplification import refuse_few, simplify_mesh
 from isofield.generation.test_time_fitting import fitted_code
 from isofield.run_dir import exclusive, manifest_file, mesh_in
 from isofield.runtime.atomic_files import remove_leftovers, write_text
@@ -320,7 +320,7 @@ def _write(
         files = write_beside(job.folder, item.name, given, mask, suffix=settings.suffix, with_input=shown)
     mesh, notes = surface.mesh, [given.note] if isinstance(given, Observed) and given.note else []
     if settings.faces is not None:
-        mesh, note = simplified(mesh, settings.faces)
+        mesh, note = simplify_mesh(mesh, settings.faces)
         notes += [note] * bool(note)
     # The mesh is written last: where it lies, everything beside it lies as well.
     file = mesh_in(job.folder, item.name, job.settings.suffix)

@@ -30,7 +30,7 @@ def arguments_of(argv: Sequence[str] | None, *, description: str | None, prog: s
     )
     parser.add_argument("--seed", type=int, default=0, help="of --samples: the same seed gives the same meshes [0]")
     parser.add_argument("--steps", type=int, default=9, help="shapes of a walk, both ends included [9]")
-    parser.add_argument("--up", choices=("y", "z"), default="y", help="the axis that points up in pictures [y]")
+    parser.add_argument("--up", choices=("y", "z"), help="the axis that points up in pictures [as in the data]")
     parser.add_argument("--out", type=Path, help="folder for the meshes [RUN/meshes/SPLIT, or RUN/meshes/input]")
     parser.add_argument("--checkpoint", default="best", help="best, last or a step [best]")
     parser.add_argument("--resolution", type=int, default=256, help="samples along each edge of the cube [256]")

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from data_processing.geometry.simplification import collapsed, number_of_parts, signed_volume, unpinched
+from data_processing.geometry.simplification import collapse_edges, number_of_parts, open_pinches, signed_volume
 from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight
 
 FEWEST = 4  # faces of a closed surface: a tetrahedron
@@ -15,7 +16,7 @@ TRIES = 3  # what opens a pinched edge adds faces: as many fewer are asked for t
 VOLUME_CHANGE = 0.1  # share of the volume from which on a change is told
 
 
-class Simplified(NamedTuple):
+class SimplifiedMesh(NamedTuple):
     """A mesh, and what is to be said of it: empty where it has as few faces as were asked for and the same shape."""
 
     mesh: TriangleMesh
@@ -28,7 +29,7 @@ def refuse_few(faces: int | None) -> None:
         raise ValueError(f"--faces: expected at least {FEWEST} (a tetrahedron), got {faces}")
 
 
-def simplified(mesh: TriangleMesh, faces: int) -> Simplified:
+def simplify_mesh(mesh: TriangleMesh, faces: int) -> SimplifiedMesh:
     """The mesh, of a box about 1 long, in at most `faces` faces; as it was where it has no more.
 
     A watertight mesh stays watertight. Where parts cannot be made of so few faces, it has the fewest that were come
@@ -36,7 +37,7 @@ def simplified(mesh: TriangleMesh, faces: int) -> Simplified:
     of the volume.
     """
     if len(mesh.faces) <= faces:
-        return Simplified(mesh)
+        return SimplifiedMesh(mesh)
     closed, before = is_watertight(mesh), signed_volume(mesh)
     best, least = mesh, (np.inf, np.inf)
     for aggressiveness in AGGRESSIVENESS:
@@ -50,7 +51,7 @@ def simplified(mesh: TriangleMesh, faces: int) -> Simplified:
         if cost[0] == 0 and (change < GOOD_VOLUME or not closed):
             break
     if best is mesh:
-        return Simplified(mesh, f"in {faces:,} faces it would not be closed: left in its {len(mesh.faces):,}")
+        return SimplifiedMesh(mesh, f"in {faces:,} faces it would not be closed: left in its {len(mesh.faces):,}")
     lost = []
     if len(best.faces) > faces:
         lost.append(f"no closed mesh of {faces:,} was come by")
@@ -59,21 +60,21 @@ def simplified(mesh: TriangleMesh, faces: int) -> Simplified:
         lost.append(f"{parts - left:,} of its {parts:,} parts are gone")
     if closed and least[1] > VOLUME_CHANGE:
         lost.append(f"its volume is {signed_volume(best) / before:.0%} of what it was")
-    return Simplified(best, f"in {len(best.faces):,} faces {', '.join(lost)}: ask for more --faces" if lost else "")
+    return SimplifiedMesh(best, f"in {len(best.faces):,} faces {', '.join(lost)}: ask for more --faces" if lost else "")
 
 
 def _attempt(mesh: TriangleMesh, faces: int, aggressiveness: float) -> TriangleMesh:
     """What is made in one of the ways, opened where it was pinched; more than `faces` where nothing helps."""
     target, made = faces, mesh
     for _ in range(TRIES):
-        points: np.ndarray = mesh.vertices
-        few: np.ndarray = mesh.faces
+        points: NDArray[np.floating] = mesh.vertices
+        few: NDArray[np.integer] = mesh.faces
         for _ in range(PASSES):  # each begins with the smallest error again
             before = len(few)
-            points, few = collapsed(points, few, most=target, aggressiveness=aggressiveness)
+            points, few = collapse_edges(points, few, most=target, aggressiveness=aggressiveness)
             if len(few) <= target or len(few) == before:
                 break
-        made = unpinched(TriangleMesh(np.asarray(points, dtype=np.float64), np.asarray(few, dtype=np.int64)))
+        made = open_pinches(TriangleMesh(np.asarray(points, dtype=np.float64), np.asarray(few, dtype=np.int64)))
         stopped, target = len(few) > target, target - (len(made.faces) - faces)
         if len(made.faces) <= faces or stopped or target < FEWEST:
             break

@@ -108,7 +108,8 @@ def pack_of(run: RunDir, options: PackOptions) -> Pack:
         name=loaded.config.name,
         checkpoint=options.which,
         step=loaded.step,
-        planned=planned,
+        # An early checkpoint of a training that came to its end lacks nothing: a pack has no other to tell it by.
+        planned=planned if loaded.unfinished or (planned or 0) <= loaded.step else None,
         precision=options.precision,
         model_hash=rounded.model_hash,
         files={name: PackedFile(len(images[name]), sha256_of(images[name])) for name in sorted(images)},

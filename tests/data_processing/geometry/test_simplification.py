@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from data_processing.geometry.marching_cubes import marching_cubes
-from data_processing.geometry.simplification import GAP, collapsed, number_of_parts, signed_volume, unpinched
+from data_processing.geometry.simplification import GAP, collapse_edges, number_of_parts, open_pinches, signed_volume
 from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, unbalanced_edges
 from tests.data_processing.solids import ball, box, joined, turned, turned_inside_out, volume, without_faces
 
@@ -31,9 +31,9 @@ def touching_boxes() -> TriangleMesh:
 @pytest.mark.parametrize("seed", range(3))
 def test_bars_stay_watertight(most: int, seed: int):
     mesh = bars(seed)
-    points, faces = collapsed(mesh.vertices, mesh.faces, most=most)
+    points, faces = collapse_edges(mesh.vertices, mesh.faces, most=most)
     simple = TriangleMesh(np.asarray(points, np.float64), np.asarray(faces, np.int64))
-    opened = unpinched(simple)
+    opened = open_pinches(simple)
     assert is_watertight(mesh) and is_watertight(opened) and len(mesh.faces) > 4000
     assert len(opened.faces) <= len(simple.faces) * 1.1
     assert signed_volume(opened) == pytest.approx(signed_volume(simple), rel=0.01)
@@ -45,7 +45,7 @@ def test_collapsing_alone_pinches_them():
     """What the test above is worth."""
     for seed in range(3):
         mesh = bars(seed)
-        points, faces = collapsed(mesh.vertices, mesh.faces, most=1000)
+        points, faces = collapse_edges(mesh.vertices, mesh.faces, most=1000)
         simple = TriangleMesh(np.asarray(points, np.float64), np.asarray(faces, np.int64))
         assert not is_watertight(simple)
         assert len(unbalanced_edges(simple.merged_faces)) == 0  # it is closed all the same
@@ -53,7 +53,7 @@ def test_collapsing_alone_pinches_them():
 
 def test_two_boxes_at_one_edge_become_two_boxes():
     mesh = turned(touching_boxes())
-    opened = unpinched(mesh)
+    opened = open_pinches(mesh)
     assert not is_watertight(mesh) and is_watertight(opened)
     assert len(opened.faces) == len(mesh.faces) + 4
     size = float(np.ptp(mesh.vertices, axis=0).max())
@@ -74,27 +74,27 @@ def test_faces_back_to_back_are_taken_out():
     solid = box((0, 0, 0), (1, 2, 3))
     fin = np.array([[0, 1, 8], [1, 0, 8]])
     mesh = TriangleMesh(np.concatenate([solid.vertices, [[2.0, 2, 2]]]), np.concatenate([solid.faces, fin]))
-    opened = unpinched(mesh)
+    opened = open_pinches(mesh)
     assert not is_watertight(mesh) and is_watertight(opened) and len(opened.faces) == 12
     assert volume(opened) == pytest.approx(6)
 
 
 @pytest.mark.parametrize("mesh", [box((0, 0, 0), (1, 2, 3)), without_faces(ball(1.0, subdivisions=2), 3)])
 def test_watertight_and_open_meshes_come_back(mesh: TriangleMesh):
-    assert unpinched(mesh) is mesh
+    assert open_pinches(mesh) is mesh
 
 
 def test_a_piece_without_volume_is_taken_out():
     solid, flat = box((0, 0, 0), (1, 2, 3)), TriangleMesh(np.eye(3) + 5, np.array([[0, 1, 2], [1, 0, 2]]))
     both = joined(solid, flat)
     assert is_watertight(both) and number_of_parts(both) == 2  # by its edges alone
-    opened = unpinched(both)
+    opened = open_pinches(both)
     assert len(opened.faces) == 12 and is_watertight(opened) and number_of_parts(opened) == 1
 
 
 def test_nothing_is_left_of_pieces_without_volume():
     flat = TriangleMesh(np.eye(3), np.array([[0, 1, 2], [1, 0, 2]]))
-    assert len(unpinched(flat).faces) == 0
+    assert len(open_pinches(flat).faces) == 0
 
 
 def test_parts_are_counted_by_place():

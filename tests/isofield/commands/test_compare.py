@@ -91,8 +91,8 @@ def test_masks_of_two_folders_are_drawn_where_their_results_say_all(tmp_path: Pa
     for side, shift in (("gt", 0), ("near", 1), ("far", 3)):
         save(tmp_path / side / "liver.nii.gz", np.roll(whole, shift, axis=0), np.eye(4))
     for side in ("near", "far"):
-        words = ["--pred", tmp_path / side, "--gt", tmp_path / "gt", "--protocol", "masks", "--pictures", 0]
-        call(evaluate_command.main, *words, "--workers", 1)
+        words = ["--protocol", "masks", "--pictures", 0, "--workers", 1]
+        call(evaluate_command.main, "--pred", tmp_path / side, "--gt", tmp_path / "gt", *words)
     sides = [tmp_path / f"{side}-evaluation" for side in ("near", "far")]
     assert call(compare_command.main, *sides, "--out", tmp_path / "out") == 0
     page = (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
