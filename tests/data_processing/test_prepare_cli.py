@@ -169,3 +169,24 @@ def test_wrong_configs_are_one_line_and_exit_1(tmp_path, monkeypatch, capsys, ch
 def test_shipped_configs_resolve(capsys):
     for file in sorted((ROOT / "configs/data").glob("*.yaml")):
         assert call(main, "--config", file, "--dry-run") == 0 and "normalisation:" in capsys.readouterr().out
+
+
+def test_the_page_of_what_it_made_is_drawn_in_the_end(tmp_path, monkeypatch, capsys):
+    """Also where shapes failed; not where it is not wanted; what cannot be drawn fails no preparation."""
+    write_boxes(tmp_path / "raw", chairs=1, tables=1)
+    (tmp_path / "raw" / "chair" / "broken.ply").write_text("no mesh")
+    write_config(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    words = ["--config", "boxes.yaml", "--set", "splits.rule=ratios"]
+    page = Path("datasets/boxes/inspect.html")
+    assert call(main, *words, "--no-inspect") == 2 and not page.exists()
+    assert "as a page: isofield inspect datasets/boxes" in capsys.readouterr().out
+    assert call(main, *words) == 2
+    assert f"as a page: {page}" in capsys.readouterr().out
+    drawn = page.read_text(encoding="utf-8")
+    assert drawn.index('data-name="chair/broken"') < drawn.index("<figure data-name=") and drawn.count("<img") == 2
+    page.unlink()
+    (page.parent / "report.json").write_text("[]")
+    monkeypatch.setattr("data_processing.preparation.report._write_reports", lambda *_: None)
+    assert call(main, *words) == 2 and not page.exists()
+    assert "could not be drawn now" in capsys.readouterr().out

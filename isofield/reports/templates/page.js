@@ -7,13 +7,20 @@ for (const button of document.querySelectorAll("button[data-sort]")) button.oncl
   [...cards.children].sort((a, b) => by === "name" ? a.dataset.name.localeCompare(b.dataset.name)
     : key(a) === key(b) ? 0 : sign * (key(a) < key(b) ? -1 : 1)).forEach(card => cards.append(card));
 };
-for (const head of document.querySelectorAll(".sortable thead th")) head.onclick = () => {
+for (const head of document.querySelectorAll(".sortable thead th")) {
+  const button = document.createElement("button");
+  button.type = "button"; button.append(...head.childNodes); head.append(button);
+  button.onclick = () => sortRows(head);
+}
+function sortRows(head) {
   const body = head.closest("table").tBodies[0], column = head.cellIndex;
   const sign = head.dataset.sign = head.dataset.sign === "1" ? -1 : 1;
+  for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", sign === 1 ? "ascending" : "descending");
   const text = row => row.cells[Math.min(column, row.cells.length - 1)].textContent;
   [...body.rows].sort((a, b) => sign * text(a).localeCompare(text(b), undefined, {numeric: true}))
     .forEach(row => body.append(row));
-};
+}
 
 // What every script of ours makes elements and words with.
 const element = (name, text, kind) => {
@@ -96,11 +103,14 @@ function showList(rows) {
     const open = () => {
       if (made.querySelector(".whole")) made.querySelector(".whole").remove();
       else { made.append(whole(row)); if (row.shape) turnBoth(made.querySelector(".whole"), row); }
+      button.setAttribute("aria-expanded", String(!!made.querySelector(".whole")));
     };
+    made.shut = () => { if (made.querySelector(".whole")) open(); };
     made.open = () => { if (!made.querySelector(".whole")) open(); };
     small.onclick = open;
-    const button = element("a", "details");
-    button.href = "#"; button.onclick = event => { event.preventDefault(); open(); };
+    const button = element("button", "details");
+    button.type = "button"; button.setAttribute("aria-expanded", "false"); button.onclick = open;
+    button.setAttribute("aria-label", "details of " + (row.organ || "the file") + " in " + row.scan);
     const page = element("a", "slices and all organs of the scan");
     page.href = row.page;
     text.append(button, " ", page);
@@ -132,7 +142,10 @@ function showList(rows) {
     const wanted = new URLSearchParams(location.hash.slice(1));
     const statuses = (wanted.get("status") || "").split(",").filter(Boolean);
     for (const name of FIELDS) form.elements[name].value = wanted.get(name) || (name === "sort" ? "worst" : "");
-    for (const tile of tiles) tile.classList.toggle("chosen", statuses.includes(tile.dataset.status));
+    for (const tile of tiles) {
+      tile.classList.toggle("chosen", statuses.includes(tile.dataset.status));
+      tile.setAttribute("aria-pressed", String(statuses.includes(tile.dataset.status)));
+    }
     const organ = wanted.get("organ"), most = wanted.get("p"), find = (wanted.get("find") || "").toLowerCase();
     chosen = rows.filter(row => (!statuses.length || statuses.includes(row.status)) && (!organ || row.organ === organ)
       && (!most || number(row.p) <= Number(most))
@@ -160,7 +173,7 @@ function showList(rows) {
   addEventListener("keydown", event => {
     const step = {n: 1, p: -1}[event.key];
     if (!step || typing(event) || !chosen.length) return;
-    list.children[current]?.querySelector(".whole")?.remove();
+    list.children[current]?.shut();
     current = Math.max(0, Math.min(chosen.length - 1, current + step));
     while (made <= current) grow();
     const card = list.children[current];

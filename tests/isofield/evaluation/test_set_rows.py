@@ -191,7 +191,7 @@ def test_the_report_shows_samples_beside_training_shapes(folder, spoilt, tmp_pat
     assert "&lt;script&gt;&amp;" in page
     assert page.count("<figure") == 4  # the broken one is in the list of failures
     assert page.count('alt="sample"') == 4
-    assert page.count('alt="nearest"') == 2 * 3 + 1  # the cloud has no light field
+    assert page.count('alt="nearest, ') == 2 * 3 + 1  # the cloud has no light field
     assert page.count("<svg") == 2
     assert "Samples (left) and their nearest training shapes" in page
     assert "samples: <b>broken</b>" in page

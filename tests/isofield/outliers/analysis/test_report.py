@@ -119,7 +119,7 @@ def test_filters_and_sorting_stand_in_the_address(page: Path):
 def test_buttons_details_and_scrolling(page: Path):
     script = """
       document.querySelector('.tile[data-status="OUTLIER"]').click();
-      document.querySelector("article a").click();
+      document.querySelector("article button").click();
       scrollTo(0, 1e9); dispatchEvent(new Event("scroll"));
     """
     dom = seen(page, script=script)

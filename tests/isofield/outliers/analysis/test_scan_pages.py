@@ -118,7 +118,7 @@ def test_the_folder_opens_shapes_in_place_and_leads_to_the_scan(out: Path, windo
     window.press("n")
     canvases = "document.querySelectorAll('.whole .alive > canvas').length"
     window.wait_for(f"{canvases} == 2")
-    link = "document.querySelectorAll('article')[1].querySelectorAll('a')[1]"
+    link = "document.querySelectorAll('article')[1].querySelector('a')"
     window.value(f"{link}.click()")
     window.wait_for(f"document.title === 'a/first' && {TURNED} == 2")
     assert window.complaints == []
