@@ -40,8 +40,7 @@ class InputConfig:
     resolution: int = 0  # cells along each edge of the cube; view: pixels. 0: 64, of views 128
     finer: int = 1  # solid, deformed: a cell is the share inside of so many cells along each edge of a finer grid
     points: int = 3000  # points, scan: as many of the stored points at random, others in each epoch; 0: all there are
-    # The fewer the likelier, another number in each epoch: one model then knows sparse and dense clouds.
-    fewest: int = 0  # points, scan, in training: each shape shows from so many up to `points`; 0: always `points`
+    fewest: int = 0  # points, scan, in training: from so many up to `points`, fewer the likelier; 0: always `points`
     noise: float = 0.0  # points, scan: sigma in cube units, before marking; others: share of the cells that are flipped
     crop: tuple[float, float] = (0.0, 0.0)  # a plane across a random direction cuts off such a share of the extent
     pose: PoseConfig = field(default_factory=PoseConfig)  # in training; the points asked for are posed alike
