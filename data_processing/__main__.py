@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from isofield.runtime.commandline import DONE, Parser, command_of, say, tell
 from isofield.runtime.invocation import as_typed
+from isofield.runtime.parts import HELP, part_of, refuse_ranks, without_part
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
         "--show-config", action="store_true", help="print the resolved config (the data set keeps it too)"
     )
     parser.add_argument("--dry-run", action="store_true", help="show the resolved config and stop")
+    parser.add_argument("--part", type=part_of, metavar="K/N", help=HELP)
     options = parser.parse_args(words)
 
     # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
@@ -33,6 +35,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
 
     from data_processing.preparation.config import DataConfig, config_file
     from data_processing.preparation.job import prepare_folder
+    from data_processing.preparation.parts import prepare_part
     from isofield.runtime.config import read_config, to_yaml
     from isofield.runtime.distributed import session
 
@@ -43,11 +46,15 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     if options.dry_run:
         tell("a dry run: nothing was done; next: the same command without --dry-run")
         return DONE
+    refuse_ranks(options.part)
+    command = f"{prog} {shlex.join(words)}"
+    if options.part is not None:
+        return prepare_part(config, options.part, command=f"{prog} {shlex.join(without_part(words))}")
     # Ranks of other launchers do not know of each other: whoever finds all shards there writes the index.
     joined = torch.distributed.is_torchelastic_launched()
     with session("cpu", collectives=False) if joined else contextlib.nullcontext() as group:
         wait = None if group is None else group.wait
-        return prepare_folder(config, command=f"{prog} {shlex.join(words)}", rank=rank, world=world, wait=wait)
+        return prepare_folder(config, command=command, rank=rank, world=world, wait=wait)
 
 
 command = command_of(main)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 TEMPORARY_PREFIX = ".partial-"
+TOKEN = os.urandom(3).hex()  # processes in containers have the same number now and again
 
 
 class WriteError(OSError):
@@ -25,7 +26,7 @@ def replacing(path: Path) -> Iterator[Path]:
     is what failed. A kill leaves a `.partial-*` file behind, which no reader of ours looks at.
     """
     path = Path(path)
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{TOKEN}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
