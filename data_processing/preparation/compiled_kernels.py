@@ -24,6 +24,9 @@ def call_kernels() -> None:
     winding_number.winding_values(TRIANGLES_F33, POINTS_N3)
     if (kernels := surface_voxels.compiled_kernels()) is not None:
         kernels.mark_touched(TRIANGLES_F33.reshape(2, 9), TRIANGLES_F33[:, 0], 8, NO_CELLS, np.zeros(8**3, np.bool_))
+    if (kernels := scan_conversion.crossing_kernels()) is not None:
+        few = np.empty((4, 2), np.int64), np.empty(4), np.empty(4, np.int64), np.empty(4, np.int64)
+        kernels.list_crossings(np.zeros((1, 9), np.int64), np.zeros((1, 4), np.int64), 1, 0, 1, *few)
     scan_conversion.scan_points(TRIANGLES_F33, POINTS_N3, device="cpu")
 
 
