@@ -1,64 +1,8 @@
-"""python -m data_processing --config configs/data/NAME.yaml [--set k=v ...]: a folder of raw files to a data set.
+"""`python -m data_processing` is `isofield prepare`: the story of the command is in isofield/commands/prepare.py."""
 
-Run it again after an interruption, however it came: it does only what is missing. Under `torchrun` each rank takes its
-share of the shards, and the first writes the index when all are done (and torchrun itself ends with 1, not 2, when some
-shapes failed).
-"""
+from isofield.commands.prepare import command, main
 
-import contextlib
-import os
-import shlex
-import sys
-from collections.abc import Sequence
-
-from isofield.runtime.commandline import DONE, Parser, command_of, say, tell
-from isofield.runtime.invocation import as_typed
-from isofield.runtime.parts import HELP, part_of, refuse_ranks, without_part
-
-
-def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
-    """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
-    words = sys.argv[1:] if arguments is None else arguments
-    prog = prog or "python -m data_processing"
-    parser = Parser(prog=prog, description=as_typed(__doc__ or ""))
-    parser.add_argument("--config", required=True, help="YAML file, or the name of a shipped one: data/meshes")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="K=V", help="override: seed=1")
-    parser.add_argument(
-        "--show-config", action="store_true", help="print the resolved config (the data set keeps it too)"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="show the resolved config and stop")
-    parser.add_argument("--part", type=part_of, metavar="K/N", help=HELP)
-    options = parser.parse_args(words)
-
-    # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
-    import torch
-
-    from data_processing.preparation.config import DataConfig, config_file
-    from data_processing.preparation.job import prepare_folder
-    from data_processing.preparation.parts import prepare_part
-    from isofield.runtime.config import read_config, to_yaml
-    from isofield.runtime.distributed import session
-
-    config = read_config(options.config, DataConfig, overrides=options.set)
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if rank == 0:
-        say(to_yaml(config) if options.show_config or options.dry_run else f"resolved config: {config_file(config)}")
-    if options.dry_run:
-        tell("a dry run: nothing was done; next: the same command without --dry-run")
-        return DONE
-    refuse_ranks(options.part)
-    command = f"{prog} {shlex.join(words)}"
-    if options.part is not None:
-        return prepare_part(config, options.part, command=f"{prog} {shlex.join(without_part(words))}")
-    # Ranks of other launchers do not know of each other: whoever finds all shards there writes the index.
-    joined = torch.distributed.is_torchelastic_launched()
-    with session("cpu", collectives=False) if joined else contextlib.nullcontext() as group:
-        wait = None if group is None else group.wait
-        return prepare_folder(config, command=command, rank=rank, world=world, wait=wait)
-
-
-command = command_of(main)
-
+__all__ = ["command", "main"]
 
 if __name__ == "__main__":
     command()

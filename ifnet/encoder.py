@@ -60,6 +60,8 @@ class EncoderStage(nn.Module):
         """(B, C, R, R, R) to the feature volume (B, C', R, R, R) and, where pooled, the next stage's input."""
         for number, convolution in enumerate(self.convolutions):
             assert isinstance(convolution, nn.Conv3d) and convolution.bias is not None
+            # The rectifier behind the last convolution is part of the operator that follows: it normalises what it
+            # rectifies in one pass.
             x_BCRRR, padding = F.relu(x_BCRRR) if number else x_BCRRR, 1
             if convolution.padding_mode == "replicate":
                 x_BCRRR, padding = F.pad(x_BCRRR, (1,) * 6, mode="replicate"), 0

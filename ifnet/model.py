@@ -76,6 +76,8 @@ class Decoder(nn.Module):
         first, *middle, last = (layer for layer in self.layers if isinstance(layer, nn.Linear))
         sampling = Sampling(config.displacement, config.sampling_padding, config.align_corners)
         h = sampled_linear(volumes, points_BN3, first.weight[:, : self.features], first.bias, sampling)
+        # The columns of the point are apart: the features' ones go to an operator that never holds the features of all
+        # points.
         if config.append_point:
             h = h + F.linear(2 * points_BN3, first.weight[:, self.features :])
         h = F.dropout(F.relu_(h), config.dropout, self.training)

@@ -89,6 +89,7 @@ def _checkpoint(folder: Path, asked: str | None, validation: tuple[float, ...]) 
     names = ", ".join(file.name for file in files[:SHOWN]) + (", ..." if len(files) > SHOWN else "")
     if not files:
         raise FileNotFoundError(f"{folder} holds no published checkpoint (*.tar)")
+    # The one that is asked for, the only one, or that of the epoch with the least validation loss; never a guess.
     if asked is not None:
         found = [file for file in files if asked in (file.name, file.stem)]
     elif len(files) == 1:

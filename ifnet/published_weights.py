@@ -26,6 +26,7 @@ from isofield.runtime.config import build, to_plain
 from isofield.runtime.invocation import next_command
 from isofield.runtime.reasons import reason_of
 from isofield.training.imported_weights import (
+    NORM,
     read_mapping,
     refuse_misfits,
     refuse_other_dimensions,
@@ -61,7 +62,6 @@ INPUTS: dict[str, dict[str, Any]] = {  # what the networks were shown: sections 
     "single_view": {"kind": "scan", "resolution": 256, "points": 0},
     "organs": {"kind": "deformed", "resolution": 128},
 }
-NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 def state_dict_of(file: Path) -> tuple[Mapping[str, Any], str]:
@@ -131,6 +131,7 @@ def _sizes(weights: Mapping[str, torch.Tensor], choices: Config, where: str) -> 
     wanted = {name: 5 for names in convolutions for name in names} | dict.fromkeys(layers, 3)
     refuse_other_dimensions(weights, wanted, where=where)
     for name in layers:
+        # Published layers are convolutions of one place, which are linear layers with an axis more.
         if weights[name].shape[2] != 1:
             raise ValueError(f"{where}: {name} is {tuple(weights[name].shape)}, expected (out, in, 1)")
     stages = tuple(tuple(weights[name].shape[0] for name in names) for names in convolutions)

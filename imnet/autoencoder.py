@@ -44,6 +44,8 @@ class Encoder(nn.Module):
 
     def __init__(self, *, latent: int, channels: tuple[int, ...]) -> None:
         super().__init__()
+        # 64 halved four times leaves 4^3 cells, which the last convolution, as wide as they are, turns into the code.
+        # The norm subtracts any bias again: the four before it have none.
         sizes = [1, *channels]
         self.convolutions = nn.ModuleList(
             nn.Conv3d(a, b, 4, stride=2, padding=1, bias=False) for a, b in itertools.pairwise(sizes)
@@ -59,6 +61,7 @@ class Encoder(nn.Module):
         """(B, 1, 64, 64, 64) voxels to (B, Z) codes in (0, 1)."""
         x = voxels_B1RRR
         for convolution in self.convolutions:
+            # In place: the norm's backward pass needs what went into it, not what came out.
             x = F.leaky_relu_(F.instance_norm(convolution(x)), LEAK)
         return torch.sigmoid(self.last(x)).flatten(1)
 
@@ -95,6 +98,8 @@ class Autoencoder(nn.Module):
         """Mean squared error over points and shapes (Chen and Zhang 2019, equation 1)."""
 
         def error_of(chunk: slice, code_CZ: torch.Tensor) -> torch.Tensor:
+            # Summed over shapes here; `mean_over_shapes` divides by all of them, however many are decoded at once. In
+            # float32, for squares of small errors vanish in half precision.
             field = self.decode(batch.points_BN3[chunk], code_CZ)
             return (field.float() - batch.values_BN[chunk]).square().mean(1).sum()
 

@@ -126,6 +126,7 @@ class LatentGAN(nn.Module):
         The first of many are those of few: noise is drawn shape by shape, on the device of `generator`.
         """
         width = self.config.noise_width
+        # One draw a shape: one draw for all would be other numbers where another number of shapes is asked for.
         draws = [torch.randn(1, width, device=generator.device, generator=generator) for _ in range(n)]
         noise_NW = torch.cat(draws) * self.config.noise_std
         return self.generate(noise_NW.to(next(self.generator.parameters()).device))
@@ -184,6 +185,7 @@ class LatentGAN(nn.Module):
     def generator_loss(self, noise_BW: torch.Tensor) -> torch.Tensor:
         """mean D(generated); the critic's weights take no gradient from it."""
         fake_BZ = self.generate(noise_BW)
+        # The generator is moved by what the critic says; the critic learns nothing from the generator's turn.
         with _held(self.critic):
             return self.critic(fake_BZ).mean()
 
@@ -191,6 +193,8 @@ class LatentGAN(nn.Module):
         """|grad D| at each code (B,), itself differentiable where gradients are recorded."""
         recording = torch.is_grad_enabled()
         with torch.enable_grad():  # also in a validation, which records nothing else
+            # Gulrajani et al. 2017, equation 3: the critic's slope at places between real and generated codes. The
+            # graph of the gradient is kept, as the penalty is differentiated by the critic's weights.
             between_BZ = between_BZ.detach().requires_grad_()
             (gradient_BZ,) = torch.autograd.grad(self.critic(between_BZ).sum(), between_BZ, create_graph=recording)
         return gradient_BZ.norm(dim=1)

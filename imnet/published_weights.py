@@ -24,6 +24,7 @@ from isofield.runtime.config import to_plain
 from isofield.runtime.invocation import next_command
 from isofield.runtime.reasons import reason_of
 from isofield.training.imported_weights import (
+    NORM,
     read_mapping,
     refuse_misfits,
     refuse_other_dimensions,
@@ -33,7 +34,6 @@ from isofield.training.imported_weights import (
 
 CONVOLUTIONS, LAYERS = 5, 7
 BLOCKS, HALVING = 8, (2, 4, 6)  # residual blocks of the image encoder; those with a shortcut of their own
-NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 STAGES = (TrainingStage(level=16, epochs=100), TrainingStage(level=32, epochs=100), TrainingStage(level=64, epochs=200))
 
 
@@ -102,6 +102,7 @@ def renamed_single_view() -> dict[str, str]:
     """Published key to ours."""
     names = {"img_encoder.conv_0.weight": "encoder.first.weight"} | _norm("bn_0", "first_norm")
     for block in range(BLOCKS):
+        # Where a block halves the picture, its shortcut needs a convolution of its own.
         parts = {"conv_1": "first", "conv_2": "second"}
         norms = {"bn_1": "first_norm", "bn_2": "second_norm"}
         if block in HALVING:

@@ -102,6 +102,7 @@ class ImageEncoder(nn.Module):
 
     def forward(self, views_B1HW: torch.Tensor, *, is_padding: bool = False) -> torch.Tensor:
         """(B, 1, 128, 128) grey on white to (B, Z). `is_padding`: they only keep other ranks company."""
+        # Turned round: white, which is nothing, becomes 0, as are the convolution's own borders.
         x = F.leaky_relu_(self.first_norm(self.first(1 - views_B1HW), is_padding), LEAK)
         for block in self.blocks:
             x = block(x, is_padding=is_padding)
@@ -131,13 +132,16 @@ class SingleView(nn.Module):
         super().__init__()
         self.config = config
         self.autoencoder = Autoencoder(config.autoencoder)
+        # The sizes of an encoder that nobody gave would be made up: it has no weights in the state.
         if not config.voxel_encoder:
             self.autoencoder.register_module("encoder", UnknownEncoder())
+        # Codes to learn stay the same from step to step, and may be kept (isofield/training/frozen_codes.py).
         self.autoencoder.requires_grad_(False)
         self.encoder = ImageEncoder(latent=config.latent, channels=config.channels)
 
     def train(self, mode: bool = True) -> "SingleView":
         """The image encoder's mode; the frozen autoencoder stays in evaluation mode."""
+        # `train` reaches all modules inside: the frozen ones are set back.
         super().train(mode)
         self.autoencoder.eval()
         return self

@@ -15,7 +15,7 @@ from isofield.runtime.hints import did_you_mean
 
 # Module and what the command does. Each module has `command(arguments, prog=...)`, which ends the process.
 COMMANDS = {
-    "prepare": ("data_processing.__main__", "a folder of meshes, voxels or label volumes to a data set"),
+    "prepare": ("isofield.commands.prepare", "a folder of meshes, voxels or label volumes to a data set"),
     "inspect": ("isofield.commands.inspect", "what preparation made of your data, what to look at first: a page"),
     "train": ("isofield.commands.train", "a model on a data set"),
     "curves": ("isofield.commands.curves", "a run, or several, over their steps: losses, scores, pictures"),

@@ -39,6 +39,7 @@ from isofield.extraction.lattice import BATCH_POINTS, evaluate_field, field_of
 from isofield.generation.inputs import items_of_files
 from isofield.generation.latent_shapes import codes_between
 from isofield.generation.meshes import Coded, GenerationConfig, Item, ModelSurface, mask_of_surface, surface_of
+from isofield.generation.simplification import simplify_mesh
 from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
@@ -109,6 +110,7 @@ class Run:
         frame: int = 32,
         refine: int = 0,
         fit_steps: int = 0,
+        faces: int | None = None,
         as_mask: bool = False,
         part: str = "",
         name: str = "",
@@ -119,27 +121,32 @@ class Run:
         x: the path of a file, a trimesh.Trimesh, an array (D, H, W) of booleans or 0/1 (axes x, y, z; its longest axis
         is the cube's edge), an array (N, 3) of points, a PIL image, a nibabel image, or what `encode` gave.
         `resolution`: samples along each edge of the cube; `frame`: coarse grid, which finds parts thicker than
-        1 / frame; `refine`, `fit_steps`: as --refine and --fit-steps of generate.py. `as_mask`: of a scan, a nibabel
+        1 / frame; `refine`, `fit_steps`, `faces`: as those options of generate.py. `as_mask`: of a scan, a nibabel
         image (uint8, 0/1) on its own grid instead. `part`: of label volumes with several structures, which one
         (kidney/left). `name` of what is in memory keys what is drawn, of points and in fitting, as the stem does of a
         file.
 
         Raises FileNotFoundError; ValueError for an object of another kind, for what no file may hold either, for a kind
         of input that the run is not shown, and where the field has no surface. A UserWarning says what generate.py
-        notes of a file: points left out, inside and outside in doubt.
+        notes of a file: points left out, inside and outside in doubt, too few `faces` for the shape.
         """
-        settings = self._settings(resolution=resolution, frame=frame, refine=refine, fit_steps=fit_steps)
+        settings = self._settings(resolution=resolution, frame=frame, refine=refine, fit_steps=fit_steps, faces=faces)
         # Whatever comes is what a file would hold: from here on it goes the way of generate.py, to the same bytes.
         given, name = (x, name) if isinstance(x, Coded) else self._input(x, part=part, name=name)
         if isinstance(given, Coded) and fit_steps:
             raise ValueError("fit_steps: a code is not fitted again; give the shape itself")
         if as_mask and given.scan is None:
             raise ValueError("as_mask: expected a scan (a nibabel image or a NIfTI file): only it has a grid of voxels")
+        if as_mask and faces is not None:
+            raise ValueError("faces: a mask has none; ask for the mesh, without as_mask")
         surface = self._surface(given, settings, name=name, batch_points=batch_points)
         if as_mask and given.scan is not None:
             values = mask_of_surface(surface, given.scan, settings, batch_points=batch_points, device=self.device)
             return scan_mask_image(values, given.scan)
-        return _trimesh(surface.mesh.transform(surface.to_world))
+        mesh, note = (surface.mesh, "") if faces is None else simplify_mesh(surface.mesh, faces)
+        if note:
+            warnings.warn(f"{name}: {note}", stacklevel=2)
+        return _trimesh(mesh.transform(surface.to_world))
 
     def encode(self, x: Shape, *, part: str = "", name: str = "") -> Coded:
         """The code of a shape (`.code`: a tensor (1, Z), or the model's own volumes) and its place (`.to_world`, 4x4).
@@ -165,8 +172,10 @@ class Run:
             raise ValueError(f"points: expected numbers (N, 3), got {points_N3.shape} {points_N3.dtype}")
         if not np.isfinite(points_N3).all():
             raise ValueError(f"points: {int((~np.isfinite(points_N3)).any(axis=1).sum())} of them hold NaN or infinity")
+        # Points may come in the frame of the shape: the network knows its cube alone.
         given = x if isinstance(x, Coded) else self.encode(x)
         cube_N3 = transform_points(points_N3, np.linalg.inv(given.to_world))
+        # Beyond the cube the model was never asked in training: what it would say there means nothing.
         within_N = (np.abs(cube_N3) <= 0.5).all(axis=1)
         asked = torch.from_numpy(cube_N3[within_N].astype(np.float32)).to(self.device)
         values_N = np.full(len(cube_N3), np.nan, dtype=np.float32)
@@ -186,6 +195,7 @@ class Run:
             raise ValueError(f"{self.path}: its model makes no new shapes: sample() wants a run of imnet_latent_gan")
         if n < 1:
             raise ValueError(f"n: expected at least one sample, got {n}")
+        # A generator of its own: the caller's random numbers are not moved, and a seed says all.
         codes_NZ = self.model.sample(n, torch.Generator().manual_seed(seed))
         settings = self._settings(resolution=resolution, frame=frame, refine=refine)
         return self._meshes([code_Z[None] for code_Z in codes_NZ], settings, what="sample")
@@ -214,7 +224,9 @@ class Run:
     def _preparation(self) -> DataConfig:
         return preparation_of(self._run)
 
-    def _settings(self, *, resolution: int, frame: int, refine: int, fit_steps: int = 0) -> GenerationConfig:
+    def _settings(
+        self, *, resolution: int, frame: int, refine: int, fit_steps: int = 0, faces: int | None = None
+    ) -> GenerationConfig:
         return GenerationConfig(
             model_hash=self._loaded.model_hash,
             resolution=resolution,
@@ -223,6 +235,7 @@ class Run:
             suffix=".ply",
             iso_level=self.iso_level,
             fit_steps=fit_steps,
+            faces=faces,
         )
 
     def _input(self, x: Shape, *, part: str, name: str) -> tuple[Observed, str]:
@@ -236,6 +249,7 @@ class Run:
         if isinstance(x, str | Path):
             return self._observed_file(Path(x), part=part, name=name)
         loaded, where = loaded_input(x)
+        # Of label volumes the part is in the name, as in that of a file: the name keys what is drawn.
         name, labels = name or INPUT_NAME, self._preparation.labels
         if labels is not None and isinstance(loaded, OpenScan):
             name = find_part(part, labels).name(name)
@@ -249,6 +263,8 @@ class Run:
             part=part,
             device=self.device,
         )
+        # Under one roof with files: what a library raises on odd numbers is an error of the shape, not of the caller's
+        # program.
         with _one_error():
             if isinstance(loaded, OpenScan):
                 return observe(), name
@@ -264,6 +280,7 @@ class Run:
         """As generate.py --input does."""
         if not file.is_file():
             raise FileNotFoundError(f"{file} does not exist, or is no file")
+        # The very listing of the command: names, parts and errors are its own.
         items = items_of_files([file], self._run, section=self.config.data.input, device=self.device)
         if len(items) > 1 or part:
             labels = self._preparation.labels

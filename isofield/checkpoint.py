@@ -26,9 +26,12 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
         temporary.write_bytes(image.getbuffer())
 
 
-def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint of ours. ValueError for anything else; no code in the file is ever executed."""
-    content = load_tensors(path, device=device)
+def load(path: Path, *, device: torch.device | str = "cpu", mapped: bool = False) -> dict[str, Any]:
+    """Read a checkpoint of ours. ValueError for anything else; no code in the file is ever executed.
+
+    `mapped`: tensors stay in the file until they are looked at, which plain numbers beside them are read without.
+    """
+    content = load_tensors(path, device=device, mapped=mapped)
     if not isinstance(content, dict) or content.get("format") != FORMAT or "model" not in content:
         raise ValueError(
             f"{path} is no checkpoint of a run (format {FORMAT}); published weights come in through "
@@ -37,18 +40,21 @@ def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any]:
     return content
 
 
-def load_tensors(path: Path, *, device: torch.device | str = "cpu") -> Any:
+def load_tensors(path: Path, *, device: torch.device | str = "cpu", mapped: bool = False) -> Any:
     """Any torch file of tensors and plain data. ValueError when it is cut short, corrupt, or holds anything else."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     try:
+        # A file that may not be read is that, not a damaged one.
         path.open("rb").close()
     except OSError as error:
         raise OSError(f"cannot be opened: {reason_of(error)}") from error
     try:
+        # Before torch is asked for memory, and after: neither the archive nor the tensors in it may declare more than
+        # they hold.
         _refuse_packed(path)
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
         _refuse_hollow(content)
         return content
     except Exception as error:
@@ -89,6 +95,7 @@ def _refuse_hollow(content: Any) -> None:
     waiting, seen = [("it", content)], set[int]()
     while waiting:
         name, one = waiting.pop()
+        # Plain data may hold itself.
         if id(one) in seen:
             continue
         seen.add(id(one))

@@ -118,6 +118,15 @@ class RunConfig:
         return self.runs / self.name
 
 
+def limit_reached(config: RunConfig, *, step: int, seconds: float) -> str:
+    """The key and value of the limit that a training of so many steps and seconds ended at; "" where at none."""
+    limits = config.training
+    if limits.max_steps is not None and step >= limits.max_steps:
+        return f"training.max_steps ({limits.max_steps})"
+    late = limits.max_minutes is not None and seconds > 60 * limits.max_minutes and step >= limits.min_steps
+    return f"training.max_minutes ({limits.max_minutes:g})" if late else ""
+
+
 def resume_command(config: RunConfig, file: Path, *, kept: bool = False) -> str:
     """What to type so that a run goes on to its last step, without the limits that ended it.
 

@@ -11,7 +11,7 @@ from data_processing.loading.poses import PoseConfig
 from ifnet import model as ifnet
 from imnet import autoencoder, latent_gan, single_view
 from isofield import checkpoint
-from isofield.config import RunConfig, read_run_config, resume_command
+from isofield.config import RunConfig, limit_reached, read_run_config, resume_command
 from isofield.contract import Model, TrainsOnCodes
 from isofield.packs.find_run import find_run
 from isofield.packs.weights import packed_checkpoint
@@ -44,6 +44,8 @@ def resolve(config: RunConfig, *, where: str) -> RunConfig:
 
     ValueError for an unknown model or key, FileNotFoundError when there is no such run.
     """
+    # Sizes and weights of the frozen part belong to the run that it comes from: they are noted here, so that a change
+    # shows.
     section = _section_of(config.model, where=where)
     if getattr(section, "init_from", None) is not None:
         initial = initial_run(section, where=where)
@@ -106,22 +108,43 @@ def load_run(run: RunDir, *, which: str = "best", device: torch.device | str = "
         ) from error
     model.to(torch.device(device))
     model.eval()
-    unfinished = _unfinished(run, config, which, step=step, planned=content.get("planned"))
+    unfinished = _unfinished(run, config, which, content)
     return LoadedRun(model, config, step, checkpoint.hash_of(weights), unfinished)
 
 
-def _unfinished(run: RunDir, config: RunConfig, which: str, *, step: int, planned: object) -> str:
+def _unfinished(run: RunDir, config: RunConfig, which: str, content: Mapping[str, Any]) -> str:
     """In words, where the checkpoint tells that there were more steps to come (those of version 0.1 tell nothing)."""
-    if not isinstance(planned, int) or step >= planned:
+    if not _is_before_end(content):
         return ""
+    trained = f"{content['step']} of {content['planned']} steps"
     if run.is_packed:
-        return (
-            f"{run.path} was packed after {step} of {planned} steps of its training: train longer, then pack it again"
-        )
-    return (
-        f"{run.path} ({which}) was trained for {step} of {planned} steps: train longer "
-        f"({resume_command(config, run.config_file, kept=True)})"
-    )
+        return f"{run.path} was packed after {trained} of its training: train longer, then pack it again"
+    # The best checkpoint of a training that came to its end may be an early one; of one that did not, both are told.
+    end, beside = _last_of(run, which, content), ""
+    if not _is_before_end(end):
+        return ""
+    if end["step"] != content["step"]:
+        beside = f", its training for {end['step']}"
+    seconds = end.get("seconds")
+    limit = limit_reached(config, step=end["step"], seconds=seconds if isinstance(seconds, float) else 0.0)
+    stopped = f", stopped by {limit}" if limit else ""
+    longer = resume_command(config, run.config_file, kept=True)
+    return f"{run.path} ({which}) was trained for {trained}{beside}{stopped}: train longer ({longer})"
+
+
+def _is_before_end(content: Mapping[str, Any]) -> bool:
+    step, planned = content.get("step"), content.get("planned")
+    return isinstance(step, int) and isinstance(planned, int) and step < planned
+
+
+def _last_of(run: RunDir, which: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the run's last checkpoint says of its training; `content` itself where there is none that can be read."""
+    if which == "last" or not run.checkpoint_file("last").is_file():
+        return content
+    try:
+        return checkpoint.load(run.checkpoint_file("last"), mapped=True)
+    except (OSError, ValueError):
+        return content
 
 
 def _refuse_other_sizes(config: RunConfig, weights: Mapping[str, torch.Tensor], run: RunDir) -> None:

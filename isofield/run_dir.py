@@ -108,10 +108,6 @@ class RunDir:
     def evaluation(self) -> Path:
         return self.path / "evaluation"
 
-    @property
-    def report_file(self) -> Path:
-        return self.evaluation / "report.html"
-
     def existing(self) -> "RunDir":
         """Itself, when it is a run; FileNotFoundError that names the runs beside it when not."""
         if not self.config_file.is_file():
@@ -154,14 +150,11 @@ class RunDir:
     def lock(self) -> AbstractContextManager[None]:
         """One training at a time; the folder is made. ValueError when another process is at it, or it is a pack."""
         refuse_training(self)
+        # In the run itself, where other machines that share the disk meet it too.
         return hold_lock(make_folder(self.path) / ".lock", what="training")
 
     def meshes(self, split: str) -> Path:
         return self.path / "meshes" / split
-
-    def mesh_file(self, split: str, name: str, suffix: str = ".ply") -> Path:
-        """Where the mesh of a shape of the data set goes; the name may hold a category folder."""
-        return mesh_in(self.meshes(split), name, suffix)
 
     def evaluation_file(self, split: str, protocol: str, suffix: str) -> Path:
         return self.evaluation / f"{split}-{protocol}{suffix}"
@@ -183,6 +176,7 @@ def create_run(run: RunDir, *, config: str, preparation: Mapping[str, Any], resu
     What a killed training was writing is removed.
     Raises ValueError when the run holds checkpoints already and `resume` is not set: nothing is overwritten.
     """
+    # Before anything is removed or written: what is refused stays as it was.
     refuse_training(run)
     if not resume and run.has_checkpoints:
         raise ValueError(f"{run.path} holds checkpoints already: add --resume to go on, or choose another name")
@@ -226,7 +220,10 @@ def refuse_unwritable(folder: Path) -> None:
     """Make a folder of results; ValueError when nobody may write there: packed runs often lie where users only read."""
     reason = None
     try:
+        # Asked before hours of work, for the first write may come at their end.
         if not os.access(make_folder(folder), os.W_OK):
+            # access() does not say why: the flags of the file system tell a read-only one from a folder that is
+            # somebody else's.
             read_only = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
             reason = errno.EROFS if read_only else errno.EACCES
     except OSError as error:

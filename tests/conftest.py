@@ -30,15 +30,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder with golden numbers and real data beside the checkout; tests that need it skip without it."""
-    folder = ROOT.parent / "shared"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is absent: golden numbers and real data are not shipped with the project")
-    return folder
-
-
-@pytest.fixture(scope="session")
 def examples() -> Path:
     """The real meshes shipped with the project."""
     return ROOT / "examples"

@@ -25,7 +25,16 @@ from tests.tools.reference import FOLDER, PAGES, all_parsers, keys_of, sections
 
 DOCS = ROOT / "docs"
 PAGE_FILES = sorted([*DOCS.glob("**/*.md"), *ROOT.glob("*.md")])
-RUN_WHOLE = ("getting-started.md", "tutorials/own-meshes.md")  # their commands need nothing but the examples
+# Their commands need nothing but the examples. What a first look costs is for readers of a tutorial, not for its test:
+# SHORT makes trainings as short as what follows allows (a calibration wants surfaces, samples do not).
+RUN_WHOLE = (
+    "getting-started.md",
+    "tutorials/own-meshes.md",
+    "tutorials/point-clouds.md",
+    "tutorials/generated-sets.md",
+    "tutorials/papers-table.md",
+    "how-to/organ-masks.md",
+)
 LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.M | re.S)
 SCRIPTS = {
@@ -35,7 +44,16 @@ SCRIPTS = {
     **{f"{name}.py": f"isofield {name}" for name in ("train", "generate", "evaluate", "analyse")},
 }
 # What makes a run of a page short: it is tried whether it runs, not whether it learns.
-SHORT = {"train": ["training.max_steps=2", "training.validation.pictures=0"], "generate": ["--resolution", "32"]}
+SHORT = {
+    "train": ["training.max_steps=2", "training.validation.pictures=0"],
+    "generate": ["--resolution", "32"],
+}
+WITH_SURFACES = ["training.max_steps=200", "training.validation.pictures=0"]
+STEPS = {  # of the trainings whose shapes are judged as a set, by pair, or calibrated with: they need a surface
+    "tutorials/point-clouds.md": [*WITH_SURFACES, "training.batch_shapes=2", "training.stages.0.points=2048"],
+    "tutorials/generated-sets.md": [*WITH_SURFACES, "training.stages.0.epochs=4"],
+    "how-to/organ-masks.md": ["training.max_steps=60", "training.validation.pictures=0"],
+}
 
 
 def page_id(file: Path) -> str:
@@ -46,7 +64,9 @@ def commands_of(text: str) -> list[list[str]]:
     """Words of every line of ours in fenced blocks: continued lines joined, comments left out."""
     lines = [line for _, body in FENCE.findall(text) for line in body.replace("\\\n", " ").splitlines()]
     words = [
-        shlex.split(line, comments=True) for line in lines if re.match(r" *(isofield|python|torchrun|sbatch) ", line)
+        shlex.split(line.replace("!", "", 1) if line.lstrip().startswith("!") else line, comments=True)
+        for line in lines
+        if re.match(r" *!?(isofield|python|torchrun|sbatch) ", line)
     ]
     return [line for line in words if line]
 
@@ -168,26 +188,28 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUN_WHOLE)
 def test_every_command_of_a_page_runs_on_the_examples(name: str, tmp_path: Path):
-    """In the order of the page, in a folder that holds nothing but the examples; trainings for two steps."""
+    """In the order of the page, in a folder that holds nothing but the examples; trainings for a few steps."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     text = "".join(f"```\n{body}```\n" for kind, body in FENCE.findall((DOCS / name).read_text()) if kind == "sh")
     lines = commands_of(text)
-    assert len(lines) >= 4
+    assert len(lines) >= 3
     for words in lines:
         command, more = words[1], SHORT.get(words[1], [])
         if command == "train":
-            more = ["--set", *more]
-        arguments = [*words[1:], *more]
+            more = ["--set", *STEPS.get(name, more)]
+        start = [sys.executable, "-m", "isofield"] if words[0] == "isofield" else [sys.executable]
         done = subprocess.run(
-            [sys.executable, "-m", "isofield", *arguments],
+            [*start, *words[1:], *more],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=1800,
         )
-        # A model of two steps draws little: shapes without a surface are listed, and the status is 2.
-        assert done.returncode in ((0, 2) if command in ("generate", "evaluate") else (0,)), done.stdout + done.stderr
+        # A model of two steps draws little: shapes without a surface are listed, and the status is 2; so are missing
+        # predictions. 1 of `analyse` says that it found something.
+        fine = {"generate": (0, 2), "evaluate": (0, 2), "analyse": (0, 1)}.get(command, (0,))
+        assert done.returncode in fine, f"{words}: {done.stdout}{done.stderr}"
 
 
 def test_data_configs_are_read():
@@ -205,7 +227,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "levels": True,
         "grids": [32, 64, 128, 256],
         "boundary": {"sigmas": [0.1, 0.01], "points": 2000},
-        "surface": {"points": 4096, "views": 8},
+        "surface": {"points": 10000, "views": 8},
         "rendering": {"views": 2},
     }
     settings = {

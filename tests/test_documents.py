@@ -1,8 +1,11 @@
 """What the documents point at is there."""
 
+import hashlib
 import re
+import tomllib
 
 import pytest
+import yaml
 
 from isofield.runtime.shipped import config_names
 from tests.conftest import ROOT
@@ -36,3 +39,21 @@ def test_old_places_are_noticed():
         "isofield/none.py",
     ]
     assert not (ROOT / "tests/engine/test_pulse.py").exists()
+
+
+def test_pictures_are_of_this_version_or_said_to_be_older():
+    """docs/pictures.yaml names version, digest and commands of each picture that a page shows."""
+    listed = yaml.safe_load((ROOT / "docs" / "pictures.yaml").read_text(encoding="utf-8"))
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    shown = {file.name: file for file in (ROOT / "docs").iterdir() if file.suffix in (".png", ".gif")}
+    assert set(listed) == set(shown)
+    for name, made in listed.items():
+        assert hashlib.sha256(shown[name].read_bytes()).hexdigest() == made["sha256"], f"{name}: is it of this version?"
+        assert made["made"] and all(isinstance(command, str) for command in made["made"]), name
+        pages = [page for page in ("README.md", *PAGES) if f"{name})" in (ROOT / page).read_text(encoding="utf-8")]
+        assert pages, f"{name} is shown nowhere"
+        if not version.startswith(f"{made['version']}."):
+            for page in pages:
+                assert f"version {made['version']}" in (ROOT / page).read_text(encoding="utf-8"), (
+                    f"{page}: {name} is older"
+                )

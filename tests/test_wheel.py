@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import ROOT
 
 PACKAGES = ("data_processing", "ifnet", "imnet", "isofield")
-NOT_OURS = ("train", "generate", "evaluate", "analyse", "engine", "outliers", "tests", "configs", "setup")
+NOT_OURS = ("train", "generate", "evaluate", "analyse", "engine", "outliers", "tests", "configs", "pretrained", "setup")
 IMPORT_SECONDS = 0.3  # CPU of the whole interpreter
 
 
@@ -24,7 +24,7 @@ def copied_sources(folder: Path) -> Path:
     """What a build reads, away from the checkout: an old build/ there would travel in the wheel."""
     folder.mkdir()
     for path in ROOT.iterdir():
-        if path.name in {*PACKAGES, "configs", "tests"}:
+        if path.name in {*PACKAGES, "configs", "pretrained", "tests"}:
             shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
         elif path.is_file():
             shutil.copy(path, folder / path.name)
@@ -70,6 +70,9 @@ def answers(python: Path, code: str, *, path: str = "") -> Any:
 
 def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: Path) -> None:
     expected = {f"isofield/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
+    for file in (ROOT / "pretrained").glob("*/pack.json"):
+        names = {file.name, *json.loads(file.read_text())["files"]}
+        expected |= {f"isofield/pretrained/{file.parent.name}/{name}" for name in names}
     for package in PACKAGES:
         files = (path for path in (ROOT / package).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
         expected |= {str(path.relative_to(ROOT)) for path in files}

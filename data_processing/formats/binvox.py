@@ -66,6 +66,7 @@ def _numbers(header: dict[str, str], key: str, default: str, count: int, path: P
 
 def _split_runs(runs: NDArray[np.uint8], voxel_count: int, path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Values and lengths of the runs, once they are known to make `voxel_count` voxels of 0 and 1."""
+    # Lengths are summed before anything is repeated: two bytes of a stranger's file stand for up to 255 voxels.
     if len(runs) % 2:
         raise RefusedFileError(f"{path}: expected pairs of value and run length, got an odd number of bytes: cut off")
     values, counts = runs[::2], runs[1::2]

@@ -39,6 +39,7 @@ def refuse_other_content(path: Path) -> None:
     try:
         with open(path, "rb") as handle:
             raw = handle.read(LENGTH)
+            # Texts may begin with a byte order mark, blanks, or capitals.
             start = raw.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").lower()
     except OSError:
         return

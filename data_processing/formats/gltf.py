@@ -36,6 +36,7 @@ Tree = Mapping[str, Any]
 
 def open_gltf(data: bytes) -> tuple[Tree, bytes | None]:
     """The JSON, and the binary chunk of a .glb file. DamagedMeshError for what is no glTF 2.0."""
+    # A .gltf is JSON alone, a .glb a container of JSON and numbers: its own bytes say which.
     chunks: dict[bytes, bytes] = {JSON_CHUNK: data}
     if data[:4] == GLB_MAGIC:
         if data[4:8] == b"\1\0\0\0":
@@ -111,10 +112,6 @@ def number_of(one: Tree, key: str, *, below: int, default: int | None = None) ->
     return number
 
 
-def _parts(mesh: Tree) -> list[Tree]:
-    return objects(mesh, "primitives")
-
-
 def _declared(tree: Tree) -> int:
     """Numbers in views, accessors, all primitives, and all primitives of all nodes and their instances."""
     views = sum(_size(view, "byteLength") for view in objects(tree, "bufferViews"))
@@ -137,7 +134,7 @@ def _instances(node: Tree, accessors: list[int]) -> int:
 
 def _of_mesh(mesh: Tree, accessors: list[int]) -> int:
     total = 0
-    for primitive in _parts(mesh):
+    for primitive in objects(mesh, "primitives"):
         groups = [primitive.get("attributes"), *objects(primitive, "targets")]
         used = [number for group in groups if isinstance(group, Mapping) for number in group.values()]
         for number in [*used, primitive.get("indices")]:

@@ -36,6 +36,7 @@ class Accessors:
     def bytes_beside(self) -> int:
         """Of the files that buffers refer to, each counted once; those that are not there have none."""
         uris = {str(one["uri"]) for one in self.buffers if "uri" in one}
+        # A name may be percent-encoded or just look so: both are counted if they are there.
         names = {name for uri in uris if uri[:5].lower() != "data:" for name in (uri, unquote(uri))}
         paths = {self.folder / name for name in names if "\0" not in name}
         return sum(
@@ -47,6 +48,7 @@ class Accessors:
         accessor = self.of(number)
         if accessor.get("type") != columns:
             raise DamagedMeshError(f"accessor {number} is {str(accessor.get('type'))[:20]}, expected {columns}")
+        # An accessor without a view is all zeros, which a sparse part then replaces: so the format has it.
         count, width = number_of(accessor, "count", below=LONGEST), COLUMNS[columns]
         dtype = self._dtype(accessor)
         if number in self.unpacked:
@@ -89,6 +91,7 @@ class Accessors:
         kind = self._dtype(sparse["indices"])
         if kind.kind != "u":
             raise DamagedMeshError("a sparse accessor whose indices are not unsigned")
+        # Rows that are replaced have to be there; the values are copied, as the view is the file's own bytes.
         rows = self._rows(sparse["indices"], kind, count, 1, start[0])[:, 0]
         if count and rows.max() >= len(values):
             raise DamagedMeshError(f"a sparse accessor that replaces row {rows.max()} of {len(values)}")
@@ -106,6 +109,7 @@ class Accessors:
         """(count, width) of a view from a byte on."""
         view = self.views[number_of(accessor, "bufferView", below=len(self.views))]
         data, step = self._view(view), dtype.itemsize * width
+        # Rows may be interleaved with others; the last one need not be padded to the stride. The bytes are not copied.
         stride = number_of(view, "byteStride", below=LONGEST, default=0) or step
         needed = start + stride * (count - 1) + step if count else 0
         if needed > len(data) or stride < step:

@@ -31,6 +31,7 @@ def unpack(primitive: Tree, packed: object, accessors: Accessors) -> None:
     if "indices" not in primitive:
         raise DamagedMeshError(f"{DRACO} of a part without indices")
     data = bytes(accessors.view(packed))
+    # Read from the accessors first: they say how much there may be, and cost nothing.
     corners, vertices = (
         number_of(accessors.of(number), "count", below=1 << 62)
         for number in (primitive["indices"], primitive["attributes"].get("POSITION"))
@@ -42,6 +43,7 @@ def unpack(primitive: Tree, packed: object, accessors: Accessors) -> None:
         columns = {int(one["unique_id"]): np.asarray(one["data"]) for one in mesh.attributes}
     except Exception as error:  # of a damaged stream the library raises several kinds
         raise DamagedMeshError(f"its {DRACO} data cannot be unpacked") from error
+    # From here on the part reads like one that was never packed.
     accessors.unpacked[primitive["indices"]] = faces.reshape(-1, 1)
     for name, number in primitive["attributes"].items():
         if name in packed["attributes"]:

@@ -97,6 +97,7 @@ class _Scene:
             roots = set(_numbers_of(scene, "nodes", below=len(self.nodes)))
         shown: set[int] = set()
         for number in self.order:
+            # Parents come first, so that a hidden node hides all below it.
             visibility = extensions(self.nodes[number]).get(VISIBILITY)
             hidden = isinstance(visibility, Mapping) and visibility.get("visible") is False
             if (number in roots or self.parent.get(number) in shown) and not hidden:
@@ -111,6 +112,7 @@ class _Scene:
         attributes = instancing.get("attributes") if isinstance(instancing, Mapping) else None
         if not isinstance(attributes, Mapping):
             raise DamagedMeshError(f"{INSTANCES} without attributes")
+        # Any of the three may be left out: then it moves, turns or scales nothing.
         types = {"TRANSLATION": "VEC3", "ROTATION": "VEC4", "SCALE": "VEC3"}
         columns = {
             name: self.accessors.numbers(attributes[name], columns=kind)
@@ -130,6 +132,7 @@ class _Scene:
         mode = primitive.get("mode", TRIANGLES)
         if not isinstance(attributes, Mapping) or mode not in range(FAN + 1):
             raise DamagedMeshError(f"a primitive without attributes, or of mode {str(mode)[:20]}")
+        # Points and lines bound nothing.
         if mode < TRIANGLES:
             return None
         if "POSITION" not in attributes:
@@ -160,6 +163,7 @@ class _Scene:
                 raise DamagedMeshError("indices that are not unsigned integers")
             sequence = raw.astype(np.int64)
             if mode == STRIP:
+                # The largest index of its type is no vertex: the next strip begins there.
                 sequence[raw == np.iinfo(raw.dtype).max] = RESTART
         else:
             sequence = np.arange(vertices, dtype=np.int64)
@@ -187,7 +191,10 @@ class _Scene:
             inverse = self.accessors.numbers(skin["inverseBindMatrices"], columns="MAT4")
             if len(inverse) < len(joints):
                 raise DamagedMeshError(f"a skin of {len(joints)} joints and {len(inverse)} inverse matrices")
+            # First from the place where the skin was bound into the joint's frame, then with the joint into the world.
+            # The file has matrices column by column.
             matrices = matrices @ inverse[: len(joints)].reshape(-1, 4, 4).transpose(0, 2, 1)
+        # Four joints a set; models with more joints a vertex have several sets.
         sets = [place for place in range(16) if f"JOINTS_{place}" in attributes and f"WEIGHTS_{place}" in attributes]
         if not sets:
             raise DamagedMeshError("a mesh with a skin, but without joints and weights")
@@ -197,6 +204,7 @@ class _Scene:
         if len(joint_VK) != len(mesh.vertices) or (len(joint_VK) and not 0 <= joint_VK.max() < len(joints)):
             raise DamagedMeshError(f"joints of {len(joint_VK)} vertices, up to {joint_VK.max()} of {len(joints)}")
         moved = _moved_by_joints(mesh.vertices, matrices, joint_VK, weight_VK)
+        # Where every joint mirrors, faces would look inwards; where only some do, there is no right way.
         mirrored = np.linalg.det(matrices[np.unique(joint_VK[weight_VK > 0])][:, :3, :3]) < 0
         flips = len(mirrored) > 0 and mirrored.all()
         return TriangleMesh(moved, np.ascontiguousarray(mesh.faces[:, ::-1]) if flips else mesh.faces)
@@ -215,6 +223,7 @@ def _moved_by_joints(
     moved = np.empty_like(vertices_V3)
     for start in range(0, len(moved), BLOCK):
         some = slice(start, start + BLOCK)
+        # Linear blend skinning: one matrix a vertex, the mean of its joints' by their shares.
         blended = np.einsum("vk,vkij->vij", share_VK[some], matrices_J44[joint_VK[some], :3])
         moved[some] = np.einsum("vij,vj->vi", blended[:, :, :3], vertices_V3[some]) + blended[:, :, 3]
     return moved
@@ -232,6 +241,7 @@ def _composed(
     translation_N3: NDArray[np.float64], rotation_N4: NDArray[np.float64], scale_N3: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Matrices (N, 4, 4): a scale, then the rotation of a quaternion (x, y, z, w) of any length, then a translation."""
+    # A quaternion without length turns nothing.
     length_N1 = np.linalg.norm(rotation_N4, axis=1, keepdims=True)
     unit_N4 = np.where(length_N1 > 0, rotation_N4 / np.where(length_N1 > 0, length_N1, 1), [0.0, 0, 0, 1])
     x, y, z, w = unit_N4.T
@@ -250,6 +260,7 @@ def _placed(mesh: TriangleMesh, matrices_N44: NDArray[np.float64]) -> TriangleMe
     if len(matrices_N44) == 1:
         return mesh.transform(matrices_N44[0])
     vertices_NV3 = np.einsum("nij,vj->nvi", matrices_N44[:, :3, :3], mesh.vertices) + matrices_N44[:, None, :3, 3]
+    # Each copy has vertices of its own, behind those of the copies before.
     faces_NF3 = mesh.faces + np.arange(len(matrices_N44))[:, None, None] * len(mesh.vertices)
     mirrored = np.linalg.det(matrices_N44[:, :3, :3]) < 0
     faces_NF3[mirrored] = faces_NF3[mirrored][:, :, ::-1]

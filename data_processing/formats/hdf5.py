@@ -83,6 +83,7 @@ def dataset(file: h5py.File, key: str, *, shape: Shape, dtype: str | None, conti
 
 def _checked(file: h5py.File, key: str, shape: Shape, dtype: str | None, contiguous: bool) -> h5py.Dataset:
     where = f"{file.filename}: '{key}'"
+    # Each check before the next: links would open other files, and types of strangers can hold references.
     if key not in file.keys():  # noqa: SIM118  (`in file` would follow links)
         keys = [str(key)[:80] for key in itertools.islice(file.keys(), SHOWN + 1)]
         there = ", ".join(sorted(keys[:SHOWN])) + (", ..." if len(keys) > SHOWN else "") or "nothing"
@@ -118,6 +119,8 @@ def read_row(file: h5py.File, source: h5py.Dataset, path: Path, key: str, row: i
         if not 0 <= row < source.shape[0]:
             raise IndexError(f"row {row} of {source.shape[0]}")
         values = np.empty(source.shape[1:], source.dtype)
+        # One contiguous block: a row's place is arithmetic, and one system call reads it without the library's locks
+        # and caches.
         first = source.id.get_offset() + row * values.nbytes
         if os.preadv(file.id.get_vfd_handle(), [values.reshape(-1).view(np.uint8).data], first) != values.nbytes:
             raise OSError("the file ends before the row does")
@@ -134,6 +137,7 @@ def _check_storage(data_set: h5py.Dataset, where: str, contiguous: bool, *, size
         raise ValueError(f"{where} keeps its data in another file: not followed")
     held, declared = data_set.id.get_storage_size(), math.prod(data_set.shape) * data_set.dtype.itemsize
     if data_set.chunks is None:
+        # Small data sets may lie in the header itself and have no place of their own.
         compact = data_set.id.get_offset() is None
         if held != declared or held > (MAX_COMPACT_BYTES if compact else size - data_set.id.get_offset()):
             raise ValueError(f"{where}: declares {declared} bytes but holds {held}, in a file of {size}")
@@ -141,6 +145,7 @@ def _check_storage(data_set: h5py.Dataset, where: str, contiguous: bool, *, size
     chunk = math.prod(data_set.chunks) * data_set.dtype.itemsize
     if contiguous or chunk > min(MAX_CHUNK_BYTES, max(declared, SMALL_CHUNK_BYTES)):
         raise ValueError(f"{where}: chunks of {chunk} bytes, not as this file should be stored")
+    # Millions of tiny chunks are a way to make a reader spend hours.
     count = math.prod(-(-length // step) for length, step in zip(data_set.shape, data_set.chunks, strict=True))
     if count > FEW_CHUNKS and declared < count * LEAST_CHUNK_BYTES:
         raise ValueError(f"{where}: {declared} bytes in {count} chunks: pack it again in larger ones")
@@ -167,6 +172,7 @@ def _of_chunks(source: h5py.Dataset, rows: Sequence[slice], where: str) -> NDArr
         return result
     filters = _filters(source)
     starts = [range(low // step * step, high, step) for (low, high, _), step in zip(bounds, source.chunks, strict=True)]
+    # The part of the request that lies in this chunk: where in the chunk, and where in the result.
     for first in itertools.product(*starts):
         values = _chunk(source, first, filters, where)
         inside, outside = [], []
@@ -191,6 +197,8 @@ def _chunk(source: h5py.Dataset, first: tuple[int, ...], filters: Sequence[int],
             continue
         if kind == h5py.h5z.FILTER_DEFLATE:
             data = _inflated(data, size, where)
+        # Shuffled: all first bytes of the numbers stand before all second ones. What has another length is caught
+        # below.
         elif len(data) == size:
             data = np.frombuffer(data, np.uint8).reshape(source.dtype.itemsize, -1).T.tobytes()
     if len(data) != size:
@@ -202,6 +210,7 @@ def _inflated(data: bytes, size: int, where: str) -> bytes:
     """What `data` unpacks to, if that has no more than `size` bytes. Its checksum is compared."""
     unpacking = zlib.decompressobj()
     try:
+        # No more than `size` bytes are ever unpacked; one further byte tells that there would have been more.
         result = unpacking.decompress(data, size)
         rest = unpacking.decompress(unpacking.unconsumed_tail, 1)
     except zlib.error as error:

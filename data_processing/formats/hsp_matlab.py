@@ -109,8 +109,10 @@ def _checked_index(index: NDArray, block_count: int, path: Path) -> NDArray[np.i
 
 def _assemble(blocks: NDArray[np.uint8], index: NDArray[np.int64]) -> NDArray[np.uint8]:
     """(n, 16, 16, 16) blocks at their places: (256, 256, 256)."""
+    # An empty block in front makes the counting from 1 an index, and 0 the empty block.
     with_empty = np.concatenate([np.zeros_like(blocks[:1]), blocks])
     side = BLOCKS * BLOCKS
+    # (X, Y, Z of blocks, x, y, z within) interleaved to X x Y y Z z.
     return with_empty[index].transpose(0, 3, 1, 4, 2, 5).reshape(side, side, side)
 
 
@@ -118,6 +120,7 @@ def refuse_unsound(path: Path) -> None:
     """ValueError where an element is of no known type, or reaches beyond what it lies in."""
     refuse_large(path, MAX_BYTES)
     data = path.read_bytes()
+    # The writer put "MI" there as one 16-bit number: a little-endian machine left "IM".
     order = ">" if data[126:HEADER_BYTES] == b"MI" else "<"
     for kind, body in _elements(data[HEADER_BYTES:], order, padded=False):
         for inner, parts in _elements(_unpacked(body), order, padded=True) if kind == COMPRESSED else [(kind, body)]:

@@ -165,6 +165,8 @@ def _nrrd(start: bytes, path: Path) -> _Declared:
         raise RefusedFileError(
             f"{path}: expected a NRRD image, got {start[:8]!r} at its start: give it the suffix of what it is"
         )
+    # The header ends at the first empty line. Lines with ':=' are keys of the program that wrote it, with ':' fields of
+    # the format.
     head = re.split(rb"\r?\n\r?\n", start, maxsplit=1)[0]
     fields: dict[str, str] = {}
     keys: dict[str, str] = {}
@@ -189,9 +191,12 @@ def _nrrd(start: bytes, path: Path) -> _Declared:
             f"its header has no orientation (space: {fields.get('space') or 'absent'}): left and right cannot be told"
         )
     )
+    # Each axis may name its unit; they have to be one.
     units = set(re.findall(r'"([^"]*)"', fields.get("spaceunits", "")))
     data = fields.get("datafile")
     packed = fields.get("encoding", "raw").lower()
+    # A number as text takes one character at least and is one of 8 bytes at most; deflate packs 1032 bytes into one at
+    # best. So much can be in the file, and no more.
     ratios = {"raw": 1, "gzip": MAX_DEFLATE_RATIO, "gz": MAX_DEFLATE_RATIO, "ascii": 8, "text": 8, "txt": 8, "hex": 1}
     if packed not in ratios:
         raise RefusedFileError(f"{path}: encoding {packed!r}: expected raw or gzip: write it again")
@@ -218,6 +223,7 @@ def _layers(kinds: list[str], sizes: list[int], path: Path) -> int:
 
 def _meta_image(start: bytes, path: Path) -> _Declared:
     fields: dict[str, str] = {}
+    # The header ends with the line that says where the voxels are; behind it may come the voxels themselves.
     for line in start.split(b"\n"):
         name, sign, value = line.decode("latin-1").partition("=")
         if not sign:
@@ -257,6 +263,7 @@ def _data_size(path: Path, data: str | None) -> int:
     """Bytes of the file that holds the voxels: the header's own, or one beside it and nowhere else."""
     if data is None:
         return path.stat().st_size
+    # A path, a list of files, or a pattern of names could reach beyond the folder.
     if Path(data).name != data or data.upper().startswith("LIST") or "%" in data:
         raise RefusedFileError(f"{path}: its voxels are said to be in {data[:80]!r}: expected one file beside it")
     file = path.with_name(data)
@@ -281,6 +288,7 @@ def _segments(keys: Mapping[str, str], layers: int, path: Path) -> tuple[Segment
         head = f"Segment{number}_"
         if f"{head}ID" not in keys and f"{head}Name" not in keys:
             break
+        # Slicer leaves both out where they are obvious: one layer for each segment, or one for all.
         value, layer = (
             int(keys.get(f"{head}LabelValue", "1")),
             int(keys.get(f"{head}Layer", number if layers > 1 else 0)),

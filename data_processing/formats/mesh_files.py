@@ -8,10 +8,9 @@ own, which says which libraries were measured on it. trimesh writes, except wher
 import io
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 
 from data_processing.formats.first_bytes import refuse_other_content
@@ -25,6 +24,9 @@ from data_processing.geometry.polygons import PolygonLimitError
 from data_processing.geometry.triangle_mesh import TriangleMesh, face_normals, unbalanced_edges
 from isofield.runtime.atomic_files import refuse_large, replacing
 
+if TYPE_CHECKING:
+    import trimesh
+
 READERS = {".ply": read_ply, ".obj": read_obj, ".stl": read_stl, ".off": read_off}
 MESH_SUFFIXES: frozenset[str] = frozenset({*READERS, ".glb", ".gltf"})
 WRITE_SUFFIXES: frozenset[str] = frozenset({".ply", ".obj", ".stl", ".off", ".glb"})
@@ -34,6 +36,7 @@ MAX_SIZE = 1e30  # larger coordinates overflow areas and volumes
 # hold more do; beyond the second, those that cannot are refused.
 UNSEEN_LOSS, REFUSED_LOSS = 1e-6, 1e-5
 MAX_REASON = 400  # characters
+PLY_COMMENT = "comment https://github.com/mikedh/trimesh\n"  # of its .ply files, which ours are equal to
 DIGITS = 9  # of the longest edge of a mesh, in texts
 
 
@@ -76,7 +79,7 @@ def _short(error: Exception) -> str:
     return str(error)[:MAX_REASON]
 
 
-def mesh_in_memory(mesh: trimesh.Trimesh, *, where: str) -> TriangleMesh:
+def mesh_in_memory(mesh: "trimesh.Trimesh", *, where: str) -> TriangleMesh:
     """A mesh of the trimesh library as `read_mesh` would give it, with the same errors; it is copied."""
     vertices, faces = np.array(mesh.vertices, dtype=np.float64), np.array(mesh.faces, dtype=np.int64)
     if faces.size == 0:
@@ -116,15 +119,18 @@ def loss_of_float32(vertices_V3: NDArray[np.float64]) -> float:
 
 
 def _exported(mesh: TriangleMesh, suffix: str, offset: NDArray[np.float64] | None = None) -> bytes:
-    """Of float32, by trimesh. `offset`: of a scene's node."""
+    """Of float32, by trimesh; .ply as it writes them, byte for byte. `offset`: of a scene's node."""
+    if suffix == ".ply":
+        return _binary_ply(mesh, "float", "<f4", comment=PLY_COMMENT)
+    import trimesh  # only here: it takes a quarter of a second
+
     plain = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, validate=False)
     if offset is not None:
         scene = trimesh.Scene()
         scene.add_geometry(plain, transform=trimesh.transformations.translation_matrix(offset))
         binary: Any = scene.export(file_type=suffix[1:])
         return bytes(binary)
-    options: dict[str, Any] = {"vertex_normal": False} if suffix == ".ply" else {}
-    data: Any = plain.export(file_type=suffix[1:], **options)
+    data: Any = plain.export(file_type=suffix[1:])
     return bytes(data)
 
 
@@ -135,19 +141,25 @@ def _exact(mesh: TriangleMesh, suffix: str) -> bytes:
         return _exported(TriangleMesh(mesh.vertices - middle, mesh.faces), suffix, middle)
     faces, stream = mesh.faces, io.BytesIO()
     if suffix == ".ply":
-        head = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(mesh.vertices)}\n"
-        head += "".join(f"property double {axis}\n" for axis in "xyz")
-        head += f"element face {len(faces)}\nproperty list uchar int vertex_indices\nend_header\n"
-        rows = np.empty(len(faces), dtype=[("count", "u1"), ("corners", "<i4", 3)])
-        rows["count"], rows["corners"] = 3, faces
-        return head.encode() + mesh.vertices.astype("<f8").tobytes() + rows.tobytes()
+        return _binary_ply(mesh, "double", "<f8")
     is_obj = suffix == ".obj"
     stream.write(b"" if is_obj else f"OFF\n{len(mesh.vertices)} {len(faces)} 0\n".encode())
+    # As many decimals as the size of the mesh needs: eight would flatten one in metres that is a micrometre long.
     edge = float(np.ptp(mesh.vertices, axis=0).max()) if len(mesh.vertices) else 1.0
     decimals = min(max(DIGITS - math.floor(math.log10(edge)), 0), 300) if edge > 0 else 17
     np.savetxt(stream, mesh.vertices, fmt=("v " if is_obj else "") + " ".join([f"%.{decimals}f"] * 3))
     np.savetxt(stream, faces + is_obj, fmt="f %d %d %d" if is_obj else "3 %d %d %d")
     return stream.getvalue()
+
+
+def _binary_ply(mesh: TriangleMesh, kind: str, stored: str, *, comment: str = "") -> bytes:
+    """Vertices as `kind`, in numpy's words `stored`, and triangles."""
+    head = f"ply\nformat binary_little_endian 1.0\n{comment}element vertex {len(mesh.vertices)}\n"
+    head += "".join(f"property {kind} {axis}\n" for axis in "xyz")
+    head += f"element face {len(mesh.faces)}\nproperty list uchar int vertex_indices\nend_header\n"
+    rows = np.empty(len(mesh.faces), dtype=[("count", "u1"), ("corners", "<i4", 3)])
+    rows["count"], rows["corners"] = 3, mesh.faces
+    return head.encode() + mesh.vertices.astype(stored).tobytes() + rows.tobytes()
 
 
 def _merged_parts(path: Path, parts: list[TriangleMesh]) -> TriangleMesh:
@@ -176,6 +188,7 @@ def _without_degenerate(mesh: TriangleMesh) -> TriangleMesh:
     faces = mesh.merged_faces
     distinct = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
     with_area = distinct & (face_normals(mesh.triangles())[1] > 0)
+    # A sliver may be all that joins a long edge to two short ones: without it a closed mesh would have a crack.
     slivers_close = with_area.any() and (with_area != distinct).any() and len(unbalanced_edges(faces[distinct])) == 0
     kept = distinct if slivers_close else with_area
     return mesh if kept.all() else TriangleMesh(mesh.vertices, mesh.faces[kept])

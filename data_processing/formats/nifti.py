@@ -89,6 +89,7 @@ def open_scan(path: Path) -> OpenScan:
     with open(path, "rb"):
         pass  # a file that may not be read is that, not a damaged one
     with reading(path, "a NIfTI image", *NIFTI_ERRORS):
+        # All that the header declares is checked before a voxel is read: `read` below comes later, if at all.
         image: Any = _kind_of(path).from_filename(path)
         shape = _one_volume(image.shape, path)
         affine = in_millimetres(invertible_affine(image.affine, path), shape, image.header, path)
@@ -115,6 +116,7 @@ def scan_in_memory(image: Any, *, where: Path) -> OpenScan:
         affine = invertible_affine(image.affine, where)
         proxy = image.dataobj if nibabel.is_proxy(image.dataobj) else None
         check_dtype(np.asanyarray(image.dataobj).dtype if proxy is None else proxy.dtype, where)
+        # Other formats of nibabel carry no NIfTI header that could be written back.
         header = image.header.copy() if isinstance(image.header, nibabel.Nifti1Header) else None
         if header is None:
             grid = ScanGrid(shape, affine, where)
@@ -154,6 +156,7 @@ def mask_of_scan(scan: OpenScan, *, threshold: float = 0.5) -> VoxelGrid:
     values = layers[0] if len(layers) == 1 else np.maximum.reduce(layers)
     if threshold == UNTOLD_THRESHOLD:
         _refuse_no_mask(values, path)
+    # Flips and swaps of axes only: no value is interpolated, and the affine takes the same turn.
     orientation = nibabel.io_orientation(scan.grid.affine)
     occupancy = binary(nibabel.apply_orientation(values, orientation), threshold=threshold, path=path)
     back = nibabel.orientations.inv_ornt_aff(orientation, scan.grid.shape)
@@ -172,6 +175,8 @@ def _refuse_no_mask(values: NDArray[Any], path: Path) -> None:
         return
     inside = values[np.isfinite(values) & (values != 0)]
     fractions = inside[np.abs(inside - np.rint(inside)) > FRACTION]
+    # A mask with blurred borders has fractions in few voxels, one with values of its own has one or two: neither is an
+    # image.
     if len(fractions) > inside.size / 2 and len(np.unique(fractions)) > 2:  # of two values one is the background
         raise RefusedFileError(
             f"{path}: expected a mask, got mostly fractions up to {inside.max():g}, as of probabilities: {way_out}"
@@ -208,6 +213,7 @@ def in_millimetres(affine: NDArray[np.float64], shape: Shape3, header: Any, path
             f"{path}: xyzt_units: expected a unit of length (1 metre, 2 millimetre, 3 micrometre), got {code}: "
             "repair the header"
         )
+    # A scan of a person that is shorter than a millimetre, or longer than three metres, was not written in millimetres.
     longest = float((np.linalg.norm(affine[:3, :3], axis=0) * shape).max())
     if code == 0 and not PLAUSIBLE_MM[0] <= longest <= PLAUSIBLE_MM[1]:
         raise RefusedFileError(
@@ -227,6 +233,7 @@ def _orientation_doubt(header: Any) -> str:
     if sform_code <= 0 or qform_code <= 0:
         return ""
     try:
+        # Opposite signs of the determinants: one of the two forms mirrors the patient, and nobody knows which.
         turns = [float(np.linalg.det(form[:3, :3])) for form in (header.get_sform(), header.get_qform())]
     except (HeaderDataError, ValueError):  # no rotation: the sform counts alone
         return ""
@@ -243,6 +250,7 @@ def _stored_voxels(image: Any, path: Path) -> NDArray[Any]:
     """
     proxy = image.dataobj
     values = np.empty(math.prod(proxy.shape), proxy.dtype)
+    # Right into the array's own memory: no second copy of a scan, however large.
     view = values.view(np.uint8).data
     packed = path.name.lower().endswith(".gz")
     with gzip.open(path) if packed else open(path, "rb") as handle:
@@ -265,6 +273,7 @@ def _kind_of(path: Path) -> Any:
     """
     with gzip.open(path) if path.name.lower().endswith(".gz") else open(path, "rb") as handle:
         start = handle.read(max(VOX_OFFSETS))
+    # The size of the header stands at its start and is 348 or 540: in the wrong byte order it is neither.
     for order in "<>":
         (size,) = struct.unpack(f"{order}i", start[:4])
         if size in VOX_OFFSETS and len(start) >= size:

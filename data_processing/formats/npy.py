@@ -35,6 +35,7 @@ Header = tuple[tuple[int, ...], "np.dtype"]
 def npy_header(handle: IO[bytes], where: str) -> Header:
     """Shape and type that a .npy declares; the handle stands behind its header. ValueError for anything else."""
     magic = handle.read(8)
+    # Versions 1 and 2 differ in how many bytes the header's length takes.
     width = {b"\x01\x00": 2, b"\x02\x00": 4}.get(magic[6:])
     if magic[:6] != np.lib.format.MAGIC_PREFIX or width is None:
         raise ValueError(f"{where}: expected a .npy array, got {magic!r} at its start")
@@ -44,6 +45,7 @@ def npy_header(handle: IO[bytes], where: str) -> Header:
     said = handle.read(int.from_bytes(length, "little"))
     if len(said.replace(b" ", b"")) > MAX_WORDS:
         raise ValueError(f"{where}: expected a .npy array of plain numbers, its header has {len(said):,} bytes")
+    # numpy's own parser reads it, once the header is known to be short: it takes literals of Python and runs nothing.
     text = io.BytesIO(length + said)
     read = np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
     try:
@@ -71,6 +73,7 @@ def read_npy(handle: IO[bytes], size: int, where: str, *, most: int, kinds: str 
     handle.seek(0)
     values = np.lib.format.read_array(handle, allow_pickle=False)
     if dtype.kind == "U" and values.size:
+        # Text is stored as numbers of characters: one that is too large would crash whoever prints it.
         codes = np.ascontiguousarray(values).reshape(-1).view(f"{dtype.str[0]}u4")
         if codes.max(initial=0) > sys.maxunicode:
             raise ValueError(f"{where}: holds what is no text")

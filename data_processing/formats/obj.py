@@ -40,6 +40,7 @@ class Words:
 
     def per_line(self, kind: int) -> NDArray[np.int64]:
         """Numbers of words (L,) behind the first one in each line of a kind."""
+        # From the first word of a line to that of the next: as many words as the line has.
         firsts = np.flatnonzero(self.is_first_W)
         return np.diff(np.append(firsts, len(self.words)))[self.kind_W[firsts] == kind] - 1
 
@@ -63,6 +64,7 @@ def read_obj(data: bytes) -> TriangleMesh:
 def _statements(data: bytes) -> bytes:
     """One statement a line: no comments, and none continued on the next line."""
     text = plain_text(data)
+    # Before comments go, for this # begins none.
     if b".#" in text:
         text = NOT_A_NUMBER.sub(b"nan", text)
     if b"#" in text:
@@ -82,6 +84,7 @@ def _joined(text: bytes) -> bytes:
     for line in text.split(b"\n"):
         line = open_line + line
         whole = line.rstrip()
+        # Names may end in a backslash, as folders of Windows do: only numbers go on.
         goes_on = whole.endswith(b"\\") and line.lstrip()[:1] in b"vf"
         open_line = whole[:-1] + b" " if goes_on else b""
         if not goes_on:
@@ -100,9 +103,11 @@ def _blocks(text: bytes) -> Iterator[bytes]:
 
 def _words_of(block: bytes) -> Words:
     """Found by arrays of bytes: lists of the words of each line take twice the time."""
+    # Line breaks at the end let the looks at the second and third letter stay within the array.
     letters = np.frombuffer(block + b"\n\n\n", np.uint8)
     blank = IS_BLANK[letters]
     begins = np.flatnonzero(~blank & np.append(True, blank[:-1]))
+    # The number of a line: so many breaks stand before its words.
     line = np.cumsum(letters == ord("\n"), dtype=np.int32)[begins]
     is_first = np.append(True, line[1:] != line[:-1])[: len(begins)]
     firsts = np.flatnonzero(is_first)
@@ -123,7 +128,7 @@ def _coordinates(words: Words) -> NDArray[np.float64]:
     try:
         return np.array(list(map(float, words.chosen(mask))), dtype=np.float64).reshape(-1, 3)
     except ValueError as error:
-        word = _word(error).removeprefix("b").strip("'")
+        word = _word(error)
         if "," in word:
             raise RefusedMeshError(f"{DECIMAL_COMMA} ({word})") from None
         raise DamagedMeshError(f"a vertex that is no three numbers ({word})") from None
@@ -136,8 +141,9 @@ def _corners(words: Words, seen: int) -> NDArray[np.int64]:
         spelt = (word.partition(b"/")[0] for word in words.chosen(mask))
         numbers = np.array(list(map(int, spelt)), dtype=np.int64)
     except (ValueError, OverflowError) as error:
-        raise DamagedMeshError(f"a face whose corners are no numbers of vertices ({_word(error)})") from None
+        raise DamagedMeshError(f"a face whose corners are no numbers of vertices ('{_word(error)}')") from None
     if len(numbers) and numbers.min() < 1:
+        # Negative numbers count back from the vertices that stand before the face, not from all of the file.
         before = np.cumsum(words.is_first_W & (words.kind_W == VERTEX))[mask] + seen
         numbers = _counted_back(numbers, before)
     return numbers - 1
@@ -153,4 +159,6 @@ def _counted_back(numbers: NDArray[np.int64], before: NDArray[np.int64]) -> NDAr
 
 def _word(error: Exception) -> str:
     """What Python could not read as a number."""
-    return str(error).rpartition(": ")[2][:60] if isinstance(error, ValueError) else "too large"
+    if not isinstance(error, ValueError):
+        return "too large"
+    return str(error).rpartition(": ")[2].removeprefix("b").strip("'")[:60]

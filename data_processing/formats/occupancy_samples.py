@@ -78,6 +78,7 @@ def read_samples(path: Path) -> OccupancySamples | None:
     points, flags = arrays["points"].astype(np.float64), arrays[key].reshape(-1)
     if points.ndim != 2 or points.shape[1] != 3 or not len(points):
         raise ValueError(f"{path}: expected points (N, 3) with N > 0, got {points.shape}")
+    # Points without numbers go, and with them their flags.
     inside = _flags(flags, len(points), key, path)
     finite = np.isfinite(points).all(axis=1)
     if not inside[finite].any():

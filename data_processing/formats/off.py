@@ -15,14 +15,15 @@ from data_processing.geometry.polygons import triangulated
 from data_processing.geometry.triangle_mesh import TriangleMesh
 
 COMMENT = re.compile(rb"#[^\n]*")
-KEYWORD = re.compile(rb"\s*((?:ST)?C?N?4?n?OFF)\b|\s*((?:ST)?C?N?OFF)(?=\d)")
+KEYWORD = re.compile(rb"\s*((?:ST)?C?N?4?n?OFF|off)\b|\s*((?:ST)?C?N?OFF)(?=\d)")
+BESIDE = {"N": 3, "C": 4, "ST": 2}  # numbers behind the three of a vertex, by the letters of the keyword
 
 
 def read_off(data: bytes) -> TriangleMesh:
     """All faces. RefusedMeshError for binary files and other than three dimensions, DamagedMeshError for cut ones."""
     text = COMMENT.sub(b"", plain_text(data))
     keyword = KEYWORD.match(text)
-    word = (keyword[1] or keyword[2]).decode() if keyword else "OFF"
+    word = (keyword[1] or keyword[2]).decode().replace("off", "OFF") if keyword else "OFF"
     if "4" in word or "n" in word:
         raise RefusedMeshError(f"its points are not three-dimensional ({word}): export it as OFF")
     rest = text[keyword.end() :] if keyword else text
@@ -30,12 +31,36 @@ def read_off(data: bytes) -> TriangleMesh:
         raise RefusedMeshError("binary OFF is not read: export it as text, or as .ply")
     rows = [row for row in map(bytes.split, rest.split(b"\n")) if row]
     vertex_count, face_count = _counts(rows[0] if rows else [])
+    # A file that is cut at a line's end is noticed by nothing but the count of its lines.
+    if len(rows) - 1 != vertex_count + face_count:
+        rows = _unfolded(rest.split(), word) or rows
     if len(rows) - 1 != vertex_count + face_count:
         raise DamagedMeshError(
             f"declares {vertex_count:,} vertices and {face_count:,} faces, holds {len(rows) - 1:,} lines of them"
         )
     vertices = _numbers([row[:3] for row in rows[1 : 1 + vertex_count]])
     return TriangleMesh(vertices, _faces(rows[1 + vertex_count :], vertices))
+
+
+def _unfolded(words: list[bytes], keyword: str) -> list[list[bytes]]:
+    """A row for the counts, each vertex and each face, where line ends mean nothing; [] unless every word fits.
+
+    Faces without colours only: behind those nobody can tell where the next one begins.
+    """
+    try:
+        vertex_count, face_count = _counts(words[:3])
+        width = 3 + sum(more for letters, more in BESIDE.items() if letters in keyword)
+        at = 3 + vertex_count * width
+        if vertex_count * width + face_count > len(words):
+            return []
+        rows = [words[:3], *(words[start : start + width] for start in range(3, at, width))]
+        for _ in range(face_count):
+            size = int(words[at])
+            rows.append(words[at : at + 1 + size])
+            at += 1 + max(size, 0)
+    except (ValueError, IndexError):
+        return []
+    return rows if at == len(words) else []
 
 
 def _counts(row: list[bytes]) -> tuple[int, int]:

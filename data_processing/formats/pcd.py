@@ -26,6 +26,7 @@ def read_pcd(path: Path) -> Mapping[str, NDArray]:
             case ["ascii"]:
                 return _read_ascii(handle, names, count, path)
             case ["binary"]:
+                # What the header declares is compared with the file before as many bytes are asked for.
                 there = (path.stat().st_size - handle.tell()) // dtype.itemsize
                 if there < count:
                     raise ValueError(f"{path}: cut off: declares {count} points, holds {there}")
@@ -67,6 +68,8 @@ def _row_type(header: dict[str, list[str]], path: Path) -> tuple[np.dtype, int]:
         fields = list(zip(names, header["TYPE"], header["SIZE"], repeats, strict=True))
         if min(map(int, repeats)) < 0 or sum(map(int, repeats)) > MAX_COLUMNS:
             raise ValueError(f"a count below 0, or more than {MAX_COLUMNS} values a point")
+        # A field of several values becomes as many columns. Padding is called "_", and as often as the writer likes: it
+        # gets names that differ.
         columns = [
             (
                 name if repeat == "1" and name != "_" else f"{name} {number} {place}",
@@ -106,6 +109,7 @@ def _read_compressed(
     content = handle.read(min(packed, MAX_BYTES))
     if len(sizes) < 8 or len(content) < packed:
         raise ValueError(f"{path}: cut off: declares {packed} packed bytes, holds {len(content)}")
+    # Both sizes come from the file: they must fit the header, and what LZF can make of so many bytes.
     if unpacked != count * dtype.itemsize or unpacked > MAX_LZF_RATIO * packed:
         raise ValueError(
             f"{path}: declares {count} points of {dtype.itemsize} bytes, and {packed} packed bytes that hold "
@@ -113,6 +117,7 @@ def _read_compressed(
         )
     buffer, columns, place = _unpack_lzf(content, unpacked, path), dict[str, NDArray](), 0
     fields = list(dtype.names or ())
+    # The values of one field stand together, those of a point side by side within it: a column is every n-th of them.
     for repeat in map(int, header.get("COUNT", ["1"] * len(header["FIELDS"]))):
         own, fields = fields[:repeat], fields[repeat:]
         for number, name in enumerate(own):
@@ -135,6 +140,7 @@ def _unpack_lzf(content: bytes, size: int, path: Path) -> bytes:
                 out += content[place : place + control + 1]
                 place += control + 1
                 continue
+            # Three bits of length, 7 saying that a whole byte follows; five bits and another byte of distance.
             length = control >> 5
             if length == 7:
                 length += content[place]

@@ -142,6 +142,7 @@ def cut_out(
     cut_HW4 = _reduced(rgba_HW4 if mask is None else _with_mask(rgba_HW4, path, mask))
     if mask is None:
         cut_HW4[..., 3] = object_alpha(cut_HW4, path, settings.tolerance)
+    # The object's box, without the faint rim of shadows and of resampling.
     there_HW = cut_HW4[..., 3] >= FAINT
     rows, columns = np.flatnonzero(there_HW.any(axis=1)), np.flatnonzero(there_HW.any(axis=0))
     longer = max(np.ptp(rows), np.ptp(columns)) + 1 if len(rows) else 0
@@ -193,6 +194,7 @@ def _decoded(image: Image.Image, path: Path | str) -> NDArray[np.uint8]:
         deep = np.asarray(ImageOps.exif_transpose(image)).astype(np.int64)
         if deep.min() < 0 or deep.max() > 65535:
             raise _RefusedError(f"{path}: grey values beyond 16 bits; save it with 8")
+        # 65535 = 255 * 257: white stays white.
         grey_HW = np.rint(deep / 257).astype(np.uint8)
         return np.dstack([grey_HW] * 3 + [np.full_like(grey_HW, 255)])
     if image.mode not in PLAIN_MODES:
@@ -229,6 +231,7 @@ def _masked(rgba_HW4: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 def _beside_background(rgb_HW3: NDArray[np.uint8], path: Path | str, tolerance: float) -> NDArray[np.uint8]:
     """What differs from the colour of most of the border, or is shut off from the border and differs at all."""
+    # The median of the border, as the object may cut through some of it.
     border_N3 = np.concatenate([rgb_HW3[0], rgb_HW3[-1], rgb_HW3[1:-1, 0], rgb_HW3[1:-1, -1]]).astype(np.int16)
     colour_3 = np.median(border_N3, axis=0)
     distance_HW = np.abs(rgb_HW3.astype(np.int16) - colour_3.astype(np.int16)).max(axis=2)
@@ -241,6 +244,8 @@ def _beside_background(rgb_HW3: NDArray[np.uint8], path: Path | str, tolerance: 
     near_HW = (distance_HW <= 255 * tolerance).astype(np.uint8)
     _, part_HW = cv2.connectedComponents(near_HW, connectivity=4)
     edges = np.unique(np.concatenate([part_HW[0], part_HW[-1], part_HW[:, 0], part_HW[:, -1]]))
+    # What is shut off from the border, such as the hole of a cup's handle, is background only if it is very near its
+    # colour.
     background_HW = np.isin(part_HW, edges[edges > 0]) | (distance_HW <= 255 * tolerance / 2)
     return np.where(_without_specks(~background_HW), 255, 0).astype(np.uint8)
 
@@ -257,6 +262,7 @@ def _without_specks(there_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _square(grey_HW: NDArray[np.uint8], middle_x: float, middle_y: float, edge: float, size: int) -> NDArray[np.uint8]:
     """A square of a picture, white beyond its border, at another size: (size, size)."""
     left, top = middle_x - edge / 2, middle_y - edge / 2
+    # White beyond the border, one pixel more for the interpolation.
     pad = max(0, int(np.ceil(max(-left, -top, left + edge - grey_HW.shape[1], top + edge - grey_HW.shape[0])))) + 1
     padded = Image.fromarray(np.pad(grey_HW, pad, constant_values=255))
     box = (left + pad, top + pad, left + pad + edge, top + pad + edge)

@@ -78,6 +78,7 @@ def read_ply(data: bytes) -> TriangleMesh:
     if order and not marked.startswith(b"ply"):
         raise DamagedMeshError("binary numbers in a text of UTF-16")
     needed = [element for element in elements if element.name in ("vertex", "face", "tristrips")]
+    # What stands behind the last element that matters is not even parsed.
     last = max((elements.index(element) for element in needed if element.count), default=-1)
     rows: _Text | _Binary = _Binary(body, order) if order else _Text(bytes(body))
     values: dict[str, dict[str, Values]] = {}
@@ -86,6 +87,7 @@ def read_ply(data: bytes) -> TriangleMesh:
     vertices = _vertices(values.get("vertex", {}))
     faces = _corners(values.get("face", {}), len(vertices))
     strips = _corners(values.get("tristrips", {}), len(vertices), restart=True)
+    # A restart behind every strip joins all of them into one sequence.
     ends = np.insert(strips.numbers, np.cumsum(strips.sizes), -1)
     return TriangleMesh(vertices, np.concatenate([triangulated(vertices, *faces), strip_triangles(ends)]))
 
@@ -95,6 +97,7 @@ def _header(data: bytes) -> tuple[str, list[Element], memoryview]:
     end = END.search(data)
     if not data.startswith(b"ply") or end is None:
         raise DamagedMeshError("no header from 'ply' to 'end_header'")
+    # Properties belong to the element that was named last.
     elements, formats = list[tuple[str, int, list[Property]]](), []
     for line in data[3 : end.start()].decode("latin-1").replace("\r", "\n").split("\n"):
         words = line.split()
@@ -161,6 +164,7 @@ class _Text:
         self.at += element.count
         if not columns or not rows:
             return {}
+        # Most files have rows alike: these are read as columns of one long list of words, the others row by row.
         words = b" ".join(rows).split()
         try:
             return self._of_equal_rows(element, columns, words) or self._of_any_rows(element, columns, rows)
@@ -171,6 +175,8 @@ class _Text:
 
     def _of_equal_rows(self, element: Element, columns: list[int], words: list[bytes]) -> dict[str, Values]:
         """Where every list is as long as that of the first row; nothing otherwise."""
+        # If every row looks like the first one, a column is every n-th word of the whole text: taken by slices, without
+        # a loop over rows.
         starts, at = [], 0
         for one in element.properties:
             starts.append(at)
@@ -229,6 +235,8 @@ class _Binary:
     def read(self, element: Element, columns: list[int]) -> dict[str, Values]:
         if not element.properties or not element.count:
             return {}
+        # Even with empty lists a row takes so many bytes: a header that declares more is refused before memory is asked
+        # for it.
         least = sum(np.dtype(one.count or one.kind).itemsize for one in element.properties)
         there = (len(self.body) - self.at) // least
         if there < element.count:
@@ -299,6 +307,7 @@ class _Binary:
     def _gathered(self, starts_R: NDArray[np.int64], sizes_R: NDArray[np.int64], kind: str) -> Values:
         data, dtype = np.frombuffer(self.body, np.uint8), np.dtype(kind)
         numbers, firsts_R = np.empty(int(sizes_R.sum()), dtype), np.cumsum(sizes_R) - sizes_R
+        # Rows of one length are gathered as a matrix of bytes and read as numbers; some at a time, to bound the memory.
         for size in np.unique(sizes_R[sizes_R > 0]).tolist():
             alike = np.flatnonzero(sizes_R == size)
             for some in np.array_split(alike, 1 + len(alike) * size * dtype.itemsize // GATHERED):

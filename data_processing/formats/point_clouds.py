@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import trimesh
 from numpy.typing import NDArray
 
 from data_processing.formats.first_bytes import refuse_other_content
@@ -53,6 +52,8 @@ class PointCloud:
         """The cloud under an affine; normals as those of planes."""
         normals = None
         if self.normals_N3 is not None:
+            # Normals go by the inverse transpose, as planes do; for vectors that are rows that is a product with the
+            # inverse.
             normals = self.normals_N3 @ np.linalg.inv(np.asarray(matrix_44, np.float64)[:3, :3])
         return PointCloud(transform_points(self.points_N3, matrix_44), normals, self.left_out)
 
@@ -118,6 +119,8 @@ def _ply_counts(path: Path) -> dict[str, str] | None:
 def _ply_cloud(path: Path) -> PointCloud:
     try:
         # Out of memory, without a name: the header may call a picture anywhere on the disk its texture.
+        import trimesh  # only here: it takes a quarter of a second
+
         cloud = trimesh.load(io.BytesIO(path.read_bytes()), file_type="ply", process=False, skip_materials=True)
         columns = cloud.metadata["_ply_raw"]["vertex"]["data"]
         points = np.column_stack([np.ravel(columns[key]) for key in ("x", "y", "z")])
@@ -143,6 +146,7 @@ def _npz_cloud(path: Path) -> PointCloud | None:
     """The cloud in a .npz, or None where it has no `points` (then it may hold voxels)."""
     try:
         with open_npz(path) as archive:
+            # Looked at by name first: a .npz may as well hold voxels, or samples of a field.
             there = [key for key in ("points", "normals") if f"{key}.npy" in archive.namelist()]
     except DAMAGED as error:
         raise ValueError(f"{path}: cannot be read as .npz: it is cut off, damaged or of another kind") from error
@@ -158,15 +162,17 @@ def _npz_cloud(path: Path) -> PointCloud | None:
 
 
 def _npy_cloud(path: Path) -> PointCloud | None:
-    """(N, 3) points, or (N, 6) with normals or colours; None for other numbers of axes (they may be voxels)."""
+    """(N, 3) points, or (N, 6) with normals or colours, perhaps as a batch of one; None for what may be voxels."""
     try:
         with open(path, "rb") as handle:
             shape, _ = npy_header(handle, str(path))
     except ValueError as error:
         raise ValueError(f"{path}: cannot be read as .npy, it is cut off or no array of numbers") from error
-    if len(shape) != 2:
+    is_batch = len(shape) == 3 and shape[0] == 1 and shape[2] in (3, 6)
+    if len(shape) != 2 and not is_batch:
         return None
     values = read_npy_file(path, most=MAX_BYTES, kinds="fiu")
+    values = values[0] if is_batch else values
     if values.shape[1] not in (3, 6):
         raise ValueError(f"{path}: expected numbers (N, 3), or (N, 6) with normals; got {values.shape} {values.dtype}")
     further = values[:, 3:] if values.shape[1] == 6 and are_normals(values[:, 3:], unit=False) else None
@@ -190,6 +196,7 @@ def _cloud(points: NDArray, normals: NDArray | None, path: Path | str) -> PointC
         raise ValueError(f"{path}: expected a normal for each of {len(points)} points, got {normals.shape}")
     points = points.astype(np.float64)
     normals = None if normals is None else normals.astype(np.float64)
+    # A point whose normal is no number goes too: both are read together.
     finite = np.isfinite(points if normals is None else np.hstack([points, normals])).all(axis=1)
     left_out = len(points) - int(finite.sum())
     if left_out == len(points):

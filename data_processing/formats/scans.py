@@ -1,7 +1,7 @@
 """Files of scans, whatever their format: which suffixes there are, opened alike, and what other files would need.
 
 Formats that are not read (DICOM, pairs of .hdr and .img, MINC, ...) get one line that says what they are and how to
-convert them, the same in all commands.
+convert them, the same in all commands; so do scenes, CAD models and archives.
 """
 
 from collections import Counter
@@ -15,17 +15,28 @@ from data_processing.geometry.voxel_grid import RefusedFileError, VoxelGrid
 
 SCAN_SUFFIXES = (".nii.gz", ".seg.nrrd", ".nii", ".nrrd", ".mha", ".mhd")  # the longest that fits counts
 assert set(SCAN_SUFFIXES) == {*NIFTI_SUFFIXES, *IMAGE_SUFFIXES}
-DICOM, PAIR, OTHER = "DICOM", "pair", "other"
+DICOM, PAIR, OTHER, SCENE, CAD, ARCHIVE = "DICOM", "pair", "other", "scene", "CAD", "archive"
 # What to do with each kind of file that is not read.
 ADVICE = {
     DICOM: "DICOM; convert it, for example with dcm2niix (segmentations and contours with 3D Slicer)",
     PAIR: "a NIfTI or Analyze pair; write it as .nii.gz (Analyze does not say where left is)",
     OTHER: "another format of scans; write it as .nii.gz, for example with 3D Slicer",
+    SCENE: "another format of meshes and scenes; export it as .glb, .ply or .obj, for example with Blender",
+    CAD: "a CAD model, surfaces without triangles; mesh it and write it as .ply or .stl, for example with FreeCAD",
+    ARCHIVE: "an archive, or a packed file; unpack it",
 }
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 PAIR_SUFFIXES = (".hdr", ".img", ".hdr.gz", ".img.gz")
 OTHER_SUFFIXES = (".mgz", ".mgh", ".mnc", ".gipl", ".nhdr", ".vtk", ".vti", ".nii.bz2", ".nii.zst", ".nii.xz",
-                  ".mif", ".mif.gz", ".head", ".brik", ".tif", ".tiff", ".zip", ".rar", ".7z")  # fmt: skip
+                  ".mif", ".mif.gz", ".head", ".brik", ".tif", ".tiff")  # fmt: skip
+SCENE_SUFFIXES = (".3mf", ".msh", ".dae", ".x3d", ".x3dz", ".wrl", ".vrml", ".fbx", ".usd", ".usda", ".usdc", ".usdz",
+                  ".abc", ".blend", ".3ds", ".max", ".ma", ".mb", ".c4d", ".lwo", ".ase", ".amf", ".ctm", ".vtp",
+                  ".vtu", ".mesh", ".meshb", ".dxf", ".skp", ".3dm", ".b3dm")  # fmt: skip
+CAD_SUFFIXES = (".step", ".stp", ".iges", ".igs", ".sldprt", ".sldasm", ".x_t", ".x_b", ".brep", ".ifc", ".ipt", ".jt",
+                ".catpart", ".f3d", ".fcstd", ".prt", ".sat", ".dwg")  # fmt: skip
+PACKED = tuple(f"{suffix}{packed}" for suffix in (".obj", ".ply", ".stl", ".off", ".npy", ".nrrd", ".tar")
+               for packed in (".gz", ".bz2", ".xz", ".zst"))  # fmt: skip
+ARCHIVE_SUFFIXES = (".zip", ".rar", ".7z", ".tar", ".tgz", *PACKED)
 DICOM_MARK = (128, b"DICM")  # where it is, and what
 MOST_LOOKED_AT = 50  # files whose content is asked what they are
 
@@ -44,7 +55,12 @@ def scan_stem(name: str) -> str:
 
 def open_any_scan(path: Path) -> OpenScan:
     """Open a file of any format that is read, by its suffix; see `open_scan` and `open_image` for what they raise."""
+    # A file under a false suffix, a web page or an archive, is named for what it is before a library reads nonsense
+    # from it.
     if path.is_file():
+        if not scan_suffix(path.name):
+            known = described_file(path) or f"no scan by its suffix; expected one of {', '.join(SCAN_SUFFIXES)}"
+            raise RefusedFileError(f"{path}: it is {known}")
         try:
             refuse_other_content(path)
         except ValueError as error:
@@ -62,10 +78,11 @@ def described(files: Iterable[Path]) -> str:
 
     Asks the first bytes of files whose suffix says nothing. "" for no file at all.
     """
-    found = {kind: Counter[str]() for kind in (DICOM, PAIR, OTHER, "")}
+    found = {kind: Counter[str]() for kind in (*ADVICE, "")}
     looked_at = 0
     for file in files:
         kind = _kind_by_suffix(file)
+        # A folder may hold a hundred thousand files: only the first ones of no known suffix are opened.
         if not kind and looked_at < MOST_LOOKED_AT:
             looked_at += 1
             kind = DICOM if _is_dicom(file) else ""
@@ -82,7 +99,10 @@ def described_file(file: Path) -> str:
 
 def _kind_by_suffix(file: Path) -> str:
     name = file.name.lower()
-    kinds = ((DICOM, DICOM_SUFFIXES), (PAIR, PAIR_SUFFIXES), (OTHER, OTHER_SUFFIXES))
+    kinds = (
+        *((DICOM, DICOM_SUFFIXES), (PAIR, PAIR_SUFFIXES), (OTHER, OTHER_SUFFIXES)),
+        *((SCENE, SCENE_SUFFIXES), (CAD, CAD_SUFFIXES), (ARCHIVE, ARCHIVE_SUFFIXES)),
+    )
     return next((kind for kind, suffixes in kinds if name.endswith(suffixes)), "")
 
 

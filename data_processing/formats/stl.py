@@ -36,6 +36,7 @@ def read_stl(data: bytes) -> TriangleMesh:
 
 def _is_text(data: bytes) -> bool:
     """A binary header may begin with "solid" as well, but the file has zeros: in its count, at the latest."""
+    # The length is the better witness: many programs begin binary files with "solid" too.
     if len(data) >= HEADER + COUNT and len(data) == HEADER + COUNT + _declared(data) * ROW.itemsize:
         return False
     head = plain_text(data[:HEAD]).lstrip().lower()
@@ -49,12 +50,14 @@ def _declared(data: bytes) -> int:
 def _of_binary(data: bytes) -> NDArray[np.float32]:
     if len(data) < HEADER + COUNT:
         raise DamagedMeshError(f"{len(data)} bytes, too few for the header of a binary file, and no text")
+    # What the file has room for: its own count is not believed.
     declared, there = _declared(data), (len(data) - HEADER - COUNT) // ROW.itemsize
     rows = np.frombuffer(data, ROW, there, HEADER + COUNT)
     if declared > there:
         raise DamagedMeshError(f"declares {declared:,} triangles, holds {there:,}: cut off")
     if declared < there and _is_triangle_of(rows["corners"][declared], rows["corners"][:declared]):
         raise DamagedMeshError(f"declares {declared:,} triangles, holds {there:,}: its count is wrong")
+    # Files that were joined: the first alone would be half of the shape, and nobody would notice.
     tail = data[HEADER + COUNT + declared * ROW.itemsize :]
     if len(tail) > HEADER + COUNT and len(tail) == HEADER + COUNT + _declared(tail) * ROW.itemsize:
         raise RefusedMeshError("two binary STL files, one behind the other: cut them into one file each")
@@ -79,11 +82,14 @@ def _of_text(data: bytes) -> NDArray[np.float64]:
     between, begun, ended = list[bytes](), 0, 0
     at = 0
     for title in TITLE.finditer(text):
+        # The pattern finds the "solid" of "endsolid" as well: a name may stand behind both.
         is_end = text[title.start() - 3 : title.start()] == b"end"
         between.append(text[at : title.start() - 3 * is_end])
         begun, ended, at = begun + (not is_end), ended + is_end, title.end()
     facets = b" ".join([*between, text[at:]])
     corners_F33 = np.concatenate([np.empty((0, 3, 3)), *map(_corners, _blocks(facets))])
+    # A text that stops between two facets reads without error: only its last line, or a surface without a hole, tells
+    # that it is whole.
     if ended < max(begun, 1) and not _is_closed(corners_F33):
         raise DamagedMeshError(f"no endsolid, and the surface is open: cut off after {len(corners_F33):,} triangles")
     return corners_F33
@@ -101,6 +107,7 @@ def _blocks(text: bytes) -> Iterator[bytes]:
 
 def _corners(facets: bytes) -> NDArray[np.float64]:
     """Corners (F, 3, 3)."""
+    # Words at fixed places of each facet, whatever line breaks are between them; every 21st is compared at once.
     words = facets.split()
     if len(words) % FACET or any(set(words[place::FACET]) - {word} for place, word in WORDS.items()):
         begun, ended, corners = (words.count(word) for word in (b"facet", b"endfacet", b"vertex"))

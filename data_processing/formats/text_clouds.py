@@ -125,6 +125,7 @@ def _head(lines: Sequence[str], path: Path) -> Head:
         bare = _without_comment(line)
         dialect = _dialect(bare)
         values = dialect.values(bare)
+        # The first line of numbers fixes the dialect and the number of columns for the whole file.
         if _is_point(values):
             _refuse_two_commas(bare, dialect, f"{path}: line {number + 1}")
             return Head(dialect, number, len(values), _names_for(names, values, dialect), tuple(counts))
@@ -153,6 +154,7 @@ def _dialect(line: str) -> Dialect:
     if "|" in line:
         return Dialect("|", "," in line)
     if "," in line:
+        # Commas with blanks between the values: decimal ones where each value has one at most.
         apart = line.split()
         if len(apart) >= 3 and all(DECIMAL_COMMA.fullmatch(value) for value in apart):
             return Dialect(" ", True)
@@ -262,6 +264,7 @@ def _rows(lines: Sequence[str], head: Head, needed: Sequence[int], path: Path) -
         if not bare:
             continue
         values = head.dialect.values(bare)
+        # A whole number alone in a line says how many points follow: another cloud begins.
         if len(values) == 1 and values[0].isdecimal():
             yield int(values[0])
             continue
@@ -293,6 +296,7 @@ def _without_numbering(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Without a first column that numbers the points from 0 or 1."""
     count, width = values.shape
     first = values[0, 0]
+    # Four or seven columns, ten points or more, counting up by one without a gap: coordinates hardly ever do so.
     numbered = width in (4, 7) and count >= 10 and first in (0, 1)
     return values[:, 1:] if numbered and np.array_equal(values[:, 0], np.arange(count) + first) else values
 

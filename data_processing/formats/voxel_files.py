@@ -20,6 +20,7 @@ from data_processing.formats.npy import npy_header, open_npz
 from data_processing.formats.scans import SCAN_SUFFIXES, read_scan_mask, scan_suffix
 from data_processing.geometry.coordinates import Normalisation, normalising_to_world, scaling_about
 from data_processing.geometry.voxel_grid import (
+    HALF,
     GridConfig,
     RefusedFileError,
     VoxelGrid,
@@ -27,6 +28,7 @@ from data_processing.geometry.voxel_grid import (
     check_dtype,
     cube_frame,
     reading,
+    refuse_bytes,
     signed_inside,
     spatial_shape,
 )
@@ -60,6 +62,7 @@ def read_voxels(path: Path, grid: GridConfig | None = None) -> VoxelGrid:
             return _cube_grid(_read_npz_file(path, grid.voxel_key), grid, path)
         case ".binvox":
             return read_binvox(path)  # its format knows 0 and 1 alone
+        # All formats below hold occupancy alone.
         case suffix if suffix in VOXEL_SUFFIXES and grid.values != "occupancy":
             raise ValueError(f"{path}: {grid.values} is read from .npy and .npz, got '{suffix}': save the grid as .npy")
         case ".mat":
@@ -101,6 +104,7 @@ def to_cube(
     leaves a trace: thin parts grow up to one voxel thick, never vanish. Equal grids pass unchanged. Signed distances
     are interpolated where all voxels of the cube are smaller.
     """
+    # The box is measured in world units along the grid's own axes: voxels may be longer along one of them, and turned.
     spacing = np.linalg.norm(grid.index_to_world[:3, :3], axis=0)
     lower, upper = _occupied_box(grid.occupancy)
     shape = np.array(grid.occupancy.shape)
@@ -123,11 +127,15 @@ def _cube_grid(values: NDArray, grid: GridConfig, path: Path | str) -> VoxelGrid
         signed = signed_inside(values, grid, path)
         return VoxelGrid((signed > 0).view(np.uint8), cube_frame(signed.shape), signed)
     occupancy = binary(values, threshold=grid.threshold, path=path)
+    if grid.threshold == HALF:
+        refuse_bytes(values, path)
     return VoxelGrid(occupancy, cube_frame(occupancy.shape))
 
 
 def _interpolate(signed: NDArray[np.float32], cube_to_index: NDArray, resolution: int) -> NDArray[np.uint8]:
     """(R, R, R): whether the trilinear field is inside at the centres of the cube's voxels; beyond the grid nothing."""
+    # One voxel of padding that is far outside: the field falls off at the border, and a shape that is cut there is
+    # closed.
     step = cube_to_index.diagonal()[:3] / resolution
     start = cube_to_index[:3, 3] + cube_to_index.diagonal()[:3] * (0.5 / resolution - 0.5)
     shape = (resolution,) * 3
@@ -151,6 +159,7 @@ def _read_npz_file(path: Path, key: str | None) -> NDArray:
 
 def _npz_member(archive: zipfile.ZipFile, key: str | None, path: Path) -> str:
     """The name of the member to read: `key`, or the only one that is a 3D grid."""
+    # Only headers are read: the arrays may be large, and but one of them is wanted.
     shapes = {}
     for name in archive.namelist():
         if name.endswith(".npy"):

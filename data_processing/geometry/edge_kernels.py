@@ -18,6 +18,7 @@ OPEN, FLIPPED, CLOSED, SLIVERS = 0, 1, 2, 3  # what pair_edges says of a mesh as
 def merge_vertices(vertices_V3: NDArray[np.float64]) -> Integers:
     """The first vertex (V,) that lies exactly where each one lies. -0.0 and 0.0 are one place."""
     count, bits = len(vertices_V3), 4
+    # At most half of the table is taken, so that a search ends after one or two looks.
     while 1 << bits < 2 * count:
         bits += 1
     table, first_V = np.full(1 << bits, -1, dtype=np.int64), np.empty(count, dtype=np.int64)
@@ -81,6 +82,8 @@ def pair_edges(faces_F3: Integers, first_V: Integers) -> tuple[Integers, int]:
             return partner_H, OPEN
         if at + 2 < halves and low_H[order_H[at + 2]] == low_H[one] and high_H[order_H[at + 2]] == high_H[one]:
             return partner_H, OPEN
+        # A third half edge of the same edge was ruled out, so these two are partners. They are consistent when one
+        # walks from the lower vertex and the other from the higher.
         partner_H[one], partner_H[other] = other, one
         consistent &= (first_V[faces_F3[one // 3, one % 3]] == low_H[one]) != (
             first_V[faces_F3[other // 3, other % 3]] == low_H[one]
@@ -154,6 +157,7 @@ def count_pieces(faces_F3: Integers, first_V: Integers, sheet_F: Integers) -> in
             if owner_V[v] < 0:
                 owner_V[v] = sheet_F[face]
             one, other = owner_V[v], sheet_F[face]
+            # Paths are halved on the way up: the next search is shorter.
             while root_S[one] != one:
                 root_S[one] = root_S[root_S[one]]
                 one = root_S[one]

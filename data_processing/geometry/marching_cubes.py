@@ -38,6 +38,8 @@ class CaseTable(NamedTuple):
 def _face_corners(axis: int, side: int) -> list[int]:
     """The four corners of a face, counter-clockwise seen from outside the cell."""
     first, second = AXIS_BIT[(axis + 1) % 3], AXIS_BIT[(axis + 2) % 3]
+    # The axis and the two after it are right-handed: counter-clockwise as seen from the positive side, so the other
+    # side is walked backwards.
     around = [0, first, first | second, second]
     base = AXIS_BIT[axis] if side else 0
     return [base | corner for corner in (around if side else around[::-1])]
@@ -102,6 +104,8 @@ def _triangulate(loop: list[int]) -> list[tuple[int, int, int]]:
     def best(i: int, j: int) -> tuple[float, tuple[tuple[int, int, int], ...]]:
         if j - i < 2:
             return 0.0, ()
+        # Every choice of a third corner for the edge (i, j), the cheapest kept: loops have at most 12 edges, and each
+        # case is cut once in a process.
         options = []
         for k in range(i + 1, j):
             (cost_a, cut_a), (cost_b, cut_b) = best(i, k), best(k, j)
@@ -136,6 +140,7 @@ def pad_outside(values_XYZ: torch.Tensor) -> torch.Tensor:
 
 def crossing_cells(values_XYZ: torch.Tensor, *, iso_level: float) -> torch.Tensor:
     """Cells with corners on both sides of the level: sorted flat indices of their low corners, (C,) int64."""
+    # "Any" and "all" of eight corners, folded axis by axis: six operations over the grid instead of fourteen.
     any_inside = all_inside = values_XYZ > iso_level
     for axis in range(3):
         length = any_inside.shape[axis] - 1
@@ -188,6 +193,7 @@ def marching_cubes(
 
 def _refuse_unsound(values_XYZ: torch.Tensor, at_corners: torch.Tensor, iso_level: float) -> None:
     """ValueError where the border is inside or a corner that matters is no number: the device is waited for once."""
+    # Both counts travel in one transfer: each would make the device wait.
     layers = [values_XYZ.select(axis, end).flatten() for axis in range(3) for end in (0, -1)]
     inside = (torch.cat(layers) > iso_level).sum()
     not_finite = (~(at_corners < torch.inf)).sum()  # NaN and +inf; OUTSIDE is -inf
@@ -208,11 +214,13 @@ def _vertices(
     Each edge is kept by the cell at its low end. That cell crosses the level too, so the three edges at the low corners
     of `cells` are all there are, each once.
     """
+    # Bit 0 is the low corner, the bits of AXIS_BIT its neighbours: where one differs, that edge is crossed.
     inside_C3 = cases[:, None] >> constant(AXIS_BIT, cases.device, torch.uint8) & 1
     cell, axis = (inside_C3 != (cases & 1)[:, None]).nonzero(as_tuple=True)
     low = cells[cell]
     ends = values[low].double(), values[low + constant(strides(shape), low.device)[axis]].double()
     beyond = torch.isinf(ends[0]) | torch.isinf(ends[1])
+    # Linear along the edge; towards OUTSIDE there is nothing to interpolate, and half-way is the face of the cube.
     part = torch.where(beyond, 0.5, (iso_level - ends[0]) / (ends[1] - ends[0]))
     vertices_V3 = torch.stack([low // strides(shape)[0], low // shape[2] % shape[1], low % shape[2]], 1).double()
     vertices_V3.scatter_add_(1, axis[:, None], part.clamp(NEAREST, 1 - NEAREST)[:, None])
@@ -222,9 +230,12 @@ def _vertices(
 def _faces(shape: tuple[int, ...], cells: torch.Tensor, cases: torch.Tensor, edge_keys: torch.Tensor) -> torch.Tensor:
     table = case_table(cells.device)
     count = table.count_256[cases.long()]
+    # A cell's triangles are a run of the table: its row is the start of the case plus the place within the run.
     cell = torch.repeat_interleave(torch.arange(len(cells), device=cells.device), count)
     row = torch.arange(len(cell), device=cells.device) - (count.cumsum(0) - count)[cell]
     edges_F3 = table.triangles_T3[table.start_256[cases.long()][cell] + row]
     offsets = corner_offsets(shape)
+    # Keys of crossed edges are sorted, so that the place of a key is the number of its vertex: no table of all edges is
+    # needed.
     key_offset = constant([3 * offsets[low] + axis for axis, low in EDGES], edge_keys.device)
     return torch.searchsorted(edge_keys, 3 * cells[cell][:, None] + key_offset[edges_F3])

@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 
 from data_processing.geometry.coordinates import transform_points
 from data_processing.geometry.marching_cubes import marching_cubes, pad_outside
-from data_processing.geometry.triangle_mesh import TriangleMesh
+from data_processing.geometry.triangle_mesh import TriangleMesh, face_crosses
 
 Cells = NDArray[np.bool_]
 SMOOTH = 1.0  # cells, of a surface that is shown
@@ -71,6 +71,7 @@ def distance_outside(
     Near it (NEAR cells) it is the distance to the plane of the nearest vertex, whose neighbours are less than a cell
     away; farther off the distance to that vertex, with the sign that `inside_N` says. `edge`: of a cell.
     """
+    # Neither balanced nor compact: such a tree is built faster, and is asked once.
     distance_N, nearest_N = KDTree(surface.vertices, balanced_tree=False, compact_nodes=False).query(points_N3)
     towards_N3 = points_N3 - surface.vertices[nearest_N]
     along_N = np.einsum("nc,nc->n", towards_N3, _vertex_normals(surface)[nearest_N])
@@ -88,8 +89,8 @@ def is_inside(cells: Cells, points_N3: NDArray[np.float64], index_to_world: NDAr
 
 def _vertex_normals(mesh: TriangleMesh) -> NDArray[np.float64]:
     """Unit normals (V, 3) to the outside: of the faces around, weighted by their areas."""
-    a, b, c = (mesh.vertices[mesh.faces[:, corner]] for corner in range(3))
-    normals_F3 = np.cross(b - a, c - a)
+    normals_F3 = face_crosses(mesh.triangles())
+    # Crosses are as long as twice the area: adding them weighs each face by it.
     corners, count = mesh.faces.T.ravel(), len(mesh.vertices)
     normals_V3 = np.stack([np.bincount(corners, np.tile(part, 3), count) for part in normals_F3.T], axis=1)
     return normals_V3 / np.maximum(np.linalg.norm(normals_V3, axis=1, keepdims=True), 1e-30)

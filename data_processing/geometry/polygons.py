@@ -59,6 +59,8 @@ def strip_triangles(sequence_N: NDArray[np.int64]) -> NDArray[np.int64]:
     RESTART begins the next strip.
     """
     place = np.arange(len(sequence_N))
+    # Where the strip of each corner begins: one behind the last RESTART. A triangle ends at every corner with two
+    # before it in its own strip; every other one is wound the other way round.
     begin = np.maximum.accumulate(np.where(sequence_N == RESTART, place + 1, 0))
     within = place - begin
     ends = place[(within >= 2) & (sequence_N != RESTART)]
@@ -109,6 +111,8 @@ def _in_own_plane(corners_PN3: NDArray[np.float64]) -> tuple[NDArray[np.float64]
 
     The normal is Newell's, the mean of all projected areas; 0 where the corners lie on a line.
     """
+    # Newell's sum loses digits far from the origin and for tiny polygons: it is taken from the first corner, in units
+    # of the largest extent.
     moved = corners_PN3 - corners_PN3[:, :1]
     moved = moved / np.abs(moved).max(axis=(1, 2), keepdims=True)
     normal = np.cross(moved, np.roll(moved, -1, axis=1)).sum(axis=1)
@@ -131,6 +135,8 @@ def _corner_that_sees_all(plane_PN2: NDArray[np.float64]) -> NDArray[np.int64]:
         if not len(open_ones):
             break
         turned = np.roll(plane_PN2[open_ones], -start, axis=1)
+        # Every triangle of the fan from this corner must turn the same way as the polygon, which has positive area in
+        # its own plane.
         edges = turned[:, 1:] - turned[:, :1]
         area = edges[:, :-1, 0] * edges[:, 1:, 1] - edges[:, :-1, 1] * edges[:, 1:, 0]
         at_start: NDArray[np.bool_] = (edges == 0).all(axis=2)
@@ -160,6 +166,8 @@ def _with_left_out_corners(triangles_F3: NDArray[np.int64], count: int) -> NDArr
     if len(triangles_F3) == count - 2 or not len(triangles_F3):
         return triangles_F3
     kept = np.unique(triangles_F3)
+    # Along the ring of the corners that triangles use, two that are no neighbours in the polygon had others between
+    # them.
     following = dict(zip(kept.tolist(), np.roll(kept, -1).tolist(), strict=True))
     whole: list[list[int]] = []
     unsplit = triangles_F3.tolist()

@@ -41,6 +41,8 @@ def face_boxes(
             across, upwards = ROUNDING * (1 + abs(x)), ROUNDING * (1 + abs(y))
             left, right = min(left, x - across), max(right, x + across)
             low, high = min(low, y - upwards), max(high, y + upwards)
+        # The plane of the picture has no finite place for a corner beside or behind the eye: such a face is tried on
+        # all rays, and the test of the sides decides.
         if nearest <= NEAR:
             left, right, low, high, nearest = -np.inf, np.inf, -np.inf, np.inf, 0.0
         if farthest <= 0:
@@ -63,6 +65,7 @@ def sort_places(
     for n in range(places_N2.shape[0]):
         x, y = places_N2[n, 0], places_N2[n, 1]
         low_x, high_x, low_y, high_y = min(low_x, x), max(high_x, x), min(low_y, y), max(high_y, y)
+    # All rays may lie on one line: no division by its width of 0.
     per_x, per_y = columns / max(high_x - low_x, 1e-12), rows / max(high_y - low_y, 1e-12)
     grid_6[0], grid_6[1], grid_6[2], grid_6[3], grid_6[4], grid_6[5] = columns, rows, low_x, low_y, per_x, per_y
     cell_N = np.empty(places_N2.shape[0], np.int64)
@@ -70,6 +73,7 @@ def sort_places(
         column = min(int((places_N2[n, 0] - low_x) * per_x), columns - 1)
         cell_N[n] = min(int((places_N2[n, 1] - low_y) * per_y), rows - 1) * columns + column
         first_C[cell_N[n] + 1] += 1
+    # A counting sort: sums of the counts are where each cell begins, and a second pass puts every ray in its place.
     for cell in range(1, first_C.shape[0]):
         first_C[cell] += first_C[cell - 1]
     next_C = first_C.copy()
@@ -104,6 +108,7 @@ def first_faces(
         grid_6[4],
         grid_6[5],
     )
+    # Compared as floating numbers first: an infinite end fits into no integer. `edge` is for rounding, in cells.
     right_end, upper_end, edge = float(columns), float(rows), 1e-9
     for face in range(faces_F3.shape[0]):
         # The cells of the triangle's box. An infinite one covers all of them.
@@ -115,6 +120,7 @@ def first_faces(
             continue
         first_column, last_column = int(max(left_cell, 0.0)), int(min(right_cell, right_end - 1.0))
         first_row, last_row = int(max(low_cell, 0.0)), int(min(high_cell, upper_end - 1.0))
+        # A long slanted triangle leaves most of its box empty: row by row only the columns that it reaches are tried.
         wide = last_column - first_column >= WIDE and right_cell < np.inf
         i, j, k = faces_F3[face, 0], faces_F3[face, 1], faces_F3[face, 2]
         az, bz, cz = corners_V3[i, 2], corners_V3[j, 2], corners_V3[k, 2]
@@ -141,6 +147,8 @@ def first_faces(
                     continue
             for at in range(first_C[row * columns + start], first_C[row * columns + stop + 1]):
                 x, y = places_2N[0, at], places_2N[1, at]
+                # Bitwise: five cheap comparisons in one branch. Who already met something nearer than the face's
+                # nearest corner needs no test.
                 if (x < left) | (x > right) | (y < low) | (y > high) | (nearest >= depth_N[at]):
                     continue
                 # Through the eye and each side goes a plane; of (x, y, 1) they make the weights of the corners.
@@ -156,6 +164,7 @@ def first_faces(
                 u, v, w = u0 * x + u1 * y + u2, v0 * x + v1 * y + v2, w0 * x + w1 * y + w2
                 if ((u < 0) | (v < 0) | (w < 0)) & ((u > 0) | (v > 0) | (w > 0)):
                     continue
+                # Weights over their sum make the point of the face that the ray meets, and so its depth.
                 total = u + v + w
                 depth = (u * az + v * bz + w * cz) / total
                 if 0 < depth < depth_N[at]:  # a triangle seen edge-on has no depth, which is not a number
@@ -176,6 +185,7 @@ def _extent(
 @compile_exact
 def _side(ax: float, ay: float, bx: float, by: float, low: float, high: float) -> tuple[float, float]:
     """The same of a side."""
+    # From the lower end to the higher, so that both faces of a side round it alike.
     if ay > by:
         ax, ay, bx, by = bx, by, ax, ay
     if by < low or ay > high:
@@ -192,6 +202,7 @@ def face_normals(
     """Write the normals of faces, of the length of twice their areas, all in single precision."""
     for n in range(face_N.shape[0]):
         a, b, c = faces_F3[face_N[n], 0], faces_F3[face_N[n], 1], faces_F3[face_N[n], 2]
+        # No division and no root: whoever shades divides by the length.
         ux, vx = vertices_V3[b, 0] - vertices_V3[a, 0], vertices_V3[c, 0] - vertices_V3[a, 0]
         uy, vy = vertices_V3[b, 1] - vertices_V3[a, 1], vertices_V3[c, 1] - vertices_V3[a, 1]
         uz, vz = vertices_V3[b, 2] - vertices_V3[a, 2], vertices_V3[c, 2] - vertices_V3[a, 2]

@@ -59,6 +59,7 @@ def camera_ring(count: int, *, elevation: float = 25.0, start: float = 0.0) -> l
 
 def camera_sphere(count: int, *, start: float = 0.0) -> list[Camera]:
     """`count` cameras all around the shape, below too: a spiral from bottom to top in steps of equal area."""
+    # Steps of the golden angle never line up, so that no two cameras look along one meridian.
     turn = 180.0 * (3 - 5**0.5)  # the golden angle
     heights = [(2 * index + 1) / count - 1 for index in range(count)]
     return [
@@ -124,6 +125,7 @@ def splats(
 
     Without normals each point is three squares across the axes.
     """
+    # Every n-th point, with n rounded up: at most `most`.
     step = -(-len(points_N3) // most)
     centres_N3 = np.asarray(points_N3[::step], dtype=np.float64)
     half = float(0.7 * np.linalg.norm(np.ptp(centres_N3, axis=0)) / np.sqrt(len(centres_N3)))
@@ -148,6 +150,7 @@ def _squares(centres_N3: NDArray[np.float64], normals_N3: NDArray[np.float64], h
 
 def _picture(scene: RayScene, camera: Camera, size: int, shading: Shading, up: Up) -> NDArray[np.float32]:
     """One picture (size, size) of grey values before averaging."""
+    # The cone of view touches the ball: its half angle has the sine radius over distance.
     distance = (1 + MARGIN) / np.sin(np.radians(camera.field_of_view) / 2)
     ticks = (np.arange(size) + 0.5) / size * 2 - 1
     places_HW2 = np.stack(np.broadcast_arrays(ticks[None], -ticks[:, None]), axis=-1)
@@ -202,6 +205,7 @@ def _covered(
     """Rows and columns of the pixels that a box before the camera covers, a pixel more on every side."""
     right_3, up_3, forward_3 = _axes(camera, up)
     depth_8 = distance + corners_83 @ forward_3
+    # A corner behind the eye has no place in the picture: all of it may be covered.
     if depth_8.min() <= 0:
         return slice(0, size), slice(0, size)
     scale_8 = size / 2 / (depth_8 * np.tan(np.radians(camera.field_of_view) / 2))
@@ -244,6 +248,7 @@ def _lit(
 ) -> NDArray[np.float64]:
     """Brightness 0 to 1: a key light from the upper left that moves with the camera, and a weaker light at the eye."""
     normals_N3 = normals_N3 / np.maximum(np.linalg.norm(normals_N3, axis=1, keepdims=True), 1e-30)
+    # Files do not agree which way faces look: the side that is seen is lit.
     facing_N = -np.einsum("nc,nc->n", normals_N3, directions_N3)
     normals_N3 = np.where(facing_N[:, None] < 0, -normals_N3, normals_N3)
     key_3 = -0.45 * right_3 + 0.9 * up_3 - 0.35 * forward_3
@@ -261,6 +266,8 @@ def _axes(camera: Camera, up: Up) -> tuple[NDArray[np.float64], NDArray[np.float
     """Right, up and forward of the camera in the frame of the file."""
     azimuth, elevation = np.radians(camera.azimuth), np.radians(camera.elevation)
     # With y up, then turned into the file's frame.
+    # The direction from the camera to the origin, of spherical coordinates with y up; right stays level, so the horizon
+    # does.
     forward_3 = -np.array([np.sin(azimuth) * np.cos(elevation), np.sin(elevation), np.cos(azimuth) * np.cos(elevation)])
     right_3 = np.array([np.cos(azimuth), 0.0, -np.sin(azimuth)])
     up_3 = np.cross(right_3, forward_3)

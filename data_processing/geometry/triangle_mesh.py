@@ -47,6 +47,7 @@ class TriangleMesh:
     def merged_faces(self) -> NDArray[np.int64]:
         """Faces (F, 3) over merged vertices: corners at exactly equal positions get one number."""
         positions = self.vertices + 0.0  # -0.0 becomes 0.0
+        # Equal positions are neighbours once sorted: every change begins a new number.
         order = np.lexsort(positions.T)
         ordered = positions[order]
         number = np.empty(len(order), dtype=np.int64)
@@ -87,15 +88,22 @@ def unbalanced_edges(faces: NDArray[np.int64]) -> NDArray[np.int64]:
 
     None at all means that the winding number is an integer everywhere off the surface.
     """
+    # A directed edge is one number, and its way back the same with both halves swapped: in a closed mesh these are the
+    # same multiset.
     walked, width = _edge_keys(faces), int(faces.max(initial=0)) + 1
     if np.array_equal(np.sort(walked), np.sort(walked % width * width + walked // width)):
         return np.empty((0, 2), dtype=np.int64)  # a closed mesh: no need to ask which
-    keys, count = np.unique(walked, return_counts=True)
-    reverse = keys % width * width + keys // width
-    at = np.searchsorted(keys, reverse).clip(max=max(len(keys) - 1, 0))
-    is_paired = keys[at] == reverse
-    keys = keys[~(is_paired & (count[at] == count))]
+    keys, surplus = walk_surplus(walked, width)
+    keys = keys[surplus != 0]
     return np.stack([keys // width, keys % width], axis=1)
+
+
+def walk_surplus(walked: NDArray[np.int64], width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Directed edges (K,) as numbers from * width + to, ascending, and how much more often each is walked than back."""
+    keys, count = np.unique(walked, return_counts=True)
+    back = keys % width * width + keys // width
+    at = np.searchsorted(keys, back).clip(max=max(len(keys) - 1, 0))
+    return keys, count - np.where(keys[at] == back, count[at], 0)
 
 
 def is_watertight(mesh: TriangleMesh) -> bool:
@@ -103,6 +111,7 @@ def is_watertight(mesh: TriangleMesh) -> bool:
     if mesh.edge_pairs is not None:
         return mesh.edge_pairs.watertight
     keys = np.sort(_edge_keys(mesh.merged_faces))
+    # An edge that is walked twice the same way has four faces, or two that disagree.
     unique = bool((keys[1:] != keys[:-1]).all())
     return len(mesh.faces) > 0 and unique and len(mesh.unbalanced_edges) == 0
 
@@ -128,6 +137,9 @@ def _sample_by_arrays(
     normals, area = face_normals(corners)
     cumulative = np.cumsum(area)
     _refuse_no_area(cumulative)
+    # A draw along the summed areas falls on each face in proportion to its area; the clip is for a product that
+    # rounding brings up to the whole sum. The root makes points uniform over a triangle (Osada et al. 2002, section
+    # 4.2).
     face = np.searchsorted(cumulative, generator.random(count) * cumulative[-1], side="right").clip(max=len(area) - 1)
     root, along = np.sqrt(generator.random((count, 1))), generator.random((count, 1))
     a, b, c = corners[face].transpose(1, 0, 2)

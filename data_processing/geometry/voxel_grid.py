@@ -56,6 +56,7 @@ def reading(path: Path, kind: str, *library_errors: type[Exception]) -> Iterator
     except RefusedFileError:
         raise
     except (*UNREADABLE, *library_errors) as error:
+        # Libraries raise ValueError as well; ours is told by its naming the file, and is passed on word for word.
         ours = isinstance(error, ValueError) and str(path) in str(error)  # a check of ours that names the file
         ours &= not isinstance(error.__cause__, OSError)  # but not what it says of a library's
         said = str(error) if ours else f"{path}: cannot be read as {kind}, {_reason(error)}"
@@ -192,6 +193,34 @@ def signed_inside(values: NDArray, grid: GridConfig, path: Path | str) -> NDArra
     return signed
 
 
+def refuse_bytes(values: NDArray, path: Path | str) -> None:
+    """RefusedFileError for whole numbers of one shape that are no occupancy: packed bits, probabilities as bytes."""
+    if values.dtype.kind not in "iu" or not values.size or 0 <= values.min() <= values.max() < MANY_VALUES:
+        return
+    different = _values_there(values)
+    inside = different[different != 0]
+    longest, shortest = max(values.shape), min(values.shape)
+    if values.dtype == np.uint8 and longest == 8 * shortest and len(inside) > 1 and inside[-1] > 127:
+        raise RefusedFileError(
+            f"{path}: {values.shape} of bytes with {len(different)} values look like packed bits, eight voxels in each "
+            "byte: store np.unpackbits(array, axis=AXIS), or where occupancy begins with --set threshold=VALUE"
+        )
+    if len(different) > MANY_VALUES:
+        raise RefusedFileError(
+            f"{path}: {len(different)} different values from {different[0]} to {different[-1]} are no occupancy: of "
+            f"probabilities as bytes say --set threshold={int(different[-1]) // 2}, of labels 0"
+        )
+
+
+def _values_there(values: NDArray) -> NDArray:
+    """As np.unique, which sorts; of bytes a table is enough, in a tenth of the time."""
+    if values.dtype != np.uint8:
+        return np.unique(values)
+    seen = np.zeros(256, dtype=bool)
+    seen[values.ravel(order="K")] = True
+    return np.flatnonzero(seen)
+
+
 def _refuse_nan(values: NDArray, path: Path | str) -> None:
     if values.dtype.kind == "f" and bool(np.isnan(values).any()):
         raise RefusedFileError(f"{path}: holds {int(np.isnan(values).sum())} NaN, expected a number in every voxel")
@@ -201,6 +230,7 @@ def _refuse_field(values: NDArray, path: Path | str) -> None:
     """RefusedFileError for values on both sides of 0, or mostly fractional: distances, intensities, logits."""
     if values.dtype.kind in "bu" or not values.size:
         return
+    # A threshold of a half would make a solid of any field, and a wrong one: whoever means it says so.
     lowest, highest = float(values.min()), float(values.max())
     if lowest < -ROUNDING and highest > 0:
         what = "on both sides of 0"

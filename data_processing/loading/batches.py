@@ -237,6 +237,7 @@ def recipe_of(
 
 def stack_rows(shapes: ShapeSet, indices: Iterable[int], keys: Sequence[str]) -> dict[str, torch.Tensor]:
     """Fields of packed rows of some shapes as (S, ...) tensors."""
+    # Each row is read once, however often it is wanted; numbers in ascending order are neighbours in a file.
     wanted = [int(index) for index in indices]
     rows = {index: shapes.packed_row(index, keys) for index in sorted(set(wanted))}  # in the order of the files
     return {key: torch.from_numpy(np.stack([rows[index][key] for index in wanted])) for key in keys}
@@ -256,6 +257,7 @@ class ResidentShapes:
 
     def _batches(self, draws: Iterable[BatchPlan]) -> Iterator[Batch]:
         for draw in draws:
+            # Shapes come by their index in the data set; rows lie in the order that they were stacked in.
             rows = send(torch.from_numpy(self.rows[np.searchsorted(self.indices, draw.shapes)]), self.device)
             yield assemble({key: values[rows] for key, values in self.packed.items()}, draw, self.recipe)
 
@@ -270,6 +272,7 @@ class StreamedShapes:
         return made_ahead(self._batches(draws), device=self.device)
 
     def _batches(self, draws: Iterable[BatchPlan]) -> Iterator[Batch]:
+        # A few batches ahead: reading, sending and computing overlap, and memory stays bounded.
         waiting: deque[tuple[BatchPlan, Future[Packed]]] = deque()
         with ThreadPoolExecutor(max_workers=1) as reader:  # one: HDF5 serialises its calls anyway
             try:
@@ -294,6 +297,7 @@ class StreamedShapes:
 def assemble(packed: Packed, draw: BatchPlan, recipe: Recipe) -> Batch:
     """The input and the drawn points of B shapes, on whatever device the packed tensors are."""
     device = next(iter(packed.values())).device
+    # What the network answers to, and (in training) both of them posed alike: the input is posed where it is observed.
     take = {"boundary": _boundary_points, "codes": _no_points}.get(str(recipe.level), _level_points)
     points_BN3, values_BN = take(packed, draw, recipe)
     section, input_keys_B, fixed = recipe.section.input, recipe.keys(draw, "input", device), draw.epoch < 0
@@ -310,6 +314,8 @@ def assemble(packed: Packed, draw: BatchPlan, recipe: Recipe) -> Batch:
 def _level_points(packed: Packed, draw: BatchPlan, recipe: Recipe) -> tuple[torch.Tensor, torch.Tensor]:
     """A block of the points of a level, around the end."""
     points, value_bits = packed[f"points_{recipe.level}"], packed[f"values_{recipe.level}"]
+    # Points of a level are stored in random order, so that a block of neighbours is a fair sample; epochs begin
+    # elsewhere.
     take = (draw.first_point + torch.arange(draw.points, device=points.device)) % points.shape[1]
     return voxel_centres(points[:, take], POINT_GRID), unpack_bits(value_bits)[:, take].float()
 

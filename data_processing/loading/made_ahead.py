@@ -31,6 +31,7 @@ def _ahead(
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as maker:
         coming = maker.submit(make, batches)
         while (made := coming.result()) is not None:
+            # The next batch is asked for before this one is used: both are under way at once, and never a third.
             coming = maker.submit(make, batches)
             batch, ready = made
             ready()

@@ -66,6 +66,7 @@ def damage(masks_BRRR: torch.Tensor, section: DamageConfig, keys_B: torch.Tensor
     damaged_BRRR = masks_BRRR
     for kind, strength_B in strengths(section, keys_B).items():
         damaged_BRRR = _where_drawn(CHANGES[kind], damaged_BRRR, strength_B, derive_keys(keys_B, kind))
+    # An input without a voxel teaches nothing.
     left_B = damaged_BRRR.amax((1, 2, 3), keepdim=True).bool()
     return torch.where(left_B, damaged_BRRR, masks_BRRR)
 
@@ -73,6 +74,7 @@ def damage(masks_BRRR: torch.Tensor, section: DamageConfig, keys_B: torch.Tensor
 def strengths(section: DamageConfig, keys_B: torch.Tensor) -> dict[str, torch.Tensor]:
     """(B,) float32 of each kind, 0 where it is not drawn."""
     kinds = section.kinds
+    # A random order of the kinds: the first few of it are suffered. Comparing ranks needs no loop over shapes.
     order_BK = uniforms(derive_keys(keys_B, "kinds"), len(kinds))
     earlier_BK = (order_BK[:, None, :] < order_BK[:, :, None]).sum(2)
     several_B = 1 + integers(derive_keys(keys_B, "at once"), 1, min(section.at_once, len(kinds)))[:, 0]
@@ -106,6 +108,7 @@ def _cut(masks_BRRR: torch.Tensor, strength_B: torch.Tensor, keys_B: torch.Tenso
 
 
 def _lose_slices(masks_BRRR: torch.Tensor, strength_B: torch.Tensor, keys_B: torch.Tensor) -> torch.Tensor:
+    # Planes come in runs of one thickness, and each run is lost or stays as a whole.
     axis_B = integers(derive_keys(keys_B, "axis"), 1, 3)[:, 0]
     thick_B = 1 + integers(derive_keys(keys_B, "thickness"), 1, THICKEST)
     for axis, size in enumerate(masks_BRRR.shape[1:]):
@@ -121,6 +124,7 @@ def _slip(masks_BRRR: torch.Tensor, strength_B: torch.Tensor, keys_B: torch.Tens
     height_BRRR, low_B, high_B = _heights(masks_BRRR, normal_B3.float())
     place_B = INNER[0] + (INNER[1] - INNER[0]) * uniforms(derive_keys(keys_B, "place"), 1)[:, 0]
     piece_BRRR = masks_BRRR * (height_BRRR > _wide(low_B + (high_B - low_B) * place_B))
+    # Any direction within the plane: another random one without its part along the normal.
     along_B3 = other_B3 - _dot(normal_B3, other_B3)[:, None] * normal_B3
     along_B3 = along_B3 / _dot(along_B3, along_B3).sqrt().clamp(min=1e-6)[:, None]
     way_B3 = (along_B3 * (strength_B * _boxes(masks_BRRR)[1])[:, None]).round().long()
@@ -188,6 +192,7 @@ def _surface_cells(masks_BRRR: torch.Tensor, keys_B: torch.Tensor) -> torch.Tens
         inner_BRRR.narrow(axis, 0, last).mul_(masks_BRRR.narrow(axis, 1, last))
         inner_BRRR.select(axis, 0).zero_()
         inner_BRRR.select(axis, last).zero_()
+    # The n-th surface cell is where the running count reaches n: a draw without a list of cells for each shape.
     count_BN = (masks_BRRR - inner_BRRR).flatten(1).cumsum(1, dtype=torch.int32)
     wanted_B1 = 1 + integers(keys_B, 1, count_BN[:, -1:].long().clamp(min=1))
     place_B = torch.searchsorted(count_BN, wanted_B1.int())[:, 0].clamp(max=count_BN.shape[1] - 1)

@@ -120,8 +120,10 @@ def _axis(occupied_BR: torch.Tensor, hills: int, margin_B: torch.Tensor) -> tupl
 
 def _weights(place_BX: torch.Tensor, nodes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Weight of each node at each place, and weight times the way from the node: (B, X, L) float32 each."""
+    # Places right on the last node belong to the cell before it.
     cell_BX = place_BX.floor().clamp(0, nodes - 2)
     way_BX = (place_BX - cell_BX).clamp(0, 1)
+    # 6 t^5 - 15 t^4 + 10 t^3: first and second derivative are 0 at both nodes, so that no crease shows there.
     fade_BX = way_BX * way_BX * way_BX * (way_BX * (way_BX * 6 - 15) + 10)
     node_L = torch.arange(nodes, device=place_BX.device)
     low, high = node_L == cell_BX[..., None], node_L == cell_BX[..., None] + 1

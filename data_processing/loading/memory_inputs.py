@@ -1,6 +1,5 @@
 """What a user holds in memory (mesh, array, picture, scan), checked as the same content of a file would be."""
 
-import hashlib
 from pathlib import Path
 
 import nibabel
@@ -18,6 +17,7 @@ from data_processing.formats.voxel_files import voxels_in_memory
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.geometry.voxel_grid import VoxelGrid
 from data_processing.loading.single_inputs import Loaded
+from isofield.runtime.fingerprint import fingerprint
 
 # What may stand for a shape, beside the path of a file.
 InMemory = trimesh.Trimesh | NDArray | Image.Image | SpatialImage
@@ -70,11 +70,7 @@ def content_digest(loaded: NDArray[np.uint8] | PointCloud | TriangleMesh | Voxel
             arrays = [occupancy, index_to_world]
         case pixels:
             arrays = [pixels]
-    state = hashlib.blake2b(type(loaded).__name__.encode(), digest_size=16)
-    for values in arrays:
-        state.update(f"{values.shape}".encode())
-        state.update(np.ascontiguousarray(values).data)
-    return state.hexdigest()
+    return fingerprint(type(loaded).__name__, (part for values in arrays for part in (str(values.shape), values)))
 
 
 def name_of_image(image: SpatialImage) -> str:

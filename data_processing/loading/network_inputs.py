@@ -40,6 +40,9 @@ class InputConfig:
     resolution: int = 0  # cells along each edge of the cube; view: pixels. 0: 64, of views 128
     finer: int = 1  # solid, deformed: a cell is the share inside of so many cells along each edge of a finer grid
     points: int = 3000  # points, scan: as many of the stored points at random, others in each epoch; 0: all there are
+    # points, scan, in training: each shape shows from so many up to `points`, another number in each epoch, the fewer
+    # the likelier: one model then knows sparse and dense clouds. 0: always `points`.
+    fewest: int = 0
     noise: float = 0.0  # points, scan: sigma in cube units, before marking; others: share of the cells that are flipped
     crop: tuple[float, float] = (0.0, 0.0)  # a plane across a random direction cuts off such a share of the extent
     pose: PoseConfig = field(default_factory=PoseConfig)  # in training; the points asked for are posed alike
@@ -62,6 +65,11 @@ class InputConfig:
         if self.resolution < 2 or self.resolution % 2 or self.points < 0:
             raise ValueError(
                 f"data.input: expected an even resolution and a number of points, got {self.resolution}, {self.points}"
+            )
+        if self.fewest and not (self.kind in CLOUDS and 0 < self.fewest <= self.points):
+            raise ValueError(
+                f"data.input: fewest is for points and scan alone, from 1 to their number of points; got {self.fewest} "
+                f"of {self.points} {self.kind}"
             )
         if not (self.noise >= 0 and (self.kind in CLOUDS or self.noise < 1)):
             raise ValueError(f"data.input: noise must be a sigma, or of voxels a share below 1; got {self.noise}")
@@ -89,6 +97,7 @@ def check_fields(section: InputConfig, layout: Layout, path: Path) -> None:
             f"{next_command('prepare', '--config', 'FILE')}, with "
             "contents: {rendering: {views: 24}} in the data config (configs/data/views.yaml is one)"
         )
+    # First whether the fields are there at all, then whether they have the size that is asked for.
     refuse_absent(path, layout, fields_of(section))
     if section.kind == "view" and section.resolution > layout.picture_size:
         raise ValueError(
@@ -153,13 +162,19 @@ def seen_points(
     allowed_BP = torch.ones(stored_BP3.shape[:2], dtype=torch.bool, device=stored_BP3.device)
     if section.kind == "scan":
         visible = packed["surface_visible"]  # (B, P, V/8)
+        # Eight cameras a byte: one bit for each says whether it sees the point.
         camera_B = integers(derive_keys(keys_B, "camera"), 1, 8 * visible.shape[2])
         allowed_BP = bits_at(visible, camera_B[:, None].expand(-1, visible.shape[1], 1))[..., 0].bool()
     if section.points:
         chosen_BN = subsets(derive_keys(keys_B, "points"), min(section.points, stored_BP3.shape[1]), allowed_BP)
         stored_BP3 = stored_BP3.gather(1, chosen_BN[..., None].expand(-1, -1, 3))
         allowed_BP = allowed_BP.gather(1, chosen_BN)
+        if section.fewest and not fixed:
+            # They come in random order, those that may be seen first: any first few are a fair draw.
+            order_N = torch.arange(chosen_BN.shape[1], device=chosen_BN.device)
+            allowed_BP = allowed_BP & (order_N < counts_shown(section, keys_B)[:, None])
     points_BN3 = from_fixed(stored_BP3)
+    # Posed before the noise and the crop, which are in the frame that the network is shown.
     if section.pose and not fixed:
         points_BN3 = posed_points(points_BN3, pose_of(section, keys_B))
     if section.noise:
@@ -170,6 +185,15 @@ def seen_points(
         height_BN = points_BN3[..., 0] * x + points_BN3[..., 1] * y + points_BN3[..., 2] * z
         allowed_BP = allowed_BP & (height_BN <= _limit(height_BN, allowed_BP, section, keys_B))
     return points_BN3, allowed_BP
+
+
+def counts_shown(section: InputConfig, keys_B: torch.Tensor) -> torch.Tensor:
+    """(B,) int64: how many points each shape shows in training, from `fewest` to `points`.
+
+    A uniform number is squared: half of the shapes show less than a quarter of the range above `fewest`.
+    """
+    share_B = uniforms(derive_keys(keys_B, "count"), 1)[:, 0].double()
+    return section.fewest + (share_B * share_B * (section.points - section.fewest + 1)).long()
 
 
 def _view(pixels_BVHW: torch.Tensor, section: InputConfig, keys_B: torch.Tensor, *, fixed: bool) -> torch.Tensor:

@@ -37,6 +37,8 @@ class PoseConfig:
 
 def poses(section: PoseConfig, keys_B: torch.Tensor) -> torch.Tensor:
     """Matrices (B, 3, 3) float64 that take places of a stored shape to where they are shown: stretched, then turned."""
+    # A quaternion of an axis and half an angle; as a matrix it needs no sine and no cosine, whose last bits differ
+    # between devices.
     axis_B3 = directions(derive_keys(keys_B, "axis"), 1)[:, 0].double()
     angle_B1 = uniforms(derive_keys(keys_B, "angle"), 1).double() * (section.turn * torch.pi / 180)
     # The tangent of half the angle by its fraction (Lambert), whose operations every device rounds alike.

@@ -173,6 +173,7 @@ def cell_boxes(cells_RRR: NDArray[np.bool_]) -> TriangleMesh:
 
 
 def _observed(row: dict[str, NDArray], section: InputConfig, key: int, to_world: NDArray[np.float64]) -> Observed:
+    # A batch of one, through the very operators of training: what the network sees is made in one place.
     packed = {field: torch.from_numpy(np.ascontiguousarray(row[field]))[None] for field in fields_of(section)}
     keys_B = keys_of([key])
     inputs = observe(packed, section, keys_B, fixed=True)[0]
@@ -237,6 +238,7 @@ def _contents(section: InputConfig, prepared: Contents) -> Contents:
     if section.kind == "voxels":
         return Contents(levels=False)
     if section.kind == "view":
+        # Nobody has rendered a user's own file before.
         rendering = dataclasses.replace(prepared.rendering or RenderingConfig(), folder=None)
         return Contents(voxels=0, levels=False, rendering=rendering)
     if section.kind not in CLOUDS:

@@ -62,6 +62,8 @@ def signed_sixteenths(masks_BXYZ: torch.Tensor) -> torch.Tensor:
 
     The surface lies half-way between centres of cells on its two sides.
     """
+    # Squared distances of cells are few whole numbers: their roots are a table, which every device reads alike. Half a
+    # cell less, as the surface lies between two centres.
     steps = [round(UNIT * squared**0.5) - UNIT // 2 for squared in range(REACH * REACH)] + [BEYOND]
     table = constant(steps, masks_BXYZ.device, torch.int16)
     outside, inside = (
@@ -74,6 +76,8 @@ def _squared_distances(marked_BXYZ: torch.Tensor) -> torch.Tensor:
     """Squared distance to the nearest marked cell, uint8; exact below REACH^2. Axis by axis (Saito, Toriwaki 1994)."""
     distance_BXYZ = (1 - marked_BXYZ) * FAR
     for axis in (1, 2, 3):
+        # Squared distances add over the axes: along each one every cell takes the least of its neighbours' plus the
+        # square of the way.
         before, distance_BXYZ, size = distance_BXYZ, distance_BXYZ.clone(), distance_BXYZ.shape[axis]
         for step in range(1, min(REACH, size)):
             for start, source in ((step, 0), (0, step)):
@@ -114,6 +118,7 @@ def _near_the_masks(
     change: Callable[[torch.Tensor, tuple[slice, ...]], torch.Tensor], masks_BRRR: torch.Tensor
 ) -> torch.Tensor:
     """A change of the cells near the masks. On a CPU only their common box is looked at."""
+    # A box needs numbers on the host: on a device the whole grid is less time than the wait for them.
     box = (slice(None),) * 3 if waits(masks_BRRR) else _box(masks_BRRR, REACH + 2)
     changed = masks_BRRR.clone()
     part = (slice(None), *box)

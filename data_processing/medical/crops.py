@@ -13,7 +13,7 @@ from data_processing.formats.scans import SCAN_SUFFIXES, scan_stem, scan_suffix
 from data_processing.geometry.voxel_grid import AbsentPartError, RefusedFileError
 from data_processing.medical.advice import OptionError
 from data_processing.medical.label_names import LabelTable, find_table, own_table
-from data_processing.medical.label_volumes import Box, LabelVolume, around, label_volume
+from data_processing.medical.label_volumes import Box, LabelVolume, label_volume, union
 from data_processing.medical.lattices import WORTH_TELLING, Placement, apart, is_part, overlaps, placement, same_grid
 from data_processing.medical.organ_names import organ_of_stem
 from data_processing.medical.structures import LabelConfig, StructureConfig
@@ -100,7 +100,7 @@ def _merged(
     assert grid is not None
     if not crops:
         raise AbsentPartError(f"{file}: the mask of {structure.name} is empty")
-    return _canonical(*_union(crops), grid)
+    return _canonical(*union(crops), grid)
 
 
 def mask_crop(file: Path, *, threshold: float | None = None) -> Crop:
@@ -265,19 +265,11 @@ def _refuse_disagreement(table: LabelTable, own: LabelTable | None, names: Seque
             )
 
 
-def _union(crops: Sequence[tuple[NDArray[np.bool_], Box]]) -> tuple[NDArray[np.bool_], Box]:
-    if len(crops) == 1:
-        return crops[0]
-    outer = around([box for _, box in crops])
-    union = np.zeros([side.stop - side.start for side in outer], dtype=bool)
-    for crop, box in crops:
-        union[tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(box, outer, strict=True))] |= crop
-    return union, outer
-
-
 def _canonical(mask: NDArray[np.bool_], box: Box, grid: ScanGrid) -> Crop:
     """The crop with its axes along right, anterior, superior as closely as they can be."""
     orientation = nibabel.io_orientation(grid.affine)
+    # The turned array begins at another corner: the inverse of the turn, and the crop's place in the scan, go into the
+    # affine.
     start, sizes = np.array([side.start for side in box]), np.array(grid.shape)
     shift = np.eye(4)
     shift[:3, 3] = start
@@ -285,6 +277,7 @@ def _canonical(mask: NDArray[np.bool_], box: Box, grid: ScanGrid) -> Crop:
     lower, shape = np.zeros(3, np.int64), np.zeros(3, np.int64)
     for stored, (axis, direction) in enumerate(orientation.astype(int)):
         stop = start[stored] + mask.shape[stored]
+        # An axis that is turned round counts from its other end.
         lower[axis] = start[stored] if direction > 0 else sizes[stored] - stop
         shape[axis] = sizes[stored]
     turned = nibabel.apply_orientation(mask.view(np.uint8), orientation)

@@ -44,6 +44,7 @@ class LabelTable:
         found = [entry for entry in self.entries if plain_name(entry[0]) == wanted]
         if len({ids for _, ids in found}) == 1:
             return found[0][1]
+        # A name without its side fits left and right: said, never guessed.
         candidates = found or [entry for entry in self.entries if _without_side(entry[0]) == wanted]
         if candidates:
             listed = ", ".join(f"{entry!r} ({' + '.join(map(str, ids))})" for entry, ids in candidates)
@@ -100,6 +101,7 @@ def _inherited_table(scan: Path, stem: str) -> LabelTable | None:
     """By the inheritance of BIDS: dseg.tsv or desc-aseg_dseg.tsv, beside a scan of those entities or above it."""
     if not stem.startswith("sub-"):
         return None
+    # A table applies where its entities are a part of the scan's, and the suffix is the same.
     entities = stem.split("_")
     for folder in _folders(scan):
         for file in sorted(folder.glob(f"*{entities[-1]}.tsv")):

@@ -11,6 +11,8 @@ import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from isofield.runtime.number_text import is_number
+
 Entry = tuple[str, tuple[int, ...]]  # a name and its ids
 KNOWN_FORMATS = (
     "JSON such as {'labels': {'liver': 1}}, columns id (or index) and name (or label), or lines with a number "
@@ -18,10 +20,12 @@ KNOWN_FORMATS = (
 )
 ID_COLUMNS = ("id", "index", "key", "value", "labelvalue", "label value", "label id", "labelid", "label_id", "idx",
               "number", "no", "no.", "#no.", "roi id")  # fmt: skip
-NAME_COLUMNS = ("name", "label", "structure", "region", "label name", "labelname", "label_name", "roi name")
+NAME_COLUMNS = ("name", "label", "structure", "region", "organ", "tissue", "anatomy", "segment", "class", "description",
+                "label name", "labelname", "label_name", "roi name", "class name", "class_name")  # fmt: skip
 SIDE_COLUMNS = ("hemisphere", "hemi", "side")
 SIDES = {"l": "left", "left": "left", "lh": "left", "r": "right", "right": "right", "rh": "right"}
-SEPARATORS = "\t;,"
+SEPARATORS = "\t;,|"
+ASSIGNMENT = re.compile(r"\s*\"?([^=:,;\t]+?)\"?\s*[=:]\s*\"?([^=:,;\t]+?)\"?\s*")  # liver=1, 1 = liver, liver: 1
 COMMENTS = ("#", "//", "%")
 FEWEST_COLOURS, MOST_COLOURS = 3, 4  # numbers behind a name that are no part of it
 ENCODINGS = ("utf-8-sig", "cp1252", "latin-1")
@@ -33,6 +37,7 @@ def decoded(content: bytes) -> str:
         return content.decode("utf-16")
     if b"\0" in content:
         raise ValueError("it is no text")
+    # The last one takes any bytes: a strange letter in a name is better than no table.
     for encoding in ENCODINGS:
         try:
             return content.decode(encoding)
@@ -51,6 +56,7 @@ def whole_number(text: Any) -> int | None:
         return None
     if not number.is_integer():
         return None
+    # Beyond 2^53 a float no longer holds every whole number: the text itself is read.
     return text if isinstance(text, int) else int(number) if abs(number) < 1 << 53 else int(str(text))
 
 
@@ -102,6 +108,7 @@ def _listed_rows(items: Sequence[Any], ids: Any) -> list[Entry]:
             label = whole_number(ids[place]) if isinstance(ids, list) and place < len(ids) else place
             name = item
         elif isinstance(item, Mapping):
+            # The keys of objects are the columns of tables, by whatever name each program has for them.
             columns = {str(key).strip().lower(): value for key, value in item.items()}
             label = next((whole_number(columns[key]) for key in ID_COLUMNS if key in columns), None)
             name = next((str(columns[key]) for key in NAME_COLUMNS if key in columns), "")
@@ -123,6 +130,9 @@ def _column_rows(lines: Sequence[str]) -> list[Entry] | None:
         reader = csv.DictReader(lines[start:], delimiter=separator, skipinitialspace=True)
         columns = {str(column).strip().lower(): column for column in reader.fieldnames or () if column}
         label = next((columns[name] for name in ID_COLUMNS if name in columns), None)
+        # Beside a column that names, "label" is the number.
+        if label is None and "label" in columns and any(n in columns for n in NAME_COLUMNS if n != "label"):
+            label = columns["label"]
         named = next((columns[name] for name in NAME_COLUMNS if name in columns and columns[name] != label), None)
         if label is None or named is None:
             continue
@@ -139,8 +149,17 @@ def _column_rows(lines: Sequence[str]) -> list[Entry] | None:
                     f"line {start + reader.line_num}: expected a whole number as {label}, got {text[:40]!r}"
                 )
             rows.append((_with_side(row[named] or "", row[side] if side else ""), (number,)))
+        _refuse_two_names(rows)
         return rows
     return None
+
+
+def _refuse_two_names(rows: Sequence[Entry]) -> None:
+    """Of a table with a row for each number: two names of one would be judged as two organs."""
+    names: dict[int, str] = {}
+    for name, (number,) in rows:
+        if names.setdefault(number, name) != name:
+            raise ValueError(f"label {number} is {names[number][:40]!r} and {name[:40]!r}: keep one of the rows")
 
 
 def _with_side(name: str, side: str | None) -> str:
@@ -164,6 +183,11 @@ def _entry_of(line: str) -> Entry | None:
     quoted = re.fullmatch(r'\s*(\d+(?:\.0*)?)[\s,;].*?"([^"]+)"\s*', line)  # ITK-SNAP: the name is the last
     if quoted:
         return quoted[2].strip(), (int(float(quoted[1])),)
+    if assigned := ASSIGNMENT.fullmatch(line):
+        pair = [assigned[1], assigned[2]]
+        numbers = [whole_number(word) for word in pair]
+        if (numbers[0] is None) != (numbers[1] is None):
+            return (pair[1], (numbers[0],)) if numbers[0] is not None else (pair[0], (int(numbers[1] or 0),))
     separator = next((mark for mark in SEPARATORS if mark in line), None)
     words = [word.strip().strip('"') for word in (line.split(separator) if separator else line.split())]
     words = [word.rstrip(":=") for word in words if word.rstrip(":=")]
@@ -172,25 +196,17 @@ def _entry_of(line: str) -> Entry | None:
         label = whole_number(words[-1]) if len(words) > 1 else None
         return None if label is None else (" ".join(words[:-1]), (label,))
     behind = 0
-    while behind < min(len(rest), MOST_COLOURS) and _is_number(rest[len(rest) - 1 - behind]):
+    while behind < min(len(rest), MOST_COLOURS) and is_number(rest[len(rest) - 1 - behind]):
         behind += 1
     name = rest[: len(rest) - behind] if behind >= FEWEST_COLOURS else rest
-    name = [word for word in name if not separator or not _is_number(word)]
-    return (" ".join(name), (first,)) if name and not all(map(_is_number, name)) else None
+    name = [word for word in name if not separator or not is_number(word)]
+    return (" ".join(name), (first,)) if name and not all(map(is_number, name)) else None
 
 
 def _workbench_rows(lines: Sequence[str]) -> list[Entry]:
     """A name in one line, its number and colour in the next."""
     told = [line.strip() for line in lines if line.strip()]
     numbers = [line.split() for line in told[1::2]]
-    if len(told) % 2 or any(len(words) != 5 or not all(map(_is_number, words)) for words in numbers):
+    if len(told) % 2 or any(len(words) != 5 or not all(map(is_number, words)) for words in numbers):
         return []
     return [(name, (int(words[0]),)) for name, words in zip(told[::2], numbers, strict=True)]
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True

@@ -54,11 +54,7 @@ class LabelVolume:
         if not self.over:
             return self._mask(labels)
         layers = [layer._mask(inside) for layer in self.over if (inside := [x for x in labels if x in layer.boxes])]
-        box = around([box for _, box in layers])
-        boxes = np.zeros([side.stop - side.start for side in box], dtype=bool)
-        for part, place in layers:
-            boxes[tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(place, box, strict=True))] |= part
-        return boxes, box
+        return union(layers)
 
     def _mask(self, labels: Sequence[int]) -> tuple[NDArray[np.bool_], Box]:
         box = around([self.boxes[label] for label in labels])
@@ -74,6 +70,18 @@ def around(boxes: Sequence[Box]) -> Box:
     """The box around some boxes."""
     x, y, z = (slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(3))
     return x, y, z
+
+
+def union(masks: Sequence[tuple[NDArray[np.bool_], Box]]) -> tuple[NDArray[np.bool_], Box]:
+    """Some masks in boxes of one scan as one, in the box around them all."""
+    if len(masks) == 1:
+        return masks[0]
+    # Each is laid where it belongs in the box around all of them: scans are large, organs small.
+    outer = around([box for _, box in masks])
+    whole = np.zeros([side.stop - side.start for side in outer], dtype=bool)
+    for mask, box in masks:
+        whole[tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(box, outer, strict=True))] |= mask
+    return whole, outer
 
 
 _last: dict[tuple[Any, ...], LabelVolume] = {}
@@ -148,6 +156,7 @@ def _refuse_image(values: NDArray[np.integer], count: int, file: Path) -> None:
     if count < IMAGE_LABELS:
         return
     step = max(1, values.shape[2] // PLANES_LOOKED_AT)
+    # A sample of planes: whole volumes of grey values would take seconds to compare.
     here, beside = values[:-1, :, ::step], values[1:, :, ::step]
     inside = (here > 0) & (beside > 0)
     pairs = int(np.count_nonzero(inside))
@@ -226,6 +235,7 @@ def _integers_for(stored: NDArray[Any], slope: float, shift: float, threshold: f
     if threshold is None:
         extremes = np.array([stored.min(), stored.max()], dtype=np.float64) * slope + shift
         largest = float(np.nan_to_num(extremes, posinf=0.0, neginf=0.0).max())
+    # The smallest integers that hold the largest label.
     size = next(size for size in (1, 2, 4, 8) if largest <= np.iinfo(f"u{size}").max or size == 8)
     # A scan of 512^3 in float64 takes a gigabyte: its own memory is written over where items are wide enough.
     if stored.dtype.itemsize in (1, 2, 4, 8) and stored.dtype.itemsize >= size:
@@ -262,6 +272,7 @@ def _renumbered(values: NDArray[np.integer]) -> dict[int, int]:
     highest = int(values.max())
     if highest <= MAX_TABLED:
         return {label: label for label in range(1, highest + 1)}
+    # Only those that are there get a number, ascending, the background staying 0; slab by slab, to bound the memory.
     labels = np.zeros(1, values.dtype)
     for planes in _slabs(values):
         labels = np.union1d(labels, values[..., planes])

@@ -35,9 +35,11 @@ def placement(grid: ScanGrid, among: ScanGrid) -> Placement | None:
     """How a grid lies on the lattice of another; None where its voxels lie between those of the other."""
     relation = np.linalg.inv(among.affine) @ grid.affine
     turn = np.rint(relation[:3, :3])
+    # Each axis is one axis of the other grid, forwards or backwards: then voxels can lie on voxels.
     if not (np.abs(turn).sum(axis=0) == 1).all() or not (np.abs(turn).sum(axis=1) == 1).all():
         return None
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(grid.shape) - 1)
+    # How far each corner lies beside the lattice: an affine is linear, so no voxel between them lies farther off.
     offsets = corners @ (relation[:3, :3] - turn).T + relation[:3, 3]
     shift = np.rint(offsets.mean(axis=0))
     beside = offsets - shift

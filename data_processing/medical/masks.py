@@ -62,6 +62,7 @@ def structure_in_memory(scan: OpenScan, part: str, settings: LabelConfig) -> Sca
 
 
 def _scan_mask(chosen: StructurePart, pieces: _Pieces, file: Path) -> ScanMask:
+    # Mirrored the wrong way round, a kidney would be learnt as its counterpart: only where sides are sure.
     crop = _chosen(chosen, pieces.crops, file)
     if crop.scan.doubt and chosen.structure.mirror != "never":
         raise RefusedFileError(
@@ -111,6 +112,8 @@ def _on_side(part: StructurePart, crops: Sequence[Crop], file: Path) -> Crop:
 
 
 def _all_pieces(file: Path, structure: StructureConfig, settings: LabelConfig) -> _Pieces:
+    # The parts of one structure are asked one after the other, and its file read once; a file that changed in between
+    # is read again.
     states = []
     for path in structure_files(file, structure, settings):
         status = path.stat() if path.is_file() else None
@@ -133,6 +136,7 @@ def _split(whole: Crop, structure: StructureConfig, settings: LabelConfig) -> _P
     labels = _connected(whole.occupancy)
     boxes = scipy.ndimage.find_objects(labels)
     sizes = np.zeros(len(boxes) + 1, dtype=np.int64)
+    # bincount makes 64-bit numbers of its input: of a plane, not of the volume.
     for plane in labels:
         sizes += np.bincount(plane.ravel(), minlength=len(sizes))
     sizes[0] = 0

@@ -71,6 +71,8 @@ def inside_mask(
 def _deviations(mask: ScanMask, to_world: NDArray[np.floating], resolution: int) -> NDArray[np.float64]:
     """Standard deviations (3,) of the smoothing along the crop's axes, in its voxels; 0 where nothing shrinks."""
     spacing = np.linalg.norm(mask.index_to_world[:3, :3], axis=0)
+    # How many voxels of the scan go into one of the cube along each axis. A box of width f has variance f^2 / 12, one
+    # voxel of the scan 1 / 12 of it already.
     factors = np.linalg.norm(to_world[:3, 0]) / resolution / spacing
     return np.sqrt(np.maximum(factors**2 - 1, 0) / 12)
 
@@ -81,6 +83,7 @@ def _smoothing(size: int, deviation: float) -> NDArray[np.float64]:
     distance = np.arange(-reach, size + reach)[:, None] - np.arange(size)
     if reach == 0:
         return np.eye(size)
+    # Divided by the sum of a whole bell, also at the ends: beyond the crop there is 0, and the mask fades into it.
     weights = np.where(np.abs(distance) <= reach, np.exp(-0.5 * (distance / deviation) ** 2), 0.0)
     return weights / np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2).sum()
 
@@ -105,8 +108,10 @@ class _Field:
     def at(self, index_N3: torch.Tensor) -> torch.Tensor:
         """Values (N,) float32 at index coordinates (N, 3) float64 of the crop; 0 outside."""
         margin = torch.tensor(self.margin, dtype=index_N3.dtype, device=index_N3.device)
+        # On steps of 2^-16 voxels: points that agree up to rounding get the same value, on every device.
         place = ((index_N3 + margin) * STEPS).round_().div_(STEPS)
         place = torch.minimum(place.clamp_(min=0), self._limits.to(place.dtype))
+        # A place on the last voxel counts to the cell before it, so that its upper neighbour exists.
         cell = torch.minimum(place.floor().long(), self._limits - 1)
         share = (place - cell).float()
         strides = torch.tensor(self.values.stride(), device=cell.device)
@@ -137,6 +142,7 @@ def _everywhere(field: _Field, to_index: NDArray[np.float64], resolution: int) -
 def _reached(field: _Field, to_index: NDArray[np.float64], resolution: int) -> tuple[list[int], list[int]]:
     """The voxels of the cube (lower, upper of three axes) in the box around the field."""
     margin, sizes = np.array(field.margin), np.array(field.values.shape)
+    # The eight corners of the field in the cube: nothing outside of their box can be anything but 0.
     corners = np.array(list(np.ndindex(2, 2, 2))) * (sizes - 1) - margin
     cube = np.linalg.inv(to_index) @ np.concatenate([corners, np.ones((8, 1))], axis=1).T
     place = (cube[:3] + 0.5) * resolution - 0.5
@@ -176,6 +182,7 @@ def _smoothed_sampling(
 
 def _sampling(size: int, scale: float, offset: float, resolution: int) -> NDArray[np.float64]:
     """Matrix (R, size) of linear interpolation along an axis, where index = scale * (cube coordinate) + offset."""
+    # Linear interpolation is a hat function of width one around each voxel: the weights of a row of the matrix.
     place = np.round((((np.arange(resolution) + 0.5) / resolution - 0.5) * scale + offset) * STEPS) / STEPS
     return np.maximum(1 - np.abs(place[:, None] - np.arange(size)), 0)
 

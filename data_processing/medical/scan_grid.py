@@ -44,6 +44,7 @@ def mask_on_scan(
     # Slab by slab along the first axis, which bounds the points that are in memory at once.
     for first in range(start[0], stop[0], step := max(1, SLAB // int((stop - start)[1:].prod()))):
         block = [np.arange(first, min(first + step, stop[0])), *(np.arange(start[a], stop[a]) for a in (1, 2))]
+        # An affine of a grid is a sum of three terms, one an axis: no product of matrices for each voxel.
         columns = [index[:, None] * to_cube[:3, axis] for axis, index in enumerate(block)]
         points = columns[0][:, None, None] + columns[1][None, :, None] + columns[2][None, None] + to_cube[:3, 3]
         # The box of indices is larger than the cube where the scan is tilted against it: each voxel is asked.

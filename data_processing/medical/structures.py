@@ -75,6 +75,7 @@ class LabelConfig:
         suffixes: dict[str, list[str]] = {}
         for structure in self.structures:
             suffixes.setdefault(structure.name, []).extend(structure.suffixes())
+        # Beside parts with a suffix one without could not be told from them by the names of shapes.
         for name, part_of_key in suffixes.items():
             if len(set(part_of_key)) < len(part_of_key) or (len(part_of_key) > 1 and "" in part_of_key):
                 raise ValueError(f"two structures are called {name}: give each its side, or another name")

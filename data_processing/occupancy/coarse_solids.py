@@ -42,6 +42,7 @@ def _volumes(grid_RRR: torch.Tensor, resolution: int) -> torch.Tensor:
     size = len(grid_RRR)
     borders = torch.arange(resolution + 1, device=grid_RRR.device, dtype=torch.float64) * (size / resolution)
     voxels = torch.arange(size, device=grid_RRR.device)
+    # Volume is separable: the share of each voxel in each cell along one axis, applied along all three, sums exactly.
     overlap = torch.minimum(borders[1:, None], voxels + 1) - torch.maximum(borders[:-1, None], voxels)
     weights_CR = overlap.clamp(min=0).float()
     volume = grid_RRR.float().view(size * size, size) @ weights_CR.T
@@ -51,6 +52,7 @@ def _volumes(grid_RRR: torch.Tensor, resolution: int) -> torch.Tensor:
 
 def _thin_cells(volume_CCC: torch.Tensor, solid_CCC: torch.Tensor) -> torch.Tensor:
     """Cells (C, C, C) bool to add: along parts thinner than a cell, up to where they join something thicker."""
+    # What is near a thick part is its rounded border and no sheet; it would grow if it were kept.
     occupied = volume_CCC > 0
     away = occupied & ~_dilate_times(_thick_cells(volume_CCC >= FULL), NEAR_THICK)
     if not away.any():

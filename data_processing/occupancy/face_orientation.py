@@ -41,6 +41,8 @@ def snap_vertices(mesh: TriangleMesh) -> TriangleMesh:
         return mesh
     used = np.unique(mesh.faces)
     lower, upper = mesh.bounds()
+    # Adding 0.0 makes -0.0 to 0.0: both are one place. Pairs within reach are chained into groups, so that a whole pole
+    # of a sphere becomes one vertex, that of the group's first place.
     places, which = np.unique(mesh.vertices[used] + 0.0, axis=0, return_inverse=True)
     pairs = cKDTree(places).query_pairs(SAME_PLACE * float((upper - lower).max()), output_type="ndarray")
     if len(pairs) == 0:
@@ -115,10 +117,13 @@ def _separate_objects(faces_F3: Integers, object_F: Integers) -> tuple[Integers,
     Objects that are closed by themselves have a space of their own; all the others share space 0.
     """
     a, b, c = faces_F3.T
+    # A face with a repeated corner has no area and no side: its edges would only pretend to be shared.
     row = np.flatnonzero((a != b) & (b != c) & (c != a))
     row = row[_without_copies(faces_F3[row], object_F[row])]
     odd = np.zeros(int(object_F.max(initial=0)) + 1, dtype=bool)
     edges = _Edges(faces_F3[row], object_F[row])
+    # An edge with an odd number of faces cannot be balanced: such an object is not closed by itself, and may close with
+    # others.
     odd[object_F[row][edges.face_H[edges.degrees() % 2 == 1]]] = True
     space_K = np.where(odd[object_F[row]], 0, object_F[row] + 1)
     shared = np.flatnonzero(space_K == 0)
@@ -195,6 +200,7 @@ class _Edges:
 
     def balanced_parts(self, part_K: Integers, turned_K: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Of each part whether its faces walk every edge both ways equally often."""
+        # Walks along an edge count +1 and -1; where every edge of a part sums to 0, the part is closed.
         part_H = part_K[self.face_H]
         walk_H = np.where(self.forward_H ^ turned_K[self.face_H], 1, -1)
         order = np.lexsort((part_H, self.edge_H))

@@ -37,6 +37,7 @@ def enclosed_voxels(triangles_F33: torch.Tensor, resolution: int, *, closing: in
 
 def reached_from_border(passable_RRR: torch.Tensor) -> torch.Tensor:
     """Passable cells (R, R, R) bool that a path over faces joins to the outside of the grid."""
+    # A border of passable cells joins all that the outside reaches into one piece, that of the corner.
     padded = torch.nn.functional.pad(passable_RRR, (1,) * 6, value=True)
     labels, _ = ndimage.label(padded.cpu().numpy())  # a sweep with union-find: no good fit for a GPU
     reached = torch.from_numpy(labels == labels[0, 0, 0]).to(passable_RRR.device)
@@ -81,11 +82,13 @@ def _add_sheets(added: torch.Tensor, occupied: torch.Tensor, triangles: torch.Te
     flat, target = occupied.view(-1), added.view(-1)
     for crossing in grid_crossings(triangles, size, axis=axis):
         line = crossing.line_H2[:, 0] * first + crossing.line_H2[:, 1] * second
+        # Crossings outside of the grid belong to no voxel; beyond its ends nothing is solid.
         within = (crossing.height_H > -0.5) & (crossing.height_H < size - 0.5)
         line, height = line[within], crossing.height_H[within]
         upper = height.ceil().long()
         solid_above = (upper < size) & flat[line + upper.clamp(max=size - 1) * along]
         solid_below = (upper > 0) & flat[line + (upper - 1).clamp(min=0) * along]
+        # Both neighbours empty: the sheet would vanish. The voxel in which the crossing lies keeps it.
         holder = (height + 0.5).floor().long().clamp(0, size - 1)
         target[(line + holder * along)[~(solid_above | solid_below)]] = True
 
@@ -108,6 +111,8 @@ def _leaves(near_core: torch.Tensor, triangles: torch.Tensor) -> torch.Tensor:
     """Triangles that may touch a voxel away from the core: all but small ones whose corner voxels are near it."""
     size = len(near_core)
     lower, upper = (((bound + 0.5) * size).floor().long() for bound in corner_bounds(triangles))
+    # A triangle of at most two voxels along each axis touches no voxel but the eight of its box's corners, so that
+    # eight looks decide; a larger one is kept without a look.
     small = (upper - lower <= 1).all(1)
     inside = torch.ones_like(small)
     low, high = lower.clamp(0, size - 1), upper.clamp(0, size - 1)

@@ -167,6 +167,7 @@ def _choose(
     """
     if asked == "scan" and len(parts.open):
         raise ValueError(f"inside method scan: {len(parts.open)} of {len(parts.all)} faces are in open parts; use auto")
+    # A method that was asked for by name is taken without judgement.
     number = "winding" if len(parts.open) else "scan"
     if asked in ("scan", "winding"):
         return number, "ok"
@@ -195,6 +196,8 @@ def _compare(
     device: torch.device | str,
 ) -> tuple[str, str]:
     own = _numbered(parts, len(flood), device)
+    # The number is trusted where it explains the area, or finds most of what the flood encloses: then a flood that
+    # disagrees only makes the shape suspect. Else the flood decides, and without a flood the surface is all there is.
     found, flooded, both, either = (int(item.sum()) for item in (own, flood, own & flood, own | flood))
     if explained >= settings.fallback_explained or (found and both >= settings.fallback_volume * flooded):
         if either and both < settings.suspect_agreement * either:
@@ -207,6 +210,7 @@ def _compare(
 
 def _explained_share(parts: MeshParts, device: torch.device | str) -> float:
     """Share of the area with a clear inside on at least one side."""
+    # A closed wall is 1 on one side and 0 on the other; a lone sheet is a half on either, and so is noise of normals.
     points, normals = sample_surface(parts.mesh, SURFACE_SAMPLES, numpy_generator("inside", "explained"))
     sides = np.concatenate([points - SURFACE_STEP * normals, points + SURFACE_STEP * normals])
     clear = np.abs(parts.fraction_at(sides, device)) > CLEARLY_INSIDE
@@ -220,6 +224,8 @@ def _solid(
     if method == "shell-thick":
         return torch.zeros((resolution,) * 3, dtype=torch.bool, device=device)
     fill = settings.cavities == "fill"
+    # Cavities to be filled of an open mesh need the flood as well: its void may leak through the very gap that makes it
+    # open.
     solid = torch.zeros((resolution,) * 3, dtype=torch.bool, device=device)
     if method != "shell-flood":
         solid = parts.number_grid(resolution, device) != 0

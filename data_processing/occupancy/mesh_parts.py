@@ -36,6 +36,7 @@ class MeshParts:
     """
 
     def __init__(self, mesh: TriangleMesh) -> None:
+        # Orientation is found on vertices that touch, as seams of rounding would look like open borders.
         snapped = snap_vertices(mesh)
         oriented = orient_faces(snapped)
         faces_K3, closed_K = mesh.faces[oriented.row_K], oriented.closed_K
@@ -61,6 +62,7 @@ class MeshParts:
 
     def _set_signs(self, part_F: NDArray[np.int64], turned_F: NDArray[np.bool_]) -> None:
         """Turn closed parts so that each counts what it should, and take out those that cross themselves."""
+        # What a part counts follows from how it is wound, in what it lies, and whether it crosses itself.
         solids = _Solids(self.closed, part_F)
         sign_P, self.unclear = solids.signs(_turned_share(self.closed, turned_F, solids))
         lobed_P = solids.lobed()
@@ -120,6 +122,7 @@ class MeshParts:
             # There may be dozens of small ones: only the points in the box of each are asked.
             low, high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
             slack = LOBE_SLACK * float((high - low).max())
+            # The slack keeps points that rounding has put beside the box.
             near = np.flatnonzero(((points_N3 >= low - slack) & (points_N3 <= high + slack)).all(axis=1))
             number[near] += np.int16(sign) * (scan_points(corners, points_N3[near], device=device) != 0)
         return number
@@ -136,6 +139,8 @@ def _inside_out(sheets: TriangleMesh, part_F: NDArray[np.int64]) -> NDArray[np.b
     # The volume as seen from the middle of the rim: of a plane hole that is the volume of the part with a lid on.
     position, owner = np.zeros((int(faces.max()) + 1, 3)), np.zeros(int(faces.max()) + 1, dtype=np.int64)
     position[faces], owner[faces] = corners_F33, part_F[:, None]
+    # The rim of each part: its vertices on edges that do not balance. A part that is nearly closed has a small one, and
+    # a cone from there to all faces has the volume of the part with a lid.
     rim = sheets.unbalanced_edges[:, 0]
     rims_P = np.bincount(owner[rim], minlength=count).clip(min=1)
     middle_P3 = np.stack([np.bincount(owner[rim], position[rim, d], count) / rims_P for d in range(3)], axis=1)
@@ -143,6 +148,7 @@ def _inside_out(sheets: TriangleMesh, part_F: NDArray[np.int64]) -> NDArray[np.b
     volume_F = np.einsum("fd,fd->f", local[:, 0], np.cross(local[:, 1], local[:, 2])) / 6
     volume_P = np.bincount(part_F, volume_F, count)
     area_P = np.bincount(part_F, np.linalg.norm(face_crosses(corners_F33), axis=1) / 2, count)
+    # A sheet encloses nothing: its way round is not judged.
     solid = np.flatnonzero(np.abs(volume_P) > ENCLOSES * area_P**1.5)
     inwards_P = np.zeros(count, dtype=bool)
     if len(solid) == 0 or len(solid) > MANY_PARTS or (volume_P[solid] > 0).all():
@@ -161,6 +167,7 @@ def _boxes(corners_F33: NDArray[np.float64], part_F: NDArray[np.int64], count: i
     if (part_F[1:] < part_F[:-1]).any():
         order = np.argsort(part_F, kind="stable")
         corners_F33, part_F = corners_F33[order], part_F[order]
+    # Faces of a part are one run, so that a reduction over runs gives the boxes in one pass.
     begin = np.searchsorted(part_F, np.arange(count))
     a, b, c = (corners_F33[:, k] for k in range(3))
     low_F3, high_F3 = np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
@@ -172,6 +179,7 @@ def _turned_share(
 ) -> NDArray[np.float64]:
     """Share (P,) of the area of each part that the file winds inwards."""
     area_F = np.linalg.norm(face_crosses(corners_F33), axis=1)
+    # By area and not by number: many small faces of a screw head must not outvote the body.
     total_P = np.bincount(solids.part_F, area_F, solids.count)
     turned_P = np.bincount(solids.part_F, area_F * turned_F, solids.count) / np.where(total_P > 0, total_P, 1)
     return np.where(solids.wound_P < 0, 1 - turned_P, turned_P)
@@ -200,11 +208,13 @@ class _Solids:
         # From the outside in: a part in a cavity is solid again, whatever its winding.
         container_P = np.full(self.count, -1)
         for part, other in zip(inner, around, strict=True):
+            # Of all parts around this one, the smallest is the one that it lies in directly.
             held = container_P[part]
             if held < 0 or abs(self.volume_P[other]) < abs(self.volume_P[held]):
                 container_P[part] = other
         for part in np.argsort(-np.abs(self.volume_P), kind="stable"):
             other = container_P[part]
+            # Nothing around it, or a cavity: solid, whatever its winding.
             if other < 0 or sign_P[other] < 0:
                 continue
             unclear += int(doubtful_P[part] or doubtful_P[other])
@@ -243,6 +253,7 @@ class _Solids:
             number = scan_points(corners, np.concatenate([probes[part] for part in parts]), device="cpu")
             ends = np.cumsum([len(probes[part]) for part in parts])[:-1]
             for part, own in zip(parts, np.split(number, ends), strict=True):
+                # Wholly inside, at every probe; a part that pokes through the wall is no cavity.
                 if (own != 0).all():
                     inner.append(int(part))
                     around.append(other)
@@ -250,6 +261,7 @@ class _Solids:
 
     def _probes(self, faces: NDArray[np.int64], part: np.signedinteger, reach: float) -> NDArray[np.float64]:
         """Places just outside a part: all over its faces, and near their corners."""
+        # At most about a quarter as many faces as probes, evenly from the list: each gets several places.
         corners = self.corners_F33[faces[:: max(1, 4 * len(faces) // PROBES)]]
         crosses = face_crosses(corners)
         length = np.linalg.norm(crosses, axis=1)
@@ -284,9 +296,11 @@ class _Solids:
         key = part * LOBE_RESOLUTION**2 + np.concatenate(lines)
         order = np.lexsort((height, key))
         number = -np.cumsum(np.concatenate(signs)[order]) * self.wound_P[part[order]]
+        # Beyond the last crossing of a line there is no stretch; and stretches as short as rounding tell nothing.
         last = np.r_[key[order][1:] != key[order][:-1], True]
         long = np.r_[np.diff(height[order]), 0.0] > LOBE_LENGTH
         lobed_P[part[order][(number < 0) & long & ~last]] = True
+        # Each of these costs a scan conversion of its own: of a hundred small ones the largest matter.
         if lobed_P.sum() > MAX_LOBED:
             largest = np.argsort(np.where(lobed_P, -np.abs(self.volume_P), 0), kind="stable")[:MAX_LOBED]
             lobed_P &= np.isin(np.arange(self.count), largest)

@@ -48,6 +48,8 @@ def grid_crossings(triangles_F33: torch.Tensor, resolution: int, *, axis: int) -
     `triangles_F33` in cube coordinates. Lines are numbered by the voxels of axes (axis + 1) % 3 and (axis + 2) % 3.
     """
     # The finest lattice on which products of two differences still fit into int64.
+    # Lines run along the last of the permuted axes. In units of voxels, with centres at whole numbers, a line's place
+    # is its index.
     order = [(axis + 1) % 3, (axis + 2) % 3, axis]
     grid_units = ((triangles_F33.double() + 0.5) * resolution - 0.5)[..., order]
     reach = max(float(grid_units.abs().max()) if grid_units.numel() else 0.0, float(resolution)) + 1
@@ -108,6 +110,7 @@ def scan_grid(triangles_F33: torch.Tensor, resolution: int) -> torch.Tensor:
 def scan_box(triangles_F33: torch.Tensor, resolution: int) -> tuple[tuple[slice, ...], torch.Tensor]:
     """The part of `scan_grid` that a closed mesh reaches: where it lies in the grid, and its numbers; 0 elsewhere."""
     corners = triangles_F33.reshape(-1, 3)
+    # One voxel of slack on either side: rounding to the lattice may carry a corner past a centre, never past a voxel.
     first = ((corners.amin(0) + 0.5) * resolution - 1).floor().long().clamp(0, resolution - 1).tolist()
     last = ((corners.amax(0) + 0.5) * resolution + 1).ceil().long().clamp(1, resolution).tolist()
     return tuple(map(slice, first, last)), _scan_block(triangles_F33, resolution, first, last)
@@ -118,11 +121,14 @@ def _scan_block(triangles_F33: torch.Tensor, resolution: int, first: list[int], 
     shape = [end - begin for begin, end in zip(first, last, strict=True)]
     change = torch.zeros(math.prod(shape), dtype=torch.int16, device=triangles_F33.device)
     for crossing in grid_crossings(triangles_F33, resolution, axis=2):
+        # Passing upwards through a face that looks up leaves the solid: the number falls by one, from here to the end
+        # of the line.
         above = crossing.height_H.ceil().clamp(min=first[2])  # first centre above the face, or on it
         kept = above < last[2]
         i, j = crossing.line_H2[:, 0] - first[0], crossing.line_H2[:, 1] - first[1]
         index = (i * shape[1] + j) * shape[2] + above.long() - first[2]
         change.index_add_(0, index[kept], -crossing.sign_H[kept].to(torch.int16))
+    # Changes summed along each line are the number; int16 holds them, as no mesh encloses a place 32,767 times.
     return change.view(shape).cumsum(2, dtype=torch.int16)
 
 
@@ -133,6 +139,7 @@ def blocked_edges(triangles_F33: torch.Tensor, resolution: int, *, axis: int) ->
     strides = [size**2, size, 1]
     first, second = strides[(axis + 1) % 3], strides[(axis + 2) % 3]
     for crossing in grid_crossings(triangles_F33, size, axis=axis):
+        # A crossing right at a centre blocks the segment below it and not the one above: each crossing blocks one.
         below = crossing.height_H.ceil() - 1
         kept = (below >= 0) & (below < size - 1)
         index = crossing.line_H2[:, 0] * first + crossing.line_H2[:, 1] * second + below.long() * strides[axis]
@@ -198,6 +205,7 @@ class PointFrame:
         corners_3C = np.ascontiguousarray(triangles_F33.reshape(-1, 3).T)  # rows are reduced faster than columns
         lower, upper = corners_3C.min(axis=1), corners_3C.max(axis=1)
         self.middle = (lower + upper) / 2
+        # One and a half cells of air on each side: after any rounding the outermost cells are still empty.
         self.side = float((upper - lower).max()) * resolution / (resolution - 3)
         self.resolution = resolution
 
@@ -233,6 +241,8 @@ class _Projection:
 
     def heights(self, row: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Which of the pairs (triangle `row`, line x, y) meet: their positions, and the heights there, float64."""
+        # Three edge functions in int64, exact. Only a hit is divided: they add up to twice the projected area, and each
+        # weighs the corner opposite to its edge.
         value = [a[row] * x + b[row] * y + c[row] for a, b, c in self.sides]
         hit = (torch.minimum(torch.minimum(value[0], value[1]), value[2]) > 0).nonzero().squeeze(1)
         opposite_c, opposite_a, opposite_b = (item[hit].double() for item in value)
@@ -251,6 +261,7 @@ class _RayColumns:
         low, high = self._bin(self.flat.low[:, 0]), self._bin(self.flat.high[:, 0])
         low_y, high_y = self._bin(self.flat.low[:, 1]), self._bin(self.flat.high[:, 1])
         width = high_y - low_y + 1
+        # Each face is listed in every column that its box reaches; sorted by column, those of one column are one run.
         pairs = []
         for row, offset in expand_ranges(torch.where(self.flat.turn == 0, 0, (high - low + 1) * width)):
             wide = width[row]
@@ -271,6 +282,7 @@ class _RayColumns:
         start = self.start[column]
         for query, offset in expand_ranges(self.start[column + 1] - start):
             face = self.face[start[query] + offset]
+            # A face wholly below the point cannot be above it: that spares most of the edge functions.
             kept = (self.top[face] > height[query]).nonzero().squeeze(1)
             query, face = query[kept], face[kept]
             hit, crossing = self.flat.heights(face, x[query], y[query])

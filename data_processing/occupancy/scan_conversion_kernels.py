@@ -51,6 +51,8 @@ def count_in_columns(faces: Faces, bits: int) -> int:
 def columns(faces: Faces, bits: int) -> tuple[Integers, NDArray[np.int32]]:
     """Faces sorted into 2^bits x 2^bits columns: start (columns + 1,), entries (E, 3) of face, lowest and highest z."""
     # First how many entries each column gets, so that all share one array without gaps.
+    # Counts go two places further on than their column, so that their sum leaves at start[column + 1] where the column
+    # begins: the entry that the second pass may run on.
     start = np.zeros((1 << 2 * bits) + 2, dtype=np.int64)
     entries = np.empty((0, 3), dtype=np.int32)
     _fill_columns(faces, bits, start, entries)
@@ -116,6 +118,7 @@ def _shift(size: int) -> int:
 def _fill_columns(faces: Faces, bits: int, start: Integers, entries_E3: NDArray[np.int32]) -> None:
     """Count the entries of each column, without room for entries; with it write them."""
     size, shift, box_F6 = 1 << bits, LATTICE_BITS - bits, faces.box_F6
+    # One kernel for both passes, since each takes seconds to compile. Vertical faces cross no line along z.
     is_counting = len(entries_E3) == 0
     for face in range(len(box_F6)):
         if faces.turn_F[face] != 0:
@@ -134,7 +137,11 @@ def _fill_columns(faces: Faces, bits: int, start: Integers, entries_E3: NDArray[
 @compile_part
 def _edge(xa: int, ya: int, xb: int, yb: int, turn: int, x: int, y: int) -> int:
     """Edge function of a side, and 1 more where the side owns the lines through it: inside where positive."""
+    # A face that looks down is walked the other way round, so that inside is positive for both kinds. Coordinates are
+    # below 2^27, so that products are below 2^58: exact.
     dx, dy = (xb - xa) * turn, (yb - ya) * turn
+    # A line right on an edge counts as moved by +e along x and +e^2 along y. Two faces walk their common edge in
+    # opposite directions, so exactly one of them owns it: no crossing is lost, none counted twice.
     tie = 1 if dy < 0 or (dy == 0 and dx > 0) else 0
     return dx * (y - ya) - dy * (x - xa) + tie
 
@@ -147,6 +154,8 @@ def _crossing(c: Integers, turn: int, x: int, y: int) -> float:
     opposite_b = _edge(c[6], c[7], c[0], c[1], turn, x, y)
     if opposite_a <= 0 or opposite_b <= 0 or opposite_c <= 0:
         return np.nan
+    # The edge functions add up to twice the projected area: divided by that sum each is the weight of the corner that
+    # lies opposite to the edge.
     share_a, share_b, share_c = float(opposite_a), float(opposite_b), float(opposite_c)
     za, zb, zc = float(c[2]), float(c[5]), float(c[8])
     return za + (share_b * (zb - za) + share_c * (zc - za)) / (share_a + share_b + share_c)
@@ -164,12 +173,15 @@ def _number_cells(
         turn = faces.turn_F[face]
         if turn == 0:
             continue
+        # Only columns whose centre line may meet the face: the first centre not below its box, and the last not above.
         first_j, last_j = (box_F6[face, 1] + middle - 1) >> shift, (box_F6[face, 4] - middle) >> shift
         for i in range((box_F6[face, 0] + middle - 1) >> shift, ((box_F6[face, 3] - middle) >> shift) + 1):
             for j in range(first_j, last_j + 1):
                 x, y = (i << shift) + middle - HALF, (j << shift) + middle - HALF
                 height = _crossing(faces.corners_F9[face], turn, x, y)
                 if not np.isnan(height):
+                    # The first cell whose centre is not below the crossing. Whoever passes upwards through a face that
+                    # looks up leaves the solid: from there on the number is one less.
                     above = (np.int64(np.ceil(height)) + HALF + middle - 1) >> shift
                     if above < size:
                         number_RRR[i, j, above] -= turn
@@ -189,6 +201,8 @@ def _mark(faces: Faces, face: int, size: int, shift: int, touched: NDArray[np.bo
     i0, i1 = (box[0] - SLACK) >> shift, (box[3] + SLACK) >> shift
     j0, j1 = (box[1] - SLACK) >> shift, (box[4] + SLACK) >> shift
     k0, k1 = (box[2] - SLACK) >> shift, (box[5] + SLACK) >> shift
+    # For a few cells the plane is not worth a test: a cell marked without need only costs its points a count of
+    # crossings.
     if (i1 - i0 + 1) * (j1 - j0 + 1) * (k1 - k0 + 1) > SMALL:
         _mark_along_plane(faces.corners_F9[face], box, size, shift, touched)
         return
@@ -229,6 +243,8 @@ def _mark_along_plane(c: Integers, box: Integers, size: int, shift: int, touched
             if not flat:
                 if not _square_meets(c, p, q, turn, x - SLACK, y - SLACK, width + 2 * SLACK):
                     continue
+                # Where the plane passes the middle of the column, on the lattice's own scale from the lower side of the
+                # cube.
                 depth = c[r] + slope_p * (x + width / 2 - c[p]) + slope_q * (y + width / 2 - c[q]) + HALF
                 first = max(first, np.int64(np.floor(depth - reach)) >> shift)
                 last = min(last, np.int64(np.ceil(depth + reach)) >> shift)
@@ -243,6 +259,8 @@ def _square_meets(c: Integers, p: int, q: int, turn: int, x: int, y: int, width:
         n = 3 * ((k + 1) % 3)
         xa, ya = c[3 * k + p], c[3 * k + q]
         dx, dy = (c[n + p] - xa) * turn, (c[n + q] - ya) * turn
+        # Of the square's corners the one that lies furthest inwards of this side: if even that is outside, the whole
+        # square is.
         inmost_x, inmost_y = (x if dy > 0 else x + width), (y + width if dx > 0 else y)
         if dx * (inmost_y - ya) - dy * (inmost_x - xa) < 0:
             return False
@@ -289,6 +307,8 @@ def _count_crossings(
         # The nearest cell with a number, up or down: the way there crosses the fewest faces.
         stack = known_RRR[(x + HALF) >> cell_shift, (y + HALF) >> cell_shift]
         up = down = (np.int64(np.rint(height)) + HALF) >> cell_shift
+        # No face touches the outermost cells (PointFrame leaves them empty), so the search ends before an index leaves
+        # the stack.
         while stack[up] == UNKNOWN and stack[down] == UNKNOWN:
             up, down = up + 1, down - 1
         upwards = stack[up] != UNKNOWN
@@ -300,11 +320,15 @@ def _count_crossings(
         column = (((x + HALF) >> column_shift) << bits) + ((y + HALF) >> column_shift)
         for at in range(start[column], start[column + 1]):
             face, bottom, top = np.int64(entries_E3[at, 0]), float(entries_E3[at, 1]), float(entries_E3[at, 2])
+            # A quick look first. Heights are rounded, which may carry one below the face's lowest corner: hence the one
+            # unit.
             if top <= low or bottom > high + 1:
                 continue
             box = faces.box_F6[face]
             if box[0] <= x + HALF <= box[3] and box[1] <= y + HALF <= box[4]:
                 crossing = _crossing(faces.corners_F9[face], faces.turn_F[face], x, y)
+                # Half open at the lower end: a face at the very height of a point counts as below it, whether the way
+                # leads up or down. Held down to the top of the face, a rounded height cannot contradict the quick look.
                 if low < (top if crossing > top else crossing) <= high:  # not if it is NaN
                     between += faces.turn_F[face]
         number_K[n] = stack[cell] + (between if upwards else -between)

@@ -96,6 +96,8 @@ def exact_number(edges_7E: Floats, factors_3E: Floats, x: float, y: float, z: fl
         return np.rint(w)
     ax_E, ay_E, az_E, bx_E, by_E, bz_E = edges_7E[0], edges_7E[1], edges_7E[2], edges_7E[3], edges_7E[4], edges_7E[5]
     re_E, im_E, weak = factors_3E[0], factors_3E[1], 0
+    # Van Oosterom and Strackee's formula with the pole (0, 0, -1) for the third corner: half the solid angle is the
+    # angle of re + i im. Only the angle counts, so each number is scaled to avoid overflow in the product of many.
     for e in range(size):
         ax, ay, az = ax_E[e] - x, ay_E[e] - y, az_E[e] - z
         bx, by, bz = bx_E[e] - x, by_E[e] - y, bz_E[e] - z
@@ -193,6 +195,7 @@ def count_crossings(
         p, c = planes_F4[face], corners_F9[face]
         from_r = p[0] * r[0] + p[1] * r[1] + p[2] * r[2] - p[3]
         from_p = p[0] * x + p[1] * y + p[2] * z - p[3]
+        # Both ends on one side of the plane, a plane without area included: nothing is crossed.
         if (from_r > 0) == (from_p > 0):
             continue
         ax, ay, az = c[0] - r[0], c[1] - r[1], c[2] - r[2]

@@ -21,6 +21,7 @@ MARGIN = 1e-6  # cells; rounding may only add a cell that a triangle just misses
 
 def expand_ranges(count: torch.Tensor, *, chunk: int = CHUNK) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Walk integers 0..count[m] - 1 of every row m: yields (row, offset), int64, `chunk` of them at once, in order."""
+    # A chunk may begin and end in the middle of a row: only the rows that it touches are expanded.
     ends = count.cumsum(0)
     total = int(ends[-1]) if len(ends) else 0
     for start in range(0, total, chunk):
@@ -113,6 +114,8 @@ class _Sides:
             x, y = corners[:, k, axes[0]], corners[:, k, axes[1]]
             nx = (y - corners[:, (k + 1) % 3, axes[1]]) * flip  # normal of the side, to the inside
             ny = (corners[:, (k + 1) % 3, axes[0]] - x) * flip
+            # The corner of the square that lies furthest inwards decides, with a margin so that rounding only ever adds
+            # cells.
             farthest = nx.clamp(min=0) + ny.clamp(min=0) + MARGIN * (nx.abs() + ny.abs())
             self.sides.append((nx, ny, farthest - nx * x - ny * y))
 
@@ -137,6 +140,8 @@ class _HeightColumns:
         steep = normals[:, 2] == 0  # no area at all: the bounding box limits the depth
         divisor = torch.where(steep, 1.0, normals[:, 2])
         self.slope = [torch.where(steep, 0.0, -normals[:, k] / divisor) for k in range(2)]
+        # Height of the plane over the middle of the square at (0, 0); over the square it differs by half the sum of the
+        # slopes.
         rest = self.slope[0] * (corners[:, 0, 0] - 0.5) + self.slope[1] * (corners[:, 0, 1] - 0.5)
         self.middle = corners[:, 0, 2] - rest
         self.half = torch.where(steep, torch.inf, (self.slope[0].abs() + self.slope[1].abs()) / 2 + MARGIN)

@@ -47,6 +47,7 @@ def thin_cells(candidates_CCC: torch.Tensor, *, fixed_CCC: torch.Tensor, weight_
 
 def _groups(index_N3: torch.Tensor, weight_N: torch.Tensor) -> list[torch.Tensor]:
     """Positions of cells that do not touch each other, light ones first."""
+    # By rank and not by weight: levels hold equal numbers of cells, however the weights are spread.
     rank_N = weight_N.argsort(stable=True).argsort()
     level_N = rank_N * LEVELS // max(len(rank_N), 1)
     i, j, k = (index_N3 % SPACING).unbind(1)
@@ -69,6 +70,7 @@ class _Neighbourhood:
         self.sides = (off_centre & (order <= 2)).nonzero()[:, 0].to(device)  # across a face or an edge
         self.is_face = (order == 1)[self.sides.cpu()].to(device)
         self.axes_of_side = near[self.sides.cpu()].abs().float().T.to(device)  # (3, 18)
+        # One matrix product gives the mass, its first and its second moments of all cells' surroundings at once.
         products = (far[:, :, None] * far[:, None]).flatten(1)
         self.moments = torch.cat([torch.ones(len(far), 1), far, products], 1).float().to(device)  # (125, 13)
         self.others = off_centre.to(device)
@@ -81,6 +83,7 @@ class _Neighbourhood:
         """Axes (N, 3) along which what lies in the 5x5x5 cells around spreads least, and whether (N,) it is a rod."""
         moments = weight[cells_N[:, None] + self.far] @ self.moments
         mean_N3 = moments[:, 1:4] / moments[:, :1]
+        # Second moments about the mean: how far the mass around the cell spreads along each axis.
         spread_N33 = (moments[:, 4:] / moments[:, :1]).view(-1, 3, 3) - mean_N3[:, :, None] * mean_N3[:, None]
         along_N3 = spread_N33.diagonal(dim1=1, dim2=2)
         thin_N3 = along_N3 <= EQUALLY_THIN * along_N3.amin(1, keepdim=True) + ABOUT_THIN
@@ -110,6 +113,8 @@ class _Neighbourhood:
 
     def keeps_cover(self, cells_N: torch.Tensor, kept: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
         """(N,): each cell around that was there would have another kept one within a step."""
+        # How many kept cells each of the 27 around sees within a step; the cell itself is one of them, so that two must
+        # be there for one to remain.
         count = kept[cells_N[:, None] + self.far].float() @ self.windows
         return ((count > 1.5) | ~there[cells_N[:, None] + self.near]).all(1)
 
@@ -128,6 +133,7 @@ class _Neighbourhood:
 
 def _reachable(passable: torch.Tensor, start: torch.Tensor, joined: torch.Tensor) -> torch.Tensor:
     """Cells (N, 27) on a path through `passable` from the first cell of `start`."""
+    # A flood from one cell: what is in one piece with it is reached, in as many steps as the longest path has.
     first = start.float().argmax(1, keepdim=True)
     reached = torch.zeros_like(passable).scatter_(1, first, start.any(1, keepdim=True))
     for _ in range(STEPS):

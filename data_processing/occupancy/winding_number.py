@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_processing.geometry.triangle_mesh import TriangleMesh
+from data_processing.geometry.triangle_mesh import TriangleMesh, walk_surplus
 from data_processing.occupancy.scan_conversion import UNKNOWN, PointFrame
 from data_processing.occupancy.surface_voxels import touched_cells
 from isofield.runtime.compiled import compiled_module
@@ -37,6 +37,7 @@ def winding_numbers(triangles_F33: NDArray[np.float64], points_N3: NDArray[np.fl
     """Fast winding number (N,) of triangles (F, 3, 3) at points (N, 3). One call builds one tree: pass all points."""
     from data_processing.occupancy.winding_tree_kernels import build_tree, numbers_at
 
+    # Threads share the points, not the sum at one point: their number changes no bit.
     corners_F9 = np.ascontiguousarray(triangles_F33, dtype=np.float64).reshape(-1, 9)
     points_N3 = np.ascontiguousarray(points_N3, dtype=np.float64)
     number_N = np.zeros(len(points_N3))
@@ -95,16 +96,15 @@ def boundary_edges(mesh: TriangleMesh) -> NDArray[np.float64]:
 
     They run the way the faces walk.
     """
+    # Only edges between vertices of unbalanced ones are looked at: of a nearly closed mesh that is a small share.
     faces, width = mesh.merged_faces, int(mesh.merged_faces.max(initial=0)) + 1
     met = np.zeros(width, dtype=bool)
     met[mesh.unbalanced_edges] = True
     walked_W2 = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     walked_W2 = walked_W2[met[walked_W2].all(axis=1)]
-    keys, count = np.unique(walked_W2[:, 0] * width + walked_W2[:, 1], return_counts=True)
-    back = keys % width * width + keys // width
-    at = np.searchsorted(keys, back).clip(max=max(len(keys) - 1, 0))
-    more = (count - np.where(keys[at] == back, count[at], 0)).clip(min=0)
-    keys = np.repeat(keys, more)
+    # What remains of the walks after those back is the boundary.
+    keys, surplus = walk_surplus(walked_W2[:, 0] * width + walked_W2[:, 1], width)
+    keys = np.repeat(keys, surplus.clip(min=0))
     positions_W3 = np.empty((width, 3))
     positions_W3[faces] = mesh.triangles()
     return np.stack([positions_W3[keys // width], positions_W3[keys % width]], axis=1)
@@ -130,6 +130,7 @@ class _CompiledSurface:
             return number
         placed_N3 = placed_N3 if len(near) == len(number) else placed_N3[near]
         rows_3N = np.ascontiguousarray(placed_N3.T)
+        # The descent starts with every face in its box, so the box holds the surface as well as the points.
         low, high = np.minimum(rows_3N.min(axis=1), -0.5), np.maximum(rows_3N.max(axis=1), 0.5)
         number[near] = self.kernels.at_points(self.corners_F9, self.edges_7E, placed_N3, low, high, exact)
         return number
@@ -156,7 +157,8 @@ def _edge_columns(boundary_E23: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _mesh_of(triangles_F33: NDArray[np.float64]) -> TriangleMesh:
-    return TriangleMesh(*_soup_arrays(triangles_F33))
+    vertices = np.ascontiguousarray(triangles_F33, dtype=np.float64).reshape(-1, 3)
+    return TriangleMesh(vertices, np.arange(len(vertices)).reshape(-1, 3))
 
 
 def cells_grid(triangles_F33: NDArray[np.float64], resolution: int, *, keep_unknown: bool = False) -> NDArray[np.int16]:
@@ -169,7 +171,8 @@ def cells_grid(triangles_F33: NDArray[np.float64], resolution: int, *, keep_unkn
     number = np.zeros((1, 1, 1), dtype=np.int16)
     cells = np.arange(levels[0] ** 3)
     for level in levels:
-        number = _repeat(number, level // len(number))
+        factor = level // len(number)
+        number = number.repeat(factor, axis=0).repeat(factor, axis=1).repeat(factor, axis=2)
         values = _at_centres(triangles_F33, cells, level)
         flat = number.reshape(-1)
         flat[cells] = np.rint(values)
@@ -189,15 +192,13 @@ def cells_points(triangles_F33: NDArray[np.float64], points_N3: NDArray[np.float
     """`winding_points` by the tree over faces; far points by a grid of cells."""
     if len(points_N3) <= FEW_POINTS:
         return np.rint(winding_numbers(triangles_F33, points_N3)).astype(np.int16)
+    # Many points: the cells of a coarse grid that no face touches answer for all points in them.
     frame = PointFrame(triangles_F33, POINT_CELLS)
-    number = frame.look_up(torch.from_numpy(_known_cells(frame, triangles_F33)), points_N3)
+    known = cells_grid(frame.to_cube(triangles_F33), frame.resolution, keep_unknown=True)
+    number = frame.look_up(torch.from_numpy(known), points_N3)
     near = np.flatnonzero(number == UNKNOWN)
     number[near] = np.rint(winding_numbers(triangles_F33, points_N3[near]))
     return number
-
-
-def _known_cells(frame: PointFrame, triangles_F33: NDArray[np.float64]) -> NDArray[np.int16]:
-    return cells_grid(frame.to_cube(triangles_F33), frame.resolution, keep_unknown=True)
 
 
 def _levels(resolution: int) -> list[int]:
@@ -222,14 +223,3 @@ def _split_cells(cells_N: NDArray[np.int64], level: int) -> NDArray[np.int64]:
     first = (2 * i * 2 * level + 2 * j) * 2 * level + 2 * k
     a, b, c = np.indices((2, 2, 2)).reshape(3, 8)
     return (first[:, None] + (a * 2 * level + b) * 2 * level + c).reshape(-1)
-
-
-def _repeat(grid: NDArray[np.int16], factor: int) -> NDArray[np.int16]:
-    for axis in range(3):
-        grid = np.repeat(grid, factor, axis=axis)
-    return grid
-
-
-def _soup_arrays(triangles_F33: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    vertices = np.ascontiguousarray(triangles_F33, dtype=np.float64).reshape(-1, 3)
-    return vertices, np.arange(len(vertices)).reshape(-1, 3)

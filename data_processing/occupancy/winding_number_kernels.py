@@ -64,6 +64,8 @@ def at_points(
 
     Rounded they are right; `exact`: they are right. `edges_7E`: ends of edges and their lengths.
     """
+    # Points are sorted into octants in place on the way down, so that the caller's array is copied and the order
+    # remembered.
     count = len(points_N3)
     order, octant = (np.arange(count), np.empty(count, np.int64)), np.empty(count, np.uint8)
     places = Places(points_N3.copy(), order[0], np.empty((count, 3)), order[1], octant, np.zeros(3), 0.0, 0)
@@ -150,6 +152,7 @@ def _start(surface: Surface, low: Floats, high: Floats) -> tuple[Integers, Integ
     faces, near = np.arange(4 * count + 64), np.arange(4 * edges + 64)
     state = np.zeros(STATE)
     for d in range(3):
+        # Not in the middle: there models have planes of symmetry, and a reference point on a face has no clear number.
         state[d] = (low[d] + high[d]) / 2 + SKEW[d] * (high[d] - low[d]) / 2
     state[3] = sum_over_faces(surface.corners_F9, state[0], state[1], state[2])
     state[4] = 1e-9
@@ -177,6 +180,8 @@ def _enter_cell(
     change, error = _far_change(state, to_x, to_y, to_z)
     number += change
     way = np.sqrt((to_x - r[0]) ** 2 + (to_y - r[1]) ** 2 + (to_z - r[2]) ** 2)
+    # The gradient was taken at the parent's reference point; on the way here it may have changed by the second
+    # derivative's bound times the way.
     state[9] += state[5] * way
     # Errors of far edges add up from level to level. Before they matter the whole boundary is asked.
     stale = error + state[9] * reach * REACH > STALE
@@ -191,6 +196,7 @@ def _enter_cell(
     if stale:
         begin, end, without = 0, edges_7E.shape[1], near[lists[2] : lists[3]]
         state[6], state[7], state[8] = 0.0, 0.0, 0.0
+    # Near edges are turned exactly and must not be in the gradient as well: each edge counts in one of the two ways.
     gx, gy, gz = boundary_pull(edges_7E, factors_3E, near, begin, end, without, state[:3])
     state[6], state[7], state[8] = state[6] + gx, state[7] + gy, state[8] + gz
 
@@ -240,6 +246,7 @@ def _is_uniform(lists: Integers, state: Floats, low: Floats, high: Floats) -> bo
     """Whether the rounded number is one and the same in a whole cell."""
     if lists[0] < lists[1] or lists[2] < lists[3]:
         return False
+    # The worst corner of the cell: linear change by far edges along every axis, and the bounds on what is not linear.
     u, v, w = high[0] - low[0], high[1] - low[1], high[2] - low[2]
     reach = np.sqrt(u * u + v * v + w * w) / 2 * REACH
     change = (np.abs(state[6]) * u + np.abs(state[7]) * v + np.abs(state[8]) * w) / 2 * REACH
@@ -258,6 +265,8 @@ def _keep_faces(
     for at in range(f0, f1):
         face = faces[at]
         c, p = corners_F9[face], planes_F4[face]
+        # Separating axes: the plane of the face, then the three of the box. Those of edge against edge are left out: a
+        # face too many costs a test, one too few would cost a whole turn. The addition is for rounding.
         apart = np.abs(p[0] * x + p[1] * y + p[2] * z - p[3])
         if apart > np.abs(p[0]) * u + np.abs(p[1]) * v + np.abs(p[2]) * w + 1e-12:
             continue
@@ -301,6 +310,8 @@ def _keep_edges(
         share = min(max(-(ax * ux + ay * uy + az * uz) / (squared + 1e-300), 0.0), 1.0)
         px, py, pz = ax + share * ux, ay + share * uy, az + share * uz
         apart = max(np.sqrt(px * px + py * py + pz * pz) - reach, 1e-12)
+        # A short edge acts like an element of a current, a long one never more than an endless line: the tighter bound
+        # holds.
         change_E[at] = min(length_E[e] / (2 * np.pi * apart**3), 1 / (np.pi * apart * apart))
     # The highest limit below which all edges together stay within the bound; sorting them would cost more.
     sums = np.zeros(LIMITS)  # of the changes below each limit
@@ -310,6 +321,8 @@ def _keep_edges(
         for k in range(LIMITS):
             sums[k] += change if change < limit else 0.0
             limit *= 0.5
+    # What all far edges together may change between two places of the cell must stay below a half, or rounding could
+    # pick the wrong integer. If no limit is low enough the limit is 0, and all stay near.
     limit, end, last = FAR_EDGE / square, e1, 2 * e1 - e0
     for k in range(LIMITS):
         if (bound + sums[k]) * square + slope_error * REACH * reach < FAR_EDGES:

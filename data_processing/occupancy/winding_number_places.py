@@ -50,6 +50,7 @@ def count_places(places: Places, span: Integers) -> int:
 @compile_part
 def list_places(places: Places, span: Integers, target_N: Integers, xyz_N3: Floats) -> None:
     """Of each place of a span: where its number belongs, and its coordinates."""
+    # Numbers in C order, as the grid is stored.
     n, size, step, origin = 0, places.resolution, places.step, places.origin_3
     if size:
         for i in range(span[0], span[3]):
@@ -91,6 +92,7 @@ def split_places(places: Places, span: Integers, box: Floats, boxes: Floats, spa
     if places.resolution:
         for part in range(8):
             for d in range(3):
+                # Rounded up: of a block one cell wide the lower half is the whole and the upper half empty.
                 middle = (span[d] + span[3 + d] + 1) // 2
                 spans[stack, d] = middle if part >> d & 1 else span[d]
                 spans[stack, 3 + d] = span[3 + d] if part >> d & 1 else middle
@@ -128,6 +130,8 @@ def _set_box(places: Places, span: Integers, box: Floats) -> None:
 def _sort_octants(places: Places, first: int, last: int, middle: Floats, ends: Integers) -> None:
     """Sort points first..last by the eighth of their cell that they are in; `ends`: where the eighths begin and end."""
     points, spare, order, other = places.points_N3, places.spare_N3, places.order_N, places.spare_order_N
+    # A counting sort: how many in each octant, where each begins, then every point to its place. It keeps the order
+    # within an octant, and needs no comparison.
     for part in range(9):
         ends[part] = 0
     x, y, z = middle[0], middle[1], middle[2]

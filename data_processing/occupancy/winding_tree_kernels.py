@@ -30,8 +30,10 @@ def build_tree(corners_F9: Floats) -> tuple[Integers, Integers, Floats]:
     for f in range(count):
         for d in range(3):
             middle_F3[f, d] = (corners_F9[f, d] + corners_F9[f, 3 + d] + corners_F9[f, 6 + d]) / 3
+    # A binary tree whose leaves hold one face at least has fewer than twice as many nodes as faces.
     nodes_M4, moments_M = np.empty((2 * count + 1, 4), np.int64), np.empty((2 * count + 1, MOMENTS))
     nodes_M4[0, 0], nodes_M4[0, 1], size, node = 0, count, 1, 0
+    # Breadth first: children go to the end of the list, and the walk over it meets them later.
     while node < size:
         first, end = nodes_M4[node, 0], nodes_M4[node, 1]
         _set_moments(corners_F9, order_F[first:end], moments_M[node])
@@ -44,6 +46,8 @@ def build_tree(corners_F9: Floats) -> tuple[Integers, Integers, Floats]:
                     low, high = min(low, middle_F3[order_F[at], d]), max(high, middle_F3[order_F[at], d])
                 if high - low > longest:
                     axis, longest = d, high - low
+            # Halves of equal number keep the tree's depth at log2 of the faces, however they are spread. The sort is
+            # stable: equal middles keep the file's order, on every machine.
             part = order_F[first:end].copy()
             order_F[first:end] = part[np.argsort(middle_F3[part, axis], kind="mergesort")]
             half = (first + end) // 2
@@ -77,6 +81,8 @@ def _set_moments(corners_F9: Floats, faces: Integers, m: Floats) -> None:
         nx, ny, nz = _area_vector(c)
         x, y, z = (c[0] + c[3] + c[6]) / 3 - m[0], (c[1] + c[4] + c[7]) / 3 - m[1], (c[2] + c[5] + c[8]) / 3 - m[2]
         xx, yy, zz, xy, xz, yz = x * x, y * y, z * z, x * y, x * z, y * z
+        # The second moment of a triangle about its own middle is exactly the mean over its corners, divided by 4; and
+        # the radius of the node is that of its furthest corner.
         for corner in range(0, 9, 3):
             vx, vy, vz = c[corner] - m[0], c[corner + 1] - m[1], c[corner + 2] - m[2]
             m[3] = max(m[3], vx * vx + vy * vy + vz * vz)
@@ -86,6 +92,8 @@ def _set_moments(corners_F9: Floats, faces: Integers, m: Floats) -> None:
         m[4], m[5], m[6] = m[4] + nx, m[5] + ny, m[6] + nz
         m[7], m[8], m[9] = m[7] + nx * x, m[8] + ny * y, m[9] + nz * z
         m[10], m[11], m[12] = m[10] + nx * y + ny * x, m[11] + nx * z + nz * x, m[12] + ny * z + nz * y
+        # Of the symmetric third-order tensor n d d the series needs contractions and a cubic form: ten numbers and
+        # three, instead of eighteen.
         trace = xx + yy + zz
         m[13] += 2 * (xx * nx + xy * ny + xz * nz) + nx * trace
         m[14] += 2 * (xy * nx + yy * ny + yz * nz) + ny * trace
@@ -119,6 +127,8 @@ def numbers_at(
     number_N: Floats,
 ) -> None:
     """Write the winding numbers of points first to end."""
+    # Depth first with an explicit stack, as recursion is slow in compiled code. The first child is taken first: the sum
+    # has one order, whatever the thread.
     stack = np.empty(STACK, np.int64)
     for n in range(first, end):
         px, py, pz, turns, size = points_N3[n, 0], points_N3[n, 1], points_N3[n, 2], 0.0, 1
@@ -129,6 +139,7 @@ def numbers_at(
             m = moments_M[node]
             x, y, z = m[0] - px, m[1] - py, m[2] - pz
             squared = x * x + y * y + z * z
+            # Far enough: the node counts as one. Else its children are asked, and a leaf's faces exactly.
             if squared > m[3]:
                 turns += _series(m, x, y, z, squared)
             elif nodes_M4[node, 2] >= 0:
@@ -160,6 +171,8 @@ def _series(m: Floats, x: float, y: float, z: float, squared: float) -> float:
     contracted = x * m[13] + y * m[14] + z * m[15]
     cubic = x * x * (x * m[16] + y * m[19] + z * m[20]) + y * y * (y * m[17] + x * m[21] + z * m[22])
     cubic += z * z * (z * m[18] + x * m[23] + y * m[24]) + x * y * z * m[25]
+    # Taylor terms of r.n / |r|^3 around the node's middle, with |r|^3 taken out: the area vector, its first and its
+    # second moments.
     first = m[7] + m[8] + m[9] - 3 * linear * inverse
     second = (-3 * contracted + 15 * cubic * inverse) * inverse / 2
     return (dipole + first + second) * inverse * np.sqrt(inverse)

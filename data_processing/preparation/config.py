@@ -133,6 +133,7 @@ def content_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
     Keys that came later are left out where they have their default: what was prepared before stays as it is.
     """
+    # Equal settings mean equal rows, also between versions: what a newer version added counts only where it is used.
     chosen = {key: value for key, value in settings.items() if key in CONTENT_KEYS}
     if chosen.get("contents"):
         chosen["contents"] = {key: v for key, v in chosen["contents"].items() if (key, v) not in LATER_CONTENTS}

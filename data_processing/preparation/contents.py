@@ -97,6 +97,8 @@ class RenderingConfig:
     @property
     def fill(self) -> float:
         """The share of a picture's edge that the longer side of a shape usually takes."""
+        # The ball of radius 1 is seen under asin(1 / distance), at the mean of the nearest and the farthest distance;
+        # the picture ends at half the field of view. Both as lengths on the plane of the picture.
         ball = math.tan(math.asin(2 / sum(self.distance))) / math.tan(math.radians(self.field_of_view) / 2)
         return min(SILHOUETTE * ball, 1.0)
 

@@ -23,9 +23,10 @@ import torch
 from data_processing.preparation import report as report
 from data_processing.preparation.config import DataConfig, config_file, content_settings, layout_of
 from data_processing.preparation.job_file import open_job
-from data_processing.preparation.next_step import train_command
+from data_processing.preparation.next_step import Draw, page_or_command, train_command
 from data_processing.preparation.shape import digest_of, files_of, size_of
 from data_processing.preparation.sources import Listing, Source, list_sources
+from data_processing.preparation.up_axis import describe_up
 from data_processing.preparation.workers import Task, run_tasks
 from data_processing.store.shape_set import INDEX_FILE, PARTS, SHARDS
 from data_processing.store.shards import Layout, PackedRow, ShapeRecord, Shard, write_shard
@@ -35,12 +36,12 @@ from isofield.runtime.commandline import DONE, SOME_FAILED, say
 from isofield.runtime.config import to_plain, to_yaml
 from isofield.runtime.cores import describe_cores, own_cores
 from isofield.runtime.fingerprint import fingerprint
-from isofield.runtime.invocation import next_command
 from isofield.runtime.parts import Part, hold_folder
 from isofield.runtime.progress import Progress
 from isofield.runtime.reasons import reason_of
 
 WHAT = "preparation"  # in messages
+Wait = Callable[[], None] | None
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,17 @@ def prepare_folder(
     command: str = "",
     rank: int = 0,
     world: int = 1,
-    wait: Callable[[], None] | None = None,
+    wait: Wait = None,
+    draw: Draw = None,
     part: Part | None = None,
     keep_failed: bool = False,
 ) -> int:
     """Prepare a folder, or finish preparing it; returns the exit status. `wait`: until every rank has come there.
 
-    Of a `part` only its own shards are made, and nothing is joined. `keep_failed`: whatever the config says, failed
-    shapes whose files did not change are not tried again. Raises FileNotFoundError and ValueError for an input or a
-    config that cannot be used, OSError for a full disk.
+    `draw`: makes a page of the data set and returns where it is; a ValueError of it is told, and fails nothing. Of a
+    `part` only its own shards are made, and nothing is joined. `keep_failed`: whatever the config says, failed shapes
+    whose files did not change are not tried again. Raises FileNotFoundError and ValueError for an input or a config
+    that cannot be used, OSError for a full disk.
     """
     job, listing = _listed(config)
     job = replace(job, retry_failed=config.retry_failed and not keep_failed)
@@ -133,7 +136,8 @@ def prepare_folder(
             wait()  # a shard that is there may be the old one, which another rank makes again
             if rank > 0:
                 return DONE
-        return _finish(job, {state.shard for state in states} if wait is None else set(range(job.shard_count)), rank)
+        mine = {state.shard for state in states} if wait is None else set(range(job.shard_count))
+        return _finish(job, mine, rank, draw)
 
 
 def _listed(config: DataConfig) -> tuple[PreparationJob, Listing]:
@@ -165,6 +169,7 @@ def _examine(job: PreparationJob, shard: int, parts: Collection[str]) -> ShardSt
         if part and in_shard and part[number] == in_shard[number]:  # stopped between packing and tidying up
             part_of[number].unlink()
             part = None
+        # A part is newer than its shard: it was made again since that was written.
         record = (part or in_shard or {}).get(number)
         found_in = part_of[number] if part else job.shard_file(shard)
         if record is None or _again(job, number, record, found_in):
@@ -200,10 +205,12 @@ def _checked_records(job: PreparationJob, file: Path, members: list[int]) -> dic
 def _again(job: PreparationJob, number: int, record: ShapeRecord, found_in: Path) -> bool:
     """Whether a finished shape is to be done again: its file changed since, or it failed and may succeed now."""
     files = files_of(job.sources[number], job.config)
+    # Without a digest the failure was not the file's fault (a full disk, no memory): it is tried again.
     if record.status == "failed" and (job.retry_failed or not record.source_digest):
         return True
     if size_of(*files) != record.source_bytes or record.source != job.sources[number].file:
         return True
+    # Content is read only where a time says that it may have changed: 50,000 files would take minutes.
     newest = max(file.stat().st_mtime_ns for file in files)
     return newest > found_in.stat().st_mtime_ns and digest_of(*files) != record.source_digest
 
@@ -217,7 +224,7 @@ def _announce(job: PreparationJob, listing: Listing, states: list[ShardState], r
         + (f", other files left alone: {ignored}" if ignored else "")
         + mine
     )
-    for note in listing.notes:
+    for note in (*listing.notes, *describe_up(job.config, [source.file for source in job.sources])):
         say(f"{job.config.input}: {note}")
     finished = sum(len(state.finished) for state in states)
     if finished:
@@ -310,7 +317,7 @@ def _vanished(job: PreparationJob, file: Path) -> WriteError:
     return WriteError(errno.ENOENT, f"it vanished: something removes files from {job.folder}", str(file))
 
 
-def _finish(job: PreparationJob, finished: set[int], rank: int) -> int:
+def _finish(job: PreparationJob, finished: set[int], rank: int, draw: Draw) -> int:
     """Write report and index when all shards are there; the exit status. Those that are not `finished` may not be."""
     absent = [shard for shard in range(job.shard_count) if not job.shard_file(shard).exists()]
     for shard in finished & set(absent):
@@ -320,6 +327,7 @@ def _finish(job: PreparationJob, finished: set[int], rank: int) -> int:
         return DONE
     with contextlib.suppress(OSError):
         (job.folder / PARTS).rmdir()
+    # All shards are read once more, by whoever finishes last: rows of other ranks are known from nowhere else.
     records: list[ShapeRecord] = []
     for shard in range(job.shard_count):
         with Shard(job.shard_file(shard), job.layout) as opened:
@@ -328,13 +336,13 @@ def _finish(job: PreparationJob, finished: set[int], rank: int) -> int:
     for line in report.write_all(job.config, records, members=members, given=job.splits):
         say(line)
     failed = [record for record in records if record.status == "failed"]
+    say(f"what it made of your data, as a page: {page_or_command(job.folder, draw)}")
     if not any(record.status == "done" for record in records):
         first = (failed or records)[0]
         raise ValueError(f"all {len(records)} shapes failed or are absent; the first: {first.reason}")
-    but = f", but {len(failed)} of {len(records)} shapes failed" if failed else ""
-    say(f"what it made of your data, as a page: {next_command('inspect', job.folder)}")
+    but = report.describe_shortfall(records)
     say(f"{job.folder} is done{but}; next: {train_command(job.config)}")
-    return SOME_FAILED if failed else DONE
+    return SOME_FAILED if but else DONE
 
 
 def _device(config: DataConfig) -> str:

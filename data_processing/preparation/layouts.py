@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data_processing.formats.voxel_files import voxel_suffix
+from data_processing.preparation.object_forms import object_of, refuse_forms
 from data_processing.store.split_lists import SPLIT_WORDS
 
 LayoutName = Literal["auto", "folders", "shapenet", "modelnet", "abc", "objaverse", "lists"]
 DETECTED = 0.9  # the share of files that have to fit a layout
 MAX_REPRESENTATIONS = 8  # files of one object in its folder
 SHOWN = 3  # names in a line
+MODEL_FOLDERS = ("models", "meshes")  # between an object's folder and its file
 MESHES = (".obj", ".ply", ".off", ".glb", ".gltf", ".stl")  # the first that is there is taken
 VOXELS = (".binvox", ".mat", ".nii.gz", ".nii", ".npy", ".npz")
 HOLLOW, SOLID = re.compile(r"[._-]surface\.binvox$", re.I), re.compile(r"[._-]solid\.binvox$", re.I)
@@ -59,7 +61,7 @@ def arrange(
     ValueError when files of one name cannot be told apart, when folders seem to hold several files of each object, and
     for a category that is not there.
     """
-    chosen = _detect(list(kinds), root) if layout in ("auto", "lists") else layout
+    chosen = layout_of_files(list(kinds), root) if layout in ("auto", "lists") else layout
     # Every file first gets the place that its path gives it, whatever else there is.
     rule = RULES.get(chosen, _by_path)
     places = {file: rule(file, root) or _by_path(file, root) for file in kinds}
@@ -85,6 +87,7 @@ def arrange(
     if hollow:
         notes.append(f"{len(hollow)} objects are left out, they have hollow voxels alone: {_first_names(hollow)}")
     if layout != "folders" and chosen == "folders":
+        refuse_forms(taken.values())
         notes += _recurring_names(taken.values())
     # Who divides by folders says it of all: a shape beside them would be missing without a word.
     without = [place.name for place in map(places.__getitem__, taken.values()) if not place.split]
@@ -93,8 +96,8 @@ def arrange(
     return Arrangement({file: places[file] for file in taken.values()}, tuple(notes))
 
 
-def _detect(files: Sequence[str], root: str) -> str:
-    """The layout that nearly all files fit."""
+def layout_of_files(files: Sequence[str], root: str) -> str:
+    """The layout that nearly all files fit, by their paths below a folder called `root`; else "folders"."""
     for name, pattern in SIGNATURES.items():
         if files and sum(bool(pattern.search(file)) for file in files) >= DETECTED * len(files):
             return name
@@ -121,7 +124,7 @@ def _by_path(file: str, root: str) -> Place:
 def _shapenet(file: str, root: str) -> Place | None:
     """Its folder is the object, or the file itself where that folder is a synset."""
     parts = file.split("/")
-    folders = parts[:-2] if len(parts) > 2 and parts[-2] == "models" else parts[:-1]
+    folders = parts[:-2] if len(parts) > 2 and parts[-2] in MODEL_FOLDERS else parts[:-1]
     if not folders:
         return None
     if re.fullmatch(r"\d{8}", folders[-1]):
@@ -162,6 +165,7 @@ SIGNATURES = {
         r"|(?:^|/)\d{8}/[^/]+/[^/]+$"  # v1, and what others made of it
         r"|(?:^|/)[^/]+/[^/]+/model(?:\.(?:solid|surface))?\.[^/.]+$"  # with names instead of synsets
         r"|^[0-9a-f]{8,}/model\.[^/]+$"  # one synset alone
+        r"|(?:^|/)[^/]+/meshes/model\.[^/]+$"  # Google Scanned Objects: the same in other words
     ),
 }
 RULES: dict[str, Callable[[str, str], Place | None]] = {
@@ -197,9 +201,17 @@ def _representations(kinds: Mapping[str, str], places: Mapping[str, Place], *, g
                 groups[file] = base
             elif guess and generic:
                 groups[file] = groups[of_folder[0]]
+            elif guess and (mesh := _of_one_object(file, of_folder)):
+                groups[file] = groups[mesh]
             elif HOLLOW.search(file) or SOLID.search(file):
                 groups[file] = re.sub(r"[._-](solid|surface)$", "", groups[file], flags=re.I)
     return groups
+
+
+def _of_one_object(file: str, meshes: Sequence[str]) -> str | None:
+    """The one mesh beside voxels whose name says the same object: x_object.obj of x_voxel.mat."""
+    same = [mesh for mesh in meshes if object_of(mesh) == object_of(file)]
+    return same[0] if len(same) == 1 else None
 
 
 def _refuse_many(folders: Mapping[str, Sequence[str]], kinds: Mapping[str, str]) -> None:

@@ -52,6 +52,7 @@ def sample_levels(grid_RRR: torch.Tensor, *, seed: int, name: str) -> dict[int, 
     point, uniform over the cell's voxels that have the cell's value. `seed` and `name` (of the shape) key the draws.
     """
     assert grid_RRR.shape == (RESOLUTION,) * 3 and grid_RRR.dtype == torch.uint8
+    # From fine to coarse, as each level is pooled from the one before: 64^3, 32^3, 16^3.
     grid, cells, levels = grid_RRR.contiguous(), grid_RRR, {}
     for resolution, count in sorted(LEVELS.items(), reverse=True):
         cells = max_pool(cells, resolution)
@@ -67,6 +68,7 @@ def sample_levels(grid_RRR: torch.Tensor, *, seed: int, name: str) -> dict[int, 
 
 def mixed_cells(cells_LLL: torch.Tensor) -> torch.Tensor:
     """True where the 3x3x3 cells around are neither all 0 nor all 1; never in the outermost layer, as published."""
+    # A sum over 3x3x3 is three sums over three: 0 and 27 are the cells whose surroundings are all alike.
     sums = cells_LLL
     for axis in range(3):
         inner = sums.shape[axis] - 2
@@ -94,6 +96,7 @@ def carve_from_top(grid_RRR: torch.Tensor) -> torch.Tensor:
 
 
 def _or_along(words: torch.Tensor, axis: int) -> torch.Tensor:
+    # A loop of whole-tensor operations: torch has no OR over an axis.
     first, *rest = words.unbind(axis)
     result = first.clone()
     for part in rest:
@@ -105,6 +108,8 @@ def _choose_cells(near: torch.Tensor, mixed_C: torch.Tensor, count: int, generat
     """`count` different cells in random order: all of `near` and random others, or a uniform subset of `near`."""
     if len(near) >= count:
         return near[_shuffled(len(near), count, generator).to(near.device)]
+    # Surface cells first, then a random few of the others, and all of them shuffled: a slice of the points is then a
+    # sample of both kinds.
     others = (~mixed_C).nonzero()[:, 0]
     chosen = torch.cat([near, others[_shuffled(len(others), count - len(near), generator).to(near.device)]])
     return chosen[_shuffled(count, count, generator).to(near.device)]
@@ -123,6 +128,7 @@ def _draw_voxels(
     The low bits of one random word choose among all voxels of the cell; where that one has the other value, the high
     bits choose among the voxels that match. Either way each matching voxel is equally likely.
     """
+    # One random word a point: the low bits, and what is above them, are independent.
     side = RESOLUTION // resolution
     random_P = torch.randint(0, 2**RANDOM_BITS, (len(cells_P),), generator=generator).to(grid_RRR.device)
     corner_P = _linear(*(part * side for part in _axes(cells_P, resolution)))

@@ -1,14 +1,26 @@
-"""What to type after a preparation: which shipped configuration can be trained on what the data set holds."""
+"""What to do after a preparation: its page, and which shipped configuration can be trained on what it holds."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
 from data_processing.preparation.config import DataConfig
 from isofield.runtime.invocation import next_command
+from isofield.runtime.reasons import reason_of
 from isofield.runtime.shipped import config_names, find_config
 
+Draw = Callable[[Path], Path] | None  # of the page of a data set
 SMALL = "small"  # in the name of those that a CPU trains
+
+
+def page_or_command(folder: Path, draw: Draw) -> str:
+    """Where `draw` left the page of a data set; what to type for it where it was not wanted, or cannot be drawn."""
+    later = next_command("inspect", folder)
+    try:
+        return later if draw is None else str(draw(folder))
+    except ValueError as error:
+        return f"{later} (it could not be drawn now: {reason_of(error)})"
 
 
 def train_command(config: DataConfig) -> str:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from data_processing.preparation.config import DataConfig
 from data_processing.preparation.job import WHAT, prepare_folder
+from data_processing.preparation.next_step import Draw
 from data_processing.store.shape_set import JOB_FILE, SHARDS, read_json
 from isofield.runtime.commandline import DONE, say
 from isofield.runtime.parts import Part, describe_part, join_parts
 
 
-def prepare_part(config: DataConfig, part: Part, *, command: str = "") -> int:
+def prepare_part(config: DataConfig, part: Part, *, command: str = "", draw: Draw = None) -> int:
     """Prepare one part of a folder, and join them if it is the last; returns the exit status. Raises as prepare_folder.
 
     What is joined is looked through as by a call for all: a shard of an earlier start whose input changed since is
@@ -25,7 +26,7 @@ def prepare_part(config: DataConfig, part: Part, *, command: str = "") -> int:
         part,
         what=WHAT,
         is_whole=lambda: _is_whole(config),
-        join=lambda: prepare_folder(config, command=command, keep_failed=True),
+        join=lambda: prepare_folder(config, command=command, draw=draw, keep_failed=True),
     )
     if status is None:
         say(describe_part(part))

@@ -39,6 +39,7 @@ def drawn_cameras(settings: RenderingConfig, *, radius: float, seed: int, name: 
     """Azimuth, elevation and distance (in the unit of `radius`) of each camera: (V, 3) float32."""
     random = numpy_generator(seed, name, "rendering")
     drawn = random.uniform(0, 360)
+    # Drawn in any case, so that a fixed azimuth leaves the other draws as they are.
     first = drawn if settings.azimuth is None else settings.azimuth
     azimuth_V = (first + 360.0 * np.arange(settings.views) / settings.views) % 360.0
     elevation_V = random.uniform(*settings.elevation, settings.views)
@@ -70,6 +71,7 @@ def _existing(folder: Path, settings: RenderingConfig, name: str) -> NDArray[np.
     if not files[0].parent.is_dir():
         searched = " and ".join(str(place) for place in _places(folder, name)[:2])
         raise FileNotFoundError(f"no renderings of {name}: searched {searched}")
+    # All that are missing, not the first alone: a folder that was unpacked half is seen at once.
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise FileNotFoundError(

@@ -83,11 +83,12 @@ def read_shape(
     """
     kind = kind_of(file)  # `config.kind` chooses files of a folder; a single file is what it is
     if kind is None:
-        advice = f"; it is {known}" if (known := described_file(file)) else ""
+        if known := described_file(file):
+            raise ValueError(f"{file}: it is {known}")
         raise ValueError(
             f"{file}: neither a mesh ({' '.join(sorted(MESH_SUFFIXES))}) nor a voxel file "
             f"({' '.join(sorted(VOXEL_SUFFIXES))}) by its suffix, nor a point cloud, which runs with "
-            f"data.input.kind: points take ({' '.join(sorted(CLOUD_SUFFIXES))}){advice}"
+            f"data.input.kind: points take ({' '.join(sorted(CLOUD_SUFFIXES))})"
         )
     stages = stages or Stages()
     if config.labels is not None and voxel_suffix(file) in SCAN_SUFFIXES:
@@ -209,6 +210,7 @@ def attempt(
 def failure(source: Source, config: DataConfig, error: Exception) -> ShapeRecord:
     """The record of a shape that failed, or is not there; with a digest of its file where the file is to blame."""
     file = config.input / source.file
+    # One line, without the folder of this machine: it goes into tables that travel.
     text = " ".join(reason_of(error).split()).replace(str(file), source.file)
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         text = "there is not memory enough for this shape; fewer --set workers=N leave more for each"
@@ -263,6 +265,7 @@ def _mesh_shape(
 ) -> CubeShape:
     lower, upper = mesh.bounds()
     by = config.normalisation.by
+    # Nothing is moved or scaled here: what sticks out would be cut off.
     if by == "none" and max(-lower.min(), upper.max()) > 0.5 + BORDER:
         raise ValueError(
             f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: normalise it, or "
@@ -272,6 +275,7 @@ def _mesh_shape(
     mesh = mesh.transform(np.linalg.inv(to_world))
     occupancy = occupancy_grid(mesh, RESOLUTION, config.inside, device=device)
     stages.end("occupancy")
+    # Surface and points are asked only where the contents want them: both are kept as something to call.
     inside = functools.partial(_inside_mesh, mesh=mesh, found=occupancy, settings=config.inside, device=device)
     return CubeShape(occupancy.grid_RRR, to_world, occupancy.method, occupancy.quality, lambda: mesh, inside)
 

@@ -25,11 +25,12 @@ from data_processing.medical.advice import CONFIG_KEYS
 from data_processing.medical.crops import organ_file
 from data_processing.medical.images_beside import images_beside, is_general, left_out
 from data_processing.medical.structures import LabelConfig, all_parts
-from data_processing.preparation.layouts import LayoutName, Place, arrange, refuse_absent
-from data_processing.store.split_lists import given_splits, read_list_files
+from data_processing.preparation.layouts import LayoutName, arrange, refuse_absent
+from data_processing.store.split_lists import given_splits, lists_among, read_list_files
 from isofield.runtime.reasons import reason_of
 
 Kind = Literal["mesh", "voxels", "labels"]
+SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
 
 
 @dataclass(frozen=True)
@@ -99,22 +100,25 @@ def list_sources(
         arrangement = arrange(kinds, layout, root=folder.resolve().name or "all", categories=asked)
     except ValueError as error:
         raise ValueError(f"{folder}: {reason_of(error)}") from error
-    sources = [_source(file, place, kinds[file]) for file, place in arrangement.places.items()]
+    sources = [Source(to.name, to.category, file, kinds[file]) for file, to in arrangement.places.items()]
     if labels is not None:
         sources += _scan_sources(folder, scans, labels)
     chosen = _of_categories(sources, categories, folder)
     if not chosen:
-        raise FileNotFoundError(_nothing_found(folder, kind, ignored, files))
+        raise FileNotFoundError(_nothing_found(folder, kind, ignored, files) + _wider_pattern(labels, files))
     _refuse_duplicates(chosen, folder)
     # Lists beside the shapes say more than folders do.
     splits, notes = arrangement.splits, list(arrangement.notes)
     if labels is None and (lists := read_list_files(folder, files, all_kinds=layout == "lists")):
         splits, said = given_splits([source.name for source in chosen], lists)
         notes += said
+    elif layout == "auto" and labels is None and (unread := lists_among(files)):
+        notes.append(f"{', '.join(unread[:3])} look like lists of splits: --set layout=lists takes them")
     elif layout == "lists":
         raise FileNotFoundError(
-            f"{folder}: layout lists, but neither it nor its folders hold train, val or test (.lst, .txt), or a CSV "
-            "with columns id and split; lists elsewhere: --set splits.rule=lists splits.lists.train=FILE"
+            f"{folder}: layout lists, but neither it nor its folders hold train, val or test (.lst, .txt, .json), a "
+            "CSV with columns id and split, or split.json; lists elsewhere: --set splits.rule=lists "
+            "splits.lists.train=FILE"
         )
     if beside := left_out(images, CONFIG_KEYS.pattern):
         notes.append(beside)
@@ -155,6 +159,7 @@ def _scan_sources(folder: Path, files: Sequence[str], labels: LabelConfig) -> It
             name = part.name(scan if scan != "." else folder.resolve().name or "scan")
             path = file
             if labels.files == "organ":
+                # Of a folder of organs the file of the structure's first label stands for all of them.
                 first = str(part.structure.labels[0])
                 path = organ_file(folder / file, first).relative_to(folder).as_posix()
             yield Source(name=name, category=part.structure.name, file=path, kind="labels", part=part.key)
@@ -172,18 +177,20 @@ def files_below(folder: Path) -> Iterator[str]:
     """Paths of all files below, with slashes; hidden ones left out, linked folders entered once."""
     seen: set[str] = set()
     for root, folders, files in os.walk(folder, followlinks=True):
+        # A link to a folder above would be walked for ever: each real folder is entered once.
         real = os.path.realpath(root)
-        folders[:] = [name for name in folders if not name.startswith(".")] if real not in seen else []
+        folders[:] = [name for name in folders if not is_hidden(name)] if real not in seen else []
         if real in seen:
             continue
         seen.add(real)
         for name in files:
-            if not name.startswith("."):
+            if not is_hidden(name):
                 yield Path(root, name).relative_to(folder).as_posix()
 
 
-def _source(file: str, place: Place, kind: Kind) -> Source:
-    return Source(name=place.name, category=place.category, file=file, kind=kind)
+def is_hidden(name: str) -> bool:
+    """What systems put beside files: ._x.obj, .DS_Store, the copies of attributes in archives of macOS."""
+    return name.startswith(".") or name in SYSTEM_FOLDERS
 
 
 def _of_categories(sources: list[Source], categories: Sequence[str] | None, folder: Path) -> list[Source]:
@@ -205,6 +212,13 @@ def _refuse_duplicates(sources: list[Source], folder: Path) -> None:
                 f"{folder}: {other.file} and {source.file} would both be the shape {source.name!r}; "
                 f"leave one out, for example with --set exclude=['{source.file}']"
             )
+
+
+def _wider_pattern(labels: LabelConfig | None, files: Sequence[str]) -> str:
+    """What to type where label files are there and none is called as `labels.pattern` says."""
+    if labels is None or labels.pattern == "*" or not any(file.lower().endswith(SCAN_SUFFIXES) for file in files):
+        return ""
+    return f"; labels.pattern is {labels.pattern!r}: --set \"labels.pattern='*'\" takes them all"
 
 
 def _nothing_found(folder: Path, kind: str, ignored: Counter[str], files: Sequence[str]) -> str:

@@ -43,6 +43,7 @@ def run_tasks(
 ) -> Generator[Outcome]:
     """Outcomes in the order in which they come. OSError when a part cannot be written (disk full)."""
     waiting = deque(tasks)
+    # Kernels are compiled once in the server that workers are forked from, not in each of them.
     preload = [__name__]
     if device == "cpu" and any(task.source.kind == "mesh" for task in waiting):
         preload.append(KERNELS)

@@ -57,6 +57,12 @@ class ShapeSet(Protocol):
         """The raw file; None when it is unknown or no longer there."""
         ...
 
+    def existing_scan(self, index: int) -> Path:
+        """The scan that a mask was cut from. FileNotFoundError when it is gone."""
+        if (source := self.source(index)) is None:
+            raise FileNotFoundError(f"the scan of {self.names[index]} is no longer where {self.path} found it")
+        return source
+
     def inside_method(self, index: int) -> str:
         """How inside was told from outside."""
         ...

@@ -59,6 +59,7 @@ class PublishedShapes(ShapeSet):
         self.level_points = dict(LAYOUT.level_points)
         self.settings: dict[str, Any] = {**PUBLISHED_PREPARATION, "name": self.path.name, "input": str(self.path)}
         self.failed: list[FailedShape] = []
+        # Rows of both files, one behind the other: an index below the first one's length is a row of the first.
         self.names: list[str] = []
         self.splits: dict[str, NDArray[np.int64]] = {}
         for split, file in zip(files, self._files, strict=True):
@@ -122,6 +123,7 @@ class PublishedFile:
         data = self._data[key]
         size = data.chunks[0] if data.chunks else 1
         with self._lock:
+            # A chunk spans thousands of rows: the last one is kept, so that rows asked in order unpack each chunk once.
             number, block = self._blocks.get(key, (-1, None))
             if block is None or number != row // size:
                 number, block = row // size, self._block(key, slice(row // size * size, (row // size + 1) * size))

@@ -111,6 +111,7 @@ class StoredShapes(ShapeSet):
     def row(self, index: int, keys: Sequence[str]) -> PackedRow:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path}: no shape {index}; it has {len(self)}")
+        # The last shard that begins at or before this index; the rest is the row within it.
         number = int(np.searchsorted(self._first_row, index, side="right")) - 1
         entry, row = self.index.shards[number], index - int(self._first_row[number])
         return self._shards.row(self.path / SHARDS / entry.file, self.layout, row, keys, self.names[index])
@@ -137,6 +138,7 @@ class OpenShards:
                 self._open[file] = Shard(file, layout)
             except (ValueError, FileNotFoundError) as error:
                 raise ValueError(f"{error}. Running the preparation again rebuilds this shard") from error
+        # The one read longest ago goes first when there are too many: systems limit open files.
         self._open.move_to_end(file)
         while len(self._open) > MAX_OPEN_SHARDS:
             self._open.popitem(last=False)[1].close()

@@ -146,6 +146,7 @@ def write_shard(
         key: np.stack([row[key] for row in rows]).astype(dtype, copy=False) if rows else np.empty((0, *shape), dtype)
         for key, (shape, dtype) in layout.fields().items()
     }
+    # Sorted keys and ASCII: the same rows and records make the same bytes on any machine.
     header = Header(SCHEMA, dict(settings), layout, _digest(arrays), list(records))
     text = json.dumps(to_plain(header), sort_keys=True, ensure_ascii=True).encode()
     # Composed in memory: a full disk is then an ordinary OSError of one write, not an error inside HDF5.
@@ -176,6 +177,7 @@ class Shard(contextlib.AbstractContextManager["Shard"]):
                 key: dataset(self._file, key, shape=(count, *shape), dtype=dtype, contiguous=True)
                 for key, (shape, dtype) in (layout or header.layout).fields().items()
             }
+        # Whoever fails to open has no object to close.
         except (ValueError, OSError, KeyError, RuntimeError):
             self.close()
             raise

@@ -1,13 +1,17 @@
-"""Lists that say which shape is in which split: one name or ID a line (.lst, .txt), or a CSV with an ID and a split.
+"""Lists that say which shape is in which split: one name or ID a line (.lst, .txt), a CSV with an ID and a split, JSON.
 
-A line may be the whole name of a shape, the end of it (an ID), or the folder it lies in, with or without a suffix.
+A line may be the whole name of a shape, the end of it (an ID), or the folder it lies in, with or without a suffix; or
+the path of its file where the list was written. JSON: a list of names, lists by split, or splits by name.
 """
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from isofield.runtime.json_files import parse_json
 
 SPLIT_WORDS = {
     "train": "train", "training": "train",
@@ -17,6 +21,8 @@ SPLIT_WORDS = {
 SPLIT_COLUMNS = ("split", "set", "subset", "partition")
 ID_COLUMNS = ("modelid", "model_id", "name", "shape", "uid", "object", "object_id", "file", "filename", "path", "id")
 CATEGORY_COLUMNS = ("synsetid", "synset", "category", "class")
+LIST_SUFFIXES = (".lst", ".txt", ".json")  # the first means nothing else
+TABLES = frozenset({"split.json", "splits.json", "split.csv", "splits.csv"})
 MAX_LIST_BYTES = 1 << 28
 SHOWN = 3
 
@@ -35,10 +41,10 @@ class NameIndex:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
-        self._whole = {name: number for number, name in enumerate(names)}
+        self._whole = {_composed(name): number for number, name in enumerate(names)}
         self._ends: dict[str, set[int]] = {}
         for number, name in enumerate(names):
-            parts = name.split("/")
+            parts = _composed(name).split("/")
             for last in (len(parts), len(parts) - 1):
                 for first in range(last):
                     self._ends.setdefault("/".join(parts[first:last]), set()).add(number)
@@ -46,7 +52,7 @@ class NameIndex:
     def find(self, listed: Listed) -> int | None:
         """The number of the shape; None where there is none. ValueError where a line stands for several."""
         for name in listed.names:
-            for text in dict.fromkeys((name, name.strip("/"), str(PurePosixPath(name.strip("/")).with_suffix("")))):
+            for text in _spellings(_composed(name)):
                 if text in self._whole:
                     return self._whole[text]
                 numbers = sorted(self._ends.get(text, ()))
@@ -58,9 +64,40 @@ class NameIndex:
         return None
 
 
+def _composed(name: str) -> str:
+    """Umlauts as one character: systems and editors write them as one or as two, which look alike."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _spellings(name: str) -> dict[str, None]:
+    """What a line may mean, in order: as it is, as a path without suffix, and the end of a path from somewhere else.
+
+    Of such an end two parts at least: a name alone may be that of a shape in another folder.
+    """
+    bare = name.strip("/")
+    path = PurePosixPath(name.replace("\\", "/"))
+    whole = str(path).strip("/")
+    found = [name, bare]
+    for text in (
+        whole,
+        *(["/".join(path.parts[n:]) for n in range(1, len(path.parts) - 1)] if len(path.parts) > 2 else []),
+    ):
+        found += [text, str(PurePosixPath(text).with_suffix(""))] if text not in ("", ".") else []
+    return dict.fromkeys(found)
+
+
 def read_names(file: Path) -> list[str]:
-    """Lines of a list of names, without blanks and empty lines. FileNotFoundError, or ValueError when it is no text."""
-    return [line.strip() for line in _text(file).splitlines() if line.strip()]
+    """Lines of a list of names without blanks, empty lines and comments (#), or the names in a JSON list.
+
+    FileNotFoundError, or ValueError when it is no text, or JSON of another kind.
+    """
+    if file.suffix.lower() == ".json":
+        names = _json(file)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{file}: expected a JSON list of names")
+        return [name.strip() for name in names if name.strip()]
+    lines = (line.strip() for line in _text(file).splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def read_list(file: Path, split: str, *, category: str = "") -> list[Listed]:
@@ -72,7 +109,9 @@ def read_list(file: Path, split: str, *, category: str = "") -> list[Listed]:
 
 
 def read_table(file: Path) -> list[Listed]:
-    """The shapes of a CSV with the columns split and an ID. ValueError when it has none, or an unknown split."""
+    """The shapes of a CSV with the columns split and an ID, or of JSON. ValueError for others, and unknown splits."""
+    if file.suffix.lower() == ".json":
+        return read_json_table(file)
     text = _text(file)
     head = text.partition("\n")[0]
     # The first line decides what separates: spreadsheets of some countries write semicolons.
@@ -98,6 +137,44 @@ def read_table(file: Path) -> list[Listed]:
     ]
 
 
+def read_json_table(file: Path) -> list[Listed]:
+    """The shapes of a JSON object, {"train": [names], ...} or {name: "train", ...}. ValueError for any other."""
+    data = _json(file)
+    listed = list[Listed]()
+    for key, value in data.items() if isinstance(data, dict) else ():
+        split = SPLIT_WORDS.get(key.lower())
+        if split and isinstance(value, list) and all(isinstance(name, str) for name in value):
+            listed += [Listed((name.strip(),), split, f"{file}: {key}") for name in value if name.strip()]
+        elif isinstance(value, str) and value.lower() in SPLIT_WORDS:
+            listed.append(Listed((key.strip(),), SPLIT_WORDS[value.lower()], f"{file}: {key}"))
+        else:
+            raise ValueError(f"{file}: expected lists of names by split, or splits by name; got {key[:40]!r}")
+    if not listed:
+        raise ValueError(f"{file}: expected lists of names by split, or splits by name, as a JSON object")
+    return listed
+
+
+def _json(file: Path) -> object:
+    try:
+        return parse_json(_text(file))
+    except ValueError as error:
+        raise ValueError(f"{file}: expected a JSON file of names of shapes, cut off or damaged") from error
+
+
+def lists_among(files: Iterable[str]) -> list[str]:
+    """Files below a folder that are called as lists of splits are, whatever their suffix."""
+    return [file for file in files if _is_list(PurePosixPath(file), LIST_SUFFIXES) or _is_table(PurePosixPath(file))]
+
+
+def _is_list(path: PurePosixPath, suffixes: Sequence[str]) -> bool:
+    # At most two folders deep: train.txt further down belongs to something else.
+    return path.suffix.lower() in suffixes and path.stem.lower() in SPLIT_WORDS and len(path.parts) <= 3
+
+
+def _is_table(path: PurePosixPath) -> bool:
+    return len(path.parts) == 1 and path.name.lower() in TABLES
+
+
 def _entry_of_row(
     row: dict[str, str | None], split_column: str, id_columns: Sequence[str], above: Sequence[str], where: str
 ) -> Listed | None:
@@ -109,6 +186,7 @@ def _entry_of_row(
         raise ValueError(f"{where}: expected {', '.join(SPLIT_WORDS)} as split, got {word[:40]!r}")
     ids = [text.strip() for column in id_columns if (text := row.get(column)) and text.strip()]
     folders = [text.strip() for column in above if (text := row.get(column)) and text.strip()]
+    # From the most exact name to the plainest: a shape that is called by its ID alone is found as well.
     names = [f"{folder}/{name}" for folder in folders for name in ids] + ids
     return Listed(tuple(names), SPLIT_WORDS[word], where)
 
@@ -116,15 +194,18 @@ def _entry_of_row(
 def read_list_files(folder: Path, files: Iterable[str], *, all_kinds: bool) -> list[Listed]:
     """What lists among the files below a folder say: CATEGORY/train.lst and so on, as Occupancy Networks has them.
 
-    `all_kinds`: train.txt and CSV files with an ID and a split too, which may well be something else.
+    `all_kinds`: train.txt, train.json, split.json and CSV files with an ID and a split too, which may well be
+    something else.
     """
     listed = list[Listed]()
-    suffixes = (".lst", ".txt") if all_kinds else (".lst",)
+    suffixes = LIST_SUFFIXES if all_kinds else LIST_SUFFIXES[:1]
     for file in files:
         path = PurePosixPath(file)
-        if path.suffix.lower() in suffixes and path.stem.lower() in SPLIT_WORDS and len(path.parts) <= 3:
+        if _is_list(path, suffixes):
             category = path.parent.name
             listed += read_list(folder / file, SPLIT_WORDS[path.stem.lower()], category=category)
+        elif all_kinds and _is_table(path) and path.suffix.lower() == ".json":
+            listed += read_json_table(folder / file)
         elif all_kinds and path.suffix.lower() == ".csv" and len(path.parts) == 1:
             listed += _table_or_nothing(folder / file)
     return listed
@@ -134,6 +215,8 @@ def _table_or_nothing(file: Path) -> list[Listed]:
     try:
         return read_table(file)
     except ValueError:
+        # A table that speaks of splits and cannot be read must not be passed over in silence: shapes would change
+        # sides.
         if "split" in _text(file).partition("\n")[0].lower():
             raise
         return []

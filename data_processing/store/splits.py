@@ -145,6 +145,7 @@ def _divided(units: list[str], group: str, settings: SplitConfig) -> dict[str, l
     if settings.rule == "published":
         train = max(1, len(units) * 8 // 10) if units else 0  # 80 % rounded down, but at least one
         return {"train": units[:train], "test": units[train:]}
+    # Keyed by the group: a new category leaves the splits of the others as they were.
     order = numpy_generator(settings.seed, group, "split ratios").permutation(len(units))
     drawn = [units[i] for i in order]
     test, val = (round(len(drawn) * share) for share in (settings.ratios.test, settings.ratios.val))
@@ -161,6 +162,7 @@ def without_copies(splits: Splits, digests: Sequence[str]) -> tuple[Splits, dict
     copies: dict[int, int] = {}
     for split in FIRST_CHOICE:
         for index in splits.get(split, ()):
+            # Whoever came first in the order of FIRST_CHOICE stays; an unknown content (no digest) is nobody's copy.
             kept, original = first.setdefault(digests[index], (split, int(index)))
             if digests[index] and kept != split:
                 copies[int(index)] = original
@@ -192,6 +194,7 @@ def _take_validation(
         raise ValueError("val_share takes validation shapes from train, but a val list is given too: choose one")
     train = set(splits["train"])
     for group, units in _groups(names, categories, settings, readable).items():
+        # Units and not shapes: all of one subject move to validation together.
         candidates = [there for members in units.values() if (there := [i for i in members if i in train])]
         generator = numpy_generator(settings.seed, group, "validation share")
         taken = generator.permutation(len(candidates))[: round(len(candidates) * settings.val_share)]

@@ -32,7 +32,7 @@ def read_options(arguments: Sequence[str] | None, *, prog: str | None = None) ->
         "--published", nargs="*", metavar="METHOD", help="numbers of papers beside them; without METHOD all there are"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap [0]")
-    parser.add_argument("--up", choices=["x", "y", "z"], default="y", help="axis that is up in pictures [y]")
+    parser.add_argument("--up", choices=["y", "z"], default="y", help="axis that is up in pictures [y]")
     parser.add_argument("--pictures", type=int, default=24, metavar="N", help="most shapes on the page; 0: none [24]")
     options = parser.parse_args(arguments)
     if len(options.paths) < 2 and options.published is None:

@@ -12,8 +12,8 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from isofield.commands.judge import WHAT, describe_end, judge
-from isofield.evaluation.options import LIGHT_FIELDS, pairs_of, read_options
+from isofield.commands.judge import WHAT, judge
+from isofield.evaluation.options import LIGHT_FIELDS, pairs_of, pictured_up, read_options
 from isofield.runtime.atomic_files import remove_leftovers
 from isofield.runtime.commandline import DONE, SOME_FAILED, command_of, say
 from isofield.runtime.invocation import next_command
@@ -53,6 +53,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def compare(options: argparse.Namespace, group: "Group") -> int:
     """Every shape with its own ground truth."""
+    from isofield.evaluation.ending import describe_end
     from isofield.evaluation.protocols import find_protocols
     from isofield.evaluation.resume import are_evaluated, journal_of, rows_of_ranks
     from isofield.evaluation.rows import SampleCounts, by_protocol, each_pair
@@ -67,7 +68,8 @@ def compare(options: argparse.Namespace, group: "Group") -> int:
     out = options.out or what.out
     with_options = {"workers": options.workers, "light_fields": out / LIGHT_FIELDS, "progress": group.is_shown}
     # Where the report shows every shape, pictures are drawn while its files are in memory; of more, some are chosen.
-    draw = drawing_of(protocols, up=options.up) if len(what.pairs) <= options.pictures else None
+    up = pictured_up(options, told=group.is_first)
+    draw = drawing_of(protocols, up=up) if len(what.pairs) <= options.pictures else None
     each = functools.partial(each_pair, protocols=protocols, draws=draws, draw=draw, **with_options)
 
     def work(group: "Group", *, joining: bool = False) -> int | None:
@@ -83,9 +85,10 @@ def compare(options: argparse.Namespace, group: "Group") -> int:
             drawn = {of_pair[0]["name"]: of_pair[0].pop("pictures", None) for of_pair in rows}
             evaluations = write_tables(by_protocol(rows, protocols), protocols, draws, what, out)
             report, most = out / what.report, options.pictures
-            write_report(report, evaluations, what.pairs, title=what.title, up=options.up, pictures=most, drawn=drawn)
+            write_report(report, evaluations, what.pairs, title=what.title, up=up, pictures=most, drawn=drawn)
             journal.remove()
-        say(describe_end(evaluations, report))
+        for line in describe_end(evaluations, report):
+            say(line)
         return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
 
     is_whole = lambda: are_evaluated(what.pairs, journal_of(out, what, protocols, draws))  # noqa: E731

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from isofield.generation.options import arguments_of, settings_of
 from isofield.runtime.commandline import DONE, SOME_FAILED, command_of, say
+from isofield.runtime.imports import without_collection
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -18,18 +19,20 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
 def generate_meshes(options: argparse.Namespace) -> int:
     """From a run to a folder of meshes; returns the exit status."""
     # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
-    from isofield.extraction.lattice import BATCH_POINTS
-    from isofield.generation.contact_sheets import write_overview
-    from isofield.generation.ending import describe_end, describe_part_end
-    from isofield.generation.manifest import meshes_of, rows_of
-    from isofield.generation.meshes import WHAT, are_made, generate
-    from isofield.generation.requests import requests_of
-    from isofield.generation.test_time_fitting import encoder_parameters
-    from isofield.packs.find_run import find_run
-    from isofield.registry import load_run
-    from isofield.runtime import distributed
-    from isofield.runtime.parts import join_parts
-    from isofield.runtime.precision import products_in
+    with without_collection():
+        from isofield.extraction.lattice import BATCH_POINTS
+        from isofield.generation.contact_sheets import write_overview
+        from isofield.generation.ending import describe_end, describe_part_end
+        from isofield.generation.manifest import meshes_of, rows_of
+        from isofield.generation.meshes import WHAT, are_made, generate
+        from isofield.generation.requests import requests_of
+        from isofield.generation.test_time_fitting import encoder_parameters
+        from isofield.packs.find_run import find_run
+        from isofield.registry import load_run
+        from isofield.runtime import distributed
+        from isofield.runtime.parts import join_parts
+        from isofield.runtime.precision import products_in
+        from isofield.up_axis import describe_inputs, up_in_pictures, up_of_run
 
     run_dir = find_run(options.run)
     with contextlib.ExitStack() as stack:
@@ -44,15 +47,21 @@ def generate_meshes(options: argparse.Namespace) -> int:
         if settings.fit_steps:
             encoder_parameters(loaded.model)  # one error before any work, where it cannot be fitted
         folder = options.out or asked.folder
+        if options.input and group.is_first:
+            for line in describe_inputs(options.input, up_of_run(run_dir)):
+                say(line)
         make = functools.partial(
             generate,
             loaded.model,
             folder=folder,
             settings=settings,
             batch_points=BATCH_POINTS if options.batch_points is None else options.batch_points,
-            header={"run": str(run_dir.path), "checkpoint": options.checkpoint, "step": loaded.step} | asked.about,
+            header={"run": str(run_dir.path), "checkpoint": options.checkpoint, "step": loaded.step}
+            | ({"unfinished": loaded.unfinished} if loaded.unfinished else {})
+            | asked.about,
             only=names if asked.whole else None,
             unfinished=loaded.unfinished,
+            count=len(names),
         )
         # Each rank, or part, makes its own share; what is there already is kept.
         rows = make(asked.items[group.rank :: group.size], group=group)
@@ -67,13 +76,16 @@ def generate_meshes(options: argparse.Namespace) -> int:
                 rows, group = joined, group.alone()
         # Samples and walks belong together: a sheet or a strip shows them all.
         pictures: list[Path] = []
-        if asked.whole and group.is_first:
-            files = meshes_of(folder, names)
-            pictures = write_overview(folder, files, walk=bool(options.interpolate), up=options.up)
+        if (asked.whole or options.sheet) and group.is_first:
+            up, line = up_in_pictures(options.up, up_of_run(run_dir))
+            if line:
+                say(line)
+            pictures = write_overview(folder, meshes_of(folder, names), walk=bool(options.interpolate), up=up)
         # The first rank tells of the shapes of all.
         if group.size > 1 and group.is_first:
             rows = rows_of(folder, names)
-        for line in [*map(str, pictures), *describe_end(rows, folder, options, pictures)] if group.is_first else []:
+        end = describe_end(rows, folder, options, pictures, loaded.unfinished)
+        for line in [*map(str, pictures), *end] if group.is_first else []:
             say(line)
     return SOME_FAILED if any(row["status"] == "failed" for row in rows) else DONE
 

@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     parser.add_argument("--config", metavar="FILE", help="a training config, a file or a name of one that comes along")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of --config")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the page [DATASET/inspect.html]")
-    parser.add_argument("--up", choices=["x", "y", "z"], default="y", help="axis that is up in pictures [y]")
+    parser.add_argument("--up", choices=["y", "z"], help="axis that is up in pictures [as in the data]")
     parser.add_argument("--pictures", type=int, default=60, metavar="N", help="most shapes to show [60]")
     options = parser.parse_args(arguments)
     if options.set and options.config is None:
@@ -29,15 +29,19 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     from data_processing.store.shape_set import open_shapes
     from isofield.config import read_run_config
     from isofield.registry import resolve
-    from isofield.reports.dataset import write_dataset_page
+    from isofield.reports.dataset import PAGE, write_dataset_page
+    from isofield.up_axis import up_in_pictures, up_of_shapes
 
     config = None
     if options.config is not None:
         config = resolve(read_run_config(options.config, overrides=options.set), where=options.config)
     shapes = open_shapes(options.dataset)
     in_folder = options.dataset if options.dataset.is_dir() else options.dataset.parent
-    page = options.out or in_folder / "inspect.html"
-    kinds = write_dataset_page(page, shapes, config=config, up=options.up, pictures=options.pictures)
+    page = options.out or in_folder / PAGE
+    up, line = up_in_pictures(options.up, up_of_shapes(shapes))
+    if line:
+        say(line)
+    kinds = write_dataset_page(page, shapes, config=config, up=up, pictures=options.pictures)
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     say(f"done: {counts}; next: open the page: {page}")
     return DONE

@@ -1,11 +1,8 @@
 """Judge a set of shapes against another: what `evaluate.py --samples` and its protocols of sets do."""
 
 import argparse
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from isofield.evaluation.options import LIGHT_FIELDS, generative_settings, sets_of
+from isofield.evaluation.options import LIGHT_FIELDS, generative_settings, pictured_up, sets_of
 from isofield.runtime.commandline import DONE, SOME_FAILED, say
 
 WHAT = "evaluation"  # in messages
@@ -14,6 +11,7 @@ WHAT = "evaluation"  # in messages
 def judge(options: argparse.Namespace) -> int:
     """Writes JSON and CSV for each protocol and the report; returns the exit status."""
     from isofield.evaluation import set_tables
+    from isofield.evaluation.ending import describe_end
     from isofield.evaluation.protocols import protocols_of_sets
     from isofield.evaluation.set_rows import Machine, evaluate_sets
     from isofield.evaluation.tables import write_json
@@ -32,12 +30,8 @@ def judge(options: argparse.Namespace) -> int:
             set_tables.write_csv(sets.result_file(out, evaluation["protocol"], ".csv"), evaluation)
             say(set_tables.table(evaluation))
         report = out / sets.report
-        write_sets_report(report, evaluations, sets, up=options.up, pictures=options.pictures)
-    say(describe_end(evaluations, report))
+        up = pictured_up(options, told=True)
+        write_sets_report(report, evaluations, sets, up=up, pictures=options.pictures)
+    for line in describe_end(evaluations, report):
+        say(line)
     return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
-
-
-def describe_end(evaluations: Sequence[dict[str, Any]], report: Path) -> str:
-    """The last line: how many shapes were compared, how many failed, and where to look."""
-    parts = [f"{each['protocol']} {each['n']} shapes, {each['failed_count']} failed" for each in evaluations]
-    return f"done: {'; '.join(parts)}; next: open the report: {report}"

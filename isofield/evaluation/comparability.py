@@ -5,6 +5,7 @@ Others are refused by name, or shown apart. Numbers of two protocols are never p
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from isofield.evaluation.results import Candidate
 from isofield.runtime.fingerprint import fingerprint
@@ -32,6 +33,7 @@ def group_candidates(of_paths: Sequence[Sequence[Candidate]], *, allow: bool) ->
     ValueError that names candidates and what differs, where nothing is common to all, or a condition differs.
     `allow`: then every protocol, split and condition has a group of its own instead.
     """
+    # Only what all paths have can stand in one table; what some have is named, or shown apart.
     kinds: dict[Kind, list[Candidate]] = {}
     for candidates in of_paths:
         for candidate in candidates:
@@ -69,6 +71,8 @@ def _alike(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
     """In groups; what is not recorded contradicts nothing."""
     groups: list[list[Candidate]] = []
     for candidate in candidates:
+        # With every member of a group, not with its first: what is not recorded fits all, and must not join two that
+        # differ.
         fitting = (group for group in groups if not any(_mismatches(candidate, other) for other in group))
         group = next(fitting, None)
         if group is None:
@@ -103,7 +107,8 @@ def _only(candidates: Sequence[Candidate]) -> str:
     """Names that not all have."""
     names = {each.name: {row["name"] for row in each.evaluation["per_shape"]} for each in candidates}
     everywhere = set.intersection(*names.values())
-    return "".join(
+    nothing = "" if everywhere else "; they have no shape in common"
+    return nothing + "".join(
         f", only {name}: {', '.join(sorted(mine - everywhere)[:SHOWN])}"
         for name, mine in names.items()
         if mine - everywhere
@@ -111,8 +116,13 @@ def _only(candidates: Sequence[Candidate]) -> str:
 
 
 def _notes(candidates: Sequence[Candidate]) -> list[str]:
-    """Failed shapes and what was never recorded: neither may be overlooked."""
+    """One evaluation twice, failed shapes and what was never recorded: none of it may be overlooked."""
     notes = []
+    for first, second in combinations(candidates, 2):
+        if first.file.resolve() == second.file.resolve():
+            notes.append(f"{first.name} and {second.name} are one evaluation ({first.file}): they cannot differ")
+        elif first.done() and _numbers(first) == _numbers(second):
+            notes.append(f"{first.name} and {second.name} have equal numbers for every shape: one may be a copy")
     for each in candidates:
         if failed := each.evaluation["failed_count"]:
             notes.append(f"{each.name}: {failed} of {len(each.evaluation['per_shape'])} shapes failed")
@@ -123,6 +133,11 @@ def _notes(candidates: Sequence[Candidate]) -> list[str]:
             "names of shapes are the same"
         )
     return notes
+
+
+def _numbers(candidate: Candidate) -> dict[str, list[object]]:
+    """Of each shape those that the protocol publishes."""
+    return {name: [row[metric] for metric in candidate.metrics] for name, row in candidate.done().items()}
 
 
 def _holdings(of_paths: Sequence[Sequence[Candidate]]) -> str:

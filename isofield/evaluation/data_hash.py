@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from isofield.evaluation.mask_pairs import StoredMask
 from isofield.evaluation.pairs import Pair, StoredTruth, files_of_set
 from isofield.runtime.fingerprint import fingerprint, of_contents
 
@@ -20,7 +19,7 @@ def data_hash_of(pairs: Sequence[Pair]) -> str | None:
                 continue
             files = pair.truth.files()
             # The index of a data set says how it was prepared, which is no part of the truth.
-            if isinstance(pair.truth, StoredTruth | StoredMask):
+            if isinstance(pair.truth, StoredTruth):
                 files = files[len(files_of_set(pair.truth.shapes)) :]
             if not files:
                 return None

@@ -93,6 +93,8 @@ class VoxelTruth:
         return SurfaceSamples(*sample_surface(self.surface_to_show(), count, generator))
 
     def inside(self, points_N3: Points) -> NDArray[np.bool_]:
+        # Signed distances are interpolated, and beyond the grid nothing is inside; occupied voxels are boxes about
+        # their centres.
         index_N3 = transform_points(points_N3, np.linalg.inv(self.grid.index_to_world))
         if self.grid.signed is not None:
             coordinates_3N = np.ascontiguousarray(index_N3.T)
@@ -136,6 +138,7 @@ class CloudTruth:
 
     def surface(self, count: int, generator: np.random.Generator) -> SurfaceSamples:
         points_N3, normals_N3 = self.cloud.points_N3, self.cloud.normals_N3
+        # All points that there are, in their order: drawing with replacement would only weigh some twice.
         if count >= len(points_N3):
             return SurfaceSamples(points_N3, normals_N3)
         chosen = generator.choice(len(points_N3), count, replace=False)

@@ -109,6 +109,7 @@ def pairs_of_cases(cases: Sequence[LabelledCase], naming: Naming, *, workers: in
     Where no table names anything and every truth of a category holds one and the same label, a case is one pair of its
     own name, as of folders of masks. Otherwise there is a pair for each label, CASE/NAME, whose category is the name.
     """
+    # All cases are looked at first: whether masks are plain is a question about all of them.
     looked_at = list(in_order(functools.partial(look_at, naming=naming), cases, workers=workers))
     plain = _plain_categories(cases, looked_at)
     pairs: list[Pair] = []
@@ -256,6 +257,7 @@ def _entries(labels: Labels, table: LabelTable | None) -> list[_Entry]:
     # Two labels of one name are told apart by their numbers.
     twice = {key for key, count in Counter(entry.key for entry in named).items() if count > 1}
     named = [_Entry(f"{e.name} {'+'.join(map(str, e.ids))}", e.ids) if e.key in twice else e for e in named]
+    # A label that is part of a named region needs no row of its own.
     covered = {label for _, ids in (table.entries if table is not None else ()) for label in ids}
     return named + [_Entry("", (label,)) for label in labels.ids if label not in covered]
 

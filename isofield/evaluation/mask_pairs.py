@@ -23,8 +23,8 @@ from data_processing.preparation.sources import files_below
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.config import read_run_config
 from isofield.evaluation.mask_labels import FileMask, LabelledCase, MaskPair, category_of, label_names, pairs_of_cases
-from isofield.evaluation.matching import EQUAL, Matching, equal_names, suggestion
-from isofield.evaluation.pairs import Comparison, Pair, beside, doubt_of, files_of_set, open_once
+from isofield.evaluation.matching import EQUAL, Matching, equal_names, no_common_name
+from isofield.evaluation.pairs import Comparison, Pair, StoredTruth, Truth, beside, doubt_of, open_once
 from isofield.evaluation.protocols import MaskProtocol
 from isofield.metrics.masks import Mask, compare_masks
 from isofield.packs.find_run import find_data, find_run
@@ -36,50 +36,52 @@ MASK_SUFFIX = "_recon.nii.gz"  # of the masks that generate.py writes beside the
 
 
 @dataclass(frozen=True)
-class StoredMask:
+class StoredMask(StoredTruth):
     """The mask that a shape of a data set was made from, on the grid of its scan."""
-
-    shapes: Path
-    index: int
 
     def load(self) -> Crop:
         shapes = open_once(self.shapes)
-        source = shapes.source(self.index)
-        if source is None:
-            raise FileNotFoundError(f"the scan of {shapes.names[self.index]} is no longer where {shapes.path} found it")
-        settings = label_settings(shapes)
-        return read_crop(source, part_of_name(shapes.names[self.index], settings).key, settings)
-
-    def files(self) -> list[Path]:
-        source = open_once(self.shapes).source(self.index)
-        return [*files_of_set(self.shapes), *([source] if source else [])]
+        scan, settings = shapes.existing_scan(self.index), label_settings(shapes)
+        return read_crop(scan, part_of_name(shapes.names[self.index], settings).key, settings)
 
 
-def run_masks_to_compare(path: Path, split: str, *, truth_folder: Path | None, data: Path | None) -> Comparison:
-    """The masks generated for a run's split, with those they were made from or those of a folder."""
+def run_masks_to_compare(
+    path: Path, split: str, *, truth_folder: Path | None, data: Path | None, matching: Matching = EQUAL
+) -> Comparison:
+    """The masks generated for a run's split, with those they were made from or those of a folder.
+
+    `matching`: rules by which the names of shapes and of files in the folder differ.
+    """
     run = find_run(path)
     config = read_run_config(run.existing().config_file).data
     place = find_data(run, config.path, data)
     shapes = open_shapes(place)
     if truth_folder is None:
         label_settings(shapes)  # fails now if it is no data set of labelled scans
-    truths = (
-        None if truth_folder is None else {name: FileMask(file) for name, file in masks_below(truth_folder)[0].items()}
-    )
-    pairs = []
+    files, without = ({}, "") if truth_folder is None else masks_below(truth_folder)
     indices, failed = all_members(shapes, split, config.categories)
+    names = [shapes.names[int(index)] for index in indices]
+    truth_of = equal_names(names, files, matching)
+    if files and not truth_of:
+        raise ValueError(no_common_name(f"shape of the {split} split", names, truth_folder, files))
+    pairs = []
     # A pair for every member, also where a side is missing: what is left out would make the mean look better.
     for index in (int(number) for number in indices):
         name = shapes.names[index]
-        truth = StoredMask(place, index) if truths is None else truths.get(name)
+        truth: Truth | None = StoredMask(place, index)
+        if truth_folder is not None:
+            truth = FileMask(files[truth_of[name]]) if name in truth_of else None
         made = mesh_in(run.meshes(split), name, MASK_SUFFIX)
         reason = "" if made.is_file() else f"no prediction: {made} does not exist; generate the split first"
         reason = reason if truth is not None else f"no ground truth: {truth_folder} has no {name}"
-        doubt = doubt_of(shapes, index) if truths is None else ""
+        doubt = doubt_of(shapes, index) if truth_folder is None else ""
         pairs.append(Pair(name, shapes.categories[index], made, truth, reason, doubt))
     for shape in failed:
         pairs.append(Pair(shape.name, shape.category, None, None, f"preparation failed: {shape.reason}"))
-    about = {"run": str(path), "ground_truth": str(truth_folder) if truth_folder else "labels of the scans"}
+    about: dict[str, object] = {"run": str(path)}
+    about |= {"ground_truth": str(truth_folder) if truth_folder else "labels of the scans"}
+    about |= {} if matching == EQUAL else {"match": str(matching)}
+    about |= {"left_out": [without]} if without else {}
     title = f"{run.path.resolve().name}: masks of the {split} split"
     return Comparison(pairs, title, run.evaluation, about, split, REPORT)
 
@@ -104,11 +106,7 @@ def folder_masks_to_compare(
     # One name in common is enough; the others become rows that say what is missing.
     truth_of = equal_names(predicted, true, matching)
     if not truth_of:
-        hint = suggestion(predicted, true) or "--match 'PREDICTION=TRUTH' says how they differ, such as '*_pred=*'"
-        raise ValueError(
-            f"no mask below {predictions} is named like one below {truths}: for example {next(iter(predicted))} and "
-            f"{next(iter(true))}; names have to match. {hint}"
-        )
+        raise ValueError(no_common_name(f"mask below {predictions}", predicted, truths, true))
     # A pair goes by the name of its ground truth.
     predicted = {truth_of.get(name, name): file for name, file in predicted.items()}
     generated = {name for name, file in predicted.items() if _is_generated(file)}
@@ -159,6 +157,7 @@ def masks_below(folder: Path, *, pattern: str = "*") -> tuple[dict[str, Path], s
         raise NotADirectoryError(f"{folder} is a file, expected a folder of masks: give the folder that it is in")
     if not folder.is_dir():
         raise FileNotFoundError(f"folder {folder} does not exist")
+    # Images that lie beside their labels are no masks; a pattern of the user's own is taken at its word.
     everything = sorted(files_below(folder))
     files = [file for file in everything if scan_suffix(file)]
     beside_labels = images_beside(files) if is_general(pattern) else []
@@ -184,6 +183,7 @@ def compare_crops(predicted: Crop, true: Crop, protocol: MaskProtocol) -> tuple[
 
     RefusedFileError that names the distance where voxels of one do not lie on those of the other.
     """
+    # Voxels of both have to lie on each other: resampling would change what is compared.
     placed, notes = place_on(predicted, true)
     axes_33 = true.index_to_world[:3, :3]
     return compare_masks(*in_one_box(placed, true), axes_33, tolerance=protocol.tolerance), notes

@@ -4,6 +4,7 @@ Equal names first. Then folders: a file that is alone in a folder, or the surfac
 by the folder's name, as SYNSET/ID/pointcloud.npz does for SYNSET/ID.off. Rules of `--match` change names before that.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Matching:
         """What the ground truth of a prediction is called."""
         folder, _, last = prediction.rpartition("/")
         for theirs, ours in self.patterns:
+            # A rule speaks of the whole path, or of its last part in any folder.
             for text, above in ((prediction, ""), (last, f"{folder}/" if folder else "")):
                 start, _, end = theirs.partition("*")
                 if len(text) >= len(start) + len(end) and text.startswith(start) and text.endswith(end):
@@ -50,7 +52,8 @@ class Matching:
         return self.key(prediction)
 
     def key(self, name: str) -> str:
-        return name.casefold() if self.ignore_case else name
+        composed = unicodedata.normalize("NFC", name)  # umlauts are one character on some systems, two on others
+        return composed.casefold() if self.ignore_case else composed
 
 
 EQUAL = Matching()
@@ -125,6 +128,7 @@ def _is_generic(name: str) -> bool:
 
 def _pairs_of(predictions: Mapping[str, str], truths: Mapping[str, str], matching: Matching) -> dict[str, str]:
     """Predictions and truths of one name. Both come as names they go by, and their own."""
+    # Several names may go by one key, such as those that differ in case: then nobody can tell, and that is an error.
     by_key: dict[str, set[str]] = {}
     for called, name in truths.items():
         by_key.setdefault(matching.key(called), set()).add(name)
@@ -169,6 +173,15 @@ def _representative(names: Sequence[str], files: Mapping[str, Path]) -> str | No
     return surfaces[0] if surfaces else meshes[0] if len(meshes) == 1 else None
 
 
+def no_common_name(what: str, predictions: Collection[str], truths_below: Path | None, truths: Collection[str]) -> str:
+    """What to say where no name fits. `what`: what has the names of the predictions, in words."""
+    hint = suggestion(predictions, truths) or "--match 'PREDICTION=TRUTH' says how they differ, such as '*_pred=*'"
+    return (
+        f"no {what} is named like one below {truths_below}: for example {next(iter(predictions))} and "
+        f"{next(iter(truths))}; names have to match. {hint}"
+    )
+
+
 def suggestion(predictions: Collection[str], truths: Collection[str]) -> str:
     """The rule of --match that pairs most of the names, as words; empty where none does."""
     folded = {name.casefold() for name in truths}
@@ -180,15 +193,18 @@ def suggestion(predictions: Collection[str], truths: Collection[str]) -> str:
         for rule in _rules(first, truth):
             rule_of = matching_of([rule])
             rules[rule] = sum(rule_of.truth_name(name) in truths for name in sorted(predictions)[:TRIED])
+    # Of rules that pair equally many the shortest, which is the one that a person would have written.
     best = max(rules, key=lambda rule: (rules[rule], -len(rule)), default="")
     return f"--match '{best}' pairs {rules[best]}" if best and rules[best] > 0 else ""
 
 
 def _rules(prediction: str, truth: str) -> list[str]:
-    """Rules by which one name becomes the other: what they begin, or end, with in common."""
+    """Rules by which one name becomes the other: what they begin, or end, with in common, and the folders above."""
     ours, theirs = prediction.rpartition("/")[2], truth.rpartition("/")[2]
     start = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
     end = next((i for i, (a, b) in enumerate(zip(ours[::-1], theirs[::-1], strict=False)) if a != b), 0)
     end = end or min(len(ours), len(theirs)) * (ours.endswith(theirs) or theirs.endswith(ours))
     rules = [f"*{ours[start:]}=*{theirs[start:]}"] if start else []
-    return rules + ([f"{ours[: len(ours) - end]}*={theirs[: len(theirs) - end]}*"] if end else [])
+    rules += [f"{ours[: len(ours) - end]}*={theirs[: len(theirs) - end]}*"] if end else []
+    above, over = (name[: len(name) - len(last)] for name, last in ((prediction, ours), (truth, theirs)))
+    return rules if above == over else [f"{above}{rule.replace('=', f'={over}')}" for rule in rules]

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.evaluation.names import AGAINST, GENERATIVE, KNOWN, MASKS, MOST_TRAINING_SHAPES, NORMALISATIONS
-from isofield.runtime.commandline import Parser
+from isofield.runtime.commandline import Parser, say
 from isofield.runtime.invocation import as_typed
 from isofield.runtime.parts import HELP, part_of
 
 if TYPE_CHECKING:
+    from data_processing.geometry.rendering import Up
     from data_processing.geometry.voxel_grid import GridConfig
     from isofield.evaluation.pairs import Comparison
     from isofield.evaluation.sets import Sets
@@ -56,7 +57,7 @@ def read_options(
     parser.add_argument("--seed", type=int, default=0, help="of the points that are drawn [0]")
     parser.add_argument("--workers", type=int, default=0, help="processes; 0: by cores and shapes; same numbers")
     parser.add_argument("--pictures", type=int, default=60, help="most shapes shown in the report; 0: none")
-    parser.add_argument("--up", choices=["y", "z"], default="y", help="the axis that points up in the pictures")
+    parser.add_argument("--up", choices=["y", "z"], help="the axis that points up in pictures [as in the data]")
     parser.add_argument("--out", type=Path, help="folder of the results; default: beside the meshes")
     parser.add_argument("--part", type=part_of, metavar="K/N", help=HELP)
     parser.add_argument("--calibrate", action="store_true", help="of a prior of organ masks: learn what is usual")
@@ -76,6 +77,18 @@ def read_options(
     options.protocol = options.protocol or ([GENERATIVE] if options.samples else ["imnet", "onet"])
     _check(parser, options)
     return options
+
+
+def pictured_up(options: argparse.Namespace, *, told: bool) -> "Up":
+    """The axis that is up in the report: of --up, of the run's data, or y. `told`: a line says which."""
+    from isofield.packs.find_run import find_run
+    from isofield.up_axis import up_in_pictures, up_of_run
+
+    known = up_of_run(find_run(options.run)) if options.run and options.up is None else None
+    up, line = up_in_pictures(options.up, known)
+    if line and told and options.pictures:
+        say(line)
+    return up
 
 
 def grid_config(options: argparse.Namespace) -> "GridConfig":
@@ -112,6 +125,7 @@ def pairs_of(options: argparse.Namespace) -> "Comparison":
     from isofield.evaluation.matching import matching_of
     from isofield.evaluation.pairs import folders_to_compare, run_to_compare
 
+    # Masks are paired by labels, shapes by names; and each of both by a run or by two folders.
     against, truth, data = options.against, options.gt, options.data
     how: dict[str, Any] = {"matching": matching_of(options.match), "grid": grid_config(options)}
     if set(options.protocol) == {MASKS}:
@@ -123,7 +137,7 @@ def pairs_of(options: argparse.Namespace) -> "Comparison":
             return folder_masks_to_compare(
                 options.pred, truth, naming, pattern=pattern, matching=matching, workers=workers
             )
-        return run_masks_to_compare(options.run, options.split, truth_folder=truth, data=data)
+        return run_masks_to_compare(options.run, options.split, truth_folder=truth, data=data, matching=how["matching"])
     if options.run is None:
         return folders_to_compare(options.pred, truth, **how)
     return run_to_compare(options.run, options.split, against=against, truth_folder=truth, data=data, **how)
@@ -168,8 +182,7 @@ def _check(parser: Parser, options: argparse.Namespace) -> None:
     wrong = [f"--{name}" for name in OF_MASKS if getattr(options, name) is not None]
     if wrong and (set(options.protocol) != {MASKS} or options.run is not None):
         parser.error(f"{', '.join(wrong)}: only folders of masks have it: --pred DIR --gt DIR --protocol {MASKS}")
-    of_run_masks = options.run is not None and MASKS in options.protocol
-    if options.match and (options.samples or of_run_masks or options.gt is None):
+    if options.match and (options.samples or options.gt is None):
         parser.error("--match: only for shapes with their own ground truth in a folder (--gt)")
     if options.set and options.gt is None:
         parser.error("--set: only for voxels in a folder of ground truth (--gt)")

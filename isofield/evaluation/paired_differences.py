@@ -45,6 +45,7 @@ def paired_differences(
 
     `first`, `second`: rows by the name of the shape. `lower`: metrics of which less is better; of others, more is.
     """
+    # The same shapes on both sides: the spread between shapes, which is large, then cancels.
     names = sorted(first.keys() & second.keys())
     everyone = len(first.keys() | second.keys())
     differences = []

@@ -15,7 +15,7 @@ from data_processing.formats.text_clouds import GENERIC_SUFFIXES, is_text_cloud
 from data_processing.formats.voxel_files import GridConfig, voxel_suffix
 from data_processing.loading.batches import all_members
 from data_processing.occupancy.inside_outside import SUSPECT, InsideConfig
-from data_processing.preparation.sources import files_below
+from data_processing.preparation.sources import files_below, is_hidden
 from data_processing.store.published_hdf5 import published_files
 from data_processing.store.shape_set import INDEX_FILE, ShapeSet, open_shapes
 from isofield.config import read_run_config
@@ -40,7 +40,7 @@ class StoredTruth:
     index: int
     against: str = "source"
 
-    def load(self) -> GroundTruth:
+    def load(self) -> Any:
         shapes = open_once(self.shapes)
         return truth_of_shape(shapes, self.index, against=self.against, settings=inside_settings(shapes))
 
@@ -166,6 +166,7 @@ def pairs_of_run(
     `truth_folder`: ground truth files named like the shapes, instead of those of the data set.
     Raises FileNotFoundError when nothing was generated for the split, ValueError for an unknown split.
     """
+    # The members of the split come from the data set, not from the meshes that are there: a missing mesh is a row.
     config = read_run_config(run.existing().config_file).data
     path = find_data(run, config.path, data)
     shapes = open_shapes(path)
@@ -210,6 +211,7 @@ def pairs_of_folders(
             "compare the folders as sets, whatever the names: --protocol generative lfd"
         )
     found = _truths(matches, true, grid)
+    # What only one folder has is a pair too: a mean over what happens to have both sides would look better than it is.
     pairs = []
     for name, path in predicted.items():
         reason = "" if name in found else f"no ground truth: {truths} has no {name}"
@@ -252,12 +254,13 @@ def files_by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     known, files = set(suffixes), dict[str, Path]()
     for path in sorted(folder.rglob("*")):
         below, suffix = path.relative_to(folder), voxel_suffix(path)
-        hidden = is_temporary(path) or any(part.startswith(".") for part in below.parts)
+        hidden = is_temporary(path) or any(is_hidden(part) for part in below.parts)
         other = below.name == manifest_file(folder).name or below.as_posix() in inputs
         if hidden or other or suffix.lower() not in known or not path.is_file():
             continue
         if suffix.lower() in GENERIC_SUFFIXES and not is_text_cloud(path):
             continue  # a table, a licence
+        # By the suffix that was found and not by Path.stem: some have two parts.
         name = below.as_posix()[: -len(suffix)]
         if name in files:
             raise ValueError(f"{files[name]} and {path} have one name: keep one of them in {folder}")

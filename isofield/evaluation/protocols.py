@@ -56,6 +56,8 @@ class Protocol:
         size = {"longest_edge": edges.max(), "diagonal": np.linalg.norm(edges), "none": self.length}[self.scale]
         if not np.isfinite(size) or size <= 0:
             raise ValueError(f"the ground truth's box {lower} to {upper} has no size, so {self.name} has no unit")
+        # The middle of the ground truth's box goes to 0, and its edge or diagonal to the protocol's length: the
+        # prediction moves alike, so its own size stays an error.
         matrix = np.eye(4)
         if self.scale != "none":
             matrix[:3, :3] *= self.length / size

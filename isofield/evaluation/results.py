@@ -11,6 +11,7 @@ from typing import Any
 from isofield.run_dir import RunDir
 from isofield.runtime.invocation import next_command
 from isofield.runtime.json_files import Row, read_object
+from isofield.runtime.reasons import DAMAGED, reason_of
 
 AGAIN = "expected a file that `evaluate` wrote: evaluate again"
 
@@ -65,6 +66,7 @@ def read_candidates(
 
 def _candidates_of(path: Path, name: str, notes: list[str]) -> list[Candidate]:
     """All evaluations that a run, a folder or a file holds."""
+    # A run, the folder of its results, or one file of them: people name any of the three.
     folder = path / "evaluation" if (path / "evaluation").is_dir() else path
     if path.is_dir():
         files = sorted(file for file in folder.glob("*.json") if not file.name.startswith("."))
@@ -116,7 +118,8 @@ def _checked(data: Row, file: Path) -> Row:
         if len({row["name"] for row in per_shape}) != len(per_shape):
             raise ValueError("two shapes of one name")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{file}: no evaluation of ours ({error}); {AGAIN}") from error
+        lacking = f"it lacks {error.args[0]!r}" if isinstance(error, KeyError) else DAMAGED
+        raise ValueError(f"{file}: no evaluation of ours ({reason_of(error, otherwise=lacking)}); {AGAIN}") from error
     return data | {"per_shape": per_shape, "split": data.get("split")}
 
 

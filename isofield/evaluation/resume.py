@@ -27,6 +27,7 @@ def journal_of(
 ) -> Journal:
     """The journal of one evaluation: others in the same folder, of other protocols say, have theirs."""
     of_masks = any(isinstance(protocol, MaskProtocol) for protocol in protocols)
+    # Whatever moves a number is in the name of the journal: another protocol, or number of points, begins another one.
     parts = [
         MASK_FORMAT if of_masks else FORMAT,
         what.title,
@@ -93,6 +94,7 @@ def _stand(rows: Rows) -> bool:
 
 def _made_from(pair: Pair) -> str:
     """Which files both sides are: their places, sizes and times of change."""
+    # Times and sizes, not contents: whether anything changed is then told in a moment, of thousands of meshes.
     files = [] if pair.prediction is None else [pair.prediction]
     files += [] if pair.truth is None else pair.truth.files()
     return fingerprint([pair.reason, of_states(files)])

@@ -77,6 +77,7 @@ def each_pair(
     light field descriptors are kept; None keeps none. `draw` makes the pictures of a shape from what was loaded of it:
     they stand in its first row, under `pictures`, so that no file is read a second time for the report.
     """
+    # Work goes to other processes: what it needs travels along, pictures are drawn there, and rows come back.
     work = functools.partial(_evaluate_together, protocols=protocols, draws=draws, light_fields=light_fields, draw=draw)
     together = _together(pairs)
     with Progress(len(pairs), what="evaluate", unit="shape", shown=progress) as bar:
@@ -333,11 +334,13 @@ def _iou_points(
 ) -> NDArray[np.float64]:
     """Uniform points (N, 3) of the protocol's domain, in the frame of the files; `box` of the ground truth."""
     if protocol.iou_domain == "cube":
+        # The cube lies in the protocol's frame; points are drawn in that of the files, where both sides are.
         half = protocol.iou_side / 2
         corners = transform_points(np.array([[-half] * 3, [half] * 3]), np.linalg.inv(matrix))
     else:
         corners = np.stack([*box, *prediction.bounds()])
     lower_3 = corners.min(axis=0)
+    # Scaled in place: 100,000 points and more, for each shape.
     points_N3 = _generator(draws, name, "iou").random((draws.iou_count(protocol), 3))
     points_N3 *= corners.max(axis=0) - lower_3
     points_N3 += lower_3

@@ -136,6 +136,8 @@ def judge_light_fields(sides: Sides, settings: GenerativeConfig, machine: Machin
     """By silhouettes; of the settings only the seed counts, which draws the shapes of 1-NNA."""
     own = {side: [s.descriptor for s in shapes if s.descriptor is not None] for side, shapes in sides.items()}
     names = {side: [shape.name for shape in shapes] for side, shapes in sides.items()}
+    # 1-NNA needs distances within each set as well, of equally many shapes; they are the dear part, and only of those
+    # that take part.
     in_s, in_r = choose_equal_sizes(len(own["samples"]), len(own["references"]), seed=settings.seed)
     between = _light_fields(own["samples"], own["references"], machine, "samples to references")
     distances = SetDistances(between)
@@ -218,6 +220,7 @@ def read_shapes(
     tasks = [_Task(member, side) for side in SIDES for member in by_side[side]]
     work = functools.partial(_read, protocols=tuple(protocols), settings=settings, light_fields=machine.light_fields)
     results = in_order(work, tasks, workers=machine.workers)
+    # Results come in the order of the tasks, side after side: each side takes as many as it has members.
     shapes = iter(list(with_progress(results, total=len(tasks), what="read", unit="shape", shown=machine.progress)))
     return {side: [next(shapes) for _ in by_side[side]] for side in SIDES}
 
@@ -225,6 +228,7 @@ def read_shapes(
 def _read(
     task: _Task, *, protocols: tuple[str, ...], settings: GenerativeConfig, light_fields: Path | None
 ) -> SetShape:
+    # Each protocol fails by itself: a cloud has points to compare, and no silhouette.
     name, fields, reasons = task.member.name, dict[str, Any](), dict[str, str]()
     try:
         truth = task.member.load()

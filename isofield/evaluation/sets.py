@@ -167,6 +167,7 @@ def _of_manifest(manifest: dict[str, Any], folder: Path) -> list[Member]:
 
 def _of_folder(folder: Path, suffixes: frozenset[str], grid: GridConfig | None = None) -> list[Member]:
     members = [Member(name, FileTruth(path, grid)) for name, path in files_by_name(folder, suffixes).items()]
+    # A sample that failed is a member without a shape, not one fewer.
     failed = {str(entry.get("name")): entry for entry in entries_in(folder) if entry.get("status") == "failed"}
     members = [member for member in members if member.name not in failed]  # a mesh of an earlier call may lie there
     return members + [Member(name, None, str(entry.get("reason"))) for name, entry in failed.items()]

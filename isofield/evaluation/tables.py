@@ -119,6 +119,7 @@ def write_tables(
 def write_csv(path: Path, evaluation: Row) -> None:
     """Replace the CSV file: a line for each shape, each with protocol, points, seed and unit."""
     settings = evaluation["settings"]
+    # Repeated in each line: a line of a table that was merged with others still says how it was measured.
     shared = {"protocol": evaluation["protocol"], "split": evaluation["split"] or ""}
     shared |= {key: settings[key] for key in ("points", "seed", "tolerance_mm") if key in settings}
     if "chamfer" in settings["units"]:

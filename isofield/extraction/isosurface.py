@@ -76,6 +76,8 @@ def extract(
     been made outside inference mode (no_grad is fine). Raises ValueError on a bad setting and on values that are not
     finite.
     """
+    # The frame finds the components, the octree brings them near, bisection to single voxels, and tracking walks along
+    # the surface: each step evaluates only what the one before leads to.
     shape = _checked(resolution, frame=frame, stride=stride, batch_points=batch_points)
     with torch.inference_mode():
         samples = Samples(field, shape, batch_points=batch_points, device=device)
@@ -130,6 +132,7 @@ def _octree(
     every = torch.cartesian_prod(*(torch.arange(length - 1, device=device) for length in lattice.shape))
     cells = _track(samples, lattice, _flat(every, lattice), iso_level)
     samples.refuse_bad()  # most fields that are not finite show it here, before much is asked of them
+    # Bisection takes over where halving would cost more samples than it saves: at cells of `stride` samples.
     spacing = max(resolution) / min(frame, max(resolution))
     # Each level halves the cells that cross, until they hold about `stride` samples along an edge.
     for _ in range(round(math.log2(max(spacing / stride, 1)))):
@@ -151,6 +154,7 @@ def _children(cells: torch.Tensor, lattice: Lattice, finer: Lattice, places: lis
     low_C3 = torch.stack([place[i] for place, i in zip(places, index, strict=True)], 1)
     pieces_C3 = torch.stack([place[i + 1] for place, i in zip(places, index, strict=True)], 1) - low_C3
     octants_83 = torch.cartesian_prod(*[torch.arange(2, device=cells.device)] * 3)
+    # Along an axis that was not split there is one piece: octants with a 1 there do not exist.
     exists_C8 = (octants_83 < pieces_C3[:, None]).all(2)
     return _flat((low_C3[:, None] + octants_83)[exists_C8], finer)
 
@@ -183,6 +187,7 @@ def _track(samples: Samples, lattice: Lattice, seeds: torch.Tensor, iso_level: f
             seen.scatter_reduce_(0, neighbour_6C.flatten(), face_61.expand_as(neighbour_6C).flatten(), "amin")
             front.append(neighbour_6C[new_6C & (seen[neighbour_6C] == face_61)])
         seeds = front[0] if len(front) == 1 else torch.cat(front)
+    # Seeds need not cross: only cells with both signs are the surface's.
     all_cases = torch.cat(cases)
     return torch.cat(cells)[(all_cases > 0) & (all_cases < 255)]
 
@@ -211,6 +216,8 @@ def _bisected(
         half = length // 2
         middle = low + half * step
         samples.sample(samples.claim(middle[None]))
+        # The half with a change of sign is kept. Lengths differ, and an edge of length 1 asks for its own low end,
+        # which is sampled.
         same = (samples.values[middle] > iso_level) == inside
         low = torch.where(same, middle, low)
         length = torch.where(same, length - half, half)
@@ -230,6 +237,7 @@ def _finished(
     mesh = _mesh(index_V3, faces_F3, resolution)
     if not refine_steps or not len(mesh.faces):
         return mesh, 0
+    # Vertices on the caps stay: the field does not cross its level there, the cube ends.
     refined = refine_vertices(
         torch.from_numpy(mesh.vertices).to(index_V3.device),
         torch.from_numpy(mesh.faces).to(index_V3.device),

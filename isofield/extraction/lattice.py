@@ -49,6 +49,7 @@ def _values_of(field: Field, points_N3: torch.Tensor, *, batch_points: int) -> t
                 f"field returned shape {tuple(result.shape)} for {len(batch)} points: ({len(batch)},) expected"
             )
         parts.append(result.float())
+    # An empty part stands first for no points at all; a single batch is not copied.
     return parts[-1] if len(parts) < 3 else torch.cat(parts)
 
 
@@ -82,12 +83,14 @@ class Samples:
         No id is twice in a row of (K, C); in which rows it is again, each row writes its number where the sample will
         lie, and the first has it. NaN, read as a whole number, is above all of them.
         """
+        # No array of its own for who comes first: the samples' own memory, which is NaN until then, serves for it.
         marks = self.values.view(torch.int32)
         row_K1 = constant(range(len(ids_KC)), ids_KC.device, torch.int32)[:, None]
         free_KC = self.values[ids_KC].isnan()
         place_KC = ids_KC * free_KC  # of those that are not free: 0, a corner of the border
         marks.scatter_reduce_(0, place_KC.flatten(), row_K1.expand_as(ids_KC).flatten(), "amin")
         first_KC = free_KC & (marks[place_KC] == row_K1)
+        # The corner of the border that was written for those that are not free becomes OUTSIDE again.
         self.values.select(0, 0).fill_(OUTSIDE)
         return ids_KC[first_KC]
 
@@ -145,6 +148,8 @@ def coarse_lattice(resolution: Resolution, frame: int, device: torch.device | st
     """
     positions = []
     for length in resolution:
+        # As many as the share of the longest side, rounded up; the positions are the middles of equal parts, so that
+        # both ends are as far from their first sample.
         count = min(length, -(-length * frame // max(resolution)))
         inner = ((2 * torch.arange(count, device=device) + 1) * length).div(2 * count, rounding_mode="floor") + 1
         positions.append(torch.nn.functional.pad(inner, (1, 1)))
@@ -156,6 +161,7 @@ def halve(lattice: Lattice, resolution: Resolution) -> tuple[Lattice, list[torch
     """The lattice with every interval longer than 1 split in the middle, and the new places of old positions."""
     positions, places = [], []
     for old in lattice.positions:
+        # An interval of one fine step has its middle at its low end, and is not split.
         middle = (old[:-1] + old[1:]).div(2, rounding_mode="floor")
         both = torch.cat([old, middle[middle > old[:-1]]]).sort().values
         positions.append(both)

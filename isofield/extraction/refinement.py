@@ -45,14 +45,17 @@ def refine_vertices(
         raise ValueError(
             f"refinement in {steps} steps within {max_move}: expected at least 1 step and a positive distance"
         )
+    # In double, as moves become far smaller than a voxel; the field itself is asked in float32.
     start = mesh_vertices.double()
     free = torch.ones(len(start), dtype=torch.bool, device=start.device) if fixed is None else ~fixed
     best, damping = start, start.new_ones(len(start), 1)
     error, newton = _newton(field, start, iso_level, batch_points=batch_points)
     for step in range(steps):
+        # A Newton step from the best place so far, no farther than allowed from where marching cubes put the vertex.
         target = _within(best + newton * damping, start, max_move)
         last = step + 1 == steps
         new_error, new_newton = _newton(field, target, iso_level, batch_points=batch_points, gradient=not last)
+        # Taken where the error falls and no triangle turns; where not, the same step is tried at half the length.
         taken = _unfolded(start, best, target, faces, free & (new_error.abs() < error.abs()))
         best = torch.where(taken[:, None], target, best)
         error, newton = torch.where(taken, new_error, error), torch.where(taken[:, None], new_newton, newton)
@@ -80,6 +83,7 @@ def _newton(
     bad = int((~torch.isfinite(error)).sum())
     if bad:
         raise ValueError(f"field is NaN or infinite at {bad} of {len(error)} vertices: they cannot be refined")
+    # Newton's step for f(x) = 0 along the gradient: -f g / |g|^2. Where the gradient is 0 there is no direction.
     square = (move * move).sum(1, keepdim=True)
     move *= torch.where(square > 0, -error[:, None] / square.clamp_min(1e-30), 0.0)
     return error, move
@@ -108,6 +112,7 @@ def _unfolded(
     Every round takes back all moves at the corners of folded faces; with no move left nothing is folded, so it ends.
     """
     first = _normals(start, faces)
+    # Against the normals at the start, not the last ones: many small turns could add up to a fold.
     length = first.norm(dim=1)
     while True:
         now = _normals(torch.where(taken[:, None], target, best), faces)

@@ -31,6 +31,8 @@ def values_near_surface(
     values[asked] = _at_centres(field, asked, device)
     for _ in range(halvings):
         signs = values > iso_level
+        # Cells with a face to one of the other sign; beyond the border counts as the same sign, or the whole side would
+        # be asked.
         asked = scipy.ndimage.binary_dilation(signs) & ~scipy.ndimage.binary_erosion(signs, border_value=1)
         signs, asked = _double(signs), _double(asked)
         values = np.where(signs, iso_level + SATURATED, iso_level - SATURATED).astype(np.float32)

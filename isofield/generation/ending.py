@@ -12,9 +12,17 @@ from isofield.runtime.parts import Part, describe_part
 
 
 def describe_end(
-    rows: Sequence[Mapping[str, Any]], folder: Path, options: argparse.Namespace, pictures: Sequence[Path] = ()
+    rows: Sequence[Mapping[str, Any]],
+    folder: Path,
+    options: argparse.Namespace,
+    pictures: Sequence[Path] = (),
+    unfinished: str = "",
 ) -> list[str]:
-    """The first failed shapes and notes by name, then one line that says that it is done. `pictures`: of all shapes."""
+    """The first failed shapes and notes by name, then one line that says that it is done.
+
+    `pictures`: of all shapes. `unfinished`: of a model whose training did not come to its end, in words; each failed
+    shape that it draws nothing of says it already.
+    """
     manifest = str(manifest_file(folder))
     failed = [row for row in rows if row["status"] == "failed"]
     failures = [f"failed: {row['name']}: {row['reason']}" for row in failed]
@@ -23,6 +31,7 @@ def describe_end(
     return [
         *first_of(failures, rest=manifest),
         *first_of(notes, rest=manifest),
+        *([f"note: {unfinished}"] if unfinished and len(failed) < len(rows) else []),
         f"{done}; {_next(rows, folder, options, pictures)}",
     ]
 

@@ -5,13 +5,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from isofield.generation.files_beside import FILES
 from isofield.run_dir import manifest_file
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.journal import Journal, Line
 from isofield.runtime.json_files import leads_out, read_object
-
-FILES = ("file", "input_file", "mask_file")  # of a row, below the folder
 
 
 def write_manifest(

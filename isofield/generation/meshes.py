@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 
 from data_processing.formats.mesh_files import write_mesh
 from data_processing.formats.nifti import ScanGrid
-from data_processing.formats.pictures import Picture, write_picture
-from data_processing.formats.point_clouds import PointCloud, write_cloud
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.loading.single_inputs import Observed
-from data_processing.medical.masks import mask_on_scan, write_scan_mask
+from data_processing.medical.masks import mask_on_scan
 from isofield.contract import Model
 from isofield.extraction.isosurface import Extraction, extract
 from isofield.extraction.lattice import Field, evaluate_field, field_of
+from isofield.generation.files_beside import write_beside
 from isofield.generation.manifest import FILES, made_from, read_line, write_manifest
+from isofield.generation.mesh_sizes import describe_sizes
+from isofield.generation.simplification import refuse_few, simplify_mesh
 from isofield.generation.test_time_fitting import fitted_code
 from isofield.run_dir import exclusive, mesh_in
 from isofield.runtime.atomic_files import remove_leftovers
 from isofield.runtime.distributed import Group
-from isofield.runtime.file_names import INPUT
 from isofield.runtime.journal import FAILED, RECORD, Journal, stands
-from isofield.runtime.progress import with_progress
+from isofield.runtime.progress import Progress
 from isofield.runtime.reasons import reason_of
 
 WHAT = "generation"  # in messages
@@ -51,6 +51,7 @@ class GenerationConfig:
     with_input: bool = False  # write the input as the network saw it beside the mesh
     fit_steps: int = 0  # the encoder is tuned on each input
     fit_rate: float = 1e-4
+    faces: int | None = None  # at most so many in each mesh; None: all that it has
 
     def __post_init__(self) -> None:
         if self.fit_steps < 0 or not 0 < self.fit_rate < float("inf"):
@@ -61,6 +62,11 @@ class GenerationConfig:
                 f"expected a --resolution of at least 2, a --frame of at least 1, no negative --refine; got "
                 f"{self.resolution}, {self.frame}, {self.refine_steps}"
             )
+        refuse_few(self.faces)
+
+    def made_with(self) -> dict[str, Any]:
+        """What a mesh is made with, for its fingerprint: meshes from before there was `faces` stand."""
+        return {key: value for key, value in asdict(self).items() if key != "faces" or value is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +103,15 @@ def generate(
     only: Collection[str] | None = None,
     unfinished: str = "",
     keep_failed: bool = False,
+    count: int | None = None,
 ) -> list[dict[str, Any]]:
     """Write a mesh for each item into `folder` and the manifest beside them; returns this rank's rows.
 
     Shapes that are there, of the same origin and with the same settings, are not made again. A shape that fails is a
     row with its reason. The manifest lists what was ever generated into the folder with these settings, or `only` those
-    names. `unfinished`: of a model whose training is not, told where it draws nothing. `keep_failed`: what failed with
-    these settings is not tried again. Of a part only the meshes are made. ValueError when another process is at it.
+    names. `unfinished`: of a model whose training is not, told where it draws nothing. `count`: shapes of all ranks, of
+    which the first rank tells how large they will be. `keep_failed`: what failed with these settings is not tried
+    again. Of a part only the meshes are made. ValueError when another process is at it.
     """
     if batch_points < 1:
         raise ValueError(f"--batch-points: expected at least one point, got {batch_points}")
@@ -113,10 +121,10 @@ def generate(
         journal = Journal(folder, group.rank, read=read_line, record=RECORD, takes_record=group.part is None)
         group.wait()  # nobody writes before all have
         job = _GenerationJob(model, folder, settings, batch_points, group.device, unfinished, keep_failed)
-        rows = _rows(job, items, journal, group)
+        rows = _rows(job, items, journal, group, count=len(items) if count is None else count)
         group.wait()
         if group.is_first:
-            write_manifest(journal, folder, asdict(settings), header, only)
+            write_manifest(journal, folder, settings.made_with(), header, only)
             journal.keep_record()
         group.wait()
     return rows
@@ -124,7 +132,7 @@ def generate(
 
 def are_made(items: Sequence[Item], folder: Path, settings: GenerationConfig) -> bool:
     """Whether each item has a row of these settings, by whichever part: its mesh, or the reason why there is none."""
-    journal, made_with = Journal(folder, read=read_line, record=RECORD), asdict(settings)
+    journal, made_with = Journal(folder, read=read_line, record=RECORD), settings.made_with()
     # Names first: only when all are there, files are looked at.
     return all(item.name in journal.lines for item in items) and all(
         _row_before(item, journal, made_with, folder, keep_failed=True) is not None for item in items
@@ -219,9 +227,11 @@ class _GenerationJob:
     keep_failed: bool = False
 
 
-def _rows(job: _GenerationJob, items: Sequence[Item], journal: Journal, group: Group) -> list[dict[str, Any]]:
+def _rows(
+    job: _GenerationJob, items: Sequence[Item], journal: Journal, group: Group, *, count: int
+) -> list[dict[str, Any]]:
     """Of these items, each noted as soon as its mesh is written: by a thread, while the next one is extracted."""
-    rows, made_with, under_way = [], asdict(job.settings), deque[tuple[Item, Future[dict[str, Any]]]]()
+    rows, made_with, under_way = [], job.settings.made_with(), deque[tuple[Item, Future[dict[str, Any]]]]()
 
     def note() -> None:
         while under_way:
@@ -229,10 +239,20 @@ def _rows(job: _GenerationJob, items: Sequence[Item], journal: Journal, group: G
             row = written.result()
             journal.add(item.name, made_from(made_with, row.get("origin")), row)
             rows.append(row)
+            if told or row["status"] == "failed":
+                continue
+            told.append(item.name)
+            if group.is_first:
+                progress.write(describe_sizes(row, job.folder, count=count))
 
-    with journal, ThreadPoolExecutor(max_workers=1, thread_name_prefix="meshes") as writer:
+    told: list[str] = []  # the shape by which was told how large all will be
+    with (
+        journal,
+        ThreadPoolExecutor(max_workers=1, thread_name_prefix="meshes") as writer,
+        Progress(len(items), what="generate", unit="shape", shown=group.is_shown) as progress,
+    ):
         try:
-            for item in with_progress(items, what="generate", unit="shape", shown=group.is_shown):
+            for item in items:
                 row = _row_before(item, journal, made_with, job.folder, keep_failed=job.keep_failed)
                 write = _attempt(job, item) if row is None else None
                 note()  # of the item before: a disk that is full ends it here
@@ -240,6 +260,7 @@ def _rows(job: _GenerationJob, items: Sequence[Item], journal: Journal, group: G
                     under_way.append((item, writer.submit(write)))
                 elif row is not None:
                     rows.append(row)
+                progress.update()
         finally:  # also when it is stopped: what is written is noted
             note()
     return rows
@@ -289,8 +310,15 @@ def _write(
     surface: ModelSurface,
     mask: NDArray[np.uint8] | None,
 ) -> dict[str, Any]:
-    mesh, extraction, to_world = surface.mesh, surface.extraction, surface.to_world
-    files = {} if isinstance(given, Coded) else _write_beside(job, item, given, mask)
+    extraction, to_world, settings = surface.extraction, surface.to_world, job.settings
+    files: dict[str, str] = {}
+    if not isinstance(given, Coded):
+        shown = settings.with_input or given.cut_out
+        files = write_beside(job.folder, item.name, given, mask, suffix=settings.suffix, with_input=shown)
+    mesh, notes = surface.mesh, [given.note] if isinstance(given, Observed) and given.note else []
+    if settings.faces is not None:
+        mesh, note = simplify_mesh(mesh, settings.faces)
+        notes += [note] * bool(note)
     # The mesh is written last: where it lies, everything beside it lies as well.
     file = mesh_in(job.folder, item.name, job.settings.suffix)
     write_mesh(file, mesh.transform(to_world))
@@ -301,12 +329,13 @@ def _write(
         **files,
         "status": "done",
         "reason": "",
-        **({"note": given.note} if isinstance(given, Observed) and given.note else {}),
+        **({"note": "; ".join(notes)} if notes else {}),
         **surface.fitting,
         "evaluations": extraction.evaluations,
         "refinement_evaluations": extraction.refinement_evaluations,
         "vertices": len(mesh.vertices),
         "faces": len(mesh.faces),
+        **({} if settings.faces is None else {"faces_before": len(surface.mesh.faces)}),
         "to_world": to_world.tolist(),
     }
 
@@ -322,41 +351,6 @@ def _code_of(
         return fitted_code(model, given, name=name, steps=steps, rate=rate, device=device)
     with torch.no_grad():
         return model.encode(given.inputs[None].to(device)), {}
-
-
-def _write_beside(
-    job: _GenerationJob, item: Item, observed: Observed, mask: NDArray[np.uint8] | None
-) -> dict[str, str]:
-    """What comes with a mesh: the input as the network saw it, the mask on the scan's grid."""
-    files = {}
-    if job.settings.with_input or observed.cut_out:
-        files["input_file"] = _write_input(job, item, observed)
-    if observed.scan is not None and mask is not None:
-        files["mask_file"] = _write_mask(job, item, observed.scan, mask)
-    return files
-
-
-def _write_input(job: _GenerationJob, item: Item, observed: Observed) -> str:
-    """What the network saw, in the frame of the file, or the picture; its path below the folder."""
-    shown = observed.shown()
-    suffix = {PointCloud: ".ply", Picture: ".png"}.get(type(shown), job.settings.suffix)
-    file = mesh_in(job.folder, item.name, suffix, ending=INPUT)
-    if isinstance(shown, Picture):
-        write_picture(file, shown)
-    elif isinstance(shown, PointCloud):
-        write_cloud(file, shown.transform(observed.to_world))
-    elif len(shown.faces):
-        write_mesh(file, shown.transform(observed.to_world))
-    else:
-        raise ValueError("the input is empty: nothing is left of the shape")
-    return file.relative_to(job.folder).as_posix()
-
-
-def _write_mask(job: _GenerationJob, item: Item, scan: ScanGrid, values: NDArray[np.uint8]) -> str:
-    """The mask as NIfTI on the scan's grid; its path below the folder."""
-    file = mesh_in(job.folder, item.name, ".nii.gz", ending="_recon")
-    write_scan_mask(file, values, scan)
-    return file.relative_to(job.folder).as_posix()
 
 
 def _origin_of(item: Item) -> str | None:

@@ -31,16 +31,19 @@ def arguments_of(argv: Sequence[str] | None, *, description: str | None, prog: s
     )
     parser.add_argument("--seed", type=int, default=0, help="of --samples: the same seed gives the same meshes [0]")
     parser.add_argument("--steps", type=int, default=9, help="shapes of a walk, both ends included [9]")
-    parser.add_argument("--up", choices=("y", "z"), default="y", help="the axis that points up in pictures [y]")
+    parser.add_argument("--up", choices=("y", "z"), help="the axis that points up in pictures [as in the data]")
     parser.add_argument("--out", type=Path, help="folder for the meshes [RUN/meshes/SPLIT, or RUN/meshes/input]")
     parser.add_argument("--checkpoint", default="best", help="best, last or a step [best]")
     parser.add_argument("--resolution", type=int, default=256, help="samples along each edge of the cube [256]")
     parser.add_argument("--frame", type=int, default=32, help="coarse grid: finds parts thicker than 1/FRAME [32]")
     parser.add_argument("--refine", type=int, default=0, metavar="STEPS", help="move vertices onto the level [0]")
+    parser.add_argument("--faces", type=int, metavar="N", help="simplify each mesh to at most N faces [all it has]")
     parser.add_argument("--format", default="ply", choices=("ply", "obj", "stl", "off", "glb"), help="[ply]")
     parser.add_argument("--data", type=Path, help="another data set than the run's own")
     parser.add_argument("--set", nargs="+", default=[], action="extend", metavar="K=V", help="preparation of --input")
+    parser.add_argument("--points", type=int, metavar="N", help="show so many points of each cloud [as in training]")
     parser.add_argument("--with-input", action="store_true", help="write what the network saw beside each mesh")
+    parser.add_argument("--sheet", action="store_true", help="a picture of all these meshes, sheet.png [of new ones]")
     parser.add_argument("--fit-steps", type=int, default=0, metavar="N", help="tune the encoder on each input [0]")
     parser.add_argument("--fit-rate", type=float, default=1e-4, metavar="LR", help="of the fitting's Adam [1e-4]")
     parser.add_argument("--batch-points", type=int, help="points decoded at once: bounds memory")
@@ -63,4 +66,5 @@ def settings_of(arguments: argparse.Namespace, *, model_hash: str, iso_level: fl
         with_input=arguments.with_input,
         fit_steps=arguments.fit_steps,
         fit_rate=arguments.fit_rate,
+        faces=arguments.faces,
     )

@@ -19,6 +19,7 @@ def chamfer_of_pairs(x_PN3: torch.Tensor, y_PM3: torch.Tensor) -> torch.Tensor:
 
 def squared_distances(x_PN3: torch.Tensor, y_PM3: torch.Tensor) -> torch.Tensor:
     """All squared distances of P pairs of clouds, by direct differences: (P, N, M)."""
+    # Axis by axis: a difference of all three at once would be a buffer three times as large.
     squared_PNM = (x_PN3[:, :, None, 0] - y_PM3[:, None, :, 0]).square_()
     for axis in (1, 2):
         difference_PNM = x_PN3[:, :, None, axis] - y_PM3[:, None, :, axis]

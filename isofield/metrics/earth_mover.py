@@ -49,6 +49,7 @@ def auction(x_PN3: torch.Tensor, y_PN3: torch.Tensor, *, tolerance: float) -> to
 
     Holds about 4 * P * N * N float32. All persons without an object bid in the same round.
     """
+    # Prices stay from one epsilon to the next: they are what a rough auction has found out.
     cost_PNN = squared_distances(x_PN3, y_PN3).sqrt_()
     prices_PN = torch.zeros_like(cost_PNN[:, 0])
     owners_PN = torch.full_like(prices_PN, -1, dtype=torch.int64)

@@ -95,6 +95,8 @@ def _assign(
 @compile_vectorised
 def _best(cost_KB: NDArray[np.float32], price_KB: NDArray[np.float32]) -> tuple[int, int, np.float32]:
     """The object with the smallest cost + price (block, place in it), and by how much the second is worse."""
+    # First only the smallest of each block, by vectors; then the winner's block is looked at one by one, for the place
+    # and for a second within it.
     best, second, block = INFINITY_BITS, INFINITY_BITS, 0
     for k in range(len(price_KB)):
         smallest = _smallest(cost_KB, price_KB, k)

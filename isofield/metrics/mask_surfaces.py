@@ -63,6 +63,7 @@ class SurfaceDistances:
         """The distance below which that share of the area lies; infinite without elements."""
         if not len(self.distances_N):
             return float("inf")
+        # Elements are sorted by distance: the percentile is where the summed area passes its share.
         share = np.cumsum(self.areas_N) / self.areas_N.sum()
         return float(self.distances_N[min(int(np.searchsorted(share, percent / 100)), len(share) - 1)])
 
@@ -73,10 +74,12 @@ class SurfaceDistances:
 
 def surface_elements(mask: NDArray[np.bool_ | np.uint8], axes_33: NDArray[np.floating]) -> SurfaceElements:
     """The surface of a mask (X, Y, Z). `axes_33`: its columns are the steps along its axes in mm, of any affine."""
+    # Only the box of the mask, with a voxel around it, in which all elements lie.
     (box,) = scipy.ndimage.find_objects(mask.astype(bool, copy=False).view(np.uint8), 1)
     start = np.array([0, 0, 0] if box is None else [side.start for side in box])
     filled = np.pad(mask[box or (slice(0, 0),) * 3].astype(bool, copy=False).view(np.uint8), 1)
     shape = [size - 1 for size in filled.shape]
+    # The code of each corner says which of its eight voxels are inside; all or none is no surface.
     codes = np.zeros(shape, np.uint8)
     for bit, (x, y, z) in enumerate(itertools.product((0, 1), repeat=3)):
         codes |= filled[x : x + shape[0], y : y + shape[1], z : z + shape[2]] << bit
@@ -103,6 +106,7 @@ def _to_nearest(here: SurfaceElements, there: SurfaceElements) -> SurfaceDistanc
     if not len(there.areas_N):
         return SurfaceDistances(np.full(len(here.areas_N), np.inf), here.areas_N)
     distances_N, _ = scipy.spatial.cKDTree(there.places_N3).query(here.places_N3)
+    # Ties by area: percentiles are then the same in whatever order the voxels were listed.
     order = np.lexsort((here.areas_N, distances_N))
     return SurfaceDistances(distances_N[order], here.areas_N[order])
 
@@ -114,6 +118,7 @@ def _normals() -> tuple[NDArray[np.float64], ...]:
     corners = list(itertools.product((0, 1), repeat=3))
     for code, rows in KINDS.items():
         normals = np.array(rows) / 8
+        # All 48 turns and mirrorings of a cube; a neighbourhood and its complement have the same triangles.
         for axes in itertools.permutations(range(3)):
             for flips in itertools.product((0, 1), repeat=3):
                 moved = [tuple(corner[axes[k]] ^ flips[k] for k in range(3)) for corner in corners]

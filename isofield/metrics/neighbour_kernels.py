@@ -17,6 +17,7 @@ LEAF = 16
 def build(points_N3: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Order (N,) of the points by leaves, the points in that order (N, 3), and boxes (nodes, 6) of all nodes."""
     count, levels = len(points_N3), 0
+    # As many levels as leave at most LEAF points in a leaf; node and leaf numbers follow from that alone.
     while (count - 1) >> levels >= LEAF:
         levels += 1
     order, sorted_N3 = np.arange(count), points_N3.copy()
@@ -53,6 +54,7 @@ def _halve(
     """Swap points left..right until none before `middle` is above, and none after below it along axis d (Hoare)."""
     while left < right:
         a, b, c = points_N3[left, d], points_N3[(left + right) >> 1, d], points_N3[right, d]
+        # The median of three: sorted clouds, which are common, would make the first one the worst choice.
         pivot = max(min(a, b), min(max(a, b), c))
         i, j = left, right
         while i <= j:
@@ -123,6 +125,7 @@ def nearest(
                     break
                 node = near
             else:
+                # Leaves hold equal shares of the points: where one begins is arithmetic.
                 place = node - first_leaf
                 for n in range((count * place) >> levels, (count * (place + 1)) >> levels):
                     dx, dy, dz = points_N3[n, 0] - x, points_N3[n, 1] - y, points_N3[n, 2] - z

@@ -67,6 +67,7 @@ class Solver:
 
     def between(self, x_SN3: NDArray[np.floating], y_RN3: NDArray[np.floating], *, what: str) -> Bounded:
         """All pairs of two sets of clouds (S, N, 3) and (R, N, 3)."""
+        # Row by row: numbers of pairs, divided by the length of a row, are its row and its place in it.
         pairs_P2 = np.stack(np.divmod(np.arange(len(x_SN3) * len(y_RN3)), len(y_RN3)), axis=1)
         values_P2 = self._of_pairs(x_SN3, y_RN3, pairs_P2, what)
         lower_SR, distance_SR = values_P2.T.reshape(2, len(x_SN3), len(y_RN3))
@@ -118,6 +119,7 @@ class Solver:
             try:
                 yield from pool.map(of_pairs, parts)
             finally:
+                # After an error or Ctrl-C nobody wants the parts that have not begun.
                 pool.shutdown(cancel_futures=True)
 
     def _on_device(

@@ -108,6 +108,7 @@ def nearness(samples_S: NDArray[np.floating], references_R: NDArray[np.floating]
     nearer: how often a sample drawn at random is nearer to the training shapes than a reference drawn at random, ties
     half: 0.5 is alike, 1 means that all samples are nearer. below_all_references: samples nearer than any reference.
     """
+    # Mann-Whitney's U: how many references are farther, those equally far counted half.
     below_S, upto_S = (np.searchsorted(np.sort(references_R), samples_S, side=side) for side in ("left", "right"))
     farther_S = len(references_R) - (below_S + upto_S) / 2
     return {
@@ -157,6 +158,7 @@ def divergence(first_G: NDArray[np.integer], second_G: NDArray[np.integer]) -> f
 
 def _undecided(between: Bounded, nearest_S: NDArray[np.int64]) -> int:
     """Rows whose winner's distance is above the lower bound of some other."""
+    # A winner is safe when even its upper bound is below every other's lower one; its own lower bound does not count.
     won_S = np.take_along_axis(between.distance_SR, nearest_S[:, None], axis=1)
     could_S = (between.lower_SR < won_S).sum(axis=1)
     own_S = np.take_along_axis(between.lower_SR, nearest_S[:, None], axis=1) < won_S
@@ -172,6 +174,7 @@ class _Votes:
 
 def _votes(own_KK: Bounded, others_KK: Bounded) -> _Votes:
     """Of the shapes of one set; rows are its shapes in both matrices."""
+    # A shape is not its own neighbour.
     itself_KK = np.where(np.eye(len(own_KK.distance_SR), dtype=bool), np.inf, 0)
     own, others = own_KK.distance_SR + itself_KK, others_KK.distance_SR
     own_K, others_K = own.min(axis=1), others.min(axis=1)

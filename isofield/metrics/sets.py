@@ -116,6 +116,7 @@ def normalise(points_N3: NDArray[np.floating], how: Normalisation) -> NDArray[np
     cloud_N3: NDArray[np.float64] = np.asarray(points_N3, dtype=np.float64)
     if how == "as_is":
         return cloud_N3
+    # The middle of the box and not the mean of the points, which moves with how they were drawn.
     lower_3, upper_3 = cloud_N3.min(axis=0), cloud_N3.max(axis=0)
     cloud_N3 = cloud_N3 - (lower_3 + upper_3) / 2
     sizes = {
@@ -151,6 +152,7 @@ def judge_sets(
     # All distances once; every score below is read off these matrices.
     matrices = {}
     for kind in settings.distances:
+        # Only the earth mover's distance has a choice of solvers.
         exact = kind == "emd" and settings.emd_solver == "exact"
         solver = Solver(kind, exact, settings.emd_tolerance, torch.device(device), workers, progress)
         matrices[kind] = _distances(solver, clouds_s, clouds_r, settings)

@@ -38,6 +38,7 @@ class Distances:
 
 def compare(prediction: SurfaceSamples, truth: SurfaceSamples) -> Distances:
     """Nearest neighbours both ways; cosines only where both sides have normals."""
+    # Each tree is built once and asked from both sides.
     predicted, true = Neighbours(prediction.points_N3), Neighbours(truth.points_N3)
     accuracy_N, to_truth_N = predicted.nearest_in(true)
     completeness_M, to_prediction_M = true.nearest_in(predicted)
@@ -71,6 +72,7 @@ def f_score(distances: Distances, *, threshold: float) -> float:
     """Harmonic mean of the shares of points within `threshold` of the other side (Tatarchenko et al., CVPR 2019)."""
     precision = float((distances.accuracy_N <= threshold).mean())
     recall = float((distances.completeness_M <= threshold).mean())
+    # Nothing within the threshold from either side: 0, the limit, instead of 0 / 0.
     return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
 
 

@@ -45,6 +45,8 @@ def moments_over_ranks(x_BCRRR: torch.Tensor, *, is_padding: bool) -> tuple[torc
     two passes over all.
     """
     channels = x_BCRRR.shape[1]
+    # Count, mean and variance travel together in double: one collective a layer, and a rank of padding adds a count of
+    # 0.
     own = torch.zeros(1 + 2 * channels, dtype=torch.float64, device=x_BCRRR.device)
     if not is_padding:
         wide = x_BCRRR.to(torch.promote_types(x_BCRRR.dtype, torch.float32))
@@ -66,6 +68,7 @@ def statistics_used(
     assert norm.running_mean is not None and norm.running_var is not None and norm.momentum is not None
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
+    # The biased variance normalises, the unbiased one is remembered: as torch does it.
     norm.running_mean.lerp_(mean_C.to(norm.running_mean), norm.momentum)
     norm.running_var.lerp_((var_C * count / (count - 1)).to(norm.running_var), norm.momentum)
 

@@ -30,6 +30,7 @@ def narrow(x: Any, like: Any) -> Any:
 
 @overload(wide)
 def _wide(x):  # type: ignore[no-untyped-def]
+    # A bfloat16 is the upper half of a float32: moved up by 16 bits it is one.
     if x == types.uint16:
         return lambda x: np.uint32(np.uint32(x) << np.uint32(16)).view(np.float32)
     return lambda x: x
@@ -41,6 +42,8 @@ def _narrow(x, like):  # type: ignore[no-untyped-def]
         return lambda x, like: x
 
     def round_like(x, like):  # type: ignore[no-untyped-def]
+        # Half a step is added before the lower bits are cut off, a little less where the last bit that stays is 0: ties
+        # go to the even one. NaN would overflow into infinity and is written as such.
         bits = np.float32(x).view(np.uint32)
         up = np.uint32(bits + np.uint32(0x7FFF) + np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1)))
         return np.uint16(np.uint32(up >> np.uint32(16))) if x == x else np.uint16(0x7FC0)

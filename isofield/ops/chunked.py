@@ -136,6 +136,8 @@ class _ChunkedSum(torch.autograd.Function):
         if ctx.gradients is None:
             raise RuntimeError("a sum over chunks can be differentiated once: its gradients were handed out")
         gradients, ctx.gradients = ctx.gradients, None
+        # Gradients were made for an upstream gradient of 1; looking at that number waits for a GPU, multiplying does
+        # not.
         if gradient.device.type != "cpu" or float(gradient) != 1:
             torch._foreach_mul_([own for own in gradients if own is not None], gradient)
         return None, None, None, None, None, *gradients
@@ -143,6 +145,8 @@ class _ChunkedSum(torch.autograd.Function):
 
 def _apart(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """The same, each in memory of its own."""
+    # Autograd may give one tensor twice, or one number spread over all: adding into such memory would add to others
+    # too.
     alone = len({tensor.data_ptr() for tensor in tensors}) == len(tensors)
     return [tensor if alone and 0 not in tensor.stride() else tensor.clone() for tensor in tensors]
 

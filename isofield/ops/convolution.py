@@ -24,6 +24,7 @@ def convolve(x_BCRRR: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *,
     """
     if not _served(x_BCRRR):
         return F.conv3d(x_BCRRR, weight, bias, padding=padding)
+    # An operator of one's own is not seen by autocast: its choice is made here.
     dtype = x_BCRRR.dtype
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
@@ -38,6 +39,7 @@ def _served(x_BCRRR: torch.Tensor) -> bool:
 
 
 def _has_kernel(x_BCRRR: torch.Tensor, weight: torch.Tensor, padding: int) -> bool:
+    # The kernel has no gradient for its input: the first layer's is data, whoever asks for more takes the general way.
     wants_input = torch.is_grad_enabled() and x_BCRRR.requires_grad
     fits = x_BCRRR.shape[1] == 1 and padding == 1
     return HAS_NUMBA and fits and not wants_input and x_BCRRR.dtype == weight.dtype == torch.float32
@@ -88,6 +90,7 @@ class _ConvolveOne(torch.autograd.Function):
         from isofield.ops import convolution_kernels as kernels
 
         ctx.save_for_backward(x_B1RRR)
+        # The kernel computes in float32; weights are rounded as autocast would have rounded them, so that values agree.
         rounded = weight.to(dtype).float()
         return kernels.forward(x_B1RRR, rounded.flatten(1), bias.to(dtype).float(), dtype)
 

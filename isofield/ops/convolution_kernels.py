@@ -30,6 +30,8 @@ def backward(x_B1RRR: torch.Tensor, gradient_BCRRR: torch.Tensor) -> tuple[torch
     """Gradients of the weights (C, 27) and of the bias (C,)."""
     padded, gradient = _padded(x_B1RRR), as_array(gradient_BCRRR.movedim(1, -1))
     planes = gradient.shape[0] * gradient.shape[1]
+    # Each plane has its own sums, in double, added up in their order: the number of threads changes no bit. 27 weights
+    # and the bias.
     of_plane = np.zeros((planes, gradient.shape[-1], 28))
     in_parallel(lambda *part: _backward(padded, gradient, *share(planes, *part), of_plane))
     sums = torch.from_numpy(of_plane.sum(0)).float()
@@ -61,6 +63,7 @@ def _forward(padded, weight, bias, first, last, out):  # type: ignore[no-untyped
                             + w3 * r1[x] + w4 * r1[x + 1] + w5 * r1[x + 2]
                             + w6 * r2[x] + w7 * r2[x + 1] + w8 * r2[x + 2]
                         )  # fmt: skip
+            # Channel by channel in the line, side by side in memory: turned round here, once a line.
             for x in range(width):
                 row = out[b, z, y, x]
                 for c in range(channels):

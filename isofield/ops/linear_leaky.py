@@ -21,6 +21,7 @@ def linear_leaky(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, s
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
+    # As one matrix: one call for all leading dimensions.
     flat = x.reshape(-1, x.shape[-1])
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or bias.requires_grad):
         y = _LinearLeaky.apply(flat, weight, bias, slope)

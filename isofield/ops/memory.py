@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-LARGE = 1 << 22  # bytes; numpy asks from here on
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # of mallopt (glibc's malloc.h)
 MOST = (1 << 31) - 1
 _STAND_IN = {torch.bfloat16: torch.int16, torch.float16: torch.int16}  # types that numpy does not have
@@ -27,6 +26,7 @@ def keep_freed(keep: bool = True) -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is None:
         return False
+    # No mapping of their own for large blocks, and the heap's end is never given back: what is freed is found again.
     if keep:
         return bool(mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, MOST))
     return bool(mallopt(MMAP_MAX, 1 << 16) and mallopt(MMAP_THRESHOLD, 1 << 25) and mallopt(TRIM_THRESHOLD, 1 << 26))
@@ -51,5 +51,6 @@ def channels_last(x_BCRRR: torch.Tensor) -> torch.Tensor:
 
 
 def _made(make: Callable[..., NDArray], shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    # numpy makes memory of as many bytes, torch then reads it as its own type.
     stand_in = _STAND_IN.get(dtype, dtype)
     return torch.from_numpy(make(shape, np.dtype(str(stand_in).removeprefix("torch.")))).view(dtype)

@@ -141,6 +141,7 @@ class _Level(torch.autograd.Function):
         of_x = None
         if ctx.needs_input_grad[0]:
             # As torch's own kernel computes and rounds: (d - mean d - (r - mean) k) / sigma * weight.
+            # In evaluation the statistics are constants: the terms of the mean are 0.
             divisor = rows.count if ctx.training else np.inf
             k_C, mean_d_C = (weighted_C * inverse_C / divisor).astype(np.float32), (sum_C / divisor).astype(np.float32)
             weight = weight_C.detach().float().numpy()

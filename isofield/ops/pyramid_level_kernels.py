@@ -124,6 +124,7 @@ def gradient_of_rows(  # type: ignore[no-untyped-def]
                 for i in range(side):
                     z, g, o = rows[line + i], gradient[line + i], out[line + i]
                     if has_pool:
+                        # The gradient of a pooled cell goes to the one voxel of its eight that was the largest.
                         p, voxel = (slab * half + j // 2) * half + i // 2, np.uint8(4 * plane + 2 * (j % 2) + i % 2)
                         of_pool, winner = pooled_gradient[p], winners[p]
                         for c in range(channels):

@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.out.resolve() == options.input.resolve():
         raise ValueError("--out is --input: the clean volumes would be lost")
+    # Families in turn, over structures and scans: each comes about equally often.
     families = itertools.cycle(options.families)
     wanted = [(name, [(structure, next(families)) for structure in options.structures]) for name in options.scans]
     wanted += [(name, [(structure, "") for structure in options.structures]) for name in options.clean]

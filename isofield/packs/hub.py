@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from isofield.packs.cache import install
-from isofield.packs.manifest import MANIFEST, MOST_BYTES, PackManifest, parse_manifest
+from isofield.packs.manifest import MANIFEST, MOST_BYTES, parse_manifest
 from isofield.run_dir import RunDir
 
 PREFIX = "hf:"
@@ -36,13 +36,9 @@ def fetch_from_hub(address: str) -> RunDir:
     manifest = parse_manifest(image, where=f"{address}: {MANIFEST}")
 
     def open_file(name: str) -> IO[bytes]:
-        return open(repository.fetch(name, most=_size_of(name, manifest)), "rb")
+        return open(repository.fetch(name, most=manifest.files[name].size), "rb")
 
     return install(manifest, image, open_file, where=address)
-
-
-def _size_of(name: str, manifest: PackManifest) -> int:
-    return manifest.files[name].size
 
 
 class _Repository:
@@ -57,6 +53,7 @@ class _Repository:
         with self._one_error(name):
             url = self.hub.hf_hub_url(self.repository, name, revision=self.revision)
             with contextlib.suppress(self.hub.errors.OfflineModeIsEnabled):  # then it is here already
+                # Asked before it is fetched: gigabytes of something else would fill the user's cache.
                 size = self.hub.get_hf_file_metadata(url).size
                 if size is not None and size > most:
                     raise ValueError(f"{size:,} bytes on the hub, expected at most {most:,}")
@@ -76,7 +73,7 @@ def _library(address: str) -> Any:
         import huggingface_hub
         import huggingface_hub.errors
     except ImportError as error:
-        raise ValueError(f"{address}: runs on the hub need an extra: pip install 'isofield[hub]' ({error})") from error
+        raise ValueError(f"{address}: runs on the hub need an extra: pip install 'isofield[hub]'") from error
     return huggingface_hub
 
 

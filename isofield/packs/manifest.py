@@ -4,8 +4,6 @@ Nothing in a pack is executed: text, JSON, arrays of numbers, and tensors in the
 beside its pack what our commands write into runs (meshes/, evaluation/), and hidden files; nothing else.
 """
 
-import dataclasses
-import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 from isofield.run_dir import RunDir
 from isofield.runtime.config import build
+from isofield.runtime.fingerprint import sha256_of
 from isofield.runtime.json_files import parse_json
 
 FORMAT = 1
@@ -66,6 +65,7 @@ def parse_manifest(image: bytes, *, where: Path | str) -> PackManifest:
     ValueError when it is damaged, of a newer version, or names what a pack may not hold.
     """
     try:
+        # Before it is parsed: the length bounds what a stranger's JSON makes of our memory.
         if len(image) > MOST_BYTES[MANIFEST]:
             raise ValueError(f"{len(image):,} bytes")
         content = parse_json(image)
@@ -98,13 +98,14 @@ def verify_folder(run: RunDir) -> PackManifest:
     Weights are held against it when they are read (weights.py). ValueError that names the file; OSError.
     """
     manifest = parse_manifest(_bounded(run.pack_file), where=run.pack_file)
+    # Exactly the files that are named: a further one may be a pickle that another program would open.
     names = {entry.name for entry in run.path.iterdir() if not entry.name.startswith(".")}
     refuse_strange_names(names - {MANIFEST, *RESULTS}, manifest, where=run.path)
     for name, expected in manifest.files.items():
         file = run.path / name
         refuse_other_size(file.stat().st_size, expected, where=file)
         if name != WEIGHTS:
-            refuse_other_hash(hashlib.sha256(file.read_bytes()).hexdigest(), expected, where=file)
+            refuse_other_hash(sha256_of(file), expected, where=file)
     return manifest
 
 
@@ -120,11 +121,6 @@ def refuse_other_hash(sha256: str, expected: PackedFile, *, where: Path | str) -
         raise ValueError(
             f"{where}: SHA-256 {sha256[:16]}..., {MANIFEST} says {expected.sha256[:16]}...: changed or damaged; {AGAIN}"
         )
-
-
-def to_content(manifest: PackManifest) -> dict[str, Any]:
-    """As JSON holds it."""
-    return dataclasses.asdict(manifest)
 
 
 def _refuse_other_versions(content: dict[str, Any], where: Path | str) -> None:
@@ -152,12 +148,14 @@ def _refuse_other_files(manifest: PackManifest, where: Path | str) -> None:
     for name, file in manifest.files.items():
         if not 0 <= file.size <= MOST_BYTES[name]:
             raise ValueError(f"{where}: {name} of {file.size:,} bytes (limit {MOST_BYTES[name]:,})")
+    # The name becomes a folder where a pack is unpacked: it must not lead out of there, nor hide.
     if Path(manifest.name).name != manifest.name or manifest.name.startswith(".") or len(manifest.name) > 100:
         raise ValueError(f"{where}: name: expected a plain folder name, got {manifest.name[:100]!r}")
 
 
 def _bounded(file: Path) -> bytes:
     with open(file, "rb") as handle:
+        # One byte more than is allowed tells that there is more, without reading it.
         return handle.read(MOST_BYTES[MANIFEST] + 1)
 
 

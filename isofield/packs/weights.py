@@ -1,6 +1,5 @@
 """Weights as safetensors: a header of names, types and places, then numbers. Nothing in such a file is executed."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ import torch
 from isofield import checkpoint
 from isofield.packs.manifest import WEIGHTS, parse_manifest, refuse_other_hash, refuse_other_size
 from isofield.run_dir import RunDir
+from isofield.runtime.fingerprint import sha256_of
 
 Precision = Literal["float32", "float16", "bfloat16"]
 PRECISIONS: dict[str, torch.dtype] = {
@@ -29,6 +29,7 @@ def weights_image(weights: Mapping[str, torch.Tensor], precision: Precision) -> 
     """
     tensors = {}
     for name, value in weights.items():
+        # A copy each: safetensors refuses tensors that share their memory.
         kept = value.detach().cpu().contiguous().clone()
         if kept.is_floating_point():
             kept = kept.to(PRECISIONS[precision])
@@ -49,6 +50,7 @@ def weights_of(image: bytes, *, where: Path | str) -> dict[str, torch.Tensor]:
     except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{where}: cut or damaged, not safetensors ({str(error)[:200]})") from error
     weights = {}
+    # The file has executed nothing; that its numbers are such as weights are is looked at here.
     for name, value in tensors.items():
         if value.dtype not in TYPES:
             raise ValueError(f"{where}: {name[:80]!a} is of {value.dtype}, expected floats of 16 or 32 bits")
@@ -74,7 +76,7 @@ def packed_checkpoint(run: RunDir, which: str, *, device: torch.device | str = "
     file, expected = run.weights_file, manifest.files[WEIGHTS]
     refuse_other_size(file.stat().st_size, expected, where=file)
     image = file.read_bytes()
-    refuse_other_hash(hashlib.sha256(image).hexdigest(), expected, where=file)
+    refuse_other_hash(sha256_of(image), expected, where=file)
     weights = weights_of(image, where=file)
     if checkpoint.hash_of(weights) != manifest.model_hash:
         raise ValueError(f"{file}: its weights are not those that {run.pack_file.name} names (model_hash)")

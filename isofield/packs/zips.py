@@ -44,6 +44,8 @@ def unpack_zip(path: Path) -> RunDir:
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
     """The files by their names in the pack. ValueError for what is no plain file of a flat folder."""
+    # Names as the zip spells them, before anything is taken apart: a stranger's zip may climb, link, or hold a file
+    # twice.
     infos = archive.infolist()
     if len(infos) > MOST_MEMBERS:
         raise ValueError(f"{path}: {len(infos):,} files in it: no packed run")
@@ -65,6 +67,7 @@ def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
 
 def _top_folder(names: list[str]) -> str:
     """The folder that all lie in, with its slash, as `zip -r` makes it; empty where there is none."""
+    # One folder around everything is how people zip a folder: it is taken off.
     tops = {name.partition("/")[0] for name in names if "/" in name}
     top = f"{tops.pop()}/" if len(tops) == 1 else ""
     return top if all(name.startswith(top) for name in names) else ""

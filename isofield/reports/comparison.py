@@ -10,14 +10,14 @@ from pathlib import Path
 
 from data_processing.geometry import rendering
 from isofield.evaluation.comparability import ComparableGroup
-from isofield.evaluation.mask_pairs import run_masks_to_compare
+from isofield.evaluation.mask_pairs import folder_masks_to_compare, run_masks_to_compare
 from isofield.evaluation.names import AGAINST, MASKS
 from isofield.evaluation.pairs import Pair, pairs_of_folders, pairs_of_run, read_manifest
 from isofield.evaluation.results import Candidate
+from isofield.reports.comparison_pictures import show_masks, show_meshes
 from isofield.reports.comparison_table import ELSEWHERE, ComparisonTable
 from isofield.reports.comparison_texts import describe_bootstrap, difference_text, wins_text
-from isofield.reports.page import PICTURE_SIZE, address_of, write_page
-from isofield.reports.pairs import pictures_of, slices_of
+from isofield.reports.page import write_page
 from isofield.run_dir import RunDir
 from isofield.runtime.json_files import Row
 from isofield.runtime.number_text import short
@@ -39,6 +39,7 @@ def write_comparison(
     shown = next((table.group for table in tables if len(table.group.candidates) > 1), tables[0].group)
     pairs, lost = _pairs_of(shown) if pictures else ([{} for _ in shown.candidates], [])
     names = names_that_differ(shown)
+    cards = [_card(name, shown, pairs, up=up) for name in names[:pictures]]
     write_page(
         path,
         "comparison.html.j2",
@@ -49,9 +50,11 @@ def write_comparison(
         difference_text=difference_text,
         wins_text=wins_text,
         elsewhere=ELSEWHERE,
-        metric=shown.candidates[0].metrics[0],
+        metrics=shown.candidates[0].metrics,
         shown=shown,
-        cards=[_card(name, shown, pairs, up=up) for name in names[:pictures]],
+        cards=cards,
+        of_masks=shown.protocol == MASKS,
+        turnable=any(card["turns"] for card in cards),
         count=len(names),
     )
 
@@ -78,19 +81,17 @@ def _spread(values: Sequence[float | None]) -> float:
 
 def _card(name: str, group: ComparableGroup, pairs: Sequence[Pairs], *, up: rendering.Up) -> Row:
     """Truth and every candidate beside each other, with the numbers of each."""
-    truth, columns = None, []
-    for candidate, of_candidate in zip(group.candidates, pairs, strict=True):
+    own = [of_candidate.get(name) for of_candidate in pairs]
+    shown = show_masks(own) if group.protocol == MASKS else show_meshes(own, up=up)
+    metrics, columns = group.candidates[0].metrics, list[Row]()
+    for candidate, side in zip(group.candidates, shown.sides, strict=True):
         row: Row = next((row for row in candidate.evaluation["per_shape"] if row["name"] == name), {})
-        pair, picture = of_candidate.get(name), None
-        if pair is not None and candidate.protocol == MASKS:
-            picture = address_of(slices_of(pair, size=PICTURE_SIZE))
-        elif pair is not None:
-            drawn = pictures_of(pair, up=up)
-            truth, picture = truth or address_of(drawn[0]), address_of(drawn[1])
-        numbers = {key: short(row.get(key)) for key in candidate.metrics} if row.get("status") == "done" else {}
-        failure = "" if numbers else f"failed: {row.get('reason', '')}"
-        columns.append({"name": candidate.name, "picture": picture, "numbers": numbers, "failure": failure})
-    return {"name": name, "truth": truth, "columns": columns}
+        is_done = row.get("status") == "done"
+        numbers = [short(row.get(key)) for key in metrics] if is_done else []
+        failure = "" if is_done else f"failed: {row.get('reason', '')}"
+        columns.append({"name": candidate.name, "shown": side, "numbers": numbers, "failure": failure})
+    turns = any(side.mesh for side in (shown.truth, *shown.sides))
+    return {"name": name, "truth": shown.truth, "columns": columns, "limit": shown.limit, "turns": turns}
 
 
 def _pairs_of(group: ComparableGroup) -> tuple[list[Pairs], list[str]]:
@@ -111,9 +112,8 @@ def _pairs(candidate: Candidate) -> Sequence[Pair]:
     """As its evaluation had them. ValueError, OSError where that cannot be told or nothing is there any more."""
     settings, truth = candidate.settings, str(candidate.settings.get("ground_truth", ""))
     if "predictions" in settings:
-        if candidate.protocol == MASKS:
-            raise ValueError("of masks, only those of runs are drawn")
-        return pairs_of_folders(Path(str(settings["predictions"])), Path(truth))
+        predictions = Path(str(settings["predictions"]))
+        return _folder_masks(candidate) if candidate.protocol == MASKS else pairs_of_folders(predictions, Path(truth))
     run = candidate.run or Path(str(settings.get("run", "")))
     against = next((each for each in AGAINST if truth == f"{each} of the data set"), None)
     own = against is not None or truth == "labels of the scans"
@@ -122,6 +122,16 @@ def _pairs(candidate: Candidate) -> Sequence[Pair]:
         return run_masks_to_compare(run, candidate.split, truth_folder=folder, data=None).pairs
     how: Callable[..., Sequence[Pair]] = pairs_of_run
     return how(RunDir(run), candidate.split, truth_folder=folder, **({"against": against} if against else {}))
+
+
+def _folder_masks(candidate: Candidate) -> Sequence[Pair]:
+    """Of two folders, where files and results say all that decides which label is which structure."""
+    settings = candidate.settings
+    what = folder_masks_to_compare(Path(str(settings["predictions"])), Path(str(settings["ground_truth"])))
+    asked = not {"match", "threshold"}.isdisjoint(settings)
+    if asked or any(settings.get(key) != value for key, value in what.about.items()):
+        raise ValueError("its labels were named, matched or cut by options of that evaluation")
+    return what.pairs
 
 
 def _changed(candidate: Candidate) -> list[str]:

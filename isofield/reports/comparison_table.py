@@ -110,8 +110,21 @@ def comparison_table(group: ComparableGroup, published: Sequence[PublishedMethod
         len(done),
         lines,
         list(_differences(group, done, of_category, metrics, seed)),
-        [*group.notes, *_notes_on_shapes(group, done, metrics), *map(_source, papers)],
+        [
+            *group.notes,
+            *_notes_on_shapes(group, done, metrics),
+            *map(_source, papers),
+            *_nothing_published(group, published),
+        ],
     )
+
+
+def _nothing_published(group: ComparableGroup, published: Sequence[PublishedMethod]) -> list[str]:
+    """Asked for, and not there: a table without papers must not look like one that has them."""
+    if not published or any(each.under(group.protocol) for each in published):
+        return []
+    known = sorted({protocol for each in published for protocol, _ in each.rows})
+    return [f"published: no number is known under {group.protocol}, only under {', '.join(known)}"]
 
 
 def _of_category(rows: Mapping[str, Row], category: str) -> dict[str, Row]:
@@ -188,6 +201,8 @@ def _differences(
 def _notes_on_shapes(group: ComparableGroup, done: Sequence[Mapping[str, Row]], metrics: Sequence[str]) -> list[str]:
     """Where means are over fewer shapes than were asked for."""
     total, notes = len(group.candidates[0].evaluation["per_shape"]), []
+    if len(done) > 1 and not any(_common(done, metric) for metric in metrics):
+        return [f"nothing can be compared: no shape of {total} has numbers of all candidates"]
     for metric in metrics:
         if (count := len(_common(done, metric))) < total:
             notes.append(f"{LABELS.get(metric, metric)}: means over the {count} of {total} shapes that all have it")

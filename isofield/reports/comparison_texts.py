@@ -20,6 +20,11 @@ LATEX = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    # At the beginning of a row they would be taken as what belongs to the \\ or rule before.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
 }
 COLUMNS = ("protocol", "split", "group", "category", "n", "metric", "unit", "column", "measured_here", "value", "best")
 DIFFERENCES = (

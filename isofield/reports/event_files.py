@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from isofield.runtime.atomic_files import refuse_large
+from isofield.runtime.reasons import reason_of
 
 PATTERN = "events.out.tfevents.*"
 MAX_BYTES = 1 << 32
@@ -69,7 +70,8 @@ def _read_into(events: TrainingEvents, file: Path) -> None:
                 elif value.HasField("image") and value.image.encoded_image_string.startswith(PNG):
                     events.pictures.setdefault(value.tag, {})[event.step] = value.image.encoded_image_string
     except (ValueError, DecodeError) as error:
-        events.notes.append(f"{file}: read up to {error}; what follows there is missing here")
+        place = reason_of(error, otherwise="a place where it is cut or damaged")
+        events.notes.append(f"{file}: read up to {place}; what follows there is missing here")
 
 
 def _records(file: Path) -> Iterator[bytes]:
@@ -84,5 +86,5 @@ def _records(file: Path) -> Iterator[bytes]:
         except errors.OutOfRangeError:
             return
         except errors.DataLossError as error:
-            raise ValueError(f"a place where it is cut or damaged ({error})") from error
+            raise ValueError("a place where it is cut or damaged") from error
         yield reader.record()

@@ -24,7 +24,7 @@ from isofield.evaluation.pairs import Pair
 from isofield.evaluation.protocols import FLAGS, LOWER_IS_BETTER, NO_BETTER, AnyProtocol, MaskProtocol
 from isofield.evaluation.rows import Draw, load_masks
 from isofield.reports.canvas import Picture
-from isofield.reports.disagreement import colour_limit, signed_surfaces
+from isofield.reports.disagreement import SignedSurface, colour_limit, signed_surfaces
 from isofield.reports.mask_slices import draw_slices, name_sides
 from isofield.reports.page import PICTURE_SIZE, address_of, choose_shown, picture_of, settings_rows, write_page
 from isofield.reports.turnable import Packed, pack_mesh
@@ -123,7 +123,7 @@ def _draw_meshes(reconstruction: TriangleMesh | None, truth: GroundTruth, *, up:
 def _drawn_meshes(truth: TriangleMesh | None, reconstruction: TriangleMesh | None, *, up: rendering.Up) -> Drawn:
     """Both sides as pictures and as meshes to turn, in one ball."""
     meshes = dict(zip(SIDES, (truth, reconstruction), strict=True))
-    ball = _ball_of(truth, reconstruction)
+    ball = ball_of(truth, reconstruction)
     pictures = dict(zip(SIDES, _in_one_ball(truth, reconstruction, up=up), strict=True))
     return {
         "up": up,
@@ -140,25 +140,38 @@ def _draw_masks(predicted: Crop, true: Crop, *, up: rendering.Up) -> Drawn:
         predicted, _ = place_on(predicted, true)
     except ValueError:  # of another grid; the row says so
         return {"up": up, "pictures": {"slices": None}, "meshes": {}}
-    slices = address_of(_slices(predicted, true, size=PICTURE_SIZE))
+    slices = address_of(lattice_slices(predicted, true, size=PICTURE_SIZE))
     return {"up": up, "pictures": {"slices": slices}, "meshes": _mask_meshes(predicted, true)}
 
 
 def _mask_meshes(predicted: Crop, true: Crop) -> dict[str, Packed | None]:
     """Both surfaces, coloured by the signed disagreement in mm."""
+    surfaces = mask_surfaces(predicted, true)
+    if surfaces is None:
+        return {}
+    limit, ball = colour_limit(*surfaces), ball_of_all(surfaces)
+    return {
+        side: pack_surface(surface, view_ball=ball, limit=limit)
+        for side, surface in zip(SIDES, surfaces[::-1], strict=True)
+    }
+
+
+def mask_surfaces(predicted: Crop, true: Crop) -> tuple[SignedSurface, SignedSurface] | None:
+    """Those of the prediction and of its ground truth, on the lattice of the latter; None of two empty masks."""
     filled = [crop for crop in (predicted, true) if crop.occupancy.size]
     if not filled:
-        return {}
+        return None
     lower = np.min([crop.lower for crop in filled], axis=0)
     matrix = true.index_to_world.copy()
     matrix[:3, 3] += matrix[:3, :3] @ (lower - true.lower)
     (mask, reference), cells_to_world = isotropic_cells(in_one_box(predicted, true), matrix, most=MOST_CELLS)
-    surfaces = signed_surfaces(mask, reference, cells_to_world)
-    limit, ball = colour_limit(*surfaces), _ball_of(surfaces[1].mesh, surfaces[0].mesh)
-    return {
-        side: pack_mesh(surface.mesh, view_ball=ball, up="z", look=PATIENT, values_V=surface.distance_V, limit=limit)
-        for side, surface in zip(SIDES, surfaces[::-1], strict=True)
-    }
+    return signed_surfaces(mask, reference, cells_to_world)
+
+
+def pack_surface(surface: SignedSurface, *, view_ball: rendering.ViewBall | None, limit: float | None) -> Packed | None:
+    """As it is turned: from the left front of a patient; its disagreement up to `limit` mm is its colour, if given."""
+    values = None if limit is None else surface.distance_V
+    return pack_mesh(surface.mesh, view_ball=view_ball, up="z", look=PATIENT, values_V=values, limit=limit)
 
 
 def _card(pair: Pair, evaluations: Sequence[Evaluation], *, up: rendering.Up, drawn: Drawn | None = None) -> Evaluation:
@@ -182,7 +195,7 @@ def _card(pair: Pair, evaluations: Sequence[Evaluation], *, up: rendering.Up, dr
 def _drawn_again(pair: Pair, *, up: rendering.Up, of_masks: bool) -> Drawn:
     """From the files of a pair; None for what cannot be shown: the reason is in the row of the shape."""
     if not of_masks:
-        return _drawn_meshes(*_meshes_of(pair), up=up)
+        return _drawn_meshes(*meshes_of(pair), up=up)
     try:
         return _draw_masks(*load_masks(pair), up=up)
     except (ValueError, OSError):
@@ -191,18 +204,21 @@ def _drawn_again(pair: Pair, *, up: rendering.Up, of_masks: bool) -> Drawn:
 
 def slices_of(pair: Pair, *, size: int) -> Picture | None:
     """Axial, coronal and sagittal slice side by side, (size, 3 size, 3); None for what cannot be shown."""
+    masks = masks_of(pair)
+    return None if masks is None else lattice_slices(*masks, size=size)
+
+
+def masks_of(pair: Pair) -> tuple[Crop, Crop] | None:
+    """Prediction and ground truth in one lattice; None for what cannot be shown: the reason is in the row."""
     try:
         predicted, true = load_masks(pair)
-    except (ValueError, OSError):  # the reason is in the row of the shape
-        return None
-    try:
-        return _slices(place_on(predicted, true)[0], true, size=size)
-    except ValueError:  # of another grid; the row says so
+        return place_on(predicted, true)[0], true
+    except (ValueError, OSError):
         return None
 
 
-def _slices(predicted: Crop, true: Crop, *, size: int) -> Picture | None:
-    """Of two masks in one lattice."""
+def lattice_slices(predicted: Crop, true: Crop, *, size: int) -> Picture | None:
+    """Of two masks in one lattice; None where both are empty."""
     masks = in_one_box(predicted, true)
     if not masks[0].size:
         return None
@@ -220,10 +236,11 @@ def _place_of_difference(predicted: NDArray[np.uint8], true: NDArray[np.uint8]) 
 
 def pictures_of(pair: Pair, *, up: rendering.Up) -> tuple[Picture | None, Picture | None]:
     """Ground truth and reconstruction in the same frame, that of the ground truth; None for what cannot be shown."""
-    return _in_one_ball(*_meshes_of(pair), up=up)
+    return _in_one_ball(*meshes_of(pair), up=up)
 
 
-def _meshes_of(pair: Pair) -> tuple[TriangleMesh | None, TriangleMesh | None]:
+def meshes_of(pair: Pair) -> tuple[TriangleMesh | None, TriangleMesh | None]:
+    """Ground truth and reconstruction, in the frame of the ground truth; None for what cannot be shown."""
     truth = _loaded(lambda: pair.truth.load().surface_to_show() if pair.truth else None)
     return truth, _loaded(lambda: read_mesh(pair.prediction) if pair.prediction else None)
 
@@ -231,15 +248,24 @@ def _meshes_of(pair: Pair) -> tuple[TriangleMesh | None, TriangleMesh | None]:
 def _in_one_ball(
     truth: TriangleMesh | None, reconstruction: TriangleMesh | None, *, up: rendering.Up
 ) -> tuple[Picture | None, Picture | None]:
-    ball = _ball_of(truth, reconstruction)
+    ball = ball_of(truth, reconstruction)
     shown = [None if mesh is None else picture_of(mesh, up=up, view_ball=ball) for mesh in (truth, reconstruction)]
     return shown[0], shown[1]
 
 
-def _ball_of(truth: TriangleMesh | None, reconstruction: TriangleMesh | None) -> rendering.ViewBall | None:
-    """The ball of the ground truth; without one, of what there is."""
+def ball_of(truth: TriangleMesh | None, reconstruction: TriangleMesh | None) -> rendering.ViewBall | None:
+    """The ball of the ground truth; without one, of what there is, if anything."""
     first = next((mesh for mesh in (truth, reconstruction) if mesh is not None and len(mesh.faces)), None)
     return None if first is None else rendering.view_ball_around(*first.bounds())
+
+
+def ball_of_all(surfaces: Sequence[SignedSurface]) -> rendering.ViewBall | None:
+    """The ball of all surfaces: what a mask has too much lies outside of its ground truth, and is to be seen."""
+    points = [surface.mesh.vertices for surface in surfaces if len(surface.mesh.faces)]
+    if not points:
+        return None
+    together = np.concatenate(points)
+    return rendering.view_ball_around(together.min(axis=0), together.max(axis=0))
 
 
 def _loaded(load: Any) -> TriangleMesh | None:

@@ -13,11 +13,11 @@ import base64
 import zlib
 from typing import Any
 
-import fast_simplification
 import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.geometry.rendering import THREE_QUARTER, Up, ViewBall, view_ball_around
+from data_processing.geometry.simplification import collapse_edges
 from data_processing.geometry.triangle_mesh import TriangleMesh
 
 MOST_FACES = 5000
@@ -83,9 +83,7 @@ def simplify(
     while len(faces_F3) > MOST_SIMPLIFIED and cells >= 32:
         points_V3, faces_F3 = _clustered(points_V3, faces_F3, cells)
         cells //= 2
-    points, faces = fast_simplification.simplify(
-        points_V3.astype(np.float32), faces_F3.astype(np.int32), target_count=most
-    )
+    points, faces = collapse_edges(points_V3.astype(np.float32), faces_F3, most=most)
     if len(faces) > most:  # pieces that hang together with nothing cannot be made simpler
         faces = _largest(points, faces, most)
     return np.asarray(points, dtype=np.float64), np.asarray(faces, dtype=np.int64)

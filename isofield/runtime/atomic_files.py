@@ -26,6 +26,8 @@ def replacing(path: Path) -> Iterator[Path]:
     is what failed. A kill leaves a `.partial-*` file behind, which no reader of ours looks at.
     """
     path = Path(path)
+    # In the same folder: a rename is atomic only within one file system. The number of the process, and the token, keep
+    # two writers apart.
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{TOKEN}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,6 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        # The block may open other files: an error that names one of those is not about writing ours.
         folder = error.filename in map(str, path.parents)
         if error.errno is None or not (folder or error.filename in (None, str(temporary))):
             raise  # something else that failed in the block
@@ -75,5 +78,6 @@ def refuse_vanished(handle: IO[Any]) -> None:
         there, opened = path.stat(), os.fstat(handle.fileno())
     except OSError as error:
         raise WriteError(error.errno, "it vanished while it was written to", str(path)) from error
+    # Writing to a file that lost its name succeeds, and is lost.
     if (there.st_dev, there.st_ino) != (opened.st_dev, opened.st_ino):
         raise WriteError(errno.ESTALE, "it was replaced while it was written to", str(path))

@@ -23,7 +23,7 @@ from typing import NoReturn
 
 from isofield.runtime.atomic_files import WriteError
 from isofield.runtime.invocation import same_command
-from isofield.runtime.reasons import reason_of
+from isofield.runtime.reasons import machine_reason, reason_of
 
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 MOST_NAMED = 10  # failed or suspect shapes
@@ -77,13 +77,17 @@ def run(main: Callable[[], int], *, error: int = ERROR, again: str = "") -> NoRe
         terminated = isinstance(problem, Terminated)
         how, status = ("terminated", TERMINATED) if terminated else ("interrupted", INTERRUPTED)
         sys.stderr.write(f"{how}; run the same command again{_with(again)} to continue{_typed(again)}\n")
-    except (ValueError, OSError) as problem:
+    except (ValueError, OSError, MemoryError, RuntimeError) as problem:
+        stopped = machine_reason(problem)
+        if isinstance(problem, RuntimeError) and stopped is None:
+            raise  # a mistake of ours: the traceback says where
         if os.environ.get("ISOFIELD_TRACEBACK"):
             traceback.print_exc()
-        kept = isinstance(problem, WriteError)
+        # A disk that is full is nobody's mistake: what to do is said beside the error.
+        kept = stopped is not None or isinstance(problem, WriteError)
         hint = ". What is finished is kept: when the cause is gone, run the same command again" if kept else ""
         hint += _with(again) + _typed(again) if kept else ""
-        sys.stderr.write(f"error: {printable(reason_of(problem))}{hint}\n")
+        sys.stderr.write(f"error: {printable(stopped or reason_of(problem))}{hint}\n")
         status = error
     sys.exit(status)
 
@@ -112,9 +116,11 @@ def _terminated_by_signal() -> Iterator[None]:
     """SIGTERM raises Terminated, once: launchers send it twice, and the first one is still tidying up."""
 
     def end(number: int, frame: FrameType | None) -> None:
+        # Ignored from here on: a second one would interrupt the cleaning up.
         signal.signal(number, signal.SIG_IGN)
         raise Terminated
 
+    # Python lets the main thread alone set what a signal does.
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -71,6 +71,7 @@ def build(schema: type[T], data: Mapping[str, Any], *, where: str) -> T:
     try:
         return cast(T, _adapter(cast(Hashable, schema)).validate_python(data))
     except pydantic.ValidationError as error:
+        # All that is wrong at once, each once: one run then mends the whole file.
         lines = [f"{where}: {_key(item['loc'])}: {_reason(item)}" for item in error.errors()]
         raise ValueError("\n".join(dict.fromkeys(lines))) from error
 
@@ -105,6 +106,7 @@ def override(data: dict[str, Any], text: str) -> None:
         if isinstance(parts, list):
             parts = parts[_item(parts, name, text, ".".join(names[:depth]))]
         else:
+            # A section that the file leaves out may be set: it is checked with all others later.
             parts = parts.setdefault(name, {})
         if not isinstance(parts, dict | list):
             raise ValueError(f"--set {text}: {name} is a value, not a section")
@@ -141,6 +143,7 @@ class _Loader(yaml.SafeLoader):
     """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        # The event is consumed by composing the node: where it stands is noted before.
         place = self.peek_event().start_mark if self.check_event(yaml.AliasEvent) else None
         node = super().compose_node(parent, index)
         if place and not (isinstance(node, yaml.ScalarNode) and len(node.value) <= MAX_NUMBER):
@@ -153,6 +156,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         if isinstance(node, yaml.MappingNode):
+            # PyYAML lets the last of two equal keys win without a word.
             counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
             for key in (key for key, count in counts.items() if count > 1):
                 raise _RefusedYamlError(None, None, f"the key {key!r} is there twice", node.start_mark)

@@ -68,6 +68,7 @@ class ContentionWatch:
 
     def look(self, run: int, delay: int) -> None:
         """Decide by the nanoseconds that threads ran and waited for a core since the last look."""
+        # Two thresholds and a number of looks, so that a share near one of them does not open and close teams for ever.
         share = delay / max(1, run + delay)
         if share >= WAITING_BUSY:
             self._free = 0

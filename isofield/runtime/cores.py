@@ -42,6 +42,8 @@ def cpu_quota(proc: Path = PROC) -> float | None:
     Both versions of control groups are read: `cpu.max`, and `cpu.cfs_quota_us` with `cpu.cfs_period_us`. `proc`: what
     the system says of the process. A system without control groups has no quota.
     """
+    # A limit above this group holds as well: the tightest on the way up counts. A group that cannot be read limits
+    # nothing that we could know of.
     quotas = []
     with contextlib.suppress(OSError):
         for folder in _groups(proc):
@@ -58,9 +60,13 @@ def _groups(proc: Path) -> Iterator[Path]:
         groups.update(dict.fromkeys(controllers.split(","), path))  # version 2 has one group and no name
     for line in (proc / "mountinfo").read_text(encoding="utf-8").splitlines():
         before, _, after = line.partition(" - ")
+        # Fields 4 and 5 of proc(5): the folder of the hierarchy that is mounted, and where. Optional fields follow up
+        # to the dash, so that what stands behind it has to be counted from there.
         root, mount = (_unescaped(field) for field in before.split()[3:5])
         kind, _, options = after.split(maxsplit=2)
         controller = {"cgroup2": "", "cgroup": "cpu"}.get(kind)
+        # Version 1 mounts each controller on its own, the CPU one together with others ("cpu,cpuacct"): only that one
+        # has quotas.
         if controller is None or controller not in groups or (controller and controller not in options.split(",")):
             continue
         yield from _upwards(Path(mount), _below(groups[controller], root))
@@ -68,6 +74,7 @@ def _groups(proc: Path) -> Iterator[Path]:
 
 def _below(path: str, root: str) -> str:
     """A group's path below the mounted root; the root itself where the group is outside of what is mounted here."""
+    # Seen from a container whose own group is its root, groups outside of it begin with "..".
     if ".." in path.split("/"):
         return ""
     return path.removeprefix(root).strip("/") if f"{path}/".startswith(f"{root.rstrip('/')}/") else ""
@@ -89,6 +96,7 @@ def _quota_of(folder: Path) -> float | None:
         quota, period = ((folder / f"cpu.cfs_{what}_us").read_text().strip() for what in ("quota", "period"))
     else:
         return None
+    # Version 2 writes "max", version 1 writes -1 for a group without limit.
     return None if quota in ("max", "-1") else int(quota) / max(1, int(period))
 
 

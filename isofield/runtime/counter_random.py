@@ -44,6 +44,8 @@ def integers(keys_B: torch.Tensor, count: int, below: int | torch.Tensor) -> tor
     With n = `below` no number is likelier than another by more than a share of n / 2^32 (2^31 at most are allowed).
     """
     assert not isinstance(below, int) or 0 < below <= MAX_BELOW
+    # Lemire's product: 32 random bits times n, the upper half of it. No division, and no rejection that would cost an
+    # unknown number of draws.
     return _shifted(_shifted(words(keys_B, count), 32) * below, 32)
 
 
@@ -55,6 +57,7 @@ def uniforms(keys_B: torch.Tensor, count: int) -> torch.Tensor:
 def normals(keys_B: torch.Tensor, count: int) -> torch.Tensor:
     """Normal numbers, mean 0, variance 1, at most 6.7 in size: (B, count) float32 (Box and Muller 1958)."""
     bits = words(keys_B, count)
+    # The upper 32 bits for the radius, never 0 because of the half; the lower ones for the angle.
     radius_share = (_shifted(bits, 32).double() + 0.5) / (1 << 32)
     turn = (bits & 0xFFFFFFFF).double() / (1 << 32)
     return (torch.sqrt(-2 * _logarithm(radius_share)) * _cosine_of_turn(turn)).float()
@@ -73,6 +76,7 @@ def subsets(keys_B: torch.Tensor, count: int, allowed_BP: torch.Tensor) -> torch
 
     `allowed_BP` bool. Where fewer are allowed than `count`, the rest of the row are positions that are not.
     """
+    # The largest of random ranks are a random subset: any device sorts integers alike.
     ranks = _shifted(words(keys_B, allowed_BP.shape[1]), 1)  # never negative: an allowed one beats any other
     return torch.where(allowed_BP, ranks, -1 - ranks).topk(count, dim=1).indices
 
@@ -95,6 +99,7 @@ def _signed(constant: int) -> int:
 
 def _logarithm(value: torch.Tensor) -> torch.Tensor:
     """Natural logarithm of positive float64, within 1e-13: 2 artanh((m - 1) / (m + 1)) + e log 2."""
+    # The mantissa between sqrt(1/2) and sqrt(2) keeps the series' argument below 0.172: nine terms suffice.
     mantissa, exponent = torch.frexp(value)
     small = mantissa < math.sqrt(0.5)
     mantissa, exponent = torch.where(small, 2 * mantissa, mantissa), exponent.double() - small.double()
@@ -104,6 +109,7 @@ def _logarithm(value: torch.Tensor) -> torch.Tensor:
 
 def _cosine_of_turn(turn: torch.Tensor) -> torch.Tensor:
     """cos(2 pi t) for t in [0, 1), within 1e-11: minus the sine of an angle in [-pi/2, pi/2]."""
+    # cos(2 pi t) = -sin(2 pi (1/4 - |t - 1/2|)): the series of the sine is asked within a quarter turn alone.
     angle = 2 * math.pi * (0.25 - (turn - 0.5).abs())
     series = [(-1) ** k / math.factorial(2 * k + 1) for k in range(9)]
     return -angle * _polynomial(angle * angle, series)

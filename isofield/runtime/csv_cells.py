@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from isofield.runtime.atomic_files import write_text
+from isofield.runtime.number_text import is_number
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def cell(value: Any) -> Any:
     """The value; a text that a spreadsheet would compute, with an apostrophe before it (JSON has it bare)."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) and not _is_number(value) else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) and not is_number(value) else value
 
 
 def write_csv_file(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -23,11 +24,3 @@ def write_csv_file(path: Path, columns: Sequence[str], rows: Iterable[Mapping[st
     writer.writeheader()
     writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
     write_text(path, text.getvalue())
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

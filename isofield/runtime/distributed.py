@@ -19,11 +19,13 @@ import torch
 import torch.distributed as dist
 
 from isofield.runtime.commandline import say
-from isofield.runtime.heartbeat import Heartbeat, lost_rank
+from isofield.runtime.heartbeat import Heartbeat, lost_rank, unreached_ranks
 from isofield.runtime.parts import Part, refuse_ranks
 from isofield.runtime.precision import products_in
+from isofield.runtime.reasons import is_out_of_memory
 from isofield.runtime.threads import describe_threads, limit_threads
 
+DEVICES = ("cpu", "cuda")
 TIMEOUT_VARIABLE, TIMEOUT_SECONDS = "ISOFIELD_TIMEOUT", 1800
 
 
@@ -61,6 +63,7 @@ class Group:
         """Sum the gradients over all ranks, in one message. A parameter without a gradient counts as zero."""
         if self.size == 1:
             return
+        # One message for all parameters: hundreds of small ones would each wait for the slowest rank.
         owned = list(parameters)
         for parameter in owned:
             if parameter.grad is None:
@@ -75,6 +78,7 @@ class Group:
     def total(self, value: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over all ranks."""
         if self.size > 1:
+            # The collective writes into its argument, which is the caller's.
             value = value.clone()
             with self._contact():
                 dist.all_reduce(value)
@@ -97,6 +101,8 @@ class Group:
         try:
             yield
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise  # no other rank is to blame
             raise lost_rank(self.rank, error) from error
 
 
@@ -117,8 +123,13 @@ def resolve_device(name: str, *, local_rank: int = 0) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"device '{name}': expected auto, cpu, cuda or cuda:N") from error
+    if device.type not in DEVICES:
+        raise ValueError(f"device '{name}': expected auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device '{name}': torch sees no CUDA device here; use cpu or auto")
+    if device.index is not None and device.type == "cuda" and device.index >= torch.cuda.device_count():
+        raise ValueError(f"device '{name}': torch sees {torch.cuda.device_count()} here, and the first is cuda:0")
+    # A number that was given is meant; without one each rank of a machine takes its own GPU.
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", local_rank)
     return device
@@ -137,6 +148,7 @@ def _device_of_rank(name: str, *, local_rank: int, local_size: int, collectives:
     own = resolve_device(name, local_rank=local_rank)
     if own.type != "cuda" or local_size == 1:
         return own
+    # Said before NCCL hangs: two ranks on one GPU wait for each other without a word.
     here = torch.cuda.device_count()
     if collectives and ":" in name:
         raise ValueError(
@@ -171,6 +183,7 @@ def session(device: str = "auto", *, collectives: bool = True, part: Part | None
     Torch gets the threads that it may have here; the first rank says so.
     """
     refuse_ranks(part)
+    # As torchrun says it; none of these variables is there in plain python.
     size, rank, local = (int(os.environ.get(k, d)) for k, d in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0)))
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     own = _device_of_rank(device, local_rank=local, local_size=local_size, collectives=collectives)
@@ -199,7 +212,7 @@ def _group_of(own: torch.device, *, size: int, rank: int, collectives: bool) -> 
             dist.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=limit)
         store, _, _ = next(dist.rendezvous("env://", timeout=limit))  # a connection of its own
     except RuntimeError as error:
-        raise lost_rank(rank, error) from error
+        raise unreached_ranks(rank, error) from error
     heartbeat = Heartbeat(store, rank=rank, size=size, timeout=limit.total_seconds())
     try:
         yield Group(rank, size, own, heartbeat)

@@ -33,6 +33,7 @@ def path_in(folder: Path, name: str, suffix: str, *, last: str = "", ending: str
 
 def _part(text: str) -> str:
     """One part of a path for any text, another for every other."""
+    # Some systems store letters with accents in another form: two names could then be one file.
     plain = unicodedata.normalize("NFC", text) == text
     reserved = text.partition(".")[0].casefold() in RESERVED or text.endswith(INPUT)
     written = "".join(

@@ -27,10 +27,12 @@ def fingerprint(*parts: Part, size: int = 16) -> str:
     separates two parts: where both may be of any length, put something between them. OSError when a file cannot be
     read.
     """
-    state = hashlib.blake2b(digest_size=size)
-    for piece in _pieces(iter(parts)):
-        state.update(piece)
-    return state.hexdigest()
+    return _hexadecimal(hashlib.blake2b(digest_size=size), parts)
+
+
+def sha256_of(*parts: Part) -> str:
+    """SHA-256 of the same, in hexadecimal: for what other programs check too."""
+    return _hexadecimal(hashlib.sha256(), parts)
 
 
 def of_contents(files: Iterable[Path]) -> str:
@@ -38,6 +40,7 @@ def of_contents(files: Iterable[Path]) -> str:
 
     A file is read once as long as its size and its time of change stay the same.
     """
+    # Size and time of change are part of the cache's key: a file that changed is read again.
     states = [(file, file.stat()) for file in files]
     return fingerprint([[_content(file, state.st_mtime_ns, state.st_size) for file, state in states]], size=8)
 
@@ -45,6 +48,12 @@ def of_contents(files: Iterable[Path]) -> str:
 def of_states(files: Iterable[Path]) -> list[list[str | int]]:
     """Place, size and time of change of each file, of one that is not there its place: to be compared, unread."""
     return [_state(file) for file in files]
+
+
+def _hexadecimal(state: Any, parts: Iterable[Part]) -> str:
+    for piece in _pieces(iter(parts)):
+        state.update(piece)
+    return str(state.hexdigest())
 
 
 def _pieces(part: Part) -> Iterable[Any]:

@@ -34,12 +34,15 @@ class Heartbeat:
 
     def wait(self) -> None:
         """Until every rank has come here as often. LostRankError, naming it, when one is gone."""
+        # One counter for all meetings: the n-th is over when n times all ranks have come.
         number = (self._count("arrived", 1) - 1) // self._size
         self._until(lambda: self._count("arrived") >= (number + 1) * self._size)
 
     def leave(self) -> None:
         """Until every rank has come here; the first goes last, because the store may go with it."""
         self.wait()
+        # The store lives in the first rank's process, or its launcher's: it waits until all others have asked for the
+        # last time.
         self._count("left", 1)
         if self._rank == 0:
             self._until(lambda: self._count("left") >= self._size)
@@ -50,6 +53,7 @@ class Heartbeat:
         self._thread.join(INTERVAL)
 
     def _until(self, done: Callable[[], bool]) -> None:
+        # Short pauses first, since most waits are short; then longer ones, as each look is a question to the store.
         pause, looked, seen = POLL[0], time.monotonic(), dict[int, tuple[int, float]]()
         while not done():
             time.sleep(pause)
@@ -62,6 +66,7 @@ class Heartbeat:
     def _look(self, seen: dict[int, tuple[int, float]], passed: float) -> None:
         """`seen`: the last sign of each rank, and for how long there was no other. `passed`: since the last look."""
         for rank in range(self._size):
+            # Counts are compared, not times: clocks of machines differ.
             sign = self._count(f"pulse-{rank}")
             before, silent = seen.get(rank, (sign, 0.0))
             seen[rank] = sign, silent + passed if sign == before else 0.0
@@ -84,11 +89,19 @@ class Heartbeat:
 
 
 def lost_rank(rank: int, error: Exception) -> LostRankError:
-    """An error of the communication, for the person at the terminal."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    """An error of the communication, for the person at the terminal; ISOFIELD_TRACEBACK shows the library's words."""
     return LostRankError(
-        f"rank {rank}: lost the other ranks: one of them ended or stopped, and its own messages say why. What is "
-        f"finished is kept ({reason})"
+        f"rank {rank}: lost the other ranks ({type(error).__name__} of the communication): one of them ended or "
+        "stopped, and its own messages say why. What is finished is kept: start all ranks again"
+    )
+
+
+def unreached_ranks(rank: int, error: Exception) -> LostRankError:
+    """The same before the first word was heard of them."""
+    place = f"{os.environ.get('MASTER_ADDR', '')}:{os.environ.get('MASTER_PORT', '')}"
+    return LostRankError(
+        f"rank {rank}: cannot reach the other ranks at {place} ({type(error).__name__} of the communication): is that "
+        "the machine of rank 0, the port free there and open from here, and was torchrun started on every machine?"
     )
 
 

@@ -47,6 +47,7 @@ def same_command(*more: str) -> str:
     if launcher is None or own is None:
         return ""
     words = sys.argv[1:]
+    # torchrun starts Python itself and wants the script, or -m and a module, behind its own options.
     own = own[1:] if launcher and own[0] == _python() else own
     return shell_line([*launcher, *own, *words, *(word for word in more if word not in words)])
 
@@ -99,6 +100,7 @@ def _launcher() -> list[str] | None:
 
 def _python() -> str:
     executable = Path(sys.executable or "python")
+    # "python" where that is this very interpreter: with an environment that is not activated it is another one.
     return next((name for name in ("python", "python3") if _is_first(name, executable)), _near(executable))
 
 

@@ -11,7 +11,6 @@ the text of an error), zeros, arange and copy in a kernel (a quarter each), a do
 import contextlib
 import functools
 import gc
-import hashlib
 import os
 import sys
 import tempfile
@@ -23,7 +22,9 @@ from typing import Any
 import numba
 from numba.core import event
 
+from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.locks import hold_lock
+from isofield.runtime.user_cache import user_cache
 
 FOLDER_VARIABLE = "NUMBA_CACHE_DIR"  # set by the user: then numba itself goes by it
 PACKAGES = ("data_processing", "isofield")
@@ -74,6 +75,7 @@ def compile_once(name: str, call_kernels: Callable[[], None]) -> None:
     if folder is None or (folder / f"{name}.compiled").exists():
         call_kernels()
         return
+    # Whoever waited finds the code on disk and calls the kernels all the same: reading it is quick.
     with _lock(folder / f"{name}.lock"):
         call_kernels()
         with contextlib.suppress(OSError):
@@ -88,6 +90,7 @@ def kernel_folder() -> Path | None:
     temporary files. What lies there is run, so a folder that others could write to is not taken.
     """
     if given := os.environ.get(FOLDER_VARIABLE):
+        # A folder that the user chose may be shared: that is their decision.
         return Path(given) if _is_own(Path(given), others=True) else None
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
     places = [*_cache_homes(), Path(tempfile.gettempdir()) / f"isofield-{user}"]
@@ -95,22 +98,15 @@ def kernel_folder() -> Path | None:
 
 
 def _cache_homes() -> Iterator[Path]:
-    with contextlib.suppress(RuntimeError):  # no home
-        if sys.platform == "win32":
-            yield Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "isofield"
-        elif sys.platform == "darwin":
-            yield Path.home() / "Library" / "Caches" / "isofield"
-        else:
-            yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "isofield"
+    with contextlib.suppress(RuntimeError):
+        yield user_cache()
 
 
 def _sources_digest() -> str:
     """Of all kernels: numba looks at the file of a kernel, and not at those whose functions it calls."""
-    root, digest = Path(__file__).resolve().parents[2], hashlib.sha256(numba.__version__.encode())
+    root = Path(__file__).resolve().parents[2]
     files = [file for name in PACKAGES for pattern in SOURCES for file in (root / name).rglob(pattern)]
-    for file in sorted(files):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+    return fingerprint(numba.__version__, *sorted(files), size=6)
 
 
 def _is_own(folder: Path, *, others: bool = False) -> bool:
@@ -139,6 +135,7 @@ def _lock(file: Path) -> Iterator[None]:
 
 def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Callable[..., Any]:
     settings: Any = numba.config
+    # numba reads the folder of its cache while a function is decorated, from a global setting: changed for that moment.
     folder, before = kernel_folder(), settings.CACHE_DIR
     settings.CACHE_DIR = before if folder is None else str(folder)
     try:
@@ -154,6 +151,7 @@ class _Compilations(event.Listener):
         self.depth, self.announced, self.collects = 0, False, False
 
     def on_start(self, event: event.Event) -> None:
+        # Compilations nest: an inner function is compiled in the midst of its caller.
         if self.depth == 0:
             self.collects = gc.isenabled()
             gc.disable()

@@ -69,6 +69,7 @@ class Journal:
         self._start = min(MOST_STARTS, 1 + max((line["start"] for line in self.lines.values()), default=0))
 
     def __enter__(self) -> Self:
+        # The lock first: it keeps others from collecting this file away while it is open.
         self._lock = _lock_while_open(self._own)
         # A visible record without its hidden journal would be stale from the first new line on. Others have read it.
         if self._record is not None and self._takes_record and not self._own.exists():
@@ -105,6 +106,7 @@ class Journal:
             alone = all(_is_unused(file, stack) for file in files)
             self.lines.clear()  # of 50,000 shapes: 100 MiB
             self.lines = _latest(self._lines())
+            # Only when more than half are of no more use: rewriting a large journal costs more than a few stale lines.
             if alone and sum(1 for _ in self._lines()) > 2 * len(self.lines):
                 write_text(self._own, "".join(json.dumps(line) + "\n" for line in self.lines.values()))
                 for file in set(files) - {self._own}:
@@ -153,12 +155,14 @@ def _latest(lines: Iterable[Line]) -> dict[str, Line]:
     latest: dict[str, Line] = {}
     for line in lines:
         other = latest.get(line["name"])
+        # Of one start the later line counts, as files are read in order.
         if other is None or other["start"] <= line["start"]:
             latest[line["name"]] = line
     return latest
 
 
 def _is_sound(line: Line) -> bool:
+    # A line without the number of a start is older than any that has one.
     start = line.setdefault("start", 0)
     texts = isinstance(line.get("name"), str) and isinstance(line.get("made_from"), str)
     return texts and "row" in line and type(start) in (int, float) and 0 <= start <= MOST_STARTS
@@ -187,6 +191,7 @@ def _append(file: TextIO, line: str, *, surely: bool) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise WriteError(error.errno, error.strerror, file.name) from error
+    # And after: the folder may have gone while the line was under way, and the line with it.
     refuse_vanished(file)
 
 

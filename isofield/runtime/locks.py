@@ -38,6 +38,7 @@ class Lock:
         """Give it back; its file goes, unless it is one of another process in a folder that took the place of ours."""
         if not isinstance(self.held, filelock.SoftFileLock):  # which removes its own
             with contextlib.suppress(OSError):  # Windows keeps what is open
+                # Removed before it is given back: afterwards the file may be another's.
                 if os.path.samestat(self.opened, self.file.lstat()):
                     self.file.unlink()
         self.held.release()
@@ -87,6 +88,7 @@ def try_lock(file: Path, *, wait: float = 0.0) -> Lock | None:
         raise OSError(errno.ELOOP, "a link stands where a lock is to be", str(file))
     if not file.parent.is_dir():  # filelock would make it
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(file.parent))
+    # Not by thread: what one thread takes, another may give back.
     lock = filelock.FileLock(file, timeout=wait, thread_local=False)
     try:
         lock.acquire()

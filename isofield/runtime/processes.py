@@ -59,6 +59,7 @@ def in_order(work: Callable[[Item], Result], items: Sequence[Item], *, workers: 
     `workers`: processes; 0 takes as many as there are cores, but none for a few shapes. Raises OSError when a process
     dies.
     """
+    # Processes have to be started: few shapes are done sooner here.
     count = min(workers or min(own_cores(), len(items) // SHAPES_OF_A_WORKER), len(items))
     if count <= 1:
         yield from map(work, items)
@@ -99,6 +100,7 @@ def worker_pool(workers: int, *, preload: Sequence[str] = ()) -> Iterator[Proces
             yield pool
             finished = True
         finally:
+            # After an error nobody waits for work under way; those workers that this pool started are ended.
             pool.shutdown(wait=finished, cancel_futures=not finished)
             if not finished:
                 for process in set(multiprocessing.active_children()) - before:
@@ -132,6 +134,7 @@ def _start_worker() -> None:
 
 def _die_with_parent() -> None:
     """A parent killed by SIGKILL cannot stop its workers, and they would wait for it for ever."""
+    # The sentinel becomes readable when the parent is gone, however it ended.
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

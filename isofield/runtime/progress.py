@@ -44,9 +44,11 @@ class Progress:
         self._values, self._told = "", -1
         self._withheld, self._wrote = "", -float("inf")  # a line of its own, and when the last one was written
         self._began = self._last = clock()
+        # What silences bars of other programs silences ours.
         shown = shown and os.environ.get(SILENT_VARIABLE, "") in ("", "0")
         at_terminal = shown and self._stream.isatty()
         self._in_lines = shown and not at_terminal
+        # Made in any case: whether it is disabled decides below where a line goes.
         self._bar = tqdm(
             total=total,
             initial=initial,
@@ -111,6 +113,7 @@ class Progress:
 
     def _line(self) -> str:
         """The work, how much of it, its numbers, and how long it takes: what is left, or in the end what it took."""
+        # The rate is that of this start: what was done before it took time that is not known.
         seconds, new = self._last - self._began, self._done - self._first
         of_total = "" if self._total is None else f" of {self._total}"
         parts = [f"{self._what}: {self._done}{of_total} {self._unit}s"]

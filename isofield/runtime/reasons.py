@@ -17,6 +17,19 @@ PACKAGES = ("isofield", "data_processing", "imnet", "ifnet")
 HANDED_ON = "concurrent.futures"  # raises again what a worker process raised; its sentence was made there
 DAMAGED = "keys or values are missing, or of another kind"  # what errors of a damaged JSON file or archive mean
 RAISE = dis.opmap["RAISE_VARARGS"]
+# How torch and the libraries below it report what no line of code is to blame for, and what helps.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "unable to allocate", "cannot allocate memory")
+MACHINES = (
+    (
+        ("no kernel image is available",),
+        "this build of torch has no code for the GPU here: install a build for it (pytorch.org), or take the CPU",
+    ),
+    (
+        ("CUDA error", "CUDA driver", "CUBLAS_STATUS", "CUDNN_STATUS", "cuDNN error", "NCCL error", "device-side"),
+        "the GPU, or its driver, reports an error, and what it computed is lost: run the same command again; if it "
+        "comes back, take another device (nvidia-smi shows their state) or the CPU",
+    ),
+)
 
 
 def reason_of(error: BaseException, *, otherwise: str | None = None) -> str:
@@ -24,7 +37,7 @@ def reason_of(error: BaseException, *, otherwise: str | None = None) -> str:
 
     `otherwise`: what to say of a library's error, where the caller knows what it means.
     """
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return "there is not memory enough for it"
     place = _place_of(error.__traceback__)
     # What the system says of its own is short and known: a full disk, no permission.
@@ -41,6 +54,25 @@ def reason_of(error: BaseException, *, otherwise: str | None = None) -> str:
         f"an error that nobody foresaw ({type(error).__name__}{f' at {place}' if place else ''}): the file may be "
         "damaged or unusual; ISOFIELD_TRACEBACK=1 shows the whole error, for a report to us"
     )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of the machine or of a device, whatever library asked for it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in OUT_OF_MEMORY)
+
+
+def machine_reason(error: BaseException) -> str | None:
+    """One line for a command that the machine stopped: no memory, a device that fails. None for any other error."""
+    if is_out_of_memory(error):
+        return (
+            "there is not memory enough for it: end other work here, or ask for less at once (a smaller batch or "
+            "resolution, fewer workers)"
+        )
+    if not isinstance(error, RuntimeError):
+        return None
+    return next((reason for words, reason in MACHINES if any(word in str(error) for word in words)), None)
 
 
 def _place_of(raised: TracebackType | None) -> str | None:

@@ -1,10 +1,11 @@
-"""Configurations that come along: in a checkout in configs/, in an installed package in isofield/configs/."""
+"""What comes along: in a checkout in configs/ and pretrained/, in an installed package in folders of isofield/."""
 
 from pathlib import Path
 
 from isofield.runtime.hints import did_you_mean
 
 PACKAGE = Path(__file__).resolve().parents[1]
+PRETRAINED = "pretrained"
 
 
 def configs_folder() -> Path:
@@ -13,6 +14,25 @@ def configs_folder() -> Path:
         if (folder / "imnet").is_dir():
             return folder
     raise FileNotFoundError(f"{PACKAGE / 'configs'} is not there: install isofield again")
+
+
+def packs_folder() -> Path | None:
+    """Where the packed runs are that come along; None where there are none."""
+    folders = (PACKAGE / PRETRAINED, PACKAGE.parent / PRETRAINED)
+    return next((folder for folder in folders if any(folder.glob("*/pack.json"))), None)
+
+
+def find_pack(name: str) -> Path | None:
+    """The folder of a packed run that comes along, by its name pretrained/NAME; None for any other name."""
+    parent, _, short = name.replace("\\", "/").rstrip("/").removeprefix("./").partition("/")
+    folder = packs_folder() if parent == PRETRAINED and short else None
+    return folder / short if folder is not None and short in pack_names(folder) else None
+
+
+def pack_names(folder: Path | None = None) -> list[str]:
+    """Names of the packed runs that come along: points, voxels_32, ..."""
+    folder = packs_folder() if folder is None else folder
+    return [] if folder is None else sorted(file.parent.name for file in folder.glob("*/pack.json"))
 
 
 def config_names() -> list[str]:

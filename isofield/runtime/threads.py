@@ -37,6 +37,7 @@ def describe_threads() -> str:
 def in_parallel(part: Callable[[int, int], None]) -> None:
     """Run part(number, parts) on as many threads as torch uses; the calling thread takes the first part."""
     parts = torch.get_num_threads()
+    # This thread works too: one fewer is started, and with one core none at all.
     others = [_threads(parts - 1, os.getpid()).submit(part, number, parts) for number in range(1, parts)]
     part(0, parts)
     for other in others:

@@ -1,7 +1,9 @@
 """The last line of a training: how far it is, why it ended there, and what to type next."""
 
+import math
+
 from data_processing.store.shape_set import ShapeSet
-from isofield.config import RunConfig, resume_command
+from isofield.config import RunConfig, limit_reached, resume_command
 from isofield.contract import MakesShapes
 from isofield.run_dir import RunDir
 from isofield.runtime.invocation import next_command
@@ -17,15 +19,13 @@ def describe_end(state: State, shapes: ShapeSet, config: RunConfig, run: RunDir,
 def _reason(state: State, shapes: ShapeSet, config: RunConfig, run: RunDir) -> str:
     """Why it ended, and the next command."""
     assert state.planned is not None  # the loop has said how many steps there are
-    limits = config.training
     if state.step > state.planned:
         further = resume_command(config, run.config_file)
         return f"trained beyond what training.stages plan: nothing was left to do; raise their epochs, then: {further}"
     if state.step == state.planned:
         return f"all stages are done; next: {_generate_command(state, shapes, run)}"
-    by_steps = limits.max_steps is not None and state.step >= limits.max_steps
-    limit = f"max_steps ({limits.max_steps})" if by_steps else f"max_minutes ({limits.max_minutes:g})"
-    return f"stopped by training.{limit}; to go on without it: {resume_command(config, run.config_file)}"
+    limit = limit_reached(config, step=state.step, seconds=math.inf)  # of which rank, is for the loop to say
+    return f"stopped by {limit}; to go on without it: {resume_command(config, run.config_file)}"
 
 
 def _generate_command(state: State, shapes: ShapeSet, run: RunDir) -> str:

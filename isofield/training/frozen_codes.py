@@ -51,6 +51,7 @@ def codes_of(
     check_fields(section, shapes.layout, shapes.path)
     recipe = recipe_of(shapes, "codes", LoadingConfig(shapes.path, input=section), seed=config.training.seed)
     indices = np.unique(indices)
+    # The other ranks learn the width first, then receive into room of that size.
     rows = torch.zeros(len(indices), 0)
     if group.is_first:
         rows = _kept_or_made(model, shapes, recipe, indices, file=run.codes_file, device=group.device)
@@ -86,6 +87,7 @@ def _kept_or_made(
 def _key(model: TrainsOnCodes, shapes: ShapeSet, recipe: Recipe, indices: NDArray[np.int64]) -> str:
     """A hash of the frozen weights, of what they are shown, and of the shapes by name and content."""
     made_by = checkpoint.hash_of(model.autoencoder.state_dict()), [to_plain(recipe.section.input), recipe.seed]
+    # The zero byte ends a name, whatever bytes follow.
     rows = ((f"{shapes.names[i]}\0", *shapes.packed_row(i, recipe.fields).values()) for i in indices.tolist())
     return fingerprint(*made_by, itertools.chain.from_iterable(rows))
 
@@ -95,6 +97,7 @@ def _kept(file: Path, key: str) -> torch.Tensor | None:
     if not file.is_file():
         return None
     try:
+        # Whatever is wrong with the file costs nothing but the time to make it again.
         content = read_npz(file, most=MAX_BYTES, names=("codes", "key"))
         codes, made_of = content["codes"], str(content["key"])
         if codes.ndim != 2 or codes.dtype != np.float32:

@@ -8,6 +8,7 @@ from isofield.run_dir import RunDir, refuse_vanished_run
 from isofield.runtime.atomic_files import refuse_large
 from isofield.runtime.commandline import say
 from isofield.runtime.csv_cells import write_csv_file
+from isofield.runtime.reasons import reason_of
 
 MAX_BYTES = 1 << 26
 STEP = "step"
@@ -47,13 +48,15 @@ def _read(file: Path) -> list[dict[str, float]]:
     try:
         refuse_large(file, MAX_BYTES)
         with open(file, encoding="utf-8", newline="") as handle:
+            # Columns differ by what was measured at a step: an empty cell is no number.
             reader = csv.DictReader(handle)
             rows = [{name: float(value) for name, value in row.items() if value} for row in reader]
         if STEP not in (reader.fieldnames or [STEP]):
-            raise ValueError(f"no column {STEP}")
+            raise ValueError(f"it has no column {STEP}")
         if not all(row[STEP].is_integer() for row in rows):
-            raise ValueError("a step is a whole number")
+            raise ValueError(f"{STEP} is no whole number in it")
         return [{**row, STEP: int(row[STEP])} for row in rows]
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
-        say(f"{file}: not a table of curves ({error}): begun anew")
+        reason = reason_of(error, otherwise="a line of it is cut off, or holds what is no number")
+        say(f"{file}: not a table of curves ({reason}): begun anew; the checkpoints are not touched by it")
         return []

@@ -18,6 +18,8 @@ from isofield.runtime.config import to_yaml
 from isofield.runtime.distributed import Group
 from isofield.training.state import initial_state, save
 
+NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")  # of a batch normalisation
+
 
 def read_mapping(path: Path, *, expected: str) -> Mapping[str, Any]:
     """The mapping in a torch file of tensors and plain data; ValueError when it holds anything else."""
@@ -34,6 +36,7 @@ def renamed_weights(
 
     Exactly these names, each a dense tensor of finite floats that holds what it declares: else ValueError.
     """
+    # Names before numbers: a file of another model is told by its names, and none of its tensors is looked at.
     missing, unknown = sorted(set(names) - set(state)), sorted(map(str, set(state) - set(names)))
     if missing or unknown:
         raise ValueError(f"{where}: not {expected}; missing {some(missing)}; unknown {some(unknown)}")
@@ -49,6 +52,7 @@ def refuse_other_dimensions(weights: Mapping[str, torch.Tensor], wanted: Mapping
 
 def refuse_misfits(weights: Mapping[str, torch.Tensor], build: Callable[[], torch.nn.Module], *, where: str) -> None:
     """ValueError for the first tensor whose shape is not that of the model that `build` makes."""
+    # Only the shapes: nothing of the size that a stranger's file declares is allocated.
     expected = checkpoint.sizes_of(lambda: build().state_dict())
     for name, value in weights.items():
         if value.shape != expected[name]:
@@ -69,6 +73,7 @@ def _tensor(value: Any, name: str, where: str) -> torch.Tensor:
     wanted = "tensor of one integer" if count else "tensor of floats"
     if not isinstance(value, torch.Tensor) or (value.dtype != torch.int64 if count else not value.is_floating_point()):
         raise ValueError(f"{where}: {name} is {type(value).__name__}, expected a {wanted}")
+    # A tensor with stride 0, or of another layout, can declare far more numbers than the file has bytes.
     if value.layout is not torch.strided or value.untyped_storage().nbytes() < value.numel() * value.element_size():
         raise ValueError(f"{where}: {name} declares {tuple(value.shape)} but does not hold as many numbers")
     if count:

@@ -55,6 +55,7 @@ def train(
     shapes), KeyboardInterrupt after SIGINT, Terminated after SIGTERM: in all cases the checkpoints on disk are sound.
     OSError when they cannot be written.
     """
+    # What is wrong with config, data set or an installed package is said before anything is written.
     refuse_missing(config.training.tracker)
     indices, left_out = training_shapes(shapes, config.data)
     if left_out and group.is_first:
@@ -82,6 +83,7 @@ def _train(
     """From wherever the state stands to the end."""
     model = state.model
     plans, judged = plan(config.training, shapes=len(indices)), judged_shapes(shapes, config, group, fallback=indices)
+    # Models that train on codes get them before the first step: made once, by the first rank, and kept in the run.
     state.planned, codes = plans[-1].end, None
     if trains_on_codes(config):
         codes = codes_of(model, shapes, config, run, group, indices=np.concatenate([indices, judged]))
@@ -108,12 +110,16 @@ def start(model: Model, config: RunConfig, run: RunDir, group: Group, *, resume:
     """A fresh state, or the one in the run's last checkpoint."""
     model.to(group.device)
     model.train()
+    # Seeded after the model was built and before the checkpoint is read: a new start draws the same whatever building
+    # it drew, and a resumed one gets the generators of its checkpoint.
     state = initial_state(model, config)
     torch.manual_seed(seed_of(config.training.seed, "training"))
     if resume and run.has_checkpoints:
         restore(state, config, run, device=group.device)
+    # All ranks begin with the first one's weights, bit for bit.
     group.broadcast(model.state_dict().values())
     if config.training.compile:
+        # The parts and not the whole: the model's own methods are called by name, and stay Python.
         for part in model.children():
             part.compile()
     return state
@@ -160,6 +166,7 @@ def train_step(state: State, batch: Batch, job: TrainingJob, *, weight: float, r
     """
     section = job.config.training
     logs: Logs = {}
+    # Autocast surrounds the losses alone: gradients and optimisers work in the weights' own float32.
     precision = torch.autocast(job.group.device.type, torch.bfloat16, enabled=section.precision == "bfloat16")
     losses = state.model.losses(batch)
     while True:
@@ -171,6 +178,7 @@ def train_step(state: State, batch: Batch, job: TrainingJob, *, weight: float, r
         player, values = turn
         optimiser, owned = state.optimisers[player], state.model.players()[player]
         optimiser.zero_grad(set_to_none=True)
+        # This rank's share of the batch: gradients that are summed over ranks are then those of the whole batch.
         (values["loss"] * weight).backward()
         job.group.add_gradients(owned)
         if section.optim.clip_norm is not None:
@@ -186,6 +194,7 @@ def check_finite(job: TrainingJob) -> None:
     """Stop at the first non-finite loss, naming its step and the shapes of its batch."""
     for step, draw, logs in job.unchecked:
         for name, value in logs.items():
+            # Over all ranks: each comes to the same conclusion, so that all stop together.
             total = float(job.group.total(value))
             if not np.isfinite(total):
                 names = ", ".join(job.shapes.names[int(index)] for index in draw.shapes)
@@ -198,6 +207,7 @@ def check_finite(job: TrainingJob) -> None:
 
 def report(state: State, job: TrainingJob, stage: StagePlan, logs: Logs, *, rate: float) -> None:
     """Losses, learning rate and throughput to the bar and the trackers."""
+    # Collective: every rank takes part, also those that have no tracker to tell.
     means = _means(logs, job)
     steps, seconds = state.step - job.reported[0], state.seconds - job.reported[1]
     job.reported = (state.step, state.seconds)
@@ -217,6 +227,7 @@ def after_step(state: State, job: TrainingJob, logs: Logs) -> None:
     if judged:
         judge(state, job, _means(logs, job))
     if state.step % section.checkpoint_every == 0:
+        # A checkpoint is never written after a step whose loss has not been looked at.
         check_finite(job)
         if section.keep_checkpoints and job.group.is_first:
             save(state, job.config, job.files.run, which=state.step, group=job.group)
@@ -228,6 +239,7 @@ def after_step(state: State, job: TrainingJob, logs: Logs) -> None:
 def judge(state: State, job: TrainingJob, losses: dict[str, float] | None = None) -> None:
     """Validate; keep the checkpoint as `best` when it is. `losses`: of the step, to be noted beside it."""
     check_finite(job)
+    # All ranks judge, as the loss is a sum over them; the first one shows and notes.
     value, measure = job.validator.judge(state), job.validator.measure
     scores = job.validator.show(state, job.files.tracker, value=value)
     if job.group.is_first:
@@ -247,6 +259,7 @@ def finish(state: State, job: TrainingJob) -> None:
     """The last validation and checkpoint; after a signal only the checkpoint."""
     check_finite(job)
     every = job.config.training.validation.every
+    # The last step may just have been validated: not twice.
     if job.stop.by_signal is None and not (every and state.step % every == 0 and state.best is not None):
         judge(state, job)
     save(state, job.config, job.files.run, which="last", group=job.group)

@@ -46,6 +46,7 @@ def learning_rate(section: OptimConfig, *, step: int, steps: int) -> float:
     warmup = min(1.0, (step + 1) / section.warmup_steps) if section.warmup_steps else 1.0
     if section.schedule == "constant":
         return section.learning_rate * warmup
+    # A half cosine from 1 down to `final_fraction` (Loshchilov and Hutter, SGDR, 2017, without restarts).
     done = min(1.0, step / max(1, steps))
     cosine = section.final_fraction + (1 - section.final_fraction) * (1 + math.cos(math.pi * done)) / 2
     return section.learning_rate * warmup * cosine
@@ -67,8 +68,11 @@ class Average:
     @torch.no_grad()
     def update(self, weights: Mapping[str, torch.Tensor]) -> None:
         self.steps += 1
+        # (1 + n) / (10 + n) after n earlier steps: the first weights, which are random, are forgotten within some ten
+        # steps instead of within 1 / (1 - decay).
         decay = min(self.decay, self.steps / (self.steps + 9))
         moving = [name for name, value in weights.items() if value.is_floating_point()]
         torch._foreach_lerp_([self.weights[name] for name in moving], [weights[name] for name in moving], 1 - decay)
+        # Counters cannot be averaged: the newest one is true.
         for name in weights.keys() - set(moving):
             self.weights[name].copy_(weights[name])

@@ -46,6 +46,7 @@ def draw_of_step(
     (As published.) What is drawn near the surface, and of the input, is keyed by the epoch: loading/batches.py draws
     it.
     """
+    # All from the number of the step: a resumed run, or another number of ranks, needs nothing that was remembered.
     epoch, position = divmod(step - stage.first, stage.steps_per_epoch)
     order = _order(section.seed, stage.number, epoch, len(indices))
     shapes = indices[order[position * section.batch_shapes : (position + 1) * section.batch_shapes]]
@@ -60,6 +61,7 @@ def local_part(draw: BatchPlan, group: Group) -> tuple[BatchPlan, float]:
 
     A rank left without a shape (a last batch smaller than the number of ranks) takes one with weight 0.
     """
+    # Ranks sum their losses and gradients: weighted by their shares, the sum is the mean over the whole batch.
     share = draw.shapes[group.share(len(draw.shapes))]
     weight = len(share) / len(draw.shapes)
     is_padding = len(share) == 0

@@ -58,8 +58,11 @@ class ScoredShapes:
         if not self.has_voxels or (known := self._truth(index)) is None:
             return None
         occupancy, surface = known
+        # A model that draws nothing must not score better than one that draws something wrong.
         if not len(mesh.faces):
             return ShapeScore(0.0, None)
+        # The mesh is cut at the centres of the stored voxels, where the truth is known: no resolution of its own comes
+        # in.
         inside = scan_grid(torch.from_numpy(mesh.triangles()), len(occupancy)).numpy() != 0
         samples = SurfaceSamples(*sample_surface(mesh, POINTS, self._generator(index, "prediction")))
         distances = surfaces.compare(samples, surface)
@@ -68,6 +71,7 @@ class ScoredShapes:
     def _truth(self, index: int) -> tuple[NDArray[np.bool_], SurfaceSamples] | None:
         """Which voxels are inside, and points of their surface."""
         if index not in self._truths:
+            # Kept: each validation asks for the same shapes again.
             occupancy = stored_grid(self._shapes, index).occupancy
             truth = VoxelTruth(VoxelGrid(occupancy, cube_frame(occupancy.shape)))
             generator = self._generator(index, "ground truth")

@@ -53,6 +53,7 @@ def save(state: State, config: RunConfig, run: RunDir, *, which: str | int, grou
         return
     refuse_vanished_run(run)
     file = run.checkpoint_file(which)
+    # A second name for the old file, before the new one takes its place: at no moment is there none.
     if which == "last" and file.is_file():
         with contextlib.suppress(OSError):  # a file system without links keeps one less
             run.checkpoint_file("previous").unlink(missing_ok=True)
@@ -85,6 +86,7 @@ def _put_back(state: State, content: Mapping[str, Any], device: torch.device) ->
         state.average.steps = content["average"]["steps"]
         state.average.weights = {name: value.to(device) for name, value in content["average"]["weights"].items()}
     state.step, state.best, state.seconds = content["step"], content["best"], content["seconds"]
+    # Last, as nothing after this may draw: the next draw is the one that the unbroken run would have made.
     torch.set_rng_state(content["generators"]["cpu"].cpu())
     if device.type == "cuda" and content["generators"]["cuda"] is not None:
         torch.cuda.set_rng_state(content["generators"]["cuda"].cpu(), device)
@@ -99,6 +101,7 @@ def _newest_sound(run: RunDir) -> tuple[Path, dict[str, Any]]:
         last = run.existing_checkpoint("last")
         return last, checkpoint.load(last)
     except (ValueError, FileNotFoundError) as error:
+        # Cut or damaged, say by a full disk: an older checkpoint costs some steps, a new start all of them.
         tried, others = run.others(), []
         for which in tried:
             with contextlib.suppress(ValueError, LookupError, TypeError):
@@ -137,6 +140,7 @@ def ema_weights(state: State) -> Iterator[Model]:
     """The model in evaluation mode with the averaged weights where there are any; put back afterwards."""
     own = None
     if state.average:
+        # The state's own tensors are overwritten in place: without copies the averages would be all that is left.
         own = {name: value.clone() for name, value in state.model.state_dict().items()}
         state.model.load_state_dict(state.average.weights)
     state.model.eval()

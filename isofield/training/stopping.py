@@ -33,6 +33,7 @@ class Stop:
     def should_stop(self, *, step: int, seconds: float) -> bool:
         """Whether to end after `step` steps and `seconds` of training. Collective; once True, it stays so."""
         if not self.agreed and (self._group.size == 1 or step >= self._next):
+            # Ranks ask each other only now and then, all at the same step: a question is a message over the network.
             late = seconds > self._seconds and step >= self._min_steps
             number = max(self._heard, default=0)
             if self._group.size > 1:
@@ -53,6 +54,7 @@ class Stop:
         def hear(number: int, frame: FrameType | None) -> None:
             nonlocal first
             now = time.monotonic()
+            # A signal that comes again at once is the same one: a terminal sends it, and torchrun passes it on.
             if self._heard and now - first > REPEATED:
                 signal.signal(number, before[number])
                 signal.raise_signal(number)
@@ -76,6 +78,7 @@ class Stop:
         told = self._group.total(torch.tensor([float(flag) for flag in flags], device=self._group.device))
         interrupted, terminated, any_late, seconds = told.tolist()
         self._asked = step, now
+        # The mean over ranks of the seconds a step: all come to the same number, and ask again at the same step.
         each = seconds / self._group.size / max(1, step - last_step)
         self._next = step + max(1, min(ASK_EVERY, int(ASK_SECONDS / max(each, 1e-6))))
         return int(signal.SIGTERM if terminated else signal.SIGINT if interrupted else 0), any_late > 0

@@ -62,6 +62,7 @@ class Validator:
         self.bfloat16 = config.training.precision == "bfloat16"
         last = config.training.stages[-1]
         points = min(last.points, points_of(shapes, last.level))
+        # A distance of sets needs the whole set at once; losses add up batch by batch.
         size = len(indices) if by_quality else config.training.batch_shapes
         data, seed = config.data, config.training.seed
         parts = [self.indices[i : i + size] for i in range(0, len(self.indices), size)]
@@ -94,6 +95,8 @@ class Validator:
                 self.draws, parts, self.source.batches(part for part, _ in parts), strict=True
             ):
                 _, values = next(iter(model.losses(batch)))
+                # The mean of a batch times its size, this rank's share of it: summed over ranks and batches, divided by
+                # all shapes.
                 total += values["loss"].double() * weight * len(draw.shapes)
         return float(self.group.total(total)) / len(self.indices)
 
@@ -168,6 +171,7 @@ def _histograms(values: Mapping[str, NDArray[np.floating]], upto: float, title: 
     highest = max(float(share.max()) for share in shares.values()) or 1.0
     left, right, low, high = BORDER, WIDTH - BORDER, HEIGHT - BORDER, BORDER
     cv2.line(picture, (left, low), (right, low), (0, 0, 0))
+    # Each bar has a left and a right corner, and shares both with its neighbours.
     ticks = np.repeat(np.linspace(left, right, BINS + 1), 2)[1:-1]
     for row, ((name, share), colour) in enumerate(zip(shares.items(), COLOURS, strict=False)):
         heights = np.repeat(low - share / highest * (low - high), 2)

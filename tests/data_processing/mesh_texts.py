@@ -246,6 +246,11 @@ OFF = {
     "counts_on_the_first_line": off_text(head="OFF 8 {n} 0\n"),
     "counts_glued": off_text(head="OFF8 {n} 0\n"),
     "no_edges": off_text(head="OFF\n8 {n}\n"),
+    "all_in_one_line": off_text().replace(b"\n", b" "),
+    "two_vertices_a_line": off_text(head="CNOFF\n8 {n} 0\n", body=with_more("0 0 1 255 0 0 255")).replace(
+        b"255\n", b"255 ", 3
+    ),
+    "small_letters": off_text(head="off\n8 {n} 0\n"),
     "no_word": off_text(head="8 {n} 12\n"),
     "crlf": off_text().replace(b"\n", b"\r\n"),
     "cr": off_text().replace(b"\n", b"\r"),

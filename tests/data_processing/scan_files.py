@@ -1,6 +1,7 @@
 """Small synthetic scans for tests: a body whose organs are placed in the world, stored on any grid."""
 
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -75,3 +76,10 @@ def turned(values: NDArray, affine: NDArray[np.float64], axes, flips) -> tuple[N
             matrix[:3, axis] *= -1
     values = values[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
     return values.transpose(axes), matrix[:, [*axes, 3]]
+
+
+def pair_in_thick_slices(path: Path, source: Path, *, step: int) -> Path:
+    """Both putamina of a real brain under the one label 1, every `step`-th slice from top to bottom (stored: LIP)."""
+    image: Any = nibabel.load(source)
+    values = np.isin(np.asanyarray(image.dataobj), (37, 78)).astype(np.uint8)[:, ::step]
+    return save(path, values, image.affine @ np.diag([1.0, step, 1.0, 1.0]))

@@ -1,15 +1,15 @@
-"""What the published networks computed with random weights (shared/golden), in our conventions."""
+"""What the published networks computed with random weights (tests/golden.py), in our conventions."""
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from data_processing.batch import Batch
 from ifnet.model import IFNet
-from ifnet.published_weights import SETUPS, convert, key_names, state_dict_of
+from ifnet.published_weights import SETUPS, convert, key_names
+from tests.golden import FOLDER, ifnet_state
 
 FILES = {"voxels_32": "ShapeNet32Vox", "voxels_128": "ShapeNet128Vox", "points_3000": "ShapeNetPoints"}
 CHOICES = [
@@ -31,15 +31,13 @@ class Golden:
     names: list[str]  # of our parameters, in the order of grad_norms
 
 
-def read_golden(shared: Path, setup: str, padding: str, align_corners: bool) -> Golden:
+def read_golden(setup: str, padding: str, align_corners: bool) -> Golden:
     """The golden points come as `grid_sample` takes them: last array axis first, in [-1, 1]."""
-    stem = shared / "golden" / f"ifnet_{FILES[setup]}"
     choices = dataclasses.replace(SETUPS[setup], convolution_padding=padding, align_corners=align_corners)
-    state, _ = state_dict_of(Path(f"{stem}_random.tar"))
-    config, weights = convert(state, choices, setup=setup, where="golden")
+    config, weights = convert(ifnet_state(FILES[setup]), choices, setup=setup, where="golden")
     model = IFNet(dataclasses.replace(config, points_per_chunk=200))  # 512 points: two chunks and a part
     model.load_state_dict(weights)
-    content = np.load(f"{stem}_io.npz")
+    content = np.load(FOLDER / f"ifnet_{FILES[setup]}_io.npz")
     shapes, *sides = content["inputs_shape"]
     inputs = np.unpackbits(content["inputs_packed"]).reshape(shapes, 1, *sides)
     batch = Batch(

@@ -1,7 +1,6 @@
 """The published networks' numbers: every set-up they were computed for, both paddings, both alignments."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +11,13 @@ from tests.ifnet.golden import CHOICES, read_golden
 
 @pytest.mark.parametrize(("setup", "padding", "align_corners"), CHOICES)
 def test_logits_loss_gradients_and_statistics(
-    shared: Path, setup: str, padding: str, align_corners: bool, monkeypatch: pytest.MonkeyPatch
+    setup: str, padding: str, align_corners: bool, monkeypatch: pytest.MonkeyPatch
 ):
     """3e-4; but training-mode logits of `points_3000` within 1.2e-5 of their spread of 134.
 
     There the golden float32 numbers lie 1.7e-3 to 2.7e-3 from float64, as ours do: exact ones would be further off.
     """
-    golden = read_golden(shared, setup, padding, align_corners)
+    golden = read_golden(setup, padding, align_corners)
     model, batch, numbers = golden.model, golden.batch, golden.numbers
     model.eval()
     with torch.no_grad():
@@ -53,9 +52,9 @@ def test_logits_loss_gradients_and_statistics(
     assert np.abs(mean - numbers["last_bn_running_mean_after"]).max() < 1e-6
 
 
-def test_one_step_of_adam(shared: Path):
+def test_one_step_of_adam():
     """1e-3: its first step moves every weight by the learning rate, with the sign of a gradient that may round to 0."""
-    golden = read_golden(shared, "voxels_128", "zeros", True)
+    golden = read_golden("voxels_128", "zeros", True)
     model, batch = golden.model.train(), golden.batch
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
     next(iter(model.losses(batch)))[1]["loss"].backward()
@@ -66,11 +65,11 @@ def test_one_step_of_adam(shared: Path):
     assert np.abs(logits - golden.numbers["logits_after_1_adam_step"]).max() < 1e-3
 
 
-def test_a_wrong_choice_shows(shared: Path):
+def test_a_wrong_choice_shows():
     """What the numbers above are worth: the other alignment or padding moves logits by far more than 3e-4."""
-    right = read_golden(shared, "voxels_32", "zeros", True)
+    right = read_golden("voxels_32", "zeros", True)
     for wrong in (("voxels_32", "zeros", False), ("voxels_32", "replicate", True)):
-        model = read_golden(shared, *wrong).model.eval()
+        model = read_golden(*wrong).model.eval()
         with torch.no_grad():
             logits = model.decode(right.batch.points_BN3, model.encode(right.batch.inputs)).numpy()
         assert np.abs(logits - right.numbers["logits"]).max() > 0.5

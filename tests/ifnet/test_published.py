@@ -24,6 +24,7 @@ from isofield.config import read_run_config
 from isofield.registry import load_run
 from isofield.run_dir import RunDir
 from tests.commands import call, status_of
+from tests.golden import save_ifnet
 from tests.ifnet.golden import FILES
 from tests.small_sets import box_corners
 
@@ -164,8 +165,8 @@ def test_the_run_says_how_it_was_trained_and_how_a_file_has_to_lie(setup: str, t
 
 
 @pytest.mark.parametrize("setup", FILES)
-def test_golden_checkpoints_are_imported(setup: str, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    file = shared / "golden" / f"ifnet_{FILES[setup]}_random.tar"
+def test_golden_checkpoints_are_imported(setup: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = save_ifnet(FILES[setup], tmp_path)
     arguments = ["--setup", setup, "--align-corners", "true", "--out", tmp_path / "golden"]
     assert import_weights(file, *arguments) == 0
     said = capsys.readouterr().out

@@ -9,23 +9,18 @@ import torch
 
 from data_processing.loading.batches import LoadingConfig
 from data_processing.loading.network_inputs import InputConfig
-from data_processing.store.shape_set import open_shapes
 from ifnet.model import Config
 from isofield import checkpoint
 from isofield.commands import generate
 from isofield.config import OptimConfig, RunConfig, TrainingConfig, TrainingStage, ValidationConfig
-from isofield.registry import build_model, load_run
+from isofield.registry import load_run
 from isofield.run_dir import RunDir
 from isofield.runtime.config import to_plain, to_yaml
-from isofield.runtime.distributed import Group
-from isofield.runtime.seeds import seed_of
-from isofield.training.loop import train
-from isofield.training.state import State
 from tests.commands import call
+from tests.isofield.training.in_process import run_training, whole_and_halves
 from tests.torchrun import torchrun
 
 TINY = Config(resolution=16, stages=((4,), (6, 8)), decoder_widths=(32, 16), displacement=0.1)
-ALONE = Group(0, 1, torch.device("cpu"))
 
 
 def tiny_run(data: Path, runs: Path, *, model: Config = TINY, kind: str = "solid", **training: object) -> RunConfig:
@@ -47,13 +42,6 @@ def tiny_run(data: Path, runs: Path, *, model: Config = TINY, kind: str = "solid
     )
 
 
-def run_training(config: RunConfig, *, resume: bool = False) -> State:
-    """What train.py does, in this process."""
-    torch.manual_seed(seed_of(config.training.seed, "weights"))
-    model = build_model(config.model, where="test")
-    return train(model, open_shapes(config.data.path), config, RunDir(config.run_path), ALONE, resume=resume)
-
-
 @pytest.mark.parametrize("kind", ["solid", "points", "deformed"])
 def test_n_steps_and_the_rest_equal_all_steps_bitwise(prepared: Path, tmp_path: Path, kind: str):
     """With dropout, running statistics and averaged weights, validation in between."""
@@ -61,15 +49,8 @@ def test_n_steps_and_the_rest_equal_all_steps_bitwise(prepared: Path, tmp_path: 
     model = dataclasses.replace(TINY, dropout=0.2)
     validation = ValidationConfig(every=2, shapes=2, pictures=0)
     config = tiny_run(prepared, tmp_path / "whole", model=model, kind=kind, optim=optim, validation=validation)
-    whole = run_training(config)
-    halves = dataclasses.replace(config, runs=tmp_path / "halves")
-    run_training(dataclasses.replace(halves, training=dataclasses.replace(halves.training, max_steps=3)))
-    resumed = run_training(halves, resume=True)
-    assert whole.step == resumed.step == 6 and whole.best == resumed.best
-    assert whole.average is not None and resumed.average is not None
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[name]), name
-        assert torch.equal(whole.average.weights[name], resumed.average.weights[name]), name
+    whole, resumed = whole_and_halves(config, tmp_path, stop=3)
+    assert whole.step == 6 and whole.best == resumed.best and whole.average is not None
     assert int(whole.model.state_dict()["encoder.stages.0.norm.num_batches_tracked"]) == 6
 
 

@@ -10,6 +10,7 @@ from imnet.autoencoder import Autoencoder, Config
 from imnet.decoder import Decoder, clip, plain_forward
 from imnet.published_weights import convert
 from isofield.ops import linear_leaky
+from tests.golden import FOLDER, imnet_state
 
 TINY = Config(latent=8, encoder_channels=(2, 3, 4, 5), decoder_widths=(16, 12, 8))
 
@@ -95,11 +96,10 @@ def test_overfits_one_shape():
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
+def golden():
     """The published network with random weights, and what it computed (float32, another machine)."""
-    numbers = np.load(shared / "golden" / "imnet_ae_io.npz")
-    state = torch.load(shared / "golden" / "imnet_ae_random_f16.pth", weights_only=True)
-    config, weights = convert(state, where="golden")
+    numbers = np.load(FOLDER / "imnet_ae_io.npz")
+    config, weights = convert(imnet_state(), where="golden")
     voxels = np.unpackbits(numbers["voxels_packed"]).reshape(2, 1, 64, 64, 64)
     batch = Batch(
         torch.from_numpy(voxels).float(),

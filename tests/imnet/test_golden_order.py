@@ -18,6 +18,7 @@ from torch import nn
 from imnet.autoencoder import Autoencoder
 from imnet.decoder import plain_forward
 from imnet.published_weights import convert
+from tests import golden
 
 numba = pytest.importorskip("numba")
 
@@ -67,10 +68,9 @@ def linear(layer: nn.Linear, h: torch.Tensor) -> torch.Tensor:
     return InGoldenOrder.apply(h.flatten(0, -2), layer.weight, layer.bias).view(*h.shape[:-1], -1)
 
 
-def test_values_loss_gradient_norms_and_the_step_after_adam_to_1e_5(shared):
-    numbers = np.load(shared / "golden" / "imnet_ae_io.npz")
-    state = torch.load(shared / "golden" / "imnet_ae_random_f16.pth", weights_only=True)
-    config, weights = convert(state, where="golden")
+def test_values_loss_gradient_norms_and_the_step_after_adam_to_1e_5():
+    numbers = np.load(golden.FOLDER / "imnet_ae_io.npz")
+    config, weights = convert(golden.imnet_state(), where="golden")
     model = Autoencoder(config)
     model.load_state_dict(weights)
     for layer in model.decoder.layers:

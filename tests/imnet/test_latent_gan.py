@@ -13,6 +13,7 @@ from imnet import autoencoder
 from imnet.latent_gan import Config, LatentGAN, Layers
 from isofield.runtime.counter_random import keys_of
 from isofield.runtime.seeds import seed_of
+from tests.golden import FOLDER
 
 TINY_AUTOENCODER = autoencoder.Config(latent=6, encoder_channels=(2, 3, 4, 5), decoder_widths=(16, 12, 8))
 TINY = Config(autoencoder=TINY_AUTOENCODER, noise=8, generator_widths=(32, 32), critic_widths=(32, 32))
@@ -43,8 +44,8 @@ def codes(count: int = 5) -> torch.Tensor:
 
 
 @pytest.fixture
-def golden(shared):
-    return np.load(shared / "golden" / "wgan_gp.npz", allow_pickle=False)
+def golden():
+    return np.load(FOLDER / "wgan_gp.npz", allow_pickle=False)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from isofield.registry import load_run
 from isofield.run_dir import RunDir
 from tests.commands import call, status_of
 from tests.conftest import ROOT
+from tests.golden import FOLDER, save_imnet
 from tests.small_sets import write_published
 
 SMALL = Config(latent=8, encoder_channels=(2, 3, 4, 5), decoder_widths=(16, 14, 12, 10, 8, 6))
@@ -185,16 +186,14 @@ def test_a_missing_file_and_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFi
     assert "--out" in capsys.readouterr().err
 
 
-def test_golden_weights_become_a_run_with_the_golden_outputs(
-    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    file = shared / "golden" / "imnet_ae_random_f16.pth"
+def test_golden_weights_become_a_run_with_the_golden_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = save_imnet(tmp_path)
     assert import_weights(file, "--out", tmp_path / "golden") == 0
     said = capsys.readouterr().out
     assert "10,003,713 parameters" in said
     assert said.splitlines()[-1] == f"done; next: isofield generate --run {tmp_path / 'golden'} --input FILE"
     assert not list((tmp_path / "golden").rglob(".*"))
-    numbers = np.load(shared / "golden" / "imnet_ae_io.npz")
+    numbers = np.load(FOLDER / "imnet_ae_io.npz")
     model = load_run(RunDir(tmp_path / "golden")).model
     voxels = np.unpackbits(numbers["voxels_packed"]).reshape(2, 1, 64, 64, 64)
     with torch.no_grad():

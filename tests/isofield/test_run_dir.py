@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from isofield.run_dir import RunDir, create_run, exclusive, manifest_file
+from isofield.run_dir import RunDir, create_run, exclusive, manifest_file, mesh_in
 from isofield.runtime.journal import journal_file, journal_files
 
 
@@ -29,10 +29,8 @@ def test_names_of_files_are_a_contract(tmp_path: Path):
     assert run.config_file == tmp_path / "mine/config.yaml"
     assert run.checkpoint_file("best") == tmp_path / "mine/checkpoints/best.pt"
     assert run.checkpoint_file(70) == run.checkpoint_file("70") == tmp_path / "mine/checkpoints/step-00000070.pt"
-    assert run.mesh_file("test", "chair/a.b") == tmp_path / "mine/meshes/test/chair/a.b.ply"
-    assert run.mesh_file("test", "a", ".obj") == tmp_path / "mine/meshes/test/a.obj"
+    assert mesh_in(run.meshes("test"), "chair/a.b", ".ply") == tmp_path / "mine/meshes/test/chair/a.b.ply"
     assert run.evaluation_file("test", "imnet", ".json") == tmp_path / "mine/evaluation/test-imnet.json"
-    assert run.report_file == tmp_path / "mine/evaluation/report.html"
     assert manifest_file(run.meshes("val")) == tmp_path / "mine/meshes/val/manifest.json"
     assert not run.path.exists()  # asking for names makes nothing
 

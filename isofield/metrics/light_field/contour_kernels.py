@@ -213,6 +213,8 @@ def outline(image: NDArray[np.uint8]) -> NDArray[np.int32]:
     contour_N2 = walk(image)
     if encloses(image, contour_N2):
         return contour_N2
+    # Parts that lie apart have no common contour: they are grown until they touch, at last the whole box is taken, and
+    # then peeled back to the silhouette.
     joined = dilate(image, 1)
     if not encloses(joined, walk(joined)):
         joined = dilate(joined, 2)

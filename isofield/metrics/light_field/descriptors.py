@@ -68,6 +68,7 @@ def describe(mesh: TriangleMesh, *, device: torch.device | str) -> Descriptor:
 def describe_silhouettes(silhouettes_W: torch.Tensor) -> Descriptor:
     """The descriptor of 100 silhouettes (100, 256, 256) uint8, view after view of set after set, on any device."""
     views = list(map_in_threads(measure, silhouettes_W.cpu().numpy()))
+    # One radius for the ten views of a set: a shape that is long from one side stays long beside the others.
     radius_S = np.array([view.radius for view in views]).reshape(SETS, VIEWS).max(axis=1)  # of all views of a set
     centres_W2, areas_W = np.stack([view.centre_2 for view in views]), np.array([view.area for view in views])
     art_WC = radial_transform(silhouettes_W, centres_W2, np.repeat(radius_S, VIEWS)) / np.maximum(areas_W, 1)[:, None]
@@ -89,6 +90,7 @@ def measure(image: NDArray[np.uint8]) -> View:
     y = np.arange(rows[0], rows[-1] + 1) - centre_2[1]
     area = int(np.count_nonzero(part))
     radius = float(np.sqrt(((x**2)[None, :] + (y**2)[:, None]).max(where=part != 0, initial=0)))
+    # 4 pi A / P^2 is 1 for a disc; with a border counted in pixels it may come out above.
     roundness = min(1.0, 4 * PI * area / _border(part) ** 2)
     return View(area, centre_2, radius, _fourier(image, centre_2), roundness, _eccentricity(part, x, y))
 
@@ -101,6 +103,7 @@ def _fourier(image: NDArray[np.uint8], centre_2: NDArray[np.float64]) -> NDArray
     if len(contour_N2) < SHORTEST_CONTOUR:
         return np.zeros(FOURIER)
     distance_N = np.hypot(contour_N2[:, 1] - centre_2[0], contour_N2[:, 0] - centre_2[1])
+    # Magnitudes do not depend on where the contour begins, and divided by the constant term not on its size.
     magnitude_K = np.abs(np.fft.rfft(distance_N))[: FOURIER + 1]
     return np.pad(magnitude_K[1:] / magnitude_K[0], (0, FOURIER + 1 - len(magnitude_K)))
 
@@ -108,6 +111,7 @@ def _fourier(image: NDArray[np.uint8], centre_2: NDArray[np.float64]) -> NDArray
 def _border(part: NDArray[np.uint8]) -> int:
     """Set pixels that have an empty one among their eight neighbours."""
     wide = np.pad(part != 0, 1)
+    # Three rows and then three columns of them: pixels whose eight neighbours are all set are inner ones.
     lines = wide[:-2] & wide[1:-1] & wide[2:]
     inner = lines[:, :-2] & lines[:, 1:-1] & lines[:, 2:]
     return int(np.count_nonzero(part)) - int(np.count_nonzero(inner))

@@ -48,6 +48,8 @@ def distance_matrix(
 def _rows_compiled(first: Sequence[Descriptor], second: Sequence[Descriptor]) -> Iterator[NDArray[np.int64]]:
     from isofield.metrics.light_field import distance_kernels as kernels
 
+    # Sums of 47 weighted bytes, ten times, stay far below 2^24: float32 holds them exactly, and its arithmetic runs in
+    # vectors.
     first_AKL = _weighted(first).astype(np.float32)
     second_BLK = np.ascontiguousarray(_weighted(second).transpose(0, 2, 1), dtype=np.float32)
     return map_in_threads(lambda first_KL: kernels.least_costs(first_KL, second_BLK, rotations()), first_AKL)
@@ -59,6 +61,7 @@ def rows_plain(
     """Row after row (B,) of the matrix by plain torch operators, on any device; as distance_kernels.py."""
     first_AKL = torch.as_tensor(_weighted(first), device=device)
     second_BKL = torch.as_tensor(_weighted(second), device=device)
+    # A pair of views as one number: the view of one shape, in each of the 60 rotations, and that of the other.
     view_pairs_PM = torch.as_tensor(rotations() * VIEWS + np.arange(VIEWS), device=device)
     for first_KL in first_AKL:
         parts = [_least(first_KL, part_BKL, view_pairs_PM) for part_BKL in second_BKL.split(PAIRS_AT_ONCE)]
@@ -73,6 +76,7 @@ def _weighted(descriptors: Sequence[Descriptor]) -> NDArray[np.int16]:
 
 def _least(first_KL: torch.Tensor, second_BKL: torch.Tensor, view_pairs_PM: torch.Tensor) -> torch.Tensor:
     """Distances (B,) int64 of one shape to B others."""
+    # All 100 x 100 pairs of views once; the 60 rotations only choose ten of them each.
     cost_BKK = (first_KL[None, :, None] - second_BKL[:, None]).abs_().sum(dim=-1, dtype=torch.int32)
     cost_BSMSM = cost_BKK.unflatten(2, (SETS, VIEWS)).unflatten(1, (SETS, VIEWS))
     cost_BSSN = cost_BSMSM.transpose(2, 3).flatten(3)  # sets of both, then pairs of their views

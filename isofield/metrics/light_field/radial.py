@@ -61,7 +61,9 @@ def weights_plain(
 def _between(centre_W: torch.Tensor, radius_W: torch.Tensor, size: int) -> torch.Tensor:
     """Shares (W, size, 101) of the two table entries between which each pixel of a line lies."""
     scale_W = REACH / radius_W.clamp(min=1e-9)
+    # Pixels to steps of the table: the disc's centre is its middle, the rim its border.
     place_WH = ((torch.arange(size) - centre_W[:, None]) * scale_W[:, None] + REACH).clamp(0, 2 * REACH)
+    # The last place counts to the entry before it, so that its upper neighbour exists.
     entry_WH = place_WH.long().clamp(max=2 * REACH - 1)
     shares = torch.zeros(*place_WH.shape, 2 * REACH + 1, dtype=torch.float64)
     shares.scatter_(2, entry_WH[..., None], (1 - (place_WH - entry_WH))[..., None])

@@ -51,6 +51,7 @@ def normalise_box(mesh: TriangleMesh) -> NDArray[np.float64]:
     edge = float((upper_3 - lower_3).max())
     if not 0 < edge < np.inf:
         raise ValueError(f"the longest edge of the mesh's box is {edge:g}, expected a positive length")
+    # Vertices that no face uses may lie anywhere, also at infinity: products with them would be NaN.
     inside_V = np.all((mesh.vertices >= lower_3) & (mesh.vertices <= upper_3), axis=1)
     return np.where(inside_V[:, None], (mesh.vertices - (lower_3 + upper_3) / 2) / edge, 0.0)
 
@@ -82,6 +83,7 @@ def _filled(corners_WV2: torch.Tensor, faces_F3: torch.Tensor) -> torch.Tensor:
     for view_K, triangles_K32, row_K in _rows(corners_WV2, faces_F3):
         first_K, last_K = _spans(triangles_K32, row_K * STEPS + STEPS // 2)
         at_K = (view_K * PIXELS + row_K) * (PIXELS + 1)
+        # A column more than there are pixels takes the end of a span that reaches the border.
         covered_K = (first_K <= last_K).int()
         change.index_add_(0, at_K + first_K.clamp(max=PIXELS), covered_K)
         change.index_add_(0, at_K + (last_K + 1).clamp(min=0), -covered_K)
@@ -94,12 +96,16 @@ def _rows(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """View (K,), corners (K, 3, 2) counter-clockwise and pixel row (K,) of all triangles that reach a pixel centre."""
     triangles_N32 = corners_WV2[:, faces_F3].flatten(0, 1)
+    # Pixel k has its centre at (k + 1/2) STEPS: the first one not below the lowest corner, the last one not above the
+    # highest.
     low_N2, high_N2 = (triangles_N32.amin(1) + STEPS // 2 - 1) // STEPS, (triangles_N32.amax(1) - STEPS // 2) // STEPS
     kept_M = (low_N2 <= high_N2).all(dim=1).nonzero()[:, 0]  # the others lie between pixel centres
     triangles_M32, low_M, high_M = triangles_N32[kept_M].long(), low_N2[kept_M, 1].long(), high_N2[kept_M, 1].long()
     (ab_M2, ac_M2) = triangles_M32[:, 1] - triangles_M32[:, 0], triangles_M32[:, 2] - triangles_M32[:, 0]
     area_M = ab_M2[:, 0] * ac_M2[:, 1] - ab_M2[:, 1] * ac_M2[:, 0]
+    # Counter-clockwise, so that inside lies to the left of every side.
     triangles_M32 = torch.where((area_M < 0)[:, None, None], triangles_M32.flip(1), triangles_M32)
+    # Where the rows of each triangle end in a list of all; one that is seen from its edge has none.
     view_M, end_M = kept_M // len(faces_F3), ((high_M - low_M + 1) * (area_M != 0)).cumsum(0)
     total = int(end_M[-1]) if len(end_M) else 0
     for start in range(0, total, PAIRS_AT_ONCE):
@@ -115,14 +121,17 @@ def _spans(triangles_K32: torch.Tensor, y_K: torch.Tensor) -> tuple[torch.Tensor
     for corner in range(3):
         start_K2, end_K2 = triangles_K32[:, corner], triangles_K32[:, (corner + 1) % 3]
         dx_K, dy_K = (end_K2 - start_K2).unbind(1)
+        # On integers one more turns > into >=: a centre on a side counts where the triangle owns that side.
         owned_K = ((dy_K < 0) | ((dy_K == 0) & (dx_K < 0))).long()
         # The edge function at column c is `edge - slope * c`; inside it is positive.
         slope_K = dy_K * STEPS
         edge_K = dx_K * (y_K - start_K2[:, 1]) - dy_K * (STEPS // 2 - start_K2[:, 0]) + owned_K
+        # Not 0 either where the side is horizontal: what is divided for it is not used.
         divisor_K = slope_K.abs().clamp(min=1)
         upto_K = torch.div(edge_K + divisor_K - 1, divisor_K, rounding_mode="floor") - 1
         from_K = torch.div(-edge_K, divisor_K, rounding_mode="floor") + 1
         last_K = torch.where(slope_K > 0, torch.minimum(last_K, upto_K), last_K)
         first_K = torch.where(slope_K < 0, torch.maximum(first_K, from_K), first_K)
+        # Horizontal: the whole row lies on one side of it.
         last_K = last_K.masked_fill((slope_K == 0) & (edge_K <= 0), -1)
     return first_K, last_K

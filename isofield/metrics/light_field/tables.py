@@ -59,10 +59,14 @@ def rotations() -> NDArray[np.int64]:
 
     A rotation is known by where it takes one edge; opposite vertices count as one view.
     """
+    # Ten of twenty vertices are in the table; those opposite are their negatives.
     vertices_N3 = _unit(np.concatenate([cameras()[0], -cameras()[0]]))
     cosines_NN = vertices_N3 @ vertices_N3.T
+    # Neighbouring vertices of a regular dodecahedron stand at a cosine of sqrt(5) / 3; the rounded decimals are within
+    # 1e-3.
     edges = np.argwhere(np.abs(cosines_NN - np.sqrt(5) / 3) < 1e-3)  # both ways: 60
     home = _frame(*vertices_N3[edges[0]])
+    # The rotation that takes the first edge onto `edge`: into the frame of the one, out of the frame of the other.
     turned_PN3 = [vertices_N3[:VIEWS] @ home @ _frame(*vertices_N3[edge]).T for edge in edges]
     return np.stack([(turned_N3 @ vertices_N3.T).argmax(axis=1) % VIEWS for turned_N3 in turned_PN3])
 

@@ -47,6 +47,8 @@ class SampleOnCPU(torch.autograd.Function):
         columns = dict(enumerate(first_columns(channels)))
         features_BNF = memory.empty(*points_BN3.shape[:2], PLACES * sum(channels), dtype=dtype)
         for shape, points_N3 in enumerate(points_BN3.to(dtype)):
+            # Shape by shape: points in the order of cells read neighbouring voxels, and only one shape's rows are
+            # copied at a time.
             rows = {scale: rows_of(volume[shape], dtype) for scale, volume in enumerate(volumes)}
             order_N = order_by_cell(points_N3)
             gather(_grids(rows, columns, points_N3[order_N], sampling), order_N, features_BNF[shape])
@@ -239,6 +241,8 @@ def _grids(
 
     grids, coordinates = [], {}
     for scale, rows_VC in rows.items():
+        # A folded grid has seven rows a voxel. The cube root of a number of voxels is rounded, as floating roots are
+        # not exact.
         voxels = len(rows_VC) // (PLACES if columns is None else 1)
         resolution = round(voxels ** (1 / 3))
         if resolution not in coordinates:
@@ -254,6 +258,7 @@ class _Gradient:
     def __init__(self, volume_BCRRR: torch.Tensor, working: torch.dtype) -> None:
         self.batch, self.channels, *self.grid = volume_BCRRR.shape
         self.dtype, self.working = volume_BCRRR.dtype, working
+        # The gradient lies as its volume does, so that the layer before copies nothing.
         self.layout = torch.contiguous_format if volume_BCRRR.is_contiguous() else torch.channels_last_3d
 
     def zeros(self) -> torch.Tensor:

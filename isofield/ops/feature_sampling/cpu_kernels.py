@@ -72,6 +72,8 @@ def _arrays(grid: Grid) -> tuple[NDArray, NDArray, int, int, bool]:
 
 def _shares_of_lines(grid: Grid, parts: int) -> list[int]:
     """Bounds of ranges of grid lines (z R + y) with about equal work, from every eighth point."""
+    # Points gather at the surface, so that equal ranges of lines would be unequal work: quantiles of a sample balance
+    # it.
     yz = np.clip(np.nan_to_num(grid.coordinates_N73.numpy()[::8, :, 1:]), 0, grid.resolution - 1).astype(np.int64)
     lines = np.sort((yz[..., 1] * grid.resolution + yz[..., 0]).ravel())
     middle = [int(lines[len(lines) * part // parts]) if len(lines) else 0 for part in range(1, parts)]
@@ -84,6 +86,7 @@ def _ends(x, resolution, one):  # type: ignore[no-untyped-def]
     floor = np.floor(x)
     first = int(floor)
     upper, lower = x - floor, (floor + one) - x
+    # One is written as `one - one` and the like: constants of Python would make the arithmetic double in float32 grids.
     if first < 0 or first >= resolution:
         lower = one - one
     if first < -1 or first >= resolution - 1:
@@ -102,6 +105,7 @@ def _gather(rows, coordinates, resolution, column, folded, first, last, target, 
             y0, y1, ay, by = _ends(coordinates[n, place, 1], resolution, one)
             z0, z1, az, bz = _ends(coordinates[n, place, 2], resolution, one)
             step, shift = (7, place) if folded else (1, 0)
+            # Of a folded grid every place has a row of its own with all outputs, which add up in the same columns.
             start = 0 if folded else column + place * channels
             line00, line01 = (z0 * resolution + y0) * resolution, (z0 * resolution + y1) * resolution
             line10, line11 = (z1 * resolution + y0) * resolution, (z1 * resolution + y1) * resolution

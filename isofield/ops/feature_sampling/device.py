@@ -81,6 +81,7 @@ def sampled_features_backward(
     wanted: Sequence[bool],
 ) -> list[torch.Tensor]:
     """The gradients of the rows (B R^3, C) of the wanted scales; (0, C) of the others."""
+    # Every wanted scale begins at 0, since atomics only add.
     into = [rows_VC.zero_() for rows_VC in _empty_gradients(coordinates, resolutions, channels, wanted)]
     targets = [rows_VC if wants else None for rows_VC, wants in zip(into, wanted, strict=True)]
     if _triton_serves(gradient_BNF.device):
@@ -204,11 +205,13 @@ def _worst_difference(device: torch.device) -> float:
     """Between the kernels and torch: values and gradients, at places inside, outside and on the edge, of two shapes."""
     from isofield.ops.feature_sampling import triton
 
+    # Widths that fill a part of a program, one, and more than one; sides that are no powers of two.
     generator, channels, resolutions = torch.Generator().manual_seed(0), [1, 16, 130], [5, 4, 3]
     rows = [
         torch.randn(2 * side**3, width, generator=generator).to(device)
         for width, side in zip(channels, resolutions, strict=True)
     ]
+    # Up to two voxels beyond the grid on either side, and (below) right on its first and its last voxel.
     places = [torch.rand(2, 15, PLACES, 3, generator=generator).to(device) * (side + 3) - 2 for side in resolutions]
     for coordinates_BN73, side in zip(places, resolutions, strict=True):
         coordinates_BN73[:, 0], coordinates_BN73[:, 1] = 0, side - 1

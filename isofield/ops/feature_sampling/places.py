@@ -37,6 +37,7 @@ class Sampling:
 
 def places(points_BN3: torch.Tensor, displacement: float) -> torch.Tensor:
     """The seven places of each point as `grid_sample` takes them, last array axis first: (B, 7, N, 3) in [-1, 1]."""
+    # The published order: the point itself, then minus and plus along the last array axis, the middle one, the first.
     steps_73 = points_BN3.new_zeros(PLACES, 3)
     for axis in range(3):
         steps_73[1 + 2 * axis, axis], steps_73[2 + 2 * axis, axis] = -displacement, displacement
@@ -48,6 +49,7 @@ def corners(coordinates_M3: torch.Tensor, resolution: int) -> tuple[torch.Tensor
 
     Voxels outside the volume get weight 0 and the index of one inside; so do all eight of a place that is not a number.
     """
+    # A place that is no number lies at -2: both ends are outside, all its weights are 0.
     lower_M3 = coordinates_M3.detach().floor().nan_to_num(nan=-2.0)
     ends_M32 = torch.stack([lower_M3, lower_M3 + 1], dim=-1)
     weights_M32 = torch.stack([ends_M32[..., 1] - coordinates_M3, coordinates_M3 - ends_M32[..., 0]], dim=-1)
@@ -77,6 +79,7 @@ def order_by_cell(points_N3: torch.Tensor) -> torch.Tensor:
     key = torch.zeros_like(cells_N3[:, 0])
     for bit in range(6):
         for axis in range(3):
+            # Morton order interleaves the bits of the three coordinates.
             key |= ((cells_N3[:, axis] >> bit) & 1) << (3 * bit + 2 - axis)
     return torch.argsort(key, stable=True)
 
@@ -110,6 +113,8 @@ def pays_to_fold(channels: int, resolution: int, *, outputs: int, points: int, d
     the interpolation counted as often as the device makes them dearer (as on a CPU, of devices nobody knows).
     """
     cost = INTERPOLATION_COST.get(torch.device(device).type, INTERPOLATION_COST["cpu"])
+    # Folded, a point interpolates as many channels as the layer has outputs, and the product is paid per voxel; else it
+    # interpolates the grid's own channels, and the product is paid per point.
     interpolation, product = cost * 8 * PLACES, PLACES * channels * outputs
     folded = interpolation * outputs + product * resolution**3 / max(points, 1)
     return folded < interpolation * channels + product

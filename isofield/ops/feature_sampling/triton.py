@@ -61,6 +61,7 @@ def _launch(
     shapes, points, places, _ = coordinates_BN73.shape
     channels, samples = rows_VC.shape[1], shapes * points * places
     if samples and channels:
+        # A program takes a tile of samples by channels: neighbouring threads read neighbouring channels.
         block, width = program_size(channels)
         programs = triton.cdiv(samples, block), triton.cdiv(channels, width)
         sizes = samples, points * places, channels, features_BNF.shape[2], start, r
@@ -91,6 +92,7 @@ def _gather(  # type: ignore[no-untyped-def]
     BLOCK: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
+    # In 64 bits: samples times columns of a large batch exceed 2^31. What lies beyond the ends is masked.
     m = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     c = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     x = tl.load(coordinates + 3 * m, mask=m < samples, other=0)
@@ -141,6 +143,7 @@ def _scatter(  # type: ignore[no-untyped-def]
         j, wy = _end(y, y_floor, corner // 2 % 2, resolution)
         k, wz = _end(z, z_floor, corner // 4, resolution)
         row = first + (k * resolution + j) * resolution + i
+        # Places outside weigh nothing: no atomic is spent on them.
         weight = wz * wy * wx
         # Relaxed: only the sums matter. The default orders all memory around each atomic, by a barrier over the GPU.
         tl.atomic_add(

@@ -81,6 +81,7 @@ def analyse(
     The folder of the results is there. `keep_failed`: scans with errors are not tried again.
     """
     if group.is_first:
+        # By one rank while the others wait: it would take away what they have begun to write.
         remove_leftovers([job.out])
         if not resume:
             forget(job.out)
@@ -204,6 +205,7 @@ def _rows(job: AnalysisJob, scan: Scan, journal: Journal) -> Iterator[tuple[Row,
         return
     known: dict[int, list[OrganPart]] = {}
     for one in wanted:
+        # Each organ by itself: a prior that was trained anew costs the rows of its own organs alone.
         made_with = _row_made_with(job, scan, one)
         before = journal.row(line_of_organ(scan.key, one.organ), made_with)
         before = before if before is not None and stands(before, job.out, FILES) else None
@@ -226,6 +228,8 @@ def _rows_together(job: AnalysisJob, scan: Scan, parts: Sequence[OrganPart]) -> 
     yield from ((part.before, part.made_with) for part in parts if part.before is not None)
     if all(part.before is not None for part in parts):
         return
+    # All of them are cut and encoded, also those that are done: another batch could change the last bits of the new
+    # ones.
     ready: list[tuple[OrganPart, Cut]] = []
     for part in parts:
         made = _cut(job, scan, part)
@@ -245,6 +249,7 @@ def _cut(job: AnalysisJob, scan: Scan, part: OrganPart) -> Cut | Row:
     """An organ in the cube of its prior, or the row that says why it is not there."""
     began = time.perf_counter()
     try:
+        # An organ that is not there is a finding about the scan, one that cannot be read an error.
         crop, mask = cut_organ(part.wanted, scan, job.naming)
     except AbsentPartError as error:
         return _with_notice(job, scan, part.wanted, "EMPTY", str(error), dice=0.0, volume_ml=0.0)
@@ -269,6 +274,7 @@ def _score_parts(
     if judgement.reconstruction is None:
         reason = f"nothing is left of it in the cube of its prior: {judgement.reason}"
         return _with_notice(job, scan, one, "OUTLIER", reason, flagged=True, dice=0.0, **place)
+    # Drawing and writing may fail too: then the row says so, and the next organ is done. A full disk ends all of it.
     judged = ScoredOrgan(scan, one, made.crop, made.mask, made.cube, judgement, made.seconds + seconds)
     try:
         file = job.file_of(_file_of(scan, one))

@@ -57,6 +57,7 @@ def _read(line: Line) -> Line | None:
 
     Results may come from anywhere, and their rows name files to remove and to show.
     """
+    # Lines of the version before are translated; what is not shaped as our rows are could name any file of the user's.
     row = line.get("row", line.get("organs"))
     if "made_with" in line:
         name = _name_of(row) or line.get("scan")

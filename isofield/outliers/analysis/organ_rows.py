@@ -110,7 +110,7 @@ def row_of(
         volume_ml=metrics["volume"],
         reconstruction_ml=metrics["predicted_volume"],
         components=int(pieces),
-        left_out_ml=judged.mask.left_out * _voxel(judged.mask) / 1000,
+        left_out_ml=judged.mask.left_out * abs(float(np.linalg.det(judged.mask.scan.affine[:3, :3]))) / 1000,
         **place_of(judged.mask),
         **_disagreement_cells(largest),
         score_parts={name: round(value, 3) for name, value in judgement.components.items()},
@@ -130,6 +130,7 @@ def too_coarse(crop: Crop) -> str:
     """Why the slices are too thick to tell a shape; "" where they are not. Of equal edges the longest extent counts."""
     spacing = np.linalg.norm(crop.index_to_world[:3, :3], axis=0)
     inside = np.argwhere(crop.occupancy)
+    # Slices count along the axis with the longest edges; where several are as long, along the one with most of them.
     counts = np.ptp(inside, axis=0) + 1
     slices = int(counts[spacing >= spacing.max() * 0.99].max())
     if slices >= COARSEST:
@@ -148,10 +149,6 @@ def _status(judged: ScoredOrgan) -> tuple[str, bool, str]:
     if coarse and not flagged:
         return "UNSURE", False, reason
     return judgement.verdict, flagged, reason
-
-
-def _voxel(mask: ScanMask) -> float:
-    return abs(float(np.linalg.det(mask.scan.affine[:3, :3])))
 
 
 def _disagreement_cells(largest: Disagreement | None) -> dict[str, object]:
@@ -180,6 +177,7 @@ def _write_maps(judged: ScoredOrgan, compared: Compared, out: Path) -> dict[str,
         write_map(file, values, compared.mask, slope=slope)
         written[column] = file.relative_to(out).as_posix()
     file = mesh_in(out / MASKS, judged.scan.key, ".seg.nrrd", last=judged.wanted.organ, ending="_agreement")
+    # A map with names and colours, which viewers open as they are; its labels are those of the pictures.
     segments = [
         NamedSegment(label, f"{judged.wanted.organ}: {name}", colour)
         for label, (name, colour) in enumerate(AGREEMENT.items(), start=1)

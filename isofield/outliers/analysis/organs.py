@@ -52,6 +52,7 @@ def settings_for(wanted: OrganMatch, scan: Scan, naming: Naming) -> LabelConfig:
 def cut_organ(wanted: OrganMatch, scan: Scan, naming: Naming) -> tuple[Crop, ScanMask]:
     """The organ as a crop that knows its place in the scan, and as the mask that goes into the cube."""
     settings = settings_for(wanted, scan, naming)
+    # A folder of organs is read from any one of its files: the others are found beside it.
     file = scan.file if not scan.organs else scan.organs[0][1]
     return read_crop(file, wanted.part, settings), read_structure(file, wanted.part, settings)
 
@@ -67,6 +68,7 @@ def _of_volume(scan: Scan, priors: Sequence[Prior], naming: Naming) -> list[Orga
     if table is None:
         raise RefusedFileError(f"{scan.file}: {nameless(volume)}")
     matches: list[OrganMatch] = []
+    # Ids that some prior looks at: they are not told a second time below.
     used: set[int] = set()
     for prior in priors:
         for structure in prior.structures:
@@ -94,6 +96,7 @@ def _ids(volume: LabelVolume, wanted: OrganMatch, naming: Naming) -> list[int]:
 
 
 def _of_files(scan: Scan, priors: Sequence[Prior]) -> list[OrganMatch]:
+    # Files have no ids: numbered, they pass for a label table, and one way of matching names serves both.
     entries = tuple((stem, (number,)) for number, (stem, _) in enumerate(scan.organs, start=1))
     table = LabelTable(entries, f"the files in {scan.file}")
     matches = [w for prior in priors for structure in prior.structures for w in _matches(prior, structure, table)]
@@ -113,6 +116,7 @@ def _matches(prior: Prior, structure: StructureConfig, table: LabelTable) -> Ite
             yield OrganMatch(organ, prior, named, suffix)
             continue
         try:
+            # Only asked why there is nothing: the error tells whether the name is missing or fits several labels.
             table.ids_of(structure.name)
         except ValueError as error:
             kind: Literal["ERROR", "EMPTY"] = "ERROR" if "ambiguous" in str(error) else "EMPTY"
@@ -122,6 +126,7 @@ def _matches(prior: Prior, structure: StructureConfig, table: LabelTable) -> Ite
 
 def _named(structure: StructureConfig, suffix: str, table: LabelTable) -> StructureConfig | None:
     """The structure with labels that the table has, in the table's own spelling; None when it has none."""
+    # The labels that the run learnt, else the one side that is asked for, else the whole pair, which is then divided.
     own = [_entry(table, label) if isinstance(label, str) else None for label in structure.labels]
     if all(own):
         return replace(structure, labels=tuple(filter(None, own)))
@@ -136,6 +141,7 @@ def _named(structure: StructureConfig, suffix: str, table: LabelTable) -> Struct
     whole = _entry(table, structure.name)
     if whole is None:
         return None
+    # A whole pair under one label: its two largest pieces are left and right.
     pair = 2 if side and structure.components in (None, 1) else structure.components
     return replace(structure, labels=(whole,), components=pair, side=None if pair == 2 else structure.side)
 

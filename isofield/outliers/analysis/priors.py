@@ -71,6 +71,7 @@ class Prior:
         """One judgement for each mask; without calibration it says how far mask and reconstruction agree."""
         if self.detector is not None:
             return self.detector.judge(masks, fpr=fpr)
+        # Cut as the training masks were.
         thin = self.preparation.inside.thin == "keep"
         rebuilt = reconstruct(self.loaded, masks, keep_thin=thin, device=self.device)
         return [self._unsure(mask, one) for mask, one in zip(masks, rebuilt, strict=True)]
@@ -89,6 +90,7 @@ def load_priors(runs: Sequence[Path], *, which: str = "best", device: torch.devi
     Raises FileNotFoundError when there is none, ValueError for a stale calibration (of another model), a run that was
     not made from labelled scans, and two runs that know the same organ.
     """
+    # Two ways of writing one folder are one run, and not two that know the same organ.
     places = dict.fromkeys(find_run(path).path.resolve() for path in runs)
     priors = [_load(RunDir(path), which, device) for path in places]
     knowing: dict[str, Path] = {}
@@ -118,8 +120,10 @@ def _load(run: RunDir, which: str, device: torch.device) -> Prior:
         raise ValueError(f"{run.path} was not trained on labelled scans (kind: labels): it knows no organ by name")
     there = run.calibration_file.is_file() and run.judge_file.is_file()
     detector = load_detector(run, which=which, device=device) if there else None
+    # The detector has loaded the same weights: one copy of them is kept.
     loaded = loaded if detector is None else detector.loaded
     categories = loaded.config.data.categories
+    # The data set may hold more structures than the run was trained with.
     structures = tuple(one for one in labels.structures if not categories or one.name in categories)
     return Prior(run, loaded, preparation, labels, structures, detector, device, _notes(run, detector))
 

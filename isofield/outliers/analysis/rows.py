@@ -44,11 +44,14 @@ def apply_thresholds(rows: Sequence[Row], *, fpr: float, across_folder: bool) ->
 
     A PARTIAL mask stays PARTIAL and is flagged; UNSURE ones never are. `q` is filled in for all that were judged.
     """
+    # Tests of masks that were not judged are no tests: they must not count among the hypotheses that share the rate.
     judged = [number for number, row in enumerate(rows) if row["status"] in JUDGED and _is_probability(row["p"])]
     q_of = dict(zip(judged, adjust_p_values([rows[number]["p"] for number in judged]), strict=True))
     result = []
     for number, row in enumerate(rows):
         row = {**row, "q": q_of.get(number), "flagged": bool(row["flagged"])}
+        # An infinite score (an empty mask, a prior that draws nothing) is flagged already, whatever the others look
+        # like.
         if across_folder and number in q_of and math.isfinite(row["score"] or 0.0):
             row = _across(row, fpr)
         result.append(row)
@@ -78,6 +81,7 @@ def worst_first(rows: Sequence[Row]) -> list[Row]:
     """Errors, then flagged masks by p and score, then the others that were scored, then the rest by name."""
 
     def key(row: Row) -> tuple[Any, ...]:
+        # What nobody could read comes first: it may hide anything.
         group = 0 if row["status"] == "ERROR" else 1 if row["flagged"] else 2 + STATUSES.index(row["status"])
         p = 1.0 if row["p"] is None else row["p"]
         score = -math.inf if row["score"] is None else row["score"]
@@ -136,6 +140,7 @@ def _cell(value: Any) -> Any:
 
 def table(rows: Sequence[Row], out: Path) -> str:
     """The ten worst cases with the picture to open, and the totals by status."""
+    # What a person has to look at first, and where the picture of it lies; the rest is in the table on disk.
     to_look_at = [row for row in worst_first(rows) if row["flagged"] or row["status"] in ("ERROR", "UNSURE")]
     worst, lines = to_look_at[:WORST], []
     if worst:

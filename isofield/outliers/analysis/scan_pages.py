@@ -37,6 +37,7 @@ def write_scan_pages(
     assets = out / SCANS / ASSETS
     write_assets(assets, scripts=("scan.js",))
     ordered = worst_first(rows)
+    # Where every row will stand is known first: pages link to those of other scans.
     by_scan: dict[str, list[int]] = {}
     places: list[tuple[Path, int]] = []  # of each row: its page, and its number there
     for number, row in enumerate(ordered):

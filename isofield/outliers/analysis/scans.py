@@ -94,6 +94,7 @@ def _is_organ_folder(files: Collection[str], names: Collection[str], layout: Lay
 def _organ_folder(folder: Path, below: str, files: Iterable[str], names: Collection[str]) -> Scan:
     """Of one subject; organs as they are known, where the names of files say it with other words around."""
     stems = [(scan_stem(_name(file)), folder / file) for file in files]
+    # Two files that both say "liver" with other words around (liver_old, liver_new): neither may take the name.
     spelt = [(_organ(stem, names), stem, path) for stem, path in stems]
     counts = Counter(organ for organ, _, _ in spelt)
     organs = tuple((organ if counts[organ] == 1 else stem, path) for organ, stem, path in spelt)
@@ -116,6 +117,7 @@ def _unique(scans: list[Scan]) -> list[Scan]:
     """A folder called like a scan beside it keeps a slash's worth of difference: its key ends with an underline."""
     taken: set[str] = set()
     result = []
+    # Files first: a folder gives way to a file of its name, whatever order they were found in.
     for scan in sorted(scans, key=lambda scan: (bool(scan.organs), scan.key)):
         key = scan.key
         while key in taken:

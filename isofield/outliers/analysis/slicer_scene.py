@@ -23,6 +23,7 @@ def write_scene(file: Path, rows: Sequence[Row], *, out: Path, inputs: Path | No
     `rows`: of the scan. `inputs`: the folder that the column `file` is below; None leaves the input out.
     """
     nodes = list(_nodes(rows, file.parent, out, inputs))
+    # A scene of an earlier analysis would show maps that are gone.
     if not any(row.get(SHOWN) for row in rows):
         file.unlink(missing_ok=True)
         return False

@@ -17,7 +17,6 @@ from isofield.outliers.scoring.shape_space import Components, fit_components, ov
 
 Array = NDArray[np.float64]
 SHRINKAGE = 0.05
-NAMES = ("volume", "compactness", "mean_shape", "nearest_shape", "mahalanobis", "pca", "mahalanobis_pca")
 VOLUME, COMPACTNESS = 0, 2  # columns of shape_features
 
 
@@ -41,7 +40,9 @@ class Baselines:
             "volume": deviations[:, VOLUME],
             "compactness": deviations[:, COMPACTNESS],
             "mean_shape": np.array([1 - overlap(row, mean_D) for row in distances_ND]),
-            "nearest_shape": np.array([_to_nearest(row, self.training_ND) for row in distances_ND]),
+            "nearest_shape": np.array(
+                [min(1 - overlap(row, seen) for seen in self.training_ND) for row in distances_ND]
+            ),
             "mahalanobis": mahalanobis,
             "pca": pca,
             "mahalanobis_pca": self.tails[0].strangeness(mahalanobis) + self.tails[1].strangeness(pca),
@@ -51,6 +52,7 @@ class Baselines:
 def fit_baselines(measured: Sequence[Measured]) -> Baselines:
     """Of clean training masks."""
     features_NF, distances_ND = _parts(measured)
+    # Distances of masks to a fit that knows them are too small: their spread is measured on masks that were left out.
     left_out = held_out(features_NF, lambda others, rows: _fitted(others).distances(rows))
     off = held_out(distances_ND, lambda others, rows: off_components(fit_components(others), rows))
     return Baselines(
@@ -65,10 +67,6 @@ def off_components(components: Components, distances_ND: NDArray[np.floating]) -
 
 def _fitted(features_NF: Array) -> Mahalanobis:
     return fit_mahalanobis(features_NF, shrinkage=SHRINKAGE)
-
-
-def _to_nearest(distances_D: NDArray[np.floating], training_ND: NDArray[np.floating]) -> float:
-    return min(1 - overlap(distances_D, other) for other in training_ND)
 
 
 def _parts(measured: Sequence[Measured]) -> tuple[Array, NDArray[np.float32]]:

@@ -48,6 +48,7 @@ class MaskShape:
 
     def __init__(self, name: str, subject: str, mask: CubeMask, family: str = CLEAN) -> None:
         self.name, self.subject, self.family = name, subject, family
+        # The mask itself is packed, what belongs to it (place, faces that it touches) stays as it is.
         self._box, self._place = box_of_cells(mask.occupancy_RRR), dataclasses.replace(mask, occupancy_RRR=NO_CELLS)
         inner = mask.occupancy_RRR[self._box]
         self._shape, self._size, self._bits = mask.occupancy_RRR.shape, inner.shape, np.packbits(inner)
@@ -110,6 +111,8 @@ def corrupted_masks(shape: MaskShape, *, families: Sequence[str], draw: int) -> 
                 continue  # it has one severity
             made = corrupt(grid, family, severity=severity, seed=draw, name=shape.name)
             if made.mask_RRR.any():
+                # A real mask of this shape would lie in the middle of its cube: that its clean one lay elsewhere must
+                # not give it away.
                 shift = centring(made.mask_RRR)
                 mask = CubeMask(shift_mask(made.mask_RRR, shift), shape.mask.to_world)
                 yield CorruptedMask(mask, shift_mask(grid, shift), family, severity, made.dice, made.matched)
@@ -127,6 +130,7 @@ def known_truth(corrupted: CorruptedMask, rebuilt: Reconstruction) -> dict[str, 
         "repaired_dice": dice(rebuilt.repaired_RRR, clean),
     }
     if corrupted.family not in (CLEAN, FLIP):
+        # Cells far from all three are right in any map, and would only make it look precise.
         box = box_of_cells(clean | mask | rebuilt.occupancy_RRR, margin=NEAR)
         strength = np.abs(rebuilt.disagreement_RRR[box]).ravel()
         wrong = (clean ^ mask)[box].ravel()

@@ -73,12 +73,15 @@ def _first(key: Key, count: int) -> Mask:
     count = min(count, int(np.isfinite(flat).sum()))
     chosen = np.zeros(flat.shape, dtype=bool)
     if count:
+        # Which come first is all that counts, not their order: a partition is enough.
         chosen[np.argpartition(flat, count - 1)[:count]] = True
     return chosen.reshape(key.shape)
 
 
 def _searched(mask: Mask, corrupted: Callable[[float], Mask], target: float, high: float) -> Mask:
     """Bisection of a strength in [0, high] for the wanted Dice; the nearest that was met."""
+    # Dice falls with the strength, but in steps of whole voxels: the nearest that was met is kept, wherever the search
+    # ends.
     low, best, error = 0.0, mask, 1 - target
     for _ in range(STEPS):
         middle = (low + high) / 2
@@ -99,6 +102,7 @@ def _size(mask: Mask) -> float:
 
 def _noise(shape: tuple[int, ...], sigma: float, generator: np.random.Generator) -> NDArray[np.float32]:
     """Smooth Gaussian noise of standard deviation 1."""
+    # Wrapped, so that it is as strong at the border as in the middle.
     noise = scipy.ndimage.gaussian_filter(generator.standard_normal(shape, dtype=np.float32), sigma, mode="wrap")
     return np.asarray(noise / noise.std(), dtype=np.float32)
 
@@ -161,6 +165,7 @@ def _missing_slices(mask: Mask, generator: np.random.Generator, target: float) -
     runs = [there[start : start + 3] for start in range(0, len(there), 3)]
     order = [runs[i][: generator.integers(1, 4)] for i in generator.permutation(np.arange(1, max(2, len(runs) - 1)))]
     chosen = np.concatenate([*order, there])
+    # Reversed, so that a slice that is listed twice keeps its earlier rank.
     first = {int(k): rank for rank, k in reversed(list(enumerate(chosen)))}
     rank_K = np.array([first.get(k, 0) for k in range(mask.shape[2])], dtype=np.float32)
     along = np.arange(mask.shape[0], dtype=np.float32) / mask.shape[0]  # the last slice may go in part
@@ -178,15 +183,20 @@ def _merged_neighbour(mask: Mask, generator: np.random.Generator, target: float)
     axes = np.exp(generator.uniform(-0.4, 0.4, 3))
     turn = np.linalg.qr(generator.standard_normal((3, 3)))[0]
     place = _a_voxel(_surface(mask), generator)
+    # Dice d of a mask with k voxels and k + a: d = 2 k / (2 k + a), so a = 2 k (1 / d - 1); the radius of a ball of
+    # that volume.
     radius = (3 / (4 * np.pi) * 2 * mask.sum() * (1 / target - 1)) ** (1 / 3)
     outwards = _outwards(mask, place)
+    # Of determinant 1 or -1: however long the axes, the volume stays that of the ball.
     matrix = np.diag(np.cbrt(axes.prod()) / axes) @ turn
     reach = radius / np.linalg.norm(matrix @ outwards)
+    # A little within its reach: it leans on the mask with an area, not with a point.
     return _added(mask, _distance(mask.shape, place + outwards * 0.85 * reach, matrix), target)
 
 
 def _outwards(mask: Mask, place: NDArray[np.floating]) -> NDArray[np.float64]:
     """Unit normal at a place on the surface."""
+    # Faces of voxels know six directions; the slope of a blurred mask knows all.
     soft = scipy.ndimage.gaussian_filter(mask.astype(np.float32), 3.0)
     i, j, k = np.clip(place.astype(int), 1, np.array(mask.shape) - 2)
     slope = np.array(
@@ -227,6 +237,7 @@ def _island(mask: Mask, generator: np.random.Generator, target: float) -> Mask:
     count = int(generator.integers(1, 3))
     radius = (3 / (4 * np.pi) * needed / count) ** (1 / 3)
     gap = max(2.0, 0.05 * _size(mask))
+    # The whole ball has to fit into the grid, at a distance that leaves a gap to the mask.
     inner = np.zeros(mask.shape, dtype=bool)
     room = [slice(min(int(radius), n // 2 - 1), n - min(int(radius), n // 2 - 1)) for n in mask.shape]
     inner[tuple(room)] = True

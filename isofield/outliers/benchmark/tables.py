@@ -131,6 +131,7 @@ def tables(benchmark: Benchmark, *, about: dict[str, Any]) -> dict[str, Any]:
     """Every table as rows, and what they are made of."""
     cases = benchmark.cases
     scores = {detector: np.array([case.scores[detector] for case in cases]) for detector in cases[0].scores}
+    # Patients by number: intervals draw whole patients, as masks of one are not independent.
     patients = np.unique([case.subject for case in cases], return_inverse=True)[1].astype(np.int64)
     kinds = {(case.family, case.severity): None for case in cases if case.family != CLEAN}
     groups = {kind: _where(cases, *kind) for kind in kinds}
@@ -155,6 +156,7 @@ def auroc_rows(judged: JudgedCases, seen: dict[str, tuple[str, ...]]) -> list[Ro
     """AUROC of each family and severity, and the mean over the matched families; and over those `seen` has none of."""
     rows, patients, clean = [], judged.patients, judged.clean
     for detector, values in judged.scores.items():
+        # Every family against the same clean masks; families that training resembled are told apart.
         below = (values[clean], patients[clean])
         parts = {kind: (values[members], patients[members]) for kind, members in judged.groups.items()}
         for (family, severity), part in parts.items():

@@ -111,6 +111,8 @@ def _vector(values: NDArray[np.float64]) -> str:
 def as_stored(values: NDArray[np.generic], place: Crop) -> tuple[NDArray[np.generic], list[int]]:
     """The values of a canonical box in the axes of the file, and the index in the file where they begin."""
     orientation = nibabel.io_orientation(place.scan.affine).astype(int)
+    # Axes of the file, each of which is an axis of the canonical box, in either direction: one that is turned round
+    # begins where the box ends.
     turned = values.transpose(orientation[:, 0])
     start = []
     for stored, (axis, direction) in enumerate(orientation):
@@ -128,6 +130,7 @@ def _pieces(values: NDArray[np.generic], start: list[int], scan: ScanGrid) -> It
     yield from _zeros(first * plane)
     x, y = (slice(start[axis], start[axis] + values.shape[axis]) for axis in (0, 1))
     for number in range(values.shape[2]):
+        # One plane of the scan at a time; files of NIfTI and NRRD run along the first axis fastest.
         whole = np.zeros(scan.shape[:2], dtype=values.dtype, order="F")
         whole[x, y] = values[:, :, number]
         yield whole.tobytes(order="F")
@@ -142,6 +145,7 @@ def _zeros(count: int) -> Iterator[bytes]:
 def box_of(place: Crop, lower: NDArray[np.int64], upper: NDArray[np.int64]) -> Crop:
     """The same mask in another box of the canonical scan, that holds it or not: a crop of its own."""
     occupancy = np.zeros(upper - lower, dtype=np.uint8)
+    # What both boxes have in common, in the indices of each.
     inner_low = np.maximum(place.lower, lower)
     inner_high = np.minimum(place.lower + place.occupancy.shape, upper)
     if (inner_low < inner_high).all():

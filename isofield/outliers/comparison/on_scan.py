@@ -73,6 +73,7 @@ def compare_on_scan(
 
 def _common_box(mask: Crop, rebuilt: Reconstruction) -> Crop:
     """The mask in a box of its scan that holds the reconstruction too."""
+    # Metrics need both surfaces whole: the box grows to where the reconstruction reaches, and ends with the scan.
     low, high = mask.lower - MARGIN, mask.lower + mask.occupancy.shape + MARGIN
     corners = np.stack(np.meshgrid(*np.stack(rebuilt.box, axis=1), indexing="ij"), axis=-1).reshape(-1, 3)
     if rebuilt.occupancy_RRR.any():
@@ -87,6 +88,7 @@ def _probability(rebuilt: Reconstruction, box: Crop, device: torch.device | str)
     to_cube = np.linalg.inv(rebuilt.mask.to_world) @ box.index_to_world
     signs = rebuilt.occupancy_RRR
     size = len(signs)
+    # Between cells that all say the same the field need not be asked: that leaves a band about its surface.
     every, some = _around(signs, np.logical_and), _around(signs, np.logical_or)
     shape = box.occupancy.shape
     result = np.zeros(shape, dtype=np.float32)
@@ -95,6 +97,7 @@ def _probability(rebuilt: Reconstruction, box: Crop, device: torch.device | str)
         block = [np.arange(first, min(first + step, shape[0])), np.arange(shape[1]), np.arange(shape[2])]
         x, y, z = (index[:, None] * to_cube[:3, axis] for axis, index in enumerate(block))
         points = x[:, None, None] + y[None, :, None] + z[None, None] + to_cube[:3, 3]
+        # The lower of the eight cells around each voxel's centre; one more as the arrays begin a cell before the grid.
         cell = np.floor((points + 0.5) * size - 0.5).astype(np.int64)
         within = (np.abs(points) <= 0.5).all(axis=-1)
         i, j, k = (np.clip(cell[..., axis], -1, size - 1) + 1 for axis in range(3))

@@ -67,6 +67,7 @@ def _direction(towards: NDArray[np.float64] | None, radius: float) -> NDArray[np
     if towards is None or np.linalg.norm(towards) < 0.05 * radius:
         towards = np.array(DEFAULT)
     direction = towards / np.linalg.norm(towards)
+    # Never right from above or below: there is no upright then, and people lose track of left and right.
     height = float(np.clip(direction[2], -STEEPEST, STEEPEST))
     flat = direction[:2] if np.linalg.norm(direction[:2]) > 1e-3 else np.array(DEFAULT[:2])
     return np.array([*flat / np.linalg.norm(flat) * np.sqrt(1 - height**2), height])

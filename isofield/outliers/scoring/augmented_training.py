@@ -40,6 +40,7 @@ def with_prior_of(own: Measured, other: Measured) -> Measured:
 def turn_mask(mask: CubeMask, number: int) -> CubeMask:
     """The mask about its centre, always the same for a number; as it was where nothing would be left of it."""
     generator = numpy_generator(0, "turned", number)
+    # Rodrigues' formula: a turn about any axis, all equally likely.
     axis = generator.standard_normal(3)
     cross = np.cross(np.eye(3), axis / np.linalg.norm(axis))
     angle = np.deg2rad(generator.uniform(*DEGREES))
@@ -49,6 +50,7 @@ def turn_mask(mask: CubeMask, number: int) -> CubeMask:
 
 
 def _resampled(occupancy_RRR: NDArray[np.bool_], matrix: NDArray[np.float64]) -> NDArray[np.bool_]:
+    # About its own centre of mass, so that it stays where it was.
     centre = np.array(scipy.ndimage.center_of_mass(occupancy_RRR))
     share = scipy.ndimage.affine_transform(occupancy_RRR.astype(np.float32), matrix, centre - matrix @ centre, order=1)
     return np.asarray(share > 0.5)

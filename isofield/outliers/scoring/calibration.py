@@ -52,6 +52,8 @@ class Calibration:
 
         A score is flagged when it is greater than this.
         """
+        # p = (1 + k) / (n + 1) <= fpr for k scores at least as high: so many of the highest ones may be above the
+        # limit.
         rank = math.floor(fpr * (self.n + 1) + SLACK)
         return float(self.scores[self.n - rank]) if rank >= 1 else None
 
@@ -88,6 +90,7 @@ def masks_needed(fpr: float) -> int:
 
 def save_calibration(run: RunDir, calibration: Calibration, fitted: Mapping[str, NDArray[Any]]) -> None:
     """Write both files of a run: numbers a person reads, and the arrays that the score is computed with."""
+    # The arrays first: the text names their fingerprint, and a kill between the two is told by it.
     with replacing(run.judge_file) as temporary:
         np.savez_compressed(temporary, allow_pickle=False, **fitted)
     content = {

@@ -45,6 +45,7 @@ def cube_mask(mask: ScanMask, config: DataConfig, *, device: torch.device | str 
     Raises ValueError where it does not fit into the cube of a fixed length.
     """
     by: Normalisation = config.normalisation.by
+    # As the data set was made: resampled at its finest grid, then pooled to the judged one.
     finest = mask_resolution(config.contents) if GRID in config.contents.grids else GRID
     share, to_world = mask_to_cube(mask, finest, by=by, length=config.normalisation.length, device=device)
     solid = solid_cells((share > INSIDE).to(torch.uint8), GRID, keep_thin=config.inside.thin == "keep")
@@ -68,11 +69,8 @@ def stored_mask(shapes: ShapeSet, index: int) -> CubeMask:
             f"{shapes.path} has no {GRID}^3 solids to judge: prepare it with contents.grids holding {GRID}; it has "
             f"{list(shapes.layout.grids) or 'none'}"
         )
-    source = shapes.source(index)
-    if source is None:
-        raise FileNotFoundError(f"the scan of {shapes.names[index]} is no longer where {shapes.path} found it")
-    part = part_of_name(shapes.names[index], config.labels)
-    return cube_mask(read_structure(source, part.key, config.labels), config)
+    scan, part = shapes.existing_scan(index), part_of_name(shapes.names[index], config.labels)
+    return cube_mask(read_structure(scan, part.key, config.labels), config)
 
 
 def box_of_cells(cells: NDArray[np.bool_], *, margin: int = 0) -> tuple[slice, ...] | None:
@@ -100,6 +98,7 @@ def centring(occupancy: NDArray[np.bool_]) -> NDArray[np.int64]:
 def shift_mask(occupancy: NDArray[np.bool_], shift: NDArray[np.int64]) -> NDArray[np.bool_]:
     """A mask on a grid of any size, shifted onto the judged one; what leaves it is lost."""
     result = np.zeros((GRID,) * 3, dtype=bool)
+    # What both grids have in common, in the numbers of the judged one; `- s` leads back to the mask's own.
     low = np.maximum(shift, 0)
     high = np.minimum(shift + occupancy.shape, GRID)
     if (high > low).all():

@@ -60,6 +60,7 @@ class Detector:
     def judge(self, masks: Sequence[CubeMask], *, fpr: float = 0.05) -> list[Judgement]:
         """One judgement for each mask, in their order; the encoder sees them in batches."""
         masks_needed(fpr)  # refuses a rate that is none
+        # An empty mask has no box to put into the middle and no surface to measure.
         there = [mask for mask in masks if mask.occupancy_RRR.any()]
         prior = MaskPrior(self.loaded, self.preparation, self.device)
         measurements = measured_masks(prior, there, self.scorer.sdf_grid)
@@ -74,8 +75,11 @@ class Detector:
         if partial:  # the other groups speak of the whole shape
             strangeness = {VISIBLE: strangeness[VISIBLE]}
         components = dict(sorted(strangeness.items(), key=lambda item: -item[1]))
+        # What is cut off by the field of view is compared with visible parts of clean masks, never with whole ones.
         score = float((self.scorer.visible_scores if partial else self.scorer.scores)([measured])[0])
         lost = not rebuilt.occupancy_RRR.any()
+        # Nothing drawn has no measurement that means anything: strangest of all, and the reason says whose fault it may
+        # be.
         score = float("inf") if lost else score
         p = self.calibration.p_value(score, partial=partial)
         verdict, reason = verdict_of(p, self.calibration, fpr)

@@ -76,6 +76,7 @@ def surface_features(mask: Mask, scales: Sequence[float] = SCALES) -> Features:
     growth and shrinkage, which round off the ones and not the others.
     """
     inside = crop_mask(mask)
+    # Even sizes, so that half the resolution is a mean of 2x2x2.
     inside = np.pad(inside, [(0, size % 2) for size in inside.shape])
     numbers: Features = {}
     soft = inside.astype(np.float32)
@@ -102,6 +103,7 @@ def slice_features(mask: Mask) -> Features:
         top = areas.max()
         changed = (slices[1:] ^ slices[:-1]).sum(axis=(1, 2)) / top
         bend = np.abs(np.diff(areas, n=2)) / top
+        # Second differences over one slice see single slices that are off, over three a step of a whole piece.
         wide = np.abs(areas[6:] - 2 * areas[3:-3] + areas[:-6]) / top
         there = areas > 0.1 * top
         numbers |= {
@@ -161,6 +163,7 @@ def _at_faces(inside: Mask, values: NDArray[np.float32]) -> list[NDArray[np.floa
     for axis in range(3):
         low = [slice(None)] * 3
         high = [slice(None)] * 3
+        # Neighbours along this axis, both ways of looking: a face lies between two voxels that differ.
         low[axis], high[axis] = slice(None, -1), slice(1, None)
         faces = inside[tuple(low)] != inside[tuple(high)]
         numbers.append((values[tuple(low)][faces] + values[tuple(high)][faces]) / 2)

@@ -35,6 +35,7 @@ class Mahalanobis:
 def fit_mahalanobis(values_ND: Array, *, shrinkage: float | None = None) -> Mahalanobis:
     """Correlations shrunk towards the identity; by how much Schaefer and Strimmer (2005) say where it is not given."""
     mean_D, spread_D = values_ND.mean(axis=0), values_ND.std(axis=0, ddof=1)
+    # A number that never varied in training would divide by 0; now any other value is at the limit of strangeness.
     spread_D = np.maximum(spread_D, SMALLEST)
     scaled = (values_ND - mean_D) / spread_D
     correlation = scaled.T @ scaled / (len(scaled) - 1)
@@ -61,6 +62,7 @@ def held_out(
     values: NDArray[Any], fit_and_score: Callable[[NDArray[Any], NDArray[Any]], Array], *, folds: int = FOLDS
 ) -> Array:
     """Scores (N, ...) of rows by what was fitted on the other rows: `fit_and_score(others, rows)`."""
+    # Interleaved, not drawn: the same folds in every start.
     number = np.arange(len(values)) % min(folds, len(values))
     parts = [(number == k, fit_and_score(values[number != k], values[number == k])) for k in range(number.max() + 1)]
     result = np.zeros((len(values), *parts[0][1].shape[1:]))

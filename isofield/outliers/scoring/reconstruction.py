@@ -70,6 +70,8 @@ class Reconstruction:
         box = box_of_cells(self.occupancy_RRR)
         if box is None:
             return np.zeros(3), np.zeros(3)
+        # A cell on each side: the surface lies between the centre of the last cell inside and that of the first
+        # outside.
         low, high = [side.start - 1 for side in box], [side.stop + 1 for side in box]
         return np.array(low) / GRID - 0.5, np.array(high) / GRID - 0.5
 
@@ -81,6 +83,7 @@ def probability(values: NDArray[np.float32], iso_level: float) -> NDArray[np.flo
 
 def at_once(loaded: LoadedRun, device: torch.device | str) -> int:
     """How many masks go through the encoder in one pass; one where features of two would take a CPU's gigabytes."""
+    # Features grow with the cube of the resolution: as many masks as cells of eight grids of 64^3.
     on_cpu = max(1, CPU_CELLS // loaded.config.data.input.resolution**3)
     return BATCH if torch.device(device).type == "cuda" else min(BATCH, on_cpu)
 
@@ -95,6 +98,8 @@ def reconstruct(
         part = masks[start : start + step]
         shown = [network_input(one.occupancy_RRR, kind, resolution, keep_thin=keep_thin, finer=finer) for one in part]
         with torch.no_grad():
+            # Encoding is what a GPU does better in batches; the field is asked mask by mask, for each has cells of its
+            # own.
             code = model.encode(torch.stack(shown).to(device))
         for number, mask in enumerate(part):
             field, level = field_of(model, _code_of(code, number)), model.iso_level
@@ -114,5 +119,6 @@ def _code_of(code: Any, number: int) -> Any:
 def _near(mask: CubeMask) -> NDArray[np.bool_]:
     """Coarse cells around a mask: (32, 32, 32)."""
     cells = GRID >> HALVINGS
+    # Blocks of the judged grid as axes of their own: any cell of a block marks it.
     occupied = mask.occupancy_RRR.reshape((cells, 1 << HALVINGS) * 3).any(axis=(1, 3, 5))
     return np.asarray(scipy.ndimage.binary_dilation(occupied, np.ones((3, 3, 3)), iterations=REACH))

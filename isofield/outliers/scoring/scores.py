@@ -49,6 +49,7 @@ class Measured:
 
 def measure(mask: CubeMask, sdf_grid: SdfGrid, reconstruction: Reconstruction | None) -> Measured:
     """Numbers of a mask that is not empty; without a reconstruction those of its prior are left out."""
+    # Only the part of the cube that holds both, and one distance transform for all that asks for distances.
     box, spacing = box_around(mask, reconstruction), mask.spacing
     inside = mask.occupancy_RRR[box]
     distance = signed_distance(inside)
@@ -96,6 +97,8 @@ def fit_scorer(measured: Sequence[Measured], sdf_grid: SdfGrid) -> Scorer:
     distances_ND = _distances(measured)
     # Of a training mask only components that did not see it may say what is left over.
     left_over = held_out(distances_ND, lambda others, rows: _left_over(fit_components(others), rows))
+    # Each group gets two things: what is usual, fitted on all masks; and how far clean masks lie off it that were left
+    # out of the fit, as a new clean mask is.
     values_NF = np.concatenate([_numbers(measured), left_over], axis=1)
     names = (*measured[0].numbers, *LEFT_OVER)
     groups: dict[str, tuple[Mahalanobis, Tail]] = {}
@@ -121,6 +124,7 @@ def _left_over(components: Components, distances_ND: NDArray[np.floating]) -> Ar
         # Far from both surfaces distances are large and say nothing: only a band around them counts.
         near_D = np.minimum(np.abs(distances_D), np.abs(nearest_D)) < NEAR
         blurred = scipy.ndimage.gaussian_filter((rest_D * near_D).reshape((cells,) * 3), BLUR)
+        # How unusual the nearest shape is among clean ones: its weights in their own standard deviations.
         weights = ((components.modes_MD @ (distances_D - components.mean_D)) / components.spread_M) ** 2
         rest = rest_D[near_D] if near_D.any() else np.ones(1)
         rows.append(
@@ -173,6 +177,8 @@ def scorer_of(arrays: Mapping[str, NDArray[Any]]) -> Scorer:
         names = tuple(str(name) for name in arrays["names"].ravel())
         groups: dict[str, tuple[Mahalanobis, Tail]] = {}
         for group in (name.split("/")[1] for name in arrays if name.endswith("/tail")):
+            # The arrays may be a stranger's: every size follows from the names and the grid, and is compared before it
+            # is used.
             size = len(_columns(names, group))
             part = {key: arrays[f"groups/{group}/{key}"] for key in ("mean", "spread", "inverse", "tail")}
             _refuse_misfit(part, {"mean": (size,), "spread": (size,), "inverse": (size, size), "tail": (2,)})

@@ -39,6 +39,7 @@ class SdfGrid:
     ) -> NDArray[np.float32]:
         """Signed distances (cells^3,) in cells, clipped; negative inside. `distance`: on the mask's grid, if known."""
         distance = signed_distance(inside) if distance is None else distance
+        # Centroid to the middle of the grid: shapes are compared wherever the patient lay.
         centre = np.array(scipy.ndimage.center_of_mass(inside))
         step = self.cell / spacing
         start = centre - (self.cells - 1) / 2 * step
@@ -83,6 +84,7 @@ def fit_components(distances_ND: NDArray[np.floating], modes: int = MODES) -> Co
     values, vectors = np.linalg.eigh(centred @ centred.T)
     order = np.argsort(values)[::-1][: min(modes, len(distances_ND) - 1)]
     order = order[values[order] > 1e-8 * max(values.max(), 1e-30)]
+    # An eigenvector v of X X^T with value s gives the mode X^T v / sqrt(s) of X^T X, of length 1.
     modes_MD = (vectors[:, order] / np.sqrt(values[order])).T @ centred
     spread_M = np.sqrt(values[order] / max(1, len(distances_ND) - 1))
     return Components(*(np.asarray(part, dtype=np.float32) for part in (mean_D, modes_MD, spread_M)))

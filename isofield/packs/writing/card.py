@@ -24,7 +24,8 @@ from isofield.runtime.json_files import Row, read_object
 from isofield.runtime.number_text import short
 
 HUB_LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")  # as hubs name them: mit, cc-by-4.0
-CONDITIONS = ("points", "seed", "resolution", "scale", "units", "tolerance_mm", "fit_steps")  # beside each number
+# Beside each number.
+CONDITIONS = ("input_points", "points", "seed", "resolution", "scale", "units", "tolerance_mm", "fit_steps")
 
 
 @dataclass(frozen=True)
@@ -82,22 +83,28 @@ def card_of(
             "precision": weights.precision,
             "field_change": None if weights.change is None else to_plain(weights.change) | {"bound": weights.bound},
         },
-        "protocols": evaluations_of(run, loaded.model_hash),
+        "protocols": (protocols := evaluations_of(run, loaded.model_hash, weights.model_hash)),
         "again": _again(loaded),
-        "limits": _limits(run, loaded, preparation, weights),
+        "limits": _limits(run, loaded, preparation, weights, protocols),
     }
 
 
-def evaluations_of(run: RunDir, model_hash: str) -> list[Row]:
-    """The means in the run's evaluation folder, without those that were made with other weights."""
+def evaluations_of(run: RunDir, *model_hashes: str) -> list[Row]:
+    """The means in the run's evaluation folder, without those that were made with other weights.
+
+    `model_hashes`: of the run's weights and of those that travel. Where these are rounded, evaluate the pack, lay its
+    evaluation/ into the run's, and pack again: the card then says how good what arrives is.
+    """
     tables = []
     for file in sorted(run.evaluation.glob("*.json")):
         evaluation = read_object(file, again="evaluate again, or take it away")
         settings = evaluation.get("settings")
         if not isinstance(evaluation.get("mean"), dict) or not isinstance(settings, dict):
             continue  # something else that lies there
+        # Numbers of other weights are not those of this pack; of an evaluation before hashes were noted nobody knows,
+        # and the card says so.
         made_with = settings.get("model_hash")
-        if made_with is not None and made_with != model_hash:
+        if made_with is not None and made_with not in model_hashes:
             continue
         tables.append(
             {
@@ -113,6 +120,7 @@ def card_text(card: Row, about: str, *, unfinished: str) -> str:
     """README.md. `unfinished`: in words, where the training was not to its end."""
     licence = card["licence"] if HUB_LICENCE.fullmatch(card["licence"]) else "other"
     model, weights = card["model"], card["weights"]
+    # Lines of Markdown from top to bottom; the header between dashes is what hubs of models read.
     training, cloud = card["training"], card["input"]["kind"] in CLOUDS
     shown = ", ".join(f"{key} {card['input'][key]}" for key in ("kind", "resolution", *(["points"] if cloud else [])))
     trained = f"step {training['step']:,} after {training['minutes']:g} minutes (checkpoint {training['checkpoint']})"
@@ -188,7 +196,9 @@ def _again(loaded: LoadedRun) -> list[str]:
     ]
 
 
-def _limits(run: RunDir, loaded: LoadedRun, preparation: DataConfig, weights: PackedWeights) -> list[str]:
+def _limits(
+    run: RunDir, loaded: LoadedRun, preparation: DataConfig, weights: PackedWeights, protocols: list[Row]
+) -> list[str]:
     limits = []
     if loaded.unfinished:
         limits.append("Its training was not finished: thin or small parts may be missing, or everything.")
@@ -197,9 +207,11 @@ def _limits(run: RunDir, loaded: LoadedRun, preparation: DataConfig, weights: Pa
     if run.published_file.is_file():
         limits.append("The weights were published by others: published.json says by whom.")
     if weights.change is not None:
+        before = any(table["model_hash"] != weights.model_hash for table in protocols)
+        measured = "Numbers above of another model hash were measured before the rounding." if before else ""
         limits.append(
             f"Weights are rounded to {weights.precision}: the field moves by at most {weights.change} on three probes "
-            f"(bound {weights.bound:.2%} of the span). Numbers above were measured before the rounding."
+            f"(bound {weights.bound:.2%} of the span). {measured}".rstrip()
         )
     if preparation.labels is not None and preparation.labels.table not in (None, *NAMED_TABLES):
         table = portable(str(preparation.labels.table))

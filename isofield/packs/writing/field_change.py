@@ -56,6 +56,7 @@ def field_change(model: Model, other: Model, section: InputConfig) -> FieldChang
 
 def _codes(model: Model, section: InputConfig) -> Iterator[Any]:
     if isinstance(model, MakesShapes):
+        # Both models are given the same seed: what differs between their shapes are the weights alone.
         yield from model.sample(SAMPLES, torch.Generator().manual_seed(0))[:, None]
         return
     for inputs in probe_inputs(section):
@@ -65,9 +66,11 @@ def _codes(model: Model, section: InputConfig) -> Iterator[Any]:
 def probe_inputs(section: InputConfig) -> Iterator[torch.Tensor]:
     """Inputs of a network, (1, R, R, R) float32, or pictures (1, R, R) in [0, 1]; always the same."""
     resolution = section.resolution
+    # Off the centre and of three different lengths: no symmetry of theirs can hide a change.
     x, y, z = _grid(resolution).view(resolution, resolution, resolution, 3).unbind(-1)
     box = ((x - 0.05).abs() < 0.35) & ((y + 0.02).abs() < 0.25) & ((z - 0.1).abs() < 0.15)
     ellipsoid = ((x + 0.1) / 0.2) ** 2 + (y / 0.4) ** 2 + ((z - 0.03) / 0.3) ** 2 < 1
+    # Thin parts, which the two bodies above lack.
     rod = (x**2 + z**2 < 0.06**2) & (y.abs() < 0.4)
     plate = (y.abs() < 0.05) & (x.abs() < 0.4) & (z.abs() < 0.3)
     for cells_RRR in (box, ellipsoid, rod | plate):
@@ -81,9 +84,11 @@ def probe_inputs(section: InputConfig) -> Iterator[torch.Tensor]:
 
 def _surface_cells(cells_RRR: torch.Tensor, points: int) -> torch.Tensor:
     """The cells inside that have one outside beside them: all, or as many as the network is shown points."""
+    # A cell is deep where the mean over the 27 cells around it is one; beyond the border all count as outside.
     padded = torch.nn.functional.pad(cells_RRR[None, None].float(), (1,) * 6)
     deep_RRR = torch.nn.functional.avg_pool3d(padded, 3, stride=1)[0, 0] > 1 - 1e-4
     places = (cells_RRR & ~deep_RRR).flatten().nonzero()[:, 0]
+    # A draw of its own, for the first cells in memory would all lie on one side.
     order = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))
     marked = torch.zeros(cells_RRR.numel(), dtype=torch.bool)
     marked[places[order[: points or len(places)]]] = True

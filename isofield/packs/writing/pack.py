@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import hashlib
 import io
 import json
 import os
@@ -28,7 +27,6 @@ from isofield.packs.manifest import (
     PackedFile,
     PackManifest,
     parse_manifest,
-    to_content,
 )
 from isofield.packs.weights import Precision, weights_image, weights_of
 from isofield.packs.writing.card import CardText, PackedWeights, card_of, card_text
@@ -39,6 +37,7 @@ from isofield.run_dir import RunDir, make_folder, preparation_of
 from isofield.runtime.atomic_files import TEMPORARY_PREFIX, replacing
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_plain, to_yaml
+from isofield.runtime.fingerprint import sha256_of
 from isofield.runtime.json_files import read_object
 
 ZIP = ".zip"
@@ -88,11 +87,12 @@ def pack_of(run: RunDir, options: PackOptions) -> Pack:
     arriving = weights_of(image, where=WEIGHTS)
     rounded = _with_weights(loaded, arriving)
     change = None if options.precision == "float32" else _change(loaded, rounded, options)
-    weights = PackedWeights(options.precision, _sha256(image), rounded.model_hash, change, options.bound)
+    weights = PackedWeights(options.precision, sha256_of(image), rounded.model_hash, change, options.bound)
     texts = _settings(run, loaded)
     images = {WEIGHTS: image}
     if options.with_calibration and run.calibration_file.is_file():
         texts["calibration.json"], images["judge.npz"] = _calibration(run, loaded, rounded)
+    # What people and programs are told: the card, which holds no place of this machine.
     planned, seconds = _training(run, options.which)
     preparation = preparation_of(run)
     card = card_of(run, loaded, preparation, weights, options.text, which=options.which, seconds=seconds)
@@ -108,12 +108,13 @@ def pack_of(run: RunDir, options: PackOptions) -> Pack:
         name=loaded.config.name,
         checkpoint=options.which,
         step=loaded.step,
-        planned=planned,
+        # An early checkpoint of a training that came to its end lacks nothing: a pack has no other to tell it by.
+        planned=planned if loaded.unfinished or (planned or 0) <= loaded.step else None,
         precision=options.precision,
         model_hash=rounded.model_hash,
-        files={name: PackedFile(len(images[name]), _sha256(images[name])) for name in sorted(images)},
+        files={name: PackedFile(len(images[name]), sha256_of(images[name])) for name in sorted(images)},
     )
-    images[MANIFEST] = (json.dumps(to_content(manifest), indent=1) + "\n").encode()
+    images[MANIFEST] = (json.dumps(dataclasses.asdict(manifest), indent=1) + "\n").encode()
     parse_manifest(images[MANIFEST], where=MANIFEST)  # what we write, we also read
     return Pack(images, manifest, change, unfinished.lstrip("; "))
 
@@ -214,7 +215,3 @@ def _training(run: RunDir, which: str) -> tuple[int | None, float]:
     saved = checkpoint.load(run.existing_checkpoint(which))
     planned, seconds = saved.get("planned"), saved.get("seconds")
     return planned if isinstance(planned, int) else None, float(seconds) if isinstance(seconds, int | float) else 0.0
-
-
-def _sha256(image: bytes) -> str:
-    return hashlib.sha256(image).hexdigest()

@@ -75,6 +75,7 @@ def mlflow_run(config: RunConfig, run: RunDir) -> Iterator[Mlflow]:
 def _opened(client: MlflowClient, config: RunConfig, known: str | None) -> str:
     """The id of the run that is known, where the store has it; else of a new one, with the config as parameters."""
     if known is not None:
+        # The store may have lost the run, or be another one: then a new one is begun.
         with contextlib.suppress(MlflowException):
             client.update_run(known, status="RUNNING")
             return known

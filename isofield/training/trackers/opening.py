@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from isofield.config import RunConfig
 from isofield.run_dir import RunDir
-from isofield.training.trackers.protocol import Tracker, Trackers
+from isofield.training.trackers.protocol import Tracker, Trackers, cannot_start
 from isofield.training.trackers.tensorboard_events import tensorboard
 
 PACKAGES = {"wandb": "wandb", "mlflow": "mlflow"}  # by `training.tracker`: what is imported
@@ -27,12 +27,15 @@ def open_trackers(config: RunConfig, run: RunDir, *, step: int) -> Iterator[Trac
     with contextlib.ExitStack() as stack:
         trackers: list[Tracker] = [stack.enter_context(tensorboard(run, step=step))]
         # Imported only where they are asked for: each takes seconds, and need not be there.
-        if config.training.tracker == "wandb":
-            from isofield.training.trackers.wandb_runs import wandb_run
+        try:
+            if config.training.tracker == "wandb":
+                from isofield.training.trackers.wandb_runs import wandb_run
 
-            trackers.append(stack.enter_context(wandb_run(config, run)))
-        if config.training.tracker == "mlflow":
-            from isofield.training.trackers.mlflow_store import mlflow_run
+                trackers.append(stack.enter_context(wandb_run(config, run)))
+            if config.training.tracker == "mlflow":
+                from isofield.training.trackers.mlflow_store import mlflow_run
 
-            trackers.append(stack.enter_context(mlflow_run(config, run)))
+                trackers.append(stack.enter_context(mlflow_run(config, run)))
+        except ImportError as error:  # a package that is there, and lacks one that it needs
+            raise cannot_start(config.training.tracker, error) from error
         yield Trackers(trackers)

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.runtime.commandline import say
-
-TRACKERS = ("none", "wandb", "mlflow")  # of `training.tracker`
+from isofield.runtime.reasons import reason_of
 
 
 class Tracker(Protocol):
@@ -35,8 +34,12 @@ class Tracker(Protocol):
 
 
 def cannot_start(name: str, error: Exception) -> ValueError:
-    """One line, whatever a library says."""
-    return ValueError(f"training.tracker: {name} cannot start ({' '.join(str(error).split())}); or set it to none")
+    """One line, whatever a library says; ISOFIELD_TRACEBACK shows that too."""
+    reason = reason_of(error, otherwise=f"{type(error).__name__}; ISOFIELD_TRACEBACK=1 shows what it says")
+    return ValueError(
+        f"training.tracker: {name} cannot start ({reason}): is its server there, and are you known to it (the "
+        f"environment's {name.upper()}_* variables name both)? Or without it: --set training.tracker=none"
+    )
 
 
 class Trackers:
@@ -60,9 +63,12 @@ class Trackers:
         self._each("mesh", name, mesh, step)
 
     def _each(self, what: str, *values: object) -> None:
+        # A copy, for the list loses the one that fails while it is walked. A full disk or a server that is gone must
+        # not cost the training; what is none of the library's errors still ends it.
         for tracker in tuple(self._trackers):
             try:
                 getattr(tracker, what)(*values)
             except tracker.errors as error:
-                say(f"{type(tracker).__name__}: {error}; training goes on without it")
+                reason = reason_of(error, otherwise=f"it cannot write any more ({type(error).__name__})")
+                say(f"{type(tracker).__name__}: {reason}; training goes on without it")
                 self._trackers.remove(tracker)

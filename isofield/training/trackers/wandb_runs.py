@@ -48,6 +48,8 @@ class Wandb:
 @contextlib.contextmanager
 def wandb_run(config: RunConfig, run: RunDir) -> Iterator[Wandb]:
     """The run of this training, the same one after --resume. ValueError where it cannot be started."""
+    # The id is ours and kept before the first number is written: after an interrupt the same one is resumed, even
+    # offline, where no server could tell it.
     known = kept_id(run, "wandb") or uuid.uuid4().hex[:8]
     run.logs.mkdir(parents=True, exist_ok=True)
     try:
@@ -64,10 +66,12 @@ def wandb_run(config: RunConfig, run: RunDir) -> Iterator[Wandb]:
     except Wandb.errors as error:
         raise cannot_start("wandb", error) from error
     keep_id(run, "wandb", known)
+    # Anything that leaves the block early, an interrupt too, is shown as a run that failed.
     status = 1
     try:
         yield Wandb(own)
         status = 0
     finally:
+        # A server that is gone must not hide the error that ended the training.
         with contextlib.suppress(*Wandb.errors):
             own.finish(exit_code=status)

@@ -5,6 +5,7 @@ import pytest
 
 from data_processing.formats.binvox import read_binvox
 from tests.data_processing.voxel_files import box, occupied_corners, write_binvox
+from tests.golden import FOLDER
 
 BOX = ((7, 9, 12), (1, 2, 5), (4, 4, 11))
 
@@ -33,10 +34,10 @@ def test_frame_is_translate_and_scale_over_the_longest_side(tmp_path):
     np.testing.assert_allclose(world.max(axis=0), [10 + 2.0, -3 + 2.0, 2.5 + 5.5])
 
 
-def test_a_real_chair_stands_as_in_the_golden_voxels(shared):
-    packed = np.load(shared / "golden" / "imnet_toy_voxels64.npz")["voxels_packed"]
+def test_a_real_chair_stands_as_in_the_golden_voxels():
+    packed = np.load(FOLDER / "imnet_toy_voxels64.npz")["voxels_packed"]
     solid = np.unpackbits(packed).reshape(64, 64, 64)
-    chair = read_binvox(shared / "data" / "binvox" / "chair_2.binvox").occupancy
+    chair = read_binvox(FOLDER / "chair_2.binvox").occupancy
     assert chair.sum() == 4329
     assert (solid >= chair).all(), "the golden chair is this one, made solid"
     assert not (solid >= chair.transpose(0, 2, 1)).all() and not (solid >= chair[::-1]).all()

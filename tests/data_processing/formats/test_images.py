@@ -1,5 +1,6 @@
 """NRRD and MetaImage: the same scan as NIfTI in every orientation, segments and layers, and hostile headers."""
 
+import gzip
 import sys
 
 import numpy as np
@@ -169,3 +170,6 @@ def test_what_other_files_are_is_said_in_one_line(tmp_path):
         "Slicer); 1 .hdr, 1 .img: a NIfTI or Analyze pair; write it as .nii.gz (Analyze does not say where left is)"
     ) or described(files).startswith("3 .dcm, 3 without suffix: DICOM")
     assert "3D Slicer" in described_file(tmp_path / "brain.mgz") and described_file(tmp_path / "notes.txt") == ""
+    (tmp_path / "brain.mgz").write_bytes(gzip.compress(b"FreeSurfer"))
+    with pytest.raises(ValueError, match=r"brain\.mgz: it is another format of scans; write it as \.nii\.gz"):
+        open_any_scan(tmp_path / "brain.mgz")

@@ -189,3 +189,11 @@ def test_tiny_and_huge_meshes_keep_their_shape(tmp_path, suffix, size):
     np.testing.assert_allclose(
         read_mesh(tmp_path / f"a{suffix}").triangles(), mesh.triangles(), rtol=0, atol=size * 1e-6
     )
+
+
+def test_ply_files_are_those_of_trimesh_to_the_byte(tmp_path):
+    """Written without loading it: what other versions of ours wrote stays equal."""
+    for name, (mesh, _, _) in SOLIDS.items():
+        write_mesh(tmp_path / f"{name}.ply", mesh)
+        plain = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, validate=False)
+        assert (tmp_path / f"{name}.ply").read_bytes() == plain.export(file_type="ply", vertex_normal=False), name

@@ -135,8 +135,8 @@ def test_a_header_that_declares_too_much_is_refused_before_reading(tmp_path):
         read_mask(tmp_path / "huge.nii.gz")
 
 
-def test_a_real_segmentation_keeps_volume_and_centre(shared):
-    path = shared / "data" / "brain" / "donor_10021_dk.nii.gz"
+def test_a_real_segmentation_keeps_volume_and_centre(examples):
+    path = examples / "brain" / "donor_10021_dk.nii.gz"
     image: Any = nibabel.load(path)
     labels = np.asanyarray(image.dataobj) > 0
     grid = read_mask(path)

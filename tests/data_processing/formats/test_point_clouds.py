@@ -307,3 +307,9 @@ def test_points_at_nought_are_told(tmp_path):
     assert len(cloud.points_N3) == 4 and "2 of 4 points are at 0 0 0 exactly" in cloud.note
     (tmp_path / "a.xyz").write_text("1 2 3\n0 0 0\n")
     assert read_cloud(tmp_path / "a.xyz").note == ""
+
+
+def test_a_batch_of_one_cloud_is_a_cloud(tmp_path):
+    np.save(tmp_path / "batch.npy", POINTS[None])
+    cloud = read_cloud(tmp_path / "batch.npy")
+    assert cloud is not None and np.array_equal(cloud.points_N3, POINTS)

@@ -370,3 +370,21 @@ def test_distances_stored_from_nought_to_one_are_no_occupancy(tmp_path, kind):
     full = np.ones((8, 8, 8), np.uint8)  # a cube that fills its grid is a shape
     np.save(tmp_path / "full.npy", full)
     assert read_voxels(tmp_path / "full.npy").occupancy.all()
+
+
+def test_packed_bits_and_probabilities_as_bytes_are_no_occupancy(tmp_path):
+    inside = ellipsoid(32) < 0
+    for axis in (0, 2):
+        np.save(tmp_path / "packed.npy", np.packbits(inside, axis=axis))
+        with pytest.raises(ValueError, match=r"packed\.npy: .*packed bits.*np\.unpackbits"):
+            read_voxels(tmp_path / "packed.npy")
+    probability = 255 / (1 + np.exp(40 * ellipsoid(32)))
+    for dtype in (np.uint8, np.int16):
+        np.save(tmp_path / "bytes.npy", probability.astype(dtype))
+        with pytest.raises(ValueError, match=r"bytes\.npy: .*different values from 0 to \d+.*--set threshold=12\d,"):
+            read_voxels(tmp_path / "bytes.npy")
+        found = read_voxels(tmp_path / "bytes.npy", GridConfig(threshold=127))
+        assert (found.occupancy == (probability.astype(dtype) > 127)).all()
+    for values in (inside.astype(np.uint8) * 255, np.where(inside, 117, 0), np.repeat(inside[:, :, ::8], 1, 2)):
+        np.save(tmp_path / "mask.npy", values)
+        assert read_voxels(tmp_path / "mask.npy").occupancy.sum() == np.count_nonzero(values)

@@ -1,7 +1,6 @@
 """Deformed masks: the published noise, where cells may change, how many, and what decides about a mask."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ import torch
 
 from data_processing.loading.mask_deformation import DeformationConfig, deform, perlin, span
 from isofield.runtime.counter_random import keys_of
+from tests.golden import FOLDER
 
 KEYS = keys_of(range(24))
 
@@ -35,9 +35,9 @@ def plain_noise(gradients_LLL3: np.ndarray, places: list[np.ndarray]) -> np.ndar
     return noise
 
 
-def test_published_gradients_give_the_published_noise(shared: Path):
+def test_published_gradients_give_the_published_noise():
     """Their gradients are sqrt(3) (cos a, sin a, cos a sin a): neither unit nor isotropic. Their cells start at 0."""
-    golden = np.load(shared / "golden" / "perlin3d.npz", allow_pickle=False)
+    golden = np.load(FOLDER / "perlin3d.npz", allow_pickle=False)
     angle = torch.from_numpy(golden["angles"]).double()
     gradients = 3**0.5 * torch.stack([angle.cos(), angle.sin(), angle.cos() * angle.sin()], -1)
     x, y, z = (torch.arange(int(n)).double()[None] * int(golden["hills"]) / int(n) for n in golden["shape"])

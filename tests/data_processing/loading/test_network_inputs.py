@@ -104,6 +104,24 @@ def test_a_scan_is_what_one_camera_sees(wanted: int):
     assert used == set(range(VIEWS))
 
 
+def test_clouds_show_from_the_fewest_to_all_of_their_points():
+    """Small numbers more often than large ones, anew in each epoch, and some of those that are shown without it."""
+    section, full = InputConfig("points", 32, points=400, fewest=30), InputConfig("points", 32, points=400)
+    counts = []
+    for epoch in range(200):
+        points, seen = seen_points(packed(), section, keys(epoch))
+        assert torch.equal(points, seen_points(packed(), full, keys(epoch))[0])
+        counts += seen.sum(1).tolist()
+    counts_N = np.array(counts)
+    assert counts_N.min() >= 30 and counts_N.max() <= 400
+    # The square of a uniform number u: a mean of a third of the range, and half of the numbers below a quarter.
+    assert abs(counts_N.mean() - (30 + 370 / 3)) < 15 and abs((counts_N < 30 + 370 / 4).mean() - 0.5) < 0.06
+    assert counts_N.min() < 32 and counts_N.max() > 390
+    # Validation and generation show as many as they are told.
+    assert seen_points(packed(), section, keys(), fixed=True)[1].sum(1).tolist() == [400] * SHAPES
+    assert observe(packed(), section, keys())[0].sum() < observe(packed(), section, keys(), fixed=True)[0].sum()
+
+
 def test_noise_moves_points_by_its_sigma():
     still, _ = seen_points(packed(), InputConfig("points", 32, points=0), keys())
     moved, _ = seen_points(packed(), InputConfig("points", 32, points=0, noise=0.02), keys())
@@ -190,6 +208,7 @@ def test_shares_of_finer_cells_are_shown():
 
 SECTIONS = {
     "points": InputConfig("points", 32, points=50, noise=0.01, crop=(0.1, 0.5)),
+    "some points": InputConfig("points", 32, points=50, fewest=10),
     "scan": InputConfig("scan", 32, points=50, noise=0.01, crop=(0.1, 0.5)),
     "solid": InputConfig("solid", GRID, noise=0.01, crop=(0.1, 0.5)),
     "deformed": InputConfig("deformed", GRID, noise=0.01, crop=(0.1, 0.5)),
@@ -247,6 +266,9 @@ def test_what_a_data_set_does_not_hold_is_named(section: InputConfig, message: s
         ({"noise": 1.0}, "noise"),
         ({"crop": (0.5, 0.2)}, r"crop .*\[0, 1\)"),
         ({"crop": (0.0, 1.0)}, "crop"),
+        ({"fewest": 100}, "fewest is for points and scan"),
+        ({"kind": "points", "points": 300, "fewest": 301}, "fewest .* 301 of 300"),
+        ({"kind": "points", "fewest": -1}, "fewest"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict, message: str):

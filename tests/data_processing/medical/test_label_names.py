@@ -8,6 +8,7 @@ import pytest
 
 from data_processing.medical.label_names import find_table, named_table, own_table, read_table
 from tests.data_processing.scan_files import save
+from tests.golden import FOLDER
 
 VALUES = np.ones((3, 4, 5), np.uint8)
 XML = (
@@ -25,8 +26,8 @@ def test_the_tables_known_by_name_disagree_where_they_do():
     assert tables["total"].ids_of("Kidney Right") == (2,)
 
 
-def test_equal_to_the_published_tables(shared):
-    for name, table in json.loads((shared / "data" / "totalsegmentator_labels.json").read_text()).items():
+def test_equal_to_the_published_tables():
+    for name, table in json.loads((FOLDER / "totalsegmentator_labels.json").read_text()).items():
         assert {str(ids[0]): entry for entry, ids in named_table(name).entries} == table
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from data_processing.medical.label_names import own_table, read_table
+from data_processing.medical.label_tables import table_rows
 from tests.data_processing.medical.test_label_names import VALUES
 from tests.data_processing.scan_files import save
 
@@ -70,3 +71,25 @@ def test_a_colour_table_beside_a_scan_is_its_table_but_notes_are_none(tmp_path):
     assert own_table(path) is None
     (tmp_path / "scan.ctbl").write_text("7 spleen 1 2 3 255\n")
     assert own_table(path).ids_of("spleen") == (7,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Label,Structure\n1,liver\n2,left kidney\n",
+        "Structure,Label\nliver,1\nleft kidney,2\n",
+        "Id,Organ\n1,liver\n2,left kidney\n",
+        "id|name\n1|liver\n2|left kidney\n",
+        "label,id\nliver,1\nleft kidney,2\n",
+        "liver=1\nleft kidney = 2\n",
+        "1=liver\n2=left kidney\n",
+        'liver: 1\n"left kidney": 2\n',
+    ],
+)
+def test_more_words_for_numbers_and_names(text):
+    assert table_rows(text, surely=True) == [("liver", (1,)), ("left kidney", (2,))]
+
+
+def test_two_names_of_one_number_are_refused():
+    with pytest.raises(ValueError, match="label 1 is 'liver' and 'left kidney': keep one"):
+        table_rows("id,name\n1,liver\n1,left kidney\n", surely=True)

@@ -147,9 +147,9 @@ def test_one_file_per_organ(tmp_path):
         read_structure(tmp_path / "s" / "liver.nii.gz", "", both)
 
 
-def test_real_brains_left_and_right_by_name_and_by_place(shared):
+def test_real_brains_left_and_right_by_name_and_by_place(examples):
     """Labels of both sides by their names in the atlas; the left one is at smaller x in every donor."""
-    file = shared / "data" / "brain" / "donor_10021_dk.nii.gz"
+    file = examples / "brain" / "donor_10021_dk.nii.gz"
     sides = [StructureConfig("putamen", (f"{side} putamen",), side=side) for side in ("left", "right")]
     settings = LabelConfig(tuple(sides), table="atlas-desikankilliany.csv")
     left, right = (read_structure(file, f"putamen/{side}", settings) for side in ("left", "right"))

@@ -13,7 +13,7 @@ from data_processing.medical.crops import same_grid
 from data_processing.medical.masks import inside_mask, mask_on_scan, mask_to_cube, read_structure, write_scan_mask
 from data_processing.medical.structures import LabelConfig, StructureConfig
 from tests.data_processing.medical.test_resampling import dice
-from tests.data_processing.scan_files import bump, centred, random_affine, save, world_of
+from tests.data_processing.scan_files import bump, centred, pair_in_thick_slices, random_affine, save, world_of
 
 ORGAN = LabelConfig((StructureConfig("organ", (1,), mirror="always"),))
 
@@ -62,8 +62,8 @@ def test_only_what_lies_in_the_cube_or_the_box_is_asked():
 
 
 @pytest.mark.parametrize("structure", ["left hippocampus", "right caudate"])
-def test_a_real_structure_comes_back_from_its_own_interpolation(shared, structure):
-    path = shared / "data" / "brain" / "donor_9861_dk.nii.gz"
+def test_a_real_structure_comes_back_from_its_own_interpolation(examples, structure):
+    path = examples / "brain" / "donor_9861_dk.nii.gz"
     settings = LabelConfig((StructureConfig("it", (structure,), mirror="always"),), table="atlas-desikankilliany.csv")
     mask = read_structure(path, "", settings)
     _, to_world = mask_to_cube(mask, 32, by="longest_edge", length=0.9)
@@ -71,10 +71,10 @@ def test_a_real_structure_comes_back_from_its_own_interpolation(shared, structur
     assert dice(back, mask.on_scan()) > 0.999
 
 
-def test_real_kidneys_come_back(shared):
-    path = shared / "data" / "kits19" / "case_00004.nii.gz"
-    settings = LabelConfig((StructureConfig("kidney", (1, 2), components=2, mirror="right"),))
-    for part in ("kidney/left", "kidney/right"):
+def test_a_real_pair_of_one_label_comes_back_from_thick_slices(examples, tmp_path):
+    path = pair_in_thick_slices(tmp_path / "scan.nii.gz", examples / "brain" / "donor_9861_dk.nii.gz", step=3)
+    settings = LabelConfig((StructureConfig("putamen", (1,), components=2, mirror="right"),))
+    for part in ("putamen/left", "putamen/right"):
         mask = read_structure(path, part, settings)
         _, to_world = mask_to_cube(mask, 64, by="longest_edge", length=0.9)
         back = mask_on_scan(

@@ -42,7 +42,9 @@ def test_categories_and_pattern_choose(tmp_path):
     settings = LabelConfig((KIDNEYS, LIVER), pattern="seg.nii.gz")
     found = list_sources(tmp_path, kind="labels", labels=settings, categories=["liver"])
     assert [source.name for source in found.sources] == ["liver/a/seg", "liver/b/seg"]
-    with pytest.raises(FileNotFoundError, match=r"labels\.pattern.*3 \.nii\.gz"):
+    with pytest.raises(
+        FileNotFoundError, match=r"labels\.pattern.*3 \.nii\.gz.*'\*_dseg\.nii\.gz'.*--set \"labels\.pattern='\*'\""
+    ):
         list_sources(tmp_path, kind="labels", labels=LabelConfig((LIVER,), pattern="*_dseg.nii.gz"))
     with pytest.raises(ValueError, match=r"kind: labels .*labels:"):
         list_sources(tmp_path, kind="labels")

@@ -135,7 +135,7 @@ def test_on_edges_and_vertices_the_number_is_finite():
 def test_straight_below_the_boundarys_corners_the_number_is_the_sum_over_faces(aside):
     corners = corners_in_cube(ball(0.4))
     corners = corners[corners.mean(axis=1)[:, 2] < 0.25]
-    rim = boundary_edges(TriangleMesh(*winding_number._soup_arrays(corners)))[:, 0]
+    rim = boundary_edges(winding_number._mesh_of(corners))[:, 0]
     places = np.concatenate([np.column_stack([rim[:, :2] + aside, np.full(len(rim), z)]) for z in (-0.2, 0.0, 0.1)])
     np.testing.assert_allclose(winding_values(corners, places), summed(corners, places), rtol=0, atol=1e-9)
 

@@ -204,7 +204,8 @@ def test_a_structure_that_a_scan_does_not_have_is_absent_and_no_failure(tmp_path
     stones[5:9, 5:9, 5:9] = 7
     nibabel.save(nibabel.Nifti1Image(stones, np.diag([-1.5, 1.5, 3.0, 1.0])), folder / "sub-4_dseg.nii.gz")
     structures = (StructureConfig("kidney", (3,), components=2), StructureConfig("spleen", (9,)))
-    assert prepare_folder(scans_config(folder, output, structures=structures)) == DONE
+    # A structure that one scan lacks is no failure; one that no scan has may be a misspelt label: it shows.
+    assert prepare_folder(scans_config(folder, output, structures=structures)) == SOME_FAILED
     report = json.loads((output / "report.json").read_text())
     assert (report["counts"]["failed"], report["counts"]["absent"]) == (0, 2 + 4)
     absent = [row for row in report["shapes"] if row["status"] == "absent"]
@@ -214,4 +215,7 @@ def test_a_structure_that_a_scan_does_not_have_is_absent_and_no_failure(tmp_path
     assert "no voxel has label 3" in absent[0]["reason"]
     assert open_shapes(output).failed == []
     said = capsys.readouterr().out
+    assert said.splitlines()[-1].startswith(f"{output} is done, but no scan has spleen (misspelt labels? see above); ")
     assert "6 absent" in said and "in no scan: spleen" in said and "in no scan: kidney" not in said
+    both = scans_config(folder, tmp_path / "both", structures=structures[:1])
+    assert prepare_folder(both) == DONE and "no scan" not in capsys.readouterr().out

@@ -6,6 +6,7 @@ import torch
 from scipy.stats import chisquare
 
 from data_processing.preparation.level_points import LEVELS, carve_from_top, max_pool, mixed_cells, sample_levels
+from tests.golden import FOLDER
 
 
 def unpack(packed: np.ndarray, side: int) -> torch.Tensor:
@@ -29,8 +30,8 @@ def ellipsoid() -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def golden(shared) -> dict[str, np.ndarray]:
-    return dict(np.load(shared / "golden" / "imnet_gather_chair2.npz"))
+def golden() -> dict[str, np.ndarray]:
+    return dict(np.load(FOLDER / "imnet_gather_chair2.npz"))
 
 
 def test_carving_equals_the_published_one_bit_for_bit(golden):
@@ -82,8 +83,8 @@ def counts_within(points_P3: torch.Tensor, side: int) -> torch.Tensor:
 @pytest.mark.parametrize(
     "name", ["m4_dense", "m4_one", "m8_two", "m16_three", "m16_line", "m16_empty", "m16_full_but_centre"]
 )
-def test_draws_are_uniform_over_the_set_that_the_published_code_draws_from(shared, name):
-    published = np.load(shared / "golden" / "sample_point_in_cube.npz")
+def test_draws_are_uniform_over_the_set_that_the_published_code_draws_from(name):
+    published = np.load(FOLDER / "sample_point_in_cube.npz")
     block, side = torch.from_numpy(published[f"block_{name}"]), len(published[f"block_{name}"])
     eligible = (block == int(published[f"target_{name}"])).flatten()
     assert not published[f"counts_{name}"].ravel()[~eligible.numpy()].any()
@@ -93,9 +94,9 @@ def test_draws_are_uniform_over_the_set_that_the_published_code_draws_from(share
     assert eligible.sum() == 1 or chisquare(found[eligible]).pvalue > 1e-3
 
 
-def test_the_published_draws_are_not_uniform(shared):
+def test_the_published_draws_are_not_uniform():
     """So the test above can tell: the published code takes whichever matching voxel lies next."""
-    published = np.load(shared / "golden" / "sample_point_in_cube.npz")
+    published = np.load(FOLDER / "sample_point_in_cube.npz")
     counts = published["counts_m16_three"][published["block_m16_three"] == 1]
     assert chisquare(counts).pvalue < 1e-9
 

@@ -7,6 +7,7 @@ import pytest
 from data_processing.preparation.config import config_of
 from data_processing.store.bits import unpack_array
 from data_processing.store.shape_set import open_shapes
+from tests.golden import FOLDER
 
 LEVELS = {16: 4096, 32: 4096, 64: 16384}
 
@@ -121,11 +122,11 @@ def test_damaged_chunks_are_an_error(pair):
         open_shapes(pair).packed_row(0)
 
 
-def test_a_users_own_mesh_is_scaled_as_the_published_shapes_are(pair, shared):
+def test_a_users_own_mesh_is_scaled_as_the_published_shapes_are(pair):
     """Their diagonal is 1: the real published chair measures a little more in voxels, which round up."""
     normalisation = config_of(open_shapes(pair).settings).normalisation
     assert (normalisation.by, normalisation.length) == ("diagonal", 1.0)
-    packed = np.load(shared / "golden" / "imnet_gather_chair2.npz")["carved"]
+    packed = np.load(FOLDER / "imnet_gather_chair2.npz")["carved"]
     occupied = np.argwhere(np.unpackbits(packed).reshape(256, 256, 256))
     diagonal = np.linalg.norm((np.ptp(occupied, axis=0) + 1) / 256)
     assert 1.0 <= diagonal < 1.0 + 2 * np.sqrt(3) * 4 / 256  # pooled to 64^3 somewhere on its way

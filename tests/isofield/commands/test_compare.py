@@ -1,6 +1,7 @@
 """compare as a user calls it, after real evaluations of real folders."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from data_processing.geometry.triangle_mesh import TriangleMesh
 from isofield.commands import compare as compare_command
 from isofield.commands import evaluate as evaluate_command
 from tests.commands import call, status_of
+from tests.data_processing.scan_files import save
 from tests.data_processing.solids import box
+from tests.isofield.outliers.organs import ellipsoid
 from tests.pages import page_of, seen
 
 NAMES = ("chair/a", "chair/b", "table/c")
@@ -43,7 +46,7 @@ def test_two_folders_side_by_side(evaluated: Path, tmp_path: Path, capsys):
     assert told.splitlines()[-1].endswith(f"next: open the page: {tmp_path / 'out' / 'compare.html'}")
     assert {file.suffix for file in (tmp_path / "out").iterdir()} == {".md", ".tex", ".csv", ".html"}
     dom = seen(tmp_path / "out" / "compare.html")
-    page_of(dom, scripts=1)
+    page_of(dom, scripts=2)
     # Three shapes: truth and both candidates, but for the one that is lost; that one first.
     assert dom.count('<figure data-name="') == 3 and dom.index('data-name="table/c"') < dom.index('data-name="chair/a"')
     assert dom.count('src="data:image/png') == 8 and "no picture" in dom
@@ -80,6 +83,30 @@ def test_the_hash_is_of_the_truth_wherever_it_lies(evaluated: Path):
         for protocol in ("onet", "imnet")
     ]
     assert len(set(hashes)) == 1 and len(hashes[0]) == 16
+
+
+def test_masks_of_two_folders_are_drawn_where_their_results_say_all(tmp_path: Path):
+    """Slices of both, and surfaces to turn with one scale; a result that was cut by an option says why it has none."""
+    whole = ellipsoid((8.0, 6.0, 5.0), 20).astype(np.uint8)
+    for side, shift in (("gt", 0), ("near", 1), ("far", 3)):
+        save(tmp_path / side / "liver.nii.gz", np.roll(whole, shift, axis=0), np.eye(4))
+    for side in ("near", "far"):
+        words = ["--protocol", "masks", "--pictures", 0, "--workers", 1]
+        call(evaluate_command.main, "--pred", tmp_path / side, "--gt", tmp_path / "gt", *words)
+    sides = [tmp_path / f"{side}-evaluation" for side in ("near", "far")]
+    assert call(compare_command.main, *sides, "--out", tmp_path / "out") == 0
+    page = (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
+    meshes = [json.loads(text) for text in re.findall(r"data-mesh='([^']*)'", page)]
+    limits = [mesh["limit"] for mesh in meshes]
+    assert len(meshes) == 3 and limits[0] is None and limits[1] == limits[2] > 2  # of the ground truth the shape alone
+    assert page.count('class=wide alt="slices, ') == 2 and len({tuple(mesh["ball"]) for mesh in meshes}) == 1
+    for folder in sides:
+        data = json.loads((folder / "masks.json").read_text())
+        data["settings"]["threshold"] = 0.3
+        (folder / "masks.json").write_text(json.dumps(data))
+    assert call(compare_command.main, *sides, "--out", tmp_path / "out") == 0
+    page = (tmp_path / "out" / "compare.html").read_text(encoding="utf-8")
+    assert "data-mesh" not in page and page.count("named, matched or cut by options") == 2
 
 
 def test_papers_beside_one_run(evaluated: Path, tmp_path: Path, capsys):

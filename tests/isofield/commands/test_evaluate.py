@@ -99,7 +99,7 @@ def test_a_run_of_published_files(tmp_path):
     data = write_published(tmp_path, train=1, test=3)
     run = bare_run(data, tmp_path / "runs")
     shapes = open_shapes(data)
-    write_mesh(run.mesh_file("test", "boxes/test00"), truth_of_shape(shapes, 1).surface_to_show())
+    write_mesh(run.meshes("test") / "boxes/test00.ply", truth_of_shape(shapes, 1).surface_to_show())
     rows = [
         {"name": "boxes/test00", "file": "boxes/test00.ply", "status": "done"},
         {"name": "boxes/test01", "status": "failed", "reason": "the field is empty"},
@@ -109,7 +109,7 @@ def test_a_run_of_published_files(tmp_path):
     assert result.returncode == 2, result.stderr
     evaluation = json.loads(run.evaluation_file("test", "onet", ".json").read_text())
     assert run.evaluation_file("test", "onet", ".csv").is_file()
-    assert run.report_file.is_file()
+    assert (run.evaluation / "report.html").is_file()
     assert (evaluation["protocol"], evaluation["split"], evaluation["n"]) == ("onet", "test", 1)
     assert [failure["name"] for failure in evaluation["failed"]] == ["boxes/test01", "boxes/test02"]
     assert evaluation["mean"]["iou"] > 0.97  # corners of voxels are cut off by marching cubes

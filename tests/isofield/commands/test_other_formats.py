@@ -6,6 +6,7 @@ import pytest
 
 from data_processing.loading.network_inputs import InputConfig
 from data_processing.preparation.config import DataConfig
+from data_processing.preparation.shape import read_shape
 from data_processing.preparation.sources import list_sources
 from isofield.evaluation.mask_pairs import masks_below
 from isofield.evaluation.pairs import files_by_name, pairs_of_folders
@@ -41,3 +42,22 @@ def test_one_line_in_all_commands(command, folder, said):
     with pytest.raises(FileNotFoundError, match=rf"{folder} (holds|has) no .*{said}") as told:
         LOOKS[command](FORMATS / folder)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("command", LOOKS)
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["a.dae", "b.FBX", "c.usdz", "d.3mf"], r"meshes and scenes; export it as \.glb"),
+        (["a.step", "b.igs"], "a CAD model.*mesh it"),
+        (["a.zip", "b.obj.gz", "c.tar.bz2"], "an archive, or a packed file; unpack it"),
+    ],
+)
+def test_scenes_cad_models_and_archives_have_a_way_out_too(command, names, said, tmp_path):
+    for name in names:
+        (tmp_path / name).write_bytes(b"PK\3\4")
+    with pytest.raises(FileNotFoundError, match=rf"(holds|has) no .*it has .*{said}") as told:
+        LOOKS[command](tmp_path)
+    assert "scans" not in str(told.value).split("it has")[1]
+    with pytest.raises(ValueError, match=rf"{names[0]}: it is .*{said}"):
+        read_shape(tmp_path / names[0], CONFIG)

@@ -26,6 +26,7 @@ def groups_of(folder: Path, first: dict, second: dict, *, allow: bool = False):
         ({"points": 60}, r"points differ \(one 50, two 60\); iou points differ"),
         ({"about": {"data_hash": "other"}}, r"data hash differ \(one same, two other\)"),
         ({"about": {"match": "*_a=*"}}, r"match differ \(one none, two \*_a=\*\)"),
+        ({"chamfer": {"sofa/y": 1.0}}, r"shapes differ \(one 4 .*\); they have no shape in common, only one: chair/a"),
         ({"chamfer": {**CHAMFER, "chair/z": 1.0}}, r"shapes differ \(one 4 .*two 5 .*only two: chair/z"),
     ],
 )
@@ -44,7 +45,7 @@ def test_equal_ones_stand_together_and_failed_shapes_are_noted(tmp_path: Path):
 
 
 def test_an_unknown_hash_is_told_and_contradicts_nothing(tmp_path: Path):
-    (group,) = groups_of(tmp_path, {"about": {"data_hash": None}}, {})
+    (group,) = groups_of(tmp_path, {"about": {"data_hash": None}}, {"chamfer": {**CHAMFER, "chair/a": 9.0}})
     assert len(group.notes) == 1 and group.notes[0].startswith("one: no data hash was recorded")
 
 
@@ -57,3 +58,18 @@ def test_what_only_some_have_is_left_out_by_name_or_shown_apart(tmp_path: Path):
     assert group.protocol == "onet" and "imnet, split test: only both" in group.notes[-1]
     apart = group_candidates(of_paths, allow=True)
     assert [(each.protocol, len(each.candidates)) for each in apart] == [("imnet", 1), ("onet", 2)]
+
+
+def test_one_evaluation_twice_is_told(tmp_path: Path):
+    file = written_result(tmp_path / "one.json", CHAMFER)
+    again = tmp_path / "again.json"
+    again.symlink_to(file)
+    (group,) = group_candidates(read_candidates([file, again])[0], allow=False)
+    assert group.notes == [f"{file} and {again} are one evaluation ({file}): they cannot differ"]
+
+
+def test_a_copy_is_told_and_one_other_number_is_none(tmp_path: Path):
+    (group,) = groups_of(tmp_path, {}, {})
+    assert group.notes == ["one and two have equal numbers for every shape: one may be a copy"]
+    (group,) = groups_of(tmp_path, {}, {"chamfer": {**CHAMFER, "chair/a": 9.0}})
+    assert group.notes == []

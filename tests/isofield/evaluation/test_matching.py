@@ -108,3 +108,17 @@ def test_any_names_are_paired_by_the_rule_that_made_them(names, end, folder):
 
 def test_nothing_asked_for_is_nothing_changed():
     assert matching_of([]) == EQUAL == Matching()
+
+
+def test_a_rule_is_suggested_where_the_folders_differ_too():
+    assert suggestion(["kidney/one", "kidney/two"], ["one_true", "two_true"]) == "--match 'kidney/*=*_true' pairs 2"
+    assert suggestion(["one", "two"], ["gt/one", "gt/two"]) == "--match '*=gt/*' pairs 2"
+
+
+def test_names_that_look_alike_are_alike_and_copies_of_systems_are_none(tmp_path):
+    one, two = "st\u00fchl", "stu\u0308hl"
+    assert matched([f"{one}.ply"], [f"{two}.ply"]) == {one: two} and matched([f"{two}.ply"], [f"{one}.ply"]) == {
+        two: one
+    }
+    put(tmp_path / "pred/a.ply", tmp_path / "pred/__MACOSX/a.ply", tmp_path / "pred/._a.ply", tmp_path / "gt/a.ply")
+    assert [pair.name for pair in pairs_of_folders(tmp_path / "pred", tmp_path / "gt")] == ["a"]

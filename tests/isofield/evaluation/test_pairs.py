@@ -72,7 +72,7 @@ def run(boxes, tmp_path) -> RunDir:
     run = RunDir(config.run_path)
     run.path.mkdir(parents=True)
     run.config_file.write_text(to_yaml(config))
-    write_mesh(run.mesh_file("test", "boxes/test00"), MESH)
+    write_mesh(run.meshes("test") / "boxes/test00.ply", MESH)
     shapes = [
         {"name": "boxes/test00", "file": "boxes/test00.ply", "status": "done", "reason": ""},
         {"name": "boxes/test01", "status": "failed", "reason": "the field is empty"},
@@ -84,7 +84,7 @@ def run(boxes, tmp_path) -> RunDir:
 def test_every_shape_of_the_split_is_a_pair(run):
     made, failed, never = pairs_of_run(run, "test")
     assert (made.name, made.category, made.reason) == ("boxes/test00", "boxes", "")
-    assert made.prediction == run.mesh_file("test", "boxes/test00")
+    assert made.prediction == run.meshes("test") / "boxes/test00.ply"
     assert made.truth.load().kind == "voxels"
     assert failed.reason == "no prediction: the field is empty"
     assert "not in" in never.reason

@@ -73,5 +73,6 @@ def test_what_is_missing_is_named(tmp_path: Path):
 def test_a_damaged_file_is_refused_by_its_name(tmp_path: Path, change: dict):
     file = written_result(tmp_path / "a.json", CHAMFER)
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    with pytest.raises(ValueError, match=r"a\.json: no evaluation of ours .* evaluate again"):
+    with pytest.raises(ValueError, match=r"a\.json: no evaluation of ours .* evaluate again") as told:
         read_candidates([file])
+    assert "NoneType" not in str(told.value)

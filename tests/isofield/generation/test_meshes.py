@@ -141,7 +141,7 @@ def test_a_line_cut_by_a_kill_costs_that_shape_alone(octahedra: RunDir):
 
 
 def test_a_mesh_nobody_vouches_for_is_not_taken_for_done(octahedra: RunDir):
-    half = octahedra.mesh_file("test", "boxes/test01")
+    half = octahedra.meshes("test") / "boxes/test01.ply"
     half.parent.mkdir(parents=True)
     half.write_bytes(b"ply\nformat binary")
     run_command(octahedra, "--split", "test", *QUICK)
@@ -261,7 +261,7 @@ def test_meshes_of_a_data_set_come_out_in_the_frames_of_its_files(tmp_path: Path
     monkeypatch.setitem(registry.MODELS, "echo", (EchoConfig, Echo))
     run = make_run(tmp_path / "set", tmp_path / "runs", model={"type": "echo"})
     assert run_command(run, "--split", "test", "--resolution", "64") == 2
-    lower, upper = read_mesh(run.mesh_file("test", "box/a")).bounds()
+    lower, upper = read_mesh(run.meshes("test") / "box/a.ply").bounds()
     assert np.abs(lower - LOWER).max() < 1.1 * VOXEL and np.abs(upper - UPPER).max() < 1.1 * VOXEL
     row = rows(run.meshes("test"))["box/c"]
     assert row["status"] == "failed" and row["reason"].startswith("preparation failed: ")

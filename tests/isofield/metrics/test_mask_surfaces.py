@@ -8,12 +8,13 @@ from isofield.metrics.mask_surfaces import distances_between, element_areas, sur
 from isofield.metrics.masks import compare_masks
 from tests.data_processing.scan_files import random_affine
 from tests.data_processing.voxel_files import box
+from tests.golden import FOLDER
 
 SHAPE = (20, 24, 18)
 
 
-def golden(shared):
-    data = np.load(shared / "golden" / "surface_distance.npz", allow_pickle=False)
+def golden():
+    data = np.load(FOLDER / "surface_distance.npz", allow_pickle=False)
     for number, case in enumerate(data["cases"]):
         true, predicted = (
             np.unpackbits(data[f"{side}_{case}"]).reshape(tuple(data["shape"])) for side in ("gt", "pred")
@@ -22,10 +23,10 @@ def golden(shared):
             yield str(case), true, predicted, spacing, dict(zip(data["columns"].tolist(), values, strict=True))
 
 
-def test_equal_to_the_published_tool(shared):
+def test_equal_to_the_published_tool():
     """8 pairs x 2 spacings: HD95, maximum, averages, areas and counts to 1e-9, not only to 1e-6."""
     seen = 0
-    for case, true, predicted, spacing, expected in golden(shared):
+    for case, true, predicted, spacing, expected in golden():
         surfaces = [surface_elements(mask, np.diag(spacing)) for mask in (true, predicted)]
         assert [len(s.areas_N) for s in surfaces] == [expected["n_gt"], expected["n_pred"]]
         areas = [s.areas_N.sum() for s in surfaces]

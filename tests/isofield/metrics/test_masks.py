@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from data_processing.preparation.config import DataConfig
 from data_processing.preparation.contents import Contents
 from data_processing.preparation.job import prepare_folder
 from data_processing.store.splits import SplitConfig, SplitRatios
+from isofield.commands.evaluate import main
 from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.evaluation.mask_pairs import folder_masks_to_compare, run_masks_to_compare
 from isofield.evaluation.protocols import MaskProtocol, find_protocols
@@ -25,7 +27,7 @@ from isofield.metrics.masks import compare_masks, dice
 from isofield.run_dir import RunDir, mesh_in
 from isofield.runtime.config import to_yaml
 from tests.conftest import ROOT
-from tests.data_processing.scan_files import body, save, turned
+from tests.data_processing.scan_files import body, pair_in_thick_slices, save, turned
 from tests.plain_ways import evaluate_pairs
 from tests.small_sets import write_published
 
@@ -159,6 +161,20 @@ def test_a_run_over_labelled_scans(tmp_path):
     assert found["kidney/one-right"]["hd"] == pytest.approx(2.0)
     assert "no prediction" in found["kidney/two-right"]["reason"]
     assert len(rows) == 4  # a kidney that its scan does not have is none to be found
+    # Ground truth of a folder, whose files are called otherwise: a label volume is no mask of one kidney.
+    mask = read_structure(tmp_path / "scans" / "one.nii.gz", "kidney/left", KIDNEYS)
+    write_scan_mask(tmp_path / "truth" / "one-left_true.nii.gz", mask.on_scan(), mask.scan)
+    shutil.copy(tmp_path / "scans" / "one.nii.gz", tmp_path / "truth" / "one-right_true.nii.gz")
+    names = ["--match", "kidney/*=*_true", "--protocol", "masks"]
+    status = main(["--run", str(run.path), "--split", "test", "--gt", str(tmp_path / "truth"), *names])
+    renamed = json.loads((run.evaluation / "test-masks.json").read_text())
+    (row,) = (one for one in renamed["per_shape"] if one["status"] == "done")
+    assert (status, row["name"], row["dice"]) == (2, "kidney/one-left", 1.0)
+    reasons = {one["name"]: one["reason"] for one in renamed["failed"]}
+    assert "expected a mask of one shape, got the labels" in reasons["kidney/one-right"]
+    assert "no ground truth" in reasons["kidney/two-left"]
+    with pytest.raises(ValueError, match=r"no shape of the test split is named like one below .*--match '.*_true'"):
+        run_masks_to_compare(run.path, "test", truth_folder=tmp_path / "truth", data=None)
     (tmp_path / "scans" / "two.nii.gz").unlink()
     (rows,) = evaluate_pairs(comparison.pairs, [MaskProtocol(1.0)], SampleCounts(), progress=False).values()
     gone = next(row for row in rows if row["name"] == "kidney/two-left")
@@ -177,12 +193,12 @@ def test_a_run_over_meshes_has_no_masks(tmp_path):
         run_masks_to_compare(run.path, "test", truth_folder=None, data=None)
 
 
-def test_a_real_kidney_against_itself_eroded(shared, tmp_path):
-    """Spacing of the file is honoured: slices of 4 mm, 0.98 mm in plane."""
-    path = shared / "data" / "kits19" / "case_00004.nii.gz"
-    settings = LabelConfig((StructureConfig("kidney", (1, 2), components=2),))
-    mask = read_structure(path, "kidney/left", settings)
-    moved = np.roll(mask.on_scan(), 1, axis=0)  # stored axes are IPL: one slice further down
+def test_a_real_mask_against_itself_one_slice_further(examples, tmp_path):
+    """Spacing of the file is honoured: slices of 4 mm, 1 mm in plane."""
+    path = pair_in_thick_slices(tmp_path / "scan.nii.gz", examples / "brain" / "donor_9861_dk.nii.gz", step=4)
+    settings = LabelConfig((StructureConfig("putamen", (1,), components=2),))
+    mask = read_structure(path, "putamen/left", settings)
+    moved = np.roll(mask.on_scan(), 1, axis=1)  # stored axes are LIP: one slice further down
     found = compare_masks(moved, mask.on_scan(), mask.scan.affine[:3, :3], tolerance=1.0)
     assert found["hd"] == pytest.approx(4.0) and 0 < found["asd"] < 4
 

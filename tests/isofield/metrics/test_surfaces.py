@@ -6,6 +6,7 @@ import pytest
 from isofield.metrics import surfaces
 from isofield.metrics.surfaces import SurfaceSamples
 from isofield.runtime import seeds
+from tests.golden import FOLDER
 
 
 def sphere(radius: float, *, count: int = 40_000, name: str = "sphere", flipped: bool = False) -> SurfaceSamples:
@@ -98,8 +99,8 @@ def test_iou_refuses_other_shapes():
 
 
 @pytest.mark.parametrize("case", ["with_normals", "without_normals"])
-def test_agrees_with_the_published_numbers(shared, case):
-    golden = np.load(shared / "golden" / "eval_pointcloud.npz", allow_pickle=False)
+def test_agrees_with_the_published_numbers(case):
+    golden = np.load(FOLDER / "eval_pointcloud.npz", allow_pickle=False)
     normals = case == "with_normals"
     prediction = SurfaceSamples(golden["pred"], golden["normals_pred"] if normals else None)
     truth = SurfaceSamples(golden["gt"], golden["normals_gt"] if normals else None)

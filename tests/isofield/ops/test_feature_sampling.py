@@ -12,6 +12,7 @@ from isofield.ops.feature_sampling import (
     sample_features_plain,
     sampled_linear_plain,
 )
+from tests.golden import FOLDER
 
 SAMPLING = Sampling(0.0722, "zeros", align_corners=True)
 
@@ -59,8 +60,8 @@ def test_published_columns_turn_the_published_layout_into_ours():
     assert torch.equal(published.transpose(1, 2)[..., columns], sample_features_plain(grids, points(9), SAMPLING))
 
 
-def test_points_are_swapped_as_the_published_data_is(shared):
-    golden = np.load(shared / "golden" / "ifnet_data.npz", allow_pickle=False)
+def test_points_are_swapped_as_the_published_data_is():
+    golden = np.load(FOLDER / "ifnet_places.npz", allow_pickle=False)
     cube = torch.from_numpy(golden["points"])[None]
     assert np.array_equal(places(cube, 0.1)[0, 0].numpy(), golden["grid_coords"])
 

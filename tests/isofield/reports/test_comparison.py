@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,13 @@ def test_papers_stand_apart_and_are_never_best(tmp_path: Path):
     assert own.lines[-1].label.startswith("mean, of what is not stated") and own.lines[-1].n is None
 
 
+def test_asked_for_papers_and_none_is_known_is_said(tmp_path):
+    (table,) = tables_of(tmp_path, CHAMFER, OTHER, protocol="onet", published=[])
+    assert "published: no number is known under onet, only under 3dshape2vecset, imnet, lfd" in table.notes
+    (table,) = tables_of(tmp_path, CHAMFER, OTHER, protocol="onet")
+    assert not [note for note in table.notes if note.startswith("published")]
+
+
 def test_one_candidate_has_no_best_and_no_difference(tmp_path: Path):
     (table,) = tables_of(tmp_path, CHAMFER)
     assert not table.differences
@@ -85,6 +94,31 @@ def test_every_line_of_latex_has_as_many_cells_as_its_table(tmp_path: Path):
             spanned = sum(int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", line))
             assert len(re.split(r"(?<!\\)&", line)) + spanned == len(body[0]), line
     assert r"50 \% \& \#1\_\{x\}" in text and r"\textbackslash{}b\textasciitilde{}\textasciicircum{}\$" in text
+
+
+TEX = "[1cm]* & % $ # _ { } ~ ^ \\ < > | \" ' ` -- ?` %"
+
+
+def test_latex_has_no_character_that_means_something(tmp_path: Path):
+    """What is left of a table without its commands has nothing that TeX reads otherwise; braces are balanced."""
+    text = latex(tables_of(tmp_path, {f"{TEX}/a": 1.0}, {f"{TEX}/a": 2.0}, names=[TEX, f"*{TEX}"]), seed=0)
+    for line in filter(lambda line: not line.startswith("%"), text.splitlines()):
+        plain = re.sub(r"\\[&%$#_{}]", "", line)  # escaped
+        assert plain.count("{") == plain.count("}"), line
+        cells = re.sub(r" \\\\$", "", re.sub(r"\$\\(down|up)arrow\$|\$\^\\dagger\$|\$n\$|\$-\$", "", plain))
+        cells = re.sub(r"\\[a-z]+(\(lr\))?|\{[^{}]*\}", "", cells)
+        assert not re.search(r"[%$#_~^\\\[*]", cells), line
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX here (pdflatex)")
+def test_latex_is_set_by_tex(tmp_path: Path):
+    text = latex(tables_of(tmp_path, {f"{TEX}/a": 1.0}, {f"{TEX}/a": 2.0}, names=[TEX, "b"]), seed=0)
+    begin = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"
+    (tmp_path / "it.tex").write_text(f"{begin}{text}\\end{{document}}\n", encoding="utf-8")
+    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "it.tex"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0 and "Missing" not in done.stdout, done.stdout[-2000:]
+    assert (tmp_path / "it.pdf").stat().st_size > 5000
 
 
 @pytest.mark.parametrize("name", [HOSTILE, "a|b\n*c*", "x" * 200, "\u202egnp.exe", "שלום"], ids=ascii)
@@ -122,6 +156,7 @@ def test_all_failed_and_no_shape_are_pages_too(tmp_path: Path):
         page_of(seen(tmp_path / "compare.html"), scripts=1)
         (table,) = tables
         assert [cell.value for cell in table.lines[-1].cells["chamfer"]] == [None, None]
+        assert f"nothing can be compared: no shape of {len(values)} has numbers of all candidates" in table.notes
 
 
 def test_what_differs_most_comes_first(tmp_path: Path):

@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 
 from data_processing.formats.mesh_files import write_mesh
+from isofield.evaluation.comparability import group_candidates
 from isofield.evaluation.mask_pairs import folder_masks_to_compare
-from isofield.evaluation.pairs import FileTruth, Pair
+from isofield.evaluation.pairs import FileTruth, Pair, pairs_of_folders
 from isofield.evaluation.protocols import find_protocols
+from isofield.evaluation.results import read_candidates
 from isofield.evaluation.rows import SampleCounts
 from isofield.evaluation.set_rows import Machine, evaluate_sets
 from isofield.evaluation.sets import Member, Sets
-from isofield.evaluation.tables import summarise
+from isofield.evaluation.tables import summarise, write_json
 from isofield.metrics.sets import GenerativeConfig
+from isofield.reports.comparison import write_comparison
+from isofield.reports.comparison_table import comparison_table
 from isofield.reports.pairs import write_report
 from isofield.reports.sets import write_sets_report
 from tests.browser import Browser
@@ -104,6 +108,25 @@ def of_sets(folder: Path) -> Path:
     return folder / "sets.html"
 
 
+def of_comparison(folder: Path) -> Path:
+    """Three candidates over three shapes, of which one has lost one; names are the worst there are."""
+    (protocol,), results = find_protocols(["onet"]), list[Path]()
+    for side in range(3):
+        for number, name in enumerate((LONG, ARABIC, "shape")):
+            write_mesh(folder / "gt" / f"{name}.ply", box((0, 0, 0), (1, 2, 3)))
+            if (side, number) != (2, 2):
+                write_mesh(folder / str(side) / f"{name}.ply", box((0, 0, 0), (1, 1 + number / 3, 3 - side)))
+        pairs = pairs_of_folders(folder / str(side), folder / "gt")
+        rows = evaluate_pairs(pairs, [protocol], FEW, progress=False, workers=1)["onet"]
+        about = {"predictions": str(folder / str(side)), "ground_truth": str(folder / "gt"), "data_hash": "same"}
+        write_json(folder / f"{side}.json", summarise(rows, protocol, FEW, split=None, about=about))
+        results.append(folder / f"{side}.json")
+    candidates, _ = read_candidates(results, [LONG, ARABIC, "<b>c"])
+    tables = [comparison_table(group, [], seed=0) for group in group_candidates(candidates, allow=False)]
+    write_comparison(folder / "compare.html", tables, title=f"Runs {LONG}", seed=0)
+    return folder / "compare.html"
+
+
 def checked(window: Browser, page: Path, *, at_least: int) -> None:
     """Every view is drawn, turns with its neighbour under mouse and keys, in both themes, and nothing complains."""
     for dark in (False, True):
@@ -154,6 +177,13 @@ def test_masks_turn_with_their_disagreement_as_colour(window: Browser, tmp_path:
 
 def test_samples_and_what_is_nearest_turn(window: Browser, tmp_path: Path):
     checked(window, of_sets(tmp_path), at_least=6)
+
+
+def test_candidates_of_a_comparison_turn_together(window: Browser, tmp_path: Path):
+    page = of_comparison(tmp_path)
+    checked(window, page, at_least=11)  # three truths, and all but one of nine candidates
+    first = "document.querySelector('figure').querySelectorAll('canvas').length"
+    assert window.value(first) == 3 and "no picture" in window.value("document.querySelector('figure').textContent")
 
 
 def test_views_far_away_are_let_go_and_come_back(window: Browser, tmp_path: Path):

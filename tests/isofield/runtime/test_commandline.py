@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 
 from isofield.runtime.atomic_files import WriteError
 from isofield.runtime.commandline import DONE, ERROR, INTERRUPTED, SOME_FAILED, TERMINATED, Parser, run, say
@@ -40,9 +42,28 @@ def test_the_users_errors_are_one_line(error: Exception, capsys: pytest.CaptureF
     assert ending(raising(error), capsys) == (ERROR, "error: bad\n")
 
 
-def test_an_error_of_ours_keeps_its_traceback():
-    with pytest.raises(AssertionError):
-        run(raising(AssertionError()))
+@pytest.mark.parametrize("error", [AssertionError(), RuntimeError("sizes of tensors do not match")])
+def test_an_error_of_ours_keeps_its_traceback(error: Exception):
+    with pytest.raises(type(error)):
+        run(raising(error))
+
+
+def test_a_machine_that_cannot_is_one_line_with_a_way_out(capsys: pytest.CaptureFixture[str]):
+    status, text = ending(lambda: len(torch.empty(1 << 50)), capsys)  # torch's own error, not one made here
+    assert status == ERROR and text.startswith("error: there is not memory enough") and text.count("\n") == 1
+    assert "smaller batch" in text and "What is finished is kept" in text and "alloc" not in text
+    status, text = ending(lambda: len(np.empty(1 << 50)), capsys)
+    assert status == ERROR and text.startswith("error: there is not memory enough")
+    for said, told in (
+        (
+            "CUDA error: no kernel image is available for execution on the device\nCompile with",
+            "install a build for it",
+        ),
+        ("CUDA error: an illegal memory access was encountered", "run the same command again"),
+        ("CUDA out of memory. Tried to allocate 20.00 MiB", "not memory enough"),
+    ):
+        status, text = ending(raising(RuntimeError(said)), capsys)
+        assert status == ERROR and told in text and text.count("\n") == 1 and said[:15] not in text
 
 
 def test_the_traceback_on_demand(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

@@ -75,7 +75,7 @@ def test_the_time_to_wait_for_a_rank_is_a_setting(monkeypatch: pytest.MonkeyPatc
 def test_devices_by_name():
     assert resolve_device("cpu") == torch.device("cpu")
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    for name in ("gpu", "cuda:x", ""):
+    for name in ("gpu", "cuda:x", "", "mps", "meta"):
         with pytest.raises(ValueError, match=f"'{name}': .*auto, cpu, cuda or cuda:N"):
             resolve_device(name)
 

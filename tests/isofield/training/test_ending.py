@@ -66,6 +66,36 @@ def test_a_checkpoint_knows_how_many_steps_were_planned(boxes: Path, tmp_path: P
     assert load_run(run, which="last").unfinished == ""
 
 
+def test_of_an_early_best_checkpoint_both_are_told_until_the_training_ended(boxes: Path, tmp_path: Path):
+    config = tiny_config(boxes, tmp_path)
+    run = RunDir(config.run_path)
+    run_training(with_training(config, max_minutes=1e-9, min_steps=7))
+    best = checkpoint.load(run.checkpoint_file("last"))
+    checkpoint.save(run.checkpoint_file("best"), {**best, "step": 4})
+    command = "(isofield train --config " + str(run.config_file) + " --resume --set training.max_minutes=null)"
+    assert load_run(run).unfinished == (
+        f"{run.path} (best) was trained for 4 of 15 steps, its training for 7, "
+        f"stopped by training.max_minutes (1e-09): train longer {command}"
+    )
+    # A last checkpoint that cannot be read takes nothing from the best one.
+    whole = run.checkpoint_file("last").read_bytes()
+    run.checkpoint_file("last").write_bytes(whole[:-500])
+    assert load_run(run).unfinished.startswith(f"{run.path} (best) was trained for 4 of 15 steps: train longer")
+    run.checkpoint_file("last").write_bytes(whole)
+    run_training(config, resume=True)
+    checkpoint.save(run.checkpoint_file("best"), {**best, "step": 4})
+    assert load_run(run).unfinished == ""
+
+
+def test_a_killed_training_was_stopped_by_no_limit(boxes: Path, tmp_path: Path):
+    config = tiny_config(boxes, tmp_path, max_minutes=1000.0, max_steps=14)
+    run_training(with_training(config, max_steps=4))
+    run = RunDir(config.run_path)
+    content = checkpoint.load(run.checkpoint_file("last"))
+    checkpoint.save(run.checkpoint_file("last"), {**content, "step": 3})
+    assert load_run(run, which="last").unfinished.startswith(f"{run.path} (last) was trained for 3 of 15 steps: train")
+
+
 @pytest.mark.parametrize("planned", [None, "many", [15]])
 def test_a_checkpoint_that_does_not_say_is_read(boxes: Path, tmp_path: Path, planned: object):
     """Those of version 0.1, and those of strangers."""

@@ -12,18 +12,15 @@ from data_processing.loading.mask_deformation import DeformationConfig
 from data_processing.loading.network_inputs import InputConfig
 from data_processing.store.shape_set import open_shapes
 from isofield import registry
-from isofield.config import OptimConfig, RunConfig, TrainingStage, ValidationConfig
+from isofield.config import OptimConfig, TrainingStage, ValidationConfig
 from isofield.run_dir import RunDir
 from isofield.runtime.distributed import Group
-from isofield.runtime.seeds import seed_of
-from isofield.training.loop import train
 from isofield.training.schedule import draw_of_step, local_part, plan
-from isofield.training.state import State
 from isofield.training.validation import Validator
 from tests.isofield.tiny_field import TinyConfig, TinyField, field_config
+from tests.isofield.training.in_process import ALONE, run_training, same, whole_and_halves, with_training
 
 CPU = torch.device("cpu")
-ALONE = Group(0, 1, CPU)
 ANY = 1 << 31  # points near the surface: as many as are asked for
 DEFORM = DeformationConfig(add_margin=3, remove_margin=1, threshold=(0.5, 0.8))
 SECTIONS = {
@@ -38,36 +35,13 @@ def tiny_model(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(registry.MODELS, "tiny_field", (TinyConfig, TinyField))
 
 
-def run_training(config: RunConfig, *, resume: bool = False) -> State:
-    torch.manual_seed(seed_of(config.training.seed, "weights"))
-    model = registry.build_model(config.model, where="test")
-    return train(model, open_shapes(config.data.path), config, RunDir(config.run_path), ALONE, resume=resume)
-
-
-def with_training(config: RunConfig, **changes: object) -> RunConfig:
-    return dataclasses.replace(config, training=dataclasses.replace(config.training, **changes))
-
-
-def same(a: State, b: State) -> bool:
-    """Bitwise equal weights, statistics and step."""
-    mine, other = a.model.state_dict(), b.model.state_dict()
-    return a.step == b.step and all(torch.equal(mine[key], other[key]) for key in mine)
-
-
 @pytest.mark.parametrize("kind", SECTIONS)
 @pytest.mark.parametrize("stop", [3, 6, 9])  # within an epoch, at the border of stages, within the second stage
 def test_n_steps_and_the_rest_equal_all_steps_bitwise(prepared: Path, tmp_path: Path, kind: str, stop: int):
     optim = OptimConfig(learning_rate=1e-3, ema_decay=0.9)
     config = field_config(prepared, tmp_path / "whole", section=SECTIONS[kind], optim=optim)
-    whole = run_training(config)
-    assert whole.step == 14 and torch.isfinite(torch.tensor(whole.best))
-    halves = dataclasses.replace(config, runs=tmp_path / "halves")
-    assert run_training(with_training(halves, max_steps=stop)).step == stop
-    resumed = run_training(halves, resume=True)
-    assert same(whole, resumed)
-    assert all(torch.equal(whole.average.weights[k], resumed.average.weights[k]) for k in whole.average.weights)
-    other = run_training(with_training(dataclasses.replace(config, runs=tmp_path / "other"), seed=1))
-    assert not same(whole, other)
+    whole, _ = whole_and_halves(config, tmp_path, stop=stop)
+    assert whole.step == 14 and whole.average is not None and torch.isfinite(torch.tensor(whole.best))
 
 
 def test_streamed_equals_resident_bitwise(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

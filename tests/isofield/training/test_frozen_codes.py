@@ -15,15 +15,12 @@ from isofield.config import RunConfig, TrainingStage, ValidationConfig
 from isofield.registry import load_run, new_model, resolve
 from isofield.run_dir import RunDir
 from isofield.runtime.config import to_yaml
-from isofield.runtime.distributed import Group
 from isofield.runtime.seeds import seed_of
-from isofield.training.loop import train
-from isofield.training.state import State
 from tests.isofield.conftest import tiny_config
 from tests.isofield.ready_runs import make_run
+from tests.isofield.training.in_process import run_training, whole_and_halves, with_training
 from tests.torchrun import torchrun
 
-ALONE = Group(0, 1, torch.device("cpu"))
 FIRST = "generator.layers.0.weight"
 SMALL = {"generator_widths": [16], "critic_widths": [16], "noise": 4}
 
@@ -39,18 +36,6 @@ def gan_config(boxes: Path, runs: Path, autoencoder: RunDir, **training: object)
     config = tiny_config(boxes, runs, **settings)
     model = {"type": "imnet_latent_gan", "init_from": str(autoencoder.path), **SMALL}
     return dataclasses.replace(config, name="gan", model=model)
-
-
-def run_training(config: RunConfig, *, resume: bool = False) -> State:
-    """What train.py does, in this process."""
-    config = resolve(config, where="test")
-    torch.manual_seed(seed_of(config.training.seed, "weights"))
-    model = new_model(config.model, where="test")
-    return train(model, open_shapes(config.data.path), config, RunDir(config.run_path), ALONE, resume=resume)
-
-
-def with_training(config: RunConfig, **changes: object) -> RunConfig:
-    return dataclasses.replace(config, training=dataclasses.replace(config.training, **changes))
 
 
 def test_the_config_is_filled_in_from_the_autoencoders_run(boxes: Path, tmp_path: Path, autoencoder: RunDir):
@@ -88,20 +73,8 @@ def test_batches_are_the_codes_of_their_shapes(boxes: Path, tmp_path: Path, auto
 
 @pytest.mark.parametrize("stop", [1, 5])
 def test_two_players_resume_bitwise(boxes: Path, tmp_path: Path, autoencoder: RunDir, stop: int):
-    config = gan_config(boxes, tmp_path / "whole", autoencoder)
-    whole = run_training(config)
-    halves = dataclasses.replace(config, runs=tmp_path / "halves")
-    assert run_training(with_training(halves, max_steps=stop)).step == stop
-    resumed = run_training(halves, resume=True)
-    assert resumed.step == whole.step == 12
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[name]), name
-    for who, optimiser in whole.optimisers.items():
-        for number, moments in optimiser.state_dict()["state"].items():
-            other = resumed.optimisers[who].state_dict()["state"][number]
-            assert all(torch.equal(moments[key], other[key]) for key in moments)
-    other = run_training(with_training(dataclasses.replace(config, runs=tmp_path / "other"), seed=1))
-    assert not torch.equal(other.model.state_dict()[FIRST], whole.model.state_dict()[FIRST])
+    whole, _ = whole_and_halves(gan_config(boxes, tmp_path / "whole", autoencoder), tmp_path, stop=stop)
+    assert whole.step == 12 and len(whole.optimisers) == 2
 
 
 def test_two_processes_give_the_weights_of_one(boxes: Path, tmp_path: Path, autoencoder: RunDir):

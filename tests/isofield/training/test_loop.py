@@ -14,57 +14,27 @@ import torch
 from data_processing.loading.batches import LoadingConfig
 from data_processing.store.shape_set import open_shapes
 from isofield import checkpoint
-from isofield.config import OptimConfig, RunConfig, TrainingStage, ValidationConfig
+from isofield.config import OptimConfig, TrainingStage, ValidationConfig
 from isofield.registry import build_model, load_run
 from isofield.run_dir import RunDir
 from isofield.runtime.atomic_files import WriteError
 from isofield.runtime.commandline import Terminated
 from isofield.runtime.config import to_yaml
-from isofield.runtime.distributed import Group
-from isofield.runtime.seeds import seed_of
 from isofield.training import stopping
 from isofield.training.loop import train
 from isofield.training.schedule import plan
 from isofield.training.state import State
 from tests.isofield.conftest import tiny_config
+from tests.isofield.training.in_process import ALONE, run_training, same, whole_and_halves, with_training
 from tests.torchrun import torchrun
-
-ALONE = Group(0, 1, torch.device("cpu"))
-
-
-def run_training(config: RunConfig, *, resume: bool = False) -> State:
-    """What train.py does, in this process."""
-    torch.manual_seed(seed_of(config.training.seed, "weights"))
-    model = build_model(config.model, where="test")
-    return train(model, open_shapes(config.data.path), config, RunDir(config.run_path), ALONE, resume=resume)
-
-
-def with_training(config: RunConfig, **changes: object) -> RunConfig:
-    return dataclasses.replace(config, training=dataclasses.replace(config.training, **changes))
-
-
-def same(a: State, b: State) -> bool:
-    """Bitwise equal weights and optimiser moments."""
-    weights = all(torch.equal(x, y) for x, y in zip(a.model.parameters(), b.model.parameters(), strict=True))
-    moments = [
-        [value for entry in state.optimisers["autoencoder"].state_dict()["state"].values() for value in entry.values()]
-        for state in (a, b)
-    ]
-    return weights and a.step == b.step and all(torch.equal(x, y) for x, y in zip(*moments, strict=True))
 
 
 @pytest.mark.parametrize("stop", [2, 9, 12])  # within an epoch, at the border of stages, within the second stage
 def test_n_steps_and_the_rest_equal_all_steps_bitwise(boxes: Path, tmp_path: Path, stop: int):
     optim = OptimConfig(learning_rate=1e-3, schedule="cosine", warmup_steps=3, ema_decay=0.9, clip_norm=1.0)
     config = tiny_config(boxes, tmp_path / "whole", optim=optim)
-    whole = run_training(config)
-    halves = dataclasses.replace(config, runs=tmp_path / "halves")
-    assert run_training(with_training(halves, max_steps=stop)).step == stop
-    resumed = run_training(halves, resume=True)
-    assert same(whole, resumed)
-    assert all(torch.equal(whole.average.weights[k], resumed.average.weights[k]) for k in whole.average.weights)
-    other = run_training(with_training(dataclasses.replace(config, runs=tmp_path / "other"), seed=1))
-    assert not same(whole, other)
+    whole, _ = whole_and_halves(config, tmp_path, stop=stop)
+    assert whole.average is not None
 
 
 def test_streamed_equals_resident_bitwise(boxes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -3,14 +3,11 @@
 import signal
 
 import pytest
-import torch
 
 from isofield.runtime.commandline import Terminated
-from isofield.runtime.distributed import Group
 from isofield.training import stopping
 from isofield.training.stopping import Stop
-
-ALONE = Group(0, 1, torch.device("cpu"))
+from tests.isofield.training.in_process import ALONE
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])

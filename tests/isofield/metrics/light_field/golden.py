@@ -1,19 +1,29 @@
-"""Numbers of the published program, from ../shared; tests that ask for them skip where that folder is absent."""
+"""Numbers of the published program: tests/data/golden/lfd."""
+
+import tarfile
+from pathlib import Path
 
 import numpy as np
 
 from isofield.metrics.light_field import Descriptor
+from tests.golden import FOLDER
 
 
 class Golden:
     """Stages of all golden meshes, and the matrix of distances."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self):
+        folder = FOLDER / "lfd"
         self.stages = np.load(folder / "golden_stages.npz", allow_pickle=False)
         table = np.load(folder / "golden_lfd.npz", allow_pickle=False)
         self.names = [str(name) for name in table["names"]]
         self.matrix, self.cameras, self.rotations = table["matrix"], table["cameras"], table["rotation_perm"]
+
+    def mesh_files(self, folder: Path) -> dict[str, Path]:
+        """The meshes it was given, unpacked into `folder`, in the order of `names`."""
+        with tarfile.open(FOLDER / "lfd" / "meshes.tar.xz") as archive:
+            archive.extractall(folder, filter="data")
+        return {name: folder / f"{name}.obj" for name in self.names}
 
     def silhouettes(self, name):
         bits = self.stages[f"{name}/silhouette_bits"]

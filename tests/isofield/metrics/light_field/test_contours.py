@@ -16,8 +16,8 @@ SIZE = 256
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    return Golden(shared / "golden" / "lfd")
+def golden():
+    return Golden()
 
 
 def canvas(*parts):

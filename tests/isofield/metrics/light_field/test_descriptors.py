@@ -18,8 +18,8 @@ SIZE = 256
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    return Golden(shared / "golden" / "lfd")
+def golden():
+    return Golden()
 
 
 def rectangle(rows, columns, row=60, column=70):

@@ -23,8 +23,8 @@ PROGRAM = {
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    return Golden(shared / "golden" / "lfd")
+def golden():
+    return Golden()
 
 
 def random_descriptors(count, seed=0):
@@ -37,9 +37,9 @@ def test_distances_of_the_program_from_its_descriptors(golden):
     np.testing.assert_array_equal(distance_matrix(descriptors, descriptors, device="cpu"), golden.matrix)
 
 
-def test_distances_of_the_program_from_its_meshes(golden):
-    paths = [golden.folder / "meshes" / f"{name}.obj" for name in golden.names]
-    descriptors = [describe(read_mesh(path), device="cpu") for path in paths]
+def test_distances_of_the_program_from_its_meshes(golden, tmp_path):
+    files = golden.mesh_files(tmp_path).values()
+    descriptors = [describe(read_mesh(file), device="cpu") for file in files]
     ours = distance_matrix(descriptors, descriptors, device="cpu")
     difference = np.abs(ours - golden.matrix)
     assert difference.max() <= 3

@@ -152,6 +152,11 @@ def test_an_unfinished_training_is_said(boxes: Path, tmp_path: Path, capsys: pyt
     assert said in capsys.readouterr().out and said in (out / "README.md").read_text()
     assert json.loads((out / "card.json").read_text())["training"]["unfinished"] is True
     assert "4 of 15 steps" in load_run(find_run(out)).unfinished
+    # The best checkpoint of a training that came to its end may be an early one.
+    last = run.checkpoint_file("last")
+    checkpoint.save(last, {**checkpoint.load(last), "step": 15})
+    out = packed(run, tmp_path / "ended")
+    assert "NOT FINISHED" not in (out / "README.md").read_text() and load_run(find_run(out)).unfinished == ""
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
