@@ -34,7 +34,8 @@ from isofield.runtime.atomic_files import WriteError, remove_leftovers, write_te
 from isofield.runtime.config import override
 from isofield.runtime.file_names import path_in
 from isofield.runtime.json_files import read_object
-from isofield.runtime.locks import hold_lock, hold_rank_lock
+from isofield.runtime.locks import hold_lock
+from isofield.runtime.parts import Part, hold_folder
 
 BESIDE_LAST = ("best", "previous")
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -209,10 +210,10 @@ def refuse_vanished_run(run: RunDir) -> None:
         raise WriteError(errno.ENOENT, "the run's folder vanished", str(run.config_file))
 
 
-def exclusive(folder: Path, rank: int, *, what: str) -> AbstractContextManager[None]:
-    """One process a rank at a time writes results into a folder, which is made. ValueError when another is at it."""
+def exclusive(folder: Path, rank: int, *, what: str, part: Part | None = None) -> AbstractContextManager[None]:
+    """One process a rank, or a part, at a time writes results into a folder, which is made. As hold_folder."""
     refuse_unwritable(folder)
-    return hold_rank_lock(folder, rank, what=what)
+    return hold_folder(folder, rank, what=what, part=part)
 
 
 def refuse_unwritable(folder: Path) -> None:

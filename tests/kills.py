@@ -2,10 +2,12 @@
 
     OMP_NUM_THREADS=1 python -m tests.kills [prepare train gan generate evaluate analyse] [--rounds 20] [--kills 3]
     OMP_NUM_THREADS=1 python -m tests.kills train --at files
+    OMP_NUM_THREADS=1 python -m tests.kills generate --at parts
 
 At random moments, `kills` of them in each round; or once before each operation that changes a file or a folder (opened
-for writing, renamed, removed, linked, made), one after the other. The commands are the real ones, started in processes
-forked from this one, which has loaded the libraries already: a start costs milliseconds.
+for writing, renamed, removed, linked, made), one after the other; or one of three parts (--part) that work at once. The
+commands are the real ones, started in processes forked from this one, which has loaded the libraries already: a start
+costs milliseconds.
 
 Compared are all files byte by byte, checkpoints tensor by tensor, but for what no two runs have in common: seconds,
 logs of TensorBoard, timings.csv; and but for `previous.pt`, which every start replaces.
@@ -28,6 +30,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,8 @@ SECONDS = re.compile(r'"seconds":[^,}]*')
 CHANGES = ("os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir")
 CRASHED = 70  # with a traceback
 PAGE = 4096
-HIDDEN = (".partial-*", ".lock*", ".journal-*", ".rows-*")  # what no command leaves that came to its end
+HIDDEN = (".partial-*", ".lock*", ".parts*", ".journal-*", ".rows-*")  # what no command leaves that came to its end
+PARTS = 3
 LATE = 1.1  # of the time that the command takes: some kills come too late
 
 
@@ -174,20 +178,35 @@ class Trials:
             self._count(ended(start(command_of(self.victim, dies_at(number)), trial, self.said)))
             self.finish(trial)
 
+    def in_parts(self, killed: int, *, plain: bool) -> None:
+        """By three parts at once, one of which is killed at work; then it is started again, or the call for all."""
+        with self.trial() as trial:
+            parts = [f"{number}/{PARTS}" for number in range(1, PARTS + 1)]
+            words = [(*self.victim.words, "--part", part) for part in parts]
+            calls = [replace(self.victim, words=each, statuses=(0, *self.victim.statuses)) for each in words]
+            dies = [dies_at(max(2, self.changes // (2 * PARTS))) if n == killed else lambda: None for n in range(PARTS)]
+            at_once = [start(command_of(call, die), trial, self.said) for call, die in zip(calls, dies, strict=True)]
+            for number, status in enumerate([ended(process) for process in at_once]):
+                if status not in ((-signal.SIGKILL,) if number == killed else calls[number].statuses):
+                    said = self.said.read_text()[-2000:]
+                    raise Disturbed(f"{self.victim.name}: part {parts[number]} ended with {status}: {said}")
+            self.kills += 1
+            self.finish(trial, self.victim if plain else replace(calls[killed], statuses=self.victim.statuses))
+
     def _count(self, status: int | None) -> None:
         self.kills += status == -signal.SIGKILL
         self.too_late += status in self.victim.statuses
         if status != -signal.SIGKILL and status not in self.victim.statuses:
             raise Disturbed(f"{self.victim.name} ended with {status}: {self.said.read_text()[-2000:]}")
 
-    def _run(self, trial: Path, prelude: Callable[[], object] = lambda: None) -> None:
-        status = ended(start(command_of(self.victim, prelude), trial, self.said))
+    def _run(self, trial: Path, prelude: Callable[[], object] = lambda: None, *, victim: Victim | None = None) -> None:
+        status = ended(start(command_of(victim or self.victim, prelude), trial, self.said))
         if status not in self.victim.statuses:
             raise Disturbed(f"{self.victim.name} ended with {status}: {self.said.read_text()[-2000:]}")
 
-    def finish(self, trial: Path) -> None:
-        """Run it to the end: the result is that of an undisturbed run. Raises Disturbed where it is not."""
-        self._run(trial)
+    def finish(self, trial: Path, victim: Victim | None = None) -> None:
+        """Run it (or `victim`) to the end: the result is that of an undisturbed run. Disturbed where it is not."""
+        self._run(trial, victim=victim)
         self.rounds += 1
         found = dict(results(trial))
         differ = [name for name in {**self.expected, **found} if self.expected.get(name) != found.get(name)]
@@ -260,6 +279,8 @@ def campaign(names: Iterable[str], folder: Path, *, at: str, rounds: int, kills:
         for number in numbers:
             if at == "files":
                 trials.before_change(number)
+            elif at == "parts":
+                trials.in_parts((number + 1) % PARTS, plain=number % PARTS == 1)
             else:
                 trials.at_random(kills)
         every.append(trials)
@@ -273,7 +294,7 @@ def campaign(names: Iterable[str], folder: Path, *, at: str, rounds: int, kills:
 def main() -> int:
     parser = commandline.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("victims", nargs="*", choices=[*VICTIMS, []], default=[])
-    parser.add_argument("--at", choices=("random", "files"), default="random")
+    parser.add_argument("--at", choices=("random", "files", "parts"), default="random")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--kills", type=int, default=3, help="in each round, at random moments")
     parser.add_argument("--seed", type=int, default=0)

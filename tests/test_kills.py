@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.victims import VICTIMS
 
+PARTED = ("prepare", "generate", "evaluate", "analyse")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -27,6 +28,18 @@ def succeeds(module: str, *words: str) -> str:
 
 def test_a_gan_between_its_players():
     assert "gan: 1 rounds" in succeeds("tests.kills", "gan", "--rounds", "1", "--kills", "2")
+
+
+@pytest.mark.parametrize("victim", PARTED)
+def test_one_of_three_parts(victim: str):
+    assert f"{victim}: 1 rounds, 1 kills" in succeeds("tests.kills", victim, "--at", "parts", "--rounds", "1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", PARTED)
+def test_each_of_three_parts(victim: str):
+    """It is started again, or the command without --part: both join what all of them made."""
+    assert f"{victim}: 3 rounds, 3 kills" in succeeds("tests.kills", victim, "--at", "parts", "--rounds", "3")
 
 
 @pytest.mark.slow

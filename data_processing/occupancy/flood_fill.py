@@ -11,6 +11,7 @@ import math
 import torch
 from scipy import ndimage
 
+from data_processing.occupancy.packed_grids import WORD, dilate_bits, near_blocks, pack, unpack
 from data_processing.occupancy.scan_conversion import blocked_edges, grid_crossings
 from data_processing.occupancy.surface_voxels import corner_bounds, touched_cells
 
@@ -57,7 +58,10 @@ def thin_parts(occupied_RRR: torch.Tensor, triangles_F33: torch.Tensor) -> torch
     """
     # Ordinary triangles lie next to thick parts: leaving them out early makes the common case quick.
     size = len(occupied_RRR)
-    near_core = _near_core(occupied_RRR)
+    packed = occupied_RRR.device.type == "cpu" and size % WORD == 0
+    near_core = (
+        torch.from_numpy(unpack(near_blocks(pack(occupied_RRR.numpy())))) if packed else near_core_of(occupied_RRR)
+    )
     triangles_F33 = triangles_F33[_leaves(near_core, triangles_F33)]
     if len(triangles_F33) == 0:
         return None
@@ -65,7 +69,10 @@ def thin_parts(occupied_RRR: torch.Tensor, triangles_F33: torch.Tensor) -> torch
     for axis in range(3):
         _add_sheets(added, occupied_RRR, triangles_F33, axis)
     added &= ~near_core
-    added |= touched_cells(triangles_F33, size) & ~near_core & ~dilate(occupied_RRR | added)
+    filled = occupied_RRR | added
+    around = torch.from_numpy(unpack(dilate_bits(pack(filled.numpy())))) if packed else dilate(filled)
+    around |= near_core
+    added |= touched_cells(triangles_F33, size, skipped_RRR=around) & ~around
     return added
 
 
@@ -86,7 +93,7 @@ def _add_sheets(added: torch.Tensor, occupied: torch.Tensor, triangles: torch.Te
         target[(line + holder * along)[~(solid_above | solid_below)]] = True
 
 
-def _near_core(occupied: torch.Tensor) -> torch.Tensor:
+def near_core_of(occupied: torch.Tensor) -> torch.Tensor:
     """Voxels within one voxel of a solid block of 2x2x2."""
     block = occupied
     for axis in range(3):

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_processing.occupancy.surface_voxels import corner_bounds, expand_ranges, touched_cells
+from data_processing.occupancy.surface_voxels import CHUNK, corner_bounds, expand_ranges, touched_cells
 from isofield.runtime.compiled import compiled_module, is_spared
 
 KERNELS = "data_processing.occupancy.scan_conversion_kernels"
 compiled_kernels = partial(compiled_module, KERNELS)
+crossing_kernels = partial(compiled_module, "data_processing.occupancy.grid_crossings_kernels")
 
 LATTICE_BITS = 29  # |coordinate| < 2^29: differences < 2^30, edge functions < 2^62
 FRACTION_BITS = 20  # finest lattice: a millionth of a voxel
@@ -56,7 +57,37 @@ def grid_crossings(triangles_F33: torch.Tensor, resolution: int, *, axis: int) -
     reach = max(float(grid_units.abs().max()) if grid_units.numel() else 0.0, float(resolution)) + 1
     bits = min(FRACTION_BITS, LATTICE_BITS - math.ceil(math.log2(reach)))
     scale = 2.0**bits
-    flat = _Projection((grid_units * scale).round().long())
+    lattice_F33 = (grid_units * scale).round().long()
+    kernels = crossing_kernels() if lattice_F33.device.type == "cpu" else None
+    if kernels is not None:
+        yield from _compiled_crossings(kernels, lattice_F33.numpy(), int(scale), resolution)
+    else:
+        yield from crossings_by_tensors(lattice_F33, scale, resolution)
+
+
+def _compiled_crossings(
+    kernels: ModuleType, lattice_F33: NDArray[np.int64], unit: int, resolution: int
+) -> Iterator[Crossings]:
+    """The same by compiled kernels: some faces at once, whose candidates bound the memory."""
+    first_F2 = (-(-lattice_F33[:, :, :2].min(axis=1) // unit)).clip(min=0)
+    last_F2 = (lattice_F33[:, :, :2].max(axis=1) // unit).clip(max=resolution - 1)
+    lines_F4 = np.concatenate([first_F2, last_F2], axis=1)
+    ends = np.cumsum((last_F2 - first_F2 + 1).clip(min=0).prod(axis=1))
+    corners_F9, begin = np.ascontiguousarray(lattice_F33.reshape(-1, 9)), 0
+    while begin < len(ends):
+        before = int(ends[begin - 1]) if begin else 0
+        end = max(int(np.searchsorted(ends, before + CHUNK, side="right")), begin + 1)
+        room = int(ends[end - 1]) - before
+        line, height = np.empty((room, 2), np.int64), np.empty(room)
+        sign, face = np.empty(room, np.int64), np.empty(room, np.int64)
+        found = kernels.list_crossings(corners_F9, lines_F4, unit, begin, end, line, height, sign, face)
+        yield Crossings(*(torch.from_numpy(values[:found]) for values in (line, height, sign, face)))
+        begin = end
+
+
+def crossings_by_tensors(lattice_F33: torch.Tensor, scale: float, resolution: int) -> Iterator[Crossings]:
+    """The same by tensors, on any device: of triangles on the lattice, `scale` of it from line to line."""
+    flat = _Projection(lattice_F33)
     # Candidates are the lines within each face's box; those parallel to the axis cross nothing.
     first = (flat.low[:, :2] / scale).ceil().clamp(min=0).long()
     last = (flat.high[:, :2] / scale).floor().clamp(max=resolution - 1).long()

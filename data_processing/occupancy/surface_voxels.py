@@ -6,8 +6,14 @@ Candidates are enumerated in the columns along the longest axis of the normal, s
 """
 
 from collections.abc import Iterator
+from functools import partial
 
+import numpy as np
 import torch
+
+from isofield.runtime.compiled import compiled_module
+
+compiled_kernels = partial(compiled_module, "data_processing.occupancy.surface_voxels_kernels")
 
 CHUNK = 1 << 20  # candidates at once: bounds the memory to some hundred megabytes
 MARGIN = 1e-6  # cells; rounding may only add a cell that a triangle just misses
@@ -33,11 +39,27 @@ def corner_bounds(corners_F3D: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     return torch.minimum(torch.minimum(a, b), c), torch.maximum(torch.maximum(a, b), c)
 
 
-def touched_cells(triangles_F33: torch.Tensor, resolution: int) -> torch.Tensor:
+def touched_cells(
+    triangles_F33: torch.Tensor, resolution: int, *, skipped_RRR: torch.Tensor | None = None
+) -> torch.Tensor:
     """Cells (R, R, R) bool of the cube [-0.5, 0.5]^3 that triangles (F, 3, 3) in cube coordinates touch.
 
-    What lies outside the cube is cut off. Same device as the triangles.
+    What lies outside the cube is cut off. Of `skipped` cells nobody wants to know: they may be set or not. Same device
+    as the triangles; on a CPU by compiled kernels where numba is installed.
     """
+    kernels = compiled_kernels() if triangles_F33.device.type == "cpu" else None
+    if kernels is None:
+        return cells_by_tensors(triangles_F33, resolution)
+    corners_F33 = (triangles_F33.double() + 0.5) * resolution
+    normals_F3 = torch.linalg.cross(corners_F33[:, 1] - corners_F33[:, 0], corners_F33[:, 2] - corners_F33[:, 0])
+    corners_F9, touched = np.ascontiguousarray(corners_F33.reshape(-1, 9).numpy()), np.zeros(resolution**3, np.bool_)
+    skipped = np.empty(0, np.bool_) if skipped_RRR is None else skipped_RRR.reshape(-1).numpy()
+    kernels.mark_touched(corners_F9, normals_F3.contiguous().numpy(), resolution, skipped, touched)
+    return torch.from_numpy(touched).view(resolution, resolution, resolution)
+
+
+def cells_by_tensors(triangles_F33: torch.Tensor, resolution: int) -> torch.Tensor:
+    """The same cells, by tensors on any device."""
     size = resolution
     # Small triangles lie within one cell, and need no test.
     grid = torch.zeros(size**3, dtype=torch.bool, device=triangles_F33.device)

@@ -4,8 +4,8 @@ A shape becomes a part file as soon as it is finished; when all members of a sha
 shard and removed. Each file appears by renaming. A run therefore does only what is missing, whatever stopped the last
 one; what it finds is checked, and a damaged shard is made again.
 
-Ranks of a launcher take every world-th shard each. Where they can wait for each other the first writes the index when
-all are done; else whoever finds all shards there, the last to finish.
+Ranks take every world-th shard each. The first writes the index when all are done; where they cannot wait for each
+other, whoever finds all shards there.
 """
 
 import contextlib
@@ -22,24 +22,25 @@ import torch
 
 from data_processing.preparation import report as report
 from data_processing.preparation.config import DataConfig, config_file, content_settings, layout_of
+from data_processing.preparation.job_file import open_job
 from data_processing.preparation.next_step import Draw, page_or_command, train_command
 from data_processing.preparation.shape import digest_of, files_of, size_of
 from data_processing.preparation.sources import Listing, Source, list_sources
 from data_processing.preparation.up_axis import describe_up
 from data_processing.preparation.workers import Task, run_tasks
-from data_processing.store.shape_set import INDEX_FILE, JOB_FILE, PARTS, SHARDS, read_json
-from data_processing.store.shards import SCHEMA, Layout, PackedRow, ShapeRecord, Shard, write_shard
+from data_processing.store.shape_set import INDEX_FILE, PARTS, SHARDS
+from data_processing.store.shards import Layout, PackedRow, ShapeRecord, Shard, write_shard
 from data_processing.store.splits import split_names
 from isofield.runtime.atomic_files import WriteError, remove_leftovers, write_text
 from isofield.runtime.commandline import DONE, SOME_FAILED, say
 from isofield.runtime.config import to_plain, to_yaml
 from isofield.runtime.cores import describe_cores, own_cores
 from isofield.runtime.fingerprint import fingerprint
-from isofield.runtime.locks import hold_rank_lock
+from isofield.runtime.parts import Part, hold_folder
 from isofield.runtime.progress import Progress
 from isofield.runtime.reasons import reason_of
 
-SHOWN = 3  # names in a message
+WHAT = "preparation"  # in messages
 Wait = Callable[[], None] | None
 
 
@@ -51,6 +52,7 @@ class PreparationJob:
     sources: tuple[Source, ...]
     settings: dict[str, Any]  # what decides the content; in every shard
     splits: dict[str, str] | None = None  # by name, where the input folder says them
+    retry_failed: bool = False
 
     @property
     def folder(self) -> Path:
@@ -92,24 +94,35 @@ class ShardState:
 
 
 def prepare_folder(
-    config: DataConfig, *, command: str = "", rank: int = 0, world: int = 1, wait: Wait = None, draw: Draw = None
+    config: DataConfig,
+    *,
+    command: str = "",
+    rank: int = 0,
+    world: int = 1,
+    wait: Wait = None,
+    draw: Draw = None,
+    part: Part | None = None,
+    keep_failed: bool = False,
 ) -> int:
     """Prepare a folder, or finish preparing it; returns the exit status. `wait`: until every rank has come there.
 
-    `draw`: makes a page of the data set and returns where it is; a ValueError of it is told, and fails nothing.
-    Raises FileNotFoundError and ValueError for an input or a config that cannot be used, OSError for a full disk.
+    `draw`: makes a page of the data set and returns where it is; a ValueError of it is told, and fails nothing. Of a
+    `part` only its own shards are made, and nothing is joined. `keep_failed`: whatever the config says, failed shapes
+    whose files did not change are not tried again. Raises FileNotFoundError and ValueError for an input or a config
+    that cannot be used, OSError for a full disk.
     """
     job, listing = _listed(config)
+    job = replace(job, retry_failed=config.retry_failed and not keep_failed)
     _check_splits_and_licences(job)
     job.folder.mkdir(parents=True, exist_ok=True)
     # Everything that reads the folder happens under the lock: a second command must not see half of a state.
-    with hold_rank_lock(job.folder, rank, what="preparation"):  # one process a rank
-        _open_job(job, command)
+    with hold_folder(job.folder, rank, what=WHAT, part=part):
+        open_job(config, job.settings, [source.name for source in job.sources], command)
         if rank == 0:
             write_text(config_file(config), to_yaml(config))
         if world == 1:
             remove_leftovers([job.folder, job.folder / SHARDS, job.folder / PARTS])
-        # Listed once: asking for each part by name would be a request of a network disk each.
+        # Listed once: asking for each by name would be a request of a network disk each.
         parts = {file.name for file in (job.folder / PARTS).glob("[0-9]*.h5")}
         states = [_examine(job, shard, parts) for shard in range(rank, job.shard_count, world)]
         _announce(job, listing, states, rank, world)
@@ -117,6 +130,8 @@ def prepare_folder(
             (job.folder / INDEX_FILE).unlink(missing_ok=True)  # from here to the end the data set is unfinished
         # From here on all that is made is kept, wherever this is stopped.
         _work(job, states, rank, shared=wait is not None)
+        if part is not None:
+            return DONE
         if wait is not None:
             wait()  # a shard that is there may be the old one, which another rank makes again
             if rank > 0:
@@ -141,53 +156,6 @@ def _check_splits_and_licences(job: PreparationJob) -> None:
     names, categories = zip(*((source.name, source.category) for source in job.sources), strict=True)
     split_names(names, categories, job.config.splits, given=job.splits)
     report.read_licences(job.config.licences)
-
-
-def _open_job(job: PreparationJob, command: str) -> None:
-    """Write job.json, or check that it is the same job. ValueError that names what differs and the way out."""
-    # What decides the bytes of a data set, and nothing else: workers and device may change between two runs.
-    comparable = {
-        **job.settings,
-        "input": str(job.config.input.resolve()),
-        "shard_size": job.config.shard_size,
-        "schema": SCHEMA,
-    }
-    job_names = [source.name for source in job.sources]
-    plain = {"command": command, "settings": comparable, "names": job_names}
-    file = job.folder / JOB_FILE
-    if not file.is_file():
-        write_text(file, json.dumps(plain, indent=1) + "\n")
-        return
-    try:
-        content = read_json(file)
-    except ValueError as error:
-        raise ValueError(f"{error}: remove that file first; the shapes are kept") from error
-    # Settings before names: other settings may well be the reason why other shapes are listed.
-    differences = _differences(content.get("settings"), comparable)
-    way_out = f"Choose another place with --set output=FOLDER, or delete {job.folder} to make it anew"
-    if differences:
-        raise ValueError(f"{job.folder} was made with other settings: {'; '.join(differences)}. {way_out}")
-    if content.get("names") != job_names:
-        listed = content.get("names")
-        there = {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
-        now = set(job_names)
-        changes = f"{_some(now - there)} new, {_some(there - now)} gone"
-        raise ValueError(
-            f"{job.config.input} has other shapes than {job.folder} was made from: {changes}. {way_out}; "
-            "of a data set older than known layouts: --set layout=folders"
-        )
-
-
-def _differences(there: Any, now: Any, key: str = "") -> list[str]:
-    if isinstance(there, dict) and isinstance(now, dict):
-        keys = sorted({*there, *now})
-        return [line for k in keys for line in _differences(there.get(k), now.get(k), f"{key}.{k}" if key else k)]
-    return [] if there == now else [f"{key}: {there!r} there, {now!r} now"]
-
-
-def _some(names: set[str]) -> str:
-    shown = ", ".join(sorted(names)[:SHOWN])
-    return f"{len(names)} ({shown}{', ...' if len(names) > SHOWN else ''})" if names else "0"
 
 
 def _examine(job: PreparationJob, shard: int, parts: Collection[str]) -> ShardState:
@@ -238,7 +206,7 @@ def _again(job: PreparationJob, number: int, record: ShapeRecord, found_in: Path
     """Whether a finished shape is to be done again: its file changed since, or it failed and may succeed now."""
     files = files_of(job.sources[number], job.config)
     # Without a digest the failure was not the file's fault (a full disk, no memory): it is tried again.
-    if record.status == "failed" and (job.config.retry_failed or not record.source_digest):
+    if record.status == "failed" and (job.retry_failed or not record.source_digest):
         return True
     if size_of(*files) != record.source_bytes or record.source != job.sources[number].file:
         return True
@@ -275,7 +243,6 @@ def _work(job: PreparationJob, states: list[ShardState], rank: int, *, shared: b
     for state in states:
         if not state.missing and not state.packed:
             _pack(job, state)
-    # Shards whose parts are all there only had to be packed.
     if not state_of:
         return
     tasks = [Task(job.sources[number], job.part_file(number).absolute()) for number in sorted(state_of)]
@@ -294,8 +261,7 @@ def _work(job: PreparationJob, states: list[ShardState], rank: int, *, shared: b
         outcomes = run_tasks(tasks, config, settings=job.settings, device=device, workers=workers)
         with _kept(job, states), contextlib.closing(outcomes):
             for outcome in outcomes:
-                number = number_of[outcome.record.name]
-                state = state_of[number]
+                state = state_of[number := number_of[outcome.record.name]]
                 state.missing.discard(number)
                 state.finished[number] = outcome.record
                 timings.add(outcome)

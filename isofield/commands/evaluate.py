@@ -12,7 +12,8 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from isofield.evaluation.options import LIGHT_FIELDS, generative_settings, pairs_of, pictured_up, read_options, sets_of
+from isofield.commands.judge import WHAT, judge
+from isofield.evaluation.options import LIGHT_FIELDS, pairs_of, pictured_up, read_options
 from isofield.runtime.atomic_files import remove_leftovers
 from isofield.runtime.commandline import DONE, SOME_FAILED, command_of, say
 from isofield.runtime.invocation import next_command
@@ -46,7 +47,7 @@ def evaluate(options: argparse.Namespace) -> int:
     torch.set_num_threads(1)  # the operators are small: more processes pay, more threads do not
     if options.samples:
         return judge(options) if is_first_alone("judging sets of shapes") else DONE
-    with session("cpu", collectives=False) as group:
+    with session("cpu", collectives=False, part=options.part) as group:
         return compare(options, group)
 
 
@@ -54,66 +55,45 @@ def compare(options: argparse.Namespace, group: "Group") -> int:
     """Every shape with its own ground truth."""
     from isofield.evaluation.ending import describe_end
     from isofield.evaluation.protocols import find_protocols
-    from isofield.evaluation.resume import journal_of, rows_of_ranks
+    from isofield.evaluation.resume import are_evaluated, journal_of, rows_of_ranks
     from isofield.evaluation.rows import SampleCounts, by_protocol, each_pair
     from isofield.evaluation.tables import write_tables
     from isofield.reports.pairs import drawing_of, write_report
     from isofield.run_dir import exclusive
+    from isofield.runtime.shares import share_out
 
     protocols = find_protocols(options.protocol, tolerance=options.tolerance)
     draws = SampleCounts(seed=options.seed, points=options.points, iou_points=options.iou_points)
     what = pairs_of(options)
     out = options.out or what.out
-    with_options = {"workers": options.workers, "light_fields": out / LIGHT_FIELDS, "progress": group.is_first}
+    with_options = {"workers": options.workers, "light_fields": out / LIGHT_FIELDS, "progress": group.is_shown}
     # Where the report shows every shape, pictures are drawn while its files are in memory; of more, some are chosen.
     up = pictured_up(options, told=group.is_first)
     draw = drawing_of(protocols, up=up) if len(what.pairs) <= options.pictures else None
     each = functools.partial(each_pair, protocols=protocols, draws=draws, draw=draw, **with_options)
-    with exclusive(out, group.rank, what="evaluation"):
-        remove_leftovers([out, out / LIGHT_FIELDS] if group.is_first else [])
-        # Shapes are shared out among the ranks; rows that an earlier call noted are taken from the journal.
-        journal = journal_of(out, what, protocols, draws, rank=group.rank)
-        rows = rows_of_ranks(what.pairs, each, journal, group)
-        if not group.is_first:
-            return DONE
-        # The first rank alone has all rows. Pictures belong to the report, not to the tables.
-        drawn = {of_pair[0]["name"]: of_pair[0].pop("pictures", None) for of_pair in rows}
-        evaluations = write_tables(by_protocol(rows, protocols), protocols, draws, what, out)
-        report, most = out / what.report, options.pictures
-        write_report(report, evaluations, what.pairs, title=what.title, up=up, pictures=most, drawn=drawn)
-        journal.remove()
-    for line in describe_end(evaluations, report):
-        say(line)
-    return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
 
+    def work(group: "Group", *, joining: bool = False) -> int | None:
+        """The exit status where the results of all are written; None elsewhere."""
+        with exclusive(out, group.rank, what=WHAT, part=group.part):
+            remove_leftovers([out, out / LIGHT_FIELDS] if group.is_first else [])
+            # Shapes are shared out among the ranks; rows that an earlier call noted are taken from the journal.
+            journal = journal_of(out, what, protocols, draws, rank=group.rank)
+            rows = rows_of_ranks(what.pairs, each, journal, group, keep_failed=joining)
+            if not group.is_first:
+                return None
+            # The first rank alone has all rows. Pictures belong to the report, not to the tables.
+            drawn = {of_pair[0]["name"]: of_pair[0].pop("pictures", None) for of_pair in rows}
+            evaluations = write_tables(by_protocol(rows, protocols), protocols, draws, what, out)
+            report, most = out / what.report, options.pictures
+            write_report(report, evaluations, what.pairs, title=what.title, up=up, pictures=most, drawn=drawn)
+            journal.remove()
+        for line in describe_end(evaluations, report):
+            say(line)
+        return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
 
-def judge(options: argparse.Namespace) -> int:
-    """Writes JSON and CSV for each protocol and the report; returns the exit status."""
-    from isofield.evaluation import set_tables
-    from isofield.evaluation.ending import describe_end
-    from isofield.evaluation.protocols import protocols_of_sets
-    from isofield.evaluation.set_rows import Machine, evaluate_sets
-    from isofield.evaluation.tables import write_json
-    from isofield.reports.sets import write_sets_report
-    from isofield.run_dir import exclusive
-    from isofield.runtime.distributed import describe_device, resolve_device
-
-    protocols, settings = protocols_of_sets(options.protocol), generative_settings(options)
-    device, sets = resolve_device(options.device), sets_of(options)
-    say(describe_device(options.device, device))
-    out = options.out or sets.out
-    with exclusive(out, 0, what="evaluation"):
-        evaluations = evaluate_sets(sets, protocols, settings, Machine(device, options.workers, out / LIGHT_FIELDS))
-        for evaluation in evaluations:
-            write_json(sets.result_file(out, evaluation["protocol"], ".json"), evaluation)
-            set_tables.write_csv(sets.result_file(out, evaluation["protocol"], ".csv"), evaluation)
-            say(set_tables.table(evaluation))
-        report = out / sets.report
-        up = pictured_up(options, told=True)
-        write_sets_report(report, evaluations, sets, up=up, pictures=options.pictures)
-    for line in describe_end(evaluations, report):
-        say(line)
-    return SOME_FAILED if any(evaluation["failed"] for evaluation in evaluations) else DONE
+    is_whole = lambda: are_evaluated(what.pairs, journal_of(out, what, protocols, draws))  # noqa: E731
+    status = share_out(work, group, out, what=WHAT, is_whole=is_whole)
+    return DONE if status is None else status
 
 
 command = command_of(main)

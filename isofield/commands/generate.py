@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,20 +22,22 @@ def generate_meshes(options: argparse.Namespace) -> int:
     with without_collection():
         from isofield.extraction.lattice import BATCH_POINTS
         from isofield.generation.contact_sheets import write_overview
-        from isofield.generation.ending import describe_end
-        from isofield.generation.meshes import generate, meshes_of, rows_of
+        from isofield.generation.ending import describe_end, describe_part_end
+        from isofield.generation.manifest import meshes_of, rows_of
+        from isofield.generation.meshes import WHAT, are_made, generate
         from isofield.generation.requests import requests_of
         from isofield.generation.test_time_fitting import encoder_parameters
         from isofield.packs.find_run import find_run
         from isofield.registry import load_run
         from isofield.runtime import distributed
         from isofield.runtime.compiled import sparing_kernels
+        from isofield.runtime.parts import join_parts
         from isofield.runtime.precision import products_in
         from isofield.up_axis import describe_inputs, up_in_pictures, up_of_run
 
     run_dir = find_run(options.run)
     with contextlib.ExitStack() as stack:
-        group = stack.enter_context(distributed.session(options.device, collectives=False))
+        group = stack.enter_context(distributed.session(options.device, collectives=False, part=options.part))
         loaded = load_run(run_dir, which=options.checkpoint, device=group.device)
         # As it was trained: weights that learned from TF32 products are asked by them.
         stack.enter_context(products_in(loaded.config.training.precision, group.device))
@@ -49,14 +52,12 @@ def generate_meshes(options: argparse.Namespace) -> int:
         if options.input and group.is_first:
             for line in describe_inputs(options.input, up_of_run(run_dir)):
                 say(line)
-        # Each rank makes its own share; what is there already is kept.
-        rows = generate(
+        make = functools.partial(
+            generate,
             loaded.model,
-            asked.items[group.rank :: group.size],
-            folder,
+            folder=folder,
             settings=settings,
             batch_points=BATCH_POINTS if options.batch_points is None else options.batch_points,
-            group=group,
             header={"run": str(run_dir.path), "checkpoint": options.checkpoint, "step": loaded.step}
             | ({"unfinished": loaded.unfinished} if loaded.unfinished else {})
             | asked.about,
@@ -64,6 +65,17 @@ def generate_meshes(options: argparse.Namespace) -> int:
             unfinished=loaded.unfinished,
             count=len(names),
         )
+        # Each rank, or part, makes its own share; what is there already is kept.
+        rows = make(asked.items[group.rank :: group.size], group=group)
+        if group.part is not None:
+            is_whole = functools.partial(are_made, asked.items, folder, settings)
+            join = functools.partial(make, asked.items, group=group.alone(), keep_failed=True)
+            joined = join_parts(folder, group.part, what=WHAT, is_whole=is_whole, join=join)
+            if joined is None:
+                for line in describe_part_end(rows, group.part):
+                    say(line)
+            else:
+                rows, group = joined, group.alone()
         # Samples and walks belong together: a sheet or a strip shows them all.
         pictures: list[Path] = []
         if (asked.whole or options.sheet) and group.is_first:

@@ -15,6 +15,7 @@ from pathlib import Path
 from isofield.runtime.commandline import DONE, Parser, command_of, say, tell
 from isofield.runtime.imports import without_collection
 from isofield.runtime.invocation import as_typed
+from isofield.runtime.parts import HELP, part_of, refuse_ranks, without_part
 
 # Of the page: shapes, and of how many is shown where the inside tests disagree. A few seconds for any data set.
 PICTURES, SLICES = 24, 2
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     )
     parser.add_argument("--dry-run", action="store_true", help="show the resolved config and stop")
     parser.add_argument("--no-inspect", action="store_true", help="draw no page of what was made (inspect.html)")
+    parser.add_argument("--part", type=part_of, metavar="K/N", help=HELP)
     options = parser.parse_args(words)
 
     # Imported only now: torch takes two seconds, for which --help and a misspelt option need not wait.
@@ -40,6 +42,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
 
         from data_processing.preparation.config import DataConfig, config_file
         from data_processing.preparation.job import prepare_folder
+        from data_processing.preparation.parts import prepare_part
         from isofield.runtime.config import read_config, to_yaml
         from isofield.runtime.distributed import session
 
@@ -50,11 +53,15 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     if options.dry_run:
         tell("a dry run: nothing was done; next: the same command without --dry-run")
         return DONE
+    refuse_ranks(options.part)
+    draw = None if options.no_inspect else draw_page
+    if options.part is not None:
+        command = f"{prog} {shlex.join(without_part(words))}"
+        return prepare_part(config, options.part, command=command, draw=draw)
     # Ranks of other launchers do not know of each other: whoever finds all shards there writes the index.
     joined = torch.distributed.is_torchelastic_launched()
     with session("cpu", collectives=False) if joined else contextlib.nullcontext() as group:
         wait = None if group is None else group.wait
-        draw = None if options.no_inspect else draw_page
         command = f"{prog} {shlex.join(words)}"
         return prepare_folder(config, command=command, rank=rank, world=world, wait=wait, draw=draw)
 

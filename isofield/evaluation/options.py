@@ -12,6 +12,7 @@ from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.evaluation.names import AGAINST, GENERATIVE, KNOWN, MASKS, MOST_TRAINING_SHAPES, NORMALISATIONS
 from isofield.runtime.commandline import Parser, say
 from isofield.runtime.invocation import as_typed
+from isofield.runtime.parts import HELP, part_of
 
 if TYPE_CHECKING:
     from data_processing.geometry.rendering import Up
@@ -58,6 +59,7 @@ def read_options(
     parser.add_argument("--pictures", type=int, default=60, help="most shapes shown in the report; 0: none")
     parser.add_argument("--up", choices=["y", "z"], help="the axis that points up in pictures [as in the data]")
     parser.add_argument("--out", type=Path, help="folder of the results; default: beside the meshes")
+    parser.add_argument("--part", type=part_of, metavar="K/N", help=HELP)
     parser.add_argument("--calibrate", action="store_true", help="of a prior of organ masks: learn what is usual")
     sets = parser.add_argument_group("sets of shapes, whatever their names (protocols generative, lfd)")
     sets.add_argument("--samples", action="store_true", help="judge the samples of --run, or --pred, as a set")
@@ -163,6 +165,9 @@ def sets_of(options: argparse.Namespace) -> "Sets":
 
 
 def _check(parser: Parser, options: argparse.Namespace) -> None:
+    if options.part is not None and (options.calibrate or options.samples):
+        what = "--calibrate" if options.calibrate else "judging sets of shapes (--samples)"
+        parser.error(f"--part {options.part}: {what} is not shared out: one process does it; leave --part out")
     if options.calibrate:
         if options.run is None or options.pred or options.gt or options.samples:
             parser.error("--calibrate goes with --run, and if wanted --data and --split of clean masks it never saw")

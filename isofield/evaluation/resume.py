@@ -39,20 +39,27 @@ def journal_of(
 
 
 def rows_of_ranks(
-    pairs: Sequence[Pair], rows_of: Callable[[Sequence[Pair]], Generator[Rows]], journal: Journal, group: Group
+    pairs: Sequence[Pair],
+    rows_of: Callable[[Sequence[Pair]], Generator[Rows]],
+    journal: Journal,
+    group: Group,
+    *,
+    keep_failed: bool = False,
 ) -> list[Rows]:
-    """Rows of all pairs on the first rank, in order; nothing on others.
+    """Rows of all pairs on the first rank, in order; nothing on others, nor on parts.
 
-    `rows_of` makes those of some pairs, in order; it is asked for this rank's, every size-th, that are not there yet.
+    `rows_of` makes those of some pairs, in order; it is asked for this rank's, every size-th, that are not there yet,
+    or failed, unless these are kept.
     """
     group.wait()  # nobody writes before all have read
     mine = pairs[group.rank :: group.size]
     made_from = {pair.name: _made_from(pair) for pair in mine}
     # A row stands as long as what it was made from is unchanged.
     rows_before = {pair.name: journal.row(pair.name, made_from[pair.name]) for pair in mine}
-    made = {name: rows for name, rows in rows_before.items() if rows and all(stands(row, Path()) for row in rows)}
-    if made:
-        say(f"rank {group.rank}: {len(made)} of {len(mine)} shapes were evaluated before")
+    made = {name: rows for name, rows in rows_before.items() if rows and (keep_failed or _stand(rows))}
+    if made and not keep_failed:
+        who = f"rank {group.rank}" if group.part is None else f"part {group.part}"
+        say(f"{who}: {len(made)} of {len(mine)} shapes were evaluated before")
     # Rows of an earlier version say nothing of what is suspect; what preparation knows is added.
     for pair in mine:
         for row in made.get(pair.name, []):
@@ -71,6 +78,18 @@ def rows_of_ranks(
         journal.collect()
         made = {name: line["row"] for name, line in journal.lines.items()} | made
     return [made[pair.name] for pair in pairs]
+
+
+def are_evaluated(pairs: Sequence[Pair], journal: Journal) -> bool:
+    """Whether each pair has rows, by whichever part: numbers, or the reason why there are none."""
+    # Names first: only when all are there, files are looked at.
+    return all(pair.name in journal.lines for pair in pairs) and all(
+        journal.row(pair.name, _made_from(pair)) for pair in pairs
+    )
+
+
+def _stand(rows: Rows) -> bool:
+    return all(stands(row, Path()) for row in rows)
 
 
 def _made_from(pair: Pair) -> str:

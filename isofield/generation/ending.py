@@ -8,6 +8,7 @@ from typing import Any
 from isofield.run_dir import manifest_file
 from isofield.runtime.commandline import first_of
 from isofield.runtime.invocation import next_command, same_command
+from isofield.runtime.parts import Part, describe_part
 
 
 def describe_end(
@@ -33,6 +34,13 @@ def describe_end(
         *([f"note: {unfinished}"] if unfinished and len(failed) < len(rows) else []),
         f"{done}; {_next(rows, folder, options, pictures)}",
     ]
+
+
+def describe_part_end(rows: Sequence[Mapping[str, Any]], part: Part) -> list[str]:
+    """The same of one part, which is not the last."""
+    failed = [f"failed: {row['name']}: {row['reason']}" for row in rows if row["status"] == "failed"]
+    made = f"{len(rows) - len(failed)} meshes, {len(failed)} failed"
+    return [*first_of(failed, rest="the manifest, when all parts are done"), f"{made}; {describe_part(part)}"]
 
 
 def _next(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -23,19 +22,19 @@ from data_processing.medical.masks import mask_on_scan
 from isofield.contract import Model
 from isofield.extraction.isosurface import Extraction, extract
 from isofield.extraction.lattice import Field, evaluate_field, field_of
-from isofield.generation.files_beside import FILES, write_beside
+from isofield.generation.files_beside import write_beside
+from isofield.generation.manifest import FILES, made_from, read_line, write_manifest
 from isofield.generation.mesh_sizes import describe_sizes
 from isofield.generation.simplification import refuse_few, simplify_mesh
 from isofield.generation.test_time_fitting import fitted_code
-from isofield.run_dir import exclusive, manifest_file, mesh_in
-from isofield.runtime.atomic_files import remove_leftovers, write_text
+from isofield.run_dir import exclusive, mesh_in
+from isofield.runtime.atomic_files import remove_leftovers
 from isofield.runtime.distributed import Group
-from isofield.runtime.fingerprint import fingerprint
-from isofield.runtime.journal import RECORD, Journal, Line, stands
-from isofield.runtime.json_files import leads_out, read_object
+from isofield.runtime.journal import FAILED, RECORD, Journal, stands
 from isofield.runtime.progress import Progress
 from isofield.runtime.reasons import reason_of
 
+WHAT = "generation"  # in messages
 MASK_MARGIN = 2.0  # samples beyond the mesh within which voxels of a scan are asked
 
 
@@ -103,6 +102,7 @@ def generate(
     header: dict[str, Any],
     only: Collection[str] | None = None,
     unfinished: str = "",
+    keep_failed: bool = False,
     count: int | None = None,
 ) -> list[dict[str, Any]]:
     """Write a mesh for each item into `folder` and the manifest beside them; returns this rank's rows.
@@ -110,22 +110,46 @@ def generate(
     Shapes that are there, of the same origin and with the same settings, are not made again. A shape that fails is a
     row with its reason. The manifest lists what was ever generated into the folder with these settings, or `only` those
     names. `unfinished`: of a model whose training is not, told where it draws nothing. `count`: shapes of all ranks, of
-    which the first rank tells how large they will be. ValueError when another process is at it.
+    which the first rank tells how large they will be. `keep_failed`: what failed with these settings is not tried
+    again. Of a part only the meshes are made. ValueError when another process is at it.
     """
     if batch_points < 1:
         raise ValueError(f"--batch-points: expected at least one point, got {batch_points}")
-    with exclusive(folder, group.rank, what="generation"):
-        remove_leftovers({folder} | {mesh_in(folder, item.name, "").parent for item in items})
-        journal = Journal(folder, group.rank, read=_read, record=RECORD)
+    with exclusive(folder, group.rank, what=WHAT, part=group.part):
+        if group.part is None:  # others may be writing
+            remove_leftovers({folder} | {mesh_in(folder, item.name, "").parent for item in items})
+        journal = Journal(folder, group.rank, read=read_line, record=RECORD, takes_record=group.part is None)
         group.wait()  # nobody writes before all have
-        job = _GenerationJob(model, folder, settings, batch_points, group.device, unfinished)
+        job = _GenerationJob(model, folder, settings, batch_points, group.device, unfinished, keep_failed)
         rows = _rows(job, items, journal, group, count=len(items) if count is None else count)
         group.wait()
         if group.is_first:
-            _write_manifest(journal, folder, settings, header, only)
+            write_manifest(journal, folder, settings.made_with(), header, only)
             journal.keep_record()
         group.wait()
     return rows
+
+
+def are_made(items: Sequence[Item], folder: Path, settings: GenerationConfig) -> bool:
+    """Whether each item has a row of these settings, by whichever part: its mesh, or the reason why there is none."""
+    journal, made_with = Journal(folder, read=read_line, record=RECORD), settings.made_with()
+    # Names first: only when all are there, files are looked at.
+    return all(item.name in journal.lines for item in items) and all(
+        _row_before(item, journal, made_with, folder, keep_failed=True) is not None for item in items
+    )
+
+
+def _row_before(
+    item: Item, journal: Journal, made_with: dict[str, Any], folder: Path, *, keep_failed: bool
+) -> dict[str, Any] | None:
+    """The row of a shape that is not to be made again."""
+    if item.name not in journal.lines:
+        return None
+    failed: dict[str, Any] | None = journal.row(item.name, made_from(made_with, None))
+    if failed is not None and failed["status"] in FAILED:
+        return failed if keep_failed else None
+    row: dict[str, Any] | None = journal.row(item.name, made_from(made_with, _origin_of(item)))
+    return row if row is not None and stands(row, folder, FILES) else None
 
 
 @dataclass(frozen=True)
@@ -190,32 +214,6 @@ def mask_of_surface(
     )
 
 
-def _write_manifest(
-    journal: Journal, folder: Path, settings: GenerationConfig, header: dict[str, Any], only: Collection[str] | None
-) -> None:
-    """manifest.json: the latest row of each shape that was made with these settings, sorted by name."""
-    journal.collect()
-    chosen, made_with = None if only is None else set(only), settings.made_with()
-    names = sorted(name for name in journal.lines if chosen is None or name in chosen)
-    rows = [journal.lines[name]["row"] for name in names]
-    shapes = [row for row in rows if journal.row(row["name"], _made_from(made_with, row.get("origin")))]
-    content = {**header, **made_with, "shapes": shapes}
-    write_text(manifest_file(folder), json.dumps(content, indent=1) + "\n")
-
-
-def meshes_of(folder: Path, names: Sequence[str]) -> list[Path | None]:
-    """The meshes of some shapes as the folder's manifest has them; None where the shape failed."""
-    rows = {row["name"]: row for row in rows_of(folder, names)}
-    return [folder / rows[name]["file"] if rows.get(name, {}).get("status") == "done" else None for name in names]
-
-
-def rows_of(folder: Path, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of some shapes in the folder's manifest, of whichever rank."""
-    chosen = set(names)
-    shapes = read_object(manifest_file(folder), again="generate again")["shapes"]
-    return [row for row in shapes if row["name"] in chosen]
-
-
 @dataclass(frozen=True)
 class _GenerationJob:
     """What is the same for all shapes."""
@@ -226,6 +224,7 @@ class _GenerationJob:
     batch_points: int
     device: torch.device
     unfinished: str = ""
+    keep_failed: bool = False
 
 
 def _rows(
@@ -238,7 +237,7 @@ def _rows(
         while under_way:
             item, written = under_way.popleft()
             row = written.result()
-            journal.add(item.name, _made_from(made_with, row.get("origin")), row)
+            journal.add(item.name, made_from(made_with, row.get("origin")), row)
             rows.append(row)
             if told or row["status"] == "failed":
                 continue
@@ -250,14 +249,12 @@ def _rows(
     with (
         journal,
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="meshes") as writer,
-        Progress(len(items), what="generate", unit="shape", shown=group.is_first) as progress,
+        Progress(len(items), what="generate", unit="shape", shown=group.is_shown) as progress,
     ):
         try:
             for item in items:
-                known = item.name in journal.lines
-                row = journal.row(item.name, _made_from(made_with, _origin_of(item))) if known else None
-                stands_already = row is not None and stands(row, job.folder, FILES)
-                write = None if stands_already else _attempt(job, item)
+                row = _row_before(item, journal, made_with, job.folder, keep_failed=job.keep_failed)
+                write = _attempt(job, item) if row is None else None
                 note()  # of the item before: a disk that is full ends it here
                 if write is not None:
                     under_way.append((item, writer.submit(write)))
@@ -354,31 +351,6 @@ def _code_of(
         return fitted_code(model, given, name=name, steps=steps, rate=rate, device=device)
     with torch.no_grad():
         return model.encode(given.inputs[None].to(device)), {}
-
-
-def _made_from(settings: dict[str, Any], origin: str | None) -> str:
-    """Of what decides how a mesh comes out; a shape that failed has no origin."""
-    return fingerprint([settings, origin])
-
-
-def _read(line: Line) -> Line | None:
-    """A line of ours, as the version before wrote it too. None for one whose files would not be those of the folder.
-
-    A journal may come with a run from anywhere.
-    """
-    settings, row = line.get("settings"), line.get("row")
-    if isinstance(settings, dict):
-        row = {key: value for key, value in line.items() if key not in ("settings", "start")}
-        line = {"name": row.get("name"), "made_from": "", "row": row, "start": line.get("start", 0)}
-        if all(isinstance(value, str | int | float) for value in [*settings.values(), row.get("origin", "")]):
-            line["made_from"] = _made_from(settings, row.get("origin"))
-    return line if isinstance(row, dict) and row.get("name") == line.get("name") and _is_own(row) else None
-
-
-def _is_own(row: dict[str, Any]) -> bool:
-    if not isinstance(row.get("origin", ""), str) or any(leads_out(row[key]) for key in FILES if key in row):
-        return False
-    return row.get("status") == "failed" or (row.get("status") == "done" and "file" in row)
 
 
 def _origin_of(item: Item) -> str | None:

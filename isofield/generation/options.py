@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from isofield.runtime.commandline import Parser
 from isofield.runtime.invocation import as_typed
+from isofield.runtime.parts import HELP, part_of
 
 if TYPE_CHECKING:
     from isofield.generation.meshes import GenerationConfig
@@ -47,6 +48,7 @@ def arguments_of(argv: Sequence[str] | None, *, description: str | None, prog: s
     parser.add_argument("--fit-rate", type=float, default=1e-4, metavar="LR", help="of the fitting's Adam [1e-4]")
     parser.add_argument("--batch-points", type=int, help="points decoded at once: bounds memory")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
+    parser.add_argument("--part", type=part_of, metavar="K/N", help=HELP)
     return parser.parse_args(argv)
 
 

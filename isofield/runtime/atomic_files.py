@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 TEMPORARY_PREFIX = ".partial-"
+TOKEN = os.urandom(3).hex()  # processes in containers have the same number now and again
 
 
 class WriteError(OSError):
@@ -25,9 +26,9 @@ def replacing(path: Path) -> Iterator[Path]:
     is what failed. A kill leaves a `.partial-*` file behind, which no reader of ours looks at.
     """
     path = Path(path)
-    # In the same folder: a rename is atomic only within one file system. The number of the process keeps two writers
-    # apart.
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    # In the same folder: a rename is atomic only within one file system. The number of the process, and the token, keep
+    # two writers apart.
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{TOKEN}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

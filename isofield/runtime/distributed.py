@@ -20,6 +20,7 @@ import torch.distributed as dist
 
 from isofield.runtime.commandline import say
 from isofield.runtime.heartbeat import Heartbeat, lost_rank, unreached_ranks
+from isofield.runtime.parts import Part, refuse_ranks
 from isofield.runtime.precision import products_in
 from isofield.runtime.reasons import is_out_of_memory
 from isofield.runtime.threads import describe_threads, limit_threads
@@ -30,16 +31,27 @@ TIMEOUT_VARIABLE, TIMEOUT_SECONDS = "ISOFIELD_TIMEOUT", 1800
 
 @dataclass(frozen=True)
 class Group:
-    """This process among `size` processes; `device` is its own."""
+    """This process among `size` processes; `device` is its own. `part`: they do not know of each other."""
 
     rank: int
     size: int
     device: torch.device
     heartbeat: Heartbeat | None = field(default=None, compare=False, repr=False)
+    part: Part | None = None
 
     @property
     def is_first(self) -> bool:
-        return self.rank == 0
+        """Whether it does what only one process does. Of parts none does: they are joined."""
+        return self.rank == 0 and self.part is None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it tells a person how far it is: ranks share a screen, parts have logs of their own."""
+        return self.rank == 0 or self.part is not None
+
+    def alone(self) -> "Group":
+        """The group of a process that does everything, on the same device."""
+        return Group(0, 1, self.device)
 
     def share(self, count: int) -> slice:
         """This rank's contiguous share of `count` things: sizes differ by one at most."""
@@ -164,12 +176,13 @@ def timeout() -> datetime.timedelta:
 
 
 @contextlib.contextmanager
-def session(device: str = "auto", *, collectives: bool = True) -> Iterator[Group]:
-    """Join the other processes if torchrun started us, and leave them at the end.
+def session(device: str = "auto", *, collectives: bool = True, part: Part | None = None) -> Iterator[Group]:
+    """Join the other processes if torchrun started us, and leave them at the end. ValueError for a part under torchrun.
 
     Without `collectives` they can only wait for each other, which asks nothing of the network but the launcher's store.
     Torch gets the threads that it may have here; the first rank says so.
     """
+    refuse_ranks(part)
     # As torchrun says it; none of these variables is there in plain python.
     size, rank, local = (int(os.environ.get(k, d)) for k, d in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0)))
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
@@ -182,6 +195,9 @@ def session(device: str = "auto", *, collectives: bool = True) -> Iterator[Group
         if device != str(own):
             say(describe_device(device, own))
     with products_in("float32", own):
+        if part is not None:
+            yield Group(part.rank, part.total, own, part=part)
+            return
         yield from _group_of(own, size=size, rank=rank, collectives=collectives)
 
 

@@ -43,10 +43,11 @@ def journal_files(folder: Path, *, stem: str = STEM) -> list[Path]:
 class Journal:
     """The latest line about each thing in the files of a folder, and one rank's own file, opened for more by `with`.
 
-    `record`: the file in the folder that keeps what counts when the work is done. `read` is asked what a line says: it
-    translates those of the version before, and gives None for one that is not of the command's own making. `surely`: a
-    line survives a power cut; else only the end of the process. WriteError when the file cannot be written, or
-    vanishes: the folder of the results is gone then.
+    `record`: the file in the folder that keeps what counts when the work is done; the first rank makes it its journal,
+    unless `takes_record` says that others, whom nobody waits for, may read it at any time. `read` is asked what a line
+    says: it translates those of the version before, and gives None for one that is not of the command's own making.
+    `surely`: a line survives a power cut; else only the end of the process. WriteError when the file cannot be written,
+    or vanishes: the folder of the results is gone then.
     """
 
     def __init__(
@@ -58,10 +59,11 @@ class Journal:
         stem: str = STEM,
         surely: bool = True,
         record: str | None = None,
+        takes_record: bool = True,
     ) -> None:
         self._folder, self._stem, self._read, self._surely = folder, stem, read, surely
         self._record = None if record is None else folder / record
-        self._is_first = rank == 0
+        self._takes_record = rank == 0 and takes_record
         self._own = journal_file(folder, rank, stem=stem)
         self.lines = _latest(self._lines())
         self._start = min(MOST_STARTS, 1 + max((line["start"] for line in self.lines.values()), default=0))
@@ -70,7 +72,7 @@ class Journal:
         # The lock first: it keeps others from collecting this file away while it is open.
         self._lock = _lock_while_open(self._own)
         # A visible record without its hidden journal would be stale from the first new line on. Others have read it.
-        if self._record is not None and self._is_first and not self._own.exists():
+        if self._record is not None and self._takes_record and not self._own.exists():
             with contextlib.suppress(FileNotFoundError):
                 self._record.replace(self._own)
         self._file = open(self._own, "a", encoding="utf-8")

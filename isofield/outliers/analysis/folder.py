@@ -31,7 +31,7 @@ from isofield.outliers.scoring.detector import Judgement
 from isofield.runtime.atomic_files import WriteError, remove_leftovers
 from isofield.runtime.distributed import Group
 from isofield.runtime.fingerprint import fingerprint, of_contents
-from isofield.runtime.journal import Journal, stands
+from isofield.runtime.journal import FAILED, Journal, stands
 from isofield.runtime.progress import Progress
 from isofield.runtime.reasons import reason_of
 
@@ -73,28 +73,42 @@ class Cut:
     seconds: float
 
 
-def analyse(job: AnalysisJob, scans: Sequence[Scan], *, group: Group, resume: bool) -> list[Row]:
-    """All rows on the first rank (none on others), in the order of the scans. The folder of the results is there."""
+def analyse(
+    job: AnalysisJob, scans: Sequence[Scan], *, group: Group, resume: bool, keep_failed: bool = False
+) -> list[Row]:
+    """All rows on the first rank (none on others, nor on parts), in the order of the scans.
+
+    The folder of the results is there. `keep_failed`: scans with errors are not tried again.
+    """
     if group.is_first:
         # By one rank while the others wait: it would take away what they have begun to write.
         remove_leftovers([job.out])
         if not resume:
             forget(job.out)
     group.wait()
-    journal = open_journal(job.out, group.rank)
+    journal = open_journal(job.out, group.rank, takes_record=group.part is None)
     group.wait()  # nobody writes before all have read
     with journal:
         mine = scans[group.rank :: group.size]
-        with Progress(len(mine), what="analyse", unit="scan", shown=group.is_first) as progress:
+        with Progress(len(mine), what="analyse", unit="scan", shown=group.is_shown) as progress:
             for scan in mine:
                 progress.note(scan.key[-24:])
-                analyse_scan(job, scan, journal)
+                analyse_scan(job, scan, journal, keep_failed=keep_failed)
                 progress.update()
     group.wait()
     if not group.is_first:
         return []
     journal.collect()
     return [row for scan in scans for row in _noted(job, journal, scan)]
+
+
+def are_analysed(job: AnalysisJob, scans: Sequence[Scan]) -> bool:
+    """Whether each scan has all its rows, by whichever part, errors too."""
+    journal = open_journal(job.out)
+    # Names first: only when all are there, files are looked at.
+    return all(scan.key in journal.lines for scan in scans) and all(
+        _is_done(job, scan, _made_with_or_nothing(job, scan), journal, keep_failed=True) for scan in scans
+    )
 
 
 def _noted(job: AnalysisJob, journal: Journal, scan: Scan) -> list[Row]:
@@ -104,20 +118,16 @@ def _noted(job: AnalysisJob, journal: Journal, scan: Scan) -> list[Row]:
     return rows
 
 
-def analyse_scan(job: AnalysisJob, scan: Scan, journal: Journal) -> None:
+def analyse_scan(job: AnalysisJob, scan: Scan, journal: Journal, *, keep_failed: bool = False) -> None:
     """Do what is missing of a scan and note it."""
-    try:
-        made_with = _made_with(job, scan)
-    except SHAPE_ERRORS:
-        made_with = ""  # unreadable: is tried again
-    organs: dict[str, str] | None = journal.row(scan.key, made_with) if made_with else None
+    made_with = _made_with_or_nothing(job, scan)
     # Done before, from the same files and priors, with all its maps there: only the note is made again.
-    if organs is not None and _is_whole(job, rows_of(journal, scan.key)):
-        journal.add(scan.key, made_with, organs)
+    if _is_done(job, scan, made_with, journal, keep_failed=keep_failed):
+        journal.add(scan.key, made_with, journal.row(scan.key, made_with))
         return
     # Else what a stop left of this scan goes first.
     remove_leftovers([job.out / folder / scan.key for folder in (MASKS, PICTURES, SHAPES)])
-    organs = {}
+    organs: dict[str, str] = {}
     for row, row_made_with in _rows(job, scan, journal):
         if row["organ"] in organs:  # a table may call two labels the same
             row = {**row, "organ": f"{row['organ']} ({len(organs)})"}
@@ -157,6 +167,24 @@ def _made_with(job: AnalysisJob, scan: Scan) -> str:
     return fingerprint([FORMAT, of_contents(scan.files), names, told, *settings, priors], size=8)
 
 
+def _made_with_or_nothing(job: AnalysisJob, scan: Scan) -> str:
+    """The same; "" of a scan that cannot be read: it is tried again."""
+    try:
+        return _made_with(job, scan)
+    except SHAPE_ERRORS:
+        return ""
+
+
+def _is_done(job: AnalysisJob, scan: Scan, made_with: str, journal: Journal, *, keep_failed: bool) -> bool:
+    """Whether all rows of a scan stand; of errors, where they are kept, that they are noted."""
+    if journal.row(scan.key, made_with) is None or not (made_with or keep_failed):
+        return False
+    rows = rows_of(journal, scan.key)
+    if keep_failed and rows is not None:
+        rows = [row for row in rows if row["status"] not in FAILED]
+    return rows is not None and all(stands(row, job.out, FILES) for row in rows)
+
+
 def _row_made_with(job: AnalysisJob, scan: Scan, wanted: OrganMatch) -> str:
     """Of everything one row depends on: other models have no say in it."""
     prior, structure = wanted.prior, wanted.structure
@@ -167,11 +195,6 @@ def _row_made_with(job: AnalysisJob, scan: Scan, wanted: OrganMatch) -> str:
     known = None if prior is None else prior.fingerprint
     settings = asdict(job.naming), asdict(job.settings)
     return fingerprint([FORMAT, of_contents(files), *settings, cut_as, known, wanted.status], size=8)
-
-
-def _is_whole(job: AnalysisJob, rows: Sequence[Row] | None) -> bool:
-    """All rows there, none of them an error, with all their files."""
-    return rows is not None and all(stands(row, job.out, FILES) for row in rows)
 
 
 def _rows(job: AnalysisJob, scan: Scan, journal: Journal) -> Iterator[tuple[Row, str]]:

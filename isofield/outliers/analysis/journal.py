@@ -20,9 +20,9 @@ NUMBERS = (
 )  # fmt: skip
 
 
-def open_journal(out: Path, rank: int = 0) -> Journal:
+def open_journal(out: Path, rank: int = 0, *, takes_record: bool = True) -> Journal:
     """What the journals of all ranks hold, and this rank's own."""
-    return Journal(out, rank, read=_read, record=RECORD)
+    return Journal(out, rank, read=_read, record=RECORD, takes_record=takes_record)
 
 
 def line_of_organ(scan: str, organ: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.outliers.analysis.limits import limit_of
 from isofield.runtime.invocation import as_typed
+from isofield.runtime.parts import HELP, part_of
 
 if TYPE_CHECKING:
     from data_processing.medical.label_names import LabelTable
@@ -41,6 +42,7 @@ def read_options(argv: Sequence[str] | None, description: str | None, *, prog: s
     add("--no-masks", action="store_true", help="write no reconstructions, maps and repaired masks")
     add("--no-pictures", action="store_true", help="draw nothing")
     add("--resume", action="store_true", help="do only what is missing in --out; without it, start anew")
+    add("--part", type=part_of, metavar="K/N", help=f"{HELP}; goes on as --resume does")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
     options = parser.parse_args(argv)
     refuse_overlap(options.input, options.out)

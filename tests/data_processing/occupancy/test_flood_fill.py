@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from data_processing.occupancy.flood_fill import enclosed_voxels, fill_voids, thin_parts
+from data_processing.occupancy import flood_fill
+from data_processing.occupancy.flood_fill import dilate, enclosed_voxels, fill_voids, thin_parts
+from data_processing.occupancy.packed_grids import dilate_bits, near_blocks, pack, unpack
 from data_processing.occupancy.scan_conversion import scan_grid
-from data_processing.occupancy.surface_voxels import touched_cells
+from data_processing.occupancy.surface_voxels import cells_by_tensors, touched_cells
 from tests.data_processing.solids import ball, box, centres, joined, quad, turned, turned_inside_out, without_faces
 
 
@@ -128,3 +130,32 @@ def test_sheet_beside_a_block_is_kept_and_the_block_is_not_grown():
 def test_open_bottom_leaks_by_flood():
     cup = without_faces(box((-0.3, -0.3, -0.3), (0.3, 0.3, 0.3)), 2)
     assert enclosed_voxels(corners(cup), 32, closing=32).sum() < 0.1 * len(centres(32)) * 0.6**3
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9])
+def test_bits_have_the_neighbourhoods_of_tensors(share):
+    """Random voxels, also at the borders of the grid and of words."""
+    grid = torch.rand((128, 128, 128), generator=torch.Generator().manual_seed(1)) < share
+    grid[:32, :, 60:68], grid[62:66] = True, False
+    bits = pack(grid.numpy())
+    assert np.array_equal(unpack(bits), grid.numpy())
+    assert np.array_equal(unpack(near_blocks(bits)), flood_fill.near_core_of(grid).numpy())
+    assert np.array_equal(unpack(dilate_bits(bits)), dilate(grid).numpy())
+
+
+@pytest.mark.parametrize("resolution", [33, 64])
+def test_compiled_cells_are_those_of_tensors(resolution):
+    """Large and small triangles, on planes of the grid, without area, and beyond the cube."""
+    random = np.random.default_rng(0)
+    sizes = random.choice([0.001, 0.02, 0.3, 1.0], (2000, 1, 1))
+    triangles = (random.random((2000, 1, 3)) - 0.5) * 1.1 + (random.random((2000, 3, 3)) - 0.5) * sizes
+    triangles[:300] = np.round(triangles[:300] * 32) / 32
+    triangles[300:400, 2] = triangles[300:400, 1]
+    triangles[400:450, :, 0] = 0.25
+    faces = torch.from_numpy(triangles)
+    expected = cells_by_tensors(faces, resolution)
+    assert torch.equal(touched_cells(faces, resolution), expected) and 0.05 < expected.float().mean() < 0.95
+    skipped = torch.zeros_like(expected)
+    skipped[: resolution // 2] = True
+    assert torch.equal(touched_cells(faces, resolution, skipped_RRR=skipped) | skipped, expected | skipped)
+    assert touched_cells(faces, resolution, skipped_RRR=skipped)[skipped].sum() < expected[skipped].sum()

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from data_processing.formats.mesh_files import read_mesh
-from data_processing.occupancy.scan_conversion import blocked_edges, scan_box, scan_grid, scan_points
+from data_processing.occupancy import scan_conversion
+from data_processing.occupancy.scan_conversion import blocked_edges, grid_crossings, scan_box, scan_grid, scan_points
 from data_processing.occupancy.surface_voxels import touched_cells
 from data_processing.occupancy.winding_number import winding_numbers
 from tests.data_processing.solids import ball, box, centres, joined, turned, turned_inside_out
@@ -122,3 +123,24 @@ def test_the_box_of_a_part_holds_all_its_numbers(low, high):
     grid[where] = numbers
     assert grid.any() and torch.equal(grid, scan_grid(corners, 64))
     assert high[0] == 0.5 or numbers.numel() < 64**3 / 4
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("chunk", [1 << 20, 1000])
+def test_compiled_crossings_are_those_of_tensors(monkeypatch, axis, chunk):
+    """Same bits in the same order: large and small faces, corners on lines and planes, no area, beyond the cube."""
+    random = np.random.default_rng(0)
+    sizes = random.choice([0.001, 0.02, 0.3, 1.0], (1500, 1, 1))
+    triangles = (random.random((1500, 1, 3)) - 0.5) * 1.1 + (random.random((1500, 3, 3)) - 0.5) * sizes
+    triangles[:300] = (np.round(triangles[:300] * 32) + 0.5) / 32  # centres of voxels
+    triangles[300:400, 2] = triangles[300:400, 1]
+    triangles[400:450, :, 0] = 0.25
+    faces = torch.from_numpy(triangles)
+    monkeypatch.setattr(scan_conversion, "CHUNK", chunk)
+    compiled = list(grid_crossings(faces, 32, axis=axis))
+    monkeypatch.setattr(scan_conversion, "crossing_kernels", lambda: None)
+    expected = list(grid_crossings(faces, 32, axis=axis))
+    assert sum(len(one.face_H) for one in expected) > 10_000 and (len(compiled) > 1) == (chunk == 1000)
+    for name in ("line_H2", "height_H", "sign_H", "face_H"):
+        ours, theirs = (torch.cat([getattr(one, name) for one in all_]) for all_ in (compiled, expected))
+        assert ours.dtype == theirs.dtype and torch.equal(ours, theirs), name
