@@ -30,7 +30,7 @@ from imnet import published_weights as imnet_published
 from isofield import checkpoint
 from isofield.config import read_run_config
 from isofield.evaluation.pairs import read_manifest
-from isofield.generation import meshes
+from isofield.generation.manifest import read_line
 from isofield.outliers.analysis.journal import line_of_organ, open_journal, rows_of
 from isofield.outliers.analysis.rows import new_row
 from isofield.outliers.scoring.calibration import Calibration, load_calibration, save_calibration
@@ -226,7 +226,7 @@ def results(folder: Path) -> Found:
         "judge": (run.judge_file, judged),
         "preparation": (run.preparation_file, lambda _: preparation_of(run)),
         "manifest": (manifest, lambda _: read_manifest(run, "test")),
-        "generated": (journal_file(folder, 0), lambda file: Journal(file.parent, read=meshes._read).lines),
+        "generated": (journal_file(folder, 0), lambda file: Journal(file.parent, read=read_line).lines),
         "analysed": (journal_file(out, 0), lambda file: rows_of(open_journal(file.parent), "a")),
     }
 

@@ -33,6 +33,7 @@ from data_processing.preparation import job as preparation
 from data_processing.preparation import report
 from data_processing.preparation.config import DataConfig, content_settings, layout_of
 from data_processing.preparation.contents import BoundaryConfig, Contents
+from data_processing.preparation.job_file import open_job
 from data_processing.preparation.shape import digest_of
 from data_processing.preparation.sources import list_sources
 from data_processing.preparation.workers import Task
@@ -170,7 +171,7 @@ def of_preparation(made: Set) -> dict[str, Work]:
     def planned() -> list[Task]:
         job, _ = preparation._listed(fresh)
         fresh.folder.mkdir(exist_ok=True)
-        preparation._open_job(job, "")
+        open_job(fresh, job.settings, [source.name for source in job.sources], "")
         states = [preparation._examine(job, shard, ()) for shard in range(job.shard_count)]
         return [Task(job.sources[n], job.part_file(n)) for state in states for n in sorted(state.missing)]
 

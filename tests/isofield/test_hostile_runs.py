@@ -18,7 +18,7 @@ from data_processing.store.splits import SplitConfig
 from ifnet.published_organs import read_organ_folder
 from isofield import checkpoint
 from isofield.evaluation.pairs import entries_in, read_manifest
-from isofield.generation import meshes
+from isofield.generation.manifest import read_line
 from isofield.registry import load_run
 from isofield.run_dir import RunDir, create_run, manifest_file, preparation_of
 from isofield.runtime.config import read_yaml, to_yaml
@@ -197,7 +197,7 @@ def test_lines_about_meshes_that_are_not_ours(inside: Path, change: dict[str, An
     lines = [{"name": "a", "made_from": "x", "row": row, "start": 1}, row | {"settings": SETTINGS, "start": 1}]
     lines += [{"name": "b", "made_from": "x", "row": 7, "start": 1}, row | {"settings": {"deep": [1]}, "name": 7}]
     journal_file(inside, 0).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert not Journal(inside, read=meshes._read).lines
+    assert not Journal(inside, read=read_line).lines
 
 
 @pytest.mark.parametrize(
