@@ -22,7 +22,8 @@ from isofield.runtime.compiled import compiled_module, is_spared
 
 KERNELS = "data_processing.occupancy.scan_conversion_kernels"
 compiled_kernels = partial(compiled_module, KERNELS)
-crossing_kernels = partial(compiled_module, "data_processing.occupancy.grid_crossings_kernels")
+CROSSING_KERNELS = "data_processing.occupancy.grid_crossings_kernels"
+crossing_kernels = partial(compiled_module, CROSSING_KERNELS)
 
 LATTICE_BITS = 29  # |coordinate| < 2^29: differences < 2^30, edge functions < 2^62
 FRACTION_BITS = 20  # finest lattice: a millionth of a voxel
@@ -31,6 +32,7 @@ COLUMN_ENTRIES = 16  # of a face, on average, at most
 COLUMN_BINS = 1024
 UNKNOWN = 32767  # no winding number of a mesh
 SECONDS_OF_POINTS = 0.05  # CPU, by tensors, of some thousand points, about
+SECONDS_OF_LINE = 7e-8  # and of a line within a face's box
 LOOK_UP_CHUNK = 1 << 15  # points whose temporaries stay in cache
 
 
@@ -58,7 +60,10 @@ def grid_crossings(triangles_F33: torch.Tensor, resolution: int, *, axis: int) -
     bits = min(FRACTION_BITS, LATTICE_BITS - math.ceil(math.log2(reach)))
     scale = 2.0**bits
     lattice_F33 = (grid_units * scale).round().long()
-    kernels = crossing_kernels() if lattice_F33.device.type == "cpu" else None
+    lower_F2, upper_F2 = corner_bounds(grid_units[..., :2])
+    seconds = SECONDS_OF_LINE * float((upper_F2 - lower_F2 + 1).prod(1).sum())
+    spared = lattice_F33.device.type != "cpu" or is_spared(CROSSING_KERNELS, seconds)
+    kernels = None if spared else crossing_kernels()
     if kernels is not None:
         yield from _compiled_crossings(kernels, lattice_F33.numpy(), int(scale), resolution)
     else:

@@ -11,11 +11,13 @@ from functools import partial
 import numpy as np
 import torch
 
-from isofield.runtime.compiled import compiled_module
+from isofield.runtime.compiled import compiled_module, is_spared
 
-compiled_kernels = partial(compiled_module, "data_processing.occupancy.surface_voxels_kernels")
+KERNELS = "data_processing.occupancy.surface_voxels_kernels"
+compiled_kernels = partial(compiled_module, KERNELS)
 
 CHUNK = 1 << 20  # candidates at once: bounds the memory to some hundred megabytes
+SECONDS_OF_COLUMN = 2e-7  # CPU, by tensors, of a column within a triangle's box, about
 MARGIN = 1e-6  # cells; rounding may only add a cell that a triangle just misses
 
 
@@ -47,7 +49,8 @@ def touched_cells(
     What lies outside the cube is cut off. Of `skipped` cells nobody wants to know: they may be set or not. Same device
     as the triangles; on a CPU by compiled kernels where numba is installed.
     """
-    kernels = compiled_kernels() if triangles_F33.device.type == "cpu" else None
+    spared = triangles_F33.device.type != "cpu" or is_spared(KERNELS, _seconds_by_tensors(triangles_F33, resolution))
+    kernels = None if spared else compiled_kernels()
     if kernels is None:
         return cells_by_tensors(triangles_F33, resolution)
     corners_F33 = (triangles_F33.double() + 0.5) * resolution
@@ -56,6 +59,15 @@ def touched_cells(
     skipped = np.empty(0, np.bool_) if skipped_RRR is None else skipped_RRR.reshape(-1).numpy()
     kernels.mark_touched(corners_F9, normals_F3.contiguous().numpy(), resolution, skipped, touched)
     return torch.from_numpy(touched).view(resolution, resolution, resolution)
+
+
+def _seconds_by_tensors(triangles_F33: torch.Tensor, resolution: int) -> float:
+    """CPU seconds that the cells take by tensors, about: columns within the triangles' boxes are what is tested."""
+    if len(triangles_F33) == 0:
+        return 0.0
+    lower, upper = corner_bounds(triangles_F33)
+    sides_F3 = ((upper - lower) * resolution + 1).sort(dim=1).values
+    return SECONDS_OF_COLUMN * float(sides_F3[:, 1].dot(sides_F3[:, 2]))
 
 
 def cells_by_tensors(triangles_F33: torch.Tensor, resolution: int) -> torch.Tensor:

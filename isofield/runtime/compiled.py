@@ -22,6 +22,8 @@ from isofield.runtime.kernel_folder import are_compiled
 PRICES = {
     "data_processing.occupancy.winding_number_kernels": (9.0, 0.15),
     "data_processing.occupancy.scan_conversion_kernels": (2.8, 0.1),
+    "data_processing.occupancy.surface_voxels_kernels": (2.0, 0.05),
+    "data_processing.occupancy.grid_crossings_kernels": (1.0, 0.05),
     "data_processing.geometry.edge_kernels": (1.8, 0.05),
 }
 NUMBA = 0.6
