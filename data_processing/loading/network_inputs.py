@@ -8,7 +8,7 @@ batch, on any device, in a resumed run. Of a single shape or file, for generatio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -17,6 +17,7 @@ from data_processing.loading.mask_deformation import DeformationConfig, deform
 from data_processing.loading.poses import PoseConfig, posed_cells, posed_points, poses
 from data_processing.store.bits import bits_at, unpack_bits
 from data_processing.store.shards import Layout, refuse_absent
+from isofield.runtime.config import to_plain
 from isofield.runtime.counter_random import derive_keys, directions, integers, normals, subsets, uniforms
 from isofield.runtime.invocation import next_command
 
@@ -183,6 +184,14 @@ def seen_points(
         height_BN = points_BN3[..., 0] * x + points_BN3[..., 1] * y + points_BN3[..., 2] * z
         allowed_BP = allowed_BP & (height_BN <= _limit(height_BN, allowed_BP, section, keys_B))
     return points_BN3, allowed_BP
+
+
+def plain_input(section: InputConfig) -> dict[str, Any]:
+    """A section as plain data for fingerprints; what came later counts where it is set, so that older ones stand."""
+    plain = to_plain(section)
+    if not section.fewest:
+        del plain["fewest"]
+    return plain
 
 
 def counts_shown(section: InputConfig, keys_B: torch.Tensor) -> torch.Tensor:

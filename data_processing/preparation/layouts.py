@@ -53,10 +53,16 @@ class Arrangement:
 
 
 def arrange(
-    kinds: Mapping[str, str], layout: LayoutName, *, root: str, categories: Collection[str] | None = None
+    kinds: Mapping[str, str],
+    layout: LayoutName,
+    *,
+    root: str,
+    categories: Collection[str] | None = None,
+    for_splits: bool = True,
 ) -> Arrangement:
     """One place for each object among files. `kinds`: file below the folder: mesh, voxels, or another word; `root`: the
-    folder's name, a category where the path names none; `categories`: those that are wanted.
+    folder's name, a category where the path names none; `categories`: those that are wanted. `for_splits`: forms and
+    parts of one object are refused, which would lie in several splits; without splits each is a shape of its own.
 
     ValueError when files of one name cannot be told apart, when folders seem to hold several files of each object, and
     for a category that is not there.
@@ -87,7 +93,8 @@ def arrange(
     if hollow:
         notes.append(f"{len(hollow)} objects are left out, they have hollow voxels alone: {_first_names(hollow)}")
     if layout != "folders" and chosen == "folders":
-        refuse_forms(taken.values())
+        if for_splits:
+            refuse_forms(taken.values())
         notes += _recurring_names(taken.values())
     # Who divides by folders says it of all: a shape beside them would be missing without a word.
     without = [place.name for place in map(places.__getitem__, taken.values()) if not place.split]

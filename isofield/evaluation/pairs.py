@@ -198,6 +198,7 @@ def pairs_of_folders(
 ) -> list[Pair]:
     """Files of two folders that belong together by name (matching.py); the first folder of a path is the category.
 
+    A pair has the name of its ground truth where names are equal or become so, else that of the prediction.
     What only one side has is a pair with a reason. Raises FileNotFoundError when a folder is missing or holds nothing
     to evaluate, ValueError when two files of a folder have one name or the folders have no name in common.
     """
@@ -215,7 +216,10 @@ def pairs_of_folders(
     pairs = []
     for name, path in predicted.items():
         reason = "" if name in found else f"no ground truth: {truths} has no {name}"
-        pairs.append(Pair(name, _category(name), path, found.get(name), reason))
+        # Rows go by the ground truth's names, so that candidates that are named differently can be compared.
+        truth = matches.truth_of.get(name)
+        shown = truth if truth is not None and matching.truth_name(name) == matching.key(truth) else name
+        pairs.append(Pair(shown, _category(shown), path, found.get(name), reason))
     for name, file in matches.objects.items():
         reason = f"no prediction: {predictions} has no {name}"
         pairs.append(Pair(name, _category(name), None, FileTruth(true[file], grid), reason))

@@ -94,7 +94,7 @@ def _files_of_folder(
             + f"; it has {described(others) or 'no file at all'}"
         )
     try:
-        arrangement = arrange(kinds, rules.layout, root=folder.resolve().name or "all")
+        arrangement = arrange(kinds, rules.layout, root=folder.resolve().name or "all", for_splits=False)
     except ValueError as error:
         raise ValueError(f"{folder}: {reason_of(error)}") from error
     for note in arrangement.notes:

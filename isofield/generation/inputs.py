@@ -11,7 +11,7 @@ import torch
 from data_processing.formats.pictures import mask_file
 from data_processing.formats.scans import SCAN_SUFFIXES
 from data_processing.loading.batches import all_members
-from data_processing.loading.network_inputs import InputConfig
+from data_processing.loading.network_inputs import InputConfig, plain_input
 from data_processing.loading.single_inputs import Observed, is_photo, observe_file, observe_shape, scan_of
 from data_processing.medical.advice import SET_OPTIONS, worded
 from data_processing.medical.structures import all_parts
@@ -103,7 +103,7 @@ def _load_file(wanted: _FileShape, config: DataConfig, section: InputConfig, dev
 
 def _origin_of_file(wanted: _FileShape, config: DataConfig, section: InputConfig) -> str:
     """The file's content, how it was prepared and what was shown of it."""
-    plain, files = [content_settings(to_plain(config)), to_plain(section), wanted.part], [wanted.file]
+    plain, files = [content_settings(to_plain(config)), plain_input(section), wanted.part], [wanted.file]
     if is_photo(wanted.file, section):
         mask = mask_file(wanted.file, config.photo)
         plain, files = [*plain, to_plain(config.photo)], [*files, *([mask] if mask else [])]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data_processing.formats.npy import read_npz
 from data_processing.loading.batches import BatchPlan, Codes, LoadingConfig, Recipe, recipe_of
-from data_processing.loading.network_inputs import check_fields, observe
+from data_processing.loading.network_inputs import check_fields, observe, plain_input
 from data_processing.loading.single_inputs import FIXED
 from data_processing.store.shape_set import ShapeSet
 from isofield import checkpoint
@@ -22,7 +22,6 @@ from isofield.contract import Model, TrainsOnCodes
 from isofield.run_dir import RunDir
 from isofield.runtime.atomic_files import replacing
 from isofield.runtime.commandline import say
-from isofield.runtime.config import to_plain
 from isofield.runtime.distributed import Group
 from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.progress import with_progress
@@ -86,7 +85,7 @@ def _kept_or_made(
 
 def _key(model: TrainsOnCodes, shapes: ShapeSet, recipe: Recipe, indices: NDArray[np.int64]) -> str:
     """A hash of the frozen weights, of what they are shown, and of the shapes by name and content."""
-    made_by = checkpoint.hash_of(model.autoencoder.state_dict()), [to_plain(recipe.section.input), recipe.seed]
+    made_by = checkpoint.hash_of(model.autoencoder.state_dict()), [plain_input(recipe.section.input), recipe.seed]
     # The zero byte ends a name, whatever bytes follow.
     rows = ((f"{shapes.names[i]}\0", *shapes.packed_row(i, recipe.fields).values()) for i in indices.tolist())
     return fingerprint(*made_by, itertools.chain.from_iterable(rows))

@@ -13,7 +13,7 @@ from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.occupancy.inside_outside import InsideConfig, occupancy_grid
 from data_processing.occupancy.winding_number import boundary_edges, winding_grid
 from data_processing.occupancy.winding_number_sums import sum_at_points, sum_on_grid
-from isofield.runtime.compiled import sparing_kernels
+from isofield.runtime.compiled import PRICES, sparing_kernels
 from tests.data_processing.occupancy.test_winding_number import random_soup, summed
 from tests.data_processing.solids import centres
 
@@ -85,4 +85,5 @@ def test_the_first_shape_of_a_process_compiles_nothing(examples, tmp_path):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[:4] == ["False", str([False] * 3), str([True] * 3), str([False] * 3)]
+    spared = [str([value] * len(PRICES)) for value in (False, True, False)]
+    assert done.stdout.split("\n")[:4] == ["False", *spared]

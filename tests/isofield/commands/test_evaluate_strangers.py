@@ -64,7 +64,8 @@ def test_names_differ_and_the_truth_is_signed_distances(tmp_path, capsys):
         evaluate(tmp_path / "pred", tmp_path / "gt", tmp_path / "none")
     status, found = evaluate(tmp_path / "pred", tmp_path / "gt", tmp_path / "a", *rules)
     assert status == 2 and "--set values=sdf" in found["per_shape"][0]["reason"]
-    assert "failed: Ball_pred: ground truth: " in capsys.readouterr().out
+    assert found["per_shape"][0]["name"] == "ball"  # as another candidate's row of the same shape
+    assert "failed: ball: ground truth: " in capsys.readouterr().out
     status, found = evaluate(tmp_path / "pred", tmp_path / "gt", tmp_path / "a", *rules, "--set", "values=sdf")
     (row,) = found["per_shape"]
     assert status == 0 and row["iou"] > 0.97 and row["chamfer"] < 0.2
