@@ -106,10 +106,23 @@ class Browser:
             self.ask("Input.dispatchMouseEvent", type="mouseMoved", x=x + part * across, y=y + part * down, **button)
         self.ask("Input.dispatchMouseEvent", type="mouseReleased", x=x + across, y=y + down, **button)
 
+    def touch(self, selector: str, across: int, down: int) -> None:
+        """With one finger from the middle of the first such element that is in the window, in pixels."""
+        x, y = self.value(
+            f"(() => {{ const one = [...document.querySelectorAll({json.dumps(selector)})].map(one =>"
+            " one.getBoundingClientRect()).find(box => box.top >= 0 && box.bottom <= innerHeight);"
+            " return [one.x + one.width / 2, one.y + one.height / 2]; })()"
+        )
+        for kind, part in (("Start", 0.0), *(("Move", part / 6) for part in range(1, 7))):
+            points = [{"x": x + part * across, "y": y + part * down}]
+            self.ask("Input.dispatchTouchEvent", type=f"touch{kind}", touchPoints=points)
+        self.ask("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
     def press(self, key: str) -> None:
-        text = {"text": key} if len(key) == 1 else {}
-        self.ask("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
-        self.ask("Input.dispatchKeyEvent", type="keyUp", key=key)
+        text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
+        words = {"key": key, "windowsVirtualKeyCode": {"Tab": 9, "Enter": 13}.get(key, 0)}
+        self.ask("Input.dispatchKeyEvent", type="keyDown", **words, **text)
+        self.ask("Input.dispatchKeyEvent", type="keyUp", **words)
 
     def picture(self, file: Path, *, whole: bool = False) -> None:
         """A PNG of the window, or of the whole page."""

@@ -170,10 +170,11 @@ const turning = (() => {
       this.canvas.getContext("2d").drawImage(renderer.domElement, 0, 0);
     }
     drag() {
-      let from = null;
+      let from = null, held = null;
       this.canvas.addEventListener("pointerdown", event => {
         if (event.button) return;
-        from = event; this.canvas.setPointerCapture(event.pointerId);
+        from = event; held = [this.group.azimuth, this.group.elevation];
+        this.canvas.setPointerCapture(event.pointerId);
         this.group.element.focus({preventScroll: true}); event.preventDefault();
       });
       this.canvas.addEventListener("pointermove", event => {
@@ -182,7 +183,11 @@ const turning = (() => {
         this.group.turn((from.clientX - event.clientX) * degrees, (event.clientY - from.clientY) * degrees);
         from = event;
       });
-      for (const name of ["pointerup", "pointercancel"]) this.canvas.addEventListener(name, () => from = null);
+      this.canvas.addEventListener("pointerup", () => from = null);
+      this.canvas.addEventListener("pointercancel", () => {  // a finger that scrolls the page: it meant no turn
+        if (from) { [this.group.azimuth, this.group.elevation] = held; this.group.draw(); }
+        from = null;
+      });
       this.canvas.addEventListener("dblclick", () => this.group.reset());
       this.canvas.addEventListener("wheel", event => {  // a pinch, or with Ctrl: the wheel alone scrolls the page
         if (event.ctrlKey) { event.preventDefault(); this.group.scale(Math.exp(-event.deltaY / 200)); }
