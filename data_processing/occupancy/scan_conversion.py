@@ -270,7 +270,8 @@ class RayColumns:
         low_y, high_y = self._bin(self.flat.low[:, 1]), self._bin(self.flat.high[:, 1])
         width = high_y - low_y + 1
         # Each face is listed in every column that its box reaches; sorted by column, those of one column are one run.
-        pairs = []
+        none = torch.zeros(0, dtype=torch.int64, device=faces_F33.device)
+        pairs = [(none, none)]  # walls along z alone are in no column
         for row, offset in expand_ranges(torch.where(self.flat.turn == 0, 0, (high - low + 1) * width)):
             wide = width[row]
             step = offset.div(wide, rounding_mode="floor")

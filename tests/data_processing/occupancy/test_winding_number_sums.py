@@ -50,6 +50,20 @@ def test_points_have_the_sum_over_faces(soup):
     np.testing.assert_allclose(found, summed(corners, points), rtol=0, atol=1e-9)
 
 
+def test_walls_along_z_alone_have_a_number_too():
+    """The sides of a box without floor and lid: no ray along z meets a face."""
+    x, y = np.array([[-0.2, -0.2], [0.2, -0.2], [0.2, 0.2], [-0.2, 0.2]]).T
+    low, high = (np.stack([x, y, np.full(4, z)], axis=1) for z in (-0.3, 0.3))
+    following = np.roll(np.arange(4), -1)
+    corners = np.concatenate(
+        [np.stack([low, low[following], high[following]], axis=1), np.stack([low, high[following], high], axis=1)]
+    )
+    points = np.array([[0.0, 0.0, 0.0], [0.1, 0.05, 0.2], [0.4, 0.1, 0.0], [0.0, 0.0, 0.45]])
+    found = sum_at_points(corners, boundary_of(corners), points)
+    np.testing.assert_allclose(found, summed(corners, points), rtol=0, atol=1e-9)
+    assert 0.5 < found[0] < 1 and abs(found[2]) < 0.1
+
+
 def test_solids_of_real_soups_do_not_depend_on_the_way(examples):
     mesh = read_mesh(examples / "table/Scopia_34_Coffee_table.ply")
     mesh = mesh.transform(np.linalg.inv(normalising_to_world(*mesh.bounds(), by="longest_edge", length=0.9)))
