@@ -213,6 +213,8 @@ def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: 
             f"{file} is a point cloud; {_shown_instead(section)}, or use a run with data.input.kind: points"
         )
     points_N3 = cloud.points_N3
+    least = section.fewest or section.points
+    few = f"{len(points_N3)} points, fewer than the {least} that the network knows" * (len(points_N3) < least)
     lower, upper = points_N3.min(axis=0), points_N3.max(axis=0)
     by, length = config.normalisation.by, config.normalisation.length
     # Such a run took its data in the cube already, and a cloud that leaves it was meant for another frame.
@@ -230,7 +232,12 @@ def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: 
         points_N3 = points_N3[chosen.numpy()]
     points = torch.from_numpy(points_N3).float()[None]
     inputs = mark(points, torch.ones(points.shape[:2], dtype=torch.bool), section.resolution)
-    return Observed(inputs[0], to_world, lambda: PointCloud(points[0].double().numpy()), note=cloud.note)
+    return Observed(
+        inputs[0],
+        to_world,
+        lambda: PointCloud(points[0].double().numpy()),
+        note="; ".join(filter(None, [cloud.note, few])),
+    )
 
 
 def _contents(section: InputConfig, prepared: Contents) -> Contents:

@@ -82,7 +82,8 @@ def generate_meshes(options: argparse.Namespace) -> int:
             up, line = up_in_pictures(options.up, up_of_run(run_dir))
             if line:
                 say(line)
-            pictures = write_overview(folder, meshes_of(folder, names), walk=bool(options.interpolate), up=up)
+            walk, alike = bool(options.interpolate), asked.whole
+            pictures = write_overview(folder, meshes_of(folder, names), walk=walk, up=up, one_scale=alike)
         # The first rank tells of the shapes of all.
         if group.size > 1 and group.is_first:
             rows = rows_of(folder, names)

@@ -1,4 +1,4 @@
-"""Pictures of many meshes: a contact sheet, a strip, an animation. One fixed view, one ball for all."""
+"""Pictures of many meshes: a contact sheet, a strip, an animation. One fixed view; what shares a frame, one ball."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +19,14 @@ MILLISECONDS = 120  # of each picture of an animation
 CROSS = 200  # grey of the cross where there is no mesh
 
 
-def write_overview(folder: Path, files: Sequence[Path | None], *, walk: bool, up: Up = "y") -> list[Path]:
-    """What to look at first: sheet.png of samples; strip.png and walk.gif of a walk. Returns the files written."""
-    pictures = tiles(files, up=up)
+def write_overview(
+    folder: Path, files: Sequence[Path | None], *, walk: bool, up: Up = "y", one_scale: bool = True
+) -> list[Path]:
+    """What to look at first: sheet.png of samples; strip.png and walk.gif of a walk. Returns the files written.
+
+    `one_scale`: of meshes of one frame. A user's files have units and places of their own: each fills its tile then.
+    """
+    pictures = tiles(files, up=up, one_scale=one_scale)
     picture = folder / ("strip.png" if walk else "sheet.png")
     write_picture(picture, Picture(sheet(pictures, columns=len(files) if walk else COLUMNS)))
     if not walk:
@@ -30,14 +35,18 @@ def write_overview(folder: Path, files: Sequence[Path | None], *, walk: bool, up
     return [picture, folder / "walk.gif"]
 
 
-def tiles(files: Sequence[Path | None], *, up: Up = "y", size: int = TILE) -> NDArray[np.uint8]:
+def tiles(files: Sequence[Path | None], *, up: Up = "y", size: int = TILE, one_scale: bool = True) -> NDArray[np.uint8]:
     """Pictures (N, size, size) of meshes in one view; a tile with a cross where there is none (None)."""
     meshes = [None if file is None else read_mesh(file) for file in files]
     boxes = [mesh.bounds() for mesh in meshes if mesh is not None]
     if not boxes:
         return np.stack([_absent(size) for _ in files])
-    view_ball = view_ball_around(np.min([low for low, _ in boxes], axis=0), np.max([high for _, high in boxes], axis=0))
-    return np.stack([_absent(size) if mesh is None else _tile(mesh, view_ball, size, up) for mesh in meshes])
+    all_in = view_ball_around(np.min([low for low, _ in boxes], axis=0), np.max([high for _, high in boxes], axis=0))
+
+    def tile(mesh: TriangleMesh) -> NDArray[np.uint8]:
+        return _tile(mesh, all_in if one_scale else view_ball_around(*mesh.bounds()), size, up)
+
+    return np.stack([_absent(size) if mesh is None else tile(mesh) for mesh in meshes])
 
 
 def sheet(pictures: NDArray[np.uint8], *, columns: int = COLUMNS) -> NDArray[np.uint8]:

@@ -133,6 +133,9 @@ def test_a_users_cloud_is_normalised_as_the_data_were(tmp_path: Path, config: Da
     else:
         np.savetxt(file, points)
     observed = observe_file(file, config, InputConfig("points", 32, points=100), name="mine")
+    assert observed.note == "80 points, fewer than the 100 that the network knows"
+    for enough in (InputConfig("points", 32, points=100, fewest=80), InputConfig("points", 32, points=0)):
+        assert observe_file(file, config, enough, name="mine").note == ""
     trimesh.creation.box(bounds=[lower, upper]).export(tmp_path / "box.stl")
     box = observe_file(tmp_path / "box.stl", config, InputConfig("solid", 32), name="box")
     assert np.allclose(observed.to_world, box.to_world, atol=1e-4)

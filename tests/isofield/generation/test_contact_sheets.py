@@ -27,6 +27,11 @@ def test_one_frame_for_all(files: list[Path | None]):
     assert (tiles([None, None]) < BACKGROUND).sum() == 4 * 96
 
 
+def test_meshes_of_frames_of_their_own_fill_their_tiles(files: list[Path | None]):
+    small, _, large = (tile < BACKGROUND for tile in tiles(files, one_scale=False))
+    assert large.sum() == pytest.approx(small.sum(), rel=0.02) and small.sum() > 1000
+
+
 def test_a_sheet_reads_like_a_page():
     pictures = np.arange(1, 12, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), dtype=np.uint8)
     page = sheet(pictures, columns=4)
