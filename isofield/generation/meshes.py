@@ -22,8 +22,8 @@ from data_processing.medical.masks import mask_on_scan
 from isofield.contract import Model
 from isofield.extraction.isosurface import Extraction, extract
 from isofield.extraction.lattice import Field, evaluate_field, field_of
-from isofield.generation.files_beside import write_beside
-from isofield.generation.manifest import FILES, made_from, read_line, write_manifest
+from isofield.generation.files_beside import FILES, write_beside
+from isofield.generation.manifest import made_from, read_line, write_manifest
 from isofield.generation.mesh_sizes import describe_sizes
 from isofield.generation.simplification import refuse_few, simplify_mesh
 from isofield.generation.test_time_fitting import fitted_code
