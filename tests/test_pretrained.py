@@ -78,6 +78,7 @@ def test_they_are_found_where_no_such_folder_is(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     run = find_run("pretrained/points")
     assert run.path.is_relative_to(tmp_path / "cache")
+    assert find_run("./pretrained/points/").path == find_run(Path("pretrained/points")).path == run.path
     assert load_run(run).model_hash == load_run(find_run(OUT / "points")).model_hash
     with pytest.raises(ValueError, match=r"pretrained/pionts: .*there are: pretrained/points"):
         find_run("pretrained/pionts")

@@ -23,7 +23,7 @@ from data_processing.preparation.sources import files_below
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.config import read_run_config
 from isofield.evaluation.mask_labels import FileMask, LabelledCase, MaskPair, category_of, label_names, pairs_of_cases
-from isofield.evaluation.matching import EQUAL, Matching, equal_names, no_common_name
+from isofield.evaluation.matching import EQUAL, Matching, equal_names, no_common_name, row_names
 from isofield.evaluation.pairs import Comparison, Pair, StoredTruth, Truth, beside, doubt_of, open_once
 from isofield.evaluation.protocols import MaskProtocol
 from isofield.metrics.masks import Mask, compare_masks
@@ -98,8 +98,8 @@ def folder_masks_to_compare(
     """Two folders of masks or label volumes with the same paths below them; a pair for each label of each case.
 
     `_recon` at the end of a prediction's name is left out; `matching`: other rules by which names differ. Raises
-    FileNotFoundError and NotADirectoryError for folders, ValueError where no names match or a table of labels cannot be
-    read.
+    FileNotFoundError and NotADirectoryError for folders, ValueError where no names match, two rows would have one name,
+    or a table of labels cannot be read.
     """
     predicted, without = masks_below(predictions, pattern=pattern)
     true, without_true = masks_below(truths, pattern=pattern)
@@ -108,7 +108,8 @@ def folder_masks_to_compare(
     if not truth_of:
         raise ValueError(no_common_name(f"mask below {predictions}", predicted, truths, true))
     # A pair goes by the name of its ground truth.
-    predicted = {truth_of.get(name, name): file for name, file in predicted.items()}
+    called = row_names(predicted, truth_of)
+    predicted = {called[name]: file for name, file in predicted.items()}
     generated = {name for name, file in predicted.items() if _is_generated(file)}
     cases = [
         LabelledCase(name, category_of(name), predicted.get(name), true.get(name), name in generated)

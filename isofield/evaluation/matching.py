@@ -122,6 +122,22 @@ def equal_names(predictions: Collection[str], truths: Collection[str], matching:
     return _pairs_of({name: name for name in predictions}, {name: name for name in truths}, matching)
 
 
+def row_names(predictions: Collection[str], truth_of: Mapping[str, str]) -> dict[str, str]:
+    """What the row of each prediction is called: as its ground truth in `truth_of`, else as itself.
+
+    ValueError where two rows would have one name: a rule made one prediction of what another is called.
+    """
+    called, owner = {name: truth_of.get(name, name) for name in predictions}, dict[str, str]()
+    for name, row in sorted(called.items()):
+        if owner.setdefault(row, name) != name:
+            own, other = sorted((name, owner[row]), key=lambda one: one in truth_of)
+            raise ValueError(
+                f"the prediction {own} is named like the ground truth that by --match belongs to {other}, and not to "
+                "it: rename one, or change the rule"
+            )
+    return called
+
+
 def _is_generic(name: str) -> bool:
     return name.rpartition("/")[2].casefold() in GENERIC
 

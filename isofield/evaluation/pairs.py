@@ -20,7 +20,7 @@ from data_processing.store.published_hdf5 import published_files
 from data_processing.store.shape_set import INDEX_FILE, ShapeSet, open_shapes
 from isofield.config import read_run_config
 from isofield.evaluation.ground_truth import TRUTH_SUFFIXES, GroundTruth, read_ground_truth, truth_of_shape
-from isofield.evaluation.matching import EQUAL, Matches, Matching, match_names, suggestion
+from isofield.evaluation.matching import EQUAL, Matches, Matching, match_names, row_names, suggestion
 from isofield.packs.find_run import find_data, find_run
 from isofield.run_dir import RunDir, manifest_file
 from isofield.runtime.atomic_files import is_temporary
@@ -200,7 +200,7 @@ def pairs_of_folders(
 
     A pair has the name of its ground truth where names are equal or become so, else that of the prediction.
     What only one side has is a pair with a reason. Raises FileNotFoundError when a folder is missing or holds nothing
-    to evaluate, ValueError when two files of a folder have one name or the folders have no name in common.
+    to evaluate, ValueError when two files of a folder, or two rows, have one name or the folders have none in common.
     """
     predicted, true = files_by_name(predictions, MESH_SUFFIXES), files_by_name(truths, TRUTH_SUFFIXES)
     matches = match_names(predicted, true, matching)
@@ -212,14 +212,16 @@ def pairs_of_folders(
             "compare the folders as sets, whatever the names: --protocol generative lfd"
         )
     found = _truths(matches, true, grid)
+    # Rows go by the ground truth's names, so that candidates that are named differently can be compared.
+    equal = {
+        ours: truth for ours, truth in matches.truth_of.items() if matching.truth_name(ours) == matching.key(truth)
+    }
+    called = row_names(predicted, equal)
     # What only one folder has is a pair too: a mean over what happens to have both sides would look better than it is.
     pairs = []
     for name, path in predicted.items():
         reason = "" if name in found else f"no ground truth: {truths} has no {name}"
-        # Rows go by the ground truth's names, so that candidates that are named differently can be compared.
-        truth = matches.truth_of.get(name)
-        shown = truth if truth is not None and matching.truth_name(name) == matching.key(truth) else name
-        pairs.append(Pair(shown, _category(shown), path, found.get(name), reason))
+        pairs.append(Pair(called[name], _category(called[name]), path, found.get(name), reason))
     for name, file in matches.objects.items():
         reason = f"no prediction: {predictions} has no {name}"
         pairs.append(Pair(name, _category(name), None, FileTruth(true[file], grid), reason))

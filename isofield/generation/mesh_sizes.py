@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from isofield.generation.files_beside import FILES
+from isofield.runtime.number_text import short
 
 SUGGESTED_FACES = 10_000  # enough to look at a shape
 
@@ -31,4 +32,5 @@ def _size(row: Mapping[str, Any], folder: Path) -> int:
 
 
 def _megabytes(size: float) -> str:
-    return f"{size / 1e6:.2g} MB" if size < 1e8 else f"{size / 1e9:.2g} GB"
+    unit, divisor = ("MB", 1e6) if size < 1e8 else ("GB", 1e9)
+    return f"{short(size / divisor, digits=2)} {unit}"

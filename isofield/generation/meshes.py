@@ -22,8 +22,8 @@ from data_processing.medical.masks import mask_on_scan
 from isofield.contract import Model
 from isofield.extraction.isosurface import Extraction, extract
 from isofield.extraction.lattice import Field, evaluate_field, field_of
-from isofield.generation.files_beside import write_beside
-from isofield.generation.manifest import FILES, made_from, read_line, write_manifest
+from isofield.generation.files_beside import FILES, write_beside
+from isofield.generation.manifest import made_from, read_line, write_manifest
 from isofield.generation.mesh_sizes import describe_sizes
 from isofield.generation.simplification import refuse_few, simplify_mesh
 from isofield.generation.test_time_fitting import fitted_code
@@ -52,6 +52,7 @@ class GenerationConfig:
     fit_steps: int = 0  # the encoder is tuned on each input
     fit_rate: float = 1e-4
     faces: int | None = None  # at most so many in each mesh; None: all that it has
+    input_points: int | None = None  # points that are shown of each cloud; None: as in training
 
     def __post_init__(self) -> None:
         if self.fit_steps < 0 or not 0 < self.fit_rate < float("inf"):
@@ -65,8 +66,8 @@ class GenerationConfig:
         refuse_few(self.faces)
 
     def made_with(self) -> dict[str, Any]:
-        """What a mesh is made with, for its fingerprint: meshes from before there was `faces` stand."""
-        return {key: value for key, value in asdict(self).items() if key != "faces" or value is not None}
+        """What a mesh is made with, for its fingerprint; what came later counts where it is set: older meshes stand."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, eq=False)

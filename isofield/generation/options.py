@@ -67,4 +67,5 @@ def settings_of(arguments: argparse.Namespace, *, model_hash: str, iso_level: fl
         fit_steps=arguments.fit_steps,
         fit_rate=arguments.fit_rate,
         faces=arguments.faces,
+        input_points=arguments.points if arguments.samples is None else None,
     )

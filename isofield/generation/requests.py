@@ -39,14 +39,13 @@ def requests_of(
     """The items of a command line (generate.py). ValueError, FileNotFoundError for what is not there."""
     data, seed = config.data, config.training.seed
     shown = _shown(data.input, arguments.points)
-    about: dict[str, int | str] = {} if arguments.points is None else {"input_points": arguments.points}
     shapes_here = functools.cache(lambda: open_shapes(find_data(run, data.path, arguments.data)))
     # Exactly one of the four is there: the parser saw to it. Each has a folder of its own in the run.
     files = functools.partial(items_of_files, run=run, section=shown, overrides=arguments.set, device=device)
     if arguments.split:
         shapes = shapes_here()
         items = items_of_split(shapes, arguments.split, data.categories, section=shown, seed=seed)
-        return Requests(items, run.meshes(arguments.split), about=about)
+        return Requests(items, run.meshes(arguments.split))
     if arguments.samples is not None:
         items = items_of_samples(model, arguments.samples, seed=arguments.seed)
         return Requests(items, run.meshes("samples"), whole=True, about={"seed": arguments.seed})
@@ -59,7 +58,7 @@ def requests_of(
         items = items_of_walk(model, ends, arguments.steps, device=device)
         return Requests(items, run.meshes(walk_name(first, last)), whole=True, about={"from": first, "to": last})
     folder = run.meshes("input")
-    return Requests(files(arguments.input, out=arguments.out or folder), folder, about=about)
+    return Requests(files(arguments.input, out=arguments.out or folder), folder)
 
 
 def _shown(section: InputConfig, points: int | None) -> InputConfig:

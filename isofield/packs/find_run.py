@@ -29,8 +29,8 @@ def find_run(given: Path | str | RunDir) -> RunDir:
     run = RunDir(given)
     if text.startswith(PREFIX) and not run.path.exists():
         run = fetch_from_hub(text)
-    elif not run.path.exists() and text.partition("/")[0] == PRETRAINED:
-        run = _shipped(text)
+    elif not run.path.exists() and run.path.parts[:1] == (PRETRAINED,):
+        run = _shipped(run.path.as_posix())
     elif run.path.is_file():
         if not zipfile.is_zipfile(run.path):
             raise ValueError(

@@ -24,7 +24,7 @@ def packs_folder() -> Path | None:
 
 def find_pack(name: str) -> Path | None:
     """The folder of a packed run that comes along, by its name pretrained/NAME; None for any other name."""
-    parent, _, short = name.replace("\\", "/").rstrip("/").removeprefix("./").partition("/")
+    parent, _, short = name.partition("/")
     folder = packs_folder() if parent == PRETRAINED and short else None
     return folder / short if folder is not None and short in pack_names(folder) else None
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isofield.evaluation.mask_pairs import folder_masks_to_compare
 from isofield.evaluation.matching import EQUAL, Matching, match_names, matching_of, suggestion
 from isofield.evaluation.pairs import pairs_of_folders
 from tests.conftest import ROOT
@@ -75,6 +76,14 @@ def test_rules_that_cannot_be_meant_are_refused():
         matched(["a.ply", "a_pred.ply"], ["a.ply"], "*_pred=*")
     with pytest.raises(ValueError, match="A could belong to A and to a: rename one"):
         matched(["A.ply"], ["A.ply", "a.ply"], "case")
+
+
+@pytest.mark.parametrize(("pairs_of", "suffix"), [(pairs_of_folders, ".ply"), (folder_masks_to_compare, ".nii.gz")])
+def test_no_two_rows_have_one_name(tmp_path, pairs_of, suffix):
+    """b_bc belongs to bc, and what is called bc to c, which is not there: none of both may go, or be taken for both."""
+    put(*(tmp_path / f"{name}{suffix}" for name in ("pred/b_bc", "pred/bc", "gt/bc")))
+    with pytest.raises(ValueError, match="bc is named like the ground truth that by --match belongs to b_bc"):
+        pairs_of(tmp_path / "pred", tmp_path / "gt", matching=matching_of(["b_*=*", "b*=*"]))
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,11 @@ def test_of_simplified_ones_what_it_was(tmp_path: Path):
     assert line == "first mesh: 20,000 faces (of 400,000), 0.4 MB"
 
 
+def test_of_tens_of_thousands(tmp_path: Path):
+    line = describe_sizes(row(tmp_path, 5000, bytes_of_mesh=5_020_000), tmp_path, count=50_000)
+    assert line.endswith("all 50,000 about 251 GB")
+
+
 @pytest.mark.parametrize("size", [99_000_000, 101_000_000])
 def test_units(size: int, tmp_path: Path):
     line = describe_sizes(row(tmp_path, 10, bytes_of_mesh=0, mask=size), tmp_path, count=1)

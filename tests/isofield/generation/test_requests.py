@@ -32,6 +32,18 @@ def test_a_run_is_shown_as_many_points_as_are_asked_for(prepared: Path, tmp_path
     assert sizes[40] < sizes[200]
 
 
+def test_the_manifest_lists_what_was_shown_as_many_points(prepared: Path, tmp_path: Path):
+    """Files of one folder, made one after the other: what is said of all holds for each."""
+    run, files = (
+        trained_ifnet(prepared, tmp_path / "runs"),
+        sorted(file for file in (prepared.parent / "raw").rglob("*") if file.is_file())[:2],
+    )
+    for words, listed in ((("--points", 40), 0), (("--points", 200), 1), ((), 0)):
+        assert call(generate.main, "--run", run.path, "--input", files[listed], *COARSE, *words) == 0
+        manifest = json.loads(manifest_file(run.meshes("input")).read_text())
+        assert [row["name"] for row in manifest["shapes"]] == [files[listed].stem]
+
+
 def test_a_run_that_is_shown_no_points_refuses_a_number(boxes: Path, prepared: Path, tmp_path: Path):
     run = make_run(boxes, tmp_path / "runs")
     with pytest.raises(ValueError, match="--points: this run is shown voxels"):
