@@ -23,7 +23,7 @@ def test_a_surface_lies_around_its_cells_in_the_world():
     surface = smooth_surface(cells, FRAME)
     assert is_watertight(surface)
     corners = np.array([[4.5, 8.5, -0.5], [24.5, 18.5, 8.5]]) @ FRAME[:3, :3].T + FRAME[:3, 3]
-    np.testing.assert_allclose(np.stack(surface.bounds()), np.sort(corners, axis=0), atol=0.5)
+    np.testing.assert_allclose(np.stack(surface.bounds()), np.sort(corners, axis=0), atol=1e-5)
     a, b, c = surface.triangles().transpose(1, 0, 2)
     volume = np.einsum("fc,fc->f", a, np.cross(b, c)).sum() / 6
     assert volume == pytest.approx(cells.sum() * 15, rel=0.1)  # positive: faces look outside although it is mirrored
