@@ -200,8 +200,9 @@ def test_on_paper_and_without_javascript_pictures_and_words_stay(name: str, wind
     assert window.value("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     hidden = "[...document.querySelectorAll('.view > canvas')].every(one => getComputedStyle(one).display === 'none')"
     pictures = "[...document.images].filter(one => one.closest('figure')).map(one => one.offsetWidth)"
+    least = 240 if name == "curves" else 0  # the page of curves has no picture here
     if name != "scan":  # there the slices are canvases, and stay
-        assert window.value(hidden) and (name == "folder" or min(window.value(pictures) or [240]) > 100)
+        assert window.value(hidden) and (name == "folder" or min(window.value(pictures), default=least) > 100)
     window.ask("Emulation.setEmulatedMedia", media="screen")
     window.ask("Emulation.setScriptExecutionDisabled", value=True)
     window.open(pages[name])
@@ -209,5 +210,5 @@ def test_on_paper_and_without_javascript_pictures_and_words_stay(name: str, wind
     assert window.value("!document.documentElement.classList.contains('scripted')")
     assert words in window.value("document.body.innerText")
     if name not in ("folder", "scan"):
-        assert min(window.value(pictures) or [240]) > 100
+        assert min(window.value(pictures), default=least) > 100
     assert window.value("[...document.querySelectorAll('[data-mesh]')].every(one => !one.querySelector('canvas'))")
