@@ -282,8 +282,10 @@ class RayColumns:
         self.start = torch.searchsorted(column, torch.arange(self.bins**2 + 1, device=column.device))
 
     def winding(self, points_N3: torch.Tensor) -> torch.Tensor:
-        """Sum of the signs of the faces above each point, (N,) int64."""
-        lattice = (points_N3 * self.scale).round().long()
+        """Sum of the signs of the faces above each point, (N,) int64; points may lie beyond the cube."""
+        # Beyond the cube nothing is above: one step beside it says as much, and edge functions still fit into int64.
+        beside = 0.5 + 1 / self.scale
+        lattice = (points_N3.clamp(-beside, beside) * self.scale).round().long()
         column = self._bin(lattice[:, 0]) * self.bins + self._bin(lattice[:, 1])
         column, order = column.sort(stable=True)  # neighbours share memory
         x, y, height = lattice[order, 0], lattice[order, 1], (points_N3[:, 2] * self.scale)[order]

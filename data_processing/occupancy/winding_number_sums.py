@@ -58,7 +58,7 @@ def sum_on_grid(
 def sum_at_points(
     triangles_F33: NDArray[np.float64], boundary_E23: NDArray[np.float64], points_N3: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Winding number (N,) at finite points of the cube [-0.5, 0.5]^3, which holds the triangles too."""
+    """Winding number (N,) at finite points, of triangles in the cube [-0.5, 0.5]^3."""
     triangles, edges = torch.as_tensor(triangles_F33, dtype=torch.float64), _Boundary(boundary_E23)
     points = torch.as_tensor(points_N3, dtype=torch.float64)
     return _numbers(triangles, edges, points, RayColumns(triangles).winding(points)).numpy()

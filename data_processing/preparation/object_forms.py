@@ -5,6 +5,7 @@ As shapes of their own they would lie in several splits, and a test split would 
 guessed of which form is meant: they are refused with the setting that says it.
 """
 
+import fnmatch
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
@@ -26,6 +27,7 @@ TOKENS = re.compile(r"[^\W_]+")
 QUALITY = re.compile(r"(high|low)[-_ ](poly|res)(?![^\W_])", re.IGNORECASE)
 LEVEL = re.compile(r"lod\d+", re.IGNORECASE)
 COPY = re.compile(r"^copy( \d+)? of | - copy( ?\(\d+\))?$| ?\(\d+\)$", re.IGNORECASE)  # as file managers call them
+NUMBERED = re.compile(r" ?\(\d+\)$")  # a copy where the file without the number is there; else one of a numbered series
 PART = re.compile(r"(part|coacd|convex|hull|piece|component|segment|submesh|link)s?[-_ .]?\d+", re.IGNORECASE)
 PART_FOLDERS = frozenset({"objs", "textured_objs", "parts", "part_meshes"})
 
@@ -46,7 +48,7 @@ def refuse_forms(files: Collection[str]) -> None:
         objects.setdefault(object_of(file), []).append(file)
     for group in objects.values():
         group.sort(key=lambda file: bool(COPY.search(PurePosixPath(file).stem)))  # copies after what they are of
-    several = [group for group in objects.values() if len(group) > 1]
+    several = [group for group in objects.values() if len(group) > 1 and not _is_series(group)]
     if several:
         first, *others = several[0]
         raise ValueError(
@@ -54,6 +56,12 @@ def refuse_forms(files: Collection[str]) -> None:
             "shapes of their own they would lie in several splits. Leave the other forms out with --set "
             f"exclude={_patterns(several)}, or, if they are different shapes, say so with --set layout=folders"
         )
+
+
+def _is_series(files: Iterable[str]) -> bool:
+    """Whether files are chair (1), chair (2), and no chair is there: so Windows names what is renamed together."""
+    stems = [file[: len(file) - len(voxel_suffix(file))] for file in files]
+    return all(map(NUMBERED.search, stems)) and len({NUMBERED.sub("", stem) for stem in stems}) == 1
 
 
 def _refuse_parts(files: Iterable[str]) -> None:
@@ -101,4 +109,6 @@ def _pattern(kept: str, other: str) -> str:
     start = next((n for n, (a, b) in enumerate(zip(name, kept_name, strict=False)) if a != b), len(kept_name))
     while start and name[start - 1].isalnum() and name[start : start + 1].isalnum():
         start -= 1  # to the beginning of the word
-    return f"*{name[start:]}" if start and len(name) > start else f"*{name}"
+    pattern = f"*{name[start:]}" if start and len(name) > start else f"*{name}"
+    # x.obj beside raw_x.obj ends as that does: then the whole of its path is left out, and no more.
+    return other if fnmatch.fnmatch(kept, pattern) else pattern

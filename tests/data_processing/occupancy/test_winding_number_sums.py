@@ -101,3 +101,13 @@ def test_the_first_shape_of_a_process_compiles_nothing(examples, tmp_path):
     assert done.returncode == 0, done.stderr
     spared = [str([value] * len(PRICES)) for value in (False, True, False)]
     assert done.stdout.split("\n")[:4] == ["False", *spared]
+
+
+def test_points_far_from_a_small_open_part_have_the_sum_over_faces():
+    """Whole numbers of a lattice have an end: places many sides away, level with the faces and diagonally below."""
+    corners = sheets(None)[1:] * 1.7
+    generator = np.random.default_rng(8)
+    places = generator.standard_normal((600, 3)) * generator.choice([40.0, 1e3, 1e5], (600, 1))
+    places[:200, 1:] = generator.uniform(-0.5, 0.5, (200, 2))
+    found = sum_at_points(corners, boundary_of(corners), places)
+    np.testing.assert_allclose(found, summed(corners, places), rtol=0, atol=1e-9)

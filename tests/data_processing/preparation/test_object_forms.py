@@ -81,11 +81,20 @@ def test_what_lies_beside_the_mesh_is_no_shape(tmp_path, kind):
         ["chair/model_1.obj", "chair/model_2.obj"],
         ["low_table.obj", "high_table.obj"],
         ["3/x.obj", "4/x.obj"],
+        ["chair (1).obj", "chair (2).obj", "chair (3).obj"],
         ["s1/liver.stl", "s1/kidney.stl", "s2/liver.stl"],
     ],
 )
 def test_different_shapes_are_left_alone(files):
     refuse_forms(files)
+
+
+@pytest.mark.parametrize(
+    ("files", "other"), [(["raw_x.obj", "x.obj"], "x.obj"), (["a/x_raw_y.obj", "a/x_y.obj"], "a/x_y.obj")]
+)
+def test_what_is_said_leaves_the_first_form(files, other):
+    with pytest.raises(ValueError, match=rf"exclude=\['{other}'\]"):
+        refuse_forms(files)
 
 
 @given(st.lists(st.sampled_from(["chair", "raw", "obj", "0_in", "x", "7"]), max_size=3), st.sampled_from(["a", "b12"]))
