@@ -28,7 +28,7 @@ QUALITY = re.compile(r"(high|low)[-_ ](poly|res)(?![^\W_])", re.IGNORECASE)
 LEVEL = re.compile(r"lod\d+", re.IGNORECASE)
 COPY = re.compile(r"^copy( \d+)? of | - copy( ?\(\d+\))?$| ?\(\d+\)$", re.IGNORECASE)  # as file managers call them
 NUMBERED = re.compile(r" ?\(\d+\)$")  # a copy where the file without the number is there; else one of a numbered series
-PART = re.compile(r"(part|coacd|convex|hull|piece|component|segment|submesh|link)s?[-_ .]?\d+", re.IGNORECASE)
+PART = re.compile(r"(part|coacd|convex|hull|piece|component|segment|submesh)s?[-_ .]?\d+", re.IGNORECASE)
 PART_FOLDERS = frozenset({"objs", "textured_objs", "parts", "part_meshes"})
 
 
@@ -48,7 +48,10 @@ def refuse_forms(files: Collection[str]) -> None:
         objects.setdefault(object_of(file), []).append(file)
     for group in objects.values():
         group.sort(key=lambda file: bool(COPY.search(PurePosixPath(file).stem)))  # copies after what they are of
-    several = [group for group in objects.values() if len(group) > 1 and not _is_series(group)]
+    # Names that differ in punctuation alone say no form.
+    several = [
+        group for group in objects.values() if len(group) > 1 and any(map(_says_form, group)) and not _is_series(group)
+    ]
     if several:
         first, *others = several[0]
         raise ValueError(
@@ -56,6 +59,14 @@ def refuse_forms(files: Collection[str]) -> None:
             "shapes of their own they would lie in several splits. Leave the other forms out with --set "
             f"exclude={_patterns(several)}, or, if they are different shapes, say so with --set layout=folders"
         )
+
+
+def _says_form(file: str) -> bool:
+    """Whether a word of a form, or the mark of a copy, stands in a path."""
+    *folders, name = file.split("/")
+    stem = name[: len(name) - len(voxel_suffix(name))]
+    plain = TOKENS.findall(QUALITY.sub(r"\1\2", stem))
+    return bool(COPY.search(stem)) or any(map(_is_form, folders)) or _telling(stem, WORDS) != plain
 
 
 def _is_series(files: Iterable[str]) -> bool:
@@ -69,7 +80,9 @@ def _refuse_parts(files: Iterable[str]) -> None:
     for file in sorted(files):
         folder, _, name = file.rpartition("/")
         stem = name[: len(name) - len(voxel_suffix(name))]
-        if folder and (PART.fullmatch(stem) or folder.rpartition("/")[2].lower() in PART_FOLDERS):
+        # PartNet's lie in the folder of an object; what lies in parts/ at the top are shapes of their own.
+        above, _, last = folder.rpartition("/")
+        if folder and (PART.fullmatch(stem) or (above and last.lower() in PART_FOLDERS)):
             by_folder.setdefault(folder, []).append(file)
     found = [group for group in by_folder.values() if len(group) > 1]
     if found:

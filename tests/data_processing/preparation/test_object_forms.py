@@ -102,3 +102,17 @@ def test_words_of_forms_do_not_name_an_object(folders, stem):
     path = "/".join([*folders, stem])
     same = "/".join([*(folder for folder in folders if folder not in ("raw", "obj", "0_in")), stem])
     assert object_of(f"{path}.ply") == object_of(f"{same}_raw.obj") == same
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["a-b.obj", "a_b.obj"],
+        ["chair+.obj", "chair-.obj"],
+        ["parts/gear.stl", "parts/nut.stl"],
+        ["zelda/link1.obj", "zelda/link2.obj"],
+    ],
+    ids=str,
+)
+def test_names_that_say_no_form_and_no_part_are_shapes(files: list[str]):
+    refuse_forms(files)
