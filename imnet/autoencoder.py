@@ -99,7 +99,7 @@ class Autoencoder(nn.Module):
 
         def error_of(chunk: slice, code_CZ: torch.Tensor) -> torch.Tensor:
             # Summed over shapes here; `mean_over_shapes` divides by all of them, however many are decoded at once. In
-            # float32, for squares of small errors vanish in half precision.
+            # float32: sums of thousands of squares would be lost in the 8 bits of a bfloat16 fraction.
             field = self.decode(batch.points_BN3[chunk], code_CZ)
             return (field.float() - batch.values_BN[chunk]).square().mean(1).sum()
 

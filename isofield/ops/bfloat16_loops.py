@@ -43,7 +43,7 @@ def _narrow(x, like):  # type: ignore[no-untyped-def]
 
     def round_like(x, like):  # type: ignore[no-untyped-def]
         # Half a step is added before the lower bits are cut off, a little less where the last bit that stays is 0: ties
-        # go to the even one. NaN would overflow into infinity and is written as such.
+        # go to the even one. NaN could come out as infinity or as zero: it is written as such.
         bits = np.float32(x).view(np.uint32)
         up = np.uint32(bits + np.uint32(0x7FFF) + np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1)))
         return np.uint16(np.uint32(up >> np.uint32(16))) if x == x else np.uint16(0x7FC0)

@@ -18,7 +18,7 @@ from isofield.runtime.json_files import Row
 from isofield.up_axis import up_in_pictures, up_of_shapes
 
 PAGE = "inspect.html"  # in the data set
-MOST_LINES = 2000  # of the table: report.csv has all
+MOST_LINES = 2000  # of the table: report.csv, where there is one, has all
 VIEWS = 4  # shapes of which is shown what the network sees
 DISAGREE = "winding number and flood fill agree"
 
@@ -55,7 +55,7 @@ def write_dataset_page(
         cards=cards,
         found=[(shape, volume_text(shapes, shape)) for shape in found[:MOST_LINES]],
         count=len(found),
-        has_report=shapes.path.is_dir(),
+        has_report=(shapes.path / "report.csv").is_file(),
         views=[(view, address_of(view.inputs), address_of(view.points)) for view in views],
         config=config,
         note=note,

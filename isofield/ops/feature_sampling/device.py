@@ -205,7 +205,7 @@ def _worst_difference(device: torch.device) -> float:
     """Between the kernels and torch: values and gradients, at places inside, outside and on the edge, of two shapes."""
     from isofield.ops.feature_sampling import triton
 
-    # Widths that fill a part of a program, one, and more than one; sides that are no powers of two.
+    # Widths of one channel, of several, and of more than a program has (WIDEST); every scale has another side.
     generator, channels, resolutions = torch.Generator().manual_seed(0), [1, 16, 130], [5, 4, 3]
     rows = [
         torch.randn(2 * side**3, width, generator=generator).to(device)

@@ -162,3 +162,22 @@ def test_all_failed_and_no_shape_are_pages_too(tmp_path: Path):
 def test_what_differs_most_comes_first(tmp_path: Path):
     (table,) = tables_of(tmp_path, CHAMFER, OTHER)
     assert names_that_differ(table.group) == ["table/d", "chair/a", "chair/b", "table/c"]
+
+
+def test_who_is_first_is_read_first_in_any_script(tmp_path: Path):
+    names = ["كرسي", "طاولة"]
+    tables = tables_of(tmp_path, CHAMFER, OTHER, names=names)
+    write_comparison(tmp_path / "c.html", tables, title="t", seed=0, pictures=0)
+    script = """const heads = [...document.querySelectorAll(".compared tbody th")];
+      const pair = heads.find(head => head.textContent.includes(", "));
+      const texts = document.createTreeWalker(pair, NodeFilter.SHOW_TEXT), lefts = {};
+      while (texts.nextNode()) for (const name of NAMES) {
+        const node = texts.currentNode, start = node.data.indexOf(name), range = document.createRange();
+        if (start < 0) continue;
+        range.setStart(node, start); range.setEnd(node, start + name.length);
+        lefts[name] = range.getBoundingClientRect().left;
+      }
+      document.body.dataset.lefts = NAMES.map(name => Math.round(lefts[name])).join();"""
+    dom = seen(tmp_path / "c.html", script=script.replace("NAMES", json.dumps(names)))
+    first, second = map(int, re.search(r'data-lefts="([^"]*)"', dom)[1].split(","))
+    assert first < second

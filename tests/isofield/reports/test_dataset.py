@@ -16,6 +16,7 @@ from data_processing.preparation.config import DataConfig
 from data_processing.preparation.job import prepare_folder
 from data_processing.store.shape_set import open_shapes
 from isofield.commands import inspect as inspect_command
+from isofield.reports import dataset
 from isofield.reports.dataset import write_dataset_page
 from isofield.reports.prepared_pictures import disagreement_of, draw_points
 from isofield.reports.prepared_shapes import count_bars, prepared_shapes, volume_text
@@ -136,6 +137,18 @@ def test_published_files_have_a_page_too(tmp_path: Path):
     assert call(inspect_command.main, file, "--pictures", 1) == 0
     page = (tmp_path / "inspect.html").read_text(encoding="utf-8")
     assert page.count("<figure") == 1 and "method published" in page
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_the_report_is_named_only_where_there_is_one(published: bool, prepared: Path, tmp_path: Path, monkeypatch):
+    if published:
+        write_published(tmp_path, train=2, test=1)
+    monkeypatch.setattr(dataset, "MOST_LINES", 2)
+    shapes = open_shapes(tmp_path if published else prepared)
+    write_dataset_page(tmp_path / "x.html", shapes, pictures=0)
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert f"The first 2 of {3 if published else 5} inputs" in page
+    assert ("all are in report.csv" in page) is not published
 
 
 def test_names_of_strangers_stay_words(prepared: Path, tmp_path: Path):
