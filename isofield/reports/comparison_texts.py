@@ -126,7 +126,7 @@ def latex(tables: Sequence[ComparisonTable], *, seed: int) -> str:
 
 def _latex_table(table: ComparisonTable, seed: int) -> str:
     count = len(table.columns)
-    # Two lines of heads: a metric over all its candidates, each candidate below with a mark where it was not measured here.
+    # Two lines of heads: a metric over all its candidates, and below it each of them, marked where not measured here.
     groups, rules, names = [], [], []
     for number, metric in enumerate(table.metrics):
         arrow = r"$\downarrow$" if table.is_lower_better(metric) else r"$\uparrow$"
