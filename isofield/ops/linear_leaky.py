@@ -2,8 +2,8 @@
 
 On a CPU, oneDNN applies the rectifier while the product's tiles are in registers, and its float32 products are twice as
 fast as MKL's on processors MKL does not know well. Where it knows them, the product of the weights' gradient is MKL's:
-both its factors lie transposed, which MKL reads as they lie and oneDNN copies first. Elsewhere, and where this torch has
-no such operator, the plain twin runs. Equal to the plain formulation up to the order of float32 sums.
+both its factors lie transposed, which MKL reads as they are and oneDNN copies first. Elsewhere, and where this torch
+has no such operator, the plain twin runs. Equal to the plain formulation up to the order of float32 sums.
 """
 
 import os
