@@ -1,8 +1,8 @@
 """How the user called us, so that what is to be typed next has the same form and works when it is pasted.
 
 `isofield generate ...` after `isofield train ...`, `python generate.py ...` after `python train.py ...` in a checkout,
-`python -m isofield generate ...` after that, `python mine.py generate ...` after a script that adds a model; with the path
-of an interpreter or a command that is not the one on PATH.
+`python -m isofield generate ...` after that, `python mine.py generate ...` after a script that adds a model; with the
+path of an interpreter or a command that is not the one on PATH.
 """
 
 import os
