@@ -191,6 +191,8 @@ def plain_input(section: InputConfig) -> dict[str, Any]:
     plain = to_plain(section)
     if not section.fewest:
         del plain["fewest"]
+    if not section.pose.mirror:
+        del plain["pose"]["mirror"]
     return plain
 
 
