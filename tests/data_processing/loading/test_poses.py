@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from data_processing.loading.network_inputs import InputConfig, observe, pose_of, seen_points
-from data_processing.loading.poses import PoseConfig, posed_cells, posed_points, poses
+from data_processing.loading.poses import PoseConfig, mirrored_cells, posed_cells, posed_points, poses
 from isofield.runtime.counter_random import keys_of
 from tests.plain_ways import grid_centres
 
@@ -28,6 +28,10 @@ def packed(count: int = 2) -> dict[str, torch.Tensor]:
     bits = np.packbits(cells().numpy().reshape(1, -1), axis=1).repeat(count, axis=0)
     points = torch.from_numpy(np.random.default_rng(0).integers(-9000, 9000, (count, 300, 3), dtype=np.int16))
     return {f"grid_{SIZE}": torch.from_numpy(bits), "surface_points": points}
+
+
+def observed_by_cells(section: InputConfig) -> torch.Tensor:
+    return posed_cells(cells().expand(8, -1, -1, -1), pose_of(section, keys_of(range(8))))
 
 
 def test_turned_by_at_most_so_much_and_stretched_along_the_axes_of_the_cube():
@@ -54,6 +58,9 @@ def test_half_of_the_samples_are_mirrored_along_each_named_axis_and_cells_exactl
     assert shares[1] == 0 and abs(shares[0] - 0.5) < 0.1 and abs(shares[2] - 0.5) < 0.1
     assert 0.15 < ((signs[:, 0] < 0) & (signs[:, 2] < 0)).double().mean() < 0.35  # each on its own
     posed = posed_cells(stored, found)
+    assert torch.equal(mirrored_cells(stored, found), posed)
+    section = InputConfig("solid", SIZE, pose=PoseConfig(mirror=("x", "z")))
+    assert torch.equal(observe(packed(8), section, keys_of(range(8)))[:, 0].byte(), observed_by_cells(section))
     for shown, sign, mask in zip(posed[:8], signs.tolist(), stored, strict=False):
         assert torch.equal(shown, mask.flip([axis for axis in range(3) if sign[axis] < 0]))
     assert bool(section) and not PoseConfig()
