@@ -27,7 +27,7 @@ from isofield.runtime.threads import in_parallel, share
 KERNELS = "data_processing.occupancy.winding_number_kernels"
 compiled_kernels = partial(compiled_module, KERNELS)
 
-MANY_EDGES = 8192  # of the boundary: there the tree over faces is as fast
+MANY_EDGES = 6144  # of the boundary: there the tree over faces is as fast
 FAR_AWAY = 1e6  # longest sides of the surface; nothing is inside there
 COARSEST = 32  # cells along an edge; parts are found by the cells that they touch, so none is too small
 UNSURE = 0.25  # a cell free of triangles is refined when its number is this close to a half-integer
