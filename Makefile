@@ -51,7 +51,7 @@ demo-organs: $(VENV)/.installed
 	  --resume || [ $$? -eq 1 ]
 	@echo "open runs/demo_analysis/report.html; what was spoilt: datasets/demo_spoilt/spoilt.csv"
 
-# The folders of pretrained/ again, an hour of one CPU core: make pretrained FURNITURE=FOLDER (docs/how-to/pretrained.md).
+# The folders of pretrained/ again, two hours of one CPU core: make pretrained FURNITURE=FOLDER (docs/how-to/pretrained.md).
 pretrained: $(VENV)/.installed
 	$(BIN)/python -m tests.tools.pretrained --furniture $(FURNITURE)
 

@@ -250,6 +250,7 @@ def one_step(folder: Path, name: str) -> list[str]:
         f"runs={folder / 'runs'}",
         f"data.path={folder / 'all'}",
         "data.categories=[]",
+        "data.shares=[]",  # of the sigmas of a config's own data set, which may be more than these
         "device=cpu",
         "training.batch_shapes=1",
         "training.max_steps=1",
@@ -262,6 +263,6 @@ def one_step(folder: Path, name: str) -> list[str]:
 @pytest.mark.parametrize("name", [name for name in config_names() if not name.startswith("data/")])
 def test_every_training_config_trains_a_step(name: str, everything: Path):
     settings = one_step(everything, name.replace("/", "-"))
-    if name.endswith(("latent_gan", "single_view")) and name.startswith("imnet"):
+    if name == "pretrained/chairs_gan" or (name.endswith(("latent_gan", "single_view")) and name.startswith("imnet")):
         settings.append(f"model.init_from={everything / 'runs' / 'initial'}")
     assert call(train.main, "--config", name, "--set", *settings) == 0

@@ -25,6 +25,7 @@ CLOUD_SUFFIXES = frozenset({".ply", ".npz", ".npy", ".pcd"}) | TEXT_SUFFIXES
 MAX_BYTES = 1 << 33  # of points that are read
 MAX_TEXT = 1 << 31  # of a .ply or a text file
 MAX_COORDINATE = 1e30  # larger ones overflow sizes
+SPLATS = ("f_dc_0", "scale_0", "rot_0")  # of Gaussian splats: their middles lie in the volume, not on the surface
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,13 @@ def _ply_cloud(path: Path) -> PointCloud:
         if all(key in _names(columns) for key in ("nx", "ny", "nz")):
             normals = np.column_stack([np.ravel(columns[key]) for key in ("nx", "ny", "nz")])
         declared = int((_ply_counts(path) or {}).get("vertex", "0"))
+        is_splats = all(key in _names(columns) for key in SPLATS)
     except Exception as error:  # the parser raises every kind on a corrupt file; all of them become one
         raise ValueError(
             f"{path}: not a point cloud that can be read: cut off, or its points do not fit its header; export it again"
         ) from error
+    if is_splats:
+        raise ValueError(f"{path}: it holds Gaussian splats, whose middles are no points of a surface: mesh them first")
     if len(points) != declared:
         raise ValueError(f"{path}: not a point cloud that can be read: declares {declared} points, holds {len(points)}")
     return _cloud(points, normals, path)

@@ -14,7 +14,7 @@ import torch
 
 from data_processing.geometry.coordinates import from_fixed, voxel_centres, voxel_index
 from data_processing.loading.mask_deformation import DeformationConfig, deform
-from data_processing.loading.poses import PoseConfig, posed_cells, posed_points, poses
+from data_processing.loading.poses import PoseConfig, mirrored_cells, posed_cells, posed_points, poses
 from data_processing.store.bits import bits_at, unpack_bits
 from data_processing.store.shards import Layout, refuse_absent
 from isofield.runtime.config import to_plain
@@ -126,7 +126,8 @@ def observe(
     # Posed and deformed while cells are as fine as they are stored: an edge then loses a fraction of a cell.
     cells_BRRR = unpack_bits(packed[fields_of(section)[0]]).view(-1, *[section.resolution * section.finer] * 3)
     if section.pose and not fixed:
-        cells_BRRR = posed_cells(cells_BRRR, pose_of(section, keys_B))
+        moved = posed_cells if section.pose.turn or section.pose.stretch else mirrored_cells
+        cells_BRRR = moved(cells_BRRR, pose_of(section, keys_B))
     if section.kind == "deformed":
         cells_BRRR = deform(cells_BRRR, section.deform, derive_keys(keys_B, "deform"))
     kept_BRRR = _kept_cells(cells_BRRR, section, keys_B) if section.crop[1] else None  # of the shape before noise
@@ -191,6 +192,8 @@ def plain_input(section: InputConfig) -> dict[str, Any]:
     plain = to_plain(section)
     if not section.fewest:
         del plain["fewest"]
+    if not section.pose.mirror:
+        del plain["pose"]["mirror"]
     return plain
 
 

@@ -6,6 +6,7 @@ and are kept apart.
 
 import csv
 import io
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,6 +64,7 @@ def write_all(
     return [
         _summary(config, records, index),
         *_absent_split(config, index),
+        *_without_licence(config, records, licences),
         *_copy_lines(records, copies, split_of),
         *_shapes_to_look_at(config, records),
     ]
@@ -87,13 +89,18 @@ def read_licences(file: Path | None) -> dict[str, dict[str, str]]:
     if file.stat().st_size > MAX_LICENCE_BYTES:
         raise ValueError(f"licences: {file} has {file.stat().st_size} bytes (limit {MAX_LICENCE_BYTES})")
     try:
-        reader = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8")))
-        absent = {"file", "licence"} - set(reader.fieldnames or [])
+        # As spreadsheets write it too: a mark at the start, semicolons, folders as on Windows.
+        text = file.read_text(encoding="utf-8-sig")
+        head = text.partition("\n")[0]
+        rows = list(csv.reader(io.StringIO(text), delimiter=max(",;\t", key=head.count)))
+        columns = [name.strip().lower() for name in rows[0]] if rows else []
+        absent = {"file", "licence"} - set(columns)
         if absent:
             raise ValueError(
                 f"licences: {file} has no column {', '.join(sorted(absent))}; expected file,licence,author"
             )
-        return {row["file"]: {key: value or "" for key, value in row.items() if key} for row in reader}
+        found = [dict(itertools.zip_longest(columns, row[: len(columns)], fillvalue="")) for row in rows[1:] if row]
+        return {row["file"].strip().replace("\\", "/"): row for row in found}
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"licences: {file} is no CSV in UTF-8: save it as one") from error
 
@@ -244,6 +251,19 @@ def _absent_split(config: DataConfig, index: DatasetIndex) -> list[str]:
     return [
         f"no {' and no '.join(absent)} split: {reason}; other ways: --set splits.rule=ratios, splits.rule=lists, or "
         "layout=NAME where the folders are one that we know"
+    ]
+
+
+def _without_licence(
+    config: DataConfig, records: Sequence[ShapeRecord], licences: Mapping[str, Mapping[str, str]]
+) -> list[str]:
+    """One line where a table of licences was given and has no row, or an empty one, for some of the shapes."""
+    without = [r.source for r in records if not licences.get(r.source, {}).get("licence")]
+    if config.licences is None or not without:
+        return []
+    return [
+        f"licences: {len(without)} of {len(records)} shapes have none in {config.licences}, first {without[0]!r} "
+        "(column file: the path below the input folder)"
     ]
 
 

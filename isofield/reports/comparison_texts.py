@@ -126,6 +126,7 @@ def latex(tables: Sequence[ComparisonTable], *, seed: int) -> str:
 
 def _latex_table(table: ComparisonTable, seed: int) -> str:
     count = len(table.columns)
+    # Two lines of heads: a metric over all its candidates, and below it each of them, marked where not measured here.
     groups, rules, names = [], [], []
     for number, metric in enumerate(table.metrics):
         arrow = r"$\downarrow$" if table.is_lower_better(metric) else r"$\uparrow$"
@@ -134,6 +135,7 @@ def _latex_table(table: ComparisonTable, seed: int) -> str:
         rules.append(rf"\cmidrule(lr){{{first}-{first + count - 1}}}")
         marks = ["" if n < table.measured else r"$^\dagger$" for n in range(count)]
         names += [_tex(name) + mark for name, mark in zip(table.columns, marks, strict=True)]
+    # The means stand below a rule of their own, so that nobody takes them for one more category.
     body, before = [], False
     for line in table.lines:
         if line.is_total and not before:

@@ -29,6 +29,18 @@ NOT_YAML = (yaml.YAMLError, ValueError, RecursionError, AttributeError, LookupEr
 PLAIN_YAML = "expected KEY: VALUE, brackets and quotes closed, and no tabs before it"
 SHORT = reprlib.Repr()  # of values in errors: aliases can make a small file a huge value
 SHORT.maxlevel, SHORT.maxstring = 2, 200
+# What is expected by the kinds of error that pydantic knows, by how their names begin.
+EXPECTED = {
+    "int_": "a whole number",
+    "float_": "a number",
+    "bool_": "true or false",
+    "string_type": "text",
+    "path_": "a path",
+    "list_": "a list",
+    "tuple_": "a list",
+    "dict_": "a section of keys",
+    "dataclass_": "a section of keys",
+}
 
 
 def read_config(path: Path | str, schema: type[T], *, overrides: Sequence[str] = ()) -> T:
@@ -219,7 +231,15 @@ def _key(location: Sequence[int | str]) -> str:
 
 
 def _reason(item: Any) -> str:
-    if item["type"] == "missing":
+    kind, got = item["type"], item.get("input")
+    if kind == "missing":
         return "missing, and has no default"
-    got = item.get("input")
-    return item["msg"].removeprefix("Value error, ") + ("" if isinstance(got, dict) else f", got {SHORT.repr(got)}")
+    expected = next((words for begin, words in EXPECTED.items() if kind.startswith(begin)), "")
+    if kind == "literal_error":
+        expected = item["ctx"]["expected"]
+    elif kind == "too_long":
+        expected = f"at most {item['ctx']['max_length']} items"
+    reason = f"expected {expected}" if expected else item["msg"].removeprefix("Value error, ")
+    if isinstance(got, dict):
+        return f"{reason}, got a section of keys" if expected else reason
+    return f"{reason}, got {'null' if got is None else SHORT.repr(got)}"

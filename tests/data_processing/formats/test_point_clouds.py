@@ -313,3 +313,13 @@ def test_a_batch_of_one_cloud_is_a_cloud(tmp_path):
     np.save(tmp_path / "batch.npy", POINTS[None])
     cloud = read_cloud(tmp_path / "batch.npy")
     assert cloud is not None and np.array_equal(cloud.points_N3, POINTS)
+
+
+def test_gaussian_splats_are_no_surface(tmp_path):
+    names = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1"]
+    head = "".join(f"property float {name}\n" for name in names)
+    rows = np.random.default_rng(0).random((5, len(names))).astype("<f4").tobytes()
+    text = f"ply\nformat binary_little_endian 1.0\nelement vertex 5\n{head}end_header\n".encode()
+    (tmp_path / "point_cloud.ply").write_bytes(text + rows)
+    with pytest.raises(ValueError, match=r"point_cloud\.ply: it holds Gaussian splats"):
+        read_cloud(tmp_path / "point_cloud.ply")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from data_processing.loading.network_inputs import InputConfig, observe, pose_of, seen_points
-from data_processing.loading.poses import PoseConfig, posed_cells, posed_points, poses
+from data_processing.loading.poses import PoseConfig, mirrored_cells, posed_cells, posed_points, poses
 from isofield.runtime.counter_random import keys_of
 from tests.plain_ways import grid_centres
 
@@ -30,6 +30,10 @@ def packed(count: int = 2) -> dict[str, torch.Tensor]:
     return {f"grid_{SIZE}": torch.from_numpy(bits), "surface_points": points}
 
 
+def observed_by_cells(section: InputConfig) -> torch.Tensor:
+    return posed_cells(cells().expand(8, -1, -1, -1), pose_of(section, keys_of(range(8))))
+
+
 def test_turned_by_at_most_so_much_and_stretched_along_the_axes_of_the_cube():
     found = poses(SECTION, keys_of(range(300)))
     lengths = torch.linalg.norm(found, dim=1)  # of the images of the axes
@@ -45,9 +49,27 @@ def test_turned_by_at_most_so_much_and_stretched_along_the_axes_of_the_cube():
     assert half_turns.max() > 175 and abs(float(half_turns.median()) - 90) < 15
 
 
-def test_cells_are_where_the_points_are():
+def test_half_of_the_samples_are_mirrored_along_each_named_axis_and_cells_exactly():
+    section = PoseConfig(mirror=("x", "z"))
+    found, stored = poses(section, keys_of(range(200))), cells().expand(200, -1, -1, -1)
+    signs = found.diagonal(dim1=1, dim2=2)
+    assert torch.equal(found, torch.diag_embed(signs)) and torch.equal(signs.abs(), torch.ones_like(signs))
+    shares = (signs < 0).double().mean(0)
+    assert shares[1] == 0 and abs(shares[0] - 0.5) < 0.1 and abs(shares[2] - 0.5) < 0.1
+    assert 0.15 < ((signs[:, 0] < 0) & (signs[:, 2] < 0)).double().mean() < 0.35  # each on its own
+    posed = posed_cells(stored, found)
+    assert torch.equal(mirrored_cells(stored, found), posed)
+    network = InputConfig("solid", SIZE, pose=section)
+    assert torch.equal(observe(packed(8), network, keys_of(range(8)))[:, 0].byte(), observed_by_cells(network))
+    for shown, sign, mask in zip(posed[:8], signs.tolist(), stored, strict=False):
+        assert torch.equal(shown, mask.flip([axis for axis in range(3) if sign[axis] < 0]))
+    assert bool(section) and not PoseConfig()
+
+
+@pytest.mark.parametrize("section", [SECTION, PoseConfig(turn=25.0, stretch=0.1, mirror=("x", "y", "z"))])
+def test_cells_are_where_the_points_are(section: PoseConfig):
     keys = keys_of(range(8))
-    pose, stored = poses(SECTION, keys), cells().expand(8, -1, -1, -1)
+    pose, stored = poses(section, keys), cells().expand(8, -1, -1, -1)
     posed = posed_cells(stored, pose)
     index = ((posed_points(grid_centres(SIZE).expand(8, -1, -1), pose) + 0.5) * SIZE).floor().long()
     within = ((index >= 0) & (index < SIZE)).all(2)
@@ -56,7 +78,7 @@ def test_cells_are_where_the_points_are():
     wrong, unmoved = ((there[row, x, y, z] != expected)[within].float().mean() for there in (posed, stored))
     assert wrong < 0.004 and unmoved > 3 * wrong  # of the grid: cells of the surface are rounded
     volumes = posed.flatten(1).sum(1) / cells().sum()
-    assert torch.allclose(volumes.double(), torch.linalg.det(pose), rtol=0.02)
+    assert torch.allclose(volumes.double(), torch.linalg.det(pose).abs(), rtol=0.02)
 
 
 def test_a_whole_turn_of_a_quarter_moves_cells_exactly_and_what_leaves_the_grid_is_lost():

@@ -4,6 +4,7 @@ import csv
 import json
 import multiprocessing
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path, PosixPath
@@ -267,11 +268,18 @@ def test_splits_may_change_without_making_shapes_again(raw, tmp_path):
     assert open_shapes(output).indices("train").tolist() == [0, 3] and marks(output) == before
 
 
-def test_licences_go_with_the_shapes(raw, tmp_path):
-    (tmp_path / "credits.csv").write_text("file,licence,author\nchair/01.ply,CC0-1.0,Someone\n")
+TABLE = "file,licence,author\nchair/01.ply,CC0-1.0,Someone\n"
+
+
+@pytest.mark.parametrize(
+    "text", [TABLE, "\ufeff" + TABLE.replace(",", ";"), TABLE.replace("/", "\\").replace("file", " File")]
+)
+def test_licences_go_with_the_shapes(raw, tmp_path, capsys, text):
+    (tmp_path / "credits.csv").write_text(text, encoding="utf-8")
     prepare_folder(config_for(raw, tmp_path / "boxes", licences=tmp_path / "credits.csv"))
     assert StoredShapes(tmp_path / "boxes").index.licences == ["", "CC0-1.0", "", "", ""]
     assert report_rows(tmp_path / "boxes")["chair/01"]["author"] == "Someone"
+    assert re.search(r"4 of 5 .*credits\.csv.*'chair/00\.ply'", capsys.readouterr().out)
     (tmp_path / "credits.csv").write_text("file,license\n")
     with pytest.raises(ValueError, match=r"licences: .*credits\.csv .*file,licence,author"):
         prepare_folder(config_for(raw, tmp_path / "other", licences=tmp_path / "credits.csv"))

@@ -13,12 +13,6 @@ from isofield.runtime.config import build, read_yaml
 from isofield.runtime.shipped import find_config
 
 
-@pytest.fixture(autouse=True)
-def called(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["isofield", "prepare"])
-    monkeypatch.setattr("shutil.which", lambda name: name)
-
-
 def config_of(text: str) -> DataConfig:
     return build(DataConfig, {"input": "raw", **yaml.safe_load(text)}, where="test")
 
