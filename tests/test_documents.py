@@ -27,7 +27,10 @@ FIRST = r"(?:configs|data_processing|docs|examples|ifnet|imnet|isofield|tests)"
 PLACE = re.compile(rf"(?<![\w./<-]){FIRST}/[\w./*-]*[\w/*]|(?<=\]\()[\w./-]+(?=\))")
 LINK_TARGET = re.compile(r"\]\([^)\s]+\)")
 MADE = ("configs/data/mine.yaml", "configs/data/NAME.yaml")  # by who follows the document; a place holder
-SCORES: dict[str, dict[str, float | None]] = {"car": {"a": 3.0, "b": None, "c": 2.0, "d": 1.0}, "bed": {"a": 4.0, "b": 2.0, "c": 9.0, "d": 1.0}}
+SCORES: dict[str, dict[str, float | None]] = {
+    "car": {"a": 3.0, "b": None, "c": 2.0, "d": 1.0},
+    "bed": {"a": 4.0, "b": 2.0, "c": 9.0, "d": 1.0},
+}
 MODULE = re.compile(r"python -m ((?:data_processing|ifnet|imnet|isofield|tests)[\w.]*\w)")
 
 

@@ -1,7 +1,7 @@
 """A picture of median shapes: `python -m tests.tools.medians OUT.png --truth FOLDER JSON=MESHES [JSON=MESHES ...]`.
 
 Of each category the shape of median Chamfer distance, so that nobody chose it: three rows for each JSON of `isofield
-evaluate`: what the network saw (MESHES/NAME_input.ply, written by `--with-input`), its mesh (MESHES/NAME.ply), and the
+evaluate`: what the network saw (MESHES/NAME_input.ply, if `--with-input` wrote it), its mesh (MESHES/NAME.ply), and the
 truth (FOLDER/NAME.ply), all three in one ball. `--names` prints the names alone: which meshes are needed.
 """
 
@@ -41,10 +41,10 @@ def drawn(file: Path) -> TriangleMesh:
     return read_mesh(file)
 
 
-def three(meshes: Path, truth: Path, name: str) -> NDArray[np.uint8]:
-    """(3, S, S): input, mesh and truth of a shape, as large in each picture as it is."""
+def pictures_of(meshes: Path, truth: Path, name: str) -> NDArray[np.uint8]:
+    """(3, S, S): input, mesh and truth of a shape, as large in each picture as it is; (2, S, S) without an input."""
     files = (meshes / f"{name}{INPUT}.ply", meshes / f"{name}.ply", truth / f"{name}.ply")
-    shapes = [drawn(file) for file in files]
+    shapes = [drawn(file) for file in (files if files[0].is_file() else files[1:])]
     ball = view_ball_around(*shapes[-1].bounds())
     return np.concatenate(
         [render(shape, [THREE_QUARTER], size=TILE, view_ball=ball, up="y", supersampling=2) for shape in shapes]
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.names:
             print(*names, sep="\n")
             continue
-        pictures.append(np.stack([three(Path(meshes), options.truth, name) for name in names], axis=1))
+        pictures.append(np.stack([pictures_of(Path(meshes), options.truth, name) for name in names], axis=1))
     if pictures:
         stacked = np.concatenate([rows.reshape(-1, *rows.shape[2:]) for rows in pictures])
         write_picture(options.out, Picture(sheet(stacked, columns=pictures[0].shape[1])))
