@@ -157,8 +157,8 @@ def make(name: str, recipe: Recipe, furniture: Path | None) -> None:
         shutil.copytree(first, copy)
         for file in measure(recipe, copy, points):
             kept = run / "evaluation" / (f"{file.stem}-{points}.json" if points else file.name)
-            store(file, kept)
-            store(file, MEASURED / f"{name}-{kept.name}")
+            store(file, kept, copy)
+            store(file, MEASURED / f"{name}-{kept.name}", copy)
     isofield("pack", run, fresh(OUT / name), *words)
 
 
@@ -177,10 +177,12 @@ def measure(recipe: Recipe, pack: Path, points: int | None) -> list[Path]:
     return sorted((pack / "evaluation").glob("*.json"))
 
 
-def store(file: Path, kept: Path) -> None:
-    """Results without the places of this machine."""
+def store(file: Path, kept: Path, pack: Path) -> None:
+    """Results without the places of this machine; of masks and sets they do not say themselves whose they are."""
     kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(portable(json.loads(file.read_text())), indent=1) + "\n", encoding="utf-8")
+    results = portable(json.loads(file.read_text()))
+    results["settings"].setdefault("model_hash", json.loads((pack / "pack.json").read_text())["model_hash"])
+    kept.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def refuse_other_licences(data: str) -> None:
