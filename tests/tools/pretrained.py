@@ -68,7 +68,9 @@ RECIPES = {
             "Trained on upright furniture alone (y is up), on solids whose thin parts stay one cell thick; voxels made",
             "otherwise (all cells that a surface touches) come out thicker. How thick a part thinner than a cell is",
             "(1/29 of the longest edge) the voxels do not say: it is a guess. Of anything else than furniture it makes",
-            "what is nearest to that, and does not say so. Voids of solids are filled.",
+            "what is nearest to that, and does not say so. Voids of solids are filled. On 11 test shapes smoothed",
+            "marching cubes of its input came as near (Chamfer 0.116, here 0.128, x10) and made no holes; what it",
+            "gains is surface within 1 % (F-score 0.589, there 0.554).",
         ),
     ),
     "autoencoder": Recipe(
@@ -82,8 +84,8 @@ RECIPES = {
             "reconstruct. `--fit-steps` fits the encoder to one input, and comes nearer. Voids of solids are filled.",
             "Its loss on 21 shapes kept back was lowest at step 1,200, but there two of them had no surface and the",
             "others were farther off (Chamfer 0.51, x10) than at the end (0.40, none without a surface): the last step",
-            "is kept. The first 1,806 steps stretched shapes by up to 15 % (level 64: 60 epochs planned), the others did",
-            "not: the commands below end near these weights, not at them.",
+            "is kept. The first 1,806 steps stretched shapes by up to 15 % (level 64: 60 epochs planned), the others",
+            "did not: the commands below end near these weights, not at them.",
         ),
     ),
     "chairs_gan": Recipe(
