@@ -101,7 +101,7 @@ def test_new_chairs_are_drawn_and_a_seed_draws_them_again():
 
 def test_masks_are_judged_by_the_prior_that_comes_along(tmp_path: Path):
     """Of a donor that it was not trained on, the left hippocampus as it is and one with a ball beside it."""
-    image = nibabel.load(BRAIN / "donor_15496_dk.nii.gz")
+    image = nibabel.Nifti1Image.from_filename(BRAIN / "donor_15496_dk.nii.gz")
     labels = np.asanyarray(image.dataobj).astype(np.int16)
     table = BRAIN / "atlas-desikankilliany.csv"
     (number,) = (int(line.split(",")[0]) for line in table.read_text().splitlines() if ",hippocampus,L," in line)

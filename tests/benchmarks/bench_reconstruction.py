@@ -18,7 +18,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -226,16 +226,19 @@ def _lines(groups: dict[tuple[str, str], list[Row]]) -> Iterator[str]:
     yield "|---|---|" + "---:|" * 10
     for (shown, method), rows in groups.items():
         good = [row for row in rows if "failed" not in row]
-        mean: Callable[[str], str] = lambda key, good=good: (  # noqa: E731
-            f"{np.mean([row[key] for row in good if row[key] is not None]):.3f}" if good else "-"
-        )
-        share: Callable[[str], str] = lambda key, good=good: (  # noqa: E731
-            f"{np.mean([row[key] > 0 for row in good]):.2f}" if good else "-"
-        )
         middle = f"{np.median([row['chamfer'] for row in good]):.3f}" if good else "-"
-        figures = [mean("chamfer"), middle, *(mean(key) for key in COLUMNS[1:])]
-        figures += [share("watertight"), share("tunnels"), share("pieces")]
+        figures = [_mean(good, "chamfer"), middle, *(_mean(good, key) for key in COLUMNS[1:])]
+        figures += [_share(good, key) for key in ("watertight", "tunnels", "pieces")]
         yield f"| {shown} | {method} | {len(rows)} | {len(rows) - len(good)} | " + " | ".join(figures) + " |"
+
+
+def _mean(rows: Sequence[Row], key: str) -> str:
+    values = [row[key] for row in rows if row[key] is not None]
+    return f"{np.mean(values):.3f}" if values else "-"
+
+
+def _share(rows: Sequence[Row], key: str) -> str:
+    return f"{np.mean([row[key] > 0 for row in rows]):.2f}" if rows else "-"
 
 
 if __name__ == "__main__":
