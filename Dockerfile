@@ -1,7 +1,9 @@
 # docker build -t isofield .
 # docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" isofield train --config imnet/small --set data.path=datasets/mine
 # Without a GPU: --build-arg TORCH_INDEX=ADDRESS, that of torch's CPU wheels (its "Get started" page has it); with one:
-# docker run --gpus all. At run time nothing is fetched.
+# docker run --gpus all. At run time nothing is fetched: `docker run --rm --network none --user "$(id -u):$(id -g)"
+# -v "$PWD:/data" isofield generate --run pretrained/points --input cloud.ply --out meshes`. Of weights that come along
+# results go into the home unless --out says where: the container's home is gone with it.
 FROM python:3.12-slim
 ARG TORCH_INDEX=""
 WORKDIR /opt/isofield

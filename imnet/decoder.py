@@ -12,7 +12,7 @@ from torch import nn
 from isofield.ops.linear_leaky import linear_leaky
 
 LEAK = 0.02
-CACHED_POINTS = 8192
+CACHED_POINTS = 4096
 POINT_STD = 2.0  # of the points' columns in `kaiming`: makes features of unit variance out of the cube
 
 
@@ -62,7 +62,11 @@ class Decoder(nn.Module):
         assert isinstance(first, nn.Linear)
         # A layer of (point, code) is a sum of two: the code's part once a shape, the points' part for each of them.
         of_shape = F.linear(code_BZ, first.weight[:, 3:], first.bias)
-        h = F.leaky_relu_(F.linear(points_BN3, first.weight[:, :3]).add_(of_shape[:, None]), LEAK)
+        of_point = first.weight[:, :3]
+        if len(code_BZ) == 1 and not torch.is_grad_enabled():  # one shape: its part is a bias, and one pass does it all
+            h = linear_leaky(points_BN3, of_point.contiguous(), of_shape[0], slope=LEAK)
+        else:
+            h = F.leaky_relu_(F.linear(points_BN3, of_point).add_(of_shape[:, None]), LEAK)
         for layer in self.layers[1:-1]:
             assert isinstance(layer, nn.Linear)
             h = linear_leaky(h, layer.weight, layer.bias, slope=LEAK)

@@ -12,6 +12,7 @@ from typing import NoReturn
 import isofield
 from isofield.runtime.commandline import DONE, ERROR, say
 from isofield.runtime.hints import did_you_mean
+from isofield.runtime.invocation import hand_over
 
 # Module and what the command does. Each module has `command(arguments, prog=...)`, which ends the process.
 COMMANDS = {
@@ -31,6 +32,8 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Hand the rest of the line to a command; it ends with the command's exit status, 1 for wrong usage."""
+    if arguments is None:
+        hand_over()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         say(usage())

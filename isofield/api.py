@@ -12,6 +12,7 @@ evaluate.py, the same errors (ValueError, FileNotFoundError).
 
 import contextlib
 import functools
+import numbers
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,6 +44,7 @@ from isofield.generation.simplification import simplify_mesh
 from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
+from isofield.runtime.compiled import sparing_kernels
 from isofield.runtime.contention import watch_contention
 from isofield.runtime.distributed import resolve_device
 from isofield.runtime.reasons import reason_of
@@ -61,6 +63,8 @@ def load(path: str | Path, *, checkpoint: str | int = "best", device: str = "aut
     Raises FileNotFoundError for a folder that is no run and for a checkpoint that it has not (it names those that are
     there), ValueError for one that is damaged and for a device that is not there.
     """
+    if not isinstance(path, str | Path):
+        raise ValueError(f"expected the path of a run, such as runs/mine, got {path!r}")
     watch_contention()  # a notebook on a shared machine waits as the commands do
     run, own = find_run(path), resolve_device(device)
     return Run(run, load_run(run, which=str(checkpoint), device=own), own)
@@ -227,6 +231,10 @@ class Run:
     def _settings(
         self, *, resolution: int, frame: int, refine: int, fit_steps: int = 0, faces: int | None = None
     ) -> GenerationConfig:
+        given = {"resolution": resolution, "frame": frame, "refine": refine, "fit_steps": fit_steps, "faces": faces}
+        for key, value in given.items():
+            if not isinstance(value, numbers.Integral) and (key, value) != ("faces", None):
+                raise ValueError(f"{key}: expected a whole number, got {value!r}")
         return GenerationConfig(
             model_hash=self._loaded.model_hash,
             resolution=resolution,
@@ -240,7 +248,8 @@ class Run:
 
     def _input(self, x: Shape, *, part: str, name: str) -> tuple[Observed, str]:
         """A shape as the network sees it, and the name that keys its draws. Warns of what generate.py would note."""
-        observed, name = self._observed(x, part=part, name=name)
+        with sparing_kernels():  # as generate.py: one shape is there before they are compiled
+            observed, name = self._observed(x, part=part, name=name)
         if observed.note:
             warnings.warn(f"{name}: {observed.note}", stacklevel=3)
         return observed, name
@@ -327,7 +336,8 @@ def occupancy(mesh: str | Path | trimesh.Trimesh, resolution: int) -> tuple[NDAr
         raise ValueError(f"resolution: expected at least 2 voxels along an edge, got {resolution}")
     shape, by = mesh_of(mesh), NormalisationConfig()
     to_world = normalising_to_world(*shape.bounds(), by=by.by, length=by.length)
-    solid = occupancy_grid(shape.transform(np.linalg.inv(to_world)), resolution, InsideConfig(), device="cpu")
+    with sparing_kernels():
+        solid = occupancy_grid(shape.transform(np.linalg.inv(to_world)), resolution, InsideConfig(), device="cpu")
     if solid.quality != "ok":
         warnings.warn(f"{mesh}: {solid.quality} (by method {solid.method})", stacklevel=2)
     return solid.grid_RRR.numpy().astype(bool), to_world

@@ -118,6 +118,11 @@ class Browser:
             self.ask("Input.dispatchTouchEvent", type=f"touch{kind}", touchPoints=points)
         self.ask("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
+    def fingers(self, kind: str, places: dict[int, tuple[float, float]]) -> None:
+        """Some fingers, by number: Start and Move name all that are down then, End those that leave (none: all)."""
+        points = [{"x": x, "y": y, "id": number} for number, (x, y) in places.items()]
+        self.ask("Input.dispatchTouchEvent", type=f"touch{kind}", touchPoints=points)
+
     def press(self, key: str) -> None:
         text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
         words = {"key": key, "windowsVirtualKeyCode": {"Tab": 9, "Enter": 13}.get(key, 0)}

@@ -1,14 +1,24 @@
 """What the documents point at is there."""
 
 import hashlib
+import json
 import re
 import tomllib
+from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
+from data_processing.formats.mesh_files import write_mesh
+from data_processing.formats.point_clouds import PointCloud, write_cloud
+from isofield.generation.contact_sheets import TILE
 from isofield.runtime.shipped import config_names
 from tests.conftest import ROOT
+from tests.data_processing.solids import box
+from tests.tools.medians import main as draw_medians
+from tests.tools.medians import medians
 
 LOG, KEPT = "tests/benchmarks/LOG.md", "tests/data/version_0_1/README.md"
 PAGES = sorted(file.relative_to(ROOT).as_posix() for file in (ROOT / "docs").glob("**/*.md"))
@@ -17,6 +27,10 @@ FIRST = r"(?:configs|data_processing|docs|examples|ifnet|imnet|isofield|tests)"
 PLACE = re.compile(rf"(?<![\w./<-]){FIRST}/[\w./*-]*[\w/*]|(?<=\]\()[\w./-]+(?=\))")
 LINK_TARGET = re.compile(r"\]\([^)\s]+\)")
 MADE = ("configs/data/mine.yaml", "configs/data/NAME.yaml")  # by who follows the document; a place holder
+SCORES: dict[str, dict[str, float | None]] = {
+    "car": {"a": 3.0, "b": None, "c": 2.0, "d": 1.0},
+    "bed": {"a": 4.0, "b": 2.0, "c": 9.0, "d": 1.0},
+}
 MODULE = re.compile(r"python -m ((?:data_processing|ifnet|imnet|isofield|tests)[\w.]*\w)")
 
 
@@ -57,3 +71,20 @@ def test_pictures_are_of_this_version_or_said_to_be_older():
                 assert f"version {made['version']}" in (ROOT / page).read_text(encoding="utf-8"), (
                     f"{page}: {name} is older"
                 )
+
+
+def test_pictures_of_medians_are_nobodys_choice(tmp_path: Path):
+    """Of each category the lower median, whatever the order of the rows; what the network saw, the mesh, the truth."""
+    rows = [{"name": f"{kind}/{n}", "chamfer": score} for kind, scores in SCORES.items() for n, score in scores.items()]
+    assert medians({"per_shape": rows}) == medians({"per_shape": rows[::-1]}) == ["bed/b", "car/c"]
+    for name in ("bed/b", "car/c"):
+        for folder, ending, side in (("truth", "", 1.0), ("made", "", 0.5)):
+            write_mesh(tmp_path / folder / f"{name}{ending}.ply", box((0, 0, 0), (side, side, side)))
+        write_cloud(tmp_path / "made" / f"{name}_input.ply", PointCloud(np.random.default_rng(0).random((50, 3))))
+    (tmp_path / "onet.json").write_text(json.dumps({"per_shape": rows}))
+    pair = f"{tmp_path / 'onet.json'}={tmp_path / 'made'}"
+    assert draw_medians([str(tmp_path / "out.png"), "--truth", str(tmp_path / "truth"), pair]) == 0
+    picture = np.asarray(Image.open(tmp_path / "out.png").convert("L"))
+    assert picture.shape == (3 * TILE, 2 * TILE)
+    dark = (picture.reshape(3, TILE, 2, TILE) < 250).sum(axis=(1, 3))
+    assert (dark[1] < dark[2] / 2).all() and (dark[0] > 0).all()  # half the side, seen in the truth's ball

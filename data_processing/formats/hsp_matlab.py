@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import scipy.io
+import scipy
 from numpy.typing import NDArray
 
 from data_processing.formats import hdf5

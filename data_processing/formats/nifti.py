@@ -43,6 +43,7 @@ KINDS: dict[int, Any] = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
 SPATIAL_UNITS = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # xyzt_units & 7 to mm: unknown, metre, millimetre, micrometre
 PLAUSIBLE_MM = (1.0, 3000.0)  # longest side of a field of view whose unit nobody says
 UNTOLD_THRESHOLD = 0.5  # of whoever says nothing
+SIZE_ERROR = 1e-2  # by which the sizes of voxels may differ within a header, of rounding and of shears
 FRACTION = 1e-2  # by which a value of a mask may miss a whole number
 PIECE = 1 << 22  # bytes read at once
 
@@ -58,6 +59,12 @@ class ScanGrid:
     file: Path | None = None
     header: bytes = b""  # of the file: form codes and units are copied from it; empty: a new header
     doubt: str = ""  # why left and right cannot be told from the header; empty: they can
+    size_doubt: str = ""  # how the header contradicts itself about the size of voxels; empty: it does not
+
+    @property
+    def doubts(self) -> str:
+        """What a reader of results has to know of the header."""
+        return "; ".join(filter(None, [self.doubt, self.size_doubt]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +102,8 @@ def open_scan(path: Path) -> OpenScan:
         affine = in_millimetres(invertible_affine(image.affine, path), shape, image.header, path)
         check_dtype(image.get_data_dtype(), path)
         _check_size(image, path)
-        grid = ScanGrid(shape, affine, path, image.header.binaryblock, _orientation_doubt(image.header))
+        header = image.header
+        grid = ScanGrid(shape, affine, path, header.binaryblock, _orientation_doubt(header), _size_doubt(header))
         proxy = image.dataobj
 
     def read() -> list[NDArray[Any]]:
@@ -125,7 +133,8 @@ def scan_in_memory(image: Any, *, where: Path) -> OpenScan:
                 header.set_sform(affine, code=int(header["sform_code"]) or 1)
                 header["qform_code"] = 0
             scaled = in_millimetres(invertible_affine(header.get_best_affine(), where), shape, header, where)
-            grid = ScanGrid(shape, scaled, where, header.binaryblock, _orientation_doubt(header))
+            doubts = _orientation_doubt(header), _size_doubt(header)
+            grid = ScanGrid(shape, scaled, where, header.binaryblock, *doubts)
 
     def read() -> list[NDArray[Any]]:
         with reading(where, "a NIfTI image", *NIFTI_ERRORS):
@@ -242,6 +251,20 @@ def _orientation_doubt(header: Any) -> str:
     return ""
 
 
+def _size_doubt(header: Any) -> str:
+    """How sform and pixdim differ, where the sform is taken; other programs go by pixdim. "" where they agree."""
+    if int(header["sform_code"]) <= 0:
+        return ""
+    sform = np.linalg.norm(np.asarray(header.get_sform(), np.float64)[:3, :3], axis=0)
+    pixdim = np.abs(np.asarray(header["pixdim"][1:4], np.float64))
+    if not (pixdim > 0).all() or (np.abs(sform - pixdim) <= SIZE_ERROR * pixdim).all():
+        return ""
+    sizes = (" x ".join(f"{size:.4g}" for size in one) for one in (sform, pixdim))
+    return "its header contradicts itself: voxels of {} by its sform, which is taken, of {} by its pixdim".format(
+        *sizes
+    )
+
+
 def _stored_voxels(image: Any, path: Path) -> NDArray[Any]:
     """The voxels as stored, without scaling, flat and in memory of our own (a mapped file could be cut).
 
@@ -279,7 +302,12 @@ def _kind_of(path: Path) -> Any:
         if size in VOX_OFFSETS and len(start) >= size:
             place, kind = VOX_OFFSETS[size]
             (offset,) = struct.unpack_from(f"{order}{kind}", start, place)
-            if not 0 <= offset <= max(VOX_OFFSETS) + MAX_EXTENSION_BYTES:
+            if offset < size:
+                raise RefusedFileError(
+                    f"{path}: its header puts the voxels at byte {offset:g}, within the header itself: set vox_offset "
+                    f"to where they begin ({size + 4} if nothing stands between)"
+                )
+            if not offset <= max(VOX_OFFSETS) + MAX_EXTENSION_BYTES:  # NaN too
                 raise RefusedFileError(
                     f"{path}: its header puts the voxels at byte {offset:g}; expected at most {MAX_EXTENSION_BYTES:,} "
                     "bytes of extensions before them: repair the header"

@@ -23,6 +23,7 @@ MAX_HEADER = 10_000  # bytes, as numpy has it; but numpy unpacks longer ones fir
 MAX_WORDS = 2_000  # of them that are no blanks: Python fails on expressions of more levels
 MAX_DEFLATE_RATIO = 1032  # nothing deflated unpacks to more than this many times its size
 NUMBERS = "biuf"
+KINDS = {"b": "booleans", "i": "integers", "u": "unsigned integers", "f": "real numbers", "U": "text"}
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DAMAGED: tuple[type[Exception], ...] = (
     OSError, ValueError, EOFError, LookupError, RuntimeError, TypeError, ArithmeticError, MemoryError,
@@ -67,7 +68,8 @@ def read_npy(handle: IO[bytes], size: int, where: str, *, most: int, kinds: str 
     shape, dtype = npy_header(handle, where)
     needed = max(dtype.itemsize, 1) * math.prod(shape)  # any number of empty texts would need nothing
     if dtype.hasobject or dtype.kind not in kinds:
-        raise ValueError(f"{where}: holds {dtype}, expected plain numbers")
+        allowed = ", ".join(KINDS[kind] for kind in kinds)
+        raise ValueError(f"{where}: holds {dtype} of shape {shape}, expected plain numbers ({allowed})")
     if needed > min(most, size - handle.tell()):
         raise ValueError(f"{where}: declares {needed:,} bytes {shape}, holds {size:,} (limit {most:,})")
     handle.seek(0)

@@ -21,7 +21,7 @@ from data_processing.geometry.triangle_mesh import TriangleMesh
 BLOCK = 1 << 23  # bytes of text that are taken apart at once: words of Python take 20 times as much
 NOT_A_NUMBER = re.compile(rb"\d\.#(?:QNAN|SNAN|NAN|IND|INF)\w*", re.IGNORECASE)  # as Microsoft's C library printed them
 COMMENT = re.compile(rb"#[^\n]*")
-NOT_READ = re.compile(rb"^[ \t]*(surf|call|csh)[ \t]", re.MULTILINE)
+NOT_READ = re.compile(rb"^[ \t]*(surf|call|csh)[ \t]", re.MULTILINE | re.IGNORECASE)
 VERTEX, FACE = 1, 2  # kinds of lines; all others are 0
 IS_BLANK = np.isin(np.arange(256), list(b" \t\n\r\v\f"))  # as bytes.split() has it
 
@@ -72,7 +72,7 @@ def _statements(data: bytes) -> bytes:
     if b"\\" in text:
         text = _joined(text)
     if unread := NOT_READ.search(text):
-        word = unread[1].decode()
+        word = unread[1].decode().lower()
         what = "another file" if word != "surf" else "a free-form surface"
         raise RefusedMeshError(f"holds {what} ({word}), which is not read: export it as polygons")
     return text
@@ -85,7 +85,7 @@ def _joined(text: bytes) -> bytes:
         line = open_line + line
         whole = line.rstrip()
         # Names may end in a backslash, as folders of Windows do: only numbers go on.
-        goes_on = whole.endswith(b"\\") and line.lstrip()[:1] in b"vf"
+        goes_on = whole.endswith(b"\\") and line.lstrip()[:1] in b"vfVF"
         open_line = whole[:-1] + b" " if goes_on else b""
         if not goes_on:
             lines.append(line)
@@ -112,10 +112,11 @@ def _words_of(block: bytes) -> Words:
     is_first = np.append(True, line[1:] != line[:-1])[: len(begins)]
     firsts = np.flatnonzero(is_first)
     first, second, third = (begins[firsts] + step for step in range(3))
-    old_face = (letters[second] == ord("o")) & blank[third]  # "fo"
+    small = letters | 32  # some programs write V and F
+    old_face = (small[second] == ord("o")) & blank[third]  # "fo"
     kind = np.zeros(len(firsts), dtype=np.int8)
-    kind[(letters[first] == ord("v")) & blank[second]] = VERTEX
-    kind[(letters[first] == ord("f")) & (blank[second] | old_face)] = FACE
+    kind[(small[first] == ord("v")) & blank[second]] = VERTEX
+    kind[(small[first] == ord("f")) & (blank[second] | old_face)] = FACE
     number = np.cumsum(is_first) - 1
     return Words(block.split(), kind[number], is_first, np.arange(len(begins)) - firsts[number])
 

@@ -10,6 +10,7 @@ https://paulbourke.net/dataformats/ply/.
 import codecs
 import re
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -73,14 +74,10 @@ class Values(NamedTuple):
 
 def read_ply(data: bytes) -> TriangleMesh:
     """All faces and strips. DamagedMeshError for files that are cut off or contradict their header."""
-    marked = data[3:] if data.startswith(codecs.BOM_UTF8) else data
-    order, elements, body = _header(marked if marked.startswith(b"ply") else plain_text(data))
-    if order and not marked.startswith(b"ply"):
-        raise DamagedMeshError("binary numbers in a text of UTF-16")
+    rows, elements = _rows(data)
     needed = [element for element in elements if element.name in ("vertex", "face", "tristrips")]
     # What stands behind the last element that matters is not even parsed.
     last = max((elements.index(element) for element in needed if element.count), default=-1)
-    rows: _Text | _Binary = _Binary(body, order) if order else _Text(bytes(body))
     values: dict[str, dict[str, Values]] = {}
     for element in elements[: last + 1]:
         values[element.name] = rows.read(element, _columns(element))
@@ -90,6 +87,31 @@ def read_ply(data: bytes) -> TriangleMesh:
     # A restart behind every strip joins all of them into one sequence.
     ends = np.insert(strips.numbers, np.cumsum(strips.sizes), -1)
     return TriangleMesh(vertices, np.concatenate([triangulated(vertices, *faces), strip_triangles(ends)]))
+
+
+def read_ply_points(data: bytes, names: Collection[str]) -> tuple[dict[str, NDArray], list[str]]:
+    """Numbers (V,) of the vertices by property, those of `names` that are there; and the properties that there are.
+
+    DamagedMeshError as `read_ply`, and where x, y or z is missing.
+    """
+    rows, elements = _rows(data)
+    for element in elements:
+        if element.name != "vertex":
+            rows.read(element, [])
+            continue
+        _columns(element)
+        found = [n for n, one in enumerate(element.properties) if one.count is None and one.name in names]
+        values = rows.read(element, found)
+        return {name: of_all.numbers for name, of_all in values.items()}, [one.name for one in element.properties]
+    raise DamagedMeshError("no element vertex in its header")
+
+
+def _rows(data: bytes) -> "tuple[_Text | _Binary, list[Element]]":
+    marked = data[3:] if data.startswith(codecs.BOM_UTF8) else data
+    order, elements, body = _header(marked if marked.startswith(b"ply") else plain_text(data))
+    if order and not marked.startswith(b"ply"):
+        raise DamagedMeshError("binary numbers in a text of UTF-16")
+    return _Binary(body, order) if order else _Text(bytes(body)), elements
 
 
 def _header(data: bytes) -> tuple[str, list[Element], memoryview]:
@@ -130,7 +152,7 @@ def _property(words: list[str]) -> Property:
         raise DamagedMeshError(f"a property that is none: {' '.join(words)[:60]!r}")
     if is_list and TYPES[words[2]][0] == "f":
         raise DamagedMeshError(f"lists whose length is a {words[2]}")
-    return Property(words[-1], TYPES[words[-2]], TYPES[words[2]] if is_list else None)
+    return Property(words[-1].lower(), TYPES[words[-2]], TYPES[words[2]] if is_list else None)
 
 
 def _columns(element: Element) -> list[int]:
@@ -205,19 +227,23 @@ class _Text:
                 length = 1 if one.count is None else int(words[at])
                 at += one.count is not None
                 if length < 0 or at + length > len(words):
-                    raise DamagedMeshError(f"a row of element {element.name} that is too short: {row[:60]!r}")
+                    raise DamagedMeshError(f"a row of element {element.name} that is too short: {_shown(row)}")
                 if number in picked:
                     picked[number] += words[at : at + length]
                     sizes[number].append(length)
                 at += length
             if at != len(words):
-                raise DamagedMeshError(f"a row of element {element.name} that is too long: {row[:60]!r}")
+                raise DamagedMeshError(f"a row of element {element.name} that is too long: {_shown(row)}")
         return {
             element.properties[column].name: Values(
                 _numbers(picked[column], element.properties[column].kind), np.array(sizes[column], dtype=np.int64)
             )
             for column in columns
         }
+
+
+def _shown(row: bytes) -> str:
+    return repr(row[:60].decode("latin-1"))
 
 
 def _numbers(words: list[bytes], kind: str) -> NDArray:

@@ -4,7 +4,7 @@ Meshes and voxels have readers of their own (geometry/triangle_mesh.py, voxel_fi
 decides. Readers check what a file declares before memory is asked for it.
 """
 
-import io
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.formats.first_bytes import refuse_other_content
+from data_processing.formats.mesh_errors import DamagedMeshError, RefusedMeshError
 from data_processing.formats.mesh_files import UNSEEN_LOSS, loss_of_float32
 from data_processing.formats.npy import DAMAGED, npy_header, open_npz, read_npy_file, read_npz
 from data_processing.formats.occupancy_samples import field_key
 from data_processing.formats.pcd import read_pcd
+from data_processing.formats.ply import read_ply_points
 from data_processing.formats.text_clouds import TEXT_SUFFIXES, are_normals, read_text_cloud
 from data_processing.geometry.coordinates import transform_points
 from isofield.runtime.atomic_files import refuse_large, replacing
@@ -25,6 +27,8 @@ CLOUD_SUFFIXES = frozenset({".ply", ".npz", ".npy", ".pcd"}) | TEXT_SUFFIXES
 MAX_BYTES = 1 << 33  # of points that are read
 MAX_TEXT = 1 << 31  # of a .ply or a text file
 MAX_COORDINATE = 1e30  # larger ones overflow sizes
+SPLATS = ("f_dc_0", "scale_0", "rot_0")  # of Gaussian splats: their middles lie in the volume, not on the surface
+NORMALS = (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z"))
 
 
 @dataclass(frozen=True)
@@ -118,28 +122,15 @@ def _ply_counts(path: Path) -> dict[str, str] | None:
 
 def _ply_cloud(path: Path) -> PointCloud:
     try:
-        # Out of memory, without a name: the header may call a picture anywhere on the disk its texture.
-        import trimesh  # only here: it takes a quarter of a second
-
-        cloud = trimesh.load(io.BytesIO(path.read_bytes()), file_type="ply", process=False, skip_materials=True)
-        columns = cloud.metadata["_ply_raw"]["vertex"]["data"]
-        points = np.column_stack([np.ravel(columns[key]) for key in ("x", "y", "z")])
-        normals = None
-        if all(key in _names(columns) for key in ("nx", "ny", "nz")):
-            normals = np.column_stack([np.ravel(columns[key]) for key in ("nx", "ny", "nz")])
-        declared = int((_ply_counts(path) or {}).get("vertex", "0"))
-    except Exception as error:  # the parser raises every kind on a corrupt file; all of them become one
-        raise ValueError(
-            f"{path}: not a point cloud that can be read: cut off, or its points do not fit its header; export it again"
-        ) from error
-    if len(points) != declared:
-        raise ValueError(f"{path}: not a point cloud that can be read: declares {declared} points, holds {len(points)}")
-    return _cloud(points, normals, path)
-
-
-def _names(columns: object) -> tuple[str, ...]:
-    """Names of the columns, of a dict (text files) or a structured array (binary files)."""
-    return tuple(columns) if isinstance(columns, dict) else (getattr(columns, "dtype", np.dtype("f4")).names or ())
+        with np.errstate(invalid="ignore", over="ignore"):
+            columns, names = read_ply_points(path.read_bytes(), {*"xyz", *itertools.chain(*NORMALS)})
+    except (DamagedMeshError, RefusedMeshError) as error:
+        raise ValueError(f"{path}: not a point cloud that can be read: {error}; export it again") from error
+    if all(any(name.endswith(part) for name in names) for part in SPLATS):
+        raise ValueError(f"{path}: it holds Gaussian splats, whose middles are no points of a surface: mesh them first")
+    points = np.column_stack([columns[axis] for axis in "xyz"]) if columns else np.empty((0, 3))
+    there = next((triple for triple in NORMALS if set(triple) <= set(columns)), None)
+    return _cloud(points, np.column_stack([columns[name] for name in there]) if there else None, path)
 
 
 def _npz_cloud(path: Path) -> PointCloud | None:

@@ -1,7 +1,7 @@
 """Files of scans, whatever their format: which suffixes there are, opened alike, and what other files would need.
 
 Formats that are not read (DICOM, pairs of .hdr and .img, MINC, ...) get one line that says what they are and how to
-convert them, the same in all commands; so do scenes, CAD models and archives.
+convert them, the same in all commands; so do scenes, CAD models, clouds and archives.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from data_processing.geometry.voxel_grid import RefusedFileError, VoxelGrid
 
 SCAN_SUFFIXES = (".nii.gz", ".seg.nrrd", ".nii", ".nrrd", ".mha", ".mhd")  # the longest that fits counts
 assert set(SCAN_SUFFIXES) == {*NIFTI_SUFFIXES, *IMAGE_SUFFIXES}
-DICOM, PAIR, OTHER, SCENE, CAD, ARCHIVE = "DICOM", "pair", "other", "scene", "CAD", "archive"
+DICOM, PAIR, OTHER, SCENE, CAD, CLOUD, ARCHIVE = "DICOM", "pair", "other", "scene", "CAD", "cloud", "archive"
 # What to do with each kind of file that is not read.
 ADVICE = {
     DICOM: "DICOM; convert it, for example with dcm2niix (segmentations and contours with 3D Slicer)",
@@ -23,6 +23,7 @@ ADVICE = {
     OTHER: "another format of scans; write it as .nii.gz, for example with 3D Slicer",
     SCENE: "another format of meshes and scenes; export it as .glb, .ply or .obj, for example with Blender",
     CAD: "a CAD model, surfaces without triangles; mesh it and write it as .ply or .stl, for example with FreeCAD",
+    CLOUD: "another format of point clouds; write it as .ply or .pcd, for example with CloudCompare",
     ARCHIVE: "an archive, or a packed file; unpack it",
 }
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -34,6 +35,7 @@ SCENE_SUFFIXES = (".3mf", ".msh", ".dae", ".x3d", ".x3dz", ".wrl", ".vrml", ".fb
                   ".vtu", ".mesh", ".meshb", ".dxf", ".skp", ".3dm", ".b3dm")  # fmt: skip
 CAD_SUFFIXES = (".step", ".stp", ".iges", ".igs", ".sldprt", ".sldasm", ".x_t", ".x_b", ".brep", ".ifc", ".ipt", ".jt",
                 ".catpart", ".f3d", ".fcstd", ".prt", ".sat", ".dwg")  # fmt: skip
+CLOUD_SUFFIXES = (".las", ".laz", ".e57", ".ptx", ".fls", ".rcp", ".rcs", ".pcap", ".spz", ".splat", ".ksplat")
 PACKED = tuple(f"{suffix}{packed}" for suffix in (".obj", ".ply", ".stl", ".off", ".npy", ".nrrd", ".tar")
                for packed in (".gz", ".bz2", ".xz", ".zst"))  # fmt: skip
 ARCHIVE_SUFFIXES = (".zip", ".rar", ".7z", ".tar", ".tgz", *PACKED)
@@ -101,7 +103,8 @@ def _kind_by_suffix(file: Path) -> str:
     name = file.name.lower()
     kinds = (
         *((DICOM, DICOM_SUFFIXES), (PAIR, PAIR_SUFFIXES), (OTHER, OTHER_SUFFIXES)),
-        *((SCENE, SCENE_SUFFIXES), (CAD, CAD_SUFFIXES), (ARCHIVE, ARCHIVE_SUFFIXES)),
+        *((SCENE, SCENE_SUFFIXES), (CAD, CAD_SUFFIXES)),
+        *((CLOUD, CLOUD_SUFFIXES), (ARCHIVE, ARCHIVE_SUFFIXES)),
     )
     return next((kind for kind, suffixes in kinds if name.endswith(suffixes)), "")
 

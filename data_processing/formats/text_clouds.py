@@ -25,12 +25,20 @@ SNIFFED_BYTES = 1 << 16
 UNIT_ERROR = 0.05  # by which a normal may be longer or shorter than 1
 FIELDS = frozenset({"sdf", "tsdf", "udf", "occupancy", "occupancies", "occ", "inside", "signed_distance"})
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?")
+NAME = re.compile(r"[^\W\d]\w*(?:[ .:\-]\w+)?")  # of a column: a word or two
 TRAILING_COMMENT = re.compile(r"\s+(?:#|//)")
 DECIMAL_COMMA = re.compile(r"[+-]?\d+(?:,\d+)?(?:[eE][+-]?\d+)?")
 NO_NUMBER = re.compile(r"[+-]?(?:nan(?:\(\w*\))?|inf(?:inity)?|1\.#\w+|na|n/a|null|none|)", re.IGNORECASE)
 POSITION = r"(?:p|pos|position|point|points|coord|coords|coordinate|coordinates|loc|location|vertex)"
 NORMAL = r"(?:n|norm|normal|normals)"
 UNIT = r"(?:[ _](?:mm|cm|m|in|ft))"
+# Columns of maps: east, north, up are right-handed as x, y, z are; in another order of columns they would be mirrored.
+MAP_COLUMNS = {"easting": "x", "east": "x", "northing": "y", "north": "y", "elevation": "z", "height": "z",
+               "altitude": "z", "alt": "z", "up": "z", "elev": "z"}  # fmt: skip
+# Columns that are no lengths along three axes: angles, and places in a picture.
+ANGLES = frozenset({"lat", "latitude", "lon", "long", "lng", "longitude", "azimuth", "az", "theta", "phi", "range",
+                    "radius", "rho", "r", "row", "col", "column", "u", "v", "depth", "disparity"})  # fmt: skip
+FEWEST_ANGLES = 2  # among the names of a line, where it has no x, y and z
 Separator = Literal[" ", ",", ";", "|", "\t"]
 
 
@@ -185,17 +193,27 @@ def _is_number(value: str) -> bool:
 def _names_for(lines: Iterable[str], first: Sequence[str], dialect: Dialect) -> tuple[str, ...]:
     """Names of the columns: the last line before the points that has as many words, with x, y and z among them.
 
-    Where values stand between commas or the like, a line of as many words is one of names even without those.
+    Where values stand between commas or the like, a line of as many names is one of columns even without those; and
+    where they stand between blanks, one that calls them angles.
     """
     chosen: tuple[str, ...] = ()
     for line in lines:
         for separator in dict.fromkeys((dialect.separator, ",", ";", "\t", " ")):
-            words = tuple(map(_column, Dialect(separator).values(line)))
-            of_table = separator == dialect.separator != " " and len(words) > 3
-            if len(words) == len(first) and (of_table or {"x", "y", "z"} <= set(words)):
+            words = _on_map(tuple(map(_column, Dialect(separator).values(line))))
+            named = separator == dialect.separator != " " and (len(words) > 3 or all(map(NAME.fullmatch, words)))
+            if len(words) == len(first) and (
+                named or {"x", "y", "z"} <= set(words) or len(ANGLES & set(words)) >= FEWEST_ANGLES
+            ):
                 chosen = words
                 break
     return chosen
+
+
+def _on_map(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of columns, those of a map as x, y, z: where all three are there, and nothing else is called so."""
+    renamed = tuple(MAP_COLUMNS.get(word, word) for word in words)
+    whole = all(renamed.count(axis) == 1 for axis in "xyz") and not {"x", "y", "z"} & set(words)
+    return renamed if whole else words
 
 
 def _column(word: str) -> str:
@@ -219,9 +237,9 @@ def _columns(head: Head, path: Path) -> tuple[list[int], list[int] | None]:
         raise ValueError(f"{path}: its column {fields[0]!r} makes it samples of a field: points anywhere, no surface")
     absent = [axis for axis in "xyz" if axis not in head.names]
     if absent:
-        raise ValueError(
-            f"{path}: expected columns named x, y, z; got {', '.join(head.names)[:200]}: rename those that are meant"
-        )
+        angles = len(ANGLES & set(head.names)) >= FEWEST_ANGLES
+        way_out = "these are no lengths along three axes: convert them" if angles else "rename those that are meant"
+        raise ValueError(f"{path}: expected columns named x, y, z; got {', '.join(head.names)[:200]}: {way_out}")
     normals = [f"n{axis}" for axis in "xyz"]
     chosen = [head.names.index(name) for name in normals] if set(normals) <= set(head.names) else None
     return [head.names.index(axis) for axis in "xyz"], chosen

@@ -48,6 +48,7 @@ def _face_corners(axis: int, side: int) -> list[int]:
 FACES = [_face_corners(axis, side) for axis in range(3) for side in (0, 1)]
 
 
+@functools.cache
 def _edge_number(a: int, b: int) -> int:
     return EDGES.index((AXIS_BIT.index(a ^ b), min(a, b)))
 
@@ -88,6 +89,7 @@ def _in_one_face(a: int, b: int) -> bool:
     return any(ends[0] | ends[1] <= set(corners) for corners in FACES)
 
 
+@functools.cache
 def _diagonal_cost(a: int, b: int) -> float:
     """Length between the middles of two edges of the cell; prohibitive in a face, where the neighbour may draw too."""
     middles = []

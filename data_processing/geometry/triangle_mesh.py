@@ -92,7 +92,7 @@ class TriangleMesh:
 
     def triangles(self) -> NDArray[np.float64]:
         """Corners of all faces: (F, 3, 3)."""
-        return self.vertices[self.faces]
+        return self.vertices.take(self.faces, axis=0)
 
     def transform(self, matrix_44: NDArray[np.floating]) -> "TriangleMesh":
         """The mesh under an affine; a mirroring one flips the faces, so that outside stays outside."""

@@ -197,7 +197,7 @@ def place_on(crop: Crop, true: Crop) -> tuple[Crop, list[str]]:
     # Files of one scan have voxels on each other; anything else would need resampling, which changes the mask.
     files = placement(crop.scan, true.scan)
     if files is None or not overlaps(crop.scan, files, true.scan):
-        doubts = [f"; {grid.file}: {grid.doubt}" for grid in (crop.scan, true.scan) if grid.doubt]
+        doubts = [f"; {grid.file}: {grid.doubts}" for grid in (crop.scan, true.scan) if grid.doubts]
         how = "they have no voxel in common, " if files else ""
         raise RefusedFileError(
             f"expected the grid of {true.scan.file} {true.scan.shape}, got that of {crop.scan.file} {crop.scan.shape}: "
@@ -223,7 +223,7 @@ def place_on(crop: Crop, true: Crop) -> tuple[Crop, list[str]]:
 
 
 def _notes_of(grid: ScanGrid, files: Placement, true: ScanGrid) -> list[str]:
-    notes = list(dict.fromkeys(one.doubt for one in (grid, true) if one.doubt))
+    notes = list(dict.fromkeys(one.doubts for one in (grid, true) if one.doubts))
     if files.deviation > WORTH_TELLING:
         notes.append(f"the grids differ by up to {files.deviation:.2g} voxels ({files.deviation_mm:.2g} mm)")
     if not files.is_plain:

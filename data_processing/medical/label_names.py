@@ -20,6 +20,7 @@ from data_processing.medical.label_tables import KNOWN_FORMATS, decoded, json_ro
 from data_processing.medical.totalsegmentator import NAMED_TABLES
 from isofield.runtime.hints import did_you_mean
 from isofield.runtime.json_files import parse_json
+from isofield.runtime.name_words import composed
 from isofield.runtime.reasons import reason_of
 
 MAX_TABLE_BYTES = 1 << 22
@@ -202,8 +203,8 @@ def _table_or_none(file: Path, *, surely: bool = False) -> LabelTable | None:
 
 
 def plain_name(name: str) -> str:
-    """A name without regard to case, with spaces, dashes and underlines alike."""
-    return " ".join(name.replace("_", " ").replace("-", " ").lower().split())
+    """A name without regard to case, with spaces, dashes and underlines alike, and umlauts as one character."""
+    return " ".join(composed(name).replace("_", " ").replace("-", " ").lower().split())
 
 
 def _without_side(name: str) -> str:

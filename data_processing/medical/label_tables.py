@@ -27,6 +27,8 @@ SIDES = {"l": "left", "left": "left", "lh": "left", "r": "right", "right": "righ
 SEPARATORS = "\t;,|"
 ASSIGNMENT = re.compile(r"\s*\"?([^=:,;\t]+?)\"?\s*[=:]\s*\"?([^=:,;\t]+?)\"?\s*")  # liver=1, 1 = liver, liver: 1
 COMMENTS = ("#", "//", "%")
+CLOCK = re.compile(r"(?<!\d)\d{1,2}:\d\d(?!\d)")  # 12:30 is no label 30 called 12
+STARTS_WITH_NUMBER = re.compile(r"\"?\d+(?:\.0*)?\"?(?=[\s,;|:=]|$)")
 FEWEST_COLOURS, MOST_COLOURS = 3, 4  # numbers behind a name that are no part of it
 ENCODINGS = ("utf-8-sig", "cp1252", "latin-1")
 
@@ -70,7 +72,9 @@ def table_rows(text: str, *, surely: bool) -> list[Entry]:
     rows = _column_rows(lines)
     if rows is not None or not surely:
         return rows or []
-    return _workbench_rows(lines) or list(_line_rows(lines))
+    found = _workbench_rows(lines) or list(_line_rows(lines))
+    _refuse_two_names(found)
+    return found
 
 
 def json_rows(data: Any, *, surely: bool) -> list[Entry]:
@@ -168,14 +172,21 @@ def _with_side(name: str, side: str | None) -> str:
 
 
 def _line_rows(lines: Sequence[str]) -> Iterator[Entry]:
-    """A number and a name in each line, in any order of both, and colours or other numbers around them."""
+    """A number and a name in each line, all of them in the same order, and colours or other numbers around them."""
+    first: tuple[int, bool] | None = None  # the first line that tells, and whether its number stands before the name
     for number, line in enumerate(lines, start=1):
         line = line.strip()
         if not line or line.startswith(COMMENTS):
             continue
-        entry = _entry_of(line)
+        entry = None if CLOCK.search(line) else _entry_of(line)
         if entry is None:
             raise ValueError(f"line {number}: expected a number and a name, got {line[:60]!r}")
+        # A line of the other order says something else: a date, a version, a number of labels.
+        number_first = STARTS_WITH_NUMBER.match(line) is not None
+        first = first or (number, number_first)
+        if number_first != first[1]:
+            order = "a number and a name" if first[1] else "a name and a number"
+            raise ValueError(f"line {number}: expected {order} as in line {first[0]}, got {line[:60]!r}")
         yield entry
 
 

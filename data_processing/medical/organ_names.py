@@ -8,6 +8,8 @@ import functools
 import re
 from collections.abc import Iterable
 
+from isofield.runtime.name_words import words_of
+
 MASK_WORDS = ("mask", "seg", "dseg", "segmentation", "label", "labels", "labelmap", "msk", "roi", "gt", "recon", "pred")
 SIDES = {"l": "left", "r": "right", "left": "left", "right": "right"}
 
@@ -15,7 +17,7 @@ SIDES = {"l": "left", "r": "right", "left": "left", "right": "right"}
 def name_key(name: str) -> str:
     """Of equal organs: the words of the name in alphabetical order, whatever joins them, camel case included."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
-    return " ".join(sorted(re.sub(r"[\W_]+", " ", parted).lower().split()))
+    return " ".join(sorted(word.lower() for word in words_of(parted)))
 
 
 def organ_of_stem(stem: str, known: Iterable[str], *, anywhere: bool = False) -> str:
@@ -27,7 +29,7 @@ def organ_of_stem(stem: str, known: Iterable[str], *, anywhere: bool = False) ->
     by_key, joined = _index(tuple(known))
     for candidate in _candidates(stem, anywhere):
         key = name_key(candidate)
-        found = by_key.get(key) or joined.get(re.sub(r"[\W_]+", "", candidate).lower())
+        found = by_key.get(key) or joined.get(_letters(candidate))
         if found:
             return found
     return ""
@@ -38,7 +40,11 @@ def _index(known: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
     """Names by their key, and by their letters run together."""
     by_key = {name_key(name): name for name in reversed(known)}  # of two spellings the first
     joined = {key.replace(" ", ""): name for key, name in by_key.items()}
-    return by_key, joined | {re.sub(r"[\W_]+", "", name).lower(): name for name in by_key.values()}
+    return by_key, joined | {_letters(name): name for name in by_key.values()}
+
+
+def _letters(name: str) -> str:
+    return "".join(words_of(name)).lower()
 
 
 def entity_organ(stem: str) -> str:

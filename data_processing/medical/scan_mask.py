@@ -28,8 +28,8 @@ class ScanMask:
     def quality(self) -> str:
         """ok, "partial: touches ...", or "suspect: ..." where left and right cannot be told."""
         if self.touched:
-            return "; ".join([f"partial: touches {', '.join(self.touched)}", *filter(None, [self.scan.doubt])])
-        return f"suspect: {self.scan.doubt}" if self.scan.doubt else "ok"
+            return "; ".join([f"partial: touches {', '.join(self.touched)}", *filter(None, [self.scan.doubts])])
+        return f"suspect: {self.scan.doubts}" if self.scan.doubts else "ok"
 
     def world_box(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Corners (3,), (3,) of the box around the occupied voxels along the world's axes, in mm; exact if oblique."""

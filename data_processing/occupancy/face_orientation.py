@@ -10,10 +10,10 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
 from data_processing.geometry.triangle_mesh import EdgePairs, TriangleMesh, edge_kernels, face_crosses, is_watertight
 
@@ -44,7 +44,7 @@ def snap_vertices(mesh: TriangleMesh) -> TriangleMesh:
     # Adding 0.0 makes -0.0 to 0.0: both are one place. Pairs within reach are chained into groups, so that a whole pole
     # of a sphere becomes one vertex, that of the group's first place.
     places, which = np.unique(mesh.vertices[used] + 0.0, axis=0, return_inverse=True)
-    pairs = cKDTree(places).query_pairs(SAME_PLACE * float((upper - lower).max()), output_type="ndarray")
+    pairs = scipy.spatial.cKDTree(places).query_pairs(SAME_PLACE * float((upper - lower).max()), output_type="ndarray")
     if len(pairs) == 0:
         return mesh
     links = coo_array((np.ones(len(pairs), dtype=np.int8), (pairs[:, 0], pairs[:, 1])), shape=(len(places),) * 2)

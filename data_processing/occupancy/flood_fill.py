@@ -8,8 +8,8 @@ and not dilated.
 
 import math
 
+import scipy  # its parts are loaded when they are asked for: ndimage takes a sixth of a second
 import torch
-from scipy import ndimage
 
 from data_processing.occupancy.packed_grids import WORD, dilate_bits, near_blocks, pack, unpack
 from data_processing.occupancy.scan_conversion import blocked_edges, grid_crossings
@@ -39,7 +39,7 @@ def reached_from_border(passable_RRR: torch.Tensor) -> torch.Tensor:
     """Passable cells (R, R, R) bool that a path over faces joins to the outside of the grid."""
     # A border of passable cells joins all that the outside reaches into one piece, that of the corner.
     padded = torch.nn.functional.pad(passable_RRR, (1,) * 6, value=True)
-    labels, _ = ndimage.label(padded.cpu().numpy())  # a sweep with union-find: no good fit for a GPU
+    labels, _ = scipy.ndimage.label(padded.cpu().numpy())  # a sweep with union-find: no good fit for a GPU
     reached = torch.from_numpy(labels == labels[0, 0, 0]).to(passable_RRR.device)
     return reached[1:-1, 1:-1, 1:-1].contiguous()
 

@@ -20,6 +20,7 @@ HALF = 1 << (LATTICE_BITS - 1)  # from the middle of the cube to its sides
 UNKNOWN = 32767
 SLACK = 2  # lattice units; rounding moves vertices and points by half of one
 KEY_SHIFT = 21  # points are sorted by slices of this width
+BLOCK = 4096  # faces that are put on the lattice at once
 SMALL = 8  # cells of a box that are marked without another test
 
 Integers = NDArray[np.int64]
@@ -35,11 +36,21 @@ class Faces(NamedTuple):
 
 def to_lattice(triangles_F33: NDArray[np.float64], middle_3: NDArray[np.float64], side: float) -> Faces:
     """Triangles in the frame of the cube."""
-    c_F33 = np.rint((triangles_F33 - middle_3) / side * (2.0 * HALF)).astype(np.int64)
-    box_F6 = np.concatenate([c_F33.min(axis=1), c_F33.max(axis=1)], axis=1) + HALF
-    ab, ac = c_F33[:, 1] - c_F33[:, 0], c_F33[:, 2] - c_F33[:, 0]
-    turn_F = np.sign(ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0])
-    return Faces(np.ascontiguousarray(c_F33.reshape(-1, 9)), box_F6, turn_F)
+    # Some faces at once, one coordinate a row: numpy loops over three numbers are ten times slower than over thousands,
+    # and arrays of all faces would leave the cache at every step.
+    count = len(triangles_F33)
+    corners_F9, box_F6 = np.empty((count, 9), np.int64), np.empty((count, 6), np.int64)
+    turn_F, middle_91 = np.empty(count, np.int64), np.tile(middle_3, 3)[:, None]
+    for start in range(0, count, BLOCK):
+        block = slice(start, start + BLOCK)
+        corners_9B = np.ascontiguousarray(triangles_F33[block].reshape(-1, 9).T)
+        c = np.rint((corners_9B - middle_91) / side * (2.0 * HALF)).astype(np.int64)
+        corners_F9[block] = c.T
+        box_F6[block, :3] = np.minimum(np.minimum(c[:3], c[3:6]), c[6:]).T
+        box_F6[block, 3:] = np.maximum(np.maximum(c[:3], c[3:6]), c[6:]).T
+        turn_F[block] = np.sign((c[3] - c[0]) * (c[7] - c[1]) - (c[4] - c[1]) * (c[6] - c[0]))
+    box_F6 += HALF
+    return Faces(corners_F9, box_F6, turn_F)
 
 
 def count_in_columns(faces: Faces, bits: int) -> int:
@@ -76,7 +87,7 @@ def look_up(
 ) -> NDArray[np.int16]:
     """Winding number (N,) of the cells that hold points, UNKNOWN where a face touches the cell; 0 outside the cube."""
     number_N = np.zeros(len(points_N3), dtype=np.int16)
-    _look_up(known_RRR, _shift(len(known_RRR)), points_N3, middle_3, 2.0 * HALF / side, number_N)
+    _look_up(known_RRR.reshape(-1), len(known_RRR), points_N3, middle_3, 2.0 * HALF / side, number_N)
     return number_N
 
 
@@ -84,10 +95,11 @@ def lattice_points(
     points_N3: NDArray[np.float64], chosen_K: Integers, middle_3: NDArray[np.float64], side: float
 ) -> tuple[Integers, NDArray[np.float64], Integers]:
     """Of the chosen points: x, y (K, 2) on the lattice, heights (K,) not rounded, and a key (K,) that sorts columns."""
-    placed_K3 = (points_N3[chosen_K] - middle_3) / side * (2.0 * HALF)
-    lines_K2 = np.rint(placed_K3[:, :2]).astype(np.int64)
+    # Axis by axis: numpy loops over three numbers are ten times slower than over thousands.
+    x, y, z = ((points_N3[:, d][chosen_K] - middle_3[d]) / side * (2.0 * HALF) for d in range(3))
+    lines_K2 = np.stack([np.rint(x), np.rint(y)], axis=1).astype(np.int64)
     key_K = (((lines_K2[:, 0] + HALF) >> KEY_SHIFT) << LATTICE_BITS) + lines_K2[:, 1] + HALF
-    return lines_K2, np.ascontiguousarray(placed_K3[:, 2]), key_K
+    return lines_K2, z, key_K
 
 
 def count_crossings(
@@ -269,21 +281,26 @@ def _square_meets(c: Integers, p: int, q: int, turn: int, x: int, y: int, width:
 
 @compile_exact
 def _look_up(
-    known_RRR: NDArray[np.int16],
-    shift: int,
+    known_C: NDArray[np.int16],
+    size: int,
     points_N3: NDArray[np.float64],
     middle_3: NDArray[np.float64],
     factor: float,
     number_N: NDArray[np.int16],
 ) -> None:
     """Write the numbers of the cells that hold points; what is beyond the cube stays as it is."""
-    high = 2 * HALF - 1
+    high, shift = 2.0 * HALF - 1, 0
+    while (2 * HALF >> shift) > size:
+        shift += 1
+    middle_x, middle_y, middle_z = middle_3[0], middle_3[1], middle_3[2]
     for n in range(len(points_N3)):
-        x = (points_N3[n, 0] - middle_3[0]) * factor + HALF
-        y = (points_N3[n, 1] - middle_3[1]) * factor + HALF
-        z = (points_N3[n, 2] - middle_3[2]) * factor + HALF
-        if x > 1 and y > 1 and z > 1 and x < high and y < high and z < high:  # a NaN is not
-            number_N[n] = known_RRR[np.int64(x) >> shift, np.int64(y) >> shift, np.int64(z) >> shift]
+        x = (points_N3[n, 0] - middle_x) * factor + HALF
+        y = (points_N3[n, 1] - middle_y) * factor + HALF
+        z = (points_N3[n, 2] - middle_z) * factor + HALF
+        # One branch instead of six; a NaN is not inside.
+        if (x > 1) & (y > 1) & (z > 1) & (x < high) & (y < high) & (z < high):
+            cell = ((np.int64(x) >> shift) * size + (np.int64(y) >> shift)) * size + (np.int64(z) >> shift)
+            number_N[n] = known_C[np.uint64(cell)]
 
 
 @compile_exact

@@ -10,7 +10,7 @@ such edges beside ten thousands of faces. Why this holds: docs/explanation/windi
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compile_exact
+from isofield.runtime.jit import compile_exact, compile_part
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -130,17 +130,23 @@ def _set_factors_aside(edges_7E: Floats, factors_3E: Floats, x: float, y: float,
         factors_3E[0, e], factors_3E[1, e] = (re / length, im / length) if length > 0 else (1.0, 0.0)
 
 
-@compile_exact
-def boundary_turn(
-    edges_7E: Floats, factors_3E: Floats, near: Integers, e0: int, e1: int, r: Floats, x: float, y: float, z: float
-) -> float:
-    """What near edges add to the number on the way from r to (x, y, z): each sweeps a parallelogram seen from r."""
-    if e0 == e1:
-        return 0.0
-    ax_E, ay_E, az_E, bx_E, by_E, bz_E = edges_7E[0], edges_7E[1], edges_7E[2], edges_7E[3], edges_7E[4], edges_7E[5]
-    re_E, im_E, rx, ry, rz = factors_3E[0], factors_3E[1], r[0], r[1], r[2]
+@compile_part
+def copy_edges(edges_7E: Floats, chosen: Integers, e0: int, e1: int, target_KE: Floats) -> None:
+    """Put chosen[e0:e1] of the edges side by side: loops over neighbours in memory become vector instructions."""
     for at in range(e1 - e0):
-        e = near[e0 + at]
+        e = chosen[e0 + at]
+        for d in range(7):
+            target_KE[d, at] = edges_7E[d, e]
+
+
+@compile_exact
+def boundary_turn(ends_KE: Floats, factors_3E: Floats, size: int, r: Floats, x: float, y: float, z: float) -> float:
+    """What edges add to the number on the way from r to (x, y, z): each sweeps a parallelogram seen from r."""
+    if size == 0:
+        return 0.0
+    ax_E, ay_E, az_E, bx_E, by_E, bz_E = ends_KE[0], ends_KE[1], ends_KE[2], ends_KE[3], ends_KE[4], ends_KE[5]
+    re_E, im_E, rx, ry, rz = factors_3E[0], factors_3E[1], r[0], r[1], r[2]
+    for e in range(size):
         ax, ay, az, bx, by, bz = ax_E[e] - rx, ay_E[e] - ry, az_E[e] - rz, bx_E[e] - rx, by_E[e] - ry, bz_E[e] - rz
         cx, cy, cz, dx, dy, dz = bx_E[e] - x, by_E[e] - y, bz_E[e] - z, ax_E[e] - x, ay_E[e] - y, az_E[e] - z
         a, b = np.sqrt(ax * ax + ay * ay + az * az), np.sqrt(bx * bx + by * by + bz * bz)
@@ -153,34 +159,85 @@ def boundary_turn(
         # The parallelogram is less than half of the sphere, so the sum of both half angles is one angle.
         re, im = first_re * second_re - first_im * second_im, first_re * second_im + first_im * second_re
         scale = 1.0 / (np.abs(re) + np.abs(im) + 1e-300)
-        re_E[at], im_E[at] = re * scale, im * scale
-    return -half_turns(factors_3E, e1 - e0) / 2
+        re_E[e], im_E[e] = re * scale, im * scale
+    return -half_turns(factors_3E, size) / 2
 
 
 @compile_exact
-def boundary_pull(
-    edges_7E: Floats, factors_3E: Floats, chosen: Integers, e0: int, e1: int, without: Integers, r: Floats
-) -> tuple[float, float, float]:
-    """What chosen[e0:e1] of the edges make of the number's gradient at r: the field of a current along them, over 4 pi.
+def add_field(
+    edges_7E: Floats,
+    room_KE: Floats,
+    chosen: Integers,
+    e0: int,
+    e1: int,
+    without: Integers,
+    r: Floats,
+    field_12: Floats,
+) -> None:
+    """Add what chosen[e0:e1] of the edges make of the number's gradient at r (3), and its derivative (3, 3) row by row.
 
-    `without`: numbers of edges that are left out; only where all edges are chosen.
+    The gradient is the field of a current along the edges, over 4 pi; a row of the derivative is how one component
+    changes along the axes. `without`: numbers of edges that are left out, only where all edges are chosen. `room_KE`:
+    14 rows.
     """
-    ax_E, ay_E, az_E, bx_E, by_E, bz_E = edges_7E[0], edges_7E[1], edges_7E[2], edges_7E[3], edges_7E[4], edges_7E[5]
-    x_E, y_E, z_E, x, y, z = factors_3E[0], factors_3E[1], factors_3E[2], r[0], r[1], r[2]
-    # Terms first and sums after them: the first loop becomes vector instructions, sums keep their order.
-    for at in range(e1 - e0):
-        e = chosen[e0 + at]
+    size, every = e1 - e0, e1 - e0 == edges_7E.shape[1]
+    if not every:
+        copy_edges(edges_7E, chosen, e0, e1, room_KE[7:])
+    _set_terms(edges_7E if every else room_KE[7:], room_KE, size, r)
+    for e in without:
+        for d in range(7):
+            room_KE[d, e] = 0.0
+    _add_terms(edges_7E if every else room_KE[7:], room_KE, size, field_12)
+
+
+@compile_part
+def _set_terms(ends_KE: Floats, room_KE: Floats, size: int, r: Floats) -> None:
+    """Of each edge, with a and b from r to its ends: a x b, the factor f that makes it the gradient, and grad f."""
+    ax_E, ay_E, az_E, bx_E, by_E, bz_E = ends_KE[0], ends_KE[1], ends_KE[2], ends_KE[3], ends_KE[4], ends_KE[5]
+    cx_E, cy_E, cz_E, vx_E, vy_E, vz_E = room_KE[0], room_KE[1], room_KE[2], room_KE[3], room_KE[4], room_KE[5]
+    f_E, x, y, z = room_KE[6], r[0], r[1], r[2]
+    for e in range(size):
         ax, ay, az, bx, by, bz = ax_E[e] - x, ay_E[e] - y, az_E[e] - z, bx_E[e] - x, by_E[e] - y, bz_E[e] - z
         a, b = np.sqrt(ax * ax + ay * ay + az * az), np.sqrt(bx * bx + by * by + bz * bz)
-        factor = (a + b) / (4 * np.pi * a * b * (a * b + ax * bx + ay * by + az * bz) + 1e-300)
-        x_E[at], y_E[at] = factor * (ay * bz - az * by), factor * (az * bx - ax * bz)
-        z_E[at] = factor * (ax * by - ay * bx)
-    for e in without:
-        x_E[e] = y_E[e] = z_E[e] = 0.0
-    px, py, pz = 0.0, 0.0, 0.0
-    for at in range(e1 - e0):
-        px, py, pz = px + x_E[at], py + y_E[at], pz + z_E[at]
-    return px, py, pz
+        ab, dot = a * b, ax * bx + ay * by + az * bz
+        by_a, by_b, by_m = 1 / (a + 1e-300), 1 / (b + 1e-300), 1 / (ab * (ab + dot) + 1e-300)
+        factor = (a + b) * by_m
+        # The factor's gradient is a sum of a and b, as those of |a|, |b| and a.b are.
+        along_a = (factor * (b * by_a * (2 * ab + dot) + ab) - by_a) * by_m / (4 * np.pi)
+        along_b = (factor * (a * by_b * (2 * ab + dot) + ab) - by_b) * by_m / (4 * np.pi)
+        cx_E[e], cy_E[e], cz_E[e] = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        vx_E[e] = along_a * ax + along_b * bx
+        vy_E[e] = along_a * ay + along_b * by
+        vz_E[e] = along_a * az + along_b * bz
+        f_E[e] = factor / (4 * np.pi)
+
+
+@compile_part
+def _add_terms(ends_KE: Floats, room_KE: Floats, size: int, field_12: Floats) -> None:
+    """Sums in the order of the edges: f a x b, and its derivative (a x b) (grad f)^T + f [a - b] as a cross product."""
+    gx, gy, gz, wx, wy, wz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    xx, xy, xz, yx, yy, yz, zx, zy, zz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for e in range(size):
+        cx, cy, cz, vx, vy, vz = (
+            room_KE[0, e],
+            room_KE[1, e],
+            room_KE[2, e],
+            room_KE[3, e],
+            room_KE[4, e],
+            room_KE[5, e],
+        )
+        f = room_KE[6, e]
+        gx, gy, gz = gx + f * cx, gy + f * cy, gz + f * cz
+        wx += f * (ends_KE[0, e] - ends_KE[3, e])
+        wy += f * (ends_KE[1, e] - ends_KE[4, e])
+        wz += f * (ends_KE[2, e] - ends_KE[5, e])
+        xx, xy, xz = xx + cx * vx, xy + cx * vy, xz + cx * vz
+        yx, yy, yz = yx + cy * vx, yy + cy * vy, yz + cy * vz
+        zx, zy, zz = zx + cz * vx, zy + cz * vy, zz + cz * vz
+    field_12[0], field_12[1], field_12[2] = field_12[0] + gx, field_12[1] + gy, field_12[2] + gz
+    field_12[3], field_12[4], field_12[5] = field_12[3] + xx, field_12[4] + xy + wz, field_12[5] + xz - wy
+    field_12[6], field_12[7], field_12[8] = field_12[6] + yx - wz, field_12[7] + yy, field_12[8] + yz + wx
+    field_12[9], field_12[10], field_12[11] = field_12[9] + zx + wy, field_12[10] + zy - wx, field_12[11] + zz
 
 
 @compile_exact

@@ -6,7 +6,7 @@ Holes, overlaps and flipped or doubled faces give fractions: the rounded number 
 
 - exact: from the few boundary edges of a soup and crossings of its faces, compiled (winding_number_kernels.py), or for
   one shape, of which compiling would take longer, by tensors (winding_number_sums.py);
-- Barill et al., "Fast Winding Numbers for Soups and Clouds" (SIGGRAPH 2018), coarse to fine, for soups of thousands of
+- Barill et al., "Fast Winding Numbers for Soups and Clouds" (SIGGRAPH 2018), coarse to fine, for soups of many thousand
   boundary edges (winding_tree_kernels.py). No matter how many threads, here too.
 """
 
@@ -27,7 +27,7 @@ from isofield.runtime.threads import in_parallel, share
 KERNELS = "data_processing.occupancy.winding_number_kernels"
 compiled_kernels = partial(compiled_module, KERNELS)
 
-MANY_EDGES = 2048  # of the boundary: there the tree over faces is as fast
+MANY_EDGES = 6144  # of the boundary: there the tree over faces is as fast
 FAR_AWAY = 1e6  # longest sides of the surface; nothing is inside there
 COARSEST = 32  # cells along an edge; parts are found by the cells that they touch, so none is too small
 UNSURE = 0.25  # a cell free of triangles is refined when its number is this close to a half-integer

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from data_processing.occupancy.solid_angles import (
     Floats,
     Integers,
-    boundary_pull,
+    add_field,
     boundary_turn,
+    copy_edges,
     count_crossings,
     exact_number,
     planes,
@@ -36,25 +37,27 @@ from data_processing.occupancy.winding_number_places import (
 from isofield.runtime.jit import compile_exact, compile_part
 
 SKEW = (0.137, -0.093, 0.171)  # of half a cell: reference points keep off planes of symmetry
-FAR_EDGE = 0.2  # what a single edge may change within a cell to count as far
-FAR_EDGES = 0.42  # and all far edges; with STALE less than a half
-STALE = 0.05  # bound on the error of a reference point from which its number is taken anew
+FAR_EDGE = 0.05  # what a single edge may be off within a cell to count as far
+FAR_EDGES = 0.1  # and all far edges; with STALE less than a half
+STALE = 0.35  # bound on the error in a cell from which its number and field are taken anew
+DOUBTFUL = 0.01  # the same where the error leaves two answers
 REACH = 1.18  # half diagonals of a cell: the way from its reference point to a corner, at most
-LIMITS = 8  # of the change of far edges, each half of the one before
-STATE = 10  # reference point (3), number, bound on its error; of far edges: bound on the second derivative anywhere in
-# the cell, gradient at the reference point (3), bound on its error
+LIMITS = 16  # of the change of far edges, each half of the one before
+STATE = 20  # reference point (3), number, bound on its error; of far edges: bound on the third derivative anywhere in
+# the cell, at the reference point gradient (3) and its derivative (3, 3), bounds on the errors of both
 FEW = 32  # places of a cell that are not split further
 DEPTH = 40
 SURE = 0.5 - 1e-7
+FRESH = 1e-9  # bound on the rounding of sums over the whole boundary
 
 
 class Surface(NamedTuple):
-    """Triangles, their planes and the edges of their boundary, and room for one complex number an edge."""
+    """Triangles, their planes and the edges of their boundary, and room for some numbers an edge."""
 
     corners_F9: Floats
     planes_F4: Floats
     edges_7E: Floats  # both ends and the length
-    factors_3E: Floats
+    room_14E: Floats
 
 
 def at_points(
@@ -84,7 +87,7 @@ def at_centres(corners_F9: Floats, edges_7E: Floats, low_3: Floats, side: float,
 
 
 def _surface(corners_F9: Floats, edges_7E: Floats) -> Surface:
-    return Surface(corners_F9, planes(corners_F9), edges_7E, np.empty((3, edges_7E.shape[1])))
+    return Surface(corners_F9, planes(corners_F9), edges_7E, np.empty((14, edges_7E.shape[1])))
 
 
 @compile_exact
@@ -155,7 +158,7 @@ def _start(surface: Surface, low: Floats, high: Floats) -> tuple[Integers, Integ
         # Not in the middle: there models have planes of symmetry, and a reference point on a face has no clear number.
         state[d] = (low[d] + high[d]) / 2 + SKEW[d] * (high[d] - low[d]) / 2
     state[3] = sum_over_faces(surface.corners_F9, state[0], state[1], state[2])
-    state[4] = 1e-9
+    state[4] = FRESH
     return faces, near, np.array([0, count, 0, edges]), state
 
 
@@ -171,43 +174,62 @@ def _enter_cell(
     u, v, w = high[0] - x, high[1] - y, high[2] - z
     reach = np.sqrt(u * u + v * v + w * w)
     # The number at the cell's reference point, from the parent's: what is crossed, what near edges turn, and what the
-    # far ones change: their gradient, within half the second derivative times the square of the way.
-    corners_F9, planes_F4, edges_7E, factors_3E = surface
+    # far ones change: gradient and derivative, within a sixth of the third derivative times the cube of the way.
+    corners_F9, planes_F4, edges_7E, room_14E = surface
     to_x, to_y, to_z = x + SKEW[0] * u, y + SKEW[1] * v, z + SKEW[2] * w
     r, f0, f1, e0, e1 = state[:3], lists[0], lists[1], lists[2], lists[3]
     number = state[3] - count_crossings(corners_F9, planes_F4, faces, f0, f1, r, to_x, to_y, to_z)
-    number += boundary_turn(edges_7E, factors_3E, near, e0, e1, r, to_x, to_y, to_z)
+    copy_edges(edges_7E, near, e0, e1, room_14E[7:])
+    number += boundary_turn(room_14E[7:], room_14E, e1 - e0, r, to_x, to_y, to_z)
     change, error = _far_change(state, to_x, to_y, to_z)
     number += change
-    way = np.sqrt((to_x - r[0]) ** 2 + (to_y - r[1]) ** 2 + (to_z - r[2]) ** 2)
-    # The gradient was taken at the parent's reference point; on the way here it may have changed by the second
-    # derivative's bound times the way.
-    state[9] += state[5] * way
+    _move_field(state, to_x, to_y, to_z)
     # Errors of far edges add up from level to level. Before they matter the whole boundary is asked.
-    stale = error + state[9] * reach * REACH > STALE
+    way = reach * REACH
+    off = error + (state[18] + state[19] * way / 2) * way
+    decides = np.abs(number - np.rint(number)) + off < SURE
+    stale = off > STALE or (off > DOUBTFUL and not decides)
     if stale:
-        number, error, state[9] = exact_number(edges_7E, factors_3E, to_x, to_y, to_z, number), 1e-9, 1e-9
-    # What is kept serves all places of the cell, which are within `reach` of its middle.
+        number, error = exact_number(edges_7E, room_14E, to_x, to_y, to_z, number), FRESH
+        state[18], state[19] = FRESH, FRESH
+    # What is kept serves all places of the cell, which are within `way` of its reference point.
     lists[0], lists[1] = f1, _keep_faces(corners_F9, planes_F4, faces, f0, f1, low, high)
-    state[5] = _keep_edges(edges_7E, factors_3E, near, lists, x, y, z, reach, state[5], state[9])
+    off = (state[18] + state[19] * way / 2) * way
+    state[5] = _keep_edges(room_14E, near, lists, x, y, z, reach, state[5], off)
     state[0], state[1], state[2], state[3], state[4] = to_x, to_y, to_z, number, error
-    # The far edges' gradient: that of all edges but the near ones, or the parent's and that of those that became far.
+    # The far edges' field: that of all edges but the near ones, or the parent's and that of those that became far.
     begin, end, without = lists[3], 2 * e1 - e0, near[:0]
     if stale:
         begin, end, without = 0, edges_7E.shape[1], near[lists[2] : lists[3]]
-        state[6], state[7], state[8] = 0.0, 0.0, 0.0
-    # Near edges are turned exactly and must not be in the gradient as well: each edge counts in one of the two ways.
-    gx, gy, gz = boundary_pull(edges_7E, factors_3E, near, begin, end, without, state[:3])
-    state[6], state[7], state[8] = state[6] + gx, state[7] + gy, state[8] + gz
+        for d in range(6, 18):
+            state[d] = 0.0
+    # Near edges are turned exactly and must not be in the field as well: each edge counts in one of the two ways.
+    if begin < end:
+        add_field(edges_7E, room_14E, near, begin, end, without, state[:3], state[6:18])
 
 
 @compile_part
 def _far_change(state: Floats, x: float, y: float, z: float) -> tuple[float, float]:
     """What far edges change from the reference point to (x, y, z), and a bound on the error of the number there."""
     sx, sy, sz = x - state[0], y - state[1], z - state[2]
-    squared = sx * sx + sy * sy + sz * sz
-    error = state[4] + state[9] * np.sqrt(squared) + state[5] * squared / 2
-    return state[6] * sx + state[7] * sy + state[8] * sz, error
+    change = state[6] * sx + state[7] * sy + state[8] * sz
+    change += sx * (state[9] * sx + state[10] * sy + state[11] * sz) / 2
+    change += sy * (state[12] * sx + state[13] * sy + state[14] * sz) / 2
+    change += sz * (state[15] * sx + state[16] * sy + state[17] * sz) / 2
+    way = np.sqrt(sx * sx + sy * sy + sz * sz)
+    return change, state[4] + (state[18] + (state[19] + state[5] * way / 3) * way / 2) * way
+
+
+@compile_part
+def _move_field(state: Floats, x: float, y: float, z: float) -> None:
+    """Take the far edges' gradient to (x, y, z); its derivative stays, and the bounds on both errors grow."""
+    sx, sy, sz = x - state[0], y - state[1], z - state[2]
+    for d in range(3):
+        row = 9 + 3 * d
+        state[6 + d] += state[row] * sx + state[row + 1] * sy + state[row + 2] * sz
+    way = np.sqrt(sx * sx + sy * sy + sz * sz)
+    state[18] += (state[19] + state[5] * way / 2) * way
+    state[19] += state[5] * way
 
 
 @compile_part
@@ -224,17 +246,18 @@ def _ask(
     rounded_N: NDArray[np.int16],
 ) -> None:
     """Write the numbers at places of a cell: exact, or rounded."""
-    corners_F9, planes_F4, edges_7E, factors_3E = surface
+    corners_F9, planes_F4, edges_7E, room_14E = surface
     r, f0, f1, e0, e1 = state[:3], lists[0], lists[1], lists[2], lists[3]
+    copy_edges(edges_7E, near, e0, e1, room_14E[7:])
     for n in range(len(target_N)):
         x, y, z = xyz_N3[n, 0], xyz_N3[n, 1], xyz_N3[n, 2]
         number = state[3] - count_crossings(corners_F9, planes_F4, faces, f0, f1, r, x, y, z)
-        number += boundary_turn(edges_7E, factors_3E, near, e0, e1, r, x, y, z)
+        number += boundary_turn(room_14E[7:], room_14E, e1 - e0, r, x, y, z)
         change, error = _far_change(state, x, y, z)
         number += change
         # Rounding is safe as long as the error cannot reach the next half-integer; else the whole boundary is asked.
         if exact or np.abs(number - np.rint(number)) + error >= SURE:
-            number = exact_number(edges_7E, factors_3E, x, y, z, number)
+            number = exact_number(edges_7E, room_14E, x, y, z, number)
         if exact:
             number_N[target_N[n]] = number
         else:
@@ -246,11 +269,15 @@ def _is_uniform(lists: Integers, state: Floats, low: Floats, high: Floats) -> bo
     """Whether the rounded number is one and the same in a whole cell."""
     if lists[0] < lists[1] or lists[2] < lists[3]:
         return False
-    # The worst corner of the cell: linear change by far edges along every axis, and the bounds on what is not linear.
+    # The worst corner of the cell: linear change by far edges along every axis, what their derivative adds at most, and
+    # the bounds on the rest.
     u, v, w = high[0] - low[0], high[1] - low[1], high[2] - low[2]
-    reach = np.sqrt(u * u + v * v + w * w) / 2 * REACH
+    reach, squares = np.sqrt(u * u + v * v + w * w) / 2 * REACH, 0.0
+    for d in range(9, 18):
+        squares += state[d] * state[d]
     change = (np.abs(state[6]) * u + np.abs(state[7]) * v + np.abs(state[8]) * w) / 2 * REACH
-    error = state[4] + state[9] * reach + state[5] * reach * reach / 2
+    change += np.sqrt(squares) * reach * reach / 2
+    error = state[4] + (state[18] + (state[19] + state[5] * reach / 3) * reach / 2) * reach
     return np.abs(state[3] - np.rint(state[3])) + change + error < SURE
 
 
@@ -283,8 +310,7 @@ def _keep_faces(
 
 @compile_part
 def _keep_edges(
-    edges_7E: Floats,
-    factors_3E: Floats,
+    room_14E: Floats,
     near: Integers,
     lists: Integers,
     x: float,
@@ -292,18 +318,18 @@ def _keep_edges(
     z: float,
     reach: float,
     bound: float,
-    slope_error: float,
+    off: float,
 ) -> float:
     """List those of a parent's near edges that are near a ball, behind them; returns the bound with the others in it.
 
-    The farther ones count as far, as many as the bound bears; they are listed behind the near ones.
+    The farther ones count as far, as many as the bound bears; they are listed behind the near ones. `off`: what far
+    edges are off already, at most. The parent's near edges lie in the room, from its row 7 on.
     """
-    # How fast the gradient of each edge can change anywhere in the ball, by its distance (from Biot and Savart).
-    change_E, e0, e1 = factors_3E[0], lists[2], lists[3]
-    ax_E, ay_E, az_E, bx_E, by_E, bz_E = edges_7E[0], edges_7E[1], edges_7E[2], edges_7E[3], edges_7E[4], edges_7E[5]
-    length_E = edges_7E[6]
-    for at in range(e1 - e0):
-        e = near[e0 + at]
+    # How fast the field's derivative by each edge can change anywhere in the ball, by its distance (from Biot and
+    # Savart).
+    change_E, e0, e1, e_7E = room_14E[0], lists[2], lists[3], room_14E[7:]
+    ax_E, ay_E, az_E, bx_E, by_E, bz_E, length_E = e_7E[0], e_7E[1], e_7E[2], e_7E[3], e_7E[4], e_7E[5], e_7E[6]
+    for e in range(e1 - e0):
         ax, ay, az = ax_E[e] - x, ay_E[e] - y, az_E[e] - z
         ux, uy, uz = bx_E[e] - x - ax, by_E[e] - y - ay, bz_E[e] - z - az
         squared = ux * ux + uy * uy + uz * uz
@@ -312,20 +338,21 @@ def _keep_edges(
         apart = max(np.sqrt(px * px + py * py + pz * pz) - reach, 1e-12)
         # A short edge acts like an element of a current, a long one never more than an endless line: the tighter bound
         # holds.
-        change_E[at] = min(length_E[e] / (2 * np.pi * apart**3), 1 / (np.pi * apart * apart))
+        cube = apart * apart * apart
+        change_E[e] = min(1.5 * length_E[e] / (np.pi * cube * apart), 0.75 / cube)
     # The highest limit below which all edges together stay within the bound; sorting them would cost more.
     sums = np.zeros(LIMITS)  # of the changes below each limit
-    square = (REACH * reach) ** 2 / 2
-    for at in range(e1 - e0):
-        change, limit = change_E[at], FAR_EDGE / square
-        for k in range(LIMITS):
-            sums[k] += change if change < limit else 0.0
-            limit *= 0.5
-    # What all far edges together may change between two places of the cell must stay below a half, or rounding could
+    cube = (REACH * reach) ** 3 / 6
+    for e in range(e1 - e0):
+        change, limit, k = change_E[e], FAR_EDGE / cube, 0
+        while k < LIMITS and change < limit:  # of most that stay near there is nothing to add
+            sums[k] += change
+            limit, k = limit * 0.5, k + 1
+    # What all far edges together may be off between two places of the cell must stay below a half, or rounding could
     # pick the wrong integer. If no limit is low enough the limit is 0, and all stay near.
-    limit, end, last = FAR_EDGE / square, e1, 2 * e1 - e0
+    limit, end, last = FAR_EDGE / cube, e1, 2 * e1 - e0
     for k in range(LIMITS):
-        if (bound + sums[k]) * square + slope_error * REACH * reach < FAR_EDGES:
+        if (bound + sums[k]) * cube + off < FAR_EDGES:
             bound += sums[k]
             break
         limit = limit / 2 if k < LIMITS - 1 else 0.0

@@ -11,6 +11,7 @@ import numpy as np
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.occupancy import scan_conversion, surface_voxels, winding_number
 from isofield.runtime.jit import compile_once
+from isofield.runtime.kernel_folder import PREPARATION
 
 TRIANGLES_F33 = np.array([[[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 0, 0], [1, 0, 0], [0, 0, 1]]]) / 4
 NO_CELLS = np.empty(0, np.bool_)
@@ -32,4 +33,4 @@ def call_kernels() -> None:
 
 # What is wrong shows in the worker that needs the kernel, with the name of its shape.
 with contextlib.suppress(Exception):
-    compile_once("preparation", call_kernels)
+    compile_once(PREPARATION, call_kernels)

@@ -12,12 +12,13 @@ Here are rules about paths alone; which files there are is said in sources.py. L
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from data_processing.formats.voxel_files import voxel_suffix
 from data_processing.preparation.object_forms import object_of, refuse_forms
 from data_processing.store.split_lists import SPLIT_WORDS
+from isofield.runtime.name_words import composed
 
 LayoutName = Literal["auto", "folders", "shapenet", "modelnet", "abc", "objaverse", "lists"]
 DETECTED = 0.9  # the share of files that have to fit a layout
@@ -40,10 +41,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Arrangement:
-    """One file for each object, where each has its place, and lines for the person who started the command."""
+    """One file for each object, where each has its place, and lines for the person who started the command.
+
+    `refused`: why a file among them cannot be told to be a shape of its own.
+    """
 
     places: dict[str, Place]
     notes: tuple[str, ...]
+    refused: dict[str, str] = field(default_factory=dict)
 
     @property
     def splits(self) -> dict[str, str] | None:
@@ -73,7 +78,8 @@ def arrange(
     places = {file: rule(file, root) or _by_path(file, root) for file in kinds}
     if categories is not None:
         refuse_absent(categories, {place.category for place in places.values()})
-        kinds = {file: kind for file, kind in kinds.items() if places[file].category in categories}
+        wanted = set(map(composed, categories))
+        kinds = {file: kind for file, kind in kinds.items() if composed(places[file].category) in wanted}
     if chosen == "folders":
         groups = _representations(kinds, places, guess=layout != "folders")
     else:
@@ -92,15 +98,17 @@ def arrange(
         )
     if hollow:
         notes.append(f"{len(hollow)} objects are left out, they have hollow voxels alone: {_first_names(hollow)}")
+    refused: dict[str, str] = {}
     if layout != "folders" and chosen == "folders":
-        if for_splits:
-            refuse_forms(taken.values())
+        if for_splits and (refused := refuse_forms(taken.values())):
+            objects_of = len(set(refused.values()))
+            notes.append(f"{objects_of} objects are there in several forms, and fail: {_first_names(list(refused))}")
         notes += _recurring_names(taken.values())
     # Who divides by folders says it of all: a shape beside them would be missing without a word.
     without = [place.name for place in map(places.__getitem__, taken.values()) if not place.split]
     if without and len(without) < len(taken):
         notes.append(f"{len(without)} shapes lie in no folder of a split, and so in no split: {_first_names(without)}")
-    return Arrangement({file: places[file] for file in taken.values()}, tuple(notes))
+    return Arrangement({file: places[file] for file in taken.values()}, tuple(notes), refused)
 
 
 def layout_of_files(files: Sequence[str], root: str) -> str:
@@ -114,7 +122,7 @@ def layout_of_files(files: Sequence[str], root: str) -> str:
 
 def refuse_absent(categories: Collection[str], there: Collection[str]) -> None:
     """ValueError for categories that are not there."""
-    if absent := sorted(set(categories) - set(there)):
+    if absent := sorted(set(map(composed, categories)) - set(map(composed, there))):
         raise ValueError(f"no shapes of category {', '.join(absent)}; it has: {', '.join(sorted(there)) or 'none'}")
 
 
@@ -238,7 +246,7 @@ def _refuse_many(folders: Mapping[str, Sequence[str]], kinds: Mapping[str, str])
             raise ValueError(
                 f"{len(within)} folders such as {within[0]} hold {', '.join(shown[:SHOWN])}: several files of one "
                 f"object would be several shapes, in several splits. Leave the others out with --set "
-                f"exclude=['*{shown[-1]}'], or, if they are different shapes, say so with --set layout=folders"
+                f"exclude=['{shown[-1]}'], or, if they are different shapes, say so with --set layout=folders"
             )
 
 
@@ -263,7 +271,7 @@ def _recurring_names(files: Iterable[str]) -> list[str]:
     shown = sorted(names)
     return [
         f"{count} folders hold files of the same names, {', '.join(shown[:SHOWN])}: each file is a shape; if a folder "
-        f"is one object, leave the others out with --set exclude=['*{shown[-1].removeprefix('*')}']"
+        f"is one object, leave the others out with --set exclude=['{shown[-1]}']"
     ]
 
 

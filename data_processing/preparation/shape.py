@@ -201,6 +201,8 @@ def attempt(
 ) -> tuple[list[PackedRow], ShapeRecord]:
     """`prepare_shape`, with a failure as a record that says why; no row then."""
     try:
+        if source.refusal:
+            raise ValueError(source.refusal)
         row, record = prepare_shape(source, config, device=device, stages=stages)
     except SHAPE_ERRORS as error:
         return [], failure(source, config, error)

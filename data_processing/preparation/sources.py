@@ -27,6 +27,7 @@ from data_processing.medical.images_beside import images_beside, is_general, lef
 from data_processing.medical.structures import LabelConfig, all_parts
 from data_processing.preparation.layouts import LayoutName, arrange, refuse_absent
 from data_processing.store.split_lists import given_splits, lists_among, read_list_files
+from isofield.runtime.name_words import composed
 from isofield.runtime.reasons import reason_of
 
 Kind = Literal["mesh", "voxels", "labels"]
@@ -35,13 +36,17 @@ SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume
 
 @dataclass(frozen=True)
 class Source:
-    """One shape to prepare. `file` is relative to the input folder; `part`: which of a labelled scan's shapes."""
+    """One shape to prepare. `file` is relative to the input folder; `part`: which of a labelled scan's shapes.
+
+    `refusal`: why it is no shape of its own; it fails with that.
+    """
 
     name: str
     category: str
     file: str
     kind: Kind
     part: str = ""
+    refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,11 @@ def list_sources(
         arrangement = arrange(kinds, layout, root=folder.resolve().name or "all", categories=asked)
     except ValueError as error:
         raise ValueError(f"{folder}: {reason_of(error)}") from error
-    sources = [Source(to.name, to.category, file, kinds[file]) for file, to in arrangement.places.items()]
+    refused = arrangement.refused
+    sources = [
+        Source(to.name, to.category, file, kinds[file], refusal=refused.get(file, ""))
+        for file, to in arrangement.places.items()
+    ]
     if labels is not None:
         sources += _scan_sources(folder, scans, labels)
     chosen = _of_categories(sources, categories, folder)
@@ -142,7 +151,9 @@ def _kind_in(file: str, kind: str, labels: LabelConfig | None) -> Kind | None:
 
 def matches_any(file: str, patterns: Sequence[str]) -> bool:
     """Whether a path below a folder, or its last part, is one of the patterns."""
-    return any(fnmatch.fnmatch(file, pattern) or fnmatch.fnmatch(Path(file).name, pattern) for pattern in patterns)
+    file = composed(file)
+    names = (file, file.rpartition("/")[2])
+    return any(fnmatch.fnmatch(name, composed(pattern)) for pattern in patterns for name in names)
 
 
 def _scan_sources(folder: Path, files: Sequence[str], labels: LabelConfig) -> Iterator[Source]:
@@ -200,7 +211,8 @@ def _of_categories(sources: list[Source], categories: Sequence[str] | None, fold
         refuse_absent(categories, {source.category for source in sources})
     except ValueError as error:
         raise ValueError(f"{folder}: {reason_of(error)}") from error
-    return [source for source in sources if source.category in categories]
+    wanted = set(map(composed, categories))
+    return [source for source in sources if composed(source.category) in wanted]
 
 
 def _refuse_duplicates(sources: list[Source], folder: Path) -> None:

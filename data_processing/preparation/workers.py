@@ -1,5 +1,6 @@
 """Processes that prepare shapes. A worker that dies costs at most the shape that killed it, never the job."""
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -13,10 +14,13 @@ from data_processing.preparation.config import DataConfig, layout_of
 from data_processing.preparation.shape import Stages, attempt, failure
 from data_processing.preparation.sources import Source
 from data_processing.store.shards import ShapeRecord, write_shard
+from isofield.runtime.compiled import sparing_kernels
+from isofield.runtime.kernel_folder import PREPARATION, are_called
 from isofield.runtime.processes import compile_without_forks, worker_pool
 
 DIED = "the worker process died on this shape: out of memory, or a crash inside a library"
 KERNELS = "data_processing.preparation.compiled_kernels"
+FEW = 4  # shapes that are prepared without kernels sooner than those are compiled
 NO_START = "worker processes die as soon as they start: memory or process limits?"
 
 
@@ -43,11 +47,18 @@ def run_tasks(
 ) -> Generator[Outcome]:
     """Outcomes in the order in which they come. OSError when a part cannot be written (disk full)."""
     waiting = deque(tasks)
-    # Kernels are compiled once in the server that workers are forked from, not in each of them.
-    preload = [__name__]
+    # Kernels are compiled once in the server that workers are forked from, not in each of them. That takes longer than
+    # a few shapes do without: the first is there before, and a few are all made so.
+    preload, make = [__name__], make_part
     if device == "cpu" and any(task.source.kind == "mesh" for task in waiting):
-        preload.append(KERNELS)
-        compile_without_forks(KERNELS)
+        is_cold = not are_called(PREPARATION)
+        if is_cold and len(waiting) <= FEW:
+            make = make_sparing
+        else:
+            if is_cold:
+                yield from _first_alone(waiting, config, settings, device)
+            preload.append(KERNELS)
+            compile_without_forks(KERNELS)
     while waiting:
         running: dict[Future[Outcome], Task] = {}
         try:
@@ -55,7 +66,7 @@ def run_tasks(
                 # Two more than there are workers: none waits for its next shape, and a broken pool leaves few suspects.
                 while waiting or running:
                     while waiting and len(running) < workers + 2:
-                        running[pool.submit(make_part, waiting[0], config, settings, device)] = waiting[0]
+                        running[pool.submit(make, waiting[0], config, settings, device)] = waiting[0]
                         waiting.popleft()
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
@@ -81,6 +92,20 @@ def make_part(task: Task, config: DataConfig, settings: dict[str, Any], device: 
     write_shard(task.part, rows, [record], layout=layout_of(config), settings=settings)
     stages.end("write")
     return Outcome(task, record, stages.wall, stages.cpu)
+
+
+def make_sparing(task: Task, config: DataConfig, settings: dict[str, Any], device: str) -> Outcome:
+    """The same part, by kernels only where they pay."""
+    with sparing_kernels():
+        return make_part(task, config, settings, device)
+
+
+def _first_alone(waiting: deque[Task], config: DataConfig, settings: dict[str, Any], device: str) -> Generator[Outcome]:
+    """The first shape in a process of its own, without kernels; it stays in the queue where that process dies."""
+    with contextlib.suppress(BrokenProcessPool), worker_pool(1, preload=[__name__], forked=False) as pool:
+        outcome = pool.submit(make_sparing, waiting[0], config, settings, device).result()
+        waiting.popleft()
+        yield outcome
 
 
 def _run_alone(task: Task, config: DataConfig, settings: dict[str, Any], device: str) -> Outcome:

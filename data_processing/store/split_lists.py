@@ -6,12 +6,12 @@ the path of its file where the list was written. JSON: a list of names, lists by
 
 import csv
 import io
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from isofield.runtime.json_files import parse_json
+from isofield.runtime.name_words import composed
 
 SPLIT_WORDS = {
     "train": "train", "training": "train",
@@ -41,10 +41,10 @@ class NameIndex:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
-        self._whole = {_composed(name): number for number, name in enumerate(names)}
+        self._whole = {composed(name): number for number, name in enumerate(names)}
         self._ends: dict[str, set[int]] = {}
         for number, name in enumerate(names):
-            parts = _composed(name).split("/")
+            parts = composed(name).split("/")
             for last in (len(parts), len(parts) - 1):
                 for first in range(last):
                     self._ends.setdefault("/".join(parts[first:last]), set()).add(number)
@@ -52,7 +52,7 @@ class NameIndex:
     def find(self, listed: Listed) -> int | None:
         """The number of the shape; None where there is none. ValueError where a line stands for several."""
         for name in listed.names:
-            for text in _spellings(_composed(name)):
+            for text in _spellings(composed(name)):
                 if text in self._whole:
                     return self._whole[text]
                 numbers = sorted(self._ends.get(text, ()))
@@ -62,11 +62,6 @@ class NameIndex:
                 if numbers:
                     return numbers[0]
         return None
-
-
-def _composed(name: str) -> str:
-    """Umlauts as one character: systems and editors write them as one or as two, which look alike."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _spellings(name: str) -> dict[str, None]:

@@ -73,8 +73,10 @@ def draw_page(folder: Path) -> Path:
     """
     from data_processing.store.shape_set import open_shapes
     from isofield.reports.dataset import PAGE, write_dataset_page
+    from isofield.runtime.compiled import sparing_kernels
 
-    write_dataset_page(folder / PAGE, open_shapes(folder), pictures=PICTURES, slices=SLICES)
+    with sparing_kernels():
+        write_dataset_page(folder / PAGE, open_shapes(folder), pictures=PICTURES, slices=SLICES)
     return folder / PAGE
 
 

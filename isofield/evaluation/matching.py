@@ -4,7 +4,6 @@ Equal names first. Then folders: a file that is alone in a folder, or the surfac
 by the folder's name, as SYNSET/ID/pointcloud.npz does for SYNSET/ID.off. Rules of `--match` change names before that.
 """
 
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from data_processing.formats.mesh_files import MESH_SUFFIXES
 from data_processing.formats.voxel_files import VOXEL_SUFFIXES
+from isofield.runtime.name_words import composed
 
 SURFACE, SAMPLES = "pointcloud", "points"  # of one object in the layout of Occupancy Networks
 # What files are called where the folder is the object.
@@ -52,8 +52,7 @@ class Matching:
         return self.key(prediction)
 
     def key(self, name: str) -> str:
-        composed = unicodedata.normalize("NFC", name)  # umlauts are one character on some systems, two on others
-        return composed.casefold() if self.ignore_case else composed
+        return composed(composed(name).casefold() if self.ignore_case else name)
 
 
 EQUAL = Matching()

@@ -81,9 +81,12 @@ def read_options(
 
 def pictured_up(options: argparse.Namespace, *, told: bool) -> "Up":
     """The axis that is up in the report: of --up, of the run's data, or y. `told`: a line says which."""
+    from data_processing.preparation.up_axis import SCANS
     from isofield.packs.find_run import find_run
     from isofield.up_axis import up_in_pictures, up_of_run
 
+    if MASKS in options.protocol:
+        return SCANS.axis  # whatever --up says: slices and surfaces of scans have the head up
     known = up_of_run(find_run(options.run)) if options.run and options.up is None else None
     up, line = up_in_pictures(options.up, known)
     if line and told and options.pictures:

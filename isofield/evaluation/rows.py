@@ -38,6 +38,8 @@ from isofield.runtime.processes import in_order
 from isofield.runtime.progress import Progress
 from isofield.runtime.reasons import reason_of
 
+BLOCK = 8192  # points that stay in the cache
+
 Draw = Callable[[Any, Any], dict[str, str | None]]  # prediction and ground truth, as loaded, to addresses of pictures
 
 
@@ -340,10 +342,14 @@ def _iou_points(
     else:
         corners = np.stack([*box, *prediction.bounds()])
     lower_3 = corners.min(axis=0)
-    # Scaled in place: 100,000 points and more, for each shape.
+    sides_3 = corners.max(axis=0) - lower_3
+    # Scaled in place, axis by axis and some points at once: a million of them would go to memory and back each time.
     points_N3 = _generator(draws, name, "iou").random((draws.iou_count(protocol), 3))
-    points_N3 *= corners.max(axis=0) - lower_3
-    points_N3 += lower_3
+    for start in range(0, len(points_N3), BLOCK):
+        for axis in range(3):
+            points_N = points_N3[start : start + BLOCK, axis]
+            points_N *= sides_3[axis]
+            points_N += lower_3[axis]
     return points_N3
 
 

@@ -13,11 +13,24 @@ from typing import IO, Any
 from isofield.packs.cache import install
 from isofield.packs.manifest import MANIFEST, MOST_BYTES, parse_manifest
 from isofield.run_dir import RunDir
+from isofield.runtime.reasons import reason_of
 
 PREFIX = "hf:"
 EXPECTED = (
     "expected hf:OWNER/NAME@REVISION of a packed run; REVISION: a branch, a tag, or a commit, which nobody can move"
 )
+UNREACHABLE = "the hub cannot be reached: look at the network, the proxy and HF_ENDPOINT"
+# Exceptions of the library by name, in this order: some of them are kinds of those below.
+REASONS = {
+    "OfflineModeIsEnabled": "it is not in the cache, and HF_HUB_OFFLINE forbids to ask the hub",
+    "LocalEntryNotFoundError": "it is not in the cache, and the hub cannot be reached (or HF_HUB_OFFLINE is set)",
+    "GatedRepoError": "its owner asks for consent: give it on the page of the repository, then log in (HF_TOKEN)",
+    "RevisionNotFoundError": "the repository has no such revision",
+    "RepositoryNotFoundError": "the hub has no such repository, or it is private: mend the name, or log in (HF_TOKEN)",
+    "DisabledRepoError": "the hub has closed this repository",
+    "EntryNotFoundError": "the repository does not hold it",
+}
+NETWORK_LIBRARIES = ("httpx", "httpcore", "requests", "urllib3")
 PART = r"[A-Za-z0-9][\w.-]*"
 ADDRESS = re.compile(rf"hf:(?P<repository>{PART}/{PART})@(?P<revision>{PART}(/{PART})*)", re.ASCII)
 
@@ -61,11 +74,26 @@ class _Repository:
 
     @contextlib.contextmanager
     def _one_error(self, name: str) -> Iterator[None]:
-        """Whatever the library and the network raise becomes one sentence."""
+        """Whatever the library and the network raise becomes one sentence of ours."""
         try:
             yield
         except Exception as error:  # what its network library raises differs by version
-            raise ValueError(f"{self.address}: {name} cannot be fetched: {_short(error)}; {EXPECTED}") from error
+            reason = _reason(error, self.hub.errors)
+            raise ValueError(f"{self.address}: {name} cannot be fetched: {reason}; {EXPECTED}") from error
+
+
+def _reason(error: Exception, errors: Any) -> str:
+    """Why nothing came, without the words of the library. `errors`: its module of exceptions."""
+    for kind, reason in REASONS.items():
+        if isinstance(error, getattr(errors, kind, ())):  # not every version has all of them
+            return reason
+    if isinstance(error, getattr(errors, "HfHubHTTPError", ())):
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        return f"the hub refused it{f' (HTTP status {status})' if status else ''}: try again later"
+    # Errors of the connection belong to whichever network library this version has; a full disk is the system's.
+    if type(error).__module__.startswith(NETWORK_LIBRARIES):
+        return UNREACHABLE
+    return reason_of(error, otherwise="the download broke off: run the same command again")
 
 
 def _library(address: str) -> Any:
@@ -75,8 +103,3 @@ def _library(address: str) -> Any:
     except ImportError as error:
         raise ValueError(f"{address}: runs on the hub need an extra: pip install 'isofield[hub]'") from error
     return huggingface_hub
-
-
-def _short(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200]

@@ -16,7 +16,7 @@ EXTRA: Colour = (60, 60, 222)  # red: in the mask, not in its reference
 MISSING: Colour = (214, 110, 40)  # blue: in the reference, not in the mask
 REFERENCE: Colour = (70, 150, 20)  # green
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-WEBP_QUALITY = 45
+WEBP_QUALITY = 45  # of thumbnails: one page may hold thousands
 
 
 def blank(height: int, width: int) -> Picture:

@@ -36,6 +36,7 @@ def write_comparison(
     pictures: int = 24,
 ) -> None:
     """Replace the page, atomically. `pictures`: the most shapes to show, those that differ most, of the first table."""
+    # A table of one candidate has nothing that differs: pictures are of the first that has two.
     shown = next((table.group for table in tables if len(table.group.candidates) > 1), tables[0].group)
     pairs, lost = _pairs_of(shown) if pictures else ([{} for _ in shown.candidates], [])
     names = names_that_differ(shown)
@@ -110,6 +111,7 @@ def _pairs_of(group: ComparableGroup) -> tuple[list[Pairs], list[str]]:
 
 def _pairs(candidate: Candidate) -> Sequence[Pair]:
     """As its evaluation had them. ValueError, OSError where that cannot be told or nothing is there any more."""
+    # An evaluation of two folders noted both paths; one of a run noted in words what the run was held against.
     settings, truth = candidate.settings, str(candidate.settings.get("ground_truth", ""))
     if "predictions" in settings:
         predictions = Path(str(settings["predictions"]))

@@ -108,7 +108,7 @@ def _range(values: Sequence[float], logarithmic: bool) -> tuple[float, float]:
     low, high = min(values), max(values)
     if logarithmic:
         return math.log10(low), math.log10(high)
-    margin = 0.0 if high > low else max(abs(high), 1.0) / 2
+    margin = 0.0 if high > low else abs(high) / 2 or 0.5  # of the value: a learning rate of 1e-4 is no 0 +- 0.5
     return low - margin, high + margin
 
 

@@ -43,6 +43,7 @@ def write_dataset_page(
     found = prepared_shapes(shapes)
     kinds = {kind: sum(shape.kind == kind for shape in found) for kind in dict.fromkeys(shape.kind for shape in found)}
     doubtful = [shape.name for shape in found[:pictures] if shape.index is not None and DISAGREE in shape.quality]
+    # Each takes the winding number and the flood fill of the whole grid, as its preparation did.
     drawn = set(doubtful[:slices])
     cards = [_card(shapes, shape, up=up, with_slices=shape.name in drawn) for shape in found[:pictures]]
     views, note = _views(shapes, config, up=up) if config else ([], "")

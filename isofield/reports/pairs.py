@@ -78,6 +78,7 @@ def write_report(
     name of the shape that `drawing_of` made already; the files of others are read.
     """
     of_masks = "tolerance_mm" in evaluations[0]["settings"]
+    # What was drawn while the shapes were judged spares reading their files a second time.
     cards = [
         _card(pair, evaluations, up=up, drawn=drawn.get(pair.name))
         for pair in chosen_pairs(pairs, evaluations[0], most=pictures)
@@ -150,6 +151,7 @@ def _mask_meshes(predicted: Crop, true: Crop) -> dict[str, Packed | None]:
     if surfaces is None:
         return {}
     limit, ball = colour_limit(*surfaces), ball_of_all(surfaces)
+    # SIDES begin with the ground truth, the surfaces with the prediction.
     return {
         side: pack_surface(surface, view_ball=ball, limit=limit)
         for side, surface in zip(SIDES, surfaces[::-1], strict=True)

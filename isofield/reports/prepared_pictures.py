@@ -46,6 +46,7 @@ def _cells(shapes: ShapeSet, index: int) -> NDArray[np.bool_] | None:
     packed = shapes.packed_row(index, [f"grid_{resolution}"])[f"grid_{resolution}"]
     cells: NDArray[np.bool_] = unpack_array(packed, (resolution,) * 3) > 0
     each = max(1, resolution // MOST_CELLS)
+    # A cell is there if any that it stands for is: in a mean thin legs would vanish from the picture.
     parts = cells[tuple(slice(0, resolution - resolution % each) for _ in range(3))]
     count = parts.shape[0] // each
     return np.asarray(parts.reshape(count, each, count, each, count, each).any(axis=(1, 3, 5)))
@@ -62,6 +63,7 @@ def disagreement_of(shapes: ShapeSet, index: int) -> Picture | None:
     settings = build(InsideConfig, shapes.settings.get("inside") or {}, where=f"{shapes.path}: settings: inside")
     numbered, flooded = both_solids(read_mesh(source), settings)
     differing = numbered != flooded
+    # Where both agree everywhere, the slices go through the most of the shape.
     counted = differing if differing.any() else numbered
     place = np.array([counted.sum(axis=others).argmax() for others in ((1, 2), (0, 2), (0, 1))])
     masks = numbered.astype(np.uint8), flooded.astype(np.uint8)

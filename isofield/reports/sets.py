@@ -103,7 +103,7 @@ def histogram(
     samples_S: NDArray[np.float64], references_R: NDArray[np.float64], *, kind: str, row: Evaluation
 ) -> Histogram:
     """Shares of both sides, each of its own count, in bins from 0 to the largest distance."""
-    largest = max(samples_S.max(), references_R.max()) or 1.0
+    largest = max(samples_S.max(), references_R.max()) or 1.0  # all zero: every shape is a training shape
     edges = np.linspace(0, largest, BINS + 1)
     sides = {"samples": samples_S, "references": references_R}
     shares = [np.histogram(part, edges)[0] / len(part) for part in sides.values()]
@@ -115,6 +115,7 @@ def histogram(
 
 def _nearest_first(evaluations: Sequence[Evaluation], key: str) -> list[Evaluation]:
     """Samples that have this distance, each with what all protocols say of it."""
+    # One protocol may have judged by Chamfer, another by EMD: a card tells of both.
     rows: dict[str, Evaluation] = {}
     for evaluation in evaluations:
         for row in evaluation["per_shape"]:

@@ -20,6 +20,7 @@ from isofield.runtime.fingerprint import fingerprint
 def pack_volume(mask: Crop, reference_XYZ: NDArray[np.uint8], repaired_XYZ: NDArray[np.uint8]) -> Packed:
     """All in the box of the mask's crop, of 0 and 1."""
     inside = mask.occupancy > 0
+    # Where two volumes differ is nearly nothing and packs to as much; the second and third themselves would not.
     bits = [np.packbits(part) for part in (inside, inside ^ (reference_XYZ > 0), inside ^ (repaired_XYZ > 0))]
     return {
         "shape": list(mask.occupancy.shape),

@@ -19,6 +19,8 @@ ADVICE = {
     "enclosed solid; else orient the faces of the inner shells.",
     "partial": "The border of the scan cuts it off: it is in a split of its own. labels.keep_partial keeps it in "
     "training.",
+    "left and right cannot be told": "A left organ may be learnt as the right one. Write the scan again with its "
+    "orientation (of NIfTI the sform, of NRRD space and space directions), then prepare again.",
 }
 FAILED = "It is not in the data set. Mend or remove the file (exclude:), then prepare again with retry_failed=true."
 ABSENT = "The scan does not have this structure."

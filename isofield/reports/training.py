@@ -5,6 +5,8 @@ panels; nothing is fetched from anywhere, and every name is escaped.
 """
 
 import base64
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.reports.curves import Panel, panels_of
+from isofield.reports.curves import Curve, Panel, panels_of
 from isofield.reports.event_files import TrainingEvents
 from isofield.reports.page import write_page
 from isofield.runtime.number_text import short
@@ -29,7 +31,10 @@ HIGHER = ("iou",)
 
 @dataclass(frozen=True)
 class DrawnCurve:
-    """`points`: of an SVG polyline. `colour`: a number, of the run; dashed: not of validation, where some are."""
+    """`points`: of an SVG path, which is broken where values are not finite. `last`: as it was noted, finite or not.
+
+    `colour`: a number, of the run; dashed: not of validation, where some are.
+    """
 
     run: str
     name: str
@@ -62,6 +67,7 @@ def write_training_page(path: Path, runs: Mapping[str, TrainingEvents], *, title
     """Replace the page, atomically. `runs`: events by the name of the run, in the order in which they are shown."""
     left_out = {name: len(events.pictures) - MOST_NAMES for name, events in runs.items()}
     notes = [note for events in runs.values() for note in events.notes]
+    notes += [note for name, events in runs.items() for note in _not_finite(name, events)]
     notes += [f"{name}: {more} more shapes have pictures in TensorBoard" for name, more in left_out.items() if more > 0]
     write_page(
         path,
@@ -92,11 +98,30 @@ def draw_panels(runs: Mapping[str, TrainingEvents]) -> list[DrawnPanel]:
         for key, curve in panel.curves.items():
             run, name = keys[int(key.partition("/")[0])]
             dashed = validated and not _is_validation(key)
-            points = _points(thin(panel.place(curve)))
-            last = short(curve[-1][1])
+            parts = _finite_parts(curves[key])
+            points = " M".join(_points(thin(panel.place(part))) for part in parts)
+            last = short(curves[key][-1][1])
             of_panel.append(DrawnCurve(run, name, numbers[run], dashed, points, last, _best(panel.title, curve)))
         drawn.append(DrawnPanel(panel, of_panel))
     return drawn
+
+
+def _finite_parts(curve: Curve) -> list[Curve]:
+    """What lies between values that are not finite: a line across them would show what was never measured."""
+    parts = itertools.groupby(curve, key=lambda point: math.isfinite(point[1]))
+    return [list(part) for is_finite, part in parts if is_finite]
+
+
+def _not_finite(run: str, events: TrainingEvents) -> list[str]:
+    """A note for each curve that has such values: of one that has no others nothing is drawn."""
+    notes = []
+    for name, curve in events.scalars.items():
+        steps = sorted(step for step, value in curve.items() if not math.isfinite(value))
+        if steps:
+            notes.append(
+                f"{run}: {name}: {len(steps)} of {len(curve)} values are not finite, the first at step {steps[0]}"
+            )
+    return notes
 
 
 def thin(places_N2: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -152,5 +152,6 @@ def _bytes_of(whole_V3: NDArray[np.int64], faces_F3: NDArray[np.int64]) -> bytes
         third_F - first_F,
     ]
     numbers = np.concatenate(differences)
+    # Low and high bytes apart: of small differences the high ones are nearly all zero, and pack to almost nothing.
     halves = np.where(numbers < 0, -2 * numbers - 1, 2 * numbers).astype("<u2").view(np.uint8)
     return halves[::2].tobytes() + halves[1::2].tobytes()

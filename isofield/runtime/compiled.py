@@ -50,6 +50,11 @@ def sparing_kernels() -> Iterator[None]:
         _spares.reset(token)
 
 
+def spares_kernels() -> bool:
+    """Whether this is such a context."""
+    return _spares.get()
+
+
 def is_spared(name: str, seconds: float, *, ahead: float = 0.0) -> bool:
     """Whether work of so many CPU seconds is to be done without the kernels of this module; then they are counted.
 

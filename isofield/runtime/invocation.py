@@ -1,7 +1,8 @@
 """How the user called us, so that what is to be typed next has the same form and works when it is pasted.
 
 `isofield generate ...` after `isofield train ...`, `python generate.py ...` after `python train.py ...` in a checkout,
-`python -m isofield generate ...` after that; with the path of an interpreter or a command that is not the one on PATH.
+`python -m isofield generate ...` after that, `python mine.py generate ...` after a script that adds a model; with the
+path of an interpreter or a command that is not the one on PATH.
 """
 
 import os
@@ -13,6 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SCRIPTS = ("train", "generate", "evaluate", "analyse")  # at the root of a checkout, each called after its command
+_handed_over = False  # the whole command line came from a program through isofield.__main__.main
+
+
+def hand_over() -> None:
+    """Told by `isofield.__main__.main` when it takes the command line of the program that called it."""
+    global _handed_over
+    _handed_over = True
 
 
 def next_command(name: str, *words: object) -> str:
@@ -65,6 +73,8 @@ def _words(name: str, *, launched: bool = False) -> list[str]:
         return [*python, str(called.with_name(f"{name}.py"))]
     if form in ("script", "prepare") and name == "prepare":
         return [*python, "-m", "data_processing"]
+    if form == "own":  # `isofield` would not know the model that this script adds
+        return [*python, str(called), name]
     if form in ("script", "prepare", "module") or launched:
         return [*python, "-m", "isofield", name]
     return [_shown("isofield", called) if form == "command" else "isofield", name]
@@ -75,17 +85,27 @@ def _own_words() -> list[str] | None:
     called, form = Path(sys.argv[0] if sys.argv else ""), _form()
     if form == "command":
         return [_shown("isofield", called)]
-    own = {"script": [str(called)], "module": ["-m", "isofield"], "prepare": ["-m", "data_processing"]}
+    own = {
+        "script": [str(called)],
+        "own": [str(called)],
+        "module": ["-m", "isofield"],
+        "prepare": ["-m", "data_processing"],
+    }
     return [_python(), *own[form]] if form in own else None
 
 
 def _form() -> str:
-    """script, module (python -m isofield), prepare (python -m data_processing), command (isofield); "" for others."""
+    """script, module (python -m isofield), prepare (python -m data_processing), command (isofield), own; "" for others.
+
+    own: a script of the user's that hands its line to `isofield.__main__.main` (docs/how-to/add-a-model.md).
+    """
     called = Path(sys.argv[0] if sys.argv else "")
     if called.name == "__main__.py":
         return {"isofield": "module", "data_processing": "prepare"}.get(called.parent.name, "")
     if called.suffix == ".py" and called.stem in SCRIPTS:
         return "script"
+    if called.suffix == ".py" and _handed_over:
+        return "own"
     return "command" if called.stem == "isofield" else ""
 
 

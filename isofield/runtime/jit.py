@@ -20,7 +20,8 @@ from typing import Any
 import numba
 from numba.core import event
 
-from isofield.runtime.kernel_folder import FOLDER_VARIABLE, kernel_folder
+from isofield.runtime.compiled import spares_kernels
+from isofield.runtime.kernel_folder import FOLDER_VARIABLE, are_called, kernel_folder, mark_called
 from isofield.runtime.locks import hold_lock
 
 WAIT = 300.0  # seconds for another process that compiles; then each for itself
@@ -60,14 +61,13 @@ def compile_once(name: str, call_kernels: Callable[[], None]) -> None:
     kept, each compiles for itself.
     """
     folder = kernel_folder()
-    if folder is None or (folder / f"{name}.compiled").exists():
+    if folder is None or are_called(name):
         call_kernels()
         return
     # Whoever waited finds the code on disk and calls the kernels all the same: reading it is quick.
     with _lock(folder / f"{name}.lock"):
         call_kernels()
-        with contextlib.suppress(OSError):
-            (folder / f"{name}.compiled").touch()
+        mark_called(name)
 
 
 @contextlib.contextmanager
@@ -110,8 +110,12 @@ class _Compilations(event.Listener):
             gc.enable()
 
     def _announce(self) -> None:
-        """In the process that the user has started (of several ranks the first), and in that which starts workers."""
-        if self.announced or parent_process() is not None or os.environ.get("RANK", "0") != "0":
+        """In the process that the user has started (of several ranks the first), and in that which starts workers.
+
+        In a worker only where it spares kernels: then nobody has compiled for it.
+        """
+        is_worker = parent_process() is not None and not spares_kernels()
+        if self.announced or is_worker or os.environ.get("RANK", "0") != "0":
             return
         self.announced, folder = True, kernel_folder()
         kept = f"kept in {folder}" if folder else f"kept nowhere: no folder can be written; set {FOLDER_VARIABLE}"

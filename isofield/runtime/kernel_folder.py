@@ -12,6 +12,7 @@ from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.user_cache import user_cache
 
 FOLDER_VARIABLE = "NUMBA_CACHE_DIR"  # set by the user: then numba itself goes by it
+PREPARATION = "preparation"  # the set of kernels that meshes are prepared with
 PACKAGES = ("data_processing", "isofield")
 SOURCES = (
     "*_kernels.py",
@@ -68,3 +69,17 @@ def are_compiled(module: str) -> bool:
     """Whether a kernel of a module of kernels, by its full name, has been compiled and kept before."""
     folder, name = kernel_folder(), module.rpartition(".")[2]
     return folder is not None and any(folder.rglob(f"{name}.*.nbi"))
+
+
+def are_called(kernels: str) -> bool:
+    """Whether all of a set of kernels (jit.compile_once) have been compiled and kept before."""
+    folder = kernel_folder()
+    return folder is not None and (folder / f"{kernels}.compiled").exists()
+
+
+def mark_called(kernels: str) -> None:
+    """Note that they have been."""
+    folder = kernel_folder()
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            (folder / f"{kernels}.compiled").touch()

@@ -88,14 +88,17 @@ class _Workers(ProcessPoolExecutor):
 
 
 @contextlib.contextmanager
-def worker_pool(workers: int, *, preload: Sequence[str] = ()) -> Iterator[ProcessPoolExecutor]:
+def worker_pool(workers: int, *, preload: Sequence[str] = (), forked: bool = True) -> Iterator[ProcessPoolExecutor]:
     """Worker processes, stopped at once when the block is left by an exception.
 
-    `preload`: modules that the fork server imports once for all of them, if this call starts it.
+    `preload`: modules that the fork server imports once for all of them, if this call starts it; each worker that finds
+    one missing imports it for itself. Not `forked`: without that server, so that a later call may say what it imports.
     """
     before = set(multiprocessing.active_children())
     with _thread_variables("1"):
-        pool, finished = _Workers(workers, mp_context=_context(preload), initializer=_start_worker), False
+        context = _context(preload) if forked else multiprocessing.get_context("spawn")
+        pool = _Workers(workers, mp_context=context, initializer=_start_worker, initargs=(preload,))
+        finished = False
         try:
             yield pool
             finished = True
@@ -126,10 +129,12 @@ def _context(preload: Sequence[str]) -> Any:
     return context
 
 
-def _start_worker() -> None:
+def _start_worker(modules: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the parent decides
     torch.set_num_threads(1)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    for module in modules:
+        importlib.import_module(module)
 
 
 def _die_with_parent() -> None:

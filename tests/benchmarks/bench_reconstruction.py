@@ -221,6 +221,14 @@ def table(lines: Sequence[str]) -> str:
     return "\n".join(_lines(groups))
 
 
+def _mean(rows: Sequence[Row], key: str) -> str:
+    return f"{np.mean([row[key] for row in rows if row[key] is not None]):.3f}" if rows else "-"
+
+
+def _share(rows: Sequence[Row], key: str) -> str:
+    return f"{np.mean([row[key] > 0 for row in rows]):.2f}" if rows else "-"
+
+
 def _lines(groups: dict[tuple[str, str], list[Row]]) -> Iterator[str]:
     yield "| shown | method | n | failed | Chamfer (x10) | median | NC | IoU | F | watertight | holes | more pieces |"
     yield "|---|---|" + "---:|" * 10
@@ -228,17 +236,8 @@ def _lines(groups: dict[tuple[str, str], list[Row]]) -> Iterator[str]:
         good = [row for row in rows if "failed" not in row]
         middle = f"{np.median([row['chamfer'] for row in good]):.3f}" if good else "-"
         figures = [_mean(good, "chamfer"), middle, *(_mean(good, key) for key in COLUMNS[1:])]
-        figures += [_share(good, key) for key in ("watertight", "tunnels", "pieces")]
+        figures += [_share(good, "watertight"), _share(good, "tunnels"), _share(good, "pieces")]
         yield f"| {shown} | {method} | {len(rows)} | {len(rows) - len(good)} | " + " | ".join(figures) + " |"
-
-
-def _mean(rows: Sequence[Row], key: str) -> str:
-    values = [row[key] for row in rows if row[key] is not None]
-    return f"{np.mean(values):.3f}" if values else "-"
-
-
-def _share(rows: Sequence[Row], key: str) -> str:
-    return f"{np.mean([row[key] > 0 for row in rows]):.2f}" if rows else "-"
 
 
 if __name__ == "__main__":

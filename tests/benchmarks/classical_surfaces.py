@@ -11,7 +11,7 @@ MeshLab's defaults otherwise: depth 8. A cloud of which it makes no face has no 
 import sys
 from pathlib import Path
 
-import pymeshlab  # type: ignore[import-not-found]
+import pymeshlab
 
 
 def reconstruct(method: str, cloud: Path, out: Path) -> None:

@@ -144,6 +144,8 @@ OBJ = {
     "plain": obj_text().encode(),
     "triangles": obj_text(TRIANGLES).encode(),
     "mixed": obj_text(MIXED).encode(),
+    "capitals": obj_text().upper().encode(),
+    "one_capital": obj_text().replace("v ", "V ", 1).replace("f ", "F ", 1).encode(),
     "tabs": obj_text().replace(" ", "\t").encode(),
     "several_blanks": obj_text().replace(" ", " \t  ").replace("\n", " \t\n").encode(),
     "indented": obj_text().replace("v ", "  v ").replace("f ", "\tf ").encode(),

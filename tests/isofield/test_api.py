@@ -277,6 +277,10 @@ def test_other_wrong_calls(solid: RunDir, points: RunDir, pictures: RunDir, auto
         isofield.load(points.path, device="cpu").reconstruct(cloud)
     with pytest.raises(ValueError, match=r"nothing stands out.*RGBA"):
         isofield.load(pictures.path, device="cpu").reconstruct(Image.new("RGB", (99, 99), "white"))
+    with pytest.raises(ValueError, match=r"path of a run.* 3"):
+        isofield.load(3)
+    with pytest.raises(ValueError, match=r"resolution: .*'64'"):
+        run.reconstruct(box_mesh(), resolution="64")
     with pytest.raises(ValueError, match="steps"):
         isofield.load(autoencoder.path, device="cpu").interpolate(box_voxels(), box_voxels(), 1)
     with pytest.raises(ValueError, match="batch_points"):

@@ -1,20 +1,23 @@
 """A scene that opens everything about a scan in 3D Slicer: one .mrml file with paths relative to itself.
 
 It holds the input labels, and of each organ the agreement of mask and reconstruction, the reconstruction and the
-repaired mask. Format: an XML of nodes; storage nodes say which file, encoded as an address, from the folder of the
-scene (vtkMRMLStorageNode of 3D Slicer).
+repaired mask. Format: an XML of nodes, as 3D Slicer's own readers take it: storage nodes say which file, from the
+folder of the scene (vtkMRMLStorageNode), and a volume that is stored without names of segments becomes one segment for
+each label (vtkMRMLSegmentationStorageNode).
 """
 
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from isofield.outliers.analysis.rows import Row
 from isofield.runtime.atomic_files import write_text
 
 SHOWN = "agreement"  # of what belongs to an organ; the rest is there, hidden
+# All that vtkMRMLNode::URLDecodeString turns back. Anything else of an address, as %C3%BC, would stay as it is there
+# and lead to no file, so it is written plainly.
+ENCODED = {"%": "%25", " ": "%20", "'": "%27", ">": "%3E", "<": "%3C", '"': "%22"}
 
 
 def write_scene(file: Path, rows: Sequence[Row], *, out: Path, inputs: Path | None) -> bool:
@@ -48,11 +51,14 @@ def _nodes(rows: Sequence[Row], start: Path, out: Path, inputs: Path | None) -> 
 
 
 def _relative(path: Path, start: Path) -> str | None:
-    """From the scene's folder, encoded; None between drives, where there is no way."""
+    """From the scene's folder, encoded; None between drives, where there is no way, and for what no XML can hold."""
     try:
-        return quote(Path(os.path.relpath(path, start)).as_posix())
+        plain = Path(os.path.relpath(path, start)).as_posix()
     except ValueError:
         return None
+    if any(ord(letter) < 32 or 0xD800 <= ord(letter) <= 0xDFFF or letter in "\ufffe\uffff" for letter in plain):
+        return None
+    return "".join(ENCODED.get(letter, letter) for letter in plain)
 
 
 def _labels(number: int, name: str, path: str) -> Iterator[str]:
@@ -63,7 +69,7 @@ def _labels(number: int, name: str, path: str) -> Iterator[str]:
         visibility="true",
     )  # fmt: skip
     yield _node(
-        "LabelMapVolume", id=f"vtkMRMLLabelMapVolumeNode{number}", name=name, storageNodeRef=storage,
+        "LabelMapVolume", id=f"vtkMRMLLabelMapVolumeNode{number}", name=_shown(name), storageNodeRef=storage,
         displayNodeRef=display,
     )  # fmt: skip
 
@@ -73,16 +79,15 @@ def _segmentation(number: int, name: str, path: str, *, visible: bool) -> Iterat
     yield _node("SegmentationStorage", id=storage, fileName=path, useCompression="1")
     yield _node("SegmentationDisplay", id=display, visibility="true" if visible else "false")
     yield _node(
-        "Segmentation", id=f"vtkMRMLSegmentationNode{number}", name=name, storageNodeRef=storage,
+        "Segmentation", id=f"vtkMRMLSegmentationNode{number}", name=_shown(name), storageNodeRef=storage,
         displayNodeRef=display,
     )  # fmt: skip
 
 
 def _node(kind: str, **attributes: str) -> str:
-    return f"  <{kind} {' '.join(f'{key}={_attribute(text)}' for key, text in attributes.items())} />"
+    return f"  <{kind} {' '.join(f'{key}={quoteattr(text)}' for key, text in attributes.items())} />"
 
 
-def _attribute(text: str) -> str:
-    """What XML can hold of any name: no control characters, no halves of letters."""
-    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return quoteattr(plain.encode("utf-8", "replace").decode())
+def _shown(name: str) -> str:
+    """What XML can hold of any name, and a reader can see: no control characters, no halves of letters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name).encode("utf-8", "replace").decode()

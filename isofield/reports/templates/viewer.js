@@ -83,13 +83,15 @@ const turning = (() => {
   class Group {
     constructor(element) {
       this.element = element; this.views = new Set(); this.waiting = false;
+      this.down = new Map(); this.held = null;  // pointers where they were last, and what they began from
       this.spoken = element.appendChild(document.createElement("span"));
       this.spoken.className = "unseen"; this.spoken.setAttribute("aria-live", "polite");
       this.begin = null;
       element.addEventListener("keydown", event => this.key(event));
     }
-    look(packed) { if (!this.begin) { this.begin = packed.look; this.reset(); } }
-    reset() { [this.azimuth, this.elevation] = this.begin; this.zoom = 1; this.draw(); }
+    start(packed) { if (!this.begin) { this.begin = packed.look; this.reset(); } }
+    reset() { this.look(...this.begin, 1); }
+    look(azimuth, elevation, zoom) { Object.assign(this, {azimuth, elevation, zoom}); this.draw(); }
     turn(across, up) {
       this.azimuth = (this.azimuth + across + 540) % 360 - 180;
       this.elevation = Math.max(-STEEPEST, Math.min(STEEPEST, this.elevation + up));
@@ -138,12 +140,12 @@ const turning = (() => {
       if (!this.canvas.isConnected) this.host.append(this.canvas);
       this.host.classList.add("alive");
       this.group.views.add(this);
-      this.group.look(this.packed);
+      this.group.start(this.packed);
       this.draw();
     }
     drop() { for (const mesh of this.meshes) { mesh.geometry.dispose(); mesh.material.dispose(); } this.meshes = []; }
     leave() {
-      this.wanted = false; this.group.views.delete(this); this.drop();
+      this.wanted = false; this.group.views.delete(this); this.group.down.clear(); this.drop();
       this.canvas.remove(); this.host.classList.remove("alive");
     }
     async draw() {
@@ -169,24 +171,29 @@ const turning = (() => {
       this.canvas.width = wide; this.canvas.height = high;
       this.canvas.getContext("2d").drawImage(renderer.domElement, 0, 0);
     }
+    // One pointer turns, two zoom by how far they are apart. They are the group's: fingers may lie on different views.
     drag() {
-      let from = null, held = null;
+      const down = this.group.down;
+      const spread = () => { const [one, other] = down.values(); return Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY); };
       this.canvas.addEventListener("pointerdown", event => {
         if (event.button) return;
-        from = event; held = [this.group.azimuth, this.group.elevation];
+        if (event.isPrimary) down.clear();  // nothing else of its kind is down: what is left was never told to be up
+        if (!down.size) this.group.held = [this.group.azimuth, this.group.elevation, this.group.zoom];
+        down.set(event.pointerId, event);
         this.canvas.setPointerCapture(event.pointerId);
         this.group.element.focus({preventScroll: true}); event.preventDefault();
       });
       this.canvas.addEventListener("pointermove", event => {
-        if (!from || event.pointerId !== from.pointerId) return;
+        const from = down.get(event.pointerId), apart = down.size === 2 && spread();
+        if (!from) return;
+        down.set(event.pointerId, event);
         const degrees = 180 / this.canvas.clientWidth;
-        this.group.turn((from.clientX - event.clientX) * degrees, (event.clientY - from.clientY) * degrees);
-        from = event;
+        if (down.size === 1) this.group.turn((from.clientX - event.clientX) * degrees, (event.clientY - from.clientY) * degrees);
+        else if (apart) this.group.scale(spread() / apart);
       });
-      this.canvas.addEventListener("pointerup", () => from = null);
-      this.canvas.addEventListener("pointercancel", () => {  // a finger that scrolls the page: it meant no turn
-        if (from) { [this.group.azimuth, this.group.elevation] = held; this.group.draw(); }
-        from = null;
+      this.canvas.addEventListener("pointerup", event => down.delete(event.pointerId));
+      this.canvas.addEventListener("pointercancel", event => {  // a finger that scrolls the page: it meant no turn
+        if (down.delete(event.pointerId)) this.group.look(...this.group.held);
       });
       this.canvas.addEventListener("dblclick", () => this.group.reset());
       this.canvas.addEventListener("wheel", event => {  // a pinch, or with Ctrl: the wheel alone scrolls the page

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from data_processing.formats.nifti import read_mask
+from data_processing.formats.nifti import open_scan, read_mask
 from tests.data_processing.voxel_files import box, corners, occupied_corners
 
 SHAPE, LOWER, UPPER = (20, 31, 12), (3, 12, 2), (9, 29, 6)
@@ -154,3 +154,28 @@ def test_probabilities_and_distances_are_no_mask_unless_a_threshold_says_so(tmp_
     with pytest.raises(ValueError, match=rf"map\.nii\.gz: expected a mask, got {said}"):
         read_mask(path)
     assert read_mask(path, threshold=0.8).occupancy.sum() == (values > 0.8).sum()
+
+
+def test_voxels_cannot_begin_within_the_header(tmp_path):
+    """Some programs leave 0 there: the bytes of the header would be read as voxels."""
+    nibabel.save(nibabel.Nifti1Image(np.ones((3, 4, 5), np.uint8), np.eye(4)), tmp_path / "a.nii")
+    image = bytearray((tmp_path / "a.nii").read_bytes())
+    for offset in (0.0, 347.0, -1.0):
+        image[108:112] = np.float32(offset).tobytes()
+        (tmp_path / "a.nii").write_bytes(image)
+        with pytest.raises(ValueError, match=r"a\.nii: its header puts the voxels at byte .*set vox_offset"):
+            open_scan(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("qform_code", [0, 1])
+def test_a_header_that_contradicts_itself_about_sizes_is_doubted(tmp_path, qform_code):
+    """Other programs go by pixdim: of such a file they find another volume."""
+    image = nibabel.Nifti1Image(np.ones((3, 4, 5), np.uint8), AFFINES["oblique"])
+    image.set_qform(AFFINES["oblique"], code=qform_code)
+    nibabel.save(image, tmp_path / "sound.nii")
+    assert open_scan(tmp_path / "sound.nii").grid.doubts == ""
+    image.header["pixdim"][1:4] = 1, 1, 1
+    nibabel.save(image, tmp_path / "other.nii")
+    grid = open_scan(tmp_path / "other.nii").grid
+    assert "voxels of 0.7 x 0.9 x 3 by its sform, which is taken, of 1 x 1 x 1 by its pixdim" in grid.doubts
+    assert grid.doubt == ""  # left and right are told

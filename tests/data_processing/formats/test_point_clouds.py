@@ -1,6 +1,7 @@
 """Point clouds: every format gives the same points back, and what cannot be meant is refused with a reason."""
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -313,3 +314,64 @@ def test_a_batch_of_one_cloud_is_a_cloud(tmp_path):
     np.save(tmp_path / "batch.npy", POINTS[None])
     cloud = read_cloud(tmp_path / "batch.npy")
     assert cloud is not None and np.array_equal(cloud.points_N3, POINTS)
+
+
+@pytest.mark.parametrize("prefix", ["", "scalar_scal_"])  # as CloudCompare writes them again
+def test_gaussian_splats_are_no_surface(tmp_path, prefix):
+    names = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "opacity", "scale_0", "scale_1", "scale_2", "rot_0", "rot_1"]
+    names = [name if name in "xyz" or name[0] == "n" else prefix + name for name in names]
+    head = "".join(f"property float {name}\n" for name in names)
+    rows = np.random.default_rng(0).random((5, len(names))).astype("<f4").tobytes()
+    text = f"ply\nformat binary_little_endian 1.0\nelement vertex 5\n{head}end_header\n".encode()
+    (tmp_path / "point_cloud.ply").write_bytes(text + rows)
+    with pytest.raises(ValueError, match=r"point_cloud\.ply: it holds Gaussian splats"):
+        read_cloud(tmp_path / "point_cloud.ply")
+
+
+def ply_cloud(properties, rows, *, order="ascii", before="", behind=""):
+    head = "".join(f"property {one}\n" for one in properties)
+    count = 3
+    return f"ply\nformat {order} 1.0\n{before}element vertex {count}\n{head}{behind}end_header\n".encode() + rows
+
+
+THREE = [(1.0, 2.0, 3.0), (4.0, 5.0, 6.0), (7.0, 8.0, 9.5)]
+XYZ = ["float x", "float y", "float z"]
+LISTS = b"".join(struct.pack(f"<fffB{n}i", *row, n, *[5] * n) for n, row in enumerate(THREE))
+CLOUDS = {
+    "a list at each point": ply_cloud(
+        [*XYZ, "list uchar int view"], LISTS, order="binary_little_endian",
+        behind="element face 0\nproperty list uchar int vertex_indices\n",
+    ),
+    "a list before them": ply_cloud(
+        ["list uchar int view", *XYZ], b"0 1 2 3\n2 7 7 4 5 6\n1 7 7 8 9.5\n"
+    ),
+    "capitals": ply_cloud(["double X", "double Y", "double Z"], b"1 2 3\n4 5 6\n7 8 9.5\n"),
+    "another element first": ply_cloud(
+        XYZ, b"640 480\n1 2 3\n4 5 6\n7 8 9.5\n",
+        before="element camera 1\nproperty int width\nproperty int height\n",
+    ),
+    "colours first, z first": ply_cloud(
+        ["uchar red", "float z", "float y", "float x"], b"9 3 2 1\n9 6 5 4\n9 9.5 8 7\n"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", CLOUDS)
+def test_ply_clouds_in_any_layout(tmp_path, layout):
+    (tmp_path / "a.ply").write_bytes(CLOUDS[layout])
+    np.testing.assert_array_equal(read_cloud(tmp_path / "a.ply").points_N3, THREE)
+
+
+def test_normals_of_ply_clouds_by_either_name(tmp_path):
+    for names in (["nx", "ny", "nz"], ["normal_x", "normal_y", "normal_z"]):
+        rows = b"1 2 3 0 0 1\n4 5 6 0 1 0\n7 8 9.5 1 0 0\n"
+        (tmp_path / "a.ply").write_bytes(ply_cloud(XYZ + [f"float {name}" for name in names], rows))
+        np.testing.assert_array_equal(read_cloud(tmp_path / "a.ply").normals_N3, np.eye(3)[::-1])
+
+
+def test_rows_of_a_ply_cloud_that_are_broken_are_named(tmp_path):
+    """As a program of depth cameras writes them: colours in a line of their own."""
+    rows = b"1 2 3 \n9 9 9 \n4 5 6 \n9 9 9 \n7 8 9 \n9 9 9 \n"
+    (tmp_path / "a.ply").write_bytes(ply_cloud([*XYZ, "uchar red", "uchar green", "uchar blue"], rows))
+    with pytest.raises(ValueError, match=r"a\.ply: .*a row of element vertex that is too short: '1 2 3 '"):
+        read_cloud(tmp_path / "a.ply")

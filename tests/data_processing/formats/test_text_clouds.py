@@ -107,6 +107,10 @@ def test_columns_are_found_by_their_names(tmp_path):
     assert cloud.points_N3.tolist() == [[1, 2, 3], [4, 5, 6]] and cloud.normals_N3.tolist() == [[0, 0, -1], [0, 1, 0]]
     cloud = read(tmp_path, "pos_x [m];pos_y [m];pos_z [m];label\n1;2;3;wall\n4;5;6;\n")
     assert cloud.points_N3.tolist() == [[1, 2, 3], [4, 5, 6]]
+    cloud = read(tmp_path, "Northing,Easting,Elevation\n2,1,3\n5,4,6\n")  # in this order they would be mirrored
+    assert cloud.points_N3.tolist() == [[1, 2, 3], [4, 5, 6]]
+    cloud = read(tmp_path, "Scan of a chair, by somebody in Berlin, 2021\n1,2,3\n4,5,6\n")
+    assert cloud.points_N3.tolist() == [[1, 2, 3], [4, 5, 6]]
     cloud = read(tmp_path, "id z_mm y_mm x_mm\n7 3 2 1\n9 6 5 4\n")
     assert cloud.points_N3.tolist() == [[1, 2, 3], [4, 5, 6]]
 
@@ -141,7 +145,11 @@ def test_colours_are_no_normals(tmp_path):
         ("x,y,z\n1,2,3\n\n4,five,6\n", "line 4: expected numbers x y z, got 'five' in column 2"),
         ("x,y,z,sdf\n1,2,3,0.1\n4,5,6,0.2\n", "column 'sdf'"),
         ("1 2 3 -0.5\n4 5 6 0.5\n", "fourth column on both sides of 0"),
-        ("lat,lon,alt,id\n1,2,3,4\n5,6,7,8\n", "columns named x, y, z; got lat, lon, alt, id"),
+        ("lat,lon,alt,id\n1,2,3,4\n5,6,7,8\n", "columns named x, y, z; got lat, lon, alt, id: these are no lengths"),
+        ("lat,lon,alt\n1,2,3\n5,6,7\n", "got lat, lon, alt: these are no lengths along three axes"),
+        ("# Latitude Longitude Height\n1 2 3\n5 6 7\n", "latitude, longitude, height: these are no lengths"),
+        ("range;azimuth;elevation\n1;2;3\n5;6;7\n", "range, azimuth, elevation: these are no lengths"),
+        ("red,green,blue\n1,2,3\n5,6,7\n", "got red, green, blue: rename those that are meant"),
         ("3\nmethane\nC 0 0 0\nH 0 0 1\nH 0 1 0\n", "line 3: expected numbers x y z, got 'C' in column 1"),
         ("0,5, 1,5, 2,5\n1,5, 2,5, 4,5\n", "line 1: expected commas between values or in them, got both"),
         ("To whom it may concern\n", "three numbers x y z, got 'To whom"),

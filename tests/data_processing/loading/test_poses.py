@@ -59,8 +59,8 @@ def test_half_of_the_samples_are_mirrored_along_each_named_axis_and_cells_exactl
     assert 0.15 < ((signs[:, 0] < 0) & (signs[:, 2] < 0)).double().mean() < 0.35  # each on its own
     posed = posed_cells(stored, found)
     assert torch.equal(mirrored_cells(stored, found), posed)
-    section = InputConfig("solid", SIZE, pose=PoseConfig(mirror=("x", "z")))
-    assert torch.equal(observe(packed(8), section, keys_of(range(8)))[:, 0].byte(), observed_by_cells(section))
+    network = InputConfig("solid", SIZE, pose=section)
+    assert torch.equal(observe(packed(8), network, keys_of(range(8)))[:, 0].byte(), observed_by_cells(network))
     for shown, sign, mask in zip(posed[:8], signs.tolist(), stored, strict=False):
         assert torch.equal(shown, mask.flip([axis for axis in range(3) if sign[axis] < 0]))
     assert bool(section) and not PoseConfig()

@@ -1,5 +1,7 @@
 """Label tables as text: what other tools write, and what is refused with its line."""
 
+import unicodedata
+
 import pytest
 
 from data_processing.medical.label_names import own_table, read_table
@@ -93,3 +95,28 @@ def test_more_words_for_numbers_and_names(text):
 def test_two_names_of_one_number_are_refused():
     with pytest.raises(ValueError, match="label 1 is 'liver' and 'left kidney': keep one"):
         table_rows("id,name\n1,liver\n1,left kidney\n", surely=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("Time 12:30", "expected a number and a name, got 'Time 12:30'"),
+        ("Date: 2024", "expected a number and a name as in line 1, got 'Date: 2024'"),
+        ("labels = 2", "expected a number and a name as in line 1"),
+    ],
+)
+def test_what_else_a_table_says_names_no_label(tmp_path, line, said):
+    (tmp_path / "t.txt").write_text(f"7 spleen\n{line}\n10 left lung\n")
+    with pytest.raises(ValueError, match=f"line 2: {said}"):
+        read_table(tmp_path / "t.txt")
+
+
+def test_two_names_of_one_number_are_refused_in_lines_too(tmp_path):
+    (tmp_path / "t.txt").write_text("7 spleen\n7 liver\n")
+    with pytest.raises(ValueError, match="label 7 is 'spleen' and 'liver'"):
+        read_table(tmp_path / "t.txt")
+
+
+def test_umlauts_are_the_same_in_one_character_and_in_two(tmp_path):
+    (tmp_path / "t.txt").write_text(unicodedata.normalize("NFD", "7 Schilddrüse\n"), encoding="utf-8")
+    assert read_table(tmp_path / "t.txt").ids_of(unicodedata.normalize("NFC", "Schilddrüse")) == (7,)

@@ -1,5 +1,7 @@
 """Organs out of names of files."""
 
+import unicodedata
+
 import pytest
 
 from data_processing.medical.crops import organ_file
@@ -41,3 +43,10 @@ def test_the_file_of_an_organ_by_its_entities(tmp_path):
     (tmp_path / "liver.nii.gz").touch()
     assert organ_file(tmp_path, "liver").name == "liver.nii.gz"
     assert organ_file(tmp_path, "colon").name == "colon.nii.gz"  # that should be there
+
+
+def test_marks_belong_to_their_letters():
+    """An umlaut in one character or in two is one letter; the vowels of other scripts tell names apart."""
+    known = (unicodedata.normalize("NFC", "Schilddrüse"), "की", "का")
+    assert organ_of_stem(unicodedata.normalize("NFD", "Schilddrüse_mask"), known) == known[0]
+    assert organ_of_stem("का", known) == "का" and organ_of_stem("की", known) == "की" and organ_of_stem("कु", known) == ""

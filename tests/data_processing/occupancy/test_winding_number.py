@@ -302,21 +302,31 @@ def test_same_result_for_one_thread_and_two():
     assert digests[0] == digests[1]
 
 
-def test_the_boundarys_pull_is_the_gradient_of_the_sum_over_faces():
+def test_the_boundarys_field_is_the_gradient_of_the_sum_over_faces_and_the_gradients_derivative():
     pytest.importorskip("numba")
     from data_processing.occupancy import solid_angles
 
     mesh = without_faces(ball(0.4, subdivisions=2), 7)
     corners, edges = mesh.triangles(), winding_number._edge_columns(boundary_edges(mesh))
-    room, every, step = np.empty((3, edges.shape[1])), np.arange(edges.shape[1]), 1e-6
+    everything, step = edges.shape[1], 1e-6
+    room, every = np.empty((14, everything)), np.arange(everything)
     flat = np.ascontiguousarray(corners).reshape(-1, 9)
+
+    def field(place, count, without=every[:0]):
+        found = np.zeros(12)
+        solid_angles.add_field(edges, room, every, 0, count, without, place, found)
+        return found
+
     for place in np.random.default_rng(3).uniform(-0.5, 0.5, (20, 3)):
         ahead, behind = (
             np.array([solid_angles.sum_over_faces(flat, *(place + sign * step * axis)) for axis in np.eye(3)])
             for sign in (1, -1)
         )
         difference = (ahead - behind + 0.5) % 1 - 0.5  # a face may lie between
-        pull = solid_angles.boundary_pull(edges, room, every, 0, edges.shape[1], every[:0], place)
-        np.testing.assert_allclose(pull, difference / (2 * step), atol=1e-5, rtol=1e-5)
-        some = solid_angles.boundary_pull(edges, room, every, 0, edges.shape[1], every[3:], place)
-        np.testing.assert_array_equal(some, solid_angles.boundary_pull(edges, room, every, 0, 3, every[:0], place))
+        np.testing.assert_allclose(field(place, everything)[:3], difference / (2 * step), atol=1e-5, rtol=1e-5)
+        # Of some edges alone the derivative is not symmetric: its rows are told from its columns.
+        for count in (everything, 3):
+            along = [field(place + step * axis, count) - field(place - step * axis, count) for axis in np.eye(3)]
+            expected = np.stack(along, axis=1)[:3] / (2 * step)
+            np.testing.assert_allclose(field(place, count)[3:].reshape(3, 3), expected, atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(field(place, everything, every[3:]), field(place, 3), rtol=1e-12, atol=1e-14)

@@ -1,5 +1,7 @@
 """Listing an input folder: names, categories, and what is refused at once."""
 
+import unicodedata
+
 import pytest
 
 from data_processing.preparation.sources import list_sources
@@ -72,3 +74,10 @@ def test_nothing_to_do_says_what_there_was(tmp_path):
     touch(tmp_path, "a.jpg", "b.jpg")
     with pytest.raises(FileNotFoundError, match=r"2 \.jpg"):
         list_sources(tmp_path)
+
+
+def test_names_are_the_same_with_umlauts_in_one_character_and_in_two(tmp_path):
+    folder, wanted = unicodedata.normalize("NFD", "Möbel"), unicodedata.normalize("NFC", "Möbel")
+    touch(tmp_path, f"{folder}/a.ply", f"{folder}/b.ply", "other/c.ply")
+    assert len(list_sources(tmp_path, categories=[wanted]).sources) == 2
+    assert len(list_sources(tmp_path, exclude=[f"{wanted}/a*"]).sources) == 2

@@ -50,6 +50,7 @@ def test_one_line_in_all_commands(command, folder, said):
     [
         (["a.dae", "b.FBX", "c.usdz", "d.3mf"], r"meshes and scenes; export it as \.glb"),
         (["a.step", "b.igs"], "a CAD model.*mesh it"),
+        (["a.las", "b.e57", "c.PTX"], r"another format of point clouds; write it as \.ply or \.pcd"),
         (["a.zip", "b.obj.gz", "c.tar.bz2"], "an archive, or a packed file; unpack it"),
     ],
 )

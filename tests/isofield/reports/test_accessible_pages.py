@@ -40,6 +40,9 @@ PAGES = (*TURNED, "folder", "dataset", "curves")
 FOCUS = "document.activeElement"
 # What is reached by Tab and has no outline when it is.
 UNSEEN_FOCUS = f"getComputedStyle({FOCUS}).outlineStyle === 'none' && {FOCUS}.outerHTML"
+# Tiles over which their words stick out, and names in a column in which hardly a word has room.
+SQUEEZED = """[...document.querySelectorAll('.summary > div, tbody th:first-child')].filter(one => one.offsetWidth
+  && (one.tagName === 'TH' ? one.offsetWidth < 80 && !one.closest('.settings') : one.scrollWidth > one.offsetWidth))"""
 NAMED = {"image", "img", "canvas", "button", "link", "slider", "combobox", "spinbutton", "searchbox", "checkbox"}
 NAMED |= {"application", "navigation"}
 
@@ -129,6 +132,8 @@ def test_on_a_phone_fingers_turn_shapes_and_scroll_the_page(name: str, window: B
         window.wait_for(f"scrollY !== {top}")
         assert window.value(PIXELS)[0] == turned[0]
     assert window.value("[innerWidth, document.documentElement.scrollWidth]") == [390, 390]
+    window.value("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert window.value(f"{SQUEEZED}.map(one => [one.offsetWidth, one.scrollWidth, one.outerHTML])") == []
     assert window.value(TOO_WIDE) == [] and window.complaints == []
 
 

@@ -169,5 +169,11 @@ def test_every_reason_of_the_inside_tests_has_its_advice():
     assert len(reasons) >= 5
     for reason in [*reasons, "2 faces are in parts with one side only (Moebius)", "3 inner shells are wound both ways"]:
         assert not advice_for("done", f"suspect: {reason}").startswith(OTHER), reason
+    for readers in ("nifti", "images"):
+        source = (ROOT / "data_processing" / "formats" / f"{readers}.py").read_text(encoding="utf-8")
+        doubts = re.findall(r'"(its [^"]*(?:orientation|mirrored)[^"]*)"', source)
+        assert len(doubts) == 2, doubts
+        for doubt in doubts:
+            assert not advice_for("done", f"suspect: {doubt}").startswith(OTHER), doubt
     assert advice_for("done", "suspect: who knows").startswith(OTHER)
     assert all(text.endswith((".", ")")) for text in ADVICE.values())

@@ -82,3 +82,19 @@ def test_no_number_one_number_and_what_is_not_finite(tmp_path: Path):
         events = TrainingEvents(scalars=scalars)
         write_training_page(tmp_path / "curves.html", {"run": events}, title="run")
         page_of(seen(tmp_path / "curves.html"), scripts=1)
+
+
+def test_a_line_breaks_where_values_are_not_finite_and_the_page_says_so(tmp_path: Path):
+    nan, inf = float("nan"), float("inf")
+    scalars = {"autoencoder/loss": {0: 1.0, 10: 0.5, 20: nan, 30: inf, 40: 0.5, 50: 0.0, 60: nan}}
+    events = TrainingEvents(scalars=scalars | {"validation/loss": {10: nan}, "learning_rate": {0: 1e-4, 60: 1e-4}})
+    panels = draw_panels({"run": events})
+    assert [(panel.panel.title, len(panel.curves)) for panel in panels] == [("loss", 1), ("learning_rate", 1)]
+    first, second = panels[0].curves[0].points.split(" M")
+    assert first.split()[0] == "0.0,0.0" and second.split()[-1].endswith(",190.0") and len(second.split()) == 2
+    assert panels[0].curves[0].last == "nan" and panels[0].curves[0].best == "0 at 50"
+    assert [panels[1].panel.end(end) for end in (panels[1].panel.low, panels[1].panel.high)] == ["5e-05", "0.00015"]
+    write_training_page(tmp_path / "curves.html", {"run": events}, title="run")
+    page = page_of((tmp_path / "curves.html").read_text(encoding="utf-8"), scripts=1)
+    assert page.holds("run: autoencoder/loss: 3 of 7 values are not finite, the first at step 20")
+    assert page.holds("run: validation/loss: 1 of 1 values are not finite, the first at step 10")

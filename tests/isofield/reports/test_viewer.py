@@ -228,3 +228,47 @@ def test_on_paper_and_without_what_it_needs_the_pictures_stay(window: Browser, t
     window.ask("Emulation.setScriptExecutionDisabled", value=True)
     window.open(page)
     window.picture(tmp_path / "plain.png")  # it draws
+
+
+def test_a_second_finger_zooms_and_nothing_jumps(window: Browser, tmp_path: Path):
+    page, group = of_pairs(tmp_path, mesh_pairs(tmp_path, 1)), "document.querySelector('figure:not(.bad) [data-turn]')"
+    window.resize(390, 844, mobile=True)
+    window.ask("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=3)
+    window.open(page)
+    window.value(f"{group}.scrollIntoView({{block: 'center'}})")
+    window.wait_for(f"{group}.querySelectorAll('.alive').length == 2 && {PIXELS}.every(one => one[0] > 0.01)")
+    x, y = window.value(
+        "(box => [Math.round(box.x + box.width / 2), Math.round(box.y + box.height / 2)])"
+        f"({group}.querySelector('canvas').getBoundingClientRect())"
+    )
+    number = window.value(f"[...document.querySelectorAll('canvas')].indexOf({group}.querySelector('canvas'))")
+
+    def after(kind: str, **places: tuple[int, int]) -> tuple[float, int]:
+        fingers = {"first": 0, "second": 1, "third": 2}
+        window.fingers(kind, {fingers[name]: (x + right, y + down) for name, (right, down) in places.items()})
+        window.value("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        share, content = window.value(PIXELS)[number]
+        return share, content
+
+    begun = after("Start", first=(0, 0))
+    turned = after("Move", first=(20, 0))
+    assert turned != begun
+    # The second finger, which lies on the other shape, goes along, apart and back, and leaves; a third does nothing.
+    assert after("Start", first=(20, 0), second=(170, 0)) == turned
+    assert after("Move", first=(20, 40), second=(170, 40)) == turned
+    assert after("Move", first=(0, 40), second=(210, 40))[0] > 1.1 * turned[0]
+    assert after("Move", first=(20, 40), second=(170, 40)) == turned
+    assert after("Start", first=(20, 40), second=(170, 40), third=(0, 70)) == turned
+    assert after("Move", first=(20, 40), second=(170, 40), third=(30, 90)) == turned
+    assert after("End", third=(30, 90)) == turned
+    assert after("End", second=(170, 40)) == turned
+    # The finger that stays goes on from where it is, as one that went the same way alone.
+    ended = after("Move", first=(40, 40))
+    assert ended not in (turned, begun)
+    assert after("End") == ended
+    window.value(f"{group}.querySelector('canvas').dispatchEvent(new Event('dblclick'))")
+    assert after("Start", first=(0, 0)) == begun
+    assert after("Move", first=(20, 0)) == turned
+    assert after("Move", first=(40, 0)) == ended
+    after("End")
+    assert window.complaints == []

@@ -32,7 +32,21 @@ def test_generating_loads_no_library_that_it_does_not_need():
         "import isofield.generation.meshes, isofield.generation.contact_sheets, isofield.generation.requests\n"
         "import isofield.registry, isofield.packs.find_run\n"
         "print([name for name in ('trimesh', 'networkx', 'numba', 'matplotlib', 'tensorboard', 'torch._dynamo', "
-        "'torchvision') if name in sys.modules])\n"
+        "'torchvision', 'scipy.ndimage', 'scipy.spatial', 'scipy.io') if name in sys.modules])\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]", result.stdout
+
+
+def test_a_call_from_python_loads_no_kernels_for_one_shape(tmp_path):
+    """Compiling them takes longer than a shape does without them."""
+    (tmp_path / "tetrahedron.off").write_text(
+        "OFF\n4 4 0\n0 0 0\n2 0 0\n0 1 0\n0 0 3\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
+    )
+    code = (
+        "import sys, isofield\n"
+        f"solid, to_world = isofield.occupancy({str(tmp_path / 'tetrahedron.off')!r}, 32)\n"
+        "print(solid.any(), 'numba' in sys.modules)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["True", "False"], result.stdout

@@ -114,6 +114,20 @@ def test_real_processes_tell_lines_that_work(words: list[str], tmp_path: Path):
     assert again == told
 
 
+def test_a_script_that_adds_a_model_is_what_is_typed_next(tmp_path: Path):
+    """`isofield evaluate` would not know that model; the line, pasted, does the same."""
+    (tmp_path / "mine.py").write_text("from isofield.__main__ import main\n\nif __name__ == '__main__':\n    main()\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit\nfrom isofield.runtime.invocation import next_command, same_command\n"
+        "atexit.register(lambda: print(next_command('evaluate'), same_command('--help'), sep='\\n'))\n"
+    )
+    environment = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "PATH": "/usr/bin:/bin"}
+    words = [sys.executable, "mine.py", "configs", "--help"]
+    told = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    following, same = map(shlex.split, told.splitlines()[-2:])
+    assert following[1:] == ["mine.py", "evaluate"] and same == words
+
+
 @pytest.mark.parametrize("called", ["/checkout/train.py", "/venv/lib/isofield/__main__.py", "/venv/bin/isofield", ""])
 def test_what_is_kept_says_the_same_whichever_way_we_were_called(called, monkeypatch):
     monkeypatch.setattr(sys, "argv", [called])

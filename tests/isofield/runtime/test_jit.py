@@ -54,7 +54,8 @@ def test_a_folder_that_others_can_write_is_not_taken(tmp_path):
 
 
 def test_kernels_are_called_by_one_process_and_then_by_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(jit, "kernel_folder", lambda: tmp_path)
+    for module in (jit, kernel_folder):
+        monkeypatch.setattr(module, "kernel_folder", lambda: tmp_path)
     calls = []
     for _ in range(2):
         jit.compile_once("some", lambda: calls.append((tmp_path / "some.compiled").exists()))
