@@ -68,7 +68,9 @@ RECIPES = {
             "Trained on upright furniture alone (y is up), on solids whose thin parts stay one cell thick; voxels made",
             "otherwise (all cells that a surface touches) come out thicker. How thick a part thinner than a cell is",
             "(1/29 of the longest edge) the voxels do not say: it is a guess. Of anything else than furniture it makes",
-            "what is nearest to that, and does not say so. Voids of solids are filled.",
+            "what is nearest to that, and does not say so. Voids of solids are filled. On 11 test shapes smoothed",
+            "marching cubes of its input came as near (Chamfer 0.116, here 0.128, x10) and made no holes; what it",
+            "gains is surface within 1 % (F-score 0.589, there 0.554).",
         ),
     ),
     "autoencoder": Recipe(
@@ -80,6 +82,10 @@ RECIPES = {
             "One code for a whole shape, learned from some 160 shapes: it gives the kind and the proportions of a new",
             "one, not its details; thin parts are often missing. Use pretrained/voxels_32 or pretrained/points to",
             "reconstruct. `--fit-steps` fits the encoder to one input, and comes nearer. Voids of solids are filled.",
+            "Its loss on 21 shapes kept back was lowest at step 1,200, but there two of them had no surface and the",
+            "others were farther off (Chamfer 0.51, x10) than at the end (0.40, none without a surface): the last step",
+            "is kept. The first 1,806 steps stretched shapes by up to 15 % (level 64: 60 epochs planned), the others",
+            "did not: the commands below end near these weights, not at them.",
         ),
     ),
     "chairs_gan": Recipe(
@@ -153,8 +159,8 @@ def make(name: str, recipe: Recipe, furniture: Path | None) -> None:
         shutil.copytree(first, copy)
         for file in measure(recipe, copy, points):
             kept = run / "evaluation" / (f"{file.stem}-{points}.json" if points else file.name)
-            store(file, kept)
-            store(file, MEASURED / f"{name}-{kept.name}")
+            store(file, kept, copy)
+            store(file, MEASURED / f"{name}-{kept.name}", copy)
     isofield("pack", run, fresh(OUT / name), *words)
 
 
@@ -173,10 +179,12 @@ def measure(recipe: Recipe, pack: Path, points: int | None) -> list[Path]:
     return sorted((pack / "evaluation").glob("*.json"))
 
 
-def store(file: Path, kept: Path) -> None:
-    """Results without the places of this machine."""
+def store(file: Path, kept: Path, pack: Path) -> None:
+    """Results without the places of this machine; of masks and sets they do not say themselves whose they are."""
     kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(portable(json.loads(file.read_text())), indent=1) + "\n", encoding="utf-8")
+    results = portable(json.loads(file.read_text()))
+    results["settings"].setdefault("model_hash", json.loads((pack / "pack.json").read_text())["model_hash"])
+    kept.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def refuse_other_licences(data: str) -> None:
