@@ -108,10 +108,10 @@ class Browser:
 
     def touch(self, selector: str, across: int, down: int) -> None:
         """With one finger from the middle of the first such element that is in the window, in pixels."""
-        x, y = self.value(
+        x, y = self.wait_for(  # views come and go as the page moves: at this moment there may be none
             f"(() => {{ const one = [...document.querySelectorAll({json.dumps(selector)})].map(one =>"
             " one.getBoundingClientRect()).find(box => box.top >= 0 && box.bottom <= innerHeight);"
-            " return [one.x + one.width / 2, one.y + one.height / 2]; })()"
+            " return one && [one.x + one.width / 2, one.y + one.height / 2]; })()"
         )
         for kind, part in (("Start", 0.0), *(("Move", part / 6) for part in range(1, 7))):
             points = [{"x": x + part * across, "y": y + part * down}]
