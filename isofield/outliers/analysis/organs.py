@@ -113,7 +113,8 @@ def _matches(prior: Prior, structure: StructureConfig, table: LabelTable) -> Ite
         organ = organ_name(structure, suffix)
         named = _named(structure, suffix, table)
         if named is not None:
-            yield OrganMatch(organ, prior, named, suffix)
+            unnamed = _of_unnamed_labels(structure, named, table)
+            yield OrganMatch(organ, prior, named, suffix, "ERROR" if unnamed else "", unnamed)
             continue
         try:
             # Only asked why there is nothing: the error tells whether the name is missing or fits several labels.
@@ -144,6 +145,22 @@ def _named(structure: StructureConfig, suffix: str, table: LabelTable) -> Struct
     # A whole pair under one label: its two largest pieces are left and right.
     pair = 2 if side and structure.components in (None, 1) else structure.components
     return replace(structure, labels=(whole,), components=pair, side=None if pair == 2 else structure.side)
+
+
+def _of_unnamed_labels(structure: StructureConfig, named: StructureConfig, table: LabelTable) -> str:
+    """Why a whole of several labels cannot be found: it was learnt by numbers, and its name stands for fewer here.
+
+    A kidney that was learnt with its tumour would be judged without it.
+    """
+    numbers = [label for label in structure.labels if isinstance(label, int)]
+    ids = {label for entry, ids in table.entries if entry in named.labels for label in ids}
+    if len(named.labels) > 1 or named.side is not None or len(numbers) <= max(1, len(ids)):
+        return ""
+    return (
+        f"this run learnt labels {', '.join(map(str, numbers))} as one, by number; {table.where}: {named.labels[0]} is "
+        "one of them at most, and what the others are called nothing says: prepare the run's data with names, such as "
+        "labels: [kidney, tumor], and train again"
+    )
 
 
 def _side(side: str) -> Literal["left", "right"]:

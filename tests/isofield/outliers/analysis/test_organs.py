@@ -75,6 +75,23 @@ def test_a_run_that_learnt_by_number_is_found_by_its_name_alone(any_prior: Prior
     assert found_in(tmp_path, knowing(any_prior, StructureConfig("organ", (3,))))["organ"].status == "EMPTY"
 
 
+@pytest.mark.parametrize("components", [None, 2])
+def test_several_numbers_learnt_as_one_are_not_judged_by_the_name_of_one(
+    any_prior: Prior, tmp_path: Path, components: int | None
+):
+    save(tmp_path / "a.nii.gz", boxes(1, 2))
+    (tmp_path / "a.json").write_text(json.dumps({"labels": {"kidney": 1, "tumor": 2}}))
+    learnt = StructureConfig("kidney", (1, 2), components=components)
+    rows = found_in(tmp_path, knowing(any_prior, learnt))
+    judged = {name: row for name, row in rows.items() if "kidney" in name}
+    assert judged and {row.status for row in judged.values()} == {"ERROR"}
+    assert all("labels 1, 2" in row.reason and "a.json" in row.reason for row in judged.values())
+    # One name for as many labels says it all, and so do the names themselves.
+    (tmp_path / "a.json").write_text(json.dumps({"labels": {"kidney": [1, 2]}}))
+    rows = found_in(tmp_path, knowing(any_prior, learnt))
+    assert {row.status for name, row in rows.items() if "kidney" in name} == {""}
+
+
 def test_two_kidneys_under_one_label_or_two_are_a_row_each(any_prior: Prior, tmp_path: Path):
     values, affine = body()
     merged = StructureConfig("kidney", ("kidney",), components=2, mirror="right")
