@@ -94,6 +94,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
+@pytest.mark.slow
 def test_a_data_set_with_pictures_has_the_same_bytes(work: Path, tmp_path: Path):
     os.symlink(work / "raw", tmp_path / "raw")
     (tmp_path / "data.yaml").write_text(yaml.safe_dump(DATA))

@@ -80,6 +80,7 @@ def test_resuming_is_bitwise_the_same(
         assert torch.equal(value, resumed[name]), name
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_weights_of_one(
     seen: Path, tmp_path: Path, autoencoder: RunDir, trained: tuple[RunConfig, State]
 ):

@@ -37,6 +37,9 @@ from tests.isofield.reports.written_events import written_run
 pytestmark = pytest.mark.usefixtures("one_thread")
 TURNED = ("evaluation", "masks", "samples", "comparison", "scan")
 PAGES = (*TURNED, "folder", "dataset", "curves")
+# Shapes of these turn by the same code as those of an evaluation and of a scan: minutes of drawing for the slow tests.
+ALIKE = ("masks", "samples", "comparison")
+MOST = [pytest.param(name, marks=pytest.mark.slow) if name in ALIKE else name for name in PAGES]
 FOCUS = "document.activeElement"
 # What is reached by Tab and has no outline when it is.
 UNSEEN_FOCUS = f"getComputedStyle({FOCUS}).outlineStyle === 'none' && {FOCUS}.outerHTML"
@@ -117,7 +120,7 @@ def drawn(window: Browser) -> list[list[float]]:
     return found
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", MOST)
 def test_on_a_phone_fingers_turn_shapes_and_scroll_the_page(name: str, window: Browser, pages: dict[str, Path]):
     window.resize(390, 844, mobile=True)
     window.ask("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=1)
@@ -195,7 +198,7 @@ def level(node: dict[str, Any]) -> int:
     return int(next(one["value"]["value"] for one in node["properties"] if one["name"] == "level"))
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", MOST)
 def test_on_paper_and_without_javascript_pictures_and_words_stay(name: str, window: Browser, pages: dict[str, Path]):
     window.theme(dark=True)
     window.open(pages[name])

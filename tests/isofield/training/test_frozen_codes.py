@@ -77,6 +77,7 @@ def test_two_players_resume_bitwise(boxes: Path, tmp_path: Path, autoencoder: Ru
     assert whole.step == 12 and len(whole.optimisers) == 2
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_weights_of_one(boxes: Path, tmp_path: Path, autoencoder: RunDir):
     """Noise belongs to shapes, not to ranks. The last batch of an epoch leaves the second rank without a code."""
     alone = run_training(gan_config(boxes, tmp_path / "one", autoencoder))

@@ -290,6 +290,7 @@ def test_a_cut_journal_and_another_calibration_are_noticed(echo: None, tmp_path:
     assert run_analysis(run, folder, out, "--resume") == 2  # stale: refused
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_rows_of_one(tmp_path: Path):
     run = make_network(tmp_path / "runs")
     folder = tmp_path / "scans"

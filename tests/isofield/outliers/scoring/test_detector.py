@@ -142,6 +142,7 @@ def test_masks_without_stored_solids_are_cut_from_their_scans(brain_set):
     assert stored.occupancy_RRR.sum() * stored.spacing**3 == pytest.approx(4000, rel=0.5)  # mm^3 of a hippocampus
 
 
+@pytest.mark.slow
 def test_a_prior_that_makes_nothing_is_not_calibrated(brain_set, echo, tmp_path):
     run = write_run(brain_set, tmp_path, scale=0.0)
     with pytest.raises(ValueError, match=r"\b(\d+) of \1 .*--resume"):
