@@ -74,7 +74,7 @@ def normalising_to_world(
         if edges.max() > length * (1 + 1e-9):
             raise ValueError(
                 f"bounding box {lower.tolist()} to {upper.tolist()} has an edge of {edges.max():g}, the fixed cube one "
-                f"of {length:g}: choose a larger length"
+                f"of {length:g}, as normalisation.length of the data's config says: prepare with a larger one"
             )
         return scaling_about((lower + upper) / 2, length)
     # A diagonal may be longer than the cube's edge: then the box would stick out.
