@@ -78,8 +78,8 @@ def test_pictures_of_medians_are_nobodys_choice(tmp_path: Path):
     rows = [{"name": f"{kind}/{n}", "chamfer": score} for kind, scores in SCORES.items() for n, score in scores.items()]
     assert medians({"per_shape": rows}) == medians({"per_shape": rows[::-1]}) == ["bed/b", "car/c"]
     for name in ("bed/b", "car/c"):
-        for folder, ending, side in (("truth", "", 1.0), ("made", "", 0.5)):
-            write_mesh(tmp_path / folder / f"{name}{ending}.ply", box((0, 0, 0), (side, side, side)))
+        for folder, side in (("truth", 1.0), ("made", 0.5)):
+            write_mesh(tmp_path / folder / f"{name}.ply", box((0, 0, 0), (side, side, side)))
         write_cloud(tmp_path / "made" / f"{name}_input.ply", PointCloud(np.random.default_rng(0).random((50, 3))))
     (tmp_path / "onet.json").write_text(json.dumps({"per_shape": rows}))
     pair = f"{tmp_path / 'onet.json'}={tmp_path / 'made'}"
