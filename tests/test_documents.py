@@ -78,8 +78,8 @@ def test_pictures_of_medians_are_nobodys_choice(tmp_path: Path):
     rows = [{"name": f"{kind}/{n}", "chamfer": score} for kind, scores in SCORES.items() for n, score in scores.items()]
     assert medians({"per_shape": rows}) == medians({"per_shape": rows[::-1]}) == ["bed/b", "car/c"]
     for name in ("bed/b", "car/c"):
-        for folder, ending, side in (("truth", "", 1.0), ("made", "", 0.5)):
-            write_mesh(tmp_path / folder / f"{name}{ending}.ply", box((0, 0, 0), (side, side, side)))
+        for folder, side in (("truth", 1.0), ("made", 0.5)):
+            write_mesh(tmp_path / folder / f"{name}.ply", box((0, 0, 0), (side, side, side)))
         write_cloud(tmp_path / "made" / f"{name}_input.ply", PointCloud(np.random.default_rng(0).random((50, 3))))
     (tmp_path / "onet.json").write_text(json.dumps({"per_shape": rows}))
     pair = f"{tmp_path / 'onet.json'}={tmp_path / 'made'}"
@@ -88,3 +88,15 @@ def test_pictures_of_medians_are_nobodys_choice(tmp_path: Path):
     assert picture.shape == (3 * TILE, 2 * TILE)
     dark = (picture.reshape(3, TILE, 2, TILE) < 250).sum(axis=(1, 3))
     assert (dark[1] < dark[2] / 2).all() and (dark[0] > 0).all()  # half the side, seen in the truth's ball
+
+
+def test_limits_of_the_winding_number_are_those_of_the_code():
+    pytest.importorskip("numba")
+    from data_processing.occupancy import winding_number, winding_number_kernels
+
+    page = (ROOT / "docs/explanation/winding-number.md").read_text(encoding="utf-8")
+    limits = {name: float(value) for value, name in re.findall(r"(\d[\d.]*)[^`(\d]*\(`([A-Z_]+)`\)", page)}
+    assert len(limits) >= 6
+    assert limits == {
+        name: getattr(winding_number_kernels, name, None) or getattr(winding_number, name) for name in limits
+    }

@@ -17,6 +17,7 @@ from isofield.registry import load_run
 from isofield.runtime.shipped import pack_names
 from tests.commands import call
 from tests.conftest import ROOT
+from tests.tools import pretrained
 from tests.tools.pretrained import FREE, MEASURED, OUT, RECIPES, ROWS
 
 NAMES = pack_names()
@@ -64,13 +65,33 @@ def test_the_figures_of_a_card_are_those_that_were_measured(name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_training_shape_is_credited_and_free(name: str):
     text, recipe = (OUT / name / "README.md").read_text(), RECIPES[name]
+    assert set(json.loads((OUT / name / "card.json").read_text())["data"]["licences"]) <= FREE
     if recipe.credits:
         assert all(line in text for line in recipe.credits) and "CC-BY-4.0" in text
         return
     rows = ROWS.findall(text)
-    assert len(rows) == len({row[0] for row in rows}) > (40 if recipe.categories else 150)
-    assert {row[0].partition("/")[0] for row in rows} <= set(recipe.categories or FURNITURE)
+    # A GAN holds an autoencoder, which learned from all of them.
+    assert len(rows) == len({row[0] for row in rows}) > 150
+    assert {row[0].partition("/")[0] for row in rows} <= set(FURNITURE)
     assert {licence for _, _, licence in rows} <= FREE and all(author.strip() for _, author, _ in rows)
+
+
+def test_the_furniture_alone_is_looked_for_where_the_caller_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The brain comes along: told of the furniture, its preparation would look for label volumes there."""
+    asked: list[tuple[str, ...]] = []
+
+    def stop_after(*words: object) -> None:
+        asked.append(tuple(map(str, words)))
+        raise InterruptedError
+
+    monkeypatch.setattr(pretrained, "ROOT", tmp_path)
+    monkeypatch.setattr(pretrained, "isofield", stop_after)
+    for name in ("brain", "voxels_32"):
+        with pytest.raises(InterruptedError):
+            pretrained.make(name, RECIPES[name], Path("chairs"))
+    brain, furniture = asked
+    assert brain == ("prepare", "--config", "data/brain")
+    assert furniture[-2:] == ("input=chairs", "licences=chairs/credits.csv")
 
 
 def test_a_shape_that_was_held_out_comes_back(tmp_path: Path):

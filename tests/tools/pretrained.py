@@ -35,7 +35,8 @@ ROWS = re.compile(r"^\| (\S+\.ply) \| [^|]* \| ([^|]*) \| ([^|]*) \| [^|]* \|$",
 class Recipe:
     """One folder of pretrained/. `shown`: numbers of points that it is measured with; none: as in training.
 
-    `protocol`: masks is of the split val, which calibrates; generative of samples against the test split.
+    `protocol`: masks is of the split val, which calibrates; generative of samples against the test split. What `limits`
+    tell of one training (its calls, its steps) is of the weights that are here: change it with them.
     """
 
     data: str
@@ -43,7 +44,6 @@ class Recipe:
     shown: tuple[int, ...] = ()
     limits: tuple[str, ...] = ()  # in its own words
     protocol: str = "onet"  # or masks, generative
-    categories: tuple[str, ...] = ()  # none: all
     licence: str = "cc-by-3.0"  # of the weights: that of the data that asks for most
     credits: tuple[str, ...] = ()  # instead of a table of shapes
 
@@ -93,11 +93,10 @@ RECIPES = {
         "New chairs: a latent GAN on the codes of pretrained/autoencoder, which it holds.",
         limits=(
             "`isofield generate --run pretrained/chairs_gan --samples 16 --seed 0`. Learned from some 45 chairs: its",
-            "samples are between them, some have missing legs, and few are new in kind. The table below says how near",
-            "they are to chairs that it never saw, and to its training chairs.",
+            "samples are between them, some have missing legs, and few are new in kind. How near they are to chairs",
+            "that it never saw is in the last table. The autoencoder learned from all shapes below.",
         ),
         protocol="generative",
-        categories=("chair",),
     ),
     "brain": Recipe(
         "brain",
@@ -137,7 +136,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make(name: str, recipe: Recipe, furniture: Path | None) -> None:
     """Data set, run, and pretrained/NAME, which is replaced."""
-    source = ["--set", f"input={furniture}", f"licences={furniture}/credits.csv"] if furniture else []
+    # The furniture alone lies somewhere of the caller's own.
+    places = [f"input={furniture}", f"licences={furniture}/credits.csv"]
+    source = ["--set", *places] if furniture and recipe.data == "furniture" else []
     if not (ROOT / "datasets" / recipe.data / "dataset.json").is_file():
         isofield("prepare", "--config", f"data/{recipe.data}", *source)
     run = RUNS / f"pretrained_{name}"
@@ -145,8 +146,7 @@ def make(name: str, recipe: Recipe, furniture: Path | None) -> None:
         isofield("train", "--config", f"pretrained/{name}", "--resume")
     if recipe.protocol == "masks" and not (run / "calibration.json").is_file():
         isofield("evaluate", "--run", run, "--calibrate")
-    if not recipe.credits:
-        refuse_other_licences(recipe.data)
+    refuse_other_licences(recipe.data)
     about = run / "about.md"
     about.write_text(about_of(recipe, furniture), encoding="utf-8")
     words = ("--precision", "float16", "--licence", recipe.licence, "--card", about)
@@ -204,8 +204,6 @@ def about_of(recipe: Recipe, furniture: Path | None) -> str:
     assert furniture is not None
     shapes = open_shapes(ROOT / "datasets" / recipe.data)
     trained = {shapes.names[index] for index in shapes.splits["train"]}
-    if recipe.categories:
-        trained = {name for name in trained if name.partition("/")[0] in recipe.categories}
     with open(furniture / "credits.csv", encoding="utf-8", newline="") as handle:
         rows = [row for row in csv.DictReader(handle) if row["file"].rpartition(".")[0] in trained]
     lines += [
@@ -214,8 +212,8 @@ def about_of(recipe: Recipe, furniture: Path | None) -> str:
         f"{len(rows)} training shapes (suspect ones among them, which training leaves out) of the free 3D model",
         "libraries of Sweet Home 3D, as packaged in Debian's",
         "`sweethome3d-furniture` 1.8-1; the test shapes of the published split were not seen, and a tenth of the",
-        "others decided which checkpoint to keep. Changes: converted,",
-        "turned upright, brought to one size, made into labelled points; a solid's voids were filled.",
+        "others was kept back. Changes: converted, turned upright, brought to one size, made into labelled points;",
+        "a solid's voids were filled.",
         "",
         "| shape | title | author | licence | library |",
         "|---|---|---|---|---|",

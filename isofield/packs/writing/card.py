@@ -84,7 +84,7 @@ def card_of(
             "field_change": None if weights.change is None else to_plain(weights.change) | {"bound": weights.bound},
         },
         "protocols": (protocols := evaluations_of(run, loaded.model_hash, weights.model_hash)),
-        "again": _again(loaded),
+        "again": _again(loaded, preparation),
         "limits": _limits(run, loaded, preparation, weights, protocols),
     }
 
@@ -186,12 +186,13 @@ def _data_line(data: Row) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _again(loaded: LoadedRun) -> list[str]:
+def _again(loaded: LoadedRun, preparation: DataConfig) -> list[str]:
     """The commands; what they take from elsewhere is in capitals."""
     config = loaded.config
+    credits = "" if preparation.licences is None else " licences=CREDITS"
     initial = " model.init_from=RUN" if isinstance(loaded.model, TrainsOnCodes) else ""
     return [
-        "isofield prepare --config preparation.json --set input=FOLDER name=DATASET output=null",
+        f"isofield prepare --config preparation.json --set input=FOLDER name=DATASET output=null{credits}",
         f"isofield train --config config.yaml --set name={config.name}-again data.path=datasets/DATASET{initial}",
     ]
 

@@ -258,6 +258,14 @@ def test_the_preparation_makes_the_data_again(prepared: Path, tmp_path: Path):
     assert config.contents == preparation_of(find_run(out)).contents and config.folder == Path("datasets/again")
 
 
+def test_the_command_asks_for_licences(tmp_path: Path, autoencoder: RunDir, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
+    """A table of licences lies beside the data, so the pack has it not: its name alone would be looked for here."""
+    credited = dataclasses.replace(preparation_of(autoencoder), licences=tmp_path / "credits.csv")
+    monkeypatch.setattr("isofield.packs.writing.pack.preparation_of", lambda _: credited)
+    card = json.loads((packed(autoencoder, tmp_path / "out") / "card.json").read_text())
+    assert card["again"][0].endswith("output=null licences=CREDITS")
+
+
 def test_a_packed_config_is_whole(images: Images, tmp_path: Path, autoencoder: RunDir):  # noqa: F811
     (tmp_path / "config.yaml").write_bytes(images["config.yaml"])
     ours, theirs = read_run_config(tmp_path / "config.yaml"), read_run_config(autoencoder.config_file)
