@@ -204,8 +204,10 @@ def _checked_records(job: PreparationJob, file: Path, members: list[int]) -> dic
 
 def _again(job: PreparationJob, number: int, record: ShapeRecord, found_in: Path) -> bool:
     """Whether a finished shape is to be done again: its file changed since, or it failed and may succeed now."""
+    if job.sources[number].refusal:
+        return record.status != "failed" or bool(record.source_digest)  # made, or read, before it was refused
     files = files_of(job.sources[number], job.config)
-    # Without a digest the failure was not the file's fault (a full disk, no memory): it is tried again.
+    # Without a digest the failure was not the file's fault (a full disk, no memory, its name): it is tried again.
     if record.status == "failed" and (job.retry_failed or not record.source_digest):
         return True
     if size_of(*files) != record.source_bytes or record.source != job.sources[number].file:

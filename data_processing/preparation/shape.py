@@ -224,7 +224,7 @@ def failure(source: Source, config: DataConfig, error: Exception) -> ShapeRecord
         source_bytes=size_of(*files_of(source, config)),
         status="absent" if isinstance(error, AbsentPartError) else "failed",
         reason=text[:MAX_REASON],
-        source_digest="" if passing else digest_of(*files_of(source, config)),
+        source_digest="" if passing or source.refusal else digest_of(*files_of(source, config)),
     )
 
 

@@ -29,7 +29,9 @@ REASONS = {
     "RepositoryNotFoundError": "the hub has no such repository, or it is private: mend the name, or log in (HF_TOKEN)",
     "DisabledRepoError": "the hub has closed this repository",
     "EntryNotFoundError": "the repository does not hold it",
+    "HFValidationError": "the hub has no repository of such a name: mend it",
 }
+NOT_ALLOWED = (401, 403)  # HTTP states of a token that is wrong, too old, or allows too little
 NETWORK_LIBRARIES = ("httpx", "httpcore", "requests", "urllib3")
 PART = r"[A-Za-z0-9][\w.-]*"
 ADDRESS = re.compile(rf"hf:(?P<repository>{PART}/{PART})@(?P<revision>{PART}(/{PART})*)", re.ASCII)
@@ -89,7 +91,8 @@ def _reason(error: Exception, errors: Any) -> str:
             return reason
     if isinstance(error, getattr(errors, "HfHubHTTPError", ())):
         status = getattr(getattr(error, "response", None), "status_code", None)
-        return f"the hub refused it{f' (HTTP status {status})' if status else ''}: try again later"
+        way_out = "look at your login (HF_TOKEN)" if status in NOT_ALLOWED else "try again later"
+        return f"the hub refused it{f' (HTTP status {status})' if status else ''}: {way_out}"
     # Errors of the connection belong to whichever network library this version has; a full disk is the system's.
     if type(error).__module__.startswith(NETWORK_LIBRARIES):
         return UNREACHABLE

@@ -258,6 +258,24 @@ def test_other_settings_or_shapes_are_refused(reference, raw, tmp_path):
     assert contents(reference) == before
 
 
+def test_one_object_in_two_forms_is_made_once_the_layout_says_that_these_are_shapes(tmp_path):
+    """The same command again, with the setting that the reason names; and the other way round."""
+    raw, output = write_boxes(tmp_path / "raw"), tmp_path / "boxes"
+    shutil.copy(raw / "chair/00.ply", raw / "chair/00_raw.ply")
+    for layout, failed in (
+        ("auto", {"chair/00", "chair/00_raw"}),
+        ("folders", set()),
+        ("auto", {"chair/00", "chair/00_raw"}),
+    ):
+        status = prepare_folder(config_for(raw, output, layout=layout))
+        rows = report_rows(output)
+        assert {name for name, row in rows.items() if row["status"] == "failed"} == failed
+        assert status == (SOME_FAILED if failed else DONE) and not set(StoredShapes(output).names) & failed
+        made = marks(output), timed(output)
+        prepare_folder(config_for(raw, output, layout=layout, retry_failed=True))
+        assert (marks(output), timed(output)) == made
+
+
 def test_splits_may_change_without_making_shapes_again(raw, tmp_path):
     output = tmp_path / "boxes"
     prepare_folder(config_for(raw, output))

@@ -29,10 +29,14 @@ for address in sys.argv[1:]:
 
 
 class Hub:
-    """Repositories by `owner/name/resolve/revision`, and what was asked for. `announced`: sizes that are not true."""
+    """Repositories by `owner/name/resolve/revision`, and what was asked for. `announced`: sizes that are not true.
+
+    `refused`: HTTP states by place.
+    """
 
     def __init__(self) -> None:
         self.repositories: dict[str, Images] = {}
+        self.refused: dict[str, int] = {}
         self.announced: dict[str, int] = {}
         self.asked: list[str] = []
 
@@ -53,6 +57,12 @@ def hub() -> Iterator[tuple[Hub, str]]:
             place, _, name = self.path.lstrip("/").rpartition("/")
             state.asked.append(f"{self.command} {name}")
             image = state.repositories.get(place, {}).get(name)
+            if place in state.refused:
+                self.send_response(state.refused[place])
+                self.send_header("X-Error-Message", "Invalid credentials in Authorization header")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             self.send_response(404 if image is None else 200)
             self.send_header("X-Repo-Commit", COMMIT)
             if image is None:
@@ -132,6 +142,19 @@ def test_what_a_hub_may_hand_out_instead(images: Images, hub: tuple[Hub, str], t
     for answer, reason in zip(lacking, reasons, strict=True):
         assert reason in answer and "http" not in answer and "Request" not in answer  # no word of the library
     assert {line for line in state.asked if "GET" in line} <= {f"GET {name}" for name in images}
+
+
+def test_what_a_hub_refuses_has_a_way_out(hub: tuple[Hub, str], tmp_path: Path):
+    pytest.importorskip("huggingface_hub")
+    state, endpoint = hub
+    state.refused = {"o/token/resolve/main": 401, "o/less/resolve/main": 403, "o/ill/resolve/main": 418}
+    addresses = ["hf:o/token@main", "hf:o/less@main", "hf:o/ill@main", "hf:o/two--dashes@main"]
+    done = started(["-c", ASK, *addresses], tmp_path, HF_ENDPOINT=endpoint)
+    assert done.returncode == 0, done.stderr
+    ways_out = ("(HTTP status 401): look at your login", "403): look at your login", "418): try again later", "mend it")
+    for answer, way_out in zip(done.stdout.splitlines(), ways_out, strict=True):
+        assert f"pack.json cannot be fetched: the hub {'has no' if 'mend' in way_out else 'refused'}" in answer
+        assert way_out in answer, answer
 
 
 def test_a_hub_that_cannot_be_reached(tmp_path: Path):
