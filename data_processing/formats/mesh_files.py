@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.formats.first_bytes import refuse_other_content
+from data_processing.formats.first_bytes import missing_file, refuse_other_content
 from data_processing.formats.gltf_scene import read_gltf
 from data_processing.formats.mesh_errors import DamagedMeshError, RefusedMeshError
 from data_processing.formats.obj import read_obj
@@ -50,7 +50,7 @@ def read_mesh(path: Path) -> TriangleMesh:
     # Before it is read whole: is it a mesh file at all, of a size that memory holds?
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"mesh {path} does not exist")
+        raise missing_file(path, "mesh")
     suffix = path.suffix.lower()
     if suffix not in MESH_SUFFIXES:
         raise ValueError(f"{path}: expected a mesh ({' '.join(sorted(MESH_SUFFIXES))}), got {suffix or 'no suffix'}")
