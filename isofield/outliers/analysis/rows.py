@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from isofield.outliers.scoring.calibration import is_flagged as is_flagged
+from isofield.metrics.conformal import is_flagged as is_flagged
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.csv_cells import write_csv_file
 from isofield.runtime.json_files import Row
