@@ -57,8 +57,6 @@ def test_rounded_weights_are_calibrated_again(calibrated: RunDir, tmp_path: Path
 def test_it_stays_at_home_where_it_cannot_be_made_again(calibrated: RunDir, tmp_path: Path):
     file = calibrated.input_calibration_file
     file.write_text(json.dumps(json.loads(file.read_text()) | {"data": str(tmp_path / "nowhere")}))
-    with pytest.raises(
-        ValueError, match=r"json: is of the float32 weights and cannot be made again"
-    ):
+    with pytest.raises(ValueError, match=r"json: is of the float32 weights and cannot be made again"):
         packed(calibrated, tmp_path / "out", "--precision", "float16")
     assert not (tmp_path / "out").exists()
