@@ -42,6 +42,7 @@ from isofield.runtime.seeds import numpy_generator
 
 Array = NDArray[np.float64]
 FORMAT = 1
+TRAIN = "train"
 FPR = 0.05  # of inputs like those of training, the share that is called far from it
 MOST_FITTED = 500  # training shapes that the distance is fitted on
 COUNTS = (300, 1000, 3000, 10_000, 30_000, 100_000)  # points at which held-out clouds are shown
@@ -207,9 +208,9 @@ def calibrate_inputs(
 
     ValueError for too few of either, for a split that the model learned from, and where the model draws nothing of one.
     """
-    if split == "train":
+    if split == TRAIN:
         raise ValueError(f"--split {split}: expected shapes that the run did not learn from, such as val")
-    training, held_out = (_members(shapes, config, name) for name in ("train", split))
+    training, held_out = (_members(shapes, config, name) for name in (TRAIN, split))
     needed = scores_needed(FPR)
     if len(training) < FEWEST or len(held_out) < needed:
         raise ValueError(
@@ -316,12 +317,16 @@ def _calibration_of(content: dict[str, Any]) -> InputCalibration:
 
 
 def _members(shapes: ShapeSet, config: RunConfig, split: str) -> Sequence[int]:
-    """Sound shapes of a split in the categories of the run, at most so many, spread evenly."""
-    indices = [int(index) for index in all_members(shapes, split, config.data.categories)[0]]
-    sound = [index for index in indices if not shapes.qualities[index].startswith("suspect")]
-    if len(sound) <= MOST_FITTED:
-        return sound
-    return [sound[int(place)] for place in np.linspace(0, len(sound) - 1, MOST_FITTED)]
+    """Shapes of a split in the categories of the run, at most so many, spread evenly; to train on, those it trained on.
+
+    Held-out ones are as a user's are: that inside and outside cannot be told for sure makes no other input of a shape.
+    """
+    chosen = [int(index) for index in all_members(shapes, split, config.data.categories)[0]]
+    if split == TRAIN and config.data.suspect == "drop":
+        chosen = [index for index in chosen if not shapes.qualities[index].startswith("suspect")]
+    if len(chosen) <= MOST_FITTED:
+        return chosen
+    return [chosen[int(place)] for place in np.linspace(0, len(chosen) - 1, MOST_FITTED)]
 
 
 def _short(values: Array) -> Array:
