@@ -63,11 +63,11 @@ RECIPES = {
         shown=(3000, 300),
         says_unlike=True,
         limits=(
-            "Trained on furniture alone (turned by up to 90 degrees about any axis, stretched, mirrored), without noise",
-            "and with the whole surface seen. Of anything else it makes what is nearest to that; `isofield generate` notes",
-            "inputs that are unlike the training, as far as the table below says. Sheets without thickness come out with",
-            "holes, flat surfaces a little bumpy; from 300 points thin parts break. Voids of solids are filled, in training",
-            "and in the ground truth of the IoU below.",
+            "Trained on furniture alone (turned by up to 90 degrees about any axis, stretched, mirrored), without",
+            "noise and with the whole surface seen. Of anything else it makes what is nearest to that; `isofield",
+            "generate` notes inputs that are unlike the training, as far as the table below says. Sheets without",
+            "thickness come out with holes, flat surfaces a little bumpy; from 300 points thin parts break. Voids",
+            "of solids are filled, in training and in the ground truth of the IoU below.",
         ),
     ),
     "voxels_32": Recipe(
