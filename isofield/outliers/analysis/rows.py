@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_processing.formats.nifti import NO_UNIT
-from isofield.outliers.scoring.calibration import is_flagged as is_flagged
+from isofield.metrics.conformal import is_flagged as is_flagged
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.csv_cells import write_csv_file
 from isofield.runtime.json_files import Row

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import statistics
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -104,14 +105,14 @@ def test_each_label_of_each_case_is_what_plain_scipy_says(tmp_path, affine):
     folders = ("--pred", tmp_path / "pred", "--gt", tmp_path / "gt", "--out", tmp_path / "out")
     assert call(main, *folders, "--protocol", "masks", "--tolerance", TOLERANCE, "--workers", 1, "--pictures", 0) == 0
     rows = {row["name"]: row for row in csv.DictReader((tmp_path / "out/masks.csv").open())}
-    stored = nibabel.load(tmp_path / "gt/moved.nii.gz").affine
+    stored: Any = nibabel.load(tmp_path / "gt/moved.nii.gz")
     expected = {}
     for case, (true, predicted) in cases.items():
         here = [(name, label) for name, label in NAMES.items() if label and (label in true or label in predicted)]
         for name, label in here:
-            expected[f"{case}/{name}"] = plain(predicted == label, true == label, stored)
+            expected[f"{case}/{name}"] = plain(predicted == label, true == label, stored.affine)
         if not here:
-            expected[case] = plain(predicted > 0, true > 0, stored)
+            expected[case] = plain(predicted > 0, true > 0, stored.affine)
     assert rows.keys() == expected.keys() and len(rows) == 12
     for name, values in expected.items():
         found = {key: float(rows[name][key]) for key in METRICS}
