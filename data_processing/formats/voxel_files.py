@@ -171,7 +171,11 @@ def _npz_member(archive: zipfile.ZipFile, key: str | None, path: Path) -> str:
         raise RefusedFileError(f"{path}: no array is called '{key}'; the file holds {known}")
     grids = [name for name, shape in shapes.items() if _is_grid(shape)] if key is None else [key]
     if not grids:
-        what = "a cloud, or samples of a field" if {"points", "pos", "neg"} & set(shapes) else "something else"
+        what = (
+            "a cloud, or samples of a field"
+            if {"points", "pos", "neg"} & set(shapes)
+            else "something else (a cloud is called points)"
+        )
         raise RefusedFileError(f"{path}: expected one 3D array, got none: it holds {known}, which is {what}")
     if len(grids) > 1:
         raise RefusedFileError(
