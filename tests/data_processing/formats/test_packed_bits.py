@@ -1,10 +1,10 @@
-"""Bytes that hold eight voxels each, probabilities and distances as bytes: told apart from what they are taken for."""
+"""Bits packed into bytes, and bytes that are distances or probabilities: none of them is taken for another."""
 
 import numpy as np
 import pytest
 
 from data_processing.formats.voxel_files import GridConfig, read_voxels
-from tests.data_processing.formats.test_voxel_files import ellipsoid
+from tests.data_processing.voxel_files import ellipsoid
 
 
 @pytest.mark.parametrize("sign", ["negative", "positive"])

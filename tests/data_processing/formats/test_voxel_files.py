@@ -22,6 +22,7 @@ from data_processing.geometry.coordinates import transform_points
 from tests.data_processing.voxel_files import (
     box,
     corners,
+    ellipsoid,
     hsp_blocks,
     occupied_corners,
     write_binvox,
@@ -253,14 +254,6 @@ def test_missing_files_and_unknown_suffixes_are_named(tmp_path):
     (tmp_path / "shape.vox").write_bytes(b"VOX ")
     with pytest.raises(ValueError, match=r"shape\.vox:.*\(\.binvox, \.mat.*'\.vox'"):
         read_voxels(tmp_path / "shape.vox")
-
-
-def ellipsoid(size: int, radii=(0.3, 0.2, 0.25), middle=(0.02, -0.05, 0.03)) -> np.ndarray:
-    """Near to signed distances of an ellipsoid in the cube, below 0 inside, in cube units."""
-    axis = (np.arange(size) + 0.5) / size - 0.5
-    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
-    inner = sum(((v - m) / r) ** 2 for v, m, r in zip((x, y, z), middle, radii, strict=True))
-    return (np.sqrt(inner) - 1) * min(radii)
 
 
 VOLUME = 4 / 3 * np.pi * 0.3 * 0.2 * 0.25
