@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import event
+from numba.core import event, options
 
 from isofield.runtime.compiled import spares_kernels
 from isofield.runtime.kernel_folder import FOLDER_VARIABLE, are_called, kernel_folder, mark_called
@@ -39,6 +39,17 @@ def compile_part(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     without_doors: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     return numba.njit(function, nogil=True, error_model="numpy", fastmath=set(), **without_doors)
+
+
+def compile_inner(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, of a function that makes no arrays and returns none: it does not count who holds those that come in.
+
+    Counting is two atomic operations an array and a call, which cost more than what a small function does.
+    """
+    # The option has no public name: where a numba does not know it, arrays are counted.
+    unknown = not hasattr(options.DefaultOptions, "_nrt")
+    without_counts: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True} | ({} if unknown else {"_nrt": False})
+    return numba.njit(function, nogil=True, error_model="numpy", fastmath=set(), **without_counts)
 
 
 def compile_vectorised(function: Callable[..., Any]) -> Callable[..., Any]:
