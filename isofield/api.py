@@ -40,6 +40,7 @@ from isofield.extraction.lattice import BATCH_POINTS, evaluate_field, field_of
 from isofield.generation.inputs import items_of_files
 from isofield.generation.latent_shapes import codes_between
 from isofield.generation.meshes import Coded, GenerationConfig, Item, ModelSurface, mask_of_surface, surface_of
+from isofield.generation.out_of_distribution import InputCalibration, load_input_calibration
 from isofield.generation.simplification import simplify_mesh
 from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
@@ -132,7 +133,8 @@ class Run:
 
         Raises FileNotFoundError; ValueError for an object of another kind, for what no file may hold either, for a kind
         of input that the run is not shown, and where the field has no surface. A UserWarning says what generate.py
-        notes of a file: points left out, inside and outside in doubt, too few `faces` for the shape.
+        notes of a file: an input unlike those of training (where the run knows), points left out, inside and outside in
+        doubt, too few `faces` for the shape.
         """
         settings = self._settings(resolution=resolution, frame=frame, refine=refine, fit_steps=fit_steps, faces=faces)
         # Whatever comes is what a file would hold: from here on it goes the way of generate.py, to the same bytes.
@@ -144,6 +146,8 @@ class Run:
         if as_mask and faces is not None:
             raise ValueError("faces: a mask has none; ask for the mesh, without as_mask")
         surface = self._surface(given, settings, name=name, batch_points=batch_points)
+        if surface.input_score is not None and (unlike := surface.input_score.note()):
+            warnings.warn(f"{name}: {unlike}", stacklevel=2)
         if as_mask and given.scan is not None:
             values = mask_of_surface(surface, given.scan, settings, batch_points=batch_points, device=self.device)
             return scan_mask_image(values, given.scan)
@@ -223,6 +227,10 @@ class Run:
         first, last = (end.code if isinstance(end, Coded) else self.encode(end).code for end in (a, b))
         settings = self._settings(resolution=resolution, frame=frame, refine=refine)
         return self._meshes(codes_between(first, last, steps), settings, what="step")
+
+    @functools.cached_property
+    def _usual(self) -> InputCalibration | None:
+        return load_input_calibration(self._run, model_hash=self._loaded.model_hash)
 
     @functools.cached_property
     def _preparation(self) -> DataConfig:
@@ -313,6 +321,7 @@ class Run:
             batch_points=points,
             device=self.device,
             unfinished=self._loaded.unfinished,
+            usual=self._usual,
         )
 
     def _meshes(self, codes: list[torch.Tensor], settings: GenerationConfig, *, what: str) -> list[trimesh.Trimesh]:

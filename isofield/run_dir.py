@@ -6,6 +6,7 @@ runs/NAME/
   checkpoints/           last.pt, previous.pt (the one before it), best.pt, step-00001000.pt
   calibration.json       scores of clean masks that the model never saw, of a prior of organ masks (outliers)
   judge.npz              what those scores are computed with
+  input_calibration.json which inputs are unlike those of training (generation/out_of_distribution.py)
   published.json         what came with published weights, to be shown
   codes.npz              codes of a frozen autoencoder, where the model trains on them
   logs/                  TensorBoard, and what another tracker keeps here
@@ -74,6 +75,10 @@ class RunDir:
     @property
     def judge_file(self) -> Path:
         return self.path / "judge.npz"
+
+    @property
+    def input_calibration_file(self) -> Path:
+        return self.path / "input_calibration.json"
 
     @property
     def published_file(self) -> Path:

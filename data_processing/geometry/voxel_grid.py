@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 MAX_VOXELS = 1024**3
 HALF = 0.5  # the threshold that nobody chose
 MANY_VALUES = 32  # of a field; labels in a file of one shape are fewer
+JUMP = 240  # from one byte to the next, of packed bits: from eight voxels inside to eight outside
 ROUNDING = 0.02  # by which a value that means 0 or 1 may miss it
 Shape3 = tuple[int, int, int]
 
@@ -164,11 +165,12 @@ def binary(values: NDArray, *, threshold: float, path: Path | str) -> NDArray[np
 def signed_inside(values: NDArray, grid: GridConfig, path: Path | str) -> NDArray[np.float32]:
     """Signed distances as float32, above 0 inside and with the surface at 0; infinite ones become the largest finite.
 
-    Raises RefusedFileError for other dtypes, NaN, a grid that is all inside or all outside, and for one whose corners
-    are inside: then the sign is the other way round.
+    Raises RefusedFileError for other dtypes, NaN, packed bits, a grid that is all inside or has nothing outside, and
+    for one whose corners are inside: then the sign is the other way round.
     """
     check_dtype(values.dtype, path)
     _refuse_nan(values, path)
+    _refuse_packed(values, path, steps=True)
     sign = 1.0 if grid.inside_sign == "positive" else -1.0
     signed = (sign * (values.astype(np.float64) - grid.iso_level)).astype(np.float32)
     # Truncated fields mark what is far away by infinity, which no interpolation of the surface survives.
@@ -190,6 +192,13 @@ def signed_inside(values: NDArray, grid: GridConfig, path: Path | str) -> NDArra
             f"{path}: the corners of the grid are {side} iso_level {grid.iso_level:g}, and so inside as {grid.values}: "
             f"if inside is the other side, say so with {other}; else leave empty voxels around the shape"
         )
+    # Distances are on both sides of their surface. Of 0 and 1 the surface would be the centres of the empty voxels.
+    if not (signed < 0).any():
+        raise RefusedFileError(
+            f"{path}: no voxel is on the outer side of iso_level {grid.iso_level:g} (values run from {values.min():g} "
+            f"to {values.max():g}), so these are no {grid.values}: of occupancy say --set values=occupancy; if the "
+            "surface lies at another value, --set iso_level=VALUE"
+        )
     return signed
 
 
@@ -197,18 +206,36 @@ def refuse_bytes(values: NDArray, path: Path | str) -> None:
     """RefusedFileError for whole numbers of one shape that are no occupancy: packed bits, probabilities as bytes."""
     if values.dtype.kind not in "iu" or not values.size or 0 <= values.min() <= values.max() < MANY_VALUES:
         return
+    _refuse_packed(values, path, steps=False)
     different = _values_there(values)
-    inside = different[different != 0]
-    longest, shortest = max(values.shape), min(values.shape)
-    if values.dtype == np.uint8 and longest == 8 * shortest and len(inside) > 1 and inside[-1] > 127:
-        raise RefusedFileError(
-            f"{path}: {values.shape} of bytes with {len(different)} values look like packed bits, eight voxels in each "
-            "byte: store np.unpackbits(array, axis=AXIS), or where occupancy begins with --set threshold=VALUE"
-        )
     if len(different) > MANY_VALUES:
         raise RefusedFileError(
             f"{path}: {len(different)} different values from {different[0]} to {different[-1]} are no occupancy: of "
             f"probabilities as bytes say --set threshold={int(different[-1]) // 2}, of labels 0"
+        )
+
+
+def _refuse_packed(values: NDArray, path: Path | str, *, steps: bool) -> None:
+    """RefusedFileError for bytes that hold eight voxels each, by the shape of the array.
+
+    `steps`: by the jumps between them too, for distances stored as bytes go in steps.
+    """
+    if values.dtype.kind not in "iu" or values.dtype.itemsize > 1 or not values.size:
+        return
+    values = values.view(np.uint8)  # signed ones are the same bits
+    different = _values_there(values)
+    inside = different[different != 0]
+    if len(inside) < 2 or inside[-1] <= 127:  # two values alone are a mask
+        return
+    packed = max(values.shape) == 8 * min(values.shape)
+    if steps:
+        beside = [(values[1:], values[:-1]), (values[:, 1:], values[:, :-1]), (values[..., 1:], values[..., :-1])]
+        packed |= any(bool((np.maximum(one, next_) - np.minimum(one, next_) > JUMP).any()) for one, next_ in beside)
+    if packed:
+        way_out = "; distances as real numbers" if steps else ", or where occupancy begins with --set threshold=VALUE"
+        raise RefusedFileError(
+            f"{path}: {values.shape} of bytes with {len(different)} values look like packed bits, eight voxels in each "
+            f"byte: store np.unpackbits(array, axis=AXIS){way_out}"
         )
 
 

@@ -3,7 +3,8 @@
 Or any two folders: `python evaluate.py --pred DIR --gt DIR`. Writes JSON and CSV for each protocol, and report.html.
 `--protocol masks` compares NIfTI masks on the grid of their scan, in millimetres. `--run runs/NAME --samples`, or
 `--pred DIR --gt DIR --protocol generative lfd`, judge a set of shapes against another, whatever their names.
-`--run runs/ORGAN --calibrate` lets clean masks that the run never saw say what is usual, for analyse.py.
+`--run runs/ORGAN --calibrate` lets clean masks that the run never saw say what is usual, for analyse.py;
+`--run runs/NAME --calibrate inputs` held-out shapes, so that generate.py says which inputs are unlike the training.
 Under torchrun the ranks share the shapes out; stopped, it goes on, with any number of ranks.
 """
 
@@ -33,6 +34,7 @@ def evaluate(options: argparse.Namespace) -> int:
     import torch
 
     from isofield.outliers.scoring.calibrate import calibrate_run
+    from isofield.packs.writing.calibrate_inputs import calibrate_inputs_of_run
     from isofield.runtime.distributed import resolve_device, session
     from isofield.runtime.processes import is_first_alone
 
@@ -40,6 +42,11 @@ def evaluate(options: argparse.Namespace) -> int:
         if not is_first_alone("calibration"):
             return DONE
         device = resolve_device(options.device)
+        if options.calibrate == "inputs":
+            found = calibrate_inputs_of_run(options.run, data=options.data, split=options.split, device=device)
+            say(found.description())
+            say(f"done; next: {next_command('generate', '--run', options.run, '--input', 'FILE')}")
+            return DONE
         say(calibrate_run(options.run, data=options.data, split=options.split, device=device).description())
         following = next_command("analyse", "--models", options.run, "--input", "FOLDER_OF_SCANS", "--out", "OUT")
         say(f"done: {options.run} judges masks now; next: {following}")

@@ -25,6 +25,7 @@ def generate_meshes(options: argparse.Namespace) -> int:
         from isofield.generation.ending import describe_end, describe_part_end
         from isofield.generation.manifest import meshes_of, rows_of
         from isofield.generation.meshes import WHAT, are_made, generate
+        from isofield.generation.out_of_distribution import load_input_calibration
         from isofield.generation.requests import requests_of
         from isofield.generation.test_time_fitting import encoder_parameters
         from isofield.packs.find_run import find_run
@@ -44,7 +45,8 @@ def generate_meshes(options: argparse.Namespace) -> int:
         # Which shapes, and where they go: a split, files, samples or a walk.
         asked = requests_of(options, loaded.model, loaded.config, run_dir, device=group.device)
         names = [item.name for item in asked.items]
-        settings = settings_of(options, model_hash=loaded.model_hash, iso_level=loaded.model.iso_level)
+        usual = load_input_calibration(run_dir, model_hash=loaded.model_hash)
+        settings = settings_of(options, model_hash=loaded.model_hash, iso_level=loaded.model.iso_level, usual=usual)
         if settings.fit_steps:
             encoder_parameters(loaded.model)  # one error before any work, where it cannot be fitted
         folder = options.out or asked.folder
@@ -64,6 +66,7 @@ def generate_meshes(options: argparse.Namespace) -> int:
             only=names if asked.whole else None,
             unfinished=loaded.unfinished,
             count=len(names),
+            usual=usual,
         )
         # Each rank, or part, makes its own share; what is there already is kept.
         rows = make(asked.items[group.rank :: group.size], group=group)

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     parser.add_argument("--bound", type=float, default=0.02, help="most that rounding moves the field [0.02]")
     parser.add_argument("--licence", default="", metavar="TEXT", help="of the weights, such as cc-by-4.0 [not stated]")
     parser.add_argument("--card", type=Path, metavar="FILE", help="Markdown for its README.md: data, credits, limits")
-    parser.add_argument("--no-calibration", action="store_true", help="leave the calibration of a prior out")
+    parser.add_argument("--no-calibration", action="store_true", help="leave all calibrations out")
     return pack(parser.parse_args(arguments))
 
 

@@ -60,7 +60,13 @@ def read_options(
     parser.add_argument("--up", choices=["y", "z"], help="the axis that points up in pictures [as in the data]")
     parser.add_argument("--out", type=Path, help="folder of the results; default: beside the meshes")
     parser.add_argument("--part", type=part_of, metavar="K/N", help=HELP)
-    parser.add_argument("--calibrate", action="store_true", help="of a prior of organ masks: learn what is usual")
+    parser.add_argument(
+        "--calibrate",
+        nargs="?",
+        const="masks",
+        choices=("masks", "inputs"),
+        help="learn what is usual: masks of a prior of organs [masks]; inputs of any run, so that others are told",
+    )
     sets = parser.add_argument_group("sets of shapes, whatever their names (protocols generative, lfd)")
     sets.add_argument("--samples", action="store_true", help="judge the samples of --run, or --pred, as a set")
     sets.add_argument("--normalisation", choices=NORMALISATIONS, help="of each shape's points [diagonal]")

@@ -23,6 +23,7 @@ from isofield.runtime.csv_cells import write_csv_file
 from isofield.runtime.number_text import short
 
 NOTED = 3  # names beside a note on screen
+WHOLE = "all"  # the lines over all shapes among those of the categories
 
 
 def summarise(rows: Sequence[Row], protocol: AnyProtocol, draws: SampleCounts, *, split: str | None, about: Row) -> Row:
@@ -137,12 +138,21 @@ def write_means(path: Path, evaluation: Row) -> None:
     total = {"n": evaluation["n"], "failed_count": evaluation["failed_count"]}
     whole = total | evaluation["mean"] | {"median": evaluation["median"], "infinite": evaluation["infinite"]}
     rows = []
-    for category, values in [*evaluation["per_category"].items(), ("all", whole)]:
+    for category, values in [*_named(evaluation["per_category"]), (WHOLE, whole)]:
         about = {"category": category, "n": values["n"], "failed": values["failed_count"]}
         counts = dict.fromkeys(numbers, 0) | values["infinite"]
         for statistic, line in (("mean", values), ("median", values["median"]), ("infinite", counts)):
             rows.append(about | {"statistic": statistic} | {key: line[key] for key in numbers})
     write_csv_file(path, ["category", "statistic", "n", "failed", *numbers], rows)
+
+
+def _named(per_category: Mapping[str, Row]) -> list[tuple[str, Row]]:
+    """The categories, none of which goes by the name of the whole: a line of a table has to be found by its name."""
+    # Masks without a name of their own have this category too: alone, it is the whole, and stands there once.
+    others = {name: values for name, values in per_category.items() if name != WHOLE}
+    if not others or len(others) == len(per_category):
+        return list(others.items())
+    return [(f"{name} (category)" if name == WHOLE else name, values) for name, values in per_category.items()]
 
 
 def table(evaluation: Row) -> str:

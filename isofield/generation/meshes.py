@@ -25,6 +25,7 @@ from isofield.extraction.lattice import Field, evaluate_field, field_of
 from isofield.generation.files_beside import FILES, write_beside
 from isofield.generation.manifest import made_from, read_line, write_manifest
 from isofield.generation.mesh_sizes import describe_sizes
+from isofield.generation.out_of_distribution import InputCalibration, InputScore, measure_input
 from isofield.generation.simplification import refuse_few, simplify_mesh
 from isofield.generation.test_time_fitting import fitted_code
 from isofield.run_dir import exclusive, mesh_in
@@ -53,6 +54,7 @@ class GenerationConfig:
     fit_rate: float = 1e-4
     faces: int | None = None  # at most so many in each mesh; None: all that it has
     input_points: int | None = None  # points that are shown of each cloud; None: as in training
+    input_calibration: str | None = None  # its fingerprint, where inputs are compared with those of training
 
     def __post_init__(self) -> None:
         if self.fit_steps < 0 or not 0 < self.fit_rate < float("inf"):
@@ -105,6 +107,7 @@ def generate(
     unfinished: str = "",
     keep_failed: bool = False,
     count: int | None = None,
+    usual: InputCalibration | None = None,
 ) -> list[dict[str, Any]]:
     """Write a mesh for each item into `folder` and the manifest beside them; returns this rank's rows.
 
@@ -112,7 +115,8 @@ def generate(
     row with its reason. The manifest lists what was ever generated into the folder with these settings, or `only` those
     names. `unfinished`: of a model whose training is not, told where it draws nothing. `count`: shapes of all ranks, of
     which the first rank tells how large they will be. `keep_failed`: what failed with these settings is not tried
-    again. Of a part only the meshes are made. ValueError when another process is at it.
+    again. `usual`: what inputs are compared with; rows then say how far theirs is. Of a part only the meshes are
+    made. ValueError when another process is at it.
     """
     if batch_points < 1:
         raise ValueError(f"--batch-points: expected at least one point, got {batch_points}")
@@ -121,7 +125,7 @@ def generate(
             remove_leftovers({folder} | {mesh_in(folder, item.name, "").parent for item in items})
         journal = Journal(folder, group.rank, read=read_line, record=RECORD, takes_record=group.part is None)
         group.wait()  # nobody writes before all have
-        job = _GenerationJob(model, folder, settings, batch_points, group.device, unfinished, keep_failed)
+        job = _GenerationJob(model, folder, settings, batch_points, group.device, unfinished, keep_failed, usual)
         rows = _rows(job, items, journal, group, count=len(items) if count is None else count)
         group.wait()
         if group.is_first:
@@ -161,6 +165,7 @@ class ModelSurface:
     field: Field
     to_world: NDArray[np.float64]  # 4x4, cube -> frame of the input
     fitting: dict[str, float]  # losses before and after fitting; empty without
+    input_score: InputScore | None = None  # of an input, where the run says what is usual
 
     @property
     def mesh(self) -> TriangleMesh:
@@ -177,10 +182,12 @@ def surface_of(
     batch_points: int,
     device: torch.device,
     unfinished: str = "",
+    usual: InputCalibration | None = None,
 ) -> ModelSurface:
     """The surface of one shape. `name` keys the draws of fitting. ValueError when the field has no surface.
 
-    `unfinished`: what is to be said of a model whose training did not come to its end.
+    `unfinished`: what is to be said of a model whose training did not come to its end. `usual`: what inputs are
+    compared with; a code that is given alone is not.
     """
     code, fitting = _code_of(model, given, settings, name=name, device=device)
     field = field_of(model, code)
@@ -196,7 +203,14 @@ def surface_of(
     if len(extraction.mesh.faces) == 0:
         reason = f"the field crosses {settings.iso_level} nowhere at {settings.resolution}^3: no surface"
         raise ValueError(f"{reason} yet: {unfinished}" if unfinished else reason)
-    return ModelSurface(extraction, field, given.to_world, fitting)
+    score = None
+    if usual is not None and not isinstance(given, Coded):
+        # The encoder as it was trained: what was fitted to this very input finds it usual.
+        own = _encoded(model, given, device) if fitting else code
+        about = (own, field_of(model, own), extraction.mesh)
+        values, points = measure_input(usual.distance, usual.parts, given, *about, iso_level=settings.iso_level)
+        score = usual.judge(values, points)
+    return ModelSurface(extraction, field, given.to_world, fitting, score)
 
 
 def mask_of_surface(
@@ -226,6 +240,7 @@ class _GenerationJob:
     device: torch.device
     unfinished: str = ""
     keep_failed: bool = False
+    usual: InputCalibration | None = None
 
 
 def _rows(
@@ -297,7 +312,8 @@ def _failed(item: Item, reason: str) -> dict[str, Any]:
 def _make(job: _GenerationJob, item: Item) -> Write:
     given = item.load()
     how: dict[str, Any] = {"batch_points": job.batch_points, "device": job.device}
-    surface = surface_of(job.model, given, job.settings, name=item.name, unfinished=job.unfinished, **how)
+    about: dict[str, Any] = {"name": item.name, "unfinished": job.unfinished, "usual": job.usual}
+    surface = surface_of(job.model, given, job.settings, **about, **how)
     mask = None
     if given.scan is not None and not isinstance(given, Coded):
         mask = mask_of_surface(surface, given.scan, job.settings, **how)
@@ -319,7 +335,10 @@ def _write(
     mesh, notes = surface.mesh, [given.note] if isinstance(given, Observed) and given.note else []
     if settings.faces is not None:
         mesh, note = simplify_mesh(mesh, settings.faces)
-        notes += [note] * bool(note)
+        notes.append(note)
+    if surface.input_score is not None:
+        notes.append(surface.input_score.note())
+    notes = list(filter(None, notes))
     # The mesh is written last: where it lies, everything beside it lies as well.
     file = mesh_in(job.folder, item.name, job.settings.suffix)
     write_mesh(file, mesh.transform(to_world))
@@ -332,6 +351,7 @@ def _write(
         "reason": "",
         **({"note": "; ".join(notes)} if notes else {}),
         **surface.fitting,
+        **({} if surface.input_score is None else surface.input_score.row()),
         "evaluations": extraction.evaluations,
         "refinement_evaluations": extraction.refinement_evaluations,
         "vertices": len(mesh.vertices),
@@ -350,8 +370,12 @@ def _code_of(
     if settings.fit_steps:
         steps, rate = settings.fit_steps, settings.fit_rate
         return fitted_code(model, given, name=name, steps=steps, rate=rate, device=device)
+    return _encoded(model, given, device), {}
+
+
+def _encoded(model: Model, given: Observed, device: torch.device) -> Any:
     with torch.no_grad():
-        return model.encode(given.inputs[None].to(device)), {}
+        return model.encode(given.inputs[None].to(device))
 
 
 def _origin_of(item: Item) -> str | None:

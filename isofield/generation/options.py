@@ -11,6 +11,7 @@ from isofield.runtime.parts import HELP, part_of
 
 if TYPE_CHECKING:
     from isofield.generation.meshes import GenerationConfig
+    from isofield.generation.out_of_distribution import InputCalibration
 
 
 def arguments_of(argv: Sequence[str] | None, *, description: str | None, prog: str | None = None) -> argparse.Namespace:
@@ -52,8 +53,10 @@ def arguments_of(argv: Sequence[str] | None, *, description: str | None, prog: s
     return parser.parse_args(argv)
 
 
-def settings_of(arguments: argparse.Namespace, *, model_hash: str, iso_level: float) -> "GenerationConfig":
-    """ValueError for numbers that make no sense."""
+def settings_of(
+    arguments: argparse.Namespace, *, model_hash: str, iso_level: float, usual: "InputCalibration | None" = None
+) -> "GenerationConfig":
+    """ValueError for numbers that make no sense. `usual`: what inputs are compared with, where there are any."""
     from isofield.generation.meshes import GenerationConfig
 
     return GenerationConfig(
@@ -68,4 +71,5 @@ def settings_of(arguments: argparse.Namespace, *, model_hash: str, iso_level: fl
         fit_rate=arguments.fit_rate,
         faces=arguments.faces,
         input_points=arguments.points if arguments.samples is None else None,
+        input_calibration=usual.fingerprint() if usual and (arguments.split or arguments.input) else None,
     )

@@ -19,7 +19,8 @@ MANIFEST = "pack.json"
 WEIGHTS = "model.safetensors"
 REQUIRED = ("README.md", "card.json", "config.yaml", WEIGHTS, "preparation.json")
 CALIBRATION = ("calibration.json", "judge.npz")  # both or none
-OPTIONAL = (*CALIBRATION, "published.json")
+INPUT_CALIBRATION = "input_calibration.json"
+OPTIONAL = (*CALIBRATION, INPUT_CALIBRATION, "published.json")
 RESULTS = ("meshes", "evaluation")  # what generate.py and evaluate.py write beside them
 MOST_BYTES = {  # of each file; what is read whole is small
     MANIFEST: 1 << 20,
@@ -30,6 +31,7 @@ MOST_BYTES = {  # of each file; what is read whole is small
     WEIGHTS: 1 << 34,
     "calibration.json": 1 << 27,
     "judge.npz": 1 << 30,
+    INPUT_CALIBRATION: 1 << 27,
     "published.json": 1 << 22,
 }
 AGAIN = "fetch it again, or pack it again: isofield pack RUN OUT"

@@ -14,6 +14,7 @@ finds there:
 
 import base64
 import functools
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ from isofield.runtime.atomic_files import write_text
 TEMPLATES = Path(__file__).parent / "templates"
 THREE = Path(__file__).parent / "vendor" / "three.min.js"
 PICTURE_SIZE = 240
+TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")  # would turn around the words behind a name, too
 COLOURS = {"extra": EXTRA, "missing": MISSING, "neutral": NEUTRAL} | SLICE_COLOURS  # names of CSS: --extra, ...
 Item = TypeVar("Item")
 
@@ -84,6 +86,7 @@ def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -92,6 +95,13 @@ def _templates() -> jinja2.Environment:
     environment.globals["colours"] = _colours
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """Text with escapes for what turns text around; Markup is our own, and addresses are encoded anyway."""
+    if type(value) is not str:
+        return value
+    return TURNING.sub(lambda found: ascii(found[0])[1:-1], value)
 
 
 def _source(name: str) -> markupsafe.Markup:

@@ -1,7 +1,8 @@
 """Reconstructions of held-out shapes beside classical tools: one table, one protocol, one seed.
 
     python -m tests.benchmarks.bench_reconstruction --data datasets/furniture --out OUT --clouds 3000 300 \\
-        --runs points=pretrained/points --pymeshlab PYTHON [--voxels] [--every 5] [--meshes NAME=DIR ...]
+        --runs points=pretrained/points --pymeshlab PYTHON [--classical poisson ...] [--voxels] [--every 5] \\
+        [--meshes NAME=DIR ...] [--no-topology]
 
 Every method is shown the same points, drawn from the source mesh by seed and name; their normals (for poisson_true
 alone) point out of the solid. Clouds: a number of points, or what is done to 3,000 of them: `noise05`, `noise10` (sigma
@@ -10,8 +11,8 @@ of 0.5 and 1 % of the longest edge), `third_missing` (beyond a plane), `uneven` 
 it is and after ten steps of Taubin smoothing. `--meshes`: meshes that are there already, DIR/category/name.ply in the
 source's frame. Judged: protocol onet against the source mesh with the data set's convention for voids; share of shapes
 with more tunnels than the truth and with more pieces (isofield/metrics/topology.py), both on 64^3 cells, thin parts one
-cell thick. A method that makes no mesh of a shape fails there; failures are counted, means are over the others. What
-rows.jsonl has is not done again.
+cell thick (`--no-topology` leaves both out: half of the time). A method that makes no mesh of a shape fails there;
+failures are counted, means are over the others. What rows.jsonl has is not done again.
 """
 
 import argparse
@@ -60,15 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", nargs="*", default=[], metavar="NAME=RUN", help="models that take clouds")
     parser.add_argument("--meshes", nargs="*", default=[], metavar="NAME=DIR", help="meshes that are there")
     parser.add_argument("--pymeshlab", type=Path, help="interpreter that has pymeshlab; none: no classical tools")
+    parser.add_argument("--classical", nargs="*", default=CLASSICAL, choices=CLASSICAL, help="of these tools [all]")
+    parser.add_argument("--no-topology", action="store_true", help="no tunnels and pieces")
     parser.add_argument("--voxels", action="store_true", help="marching cubes of 32^3 voxels")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="each N-th test shape only")
     options = parser.parse_args(arguments)
-    bench = Bench(options.data, options.out, options.every)
+    bench = Bench(options.data, options.out, options.every, with_topology=not options.no_topology)
     runs = [entry.partition("=")[::2] for entry in options.runs]
     for shown in options.clouds:
         for name, run in runs:
             bench.judge(name, shown, bench.by_model(name, Path(run), shown))
-        for method in CLASSICAL if options.pymeshlab else ():
+        for method in options.classical if options.pymeshlab else ():
             bench.judge(method, shown, bench.by_meshlab(method, options.pymeshlab, shown))
     if options.voxels:
         for name, steps in (("marching_cubes", 0), ("marching_cubes_smoothed", 10)):
@@ -83,10 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class Bench:
     """Test shapes of a data set and what was found of them so far."""
 
-    def __init__(self, data: Path, out: Path, every: int) -> None:
+    def __init__(self, data: Path, out: Path, every: int, *, with_topology: bool = True) -> None:
         shapes = open_shapes(data)
         assert isinstance(shapes, StoredShapes)
         self.shapes, self.out, self.rows = shapes, out, out / "rows.jsonl"
+        self.with_topology = with_topology
         self.test = [int(index) for index in shapes.splits["test"][::every]]
         out.mkdir(parents=True, exist_ok=True)
         self.rows.touch()
@@ -202,15 +206,16 @@ class Bench:
         mesh = read_mesh(path).transform(np.linalg.inv(self.moved(shown, (lower + upper) / 2)))
         (onet,) = find_protocols(["onet"])
         values = surface_metrics(mesh, truth, onet, SampleCounts(), name=self.shapes.names[index])
+        del values["ground_truth"]
+        values["watertight"] = bool(is_watertight(mesh))
+        if not self.with_topology:
+            return values
         in_cube = mesh.transform(np.linalg.inv(self.shapes.to_world(index)))
         # What sticks out of the cube is pressed to its walls: it is neither a hole nor a piece of the shape.
         in_cube = TriangleMesh(np.clip(in_cube.vertices, -0.5, 0.5), in_cube.faces)
         fine = occupancy_grid(in_cube, FINE, settings, device="cpu").grid_RRR
         solid, true = solid_cells(fine, CELLS, keep_thin=True).numpy(), self.solid(index, CELLS)
-        values |= {"tunnels": new_tunnels(solid, true), "pieces": topology(solid).pieces - topology(true).pieces}
-        return {key: value for key, value in values.items() if key != "ground_truth"} | {
-            "watertight": bool(is_watertight(mesh))
-        }
+        return values | {"tunnels": new_tunnels(solid, true), "pieces": topology(solid).pieces - topology(true).pieces}
 
 
 def table(lines: Sequence[str]) -> str:
@@ -226,7 +231,8 @@ def _mean(rows: Sequence[Row], key: str) -> str:
 
 
 def _share(rows: Sequence[Row], key: str) -> str:
-    return f"{np.mean([row[key] > 0 for row in rows]):.2f}" if rows else "-"
+    counted = [row[key] > 0 for row in rows if key in row]
+    return f"{np.mean(counted):.2f}" if counted else "-"
 
 
 def _lines(groups: dict[tuple[str, str], list[Row]]) -> Iterator[str]:

@@ -26,6 +26,7 @@ from isofield.evaluation import resume
 from isofield.evaluation.names import GENERATIVE
 from isofield.evaluation.options import generative_settings, read_options
 from isofield.evaluation.protocols import PROTOCOLS, LightFieldProtocol, MaskProtocol, Protocol
+from isofield.generation import out_of_distribution
 from isofield.outliers.analysis import folder, rows
 from isofield.outliers.scoring import calibration
 from isofield.packs import manifest
@@ -327,6 +328,11 @@ def formats_page() -> str:
             "scores of clean masks",
             calibration.FORMAT,
             "isofield/outliers/scoring/calibration.py",
+        ),
+        "runs/NAME/input_calibration.json": (
+            "measurements of held-out inputs",
+            out_of_distribution.FORMAT,
+            "isofield/generation/out_of_distribution.py",
         ),
         "pack.json": ("what a pack of a run holds", manifest.FORMAT, "isofield/packs/manifest.py"),
         "evaluation/record.jsonl": (

@@ -12,7 +12,8 @@ import torch
 
 from data_processing.medical.structures import LabelConfig, StructureConfig
 from data_processing.preparation.config import DataConfig
-from isofield.outliers.scoring.calibration import Calibration, masks_needed
+from isofield.metrics.conformal import scores_needed
+from isofield.outliers.scoring.calibration import Calibration
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.detector import Detector, Judgement, load_detector, nothing_drawn
 from isofield.outliers.scoring.reconstruction import Reconstruction, at_once, reconstruct
@@ -53,7 +54,7 @@ class Prior:
 
     def missing(self, fpr: float) -> int:
         """How many more clean masks have to be calibrated with before it can flag at this rate."""
-        return masks_needed(fpr) if self.calibration is None else self.calibration.missing(fpr)
+        return scores_needed(fpr) if self.calibration is None else self.calibration.missing(fpr)
 
     @property
     def fingerprint(self) -> str:

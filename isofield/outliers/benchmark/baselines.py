@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.outliers.scoring.mahalanobis import Mahalanobis, Tail, fit_mahalanobis, fit_tail, held_out
+from isofield.metrics.mahalanobis import Mahalanobis, Tail, fit_mahalanobis, fit_tail, held_out
 from isofield.outliers.scoring.scores import Measured
 from isofield.outliers.scoring.shape_space import Components, fit_components, overlap
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from isofield.metrics.conformal import conformal_p, is_flagged, scores_needed
 from isofield.outliers.benchmark.baselines import Baselines
 from isofield.outliers.benchmark.cases import CLEAN, Case
 from isofield.outliers.benchmark.corruptions import FAMILIES, MATCHED, TARGETS
 from isofield.outliers.benchmark.ranking import Estimate, binomial_interval, mean_auroc, mean_over_patients
 from isofield.outliers.scoring.augmented_training import OF_PRIOR
-from isofield.outliers.scoring.calibration import conformal_p, is_flagged, masks_needed
 from isofield.outliers.scoring.scores import Measured, Scorer
 from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.runtime.atomic_files import write_text
@@ -185,7 +185,7 @@ def flag_rows(judged: JudgedCases, benchmark: Benchmark) -> list[Row]:
         # Half of the patients calibrate, the others are tested: no patient is on both sides.
         calibrates = _calibrating(np.unique(patients[clean]), seed)
         held = clean[calibrates[patients[clean]]]
-        if len(held) < masks_needed(benchmark.fpr):
+        if len(held) < scores_needed(benchmark.fpr):
             continue
         for detector, values in judged.scores.items():
             flags = np.array([is_flagged(conformal_p(values[held], v), benchmark.fpr) for v in values])

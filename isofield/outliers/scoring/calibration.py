@@ -1,11 +1,6 @@
-"""How strange clean masks look to a judge that never saw them: split-conformal p-values, and the files of a run.
-
-p = (1 + #{calibration scores >= s}) / (n + 1) (Vovk et al. 2005): of clean masks exchangeable with those of the
-calibration a share of at most `fpr` has p <= fpr. Fewer than 1 / fpr - 1 of them cannot say so.
-"""
+"""How strange clean masks look to a judge that never saw them: split-conformal p-values, and the files of a run."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.formats.npy import read_npz
+from isofield.metrics.conformal import conformal_p, conformal_threshold, scores_needed
 from isofield.run_dir import RunDir
 from isofield.runtime.atomic_files import replacing, write_text
 from isofield.runtime.fingerprint import fingerprint
@@ -25,7 +21,6 @@ Array = NDArray[np.float64]
 FORMAT = 3  # 1: scores were a soft maximum of groups; 2: without what the prior is sure of
 QUANTILES = (0.5, 0.8, 0.9, 0.95, 0.99)
 MAX_BYTES = 1 << 30
-SLACK = 1e-9  # rounding of a rate such as 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +47,7 @@ class Calibration:
 
         A score is flagged when it is greater than this.
         """
-        # p = (1 + k) / (n + 1) <= fpr for k scores at least as high: so many of the highest ones may be above the
-        # limit.
-        rank = math.floor(fpr * (self.n + 1) + SLACK)
-        return float(self.scores[self.n - rank]) if rank >= 1 else None
+        return conformal_threshold(self.scores, fpr)
 
     def description(self, fpr: float = 0.05) -> str:
         """For the person at the terminal."""
@@ -68,24 +60,7 @@ class Calibration:
 
     def missing(self, fpr: float) -> int:
         """How many more clean masks are needed to judge at this rate."""
-        return max(0, masks_needed(fpr) - self.n)
-
-
-def conformal_p(scores: Array, score: float) -> float:
-    """The p-value of a score among calibration scores; an infinite score has the smallest there is."""
-    return (1 + int(np.count_nonzero(scores >= score))) / (len(scores) + 1)
-
-
-def is_flagged(p: float, fpr: float) -> bool:
-    """p <= fpr, up to rounding of fractions."""
-    return p <= fpr + SLACK
-
-
-def masks_needed(fpr: float) -> int:
-    """Calibration masks without which no p-value can be as small as `fpr`. ValueError for a rate outside (0, 1)."""
-    if not 0 < fpr < 1:
-        raise ValueError(f"expected a rate of false positives between 0 and 1, got {fpr}")
-    return math.ceil(1 / fpr - 1 - SLACK)
+        return max(0, scores_needed(fpr) - self.n)
 
 
 def save_calibration(run: RunDir, calibration: Calibration, fitted: Mapping[str, NDArray[Any]]) -> None:

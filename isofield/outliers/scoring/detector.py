@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 
 from data_processing.preparation.config import DataConfig
-from isofield.outliers.scoring.calibration import Calibration, is_flagged, load_calibration, masks_needed
+from isofield.metrics.conformal import is_flagged, scores_needed
+from isofield.outliers.scoring.calibration import Calibration, load_calibration
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.reconstruction import Reconstruction, reconstruct
 from isofield.outliers.scoring.scores import VISIBLE, Measured, Scorer, measure, scorer_of
@@ -59,7 +60,7 @@ class Detector:
 
     def judge(self, masks: Sequence[CubeMask], *, fpr: float = 0.05) -> list[Judgement]:
         """One judgement for each mask, in their order; the encoder sees them in batches."""
-        masks_needed(fpr)  # refuses a rate that is none
+        scores_needed(fpr)  # refuses a rate that is none
         # An empty mask has no box to put into the middle and no surface to measure.
         there = [mask for mask in masks if mask.occupancy_RRR.any()]
         prior = MaskPrior(self.loaded, self.preparation, self.device)

@@ -15,10 +15,10 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
+from isofield.metrics.mahalanobis import Mahalanobis, Tail, fit_mahalanobis, fit_tail, held_out
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.disagreement import box_around, disagreement_features
 from isofield.outliers.scoring.features import shape_features, slice_features, surface_features
-from isofield.outliers.scoring.mahalanobis import Mahalanobis, Tail, fit_mahalanobis, fit_tail, held_out
 from isofield.outliers.scoring.reconstruction import Reconstruction
 from isofield.outliers.scoring.shape_space import Components, SdfGrid, fit_components, overlap, signed_distance
 

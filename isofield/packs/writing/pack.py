@@ -22,6 +22,7 @@ from isofield.outliers.scoring.detector import MaskPrior
 from isofield.outliers.scoring.scores import scorer_arrays
 from isofield.packs.manifest import (
     FORMAT,
+    INPUT_CALIBRATION,
     MANIFEST,
     WEIGHTS,
     PackedFile,
@@ -29,6 +30,7 @@ from isofield.packs.manifest import (
     parse_manifest,
 )
 from isofield.packs.weights import Precision, weights_image, weights_of
+from isofield.packs.writing.calibrate_inputs import packed_input_calibration
 from isofield.packs.writing.card import CardText, PackedWeights, card_of, card_text
 from isofield.packs.writing.field_change import FieldChange, field_change
 from isofield.packs.writing.portable import portable, refuse_own_places
@@ -92,10 +94,13 @@ def pack_of(run: RunDir, options: PackOptions) -> Pack:
     images = {WEIGHTS: image}
     if options.with_calibration and run.calibration_file.is_file():
         texts["calibration.json"], images["judge.npz"] = _calibration(run, loaded, rounded)
+    if options.with_calibration and run.input_calibration_file.is_file():
+        texts[INPUT_CALIBRATION] = packed_input_calibration(run, loaded, rounded)
     # What people and programs are told: the card, which holds no place of this machine.
     planned, seconds = _training(run, options.which)
     preparation = preparation_of(run)
     card = card_of(run, loaded, preparation, weights, options.text, which=options.which, seconds=seconds)
+    card |= {"input_calibration": INPUT_CALIBRATION if INPUT_CALIBRATION in texts else None}
     card |= {"calibration": "calibration.json" if "judge.npz" in images else None}
     unfinished = f"; NOT FINISHED: {loaded.step:,} of {planned:,} steps" if loaded.unfinished else ""
     texts["card.json"] = json.dumps(card, indent=1, ensure_ascii=False) + "\n"

@@ -22,10 +22,11 @@ function sortRows(head) {
     .forEach(row => body.append(row));
 }
 
-// What every script of ours makes elements and words with.
+// What every script of ours makes elements and words with; what would turn text around is shown as an escape.
+const shown = text => String(text).replace(/[\u202a-\u202e\u2066-\u2069]/g, c => "\\u" + c.charCodeAt(0).toString(16));
 const element = (name, text, kind) => {
   const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
+  if (text !== undefined) made.textContent = shown(text);
   if (kind) made.className = kind;
   return made;
 };

@@ -55,6 +55,18 @@ def test_buttons_sort_cards_and_heads_sort_tables(page: Path):
     assert table(again)[-3:] == ["b10", "b9", "a"]
 
 
+def test_a_name_turns_no_words_around(tmp_path: Path):
+    pairs = [Pair("a\u202eb", "c\u2066", None, None, "lost d\u202e: as well")]
+    (protocol,) = find_protocols(["onet"])
+    rows = [failed_row(pairs[0], pairs[0].reason)]
+    evaluation = summarise(rows, protocol, SampleCounts(points=50, iou_points=50), split=None, about={"run": "e\u202d"})
+    write_report(tmp_path / "report.html", [evaluation], pairs, title="f\u2067")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert not re.search("[\u202a-\u202e\u2066-\u2069]", text)
+    for shown in (r"a\u202eb", r"c\u2066", r"lost d\u202e: as well", r"e\u202d", r"f\u2067"):
+        assert shown in text
+
+
 def test_a_template_that_lacks_something_leaves_the_page_that_is_there(tmp_path: Path):
     file = tmp_path / "report.html"
     file.write_text("before")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from isofield.metrics.mahalanobis import fit_tail
 from isofield.outliers.benchmark.baselines import fit_baselines
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask
 from isofield.outliers.scoring.features import shape_features
-from isofield.outliers.scoring.mahalanobis import fit_tail
 from isofield.outliers.scoring.scores import Measured, measure
 from isofield.outliers.scoring.shape_space import SdfGrid, overlap
 from tests.isofield.outliers.organs import ellipsoid

@@ -6,14 +6,12 @@ import math
 import numpy as np
 import pytest
 
+from isofield.metrics.conformal import conformal_p, is_flagged, scores_needed
 from isofield.outliers.benchmark.ranking import binomial_interval
 from isofield.outliers.scoring.calibration import (
     Calibration,
-    conformal_p,
     hash_of_masks,
-    is_flagged,
     load_calibration,
-    masks_needed,
     save_calibration,
 )
 from isofield.run_dir import RunDir
@@ -33,7 +31,7 @@ def test_p_is_the_share_at_least_as_strange_with_itself():
 
 @pytest.mark.parametrize(("fpr", "count"), [(0.05, 19), (0.1, 9), (0.01, 99), (0.5, 1), (1 / 3, 2), (0.3, 3)])
 def test_so_many_masks_are_needed(fpr, count):
-    assert masks_needed(fpr) == count
+    assert scores_needed(fpr) == count
     assert not is_flagged(conformal_p(np.zeros(count - 1), 1.0), fpr)
     assert is_flagged(conformal_p(np.zeros(count), 1.0), fpr)
     assert calibration(np.zeros(count - 1)).missing(fpr) == 1
@@ -43,7 +41,7 @@ def test_so_many_masks_are_needed(fpr, count):
 @pytest.mark.parametrize("fpr", [0.0, 1.0, -1.0, float("nan")])
 def test_a_rate_is_between_0_and_1(fpr):
     with pytest.raises(ValueError, match=f"{fpr}"):
-        masks_needed(fpr)
+        scores_needed(fpr)
 
 
 @pytest.mark.parametrize("n", [18, 19, 20, 39, 57, 100])

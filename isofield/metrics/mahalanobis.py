@@ -1,4 +1,4 @@
-"""How far numbers lie from those of clean masks: standardised, as a Mahalanobis distance, as a tail of their kind."""
+"""How far numbers lie from those of good examples: standardised, as a Mahalanobis distance, as a tail of their kind."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

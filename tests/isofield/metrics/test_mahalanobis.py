@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from isofield.outliers.scoring.mahalanobis import best_shrinkage, fit_mahalanobis, fit_tail, held_out
+from isofield.metrics.mahalanobis import best_shrinkage, fit_mahalanobis, fit_tail, held_out
 
 
 def test_mahalanobis_by_hand():
