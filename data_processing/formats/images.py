@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.formats.nifti import OpenScan, ScanGrid, invertible_affine
+from data_processing.formats.nifti import OpenScan, ScanGrid, invertible_affine, unit_note
 from data_processing.formats.npy import MAX_DEFLATE_RATIO
 from data_processing.geometry.voxel_grid import RefusedFileError, reading, spatial_shape
 
@@ -78,6 +78,7 @@ class _Declared:
     dtype: np.dtype[Any]
     bytes_at_most: int  # that the file can hold
     unit: float  # mm
+    names_unit: bool
     doubt: str
     segments: tuple[Segment, ...]
 
@@ -115,7 +116,8 @@ def open_image(path: Path) -> OpenScan:
         if tuple(reader.GetSize()) != shape:
             raise RefusedFileError(f"{path}: SimpleITK reads a grid of {reader.GetSize()}, its header says {shape}")
         affine = invertible_affine(_affine_of(reader, declared.unit), path)
-    grid = ScanGrid(shape, affine, path, doubt=declared.doubt)
+    note = "" if declared.names_unit else unit_note(affine, shape)
+    grid = ScanGrid(shape, affine, path, doubt=declared.doubt, unit_note=note)
 
     def read() -> list[NDArray[Any]]:
         with reading(path, kind), _plain_errors(path, kind):
@@ -206,6 +208,7 @@ def _nrrd(start: bytes, path: Path) -> _Declared:
         _dtype(fields["type"], path),
         _data_size(path, data) * ratios[packed],
         _unit(units, "space units", path),
+        bool(units - {"", "?"}),
         doubt,
         _segments(keys, layers, path),
     )
@@ -247,6 +250,7 @@ def _meta_image(start: bytes, path: Path) -> _Declared:
         _dtype(fields["elementtype"], path),
         _data_size(path, None if data.upper() == "LOCAL" else data) * (MAX_DEFLATE_RATIO if packed else 1),
         _unit({fields.get("distanceunits", "")}, "DistanceUnits", path),
+        fields.get("distanceunits", "") not in ("", "?"),
         doubt,
         (),
     )

@@ -42,6 +42,9 @@ VOX_OFFSETS = {348: (108, "f"), 540: (168, "q")}  # by the size of the header, N
 KINDS: dict[int, Any] = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
 SPATIAL_UNITS = {0: 1.0, 1: 1e3, 2: 1.0, 3: 1e-3}  # xyzt_units & 7 to mm: unknown, metre, millimetre, micrometre
 PLAUSIBLE_MM = (1.0, 3000.0)  # longest side of a field of view whose unit nobody says
+# Of a person most fields of view are longer and most voxels smaller, so that it may be in centimetres, or tenths of mm.
+LIKELY_MM, LIKELY_VOXEL_MM = 100.0, 5.0
+NO_UNIT = "its header names no unit of length"
 UNTOLD_THRESHOLD = 0.5  # of whoever says nothing
 SIZE_ERROR = 1e-2  # by which the sizes of voxels may differ within a header, of rounding and of shears
 FRACTION = 1e-2  # by which a value of a mask may miss a whole number
@@ -60,11 +63,17 @@ class ScanGrid:
     header: bytes = b""  # of the file: form codes and units are copied from it; empty: a new header
     doubt: str = ""  # why left and right cannot be told from the header; empty: they can
     size_doubt: str = ""  # how the header contradicts itself about the size of voxels; empty: it does not
+    unit_note: str = ""  # that mm were assumed, of a size that other units would explain; empty: it is named or likely
 
     @property
     def doubts(self) -> str:
-        """What a reader of results has to know of the header."""
+        """What makes a shape of it suspect."""
         return "; ".join(filter(None, [self.doubt, self.size_doubt]))
+
+    @property
+    def remarks(self) -> str:
+        """What a reader of results has to know of the header."""
+        return "; ".join(filter(None, [self.doubts, self.unit_note]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +112,7 @@ def open_scan(path: Path) -> OpenScan:
         check_dtype(image.get_data_dtype(), path)
         _check_size(image, path)
         header = image.header
-        grid = ScanGrid(shape, affine, path, header.binaryblock, _orientation_doubt(header), _size_doubt(header))
+        grid = ScanGrid(shape, affine, path, header.binaryblock, *_doubts_of(header, affine, shape))
         proxy = image.dataobj
 
     def read() -> list[NDArray[Any]]:
@@ -133,8 +142,7 @@ def scan_in_memory(image: Any, *, where: Path) -> OpenScan:
                 header.set_sform(affine, code=int(header["sform_code"]) or 1)
                 header["qform_code"] = 0
             scaled = in_millimetres(invertible_affine(header.get_best_affine(), where), shape, header, where)
-            doubts = _orientation_doubt(header), _size_doubt(header)
-            grid = ScanGrid(shape, scaled, where, header.binaryblock, *doubts)
+            grid = ScanGrid(shape, scaled, where, header.binaryblock, *_doubts_of(header, scaled, shape))
 
     def read() -> list[NDArray[Any]]:
         with reading(where, "a NIfTI image", *NIFTI_ERRORS):
@@ -232,6 +240,24 @@ def in_millimetres(affine: NDArray[np.float64], shape: Shape3, header: Any, path
     scaled = affine.copy()
     scaled[:3] *= SPATIAL_UNITS[code]
     return scaled
+
+
+def unit_note(affine: NDArray[np.float64], shape: Shape3) -> str:
+    """What to know of a grid taken as mm because no unit is named; "" for sizes that are usual in mm.
+
+    Nobody can tell centimetres from the scan of a small animal or a piece of one, so nothing is refused or changed.
+    """
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    longest, smallest = float((spacing * shape).max()), float(spacing.min())
+    if longest >= LIKELY_MM and smallest <= LIKELY_VOXEL_MM:
+        return ""
+    return f"{NO_UNIT}, mm are assumed: {longest:.4g} mm long, voxels of {smallest:.3g} mm and more"
+
+
+def _doubts_of(header: Any, affine: NDArray[np.float64], shape: Shape3) -> tuple[str, str, str]:
+    """Of the sides, of the size, of the unit."""
+    unit = "" if int(header["xyzt_units"]) & 7 else unit_note(affine, shape)
+    return _orientation_doubt(header), _size_doubt(header), unit
 
 
 def _orientation_doubt(header: Any) -> str:

@@ -15,7 +15,8 @@ from data_processing.geometry.polygons import triangulated
 from data_processing.geometry.triangle_mesh import TriangleMesh
 
 COMMENT = re.compile(rb"#[^\n]*")
-KEYWORD = re.compile(rb"\s*((?:ST)?C?N?4?n?OFF|off)\b|\s*((?:ST)?C?N?OFF)(?=\d)")
+# Letters in any order: MeshLab writes NCOFF, the format CNOFF.
+KEYWORD = re.compile(rb"\s*((?:ST|C|N){0,3}4?n?OFF|off)\b|\s*((?:ST|C|N){0,3}OFF)(?=\d)")
 BESIDE = {"N": 3, "C": 4, "ST": 2}  # numbers behind the three of a vertex, by the letters of the keyword
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from data_processing.geometry.coordinates import transform_points
 from isofield.runtime.compiled import compiled_module, is_spared
 
-compiled_kernels = functools.partial(compiled_module, "data_processing.geometry.surface_sampling_kernels")
+SAMPLING_KERNELS = "data_processing.geometry.surface_sampling_kernels"
+compiled_kernels = functools.partial(compiled_module, SAMPLING_KERNELS)
 EDGE_KERNELS = "data_processing.geometry.edge_kernels"
 edge_kernels = functools.partial(compiled_module, EDGE_KERNELS)
 SECONDS_OF_FACE = 4e-6  # CPU, of pairing its edges by arrays, about
@@ -29,6 +30,7 @@ class EdgePairs(NamedTuple):
 
 
 FEW_SAMPLES = 10_000  # drawn by arrays within some milliseconds: no kernel need be compiled for them
+SECONDS_OF_SAMPLE = 2.5e-7  # CPU, by arrays, about
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,8 @@ def sample_surface(
     mesh: TriangleMesh, count: int, generator: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points (N, 3) uniform over the area, and the unit normals (N, 3) of their faces."""
-    kernels = compiled_kernels() if count > FEW_SAMPLES else None
+    spared = count <= FEW_SAMPLES or is_spared(SAMPLING_KERNELS, SECONDS_OF_SAMPLE * count)
+    kernels = None if spared else compiled_kernels()
     if kernels is None:
         return _sample_by_arrays(mesh, count, generator)
     vertices = np.ascontiguousarray(mesh.vertices, dtype=np.float64)

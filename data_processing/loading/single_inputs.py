@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data_processing.formats.mesh_files import read_mesh
 from data_processing.formats.nifti import OpenScan, ScanGrid
 from data_processing.formats.pictures import PICTURE_SUFFIXES, Picture, cut_out, read_photo
 from data_processing.formats.point_clouds import CLOUD_SUFFIXES, PointCloud, read_cloud
@@ -33,7 +34,16 @@ from data_processing.loading.network_inputs import (
 from data_processing.preparation.config import DataConfig
 from data_processing.preparation.contents import Contents, RenderingConfig, SurfaceConfig
 from data_processing.preparation.cube_shape import CubeShape
-from data_processing.preparation.shape import BORDER, Stages, read_shape, row_of, shape_in_memory
+from data_processing.preparation.shape import (
+    BORDER,
+    Stages,
+    needs_inside,
+    read_shape,
+    row_of,
+    row_of_surface,
+    shape_in_memory,
+    surface_in_cube,
+)
 from data_processing.preparation.sources import kind_of
 from data_processing.store.shape_set import ShapeSet
 from isofield.runtime.counter_random import derive_keys, keys_of, subsets
@@ -101,6 +111,8 @@ def observe_file(
     cloud = read_cloud(file)
     if cloud is not None:
         return _observed_cloud(cloud, file, config, given, name=name)
+    if kind_of(file) == "mesh" and not needs_inside(_shown_config(given, config)):
+        return _observed_surface(read_mesh(file), config, given, name=name, where=file)
     shape = read_shape(file, config, part=part, device=device)
     return _observed_solid(shape, shape.scan or _scan_grid(file), config, given, name=name)
 
@@ -125,6 +137,8 @@ def observe_in_memory(
         return _observed_photo(cut_out(loaded, config.photo, size=size, fill=fill, where=where, mask=mask), given)
     if isinstance(loaded, PointCloud):
         return _observed_cloud(loaded, Path(where), config, given, name=name)
+    if isinstance(loaded, TriangleMesh) and not needs_inside(_shown_config(given, config)):
+        return _observed_surface(loaded, config, given, name=name, where=Path(where))
     shape = shape_in_memory(loaded, config, where=Path(where), part=part, device=device)
     scan = loaded.grid if isinstance(loaded, OpenScan) else None
     return _observed_solid(shape, shape.scan or scan, config, given, name=name)
@@ -193,11 +207,22 @@ def _observed_solid(
     shape: CubeShape, scan: ScanGrid | None, config: DataConfig, section: InputConfig, *, name: str
 ) -> Observed:
     """A user's shape, prepared as the data set was."""
-    config = dataclasses.replace(config, contents=_contents(section, config.contents))
+    config = _shown_config(section, config)
     row, _ = row_of(shape, config, name=name, stages=Stages())
     observed = _observed(row, section, seed_of(config.seed, name, "input", FIXED), shape.to_world)
     note = shape.quality if shape.quality.startswith("suspect") else ""
     return dataclasses.replace(observed, scan=scan, cut_out=section.kind == "view", note=note)
+
+
+def _observed_surface(
+    mesh: TriangleMesh, config: DataConfig, section: InputConfig, *, name: str, where: Path
+) -> Observed:
+    """The same of a user's mesh of which the network sees the surface alone: what is inside is not asked."""
+    config = _shown_config(section, config)
+    shape = surface_in_cube(mesh, config, where=where)
+    row = row_of_surface(shape, config, name=name)
+    observed = _observed(row, section, seed_of(config.seed, name, "input", FIXED), shape.to_world)
+    return dataclasses.replace(observed, cut_out=section.kind == "view")
 
 
 def _observed_photo(pixels_HW: NDArray[np.uint8], section: InputConfig) -> Observed:
@@ -238,6 +263,10 @@ def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: 
         lambda: PointCloud(points[0].double().numpy()),
         note="; ".join(filter(None, [cloud.note, few])),
     )
+
+
+def _shown_config(section: InputConfig, config: DataConfig) -> DataConfig:
+    return dataclasses.replace(config, contents=_contents(section, config.contents))
 
 
 def _contents(section: InputConfig, prepared: Contents) -> Contents:

@@ -223,7 +223,7 @@ def place_on(crop: Crop, true: Crop) -> tuple[Crop, list[str]]:
 
 
 def _notes_of(grid: ScanGrid, files: Placement, true: ScanGrid) -> list[str]:
-    notes = list(dict.fromkeys(one.doubts for one in (grid, true) if one.doubts))
+    notes = list(dict.fromkeys(one.remarks for one in (grid, true) if one.remarks))
     if files.deviation > WORTH_TELLING:
         notes.append(f"the grids differ by up to {files.deviation:.2g} voxels ({files.deviation_mm:.2g} mm)")
     if not files.is_plain:

@@ -32,6 +32,14 @@ class CubeShape:
     scan: Any = None
 
 
+@dataclass(frozen=True)
+class CubeSurface:
+    """The surface of a mesh in the cube, of which nobody asks what is inside: points and pictures show it alone."""
+
+    to_world: NDArray[np.float64]  # 4x4, cube -> frame of the file
+    surface: Callable[[], TriangleMesh]
+
+
 def surface_of_grid(values_RRR: torch.Tensor) -> TriangleMesh:
     """The closed surface where values at the cell centres of the cube cross LEVEL, in cube coordinates.
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from data_processing.formats.pictures import grey_on_white, read_picture
 from data_processing.geometry.rendering import Camera, photographs
 from data_processing.preparation.contents import RenderingConfig
-from data_processing.preparation.cube_shape import CubeShape
+from data_processing.preparation.cube_shape import CubeShape, CubeSurface
 from data_processing.store.shards import PackedRow
 from isofield.runtime.seeds import numpy_generator
 
 FOLDER = "rendering"  # of a shape, in 3D-R2N2's layout
 
 
-def rendering_row(shape: CubeShape, settings: RenderingConfig, *, seed: int, name: str) -> PackedRow:
+def rendering_row(shape: CubeShape | CubeSurface, settings: RenderingConfig, *, seed: int, name: str) -> PackedRow:
     """pixels (V, H, H) uint8 and, where they are rendered here, cameras (V, 3) float32.
 
     Rendered of the surface in cube coordinates. ValueError, FileNotFoundError when pictures of `settings.folder` are

@@ -34,7 +34,7 @@ from data_processing.occupancy.coarse_solids import solid_cells
 from data_processing.occupancy.inside_outside import InsideConfig, Occupancy, inside_points, occupancy_grid
 from data_processing.preparation.boundary_points import boundary_row
 from data_processing.preparation.config import ENCODER_RESOLUTION, RESOLUTION, DataConfig, mask_resolution
-from data_processing.preparation.cube_shape import LEVEL, CubeShape, surface_of_grid, voxels_at
+from data_processing.preparation.cube_shape import LEVEL, CubeShape, CubeSurface, surface_of_grid, voxels_at
 from data_processing.preparation.level_points import Level, carve_from_top, max_pool, sample_levels
 from data_processing.preparation.renderings import existing_files, rendering_row
 from data_processing.preparation.sources import Source, kind_of
@@ -187,13 +187,43 @@ def row_of(shape: CubeShape, config: DataConfig, *, name: str, stages: Stages) -
     if contents.boundary:
         row |= boundary_row(shape, contents.boundary, seed=seed, name=name)
         stages.end("boundary")
+    return row | row_of_surface(shape, config, name=name, stages=stages), levels
+
+
+def row_of_surface(
+    shape: CubeShape | CubeSurface, config: DataConfig, *, name: str, stages: Stages | None = None
+) -> PackedRow:
+    """Of a row the fields that show the surface alone, and `to_world`."""
+    contents, seed, stages = config.contents, config.seed, stages or Stages()
+    row: PackedRow = {"to_world": shape.to_world}
     if contents.surface:
         row |= surface_row(shape, contents.surface, seed=seed, name=name)
         stages.end("surface")
     if contents.rendering:
         row |= rendering_row(shape, contents.rendering, seed=seed, name=name)
         stages.end("rendering")
-    return row, levels
+    return row
+
+
+def needs_inside(config: DataConfig) -> bool:
+    """Whether a row of a mesh depends on what is inside it, and not on its surface alone."""
+    contents = config.contents
+    return bool(config.carve or contents.voxels or contents.levels or contents.grids or contents.boundary)
+
+
+def surface_in_cube(mesh: TriangleMesh, config: DataConfig, *, where: Path) -> CubeSurface:
+    """A mesh in the cube, as the config says; `where` names it. ValueError where that leaves the cube."""
+    lower, upper = mesh.bounds()
+    by = config.normalisation.by
+    # Nothing is moved or scaled here: what sticks out would be cut off.
+    if by == "none" and max(-lower.min(), upper.max()) > 0.5 + BORDER:
+        raise ValueError(
+            f"{where}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: normalise it, or "
+            "--set normalisation.by=longest_edge"
+        )
+    to_world = normalising_to_world(lower, upper, by=by, length=config.normalisation.length)
+    mesh = mesh.transform(np.linalg.inv(to_world))
+    return CubeSurface(to_world, lambda: mesh)
 
 
 def attempt(
@@ -265,21 +295,13 @@ def _read_mesh(file: Path, config: DataConfig, device: torch.device | str, stage
 def _mesh_shape(
     mesh: TriangleMesh, file: Path, config: DataConfig, device: torch.device | str, stages: Stages
 ) -> CubeShape:
-    lower, upper = mesh.bounds()
-    by = config.normalisation.by
-    # Nothing is moved or scaled here: what sticks out would be cut off.
-    if by == "none" and max(-lower.min(), upper.max()) > 0.5 + BORDER:
-        raise ValueError(
-            f"{file}: reaches from {lower.tolist()} to {upper.tolist()}, outside [-0.5, 0.5]: normalise it, or "
-            "--set normalisation.by=longest_edge"
-        )
-    to_world = normalising_to_world(lower, upper, by=by, length=config.normalisation.length)
-    mesh = mesh.transform(np.linalg.inv(to_world))
+    placed = surface_in_cube(mesh, config, where=file)
+    mesh = placed.surface()
     occupancy = occupancy_grid(mesh, RESOLUTION, config.inside, device=device)
     stages.end("occupancy")
     # Surface and points are asked only where the contents want them: both are kept as something to call.
     inside = functools.partial(_inside_mesh, mesh=mesh, found=occupancy, settings=config.inside, device=device)
-    return CubeShape(occupancy.grid_RRR, to_world, occupancy.method, occupancy.quality, lambda: mesh, inside)
+    return CubeShape(occupancy.grid_RRR, placed.to_world, occupancy.method, occupancy.quality, placed.surface, inside)
 
 
 def _inside_mesh(

@@ -11,7 +11,7 @@ from data_processing.geometry.ray_casting import RayScene, eye_towards
 from data_processing.geometry.rendering import camera_positions, camera_ring, camera_sphere
 from data_processing.geometry.triangle_mesh import TriangleMesh, sample_surface
 from data_processing.preparation.contents import SurfaceConfig
-from data_processing.preparation.cube_shape import CubeShape
+from data_processing.preparation.cube_shape import CubeShape, CubeSurface
 from data_processing.store.shards import PackedRow
 from isofield.runtime.seeds import numpy_generator
 
@@ -20,7 +20,7 @@ from isofield.runtime.seeds import numpy_generator
 STEP = 2e-5
 
 
-def surface_row(shape: CubeShape, settings: SurfaceConfig, *, seed: int, name: str) -> PackedRow:
+def surface_row(shape: CubeShape | CubeSurface, settings: SurfaceConfig, *, seed: int, name: str) -> PackedRow:
     """surface_points (P, 3) int16 and, with views, surface_visible (P, V/8) uint8: independent draws, any prefix fair.
 
     Visibility is that of the point on the surface; as stored it is moved by up to 1.5e-5 along each axis.

@@ -7,14 +7,16 @@ TensorBoard shows the same files: tensorboard --logdir RUN/logs.
 from collections.abc import Sequence
 from pathlib import Path
 
-from isofield.runtime.commandline import DONE, Parser, command_of, say
+from isofield.runtime.commandline import DONE, Parser, command_of, page_at, say
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
     """One call: `arguments` as on the command line (None: those of this process). Returns the exit status."""
     parser = Parser(prog=prog, description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="runs/NAME")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the page [RUN/curves.html; of several curves.html]")
+    parser.add_argument(
+        "--out", type=Path, metavar="PAGE", help="a .html, or a folder for it [RUN/curves.html; of several curves.html]"
+    )
     options = parser.parse_args(arguments)
 
     # Imported only now: --help need not wait for it.
@@ -28,7 +30,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     if len(set(names)) < len(names):
         raise ValueError(f"a run is named twice: {', '.join(names)}")
     events = {name: read_events(run.logs) for name, run in zip(names, runs, strict=True)}
-    page = options.out or (runs[0].path if len(runs) == 1 else Path()) / "curves.html"
+    page = page_at(options.out, (runs[0].path if len(runs) == 1 else Path()) / "curves.html")
     write_training_page(page, events, title=", ".join(names))
     for note in [note for each in events.values() for note in each.notes]:
         say(f"note: {note}")

@@ -7,7 +7,7 @@ two tests of inside disagree, in colour; splits and categories as bars; with --c
 from collections.abc import Sequence
 from pathlib import Path
 
-from isofield.runtime.commandline import DONE, Parser, command_of, say
+from isofield.runtime.commandline import DONE, Parser, command_of, page_at, say
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> int:
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="a prepared data set, or published files")
     parser.add_argument("--config", metavar="FILE", help="a training config, a file or a name of one that comes along")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of --config")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the page [DATASET/inspect.html]")
+    parser.add_argument("--out", type=Path, metavar="PAGE", help="a .html, or a folder for it [DATASET/inspect.html]")
     parser.add_argument("--up", choices=["y", "z"], help="axis that is up in pictures [as in the data]")
     parser.add_argument("--pictures", type=int, default=60, metavar="N", help="most shapes to show [60]")
     options = parser.parse_args(arguments)
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str | None = None) -> 
         config = resolve(read_run_config(options.config, overrides=options.set), where=options.config)
     shapes = open_shapes(options.dataset)
     in_folder = options.dataset if options.dataset.is_dir() else options.dataset.parent
-    page = options.out or in_folder / PAGE
+    page = page_at(options.out, in_folder / PAGE)
     up, line = up_in_pictures(options.up, up_of_shapes(shapes))
     if line:
         say(line)

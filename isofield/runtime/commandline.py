@@ -18,6 +18,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -63,6 +64,13 @@ def first_of(lines: Sequence[str], *, rest: str) -> list[str]:
 def printable(text: str) -> str:
     """The text with escapes for what would move the cursor, turn the line around or is no text: names hold anything."""
     return UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def page_at(out: Path | None, default: Path) -> Path:
+    """The page that --out asks for: a file called .html, or one of the default's name in the folder that it names."""
+    if out is None:
+        return default
+    return out if out.suffix.lower() in (".html", ".htm") and not out.is_dir() else out / default.name
 
 
 def run(main: Callable[[], int], *, error: int = ERROR, again: str = "") -> NoReturn:

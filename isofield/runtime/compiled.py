@@ -25,6 +25,7 @@ PRICES = {
     "data_processing.occupancy.surface_voxels_kernels": (2.0, 0.05),
     "data_processing.occupancy.grid_crossings_kernels": (1.0, 0.05),
     "data_processing.geometry.edge_kernels": (1.8, 0.05),
+    "data_processing.geometry.surface_sampling_kernels": (1.0, 0.1),
 }
 NUMBA = 0.6
 _spares: ContextVar[bool] = ContextVar("spares", default=False)

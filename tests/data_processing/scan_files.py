@@ -44,9 +44,10 @@ def bump(points: NDArray[np.floating]) -> NDArray[np.bool_]:
 
 
 def save(path: Path, values: NDArray, affine: NDArray[np.float64] | None = None, **header) -> Path:
-    """A NIfTI file; `header`: slope, qform and sform codes, extension."""
+    """A NIfTI file in mm; `header`: slope, unit ("unknown" for none), extension."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine)
+    image.header.set_xyzt_units(header.get("unit", "mm"))
     if "slope" in header:
         image.header.set_slope_inter(header["slope"], header.get("inter", 0))
     if "extension" in header:

@@ -55,7 +55,8 @@ def refuse_overlap(folder: Path, out: Path) -> None:
     """ValueError when results would be written into the input, or the input lies among the results."""
     inside, results = folder.resolve(), out.resolve()
     if not inside.is_dir():
-        raise FileNotFoundError(f"--input {folder} is not a folder")
+        what = "is a file, expected a folder: give the one that it is in" if folder.exists() else "does not exist"
+        raise FileNotFoundError(f"--input {folder} {what}")
     if results == inside or inside in results.parents or results in inside.parents:
         raise ValueError(f"--out {out} and --input {folder} lie in each other: nothing is written into the input")
 

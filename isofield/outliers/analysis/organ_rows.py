@@ -91,7 +91,7 @@ def row_of(
     if beyond:
         flagged, reason = True, f"{'; '.join(beyond)} (your limit); {reason}"
         status = status if status == "PARTIAL" else "OUTLIER"
-    reason = "; ".join(filter(None, [reason, judged.mask.scan.doubts]))
+    reason = "; ".join(filter(None, [reason, judged.mask.scan.remarks]))
     score, p = (None if math.isnan(value) else value for value in (judgement.score, judgement.p))
     calibration, metrics = prior.calibration, compared.metrics
     _, pieces = scipy.ndimage.label(judged.crop.occupancy)

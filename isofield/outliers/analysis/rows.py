@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_processing.formats.nifti import NO_UNIT
 from isofield.metrics.conformal import is_flagged as is_flagged
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.csv_cells import write_csv_file
@@ -146,7 +147,9 @@ def table(rows: Sequence[Row], out: Path) -> str:
     if worst:
         cells = [("scan", "organ", "status", "p", "dice", "hd95", "look at")]
         for row in worst:
-            look = str(out / row["picture"]) if row["picture"] else row["reason"][:90]
+            # What to do about a file that cannot be read stands at the end of its reason.
+            reason = row["reason"] if row["status"] == "ERROR" else row["reason"][:90]
+            look = str(out / row["picture"]) if row["picture"] else reason
             numbers = (short(row[key], digits=3) for key in ("p", "dice", "hd95"))
             cells.append((row["scan"][-32:], row["organ"] or "-", row["status"], *numbers, look))
         widths = [max(len(line[column]) for line in cells) for column in range(6)]
@@ -161,8 +164,16 @@ def table(rows: Sequence[Row], out: Path) -> str:
 
 
 def _warnings(rows: Sequence[Row]) -> list[str]:
-    """Of scans that do not say which side is left; their rows say why."""
-    scans = list(dict.fromkeys(row["scan"] for row in rows if row["orientation"] == NO_ORIENTATION))
-    more = ", ..." if len(scans) > WORST else ""
-    told = f"warning: left and right cannot be told in {len(scans)} scans: {', '.join(scans[:WORST])}{more}"
-    return [told] if scans else []
+    """Of scans whose header does not say which side is left, or what is a millimetre; their rows say why."""
+    kinds = {
+        "left and right cannot be told in": [row for row in rows if row["orientation"] == NO_ORIENTATION],
+        "no unit of length, and unusual sizes in mm, which are assumed, in": [
+            row for row in rows if NO_UNIT in (row["reason"] or "")
+        ],
+    }
+    lines = []
+    for what, found in kinds.items():
+        scans = list(dict.fromkeys(row["scan"] for row in found))
+        more = ", ..." if len(scans) > WORST else ""
+        lines += [f"warning: {what} {len(scans)} scans: {', '.join(scans[:WORST])}{more}"] if scans else []
+    return lines

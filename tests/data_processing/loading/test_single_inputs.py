@@ -14,10 +14,18 @@ from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight
 from data_processing.loading.batches import BatchPlan, LoadingConfig, ResidentShapes, recipe_of
 from data_processing.loading.mask_deformation import DeformationConfig
 from data_processing.loading.network_inputs import InputConfig
-from data_processing.loading.single_inputs import FIXED, as_given, cell_boxes, observe_file, observe_shape
+from data_processing.loading.single_inputs import (
+    FIXED,
+    as_given,
+    cell_boxes,
+    observe_file,
+    observe_in_memory,
+    observe_shape,
+)
 from data_processing.preparation.config import DataConfig, config_of
 from data_processing.store.shape_set import ShapeSet, open_shapes
 from isofield.runtime.config import build
+from tests.data_processing.solids import box
 from tests.small_sets import box_corners
 
 SECTIONS = {
@@ -71,6 +79,27 @@ def test_a_users_mesh_is_shown_as_it_was_when_it_was_in_the_data_set(shapes: Sha
     else:  # which camera depends on the seeds of the data and of the training
         whole = observe_shape(shapes, 2, InputConfig("points", 32, points=0), seed=0).inputs
         assert (observed.inputs <= whole).all() and 0.2 < observed.inputs.sum() / whole.sum() < 0.8
+
+
+def test_where_points_are_shown_nobody_asks_what_is_inside(tmp_path: Path):
+    """A mesh without an inside, by the config's own test: solids of it are refused, its surface is shown."""
+    config = plain_config(inside={"method": "scan"})
+    whole = box((1, 2, 3), (2, 4, 6))
+    open_mesh = TriangleMesh(whole.vertices, whole.faces[1:])
+    file = tmp_path / "open.ply"
+    trimesh.Trimesh(open_mesh.vertices, open_mesh.faces, process=False).export(file)
+    points, solid = InputConfig("points", 16, points=0), InputConfig("solid", 16)
+    with pytest.raises(ValueError, match="open parts"):
+        observe_file(file, config, solid, name="open")
+    shown = observe_file(file, config, points, name="open")
+    assert shown.note == "" and np.diag(shown.to_world).tolist() == pytest.approx([3 / 0.9] * 3 + [1])
+    given = observe_in_memory(open_mesh, config, points, name="open", where="a mesh")
+    assert torch.equal(given.inputs, shown.inputs) and shown.inputs.sum() > 100
+    # What the config carves first, or has in the cube already, is held to that.
+    with pytest.raises(ValueError, match="open parts"):
+        observe_file(file, plain_config(inside={"method": "scan"}, carve=True), points, name="open")
+    with pytest.raises(ValueError, match=r"open\.ply: reaches .*normalisation\.by=longest_edge"):
+        observe_file(file, plain_config(normalisation={"by": "none"}), points, name="open")
 
 
 def test_nothing_random_is_done_to_a_users_file():

@@ -112,9 +112,28 @@ def test_the_unit_of_the_header_counts(tmp_path):
 
 @pytest.mark.parametrize(("spacing", "length"), [(1000.0, "4e"), (1e-4, "0.0004")])
 def test_no_unit_is_taken_for_mm_only_where_that_can_be(tmp_path, spacing, length):
-    path = save(tmp_path / "scan.nii.gz", np.ones((4, 4, 4), np.uint8), np.diag([spacing, spacing, spacing, 1]))
+    path = save(
+        tmp_path / "scan.nii.gz", np.ones((4, 4, 4), np.uint8), np.diag([spacing, spacing, spacing, 1]), unit="unknown"
+    )
     with pytest.raises(ValueError, match=r"scan\.nii\.gz: its header names no unit.*xyzt_units"):
         label_volume(path)
+
+
+def test_no_unit_and_an_unusual_size_is_told(tmp_path):
+    """A body in centimetres; nothing is changed, for a mouse in millimetres looks the same."""
+    values = np.ones((40, 30, 20), np.uint8)
+    for spacing, unit, told in (
+        (0.8, "unknown", True),
+        (0.8, "mm", False),
+        (3.0, "unknown", False),
+        (8, "unknown", True),
+    ):
+        path = save(tmp_path / "scan.nii.gz", values, np.diag([spacing, spacing, spacing, 1]), unit=unit)
+        grid = label_volume(path).grid
+        assert bool(grid.unit_note) == told and grid.doubts == ""
+        assert np.linalg.norm(grid.affine[:3, 0]) == pytest.approx(spacing)
+        size = f"{40 * spacing:.4g} mm long, voxels of {spacing:.3g} mm and more"
+        assert grid.remarks == (f"its header names no unit of length, mm are assumed: {size}" if told else "")
 
 
 def test_sform_against_qform(tmp_path):

@@ -78,11 +78,11 @@ def test_solids_of_real_soups_do_not_depend_on_the_way(examples):
 
 
 def test_the_first_shape_of_a_process_compiles_nothing(examples, tmp_path):
-    """An empty folder of kernels, one open mesh: numba is not even loaded. Later ones load it."""
+    """An empty folder of kernels, one open mesh and its points: numba is not even loaded. Later ones load it."""
     code = (
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
-        "from data_processing.geometry.triangle_mesh import TriangleMesh\n"
+        "from data_processing.geometry.triangle_mesh import TriangleMesh, sample_surface\n"
         "from data_processing.formats.mesh_files import read_mesh\n"
         "from data_processing.occupancy.inside_outside import InsideConfig, occupancy_grid\n"
         "from isofield.runtime import compiled\n"
@@ -90,6 +90,7 @@ def test_the_first_shape_of_a_process_compiles_nothing(examples, tmp_path):
         "mesh = TriangleMesh((mesh.vertices - mesh.vertices.mean(axis=0)) / 1000 / np.ptp(mesh.vertices), mesh.faces)\n"
         "with compiled.sparing_kernels():\n"
         "    occupancy_grid(mesh, 32, InsideConfig(), device='cpu')\n"
+        "    sample_surface(mesh, 32_768, np.random.default_rng(0))\n"
         "    print('numba' in sys.modules)\n"
         "    print([compiled.is_spared(name, 100.0) for name in compiled.PRICES])\n"
         "    print([compiled.is_spared(name, 0.0) for name in compiled.PRICES])\n"

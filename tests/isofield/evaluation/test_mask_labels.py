@@ -210,6 +210,17 @@ def test_units_of_the_header():
         assert round(row["volume"], 3) == 7.308 and round(row["hd95"], 3) == 1.273 and round(row["nsd"], 3) == 0.947
 
 
+def test_sizes_without_a_unit_are_a_note(tmp_path):
+    for side in ("gt", "pred"):
+        save(tmp_path / side / "case.nii.gz", volume(l1=(2, 9)), AFFINE, unit="unknown")
+    (row,) = rows_of(tmp_path).values()
+    assert row["dice"] == 1 and row["status"] == "done" and not row["suspect"]
+    assert row["note"].startswith("its header names no unit of length, mm are assumed: 25 mm long")
+    save(tmp_path / "gt/case.nii.gz", volume(l1=(2, 9)), AFFINE)
+    (row,) = rows_of(tmp_path).values()
+    assert "mm are assumed" in row["note"]  # of the prediction
+
+
 @pytest.mark.parametrize("spacing", [0.6, 0.8, 1.2])
 def test_surfaces_as_far_apart_as_the_tolerance_are_within(spacing):
     row = rows_of(STRANGERS / "nsd_tolerance_equals_spacing" / f"spacing_{spacing}", tolerance=spacing)["a"]

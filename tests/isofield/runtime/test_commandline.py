@@ -4,13 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from isofield.runtime.atomic_files import WriteError
-from isofield.runtime.commandline import DONE, ERROR, INTERRUPTED, SOME_FAILED, TERMINATED, Parser, run, say
+from isofield.runtime.commandline import DONE, ERROR, INTERRUPTED, SOME_FAILED, TERMINATED, Parser, page_at, run, say
 from tests.conftest import ROOT
 
 
@@ -133,3 +134,14 @@ def test_say_ends_the_line(capsys: pytest.CaptureFixture[str]):
     say("one")
     say("two")
     assert capsys.readouterr().out == "one\ntwo\n"
+
+
+@pytest.mark.parametrize(
+    ("out", "page"),
+    [(None, "runs/a/curves.html"), ("p.html", "p.html"), ("p.HTM", "p.HTM"), ("new", "new/curves.html"),
+     ("is.html", "is.html/curves.html"), ("v0.2", "v0.2/curves.html")],
+)  # fmt: skip
+def test_a_page_has_the_ending_that_opens_it(out: str | None, page: str, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("is.html").mkdir()
+    assert page_at(None if out is None else Path(out), Path("runs/a/curves.html")) == Path(page)

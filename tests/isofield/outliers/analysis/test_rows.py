@@ -4,8 +4,10 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from data_processing.formats.nifti import ScanGrid, unit_note
 from isofield.outliers.analysis.limits import describe_excess, limit_of
 from isofield.outliers.analysis.rows import (
     adjust_p_values,
@@ -77,6 +79,15 @@ def test_the_table_shows_the_worst_with_what_to_open(tmp_path: Path):
         and str(tmp_path / "pictures/s/organ0.png") in said
     )
     assert said.splitlines()[-1] == "30 organs: 30 OUTLIER; flagged 30"
+
+
+def test_what_a_header_leaves_open_is_a_warning_and_errors_are_told_whole(tmp_path: Path):
+    grid = ScanGrid((40, 40, 40), np.diag([0.5, 0.5, 0.5, 1.0]), unit_note=unit_note(np.diag([0.5] * 4), (40,) * 3))
+    remark, long = grid.remarks, "needs a reader: " + 40 * "x " + "pip install it"
+    rows = [judged("a", 0.5, reason=remark), judged("b", 0.01, reason=remark), judged("c", None, reason=long)]
+    said = table([*rows[:2], rows[2] | {"status": "ERROR"}], tmp_path)
+    assert "warning: no unit of length, and unusual sizes in mm, which are assumed, in 1 scans: s\n" in said
+    assert long in said
 
 
 def test_limits_have_a_direction():
