@@ -44,6 +44,7 @@ class Progress:
         self._values, self._told = "", -1
         self._withheld, self._wrote = "", -float("inf")  # a line of its own, and when the last one was written
         self._began = self._last = clock()
+        self._limit, self._at_least = float("inf"), 0
         # What silences bars of other programs silences ours.
         shown = shown and os.environ.get(SILENT_VARIABLE, "") in ("", "0")
         at_terminal = shown and self._stream.isatty()
@@ -77,6 +78,10 @@ class Progress:
         self._bar.update(count)
         if self._in_lines and self._clock() - self._last >= EVERY:
             self._say_line()
+
+    def limit(self, seconds: float, *, at_least: int = 0) -> None:
+        """The work ends after so many seconds from its start, though not before `at_least` units are done."""
+        self._limit, self._at_least = seconds, at_least
 
     def note(self, values: Mapping[str, object] | str) -> None:
         """What the work is at, or numbers of it: shown with the next line."""
@@ -123,8 +128,14 @@ class Progress:
         elif new and seconds > 0:
             parts.append(f"{60 * new / seconds:.3g} a minute")
             if self._total is not None:
-                parts.append(f"{_duration((self._total - self._done) * seconds / new)} left")
+                parts.append(f"{_duration(self._left(seconds, seconds / new))} left")
         return ", ".join(parts)
+
+    def _left(self, seconds: float, of_unit: float) -> float:
+        """Seconds, at the rate so far: to the end, or to the limit where that comes first."""
+        assert self._total is not None
+        late = max(self._limit - seconds, (self._at_least - self._done) * of_unit, 0.0)
+        return min((self._total - self._done) * of_unit, late)
 
 
 def with_progress(

@@ -94,6 +94,8 @@ def _train(
         Progress(state.planned, what="train", unit="step", initial=state.step, shown=group.is_first) as progress,
     ):
         stop = Stop(group, minutes=config.training.max_minutes, min_steps=config.training.min_steps)
+        if config.training.max_minutes is not None:
+            progress.limit(60 * config.training.max_minutes - state.seconds, at_least=config.training.min_steps)
         files = TrainingFiles(run, tracker, History(run, step=state.step, draw=draw))
         job = TrainingJob(config, shapes, indices, plans, files, group, validator, codes, progress, stop)
         job.reported = (state.step, state.seconds)

@@ -66,3 +66,11 @@ def write_hsp_hdf5(path: Path, blocks: NDArray, index: NDArray) -> None:
         file["b"], file["bi"] = blocks.T, index.T
     with open(path, "r+b") as handle:
         handle.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+
+
+def ellipsoid(size: int, radii=(0.3, 0.2, 0.25), middle=(0.02, -0.05, 0.03)) -> np.ndarray:
+    """Near to signed distances of an ellipsoid in the cube, below 0 inside, in cube units."""
+    axis = (np.arange(size) + 0.5) / size - 0.5
+    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    inner = sum(((v - m) / r) ** 2 for v, m, r in zip((x, y, z), middle, radii, strict=True))
+    return (np.sqrt(inner) - 1) * min(radii)

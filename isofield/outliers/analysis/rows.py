@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_processing.formats.nifti import NO_UNIT
+from isofield.metrics.conformal import SLACK, scores_needed
 from isofield.metrics.conformal import is_flagged as is_flagged
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.csv_cells import write_csv_file
@@ -18,6 +19,7 @@ from isofield.runtime.json_files import Row
 from isofield.runtime.number_text import short
 
 STATUSES = ("ERROR", "OUTLIER", "PARTIAL", "UNSURE", "OK", "EMPTY", "NO_MODEL")
+UNFLAGGED = ("UNSURE", "PARTIAL", "OUTLIER", "OK", "EMPTY", "NO_MODEL")  # after errors and what is flagged
 JUDGED = ("OK", "OUTLIER", "PARTIAL")
 COLUMNS = (
     "scan", "file", "organ", "structure", "status", "flagged", "reason", "p", "q", "score", "dice", "asd",
@@ -43,26 +45,42 @@ def new_row(scan: str, file: str, organ: str, status: str, reason: str, **known:
 def apply_thresholds(rows: Sequence[Row], *, fpr: float, across_folder: bool) -> list[Row]:
     """What is flagged, by p <= fpr of each mask, or by Benjamini and Hochberg (1995) across all masks with a p-value.
 
-    A PARTIAL mask stays PARTIAL and is flagged; UNSURE ones never are. `q` is filled in for all that were judged.
+    A PARTIAL mask stays PARTIAL and is flagged; UNSURE ones never are. `q` is filled in for all that were judged. A
+    mask whose p is the smallest that its calibration has, and whose q is too large all the same, is UNSURE: more clean
+    masks could show that it is strange.
     """
     # Tests of masks that were not judged are no tests: they must not count among the hypotheses that share the rate.
     judged = [number for number, row in enumerate(rows) if row["status"] in JUDGED and _is_probability(row["p"])]
     q_of = dict(zip(judged, adjust_p_values([rows[number]["p"] for number in judged]), strict=True))
+    strangest = sum(_is_strangest(rows[number]) for number in judged)
+    # With so many clean masks the strangest would share the rate: p / (strangest / judged) <= fpr.
+    needed = scores_needed(fpr * strangest / len(judged)) if strangest else 0
     result = []
     for number, row in enumerate(rows):
         row = {**row, "q": q_of.get(number), "flagged": bool(row["flagged"])}
         # An infinite score (an empty mask, a prior that draws nothing) is flagged already, whatever the others look
         # like.
         if across_folder and number in q_of and math.isfinite(row["score"] or 0.0):
-            row = _across(row, fpr)
+            row = _across(row, fpr, needed)
         result.append(row)
     return result
 
 
-def _across(row: Row, fpr: float) -> Row:
+def _is_strangest(row: Row) -> bool:
+    """Whether no clean mask of the calibration had such a score: its p cannot be smaller."""
+    return bool(row["calibration_n"]) and row["p"] <= 1 / (row["calibration_n"] + 1) + SLACK
+
+
+def _across(row: Row, fpr: float, needed: int) -> Row:
     is_outlier = is_flagged(row["q"], fpr) or bool(row["limits"])
     status = row["status"] if row["status"] == "PARTIAL" else ("OUTLIER" if is_outlier else "OK")
     note = f"; q {row['q']:.3g} across the folder" if row["flagged"] != is_outlier else ""
+    if note and not is_outlier and _is_strangest(row):
+        status = "UNSURE"
+        note += (
+            f": stranger than all {row['calibration_n']} clean masks, which are too few for --bh here (some {needed} "
+            "are needed); without --bh it is flagged"
+        )
     return {**row, "flagged": is_outlier, "status": status, "reason": row["reason"] + note}
 
 
@@ -79,11 +97,11 @@ def _is_probability(p: float | None) -> bool:
 
 
 def worst_first(rows: Sequence[Row]) -> list[Row]:
-    """Errors, then flagged masks by p and score, then the others that were scored, then the rest by name."""
+    """Errors, then flagged masks by p and score, then unsure ones, then others with a score, then the rest by name."""
 
     def key(row: Row) -> tuple[Any, ...]:
         # What nobody could read comes first: it may hide anything.
-        group = 0 if row["status"] == "ERROR" else 1 if row["flagged"] else 2 + STATUSES.index(row["status"])
+        group = 0 if row["status"] == "ERROR" else 1 if row["flagged"] else 2 + UNFLAGGED.index(row["status"])
         p = 1.0 if row["p"] is None else row["p"]
         score = -math.inf if row["score"] is None else row["score"]
         dice = 1.0 if row["dice"] is None else row["dice"]
@@ -145,15 +163,16 @@ def table(rows: Sequence[Row], out: Path) -> str:
     to_look_at = [row for row in worst_first(rows) if row["flagged"] or row["status"] in ("ERROR", "UNSURE")]
     worst, lines = to_look_at[:WORST], []
     if worst:
-        cells = [("scan", "organ", "status", "p", "dice", "hd95", "look at")]
+        # Many have the smallest p that there is: the score tells them apart.
+        cells = [("scan", "organ", "status", "p", "score", "dice", "hd95", "look at")]
         for row in worst:
             # What to do about a file that cannot be read stands at the end of its reason.
             reason = row["reason"] if row["status"] == "ERROR" else row["reason"][:90]
             look = str(out / row["picture"]) if row["picture"] else reason
-            numbers = (short(row[key], digits=3) for key in ("p", "dice", "hd95"))
+            numbers = (short(row[key], digits=3) for key in ("p", "score", "dice", "hd95"))
             cells.append((row["scan"][-32:], row["organ"] or "-", row["status"], *numbers, look))
-        widths = [max(len(line[column]) for line in cells) for column in range(6)]
-        lines = ["  ".join([c.ljust(w) for c, w in zip(line, widths, strict=False)] + [line[6]]) for line in cells]
+        widths = [max(len(line[column]) for line in cells) for column in range(7)]
+        lines = ["  ".join([c.ljust(w) for c, w in zip(line, widths, strict=False)] + [line[7]]) for line in cells]
     if len(to_look_at) > WORST:
         lines.append(f"... and {len(to_look_at) - WORST} more, see {out / CSV_FILE}")
     counts = totals(rows)

@@ -22,6 +22,7 @@ from data_processing.geometry.coordinates import transform_points
 from tests.data_processing.voxel_files import (
     box,
     corners,
+    ellipsoid,
     hsp_blocks,
     occupied_corners,
     write_binvox,
@@ -255,14 +256,6 @@ def test_missing_files_and_unknown_suffixes_are_named(tmp_path):
         read_voxels(tmp_path / "shape.vox")
 
 
-def ellipsoid(size: int, radii=(0.3, 0.2, 0.25), middle=(0.02, -0.05, 0.03)) -> np.ndarray:
-    """Near to signed distances of an ellipsoid in the cube, below 0 inside, in cube units."""
-    axis = (np.arange(size) + 0.5) / size - 0.5
-    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
-    inner = sum(((v - m) / r) ** 2 for v, m, r in zip((x, y, z), middle, radii, strict=True))
-    return (np.sqrt(inner) - 1) * min(radii)
-
-
 VOLUME = 4 / 3 * np.pi * 0.3 * 0.2 * 0.25
 FIELDS = {
     "sdf": (ellipsoid(48), GridConfig(values="sdf")),
@@ -370,49 +363,3 @@ def test_distances_stored_from_nought_to_one_are_no_occupancy(tmp_path, kind):
     full = np.ones((8, 8, 8), np.uint8)  # a cube that fills its grid is a shape
     np.save(tmp_path / "full.npy", full)
     assert read_voxels(tmp_path / "full.npy").occupancy.all()
-
-
-@pytest.mark.parametrize("sign", ["negative", "positive"])
-@pytest.mark.parametrize("level", [0, 100, 128])
-def test_packed_bits_and_masks_are_no_distances(tmp_path, sign, level):
-    """Whatever level and sign somebody tries; of a mask the surface would run half a voxel too far out."""
-    grid = GridConfig(values="sdf", iso_level=level, inside_sign=sign)
-    cut = ellipsoid(32)[:, :, 4:28] < 0  # its packed shape is no eighth of the others
-    for name, packed in (
-        ("cube", np.packbits(ellipsoid(32) < 0, axis=2)),
-        ("box", np.packbits(cut, axis=2)),
-        ("signed", np.packbits(cut, axis=0).view(np.int8)),
-    ):
-        np.save(tmp_path / f"{name}.npy", packed)
-        with pytest.raises(ValueError, match=rf"{name}\.npy: .*packed bits.*np\.unpackbits.*distances as real numbers"):
-            read_voxels(tmp_path / f"{name}.npy", grid)
-    np.save(tmp_path / "mask.npy", (cut * np.uint8(255)) if level else cut)
-    if level == 0 or sign == "negative":
-        with pytest.raises(ValueError, match=r"mask\.npy: .*(outer side of iso_level 0.*values=occupancy|below)"):
-            read_voxels(tmp_path / "mask.npy", grid)
-
-
-def test_distances_stored_as_bytes_are_no_packed_bits(tmp_path):
-    for width in (0.5, 0.05):  # of truncation; a voxel is 0.03
-        stored = np.rint(127.5 + 127.5 * np.clip(ellipsoid(32) / width, -1, 1)).astype(np.uint8)
-        np.save(tmp_path / "tsdf.npy", stored)
-        found = read_voxels(tmp_path / "tsdf.npy", GridConfig(values="tsdf", iso_level=127.5))
-        assert (found.occupancy == (stored < 127.5)).all()
-
-
-def test_packed_bits_and_probabilities_as_bytes_are_no_occupancy(tmp_path):
-    inside = ellipsoid(32) < 0
-    for axis in (0, 2):
-        np.save(tmp_path / "packed.npy", np.packbits(inside, axis=axis))
-        with pytest.raises(ValueError, match=r"packed\.npy: .*packed bits.*np\.unpackbits"):
-            read_voxels(tmp_path / "packed.npy")
-    probability = 255 / (1 + np.exp(40 * ellipsoid(32)))
-    for dtype in (np.uint8, np.int16):
-        np.save(tmp_path / "bytes.npy", probability.astype(dtype))
-        with pytest.raises(ValueError, match=r"bytes\.npy: .*different values from 0 to \d+.*--set threshold=12\d,"):
-            read_voxels(tmp_path / "bytes.npy")
-        found = read_voxels(tmp_path / "bytes.npy", GridConfig(threshold=127))
-        assert (found.occupancy == (probability.astype(dtype) > 127)).all()
-    for values in (inside.astype(np.uint8) * 255, np.where(inside, 117, 0), np.repeat(inside[:, :, ::8], 1, 2)):
-        np.save(tmp_path / "mask.npy", values)
-        assert read_voxels(tmp_path / "mask.npy").occupancy.sum() == np.count_nonzero(values)

@@ -44,6 +44,18 @@ def test_a_line_every_half_a_minute_says_how_far_it_is_and_what_is_left():
     ]
 
 
+def test_where_time_ends_it_first_that_is_what_is_left():
+    """100 s, of 200 more units at one a second; and not before 250 are done."""
+    for at_least, left in ((0, "1:10"), (250, "2:00")):
+        stream, clock = io.StringIO(), Clock()
+        with Progress(300, what="train", unit="step", initial=100, stream=stream, clock=clock) as progress:
+            progress.limit(100, at_least=at_least)
+            for _ in range(30):
+                clock.seconds += 1
+                progress.update()
+        assert stream.getvalue().splitlines()[1] == f"train: 130 of 300 steps, 60 a minute, {left} left"
+
+
 def test_the_end_says_how_long_it_took():
     stream, clock = io.StringIO(), Clock()
     with Progress(2, what="prepare", unit="shape", stream=stream, clock=clock) as progress:

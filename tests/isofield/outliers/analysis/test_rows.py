@@ -52,6 +52,21 @@ def test_across_the_folder_fewer_are_flagged_and_partial_ones_stay_partial():
     assert together[4]["flagged"] and "q 0.08" in together[1]["reason"]
 
 
+def test_across_the_folder_what_a_small_calibration_cannot_show_is_unsure():
+    """Of 28 masks ten are stranger than all 20 clean ones: p 1/21 each, q 0.133. None of them is OK."""
+    rows = [judged(f"bad{n}", 1 / 21, score=9.0 - n, calibration_n=20) for n in range(10)]
+    rows += [judged(f"fine{n}", 0.2 + n / 100, calibration_n=20) for n in range(18)]
+    found = apply_thresholds(rows, fpr=0.05, across_folder=True)
+    assert [row["status"] for row in found] == ["UNSURE"] * 10 + ["OK"] * 18
+    assert "q 0.133 across the folder: stranger than all 20 clean masks" in found[0]["reason"]
+    assert "some 55 are needed" in found[0]["reason"] and not any(row["flagged"] for row in found)
+    assert [row["organ"] for row in worst_first(found)][:2] == ["bad0", "bad1"]
+    # So many are enough, and without --bh nothing changes.
+    more = [row | {"p": 1 / 56 if row["p"] < 0.1 else row["p"], "calibration_n": 55} for row in rows]
+    assert [row["status"] for row in apply_thresholds(more, fpr=0.05, across_folder=True)][:10] == ["OUTLIER"] * 10
+    assert apply_thresholds(rows, fpr=0.05, across_folder=False)[0]["status"] == "OUTLIER"
+
+
 def test_the_worst_come_first_and_the_exit_status_follows():
     rows = [judged("fine", 0.6), judged("bad", 0.01, score=5.0), judged("worse", 0.01, score=math.inf)]
     rows.append(new_row("s", "s.nii", "kidney", "NO_MODEL", "no"))
@@ -78,6 +93,7 @@ def test_the_table_shows_the_worst_with_what_to_open(tmp_path: Path):
         and "... and 20 more, see" in said
         and str(tmp_path / "pictures/s/organ0.png") in said
     )
+    assert said.splitlines()[0].split()[3:7] == ["p", "score", "dice", "hd95"]
     assert said.splitlines()[-1] == "30 organs: 30 OUTLIER; flagged 30"
 
 
