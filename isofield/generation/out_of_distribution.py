@@ -52,7 +52,7 @@ SAMPLES = 6000  # points of the surface, and at most so many of the input
 SMALLEST = 3e-3  # added to misfit and share: what lies below is chance
 FEATURES, MISFIT, UNSEEN = "features", "misfit", "unseen"
 FEWEST = 20  # training shapes: with fewer nothing can be said of what is usual
-DIGITS = 7  # of the numbers in the file
+DIGITS = 4  # of the numbers in the file
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,8 @@ def calibrate_inputs(
     learned = with_progress(wanted, what="calibrate", unit="training shape", total=len(wanted))
     fine = fit_mahalanobis(np.stack([features_of(look(*one)[1]) for one in learned]))
     # As the file will hold it: what is read back scores to the bit alike.
-    distance = Mahalanobis(*(_short(array) for array in (fine.mean_D, fine.spread_D, fine.inverse_DD)))
+    inverse_DD = (fine.inverse_DD + fine.inverse_DD.T) / 2
+    distance = Mahalanobis(*(_short(array) for array in (fine.mean_D, fine.spread_D, inverse_DD)))
 
     def measured(index: int, count: int) -> Array:
         observed, code = look(index, count)
@@ -273,7 +274,8 @@ def calibration_text(calibration: InputCalibration) -> str:
         "values": calibration.values_CNP.tolist(),
         "mean": distance.mean_D.tolist(),
         "spread": distance.spread_D.tolist(),
-        "inverse": distance.inverse_DD.tolist(),
+        # Of a symmetric matrix each row from the diagonal on.
+        "inverse": [row[place:].tolist() for place, row in enumerate(distance.inverse_DD)],
     }
     return json.dumps(content) + "\n"
 
@@ -299,8 +301,9 @@ def load_input_calibration(run: RunDir, *, model_hash: str) -> InputCalibration 
 def _calibration_of(content: dict[str, Any]) -> InputCalibration:
     if content["format"] != FORMAT:
         raise ValueError(f"format {content['format']}, expected {FORMAT}")
-    arrays = {key: np.array(content[key], dtype=np.float64) for key in ("mean", "spread", "inverse", "values")}
-    mean, spread, inverse, values = arrays.values()
+    arrays = {key: np.array(content[key], dtype=np.float64) for key in ("mean", "spread", "values")}
+    mean, spread, values = arrays.values()
+    arrays["inverse"] = inverse = _symmetric(content["inverse"])
     parts, counts = tuple(content["parts"]), tuple(content["counts"])
     if mean.ndim != 1 or spread.shape != mean.shape or inverse.shape != (len(mean), len(mean)):
         raise ValueError("mean, spread and inverse do not belong together")
@@ -327,6 +330,16 @@ def _members(shapes: ShapeSet, config: RunConfig, split: str) -> Sequence[int]:
     if len(chosen) <= MOST_FITTED:
         return chosen
     return [chosen[int(place)] for place in np.linspace(0, len(chosen) - 1, MOST_FITTED)]
+
+
+def _symmetric(rows: list[list[float]]) -> Array:
+    """(D, D) of its rows from the diagonal on. ValueError where they are no triangle."""
+    if [len(row) for row in rows] != list(range(len(rows), 0, -1)):
+        raise ValueError("inverse: expected rows that get one number shorter each")
+    matrix = np.zeros((len(rows), len(rows)))
+    for place, row in enumerate(rows):
+        matrix[place, place:] = matrix[place:, place] = row
+    return matrix
 
 
 def _short(values: Array) -> Array:

@@ -50,12 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", required=True, help="a run that was calibrated: evaluate --calibrate inputs")
     parser.add_argument("--data", type=Path, required=True, help="its data set")
     parser.add_argument("--every", type=int, default=4, metavar="N", help="each N-th test shape is spoilt [4]")
+    parser.add_argument("--near", type=int, default=1, metavar="N", help="each N-th test shape is asked as it is [1]")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there too")
     options = parser.parse_args(arguments)
     judge, shapes = Judge(options.run), open_shapes(options.data)
     assert isinstance(shapes, StoredShapes)
     test = [int(index) for index in shapes.splits["test"]]
-    near = [judge(name, cloud) for name, cloud in clean(shapes, test, POINTS)]
+    near = [judge(name, cloud) for name, cloud in clean(shapes, test[:: options.near], POINTS)]
     by_kind: dict[str, list[InputScore]] = {NEAR[0]: near}
     for name, points in zip(NEAR[1:], (300, 10_000), strict=True):
         by_kind[name] = [judge(*one) for one in clean(shapes, test[:: options.every], points)]

@@ -159,6 +159,7 @@ def test_what_is_read_back_scores_to_the_bit_alike(calibrated: RunDir, tmp_path:
     [
         ({"format": 2}, "format 2"),
         ({"inverse": [[1.0]]}, "do not belong together"),
+        ({"inverse": [[1.0, 0.0], [1.0, 0.0]]}, "one number shorter"),
         ({"spread": [0.0, 1.0, 1.0]}, "no deviations"),
         ({"mean": [float("nan"), 0.0, 0.0]}, "numbers that are none"),
         ({"values": [[[1.0, 1.0]] * 18]}, "at least 19"),
