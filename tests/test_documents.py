@@ -92,11 +92,10 @@ def test_pictures_of_medians_are_nobodys_choice(tmp_path: Path):
 
 def test_limits_of_the_winding_number_are_those_of_the_code():
     pytest.importorskip("numba")
-    from data_processing.occupancy import winding_number, winding_number_kernels
+    from data_processing.occupancy import far_edges_kernels, winding_number, winding_number_kernels
 
     page = (ROOT / "docs/explanation/winding-number.md").read_text(encoding="utf-8")
     limits = {name: float(value) for value, name in re.findall(r"(\d[\d.]*)[^`(\d]*\(`([A-Z_]+)`\)", page)}
     assert len(limits) >= 6
-    assert limits == {
-        name: getattr(winding_number_kernels, name, None) or getattr(winding_number, name) for name in limits
-    }
+    code = vars(winding_number) | vars(winding_number_kernels) | vars(far_edges_kernels)
+    assert limits == {name: code[name] for name in limits}

@@ -2,6 +2,7 @@
 reader fails on a stranger's file, and whatever it would say of the content misleads.
 """
 
+import os
 from pathlib import Path
 
 LENGTH = 512
@@ -29,6 +30,17 @@ KINDS: tuple[tuple[bytes, tuple[str, ...], str], ...] = (
     (b"\x93numpy", (".npy",), "is an array of numpy: give it the suffix .npy"),
     (b"\x89hdf\r\n", (".h5", ".hdf5", ".mat"), "is HDF5: give it the suffix .h5"),
 )
+
+
+def missing_file(path: Path, what: str = "") -> FileNotFoundError:
+    """The error of a file that is not there. Git-annex and DataLad leave links to contents that nobody has fetched."""
+    named = f"{what} {path}".strip()
+    if path.is_symlink():
+        return FileNotFoundError(
+            f"{named} is a link to {os.readlink(path)}, which is not there: fetch it (git annex get, datalad get), or "
+            "copy the file itself"
+        )
+    return FileNotFoundError(f"{named} does not exist")
 
 
 def refuse_other_content(path: Path) -> None:

@@ -24,6 +24,7 @@ from data_processing.formats.gltf import (
 from data_processing.formats.gltf_buffers import Accessors
 from data_processing.formats.gltf_draco import unpack
 from data_processing.formats.mesh_errors import DamagedMeshError
+from data_processing.formats.part_names import refuse_same_object
 from data_processing.geometry.polygons import RESTART, fan_triangles, strip_triangles
 from data_processing.geometry.triangle_mesh import TriangleMesh
 
@@ -54,6 +55,7 @@ class _Scene:
             above = self.to_world[self.parent[number]] if number in self.parent else np.eye(4)
             self.to_world[number] = above @ self.to_parent[number]
         self.shown = self._shown(tree)
+        refuse_same_object(str(self.nodes[number].get("name", "")) for number in sorted(self.shown))
 
     def parts(self) -> Iterator[TriangleMesh]:
         """One for each mesh that a node shows, in the order of the nodes from the root."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_processing.formats.first_bytes import missing_file
 from data_processing.formats.nifti import OpenScan, ScanGrid, invertible_affine, unit_note
 from data_processing.formats.npy import MAX_DEFLATE_RATIO
 from data_processing.geometry.voxel_grid import RefusedFileError, reading, spatial_shape
@@ -92,7 +93,7 @@ def open_image(path: Path) -> OpenScan:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"scan {path} does not exist")
+        raise missing_file(path, "scan")
     with open(path, "rb") as handle:
         start = handle.read(MAX_HEADER_BYTES)
     kind = "a MetaImage" if path.suffix.lower() in (".mha", ".mhd") else "a NRRD image"

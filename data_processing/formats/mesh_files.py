@@ -7,13 +7,14 @@ own, which says which libraries were measured on it. trimesh writes, except wher
 
 import io
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.formats.first_bytes import refuse_other_content
+from data_processing.formats.first_bytes import missing_file, refuse_other_content
 from data_processing.formats.gltf_scene import read_gltf
 from data_processing.formats.mesh_errors import DamagedMeshError, RefusedMeshError
 from data_processing.formats.obj import read_obj
@@ -37,6 +38,7 @@ MAX_SIZE = 1e30  # larger coordinates overflow areas and volumes
 UNSEEN_LOSS, REFUSED_LOSS = 1e-6, 1e-5
 MAX_REASON = 400  # characters
 PLY_COMMENT = "comment https://github.com/mikedh/trimesh\n"  # of its .ply files, which ours are equal to
+SPACE, HEAD = re.compile(rb"\bSPACE=(LPS|RAS)\b"), 4096  # bytes of a header that are looked at
 DIGITS = 9  # of the longest edge of a mesh, in texts
 
 
@@ -50,7 +52,7 @@ def read_mesh(path: Path) -> TriangleMesh:
     # Before it is read whole: is it a mesh file at all, of a size that memory holds?
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"mesh {path} does not exist")
+        raise missing_file(path, "mesh")
     suffix = path.suffix.lower()
     if suffix not in MESH_SUFFIXES:
         raise ValueError(f"{path}: expected a mesh ({' '.join(sorted(MESH_SUFFIXES))}), got {suffix or 'no suffix'}")
@@ -77,6 +79,16 @@ def read_mesh(path: Path) -> TriangleMesh:
 def _short(error: Exception) -> str:
     """A reason may quote the file."""
     return str(error)[:MAX_REASON]
+
+
+def named_space(path: Path) -> str:
+    """LPS or RAS where a comment in the header of a mesh says it, as 3D Slicer writes it (SPACE=LPS); else ""."""
+    try:
+        with open(path, "rb") as handle:
+            found = SPACE.search(handle.read(HEAD))
+    except OSError:
+        return ""
+    return found[1].decode() if found else ""
 
 
 def mesh_in_memory(mesh: "trimesh.Trimesh", *, where: str) -> TriangleMesh:

@@ -21,6 +21,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from data_processing.formats.first_bytes import GZIP, missing_file
 from data_processing.formats.npy import MAX_DEFLATE_RATIO
 from data_processing.geometry.voxel_grid import (
     RefusedFileError,
@@ -99,7 +100,7 @@ def open_scan(path: Path) -> OpenScan:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"scan {path} does not exist")
+        raise missing_file(path, "scan")
     if not path.name.lower().endswith(NIFTI_SUFFIXES):
         raise RefusedFileError(f"{path}: expected a NIfTI file ({', '.join(NIFTI_SUFFIXES)}): convert it")
     with open(path, "rb"):
@@ -339,6 +340,8 @@ def _kind_of(path: Path) -> Any:
                     "bytes of extensions before them: repair the header"
                 )
             return KINDS[size]
+    if start.startswith(GZIP):
+        raise RefusedFileError(f"{path}: it is packed by gzip more often than its name says: unpack it once")
     raise RefusedFileError(
         f"{path}: expected a NIfTI image, got {start[:4]!r} at its start: give it the suffix of what it is"
     )

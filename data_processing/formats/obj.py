@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.formats.mesh_errors import DECIMAL_COMMA, DamagedMeshError, RefusedMeshError
+from data_processing.formats.part_names import MARKS, refuse_same_object
 from data_processing.formats.plain_text import plain_text
 from data_processing.geometry.polygons import triangulated
 from data_processing.geometry.triangle_mesh import TriangleMesh
@@ -22,6 +23,8 @@ BLOCK = 1 << 23  # bytes of text that are taken apart at once: words of Python t
 NOT_A_NUMBER = re.compile(rb"\d\.#(?:QNAN|SNAN|NAN|IND|INF)\w*", re.IGNORECASE)  # as Microsoft's C library printed them
 COMMENT = re.compile(rb"#[^\n]*")
 NOT_READ = re.compile(rb"^[ \t]*(surf|call|csh)[ \t]", re.MULTILINE | re.IGNORECASE)
+PART = re.compile(rb"^[ \t]*[og][ \t]+([^\r\n]*\S)", re.MULTILINE)
+SAME_OBJECT = [mark.encode() for mark in MARKS]
 VERTEX, FACE = 1, 2  # kinds of lines; all others are 0
 IS_BLANK = np.isin(np.arange(256), list(b" \t\n\r\v\f"))  # as bytes.split() has it
 
@@ -75,6 +78,8 @@ def _statements(data: bytes) -> bytes:
         word = unread[1].decode().lower()
         what = "another file" if word != "surf" else "a free-form surface"
         raise RefusedMeshError(f"holds {what} ({word}), which is not read: export it as polygons")
+    if any(mark in text for mark in SAME_OBJECT):  # a hundred times as fast as taking the lines apart
+        refuse_same_object(name.decode(errors="replace") for name in PART.findall(text))
     return text
 
 

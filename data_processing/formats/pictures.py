@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from data_processing.formats.first_bytes import refuse_other_content
+from data_processing.formats.first_bytes import missing_file, refuse_other_content
 from isofield.runtime.atomic_files import refuse_large, replacing
 from isofield.runtime.reasons import reason_of
 
@@ -82,7 +82,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     FileNotFoundError; ValueError for what is no picture, cut off, damaged, animated or too large.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+        raise missing_file(path)
     refuse_other_content(path)
     refuse_large(path, MAX_BYTES)
     try:

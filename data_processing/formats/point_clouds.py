@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_processing.formats.first_bytes import refuse_other_content
+from data_processing.formats.first_bytes import missing_file, refuse_other_content
 from data_processing.formats.mesh_errors import DamagedMeshError, RefusedMeshError
 from data_processing.formats.mesh_files import UNSEEN_LOSS, loss_of_float32
 from data_processing.formats.npy import DAMAGED, npy_header, open_npz, read_npy_file, read_npz
@@ -72,7 +72,7 @@ def read_cloud(path: Path) -> PointCloud | None:
     if suffix not in CLOUD_SUFFIXES:
         return None
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+        raise missing_file(path)
     refuse_other_content(path)
     refuse_large(path, MAX_TEXT if suffix in (".ply", *TEXT_SUFFIXES) else MAX_BYTES)
     if suffix == ".ply":

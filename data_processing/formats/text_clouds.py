@@ -23,6 +23,8 @@ MAX_HEAD = 100  # lines before the first point
 SHOWN = 60  # characters of a line in a message
 SNIFFED_BYTES = 1 << 16
 UNIT_ERROR = 0.05  # by which a normal may be longer or shorter than 1
+FEWEST_ROWS = 10  # that tell what columns without names are
+SECONDS = 1e8  # of a clock; metres of a map end at 10^7
 FIELDS = frozenset({"sdf", "tsdf", "udf", "occupancy", "occupancies", "occ", "inside", "signed_distance"})
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?")
 NAME = re.compile(r"[^\W\d]\w*(?:[ .:\-]\w+)?")  # of a column: a word or two
@@ -90,6 +92,7 @@ def read_text_cloud(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64
     if not head.names:
         values = _without_numbering(values)
         _refuse_signed_fourth(values, path)
+        _refuse_other_first(values, path)
         normals = _unnamed_normals(values, path.suffix.lower())
     return values[:, points], values[:, normals] if normals else None
 
@@ -314,8 +317,8 @@ def _without_numbering(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Without a first column that numbers the points from 0 or 1."""
     count, width = values.shape
     first = values[0, 0]
-    # Four or seven columns, ten points or more, counting up by one without a gap: coordinates hardly ever do so.
-    numbered = width in (4, 7) and count >= 10 and first in (0, 1)
+    # Ten points or more, counting up by one without a gap: coordinates hardly ever do so.
+    numbered = width >= 4 and count >= 10 and first in (0, 1)
     return values[:, 1:] if numbered and np.array_equal(values[:, 0], np.arange(count) + first) else values
 
 
@@ -326,6 +329,21 @@ def _refuse_signed_fourth(values: NDArray[np.float64], path: Path) -> None:
             f"{path}: a fourth column on both sides of 0 may be signed distances, and then the points are no surface; "
             "name the columns in the first line (such as x y z intensity) if they are"
         )
+
+
+def _refuse_other_first(values: NDArray[np.float64], path: Path) -> None:
+    """ValueError for columns without names of which the first are times, or colours, and no coordinates."""
+    if values.shape[1] < 4 or len(values) < FEWEST_ROWS or not np.isfinite(values).all():
+        return
+    way_out = "name the columns in the first line (such as time x y z), or write x y z first"
+    first, others = values[:, 0], np.abs(values[:, 1:4]).max()
+    # Seconds since 1970, or since 1980: beside lengths in metres nothing else is so large, and ascends.
+    if first.min() > SECONDS and first.min() > 10 * others and (np.diff(first) >= 0).all():
+        raise ValueError(f"{path}: its first column ascends from {first[0]:.10g}, as times do: {way_out}")
+    colours, rest = values[:, :3], values[:, 3:6]
+    whole = (colours == np.rint(colours)).all() and colours.min() >= 0 and 1 < colours.max() <= 255
+    if values.shape[1] == 6 and whole and (rest != np.rint(rest)).mean() > 0.5 and np.abs(rest).max() > 1 + UNIT_ERROR:
+        raise ValueError(f"{path}: its first three columns look like colours from 0 to 255: {way_out}")
 
 
 def _unnamed_normals(values: NDArray[np.float64], suffix: str) -> list[int] | None:

@@ -14,7 +14,7 @@ import scipy
 from numpy.typing import NDArray
 
 from data_processing.formats.binvox import read_binvox
-from data_processing.formats.first_bytes import refuse_other_content
+from data_processing.formats.first_bytes import missing_file, refuse_other_content
 from data_processing.formats.hsp_matlab import read_hsp
 from data_processing.formats.npy import npy_header, open_npz
 from data_processing.formats.scans import SCAN_SUFFIXES, read_scan_mask, scan_suffix
@@ -53,7 +53,7 @@ def read_voxels(path: Path, grid: GridConfig | None = None) -> VoxelGrid:
     """
     path, grid = Path(path), grid or GridConfig()
     if not path.is_file():
-        raise FileNotFoundError(f"voxel file {path} does not exist")
+        raise missing_file(path, "voxel file")
     refuse_other_content(path)
     match voxel_suffix(path):
         case ".npy":
@@ -171,7 +171,11 @@ def _npz_member(archive: zipfile.ZipFile, key: str | None, path: Path) -> str:
         raise RefusedFileError(f"{path}: no array is called '{key}'; the file holds {known}")
     grids = [name for name, shape in shapes.items() if _is_grid(shape)] if key is None else [key]
     if not grids:
-        what = "a cloud, or samples of a field" if "points" in shapes else "something else"
+        what = (
+            "a cloud, or samples of a field"
+            if {"points", "pos", "neg"} & set(shapes)
+            else "something else (a cloud is called points)"
+        )
         raise RefusedFileError(f"{path}: expected one 3D array, got none: it holds {known}, which is {what}")
     if len(grids) > 1:
         raise RefusedFileError(

@@ -31,7 +31,7 @@ SUSPECT = "suspect: "  # begins a quality that is not "ok"
 METHODS = ("auto", "scan", "winding", "shell", "shell-flood", "shell-thick")
 SURFACE_SAMPLES = 4096
 SURFACE_STEP = 2e-4  # of the longest edge: walls thicker than this have an inside
-CLEARLY_INSIDE = 0.75  # one sheet of mixed orientation makes 0.5 on either side, and noise
+CLEARLY_INSIDE = 0.75  # one sheet of mixed orientation makes 0.5 on either side, and noise; an odd quarter: fraction_at
 CUBE = 0.5 + 1e-6
 
 

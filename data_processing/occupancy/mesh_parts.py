@@ -103,8 +103,8 @@ class MeshParts:
         return number
 
     def fraction_at(self, points_N3: NDArray[np.floating], device: torch.device | str) -> NDArray[np.float64]:
-        """Winding number (N,) at points, not rounded where parts are open."""
-        number = winding_values(self.open, points_N3, boundary_E23=self.boundary)
+        """Winding number (N,) at points, not rounded where parts are open: on the right side of every odd quarter."""
+        number = winding_values(self.open, points_N3, boundary_E23=self.boundary, quarters=True)
         return number + self._closed_number(points_N3, device)
 
     def number_at(self, points_N3: NDArray[np.floating], device: torch.device | str) -> NDArray[np.int16]:

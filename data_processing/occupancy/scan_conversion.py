@@ -28,6 +28,7 @@ crossing_kernels = partial(compiled_module, CROSSING_KERNELS)
 LATTICE_BITS = 29  # |coordinate| < 2^29: differences < 2^30, edge functions < 2^62
 FRACTION_BITS = 20  # finest lattice: a millionth of a voxel
 POINT_CELLS = 128  # grid that decides the points which are far from the surface; a power of two
+FEW_POINTS = 20_000  # by tensors: they are asked one by one, as a grid of cells costs more
 COLUMN_ENTRIES = 16  # of a face, on average, at most
 COLUMN_BINS = 1024
 UNKNOWN = 32767  # no winding number of a mesh
@@ -199,6 +200,9 @@ def _scan_by_tensors(
     frame: "PointFrame", triangles: NDArray[np.float64], points: NDArray[np.floating], device: torch.device | str
 ) -> NDArray[np.int16]:
     faces = torch.as_tensor(frame.to_cube(triangles), device=device)
+    if len(points) <= FEW_POINTS:
+        places = torch.as_tensor(frame.to_cube(points), device=device)
+        return RayColumns(faces).winding(places).to(torch.int16).cpu().numpy()
     known = torch.where(touched_cells(faces, POINT_CELLS), UNKNOWN, scan_grid(faces, POINT_CELLS))
     winding = frame.look_up(known, points)
     near = np.flatnonzero(winding == UNKNOWN)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compile_exact, compile_part
+from isofield.runtime.jit import compile_filling, compile_inner
 
 LATTICE_BITS = 28
 HALF = 1 << (LATTICE_BITS - 1)  # from the middle of the cube to its sides
@@ -126,7 +126,7 @@ def _shift(size: int) -> int:
     return LATTICE_BITS - (size - 1).bit_length()
 
 
-@compile_exact
+@compile_filling
 def _fill_columns(faces: Faces, bits: int, start: Integers, entries_E3: NDArray[np.int32]) -> None:
     """Count the entries of each column, without room for entries; with it write them."""
     size, shift, box_F6 = 1 << bits, LATTICE_BITS - bits, faces.box_F6
@@ -146,7 +146,7 @@ def _fill_columns(faces: Faces, bits: int, start: Integers, entries_E3: NDArray[
                         start[column + 1] = at + 1
 
 
-@compile_part
+@compile_inner
 def _edge(xa: int, ya: int, xb: int, yb: int, turn: int, x: int, y: int) -> int:
     """Edge function of a side, and 1 more where the side owns the lines through it: inside where positive."""
     # A face that looks down is walked the other way round, so that inside is positive for both kinds. Coordinates are
@@ -158,7 +158,7 @@ def _edge(xa: int, ya: int, xb: int, yb: int, turn: int, x: int, y: int) -> int:
     return dx * (y - ya) - dy * (x - xa) + tie
 
 
-@compile_part
+@compile_inner
 def _crossing(c: Integers, turn: int, x: int, y: int) -> float:
     """Height where the line (x, y) crosses a face that is not vertical, its corners `c`; NaN where it misses it."""
     opposite_c = _edge(c[0], c[1], c[3], c[4], turn, x, y)
@@ -173,7 +173,7 @@ def _crossing(c: Integers, turn: int, x: int, y: int) -> float:
     return za + (share_b * (zb - za) + share_c * (zc - za)) / (share_a + share_b + share_c)
 
 
-@compile_exact
+@compile_filling
 def _number_cells(
     faces: Faces, size: int, shift: int, number_RRR: NDArray[np.int16], touched: NDArray[np.bool_]
 ) -> None:
@@ -206,7 +206,7 @@ def _number_cells(
                 number_RRR[i, j, k] = UNKNOWN if touched[(i * size + j) * size + k] else here
 
 
-@compile_part
+@compile_inner
 def _mark(faces: Faces, face: int, size: int, shift: int, touched: NDArray[np.bool_]) -> None:
     """Mark the cells that a face touches, and perhaps some beside it."""
     box = faces.box_F6[face]
@@ -224,7 +224,7 @@ def _mark(faces: Faces, face: int, size: int, shift: int, touched: NDArray[np.bo
                 touched[(i * size + j) * size + k] = True
 
 
-@compile_part
+@compile_inner
 def _mark_along_plane(c: Integers, box: Integers, size: int, shift: int, touched: NDArray[np.bool_]) -> None:
     """Mark the cells of a face's box that meet its plane, in columns that meet its projection."""
     # Columns run along the longest axis of the normal: there the plane is flat, and cells a column few.
@@ -264,7 +264,7 @@ def _mark_along_plane(c: Integers, box: Integers, size: int, shift: int, touched
                 touched[a * stride_p + b * stride_q + d * stride_r] = True
 
 
-@compile_part
+@compile_inner
 def _square_meets(c: Integers, p: int, q: int, turn: int, x: int, y: int, width: int) -> bool:
     """Whether the square from (x, y) lies outside no side of the face seen in axes p, q."""
     for k in range(3):
@@ -279,7 +279,7 @@ def _square_meets(c: Integers, p: int, q: int, turn: int, x: int, y: int, width:
     return True
 
 
-@compile_exact
+@compile_filling
 def _look_up(
     known_C: NDArray[np.int16],
     size: int,
@@ -303,7 +303,7 @@ def _look_up(
             number_N[n] = known_C[np.uint64(cell)]
 
 
-@compile_exact
+@compile_filling
 def _count_crossings(
     faces: Faces,
     start: Integers,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing.occupancy.solid_angles import Floats, Integers
-from isofield.runtime.jit import compile_part
+from isofield.runtime.jit import compile_inner, compile_part
 
 
 class Places(NamedTuple):
@@ -28,7 +28,7 @@ class Places(NamedTuple):
     resolution: int  # centres along an edge of the cube; 0 for points
 
 
-@compile_part
+@compile_inner
 def set_root(places: Places, low: Floats, high: Floats, count: int, box: Floats, span: Integers) -> None:
     """The box and the span of all places."""
     if places.resolution:
@@ -40,14 +40,14 @@ def set_root(places: Places, low: Floats, high: Floats, count: int, box: Floats,
             box[d], box[3 + d] = low[d], high[d]
 
 
-@compile_part
+@compile_inner
 def count_places(places: Places, span: Integers) -> int:
     if places.resolution:
         return (span[3] - span[0]) * (span[4] - span[1]) * (span[5] - span[2])
     return span[1] - span[0]
 
 
-@compile_part
+@compile_inner
 def list_places(places: Places, span: Integers, target_N: Integers, xyz_N3: Floats) -> None:
     """Of each place of a span: where its number belongs, and its coordinates."""
     # Numbers in C order, as the grid is stored.
@@ -69,7 +69,7 @@ def list_places(places: Places, span: Integers, target_N: Integers, xyz_N3: Floa
         n += 1
 
 
-@compile_part
+@compile_inner
 def fill_places(places: Places, span: Integers, value: float, rounded_N: NDArray[np.int16]) -> None:
     """Give all places of a span one number."""
     rounded = np.int16(value)
@@ -119,7 +119,7 @@ def split_places(places: Places, span: Integers, box: Floats, boxes: Floats, spa
     return stack
 
 
-@compile_part
+@compile_inner
 def _set_box(places: Places, span: Integers, box: Floats) -> None:
     """The box of a block of the grid."""
     for d in range(6):

@@ -23,12 +23,12 @@ import torch
 from data_processing.preparation import report as report
 from data_processing.preparation.config import DataConfig, config_file, content_settings, layout_of
 from data_processing.preparation.job_file import open_job
-from data_processing.preparation.next_step import Draw, page_or_command, train_command
+from data_processing.preparation.next_step import Draw, next_step, page_or_command
 from data_processing.preparation.shape import digest_of, files_of, size_of
 from data_processing.preparation.sources import Listing, Source, list_sources
 from data_processing.preparation.up_axis import describe_up
 from data_processing.preparation.workers import Task, run_tasks
-from data_processing.store.shape_set import INDEX_FILE, PARTS, SHARDS
+from data_processing.store.shape_set import INDEX_FILE, PARTS, SHARDS, read_index
 from data_processing.store.shards import Layout, PackedRow, ShapeRecord, Shard, write_shard
 from data_processing.store.splits import split_names
 from isofield.runtime.atomic_files import WriteError, remove_leftovers, write_text
@@ -343,7 +343,8 @@ def _finish(job: PreparationJob, finished: set[int], rank: int, draw: Draw) -> i
         first = (failed or records)[0]
         raise ValueError(f"all {len(records)} shapes failed or are absent; the first: {first.reason}")
     but = report.describe_shortfall(records)
-    say(f"{job.folder} is done{but}; next: {train_command(job.config)}")
+    trains = bool(read_index(job.folder).splits.get("train"))
+    say(f"{job.folder} is done{but}; next: {next_step(job.config, trains=trains)}")
     return SOME_FAILED if but else DONE
 
 

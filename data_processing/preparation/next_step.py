@@ -23,6 +23,16 @@ def page_or_command(folder: Path, draw: Draw) -> str:
         return f"{later} (it could not be drawn now: {reason_of(error)})"
 
 
+def next_step(config: DataConfig, *, trains: bool) -> str:
+    """What to type next; `trains`: whether any shape is there to train on. Where none is, how they are divided."""
+    if trains:
+        return train_command(config)
+    shares = "splits.ratios.train=0.8 splits.ratios.val=0 splits.ratios.test=0.2"
+    keys = {"ratios": shares, "lists": "splits.lists.train=FILE"}
+    how = keys.get(config.splits.rule, "splits.rule=ratios")
+    return f"no shape is in the split train: run the same command with --set {how}; what is made is kept"
+
+
 def train_command(config: DataConfig) -> str:
     """The shipped config that reads this very folder, small ones first; else one that its contents are enough for."""
     own = [name for name in config_names() if not name.startswith("data/") and _reads(name, config.folder)]

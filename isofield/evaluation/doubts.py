@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from data_processing.formats.mesh_files import named_space
 from data_processing.geometry.coordinates import transform_points
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.occupancy.inside_outside import doubt_of_solid
@@ -22,7 +23,7 @@ def suspect_sides(
 
     `asks_inside`: whether a metric needs an inside; what has none is told then. `watertight`: the prediction is.
     """
-    doubts = {"ground truth": pair.doubt, "prediction": _of_frame(prediction, truth)}
+    doubts = {"ground truth": pair.doubt, "prediction": _of_frame(prediction, truth) or _of_space(pair)}
     # Preparation has judged the shapes of a data set; files of a folder nobody has.
     if asks_inside and isinstance(truth, MeshTruth) and isinstance(pair.truth, FileTruth):
         doubts["ground truth"] = doubt_of_solid(truth.mesh)
@@ -52,6 +53,17 @@ def _of_frame(prediction: TriangleMesh, truth: GroundTruth) -> str:
         "it lies where loc and scale of the ground truth's file lead, not where its points are: bring it into the "
         "frame of the points, (x - loc) / scale"
     )
+
+
+def _of_space(pair: Pair) -> str:
+    """Whether the headers of two files name different spaces, or one of them none; "" where they do not."""
+    if not isinstance(pair.truth, FileTruth) or pair.prediction is None:
+        return ""
+    own, other = named_space(pair.prediction), named_space(pair.truth.path)
+    if own == other:
+        return ""
+    own, other = (f"in {space}" if space else "in no space by name" for space in (own, other))
+    return f"its file is {own}, that of the ground truth {other}: between LPS and RAS x and y change their signs"
 
 
 def _overlap(first: Corners, second: Corners) -> float:

@@ -8,7 +8,7 @@ over only when its own such sum is not below the best one, which rounding cannot
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compile_exact
+from isofield.runtime.jit import compile_exact, compile_inner
 
 LEAF = 16
 
@@ -32,7 +32,7 @@ def build(points_N3: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np
     return order, sorted_N3, boxes
 
 
-@compile_exact
+@compile_inner
 def _write_box(points_N3: NDArray[np.float64], first: int, last: int, boxes: NDArray[np.float64], node: int) -> int:
     """Write the tight box of points first..last - 1, at least one; returns its longest axis."""
     ax, ay, az = points_N3[first, 0], points_N3[first, 1], points_N3[first, 2]
@@ -47,7 +47,7 @@ def _write_box(points_N3: NDArray[np.float64], first: int, last: int, boxes: NDA
     return 0 if x >= y and x >= z else (1 if y >= z else 2)
 
 
-@compile_exact
+@compile_inner
 def _halve(
     points_N3: NDArray[np.float64], order: NDArray[np.int64], left: int, middle: int, right: int, d: int
 ) -> None:
@@ -73,7 +73,7 @@ def _halve(
             right = j
 
 
-@compile_exact
+@compile_inner
 def _box_distance(boxes: NDArray[np.float64], node: int, x: float, y: float, z: float) -> float:
     """Squared distance to a box, 0 inside."""
     dx = max(max(boxes[node, 0] - x, x - boxes[node, 3]), 0.0)

@@ -20,7 +20,7 @@ from isofield.runtime.kernel_folder import are_compiled
 # CPU seconds of a module's kernels (measured, tests/benchmarks/LOG.md): compiling them, and reading what was compiled.
 # The first module pays for numba too.
 PRICES = {
-    "data_processing.occupancy.winding_number_kernels": (9.0, 0.15),
+    "data_processing.occupancy.winding_number_kernels": (10.6, 0.4),
     "data_processing.occupancy.scan_conversion_kernels": (2.8, 0.1),
     "data_processing.occupancy.surface_voxels_kernels": (2.0, 0.05),
     "data_processing.occupancy.grid_crossings_kernels": (1.0, 0.05),

@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import event
+from numba.core import event, options
 
 from isofield.runtime.compiled import spares_kernels
 from isofield.runtime.kernel_folder import FOLDER_VARIABLE, are_called, kernel_folder, mark_called
 from isofield.runtime.locks import hold_lock
 
 WAIT = 300.0  # seconds for another process that compiles; then each for itself
+# The option has no public name: where a numba does not know it, arrays are counted.
+UNCOUNTED: dict[str, Any] = {"_nrt": False} if hasattr(options.DefaultOptions, "_nrt") else {}
 
 
 def compile_exact(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,6 +41,20 @@ def compile_part(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     without_doors: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     return numba.njit(function, nogil=True, error_model="numpy", fastmath=set(), **without_doors)
+
+
+def compile_inner(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, of a function that makes no arrays and returns none: it does not count who holds those that come in.
+
+    Counting is two atomic operations an array and a call, which cost more than what a small function does.
+    """
+    without_doors: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return numba.njit(function, nogil=True, error_model="numpy", fastmath=set(), **without_doors, **UNCOUNTED)
+
+
+def compile_filling(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `compile_exact`, of a kernel that only fills arrays that it is given: rows of them are not counted either."""
+    return _compiled(function, set(), **UNCOUNTED)
 
 
 def compile_vectorised(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,13 +95,14 @@ def _lock(file: Path) -> Iterator[None]:
         yield
 
 
-def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Callable[..., Any]:
+def _compiled(function: Callable[..., Any], fastmath: set[str], **others: Any) -> Callable[..., Any]:
     settings: Any = numba.config
     # numba reads the folder of its cache while a function is decorated, from a global setting: changed for that moment.
     folder, before = kernel_folder(), settings.CACHE_DIR
     settings.CACHE_DIR = before if folder is None else str(folder)
     try:
-        return numba.njit(function, cache=folder is not None, nogil=True, error_model="numpy", fastmath=fastmath)
+        common: Any = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+        return numba.njit(function, cache=folder is not None, **common, **others)
     finally:
         settings.CACHE_DIR = before  # other users of numba in this process keep theirs
 

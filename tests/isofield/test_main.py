@@ -69,6 +69,7 @@ def test_help_takes_half_a_second_of_one_core_at_most(words: list[str], monkeypa
         (["train", "--confg", "x"], 1, "--config"),
         (["evaluate", "--run", "x", "--splt", "test"], 1, "--splt"),
         (["analyse", "--models", "x"], 2, "--input"),  # 1 says that there are outliers
+        (["analyse", "--run", "x", "--input", "y"], 2, "analyse calls it --models"),
         (["import", "imnett"], 1, "imnett"),
         (["trian"], 1, "did you mean 'train'?"),
         (["xyz"], 1, "prepare, inspect, train, curves, generate, evaluate, compare, analyse, import, pack, configs"),

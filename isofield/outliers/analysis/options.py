@@ -1,6 +1,7 @@
 """The command line of analyse.py, checked before any work. Imports nothing heavy at its top."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,10 @@ def read_options(argv: Sequence[str] | None, description: str | None, *, prog: s
     add("--resume", action="store_true", help="do only what is missing in --out; without it, start anew")
     add("--part", type=part_of, metavar="K/N", help=f"{HELP}; goes on as --resume does")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
+    # What the other commands call --run are several here, and argparse would only say that --models is required.
+    words = sys.argv[1:] if argv is None else argv
+    if any(word == "--run" or word.startswith("--run=") for word in words):
+        parser.error("--run: analyse calls it --models, and takes several: --models runs/ORGAN [...]")
     options = parser.parse_args(argv)
     refuse_overlap(options.input, options.out)
     if not 0 < options.fpr < 1:

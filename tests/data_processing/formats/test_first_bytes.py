@@ -76,3 +76,17 @@ def test_sound_files_pass(tmp_path):
         refuse_other_content(file)
     refuse_other_content(tmp_path / "none.obj")  # the reader says that it is not there
     assert all(begin == begin.lower() for begin, _, _ in KINDS)
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_a_link_to_what_was_not_fetched(tmp_path, suffix):
+    """As git-annex and DataLad leave them."""
+    (tmp_path / f"a{suffix}").symlink_to(f".git/annex/objects/x/a{suffix}")
+    with pytest.raises(FileNotFoundError, match=rf"a{suffix} is a link to \.git/annex.*datalad get"):
+        READERS[suffix](tmp_path / f"a{suffix}")
+
+
+def test_a_scan_packed_twice(tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(gzip.compress(bytes(400))))
+    with pytest.raises(ValueError, match=r"a\.nii\.gz: it is packed by gzip more often"):
+        open_any_scan(tmp_path / "a.nii.gz")

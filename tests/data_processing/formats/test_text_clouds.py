@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_processing.formats.point_clouds import read_cloud
-from data_processing.formats.text_clouds import is_text_cloud
+from data_processing.formats.text_clouds import is_text_cloud, read_text_cloud
 from tests.conftest import ROOT
 
 CASE = ROOT / "tests/data/strangers/text_clouds_with_headers"
@@ -169,3 +169,29 @@ def test_other_text_is_not_taken_for_a_cloud(tmp_path):
     }.items():
         (tmp_path / name).write_text(text)
         assert not is_text_cloud(tmp_path / name)
+
+
+def written(path, columns):
+    path.write_text("".join(" ".join(f"{value:.10g}" for value in row) + "\n" for row in np.stack(columns, axis=1)))
+    return path
+
+
+def test_columns_without_names_that_are_no_coordinates(tmp_path):
+    random = np.random.default_rng(0)
+    points, count = random.normal(size=(50, 3)) * [3, 2, 1] + [10, 20, 30], np.arange(50.0)
+    xyz, colours = list(points.T), list(random.integers(0, 256, (3, 50)).astype(float))
+    # A column that counts is left out however many follow, times and colours before the points are refused.
+    for more in ([], [random.random(50)], colours[:2], colours):
+        found, _ = read_text_cloud(written(tmp_path / "numbered.txt", [count, *xyz, *more]))
+        np.testing.assert_allclose(found, points, rtol=1e-9)
+    for clock in (1.6e9 + count / 10, 3.2e8 + count // 7):
+        with pytest.raises(ValueError, match=r"times\.txt: its first column ascends from .*name the columns"):
+            read_text_cloud(written(tmp_path / "times.txt", [clock, *xyz, random.random(50)]))
+    with pytest.raises(ValueError, match=r"rgb\.txt: its first three columns look like colours"):
+        read_text_cloud(written(tmp_path / "rgb.txt", [*colours, *xyz]))
+    # What is none of them stays: points in millimetres of a map, whole numbers with normals or colours, points by x.
+    normals = list((points / np.linalg.norm(points, axis=1, keepdims=True)).T)
+    whole, ascending = [np.rint(axis * 5) for axis in xyz], points[points[:, 0].argsort()]
+    for columns in ([4.3e8 + axis for axis in xyz] + [count], whole + normals, whole + colours, [*ascending.T, count]):
+        found, _ = read_text_cloud(written(tmp_path / "kept.txt", columns))
+        np.testing.assert_allclose(found, np.stack(columns[:3], axis=1), rtol=1e-9)

@@ -309,12 +309,14 @@ def test_the_boundarys_field_is_the_gradient_of_the_sum_over_faces_and_the_gradi
     mesh = without_faces(ball(0.4, subdivisions=2), 7)
     corners, edges = mesh.triangles(), winding_number._edge_columns(boundary_edges(mesh))
     everything, step = edges.shape[1], 1e-6
-    room, every = np.empty((14, everything)), np.arange(everything)
     flat = np.ascontiguousarray(corners).reshape(-1, 9)
 
-    def field(place, count, without=every[:0]):
-        found = np.zeros(12)
-        solid_angles.add_field(edges, room, every, 0, count, without, place, found)
+    def field(place, chosen=slice(None)):
+        room, found = np.empty((19, everything)), np.zeros(12)
+        room[9] = 2.0
+        room[9, chosen] = 0.0
+        solid_angles.see_edges(edges, place, room)
+        solid_angles.add_field(room, everything, 1.0, found)
         return found
 
     for place in np.random.default_rng(3).uniform(-0.5, 0.5, (20, 3)):
@@ -323,10 +325,51 @@ def test_the_boundarys_field_is_the_gradient_of_the_sum_over_faces_and_the_gradi
             for sign in (1, -1)
         )
         difference = (ahead - behind + 0.5) % 1 - 0.5  # a face may lie between
-        np.testing.assert_allclose(field(place, everything)[:3], difference / (2 * step), atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(field(place)[:3], difference / (2 * step), atol=1e-5, rtol=1e-5)
         # Of some edges alone the derivative is not symmetric: its rows are told from its columns.
-        for count in (everything, 3):
-            along = [field(place + step * axis, count) - field(place - step * axis, count) for axis in np.eye(3)]
+        for chosen in (slice(None), slice(3), slice(3, None)):
+            along = [field(place + step * axis, chosen) - field(place - step * axis, chosen) for axis in np.eye(3)]
             expected = np.stack(along, axis=1)[:3] / (2 * step)
-            np.testing.assert_allclose(field(place, count)[3:].reshape(3, 3), expected, atol=1e-4, rtol=1e-4)
-        np.testing.assert_allclose(field(place, everything, every[3:]), field(place, 3), rtol=1e-12, atol=1e-14)
+            np.testing.assert_allclose(field(place, chosen)[3:].reshape(3, 3), expected, atol=1e-4, rtol=1e-4)
+        # Each edge is in the field or left out.
+        parts = field(place, slice(3)) + field(place, slice(3, None))
+        np.testing.assert_allclose(parts, field(place), rtol=1e-9, atol=1e-12)
+
+
+def test_no_edge_changes_its_fields_derivative_faster_than_the_bound():
+    """Biot and Savart: the bound by which edges count as far, against differences, for edges of every length."""
+    pytest.importorskip("numba")
+    from data_processing.occupancy import solid_angles
+    from data_processing.occupancy.far_edges_kernels import ELEMENT, LINE
+
+    generator, step, shares = np.random.default_rng(5), 1e-5, []
+
+    def derivative(edge, place):
+        room, found = np.empty((19, 1)), np.zeros(12)
+        room[9] = 0.0
+        solid_angles.see_edges(edge.reshape(6, 1), place, room)
+        solid_angles.add_field(room, 1, 1.0, found)
+        return found[3:].reshape(3, 3)
+
+    for length in (0.01, 0.3, 1.0, 3.0, 100.0):
+        bound = min(ELEMENT * length, LINE)  # at distance 1
+        for _ in range(40):
+            beyond = (
+                generator.choice([0.5, 0.0]) * length
+            )  # where along it the edge is nearest: in its middle, at its end
+            edge = np.array([[1.0, 0, -length + beyond], [1.0, 0, beyond]])
+            way = generator.normal(size=3) * (1, 0.3, 0.3)
+            way *= step / np.linalg.norm(way)
+            change = np.linalg.norm(derivative(edge, way) - derivative(edge, -way), ord=2) / (2 * step)
+            shares.append(change / bound)
+    assert max(shares) < 1 and max(shares[-40:]) > 0.7 and max(shares[:40]) > 0.9
+
+
+def test_values_are_told_apart_at_odd_quarters():
+    """Where it is asked how much is clear, most values are spared the sum over the boundary."""
+    pytest.importorskip("numba")
+    generator = np.random.default_rng(8)
+    corners, points = loose(generator), generator.uniform(-0.5, 0.5, (20_000, 3))
+    exact, told = winding_values(corners, points), winding_values(corners, points, quarters=True)
+    assert (np.floor(2 * exact + 0.5) == np.floor(2 * told + 0.5)).all()  # no odd quarter lies between
+    assert (exact != told).any()

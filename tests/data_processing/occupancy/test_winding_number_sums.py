@@ -15,7 +15,7 @@ from data_processing.occupancy.winding_number import boundary_edges, winding_gri
 from data_processing.occupancy.winding_number_sums import sum_at_points, sum_on_grid
 from isofield.runtime.compiled import PRICES, sparing_kernels
 from tests.data_processing.occupancy.test_winding_number import random_soup, summed
-from tests.data_processing.solids import centres
+from tests.data_processing.solids import box, centres
 
 
 def boundary_of(corners):
@@ -29,11 +29,18 @@ def sheets(_):
     return np.concatenate([square, square[:, ::-1] - [0, 0, 0.125]])
 
 
-@pytest.mark.parametrize("soup", [random_soup, sheets])
-def test_the_grid_is_the_rounded_sum_over_faces(soup):
+def over_a_solid(_):
+    """A box without a lid above a closed one: straight below its rim walls, floor and the other's sides are crossed."""
+    above, below = box((-0.21, -0.17, 0.12), (0.23, 0.19, 0.31)), box((-0.41, -0.37, -0.33), (0.4, 0.43, -0.1))
+    lid = (above.triangles()[:, :, 2] == 0.31).all(1)
+    return np.concatenate([above.triangles()[~lid], below.triangles()])
+
+
+@pytest.mark.parametrize(("soup", "size"), [(random_soup, 16), (sheets, 16), (over_a_solid, 32)])
+def test_the_grid_is_the_rounded_sum_over_faces(soup, size):
     corners = soup(np.random.default_rng(3))
-    number = sum_on_grid(corners, boundary_of(corners), 16)
-    expected = summed(corners, centres(16))
+    number = sum_on_grid(corners, boundary_of(corners), size)
+    expected = summed(corners, centres(size))
     sure = np.abs(expected - np.floor(expected) - 0.5) > 1e-6
     assert sure.mean() > 0.9 and number.dtype == np.int16 and len(np.unique(number)) > 1
     np.testing.assert_array_equal(number.reshape(-1)[sure], np.rint(expected)[sure])

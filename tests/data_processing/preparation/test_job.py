@@ -21,7 +21,7 @@ from data_processing.preparation.sources import list_sources
 from data_processing.preparation.workers import DIED
 from data_processing.store.shape_set import StoredShapes, open_shapes
 from data_processing.store.shards import Shard, write_shard
-from data_processing.store.splits import SplitConfig, SplitLists
+from data_processing.store.splits import SplitConfig, SplitLists, SplitRatios
 from isofield.runtime.commandline import DONE, SOME_FAILED
 from isofield.runtime.config import to_plain
 from isofield.runtime.locks import hold_lock
@@ -361,6 +361,21 @@ def test_a_data_set_without_a_test_split_says_so(tmp_path, capsys):
     raw = write_boxes(tmp_path / "raw", chairs=1, tables=1)
     assert prepare_folder(config_for(raw, tmp_path / "boxes")) == DONE
     assert "no test split: each category has one shape" in capsys.readouterr().out
+
+
+def test_where_nothing_trains_it_says_how_to_divide_and_keeps_what_is_made(tmp_path, capsys):
+    raw, output = write_boxes(tmp_path / "raw", chairs=2), tmp_path / "boxes"
+    shares = {"train": 0, "val": 0.5, "test": 0.5}
+    assert prepare_folder(config_for(raw, output, splits=SplitConfig("ratios", SplitRatios(**shares)))) == DONE
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert "no shape is in the split train" in told and "isofield train" not in told
+    changed = dict(word.split("=") for word in re.search(r"--set ([^;]*);", told)[1].split())
+    assert sorted(changed) == [f"splits.ratios.{split}" for split in ("test", "train", "val")]
+    shards = {file: file.stat().st_mtime_ns for file in (output / "shards").iterdir()}
+    ratios = {key.rpartition(".")[2]: float(value) for key, value in changed.items()}
+    assert prepare_folder(config_for(raw, output, splits=SplitConfig("ratios", SplitRatios(**ratios)))) == DONE
+    assert "next: isofield train" in capsys.readouterr().out
+    assert shards and shards == {file: file.stat().st_mtime_ns for file in (output / "shards").iterdir()}
 
 
 def test_the_first_ten_that_failed_are_named(tmp_path, capsys):

@@ -85,6 +85,24 @@ def test_what_was_left_out_of_a_truth_is_a_note_in_row_and_table(tmp_path, capsy
     assert "145 of 500 points" in (tmp_path / "out/onet.csv").read_text()
 
 
+def test_meshes_of_slicer_and_of_others_may_be_mirrored(tmp_path, capsys):
+    """3D Slicer writes LPS and says so; where the other file says nothing, or RAS, somebody has to look."""
+    solid = trimesh.creation.icosphere(2, 1.0)
+    for name, own, other in (("a", "LPS", ""), ("b", "LPS", "LPS"), ("c", "", "RAS")):
+        for side, space in (("pred", own), ("gt", other)):
+            (tmp_path / side).mkdir(exist_ok=True)
+            data = solid.export(file_type="ply")
+            comment = f"ply\nformat binary_little_endian 1.0\ncomment SPACE={space}\n".encode()
+            head = b"ply\nformat binary_little_endian 1.0\n"
+            assert data.startswith(head)
+            (tmp_path / side / f"{name}.ply").write_bytes(data.replace(head, comment, 1) if space else data)
+    _, found = evaluate(tmp_path / "pred", tmp_path / "gt", tmp_path / "out")
+    told = {row["name"]: row["suspect"] for row in found["per_shape"]}
+    assert "its file is in LPS, that of the ground truth in no space by name" in told["a"]
+    assert told["b"] == "" and "its file is in no space by name, that of the ground truth in RAS" in told["c"]
+    assert "suspect: a: prediction: its file is in LPS" in capsys.readouterr().out
+
+
 def test_the_first_ten_that_failed_are_named(tmp_path, capsys):
     (tmp_path / "pred").mkdir()
     (tmp_path / "gt").mkdir()

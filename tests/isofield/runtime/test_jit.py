@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from isofield.runtime import jit, kernel_folder
@@ -60,3 +61,26 @@ def test_kernels_are_called_by_one_process_and_then_by_all(tmp_path, monkeypatch
     for _ in range(2):
         jit.compile_once("some", lambda: calls.append((tmp_path / "some.compiled").exists()))
     assert calls == [False, True]
+
+
+def test_kernels_that_do_not_count_arrays_compute_the_same_where_numba_has_no_such_option(monkeypatch):
+    """The option has no public name: a numba without it compiles them all the same, and nobody's array is freed."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(jit, "kernel_folder", lambda: None)
+    kept = np.arange(12.0).reshape(3, 4)
+
+    def total(rows):
+        found = 0.0
+        for k in range(len(rows)):
+            row = rows[k]
+            found += row[0] * row[3]
+        return found
+
+    def fill(rows, target):
+        target[0] = inner(rows)
+
+    for options in (jit.UNCOUNTED, {}):
+        monkeypatch.setattr(jit, "UNCOUNTED", options)
+        inner, target, before = jit.compile_inner(total), np.zeros(1), sys.getrefcount(kept)
+        jit.compile_filling(fill)(kept, target)
+        assert target[0] == (kept[:, 0] * kept[:, 3]).sum() and sys.getrefcount(kept) == before
