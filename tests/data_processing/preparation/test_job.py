@@ -369,7 +369,8 @@ def test_where_nothing_trains_it_says_how_to_divide_and_keeps_what_is_made(tmp_p
     assert prepare_folder(config_for(raw, output, splits=SplitConfig("ratios", SplitRatios(**shares)))) == DONE
     told = capsys.readouterr().out.splitlines()[-1]
     assert "no shape is in the split train" in told and "isofield train" not in told
-    changed = dict(word.split("=") for word in re.search(r"--set ([^;]*);", told)[1].split())
+    words = re.search(r"--set ([^;]*);", told)[1].split()
+    changed = {key: value for key, _, value in (word.partition("=") for word in words)}
     assert sorted(changed) == [f"splits.ratios.{split}" for split in ("test", "train", "val")]
     shards = {file: file.stat().st_mtime_ns for file in (output / "shards").iterdir()}
     ratios = {key.rpartition(".")[2]: float(value) for key, value in changed.items()}
