@@ -17,6 +17,7 @@ from typing import Any, Self
 from tests.pages import browser
 
 PATIENCE = 60  # seconds until something has to have happened
+PAINTED = "performance.getEntriesByType('paint').length > 0"  # before that a browser drops keys and clicks
 
 
 class Browser:
@@ -95,6 +96,7 @@ class Browser:
 
     def drag(self, selector: str, across: int, down: int, *, number: int = 0) -> None:
         """With the left button from the middle of an element, in pixels."""
+        self.wait_for(PAINTED)
         x, y = self.value(
             f"(() => {{ const one = document.querySelectorAll({json.dumps(selector)})[{number}];"
             " one.scrollIntoView({block: 'center'}); const box = one.getBoundingClientRect();"
@@ -124,6 +126,7 @@ class Browser:
         self.ask("Input.dispatchTouchEvent", type=f"touch{kind}", touchPoints=points)
 
     def press(self, key: str) -> None:
+        self.wait_for(PAINTED)
         text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
         words = {"key": key, "windowsVirtualKeyCode": {"Tab": 9, "Enter": 13}.get(key, 0)}
         self.ask("Input.dispatchKeyEvent", type="keyDown", **words, **text)
