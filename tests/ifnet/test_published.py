@@ -307,7 +307,7 @@ def test_an_existing_run_is_not_overwritten(tmp_path: Path, capsys: pytest.Captu
     assert "holds checkpoints already" in capsys.readouterr().err and hashes[0] == hashes[1]
 
 
-@pytest.mark.parametrize("setup", ["voxels_32", "points_300"])
+@pytest.mark.parametrize("setup", ["voxels_32", pytest.param("points_300", marks=pytest.mark.slow)])
 def test_an_imported_run_reconstructs_a_users_mesh(setup: str, prepared: Path, tmp_path: Path):
     """Weights set by hand: the logit is what the input holds around a point. The mesh comes out in the file's frame."""
     content = published_checkpoint(setup)
