@@ -46,7 +46,7 @@ def sum_on_grid(
         split = torch.ones(len(index_C3), dtype=torch.bool)
         touched = touched_cells(triangles, level)[index_C3.unbind(1)]
         asked = (~touched | edges.are_clear(index_C3, level)).nonzero().squeeze(1)
-        place, points_A3 = index_C3[asked].unbind(1), (index_C3[asked] + 0.5) / level - 0.5
+        place, points_A3 = index_C3[asked].unbind(1), _centres(index_C3[asked], level)
         above_A = torch.where(touched[asked], 0, _faces_above(triangles, level, place))
         values_A = _numbers(triangles, edges, points_A3, above_A)
         number[place] = values_A.round().to(torch.int16)
@@ -58,10 +58,15 @@ def sum_on_grid(
     place = torch.cat([index_C3, turned_C3]).unbind(1)
     above = _faces_above(triangles, level, place)
     count = len(index_C3)
-    values_C = _numbers(triangles, edges, (index_C3 + 0.5) / level - 0.5, above[:count])
+    values_C = _numbers(triangles, edges, _centres(index_C3, level), above[:count])
     number[index_C3.unbind(1)] = values_C.round().to(torch.int16)
     number[turned_C3.unbind(1)] += above[count:]
     return number.numpy()
+
+
+def _centres(index_C3: torch.Tensor, level: int) -> torch.Tensor:
+    """Of cells of a grid of so many along each axis, in cube coordinates: (C, 3) float64, of none too."""
+    return (index_C3.double() + 0.5) / level - 0.5
 
 
 def _octants(index_C3: torch.Tensor) -> torch.Tensor:

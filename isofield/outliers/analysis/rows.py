@@ -68,7 +68,8 @@ def apply_thresholds(rows: Sequence[Row], *, fpr: float, across_folder: bool) ->
 
 def _is_strangest(row: Row) -> bool:
     """Whether no clean mask of the calibration had such a score: its p cannot be smaller."""
-    return bool(row["calibration_n"]) and row["p"] <= 1 / (row["calibration_n"] + 1) + SLACK
+    count = row["calibration_n"]
+    return isinstance(count, int) and count > 0 and row["p"] <= 1 / (count + 1) + SLACK
 
 
 def _across(row: Row, fpr: float, needed: int) -> Row:

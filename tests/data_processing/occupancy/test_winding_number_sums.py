@@ -36,7 +36,13 @@ def over_a_solid(_):
     return np.concatenate([above.triangles()[~lid], below.triangles()])
 
 
-@pytest.mark.parametrize(("soup", "size"), [(random_soup, 16), (sheets, 16), (over_a_solid, 32)])
+def everywhere(generator):
+    """Faces in every cell of the coarsest grid: none of them is settled before it is divided."""
+    middles = generator.uniform(-0.49, 0.49, (900, 1, 3))
+    return np.clip(middles + generator.normal(0, 0.1, (900, 3, 3)), -0.49, 0.49)
+
+
+@pytest.mark.parametrize(("soup", "size"), [(random_soup, 16), (sheets, 16), (over_a_solid, 32), (everywhere, 16)])
 def test_the_grid_is_the_rounded_sum_over_faces(soup, size):
     corners = soup(np.random.default_rng(3))
     number = sum_on_grid(corners, boundary_of(corners), size)

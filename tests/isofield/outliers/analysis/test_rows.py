@@ -37,6 +37,9 @@ def test_adjusted_p_values_are_those_of_benjamini_and_hochberg():
 def test_a_journal_of_strangers_says_what_is_no_probability():
     rows = [judged("a", 0.01), judged("b", math.nan), judged("c", 7.0), judged("d", -1.0), judged("e", 0.02)]
     assert [row["q"] for row in apply_thresholds(rows, fpr=0.05, across_folder=True)] == [0.02, None, None, None, 0.02]
+    odd = [judged(str(count), 0.04, calibration_n=count) for count in (None, "many", -1, [3], math.nan)]
+    found = apply_thresholds([*odd, judged("z", 0.9)], fpr=0.041, across_folder=True)
+    assert {row["status"] for row in found} == {"OK"}  # no calibration is known to be too small
 
 
 def test_across_the_folder_fewer_are_flagged_and_partial_ones_stay_partial():
