@@ -51,23 +51,29 @@ class Recipe:
     shown: tuple[int, ...] = ()
     limits: tuple[str, ...] = ()  # in its own words
     protocol: str = "onet"  # or masks, generative
+    checkpoint: str = "best"  # or last
     licence: str = "cc-by-3.0"  # of the weights: that of the data that asks for most
     credits: tuple[str, ...] = ()  # instead of a table of shapes
-    # Of inputs unlike its training, by the shapes that were kept back: not of `points`, whose training saw them.
+    # Of inputs unlike its training, by the shapes that were kept back.
     says_unlike: bool = False
 
 
 RECIPES = {
     "points": Recipe(
         "furniture",
-        "Shapes from points without normals: 300 to 10,000 of them in one model, marked in 64^3 cells.",
+        "Shapes from points without normals: 300 to 10,000 of them in one model, marked in 64^3 cells, with where in",
         shown=(3000, 300),
+        checkpoint="last",
         limits=(
-            "Trained on upright furniture alone (y is up), without noise and with the whole surface seen. Of anything",
-            "else it makes what is nearest to that, and does not say so. Sheets without thickness come out with holes,",
-            "flat surfaces a little bumpy; from 300 points thin parts break. Voids of solids are filled, in training",
-            "and in the ground truth of the IoU below. The weights are of a training in three calls (a stage was added",
-            "after the first 1,170 steps): the commands below end near them, not at them.",
+            "its cell each of them lies.",
+            "",
+            "Trained on furniture (y is up; also turned by up to 90 degrees about any axis) without noise, with all of",
+            "the surface seen. Of anything else it makes what is nearest to that. Sheets without thickness come out",
+            "with holes; from 300 points thin parts break. Voids of solids are filled, and what is modelled inside of",
+            "a solid is no surface: in training, in the points that it is shown here, and in the ground truth below.",
+            "Its loss on 21 shapes kept back was lowest at step 1,230 (1,859), and grew to 2,385: it learned by heart.",
+            "Their meshes are as near at the end (Chamfer 0.091, x10, meshes at 64^3) as there, with better normals",
+            "and F-score (0.815 for 0.800): the last step is kept.",
         ),
     ),
     "voxels_32": Recipe(
@@ -160,7 +166,7 @@ def make(name: str, recipe: Recipe, furniture: Path | None) -> None:
     refuse_other_licences(recipe.data)
     about = run / "about.md"
     about.write_text(about_of(name, recipe, furniture), encoding="utf-8")
-    words = ("--precision", "float16", "--licence", recipe.licence, "--card", about)
+    words = ("--precision", "float16", "--licence", recipe.licence, "--card", about, "--checkpoint", recipe.checkpoint)
     # The weights as they travel are measured, in copies: a pack keeps the results of one question only. What is usual
     # of inputs takes minutes to measure and changes no mesh: it comes in at the end.
     first = fresh(RUNS / "packs" / name)
@@ -229,7 +235,7 @@ def about_of(name: str, recipe: Recipe, furniture: Path | None) -> str:
         "libraries of Sweet Home 3D, as packaged in Debian's",
         "`sweethome3d-furniture` 1.8-1; the test shapes of the published split were not seen, and a tenth of the",
         "others was kept back. Changes: converted, turned upright, brought to one size, made into labelled points;",
-        "a solid's voids were filled.",
+        "a solid's voids were filled, and clouds drawn from what bounds it.",
         "",
         "| shape | title | author | licence | library |",
         "|---|---|---|---|---|",
