@@ -38,7 +38,9 @@ def generate_meshes(options: argparse.Namespace) -> int:
 
     run_dir = find_run(options.run)
     with contextlib.ExitStack() as stack:
-        group = stack.enter_context(distributed.session(options.device, collectives=False, part=options.part))
+        group = stack.enter_context(
+            distributed.session(options.device, collectives=False, part=options.part, meshes=bool(options.input))
+        )
         loaded = load_run(run_dir, which=options.checkpoint, device=group.device)
         # As it was trained: weights that learned from TF32 products are asked by them.
         stack.enter_context(products_in(loaded.config.training.precision, group.device))
