@@ -231,7 +231,7 @@ class Run:
 
     @functools.cached_property
     def _usual(self) -> InputCalibration | None:
-        return load_input_calibration(self._run, model_hash=self._loaded.model_hash)
+        return load_input_calibration(self._run, model_hash=self._loaded.model_hash, section=self.config.data.input)
 
     @functools.cached_property
     def _preparation(self) -> DataConfig:

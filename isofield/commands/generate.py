@@ -47,7 +47,7 @@ def generate_meshes(options: argparse.Namespace) -> int:
         # Which shapes, and where they go: a split, files, samples or a walk.
         asked = requests_of(options, loaded.model, loaded.config, run_dir, device=group.device)
         names = [item.name for item in asked.items]
-        usual = load_input_calibration(run_dir, model_hash=loaded.model_hash)
+        usual = load_input_calibration(run_dir, model_hash=loaded.model_hash, section=loaded.config.data.input)
         settings = settings_of(options, model_hash=loaded.model_hash, iso_level=loaded.model.iso_level, usual=usual)
         if settings.fit_steps:
             encoder_parameters(loaded.model)  # one error before any work, where it cannot be fitted
