@@ -210,8 +210,8 @@ def steps(session: Session) -> None:
     size, count = (16, 100) if session.quick else (128, 50_000)
     small = {"stages": ((4,), (6, 8)), "decoder_widths": (16,)} if session.quick else {}
     one = on(bench_ifnet_training.batch_of_a_sphere(count, size), session.device)
-    parts = (one.inputs, one.points_BN3, one.values_BN)
-    six = Batch(*(part.repeat(6, *[1] * (part.ndim - 1)) for part in parts), tuple(range(6)))
+    inputs, points_BN3, values_BN = one.inputs.repeat(6, 1, 1, 1, 1), one.points_BN3.repeat(6, 1, 1), one.values_BN
+    six = Batch(inputs, points_BN3, values_BN.repeat(6, 1), tuple(range(6)))
     ours_of, plain_of = bench_ifnet_training.our_loss, bench_ifnet_training.plain_loss
 
     def ifnet(*, compiled: bool = False) -> tuple[Any, Any]:
