@@ -6,8 +6,9 @@
 Everything is fitted on the run's training patients. Held-out patients (of --data; default: the run's own data set, all
 splits but train) are corrupted by every family, mild and moderate, and judged. AUROC is over all of them, as nothing
 was fitted on them; for sensitivity they are divided at random, once for each of --seeds, into patients that calibrate
-and patients that are tested. --real holds masks with faults of their own; its categories are the kinds of fault. Writes
-benchmark.json, benchmark.csv and benchmark.md.
+and patients that are tested. All of it is done again as other sources draw masks (--sources), by the same detectors.
+--real holds masks with faults of their own; its categories are the kinds of fault. Writes benchmark.json, benchmark.csv
+and benchmark.md.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from isofield.outliers.benchmark.baselines import fit_baselines
 from isofield.outliers.benchmark.cases import CLEAN, Case, MaskShape, folder_masks, kept_cases, measured_cases
 from isofield.outliers.benchmark.corruptions import FAMILIES
 from isofield.outliers.benchmark.seen_kinds import seen_kinds
+from isofield.outliers.benchmark.sources import OWN, SOURCES
 from isofield.outliers.benchmark.tables import (
     Benchmark,
     Detectors,
@@ -67,6 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES), metavar="FAMILY", help="[all]"
     )
+    parser.add_argument(
+        "--sources",
+        nargs="*",
+        default=list(SOURCES),
+        choices=list(SOURCES),
+        metavar="SOURCE",
+        help="ways in which others draw masks; none: only as they are [all]",
+    )
     parser.add_argument("--most", type=int, help="use at most so many clean masks, spread evenly")
     parser.add_argument("--spoil", type=int, help="spoil so many of them, spread evenly; default: all")
     parser.add_argument("--fpr", type=float, default=0.05, help="rate of false positives")
@@ -91,22 +101,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     clean = [shape.name for shape in patients.clean]
     corrupted = {clean[index] for index in evenly(range(len(clean)), options.spoil or len(clean))}
 
-    def measure(shape: MaskShape) -> list[Case]:
+    def measure(shape: MaskShape, source: str = OWN) -> list[Case]:
         """Measuring takes hours: what is measured of a mask is kept, under what it was measured with."""
         families = options.families if shape.name in corrupted and shape.family == CLEAN else []
-        make = partial(measured_cases, shape, prior, sdf_grid, families=families, draw=options.draw)
+        make = partial(measured_cases, shape, prior, sdf_grid, families=families, draw=options.draw, source=source)
         digest = hash_of_masks([shape.family], [shape.mask.occupancy_RRR])
-        return kept_cases(out / "cases", shape.name, {**key, "families": families, "mask": digest}, make)
+        return kept_cases(
+            out / "cases", shape.name, {**key, "families": families, "mask": digest, "source": source}, make
+        )
 
     # Detectors learn from clean training masks; corrupted and real faults only test them.
     shapes = with_progress([*training, *turned], what="measure", unit="training mask")
     measured = [case.measured for shape in shapes for case in measure(shape)]
     pairs = zip(measured[: len(training)], measured[len(training) :], strict=True)
     detectors = fit_detectors([with_prior_of(*pair) for pair in pairs], sdf_grid)
-    # Of the others, 25 cases a mask, numbers stay: what was measured of all of them would be gigabytes.
+    # Of the others, 26 cases a mask and source, numbers stay: what was measured of all of them would be gigabytes.
     cases: list[ScoredCase] = []
     for shape in with_progress([*patients.clean, *patients.real], what="measure", unit="mask"):
-        cases += score_cases(measure(shape), detectors)
+        for source in (OWN, *options.sources):
+            cases += score_cases(measure(shape, source), detectors)
     benchmark = Benchmark(cases, seeds=options.seeds, fpr=options.fpr, seen=seen_kinds(loaded.config.data.input))
     about = {"run": str(place.path), "model_hash": loaded.model_hash, "step": loaded.step, "draw": options.draw}
     results = tables(benchmark, about=about)
