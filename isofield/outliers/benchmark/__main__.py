@@ -34,12 +34,12 @@ from isofield.outliers.benchmark.tables import (
     without_prior,
     write_tables,
 )
-from isofield.outliers.scoring.augmented_training import turn_mask, with_prior_of
+from isofield.outliers.scoring.augmented_training import MeasuredTraining, redrawings, redrawn_masks, turn_mask
 from isofield.outliers.scoring.calibrate import MAX_FITTED, TRAIN, evenly, members, sdf_grid_around, subject
 from isofield.outliers.scoring.calibration import hash_of_masks
-from isofield.outliers.scoring.cube_masks import stored_mask
+from isofield.outliers.scoring.cube_masks import CubeMask, stored_mask
 from isofield.outliers.scoring.detector import MaskPrior
-from isofield.outliers.scoring.scores import Measured, fit_scorer
+from isofield.outliers.scoring.scores import fit_scorer
 from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.packs.find_run import find_run
 from isofield.registry import load_run
@@ -47,7 +47,7 @@ from isofield.run_dir import preparation_of, refuse_unwritable
 from isofield.runtime.commandline import DONE, Parser, run, say
 from isofield.runtime.progress import with_progress
 
-TURNED = "turned"
+CHANGED = "changed"  # the family of training masks that were turned or redrawn
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     patients = held_out(own, prior, data=options.data, real=options.real, most=options.most)
     say(f"{len(patients.clean)} clean masks of patients that did not train, {len(patients.real)} real faults")
 
-    # Fitted on the training patients: their masks as they are, and turned, as new ones are to the prior.
+    # Fitted on the training patients: their masks as they are; turned, as new ones are to the prior; and redrawn.
     chosen = evenly(members(own, TRAIN, loaded), MAX_FITTED)
     training = [MaskShape(f"training {n}", "", stored_mask(own, i), TRAIN) for n, i in enumerate(chosen)]
     sdf_grid = sdf_grid_around(shape.mask for shape in training)
     key = {"model": loaded.model_hash, "cell": sdf_grid.cell, "draw": options.draw}
-    turned = [MaskShape(f"turned {n}", "", turn_mask(s.mask, n), TURNED) for n, s in enumerate(training)]
+    times = redrawings(len(training))
+
+    def versions_of(number: int, mask: CubeMask) -> list[MaskShape]:
+        redrawn = redrawn_masks(mask, prior.preparation, number, times=times)
+        named = [("turned", turn_mask(mask, number)), *((f"redrawn {n}", one) for n, one in enumerate(redrawn))]
+        return [MaskShape(f"{name} {number}", "", one, CHANGED) for name, one in named]
+
     clean = [shape.name for shape in patients.clean]
     corrupted = {clean[index] for index in evenly(range(len(clean)), options.spoil or len(clean))}
 
@@ -111,10 +117,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
 
     # Detectors learn from clean training masks; corrupted and real faults only test them.
-    shapes = with_progress([*training, *turned], what="measure", unit="training mask")
-    measured = [case.measured for shape in shapes for case in measure(shape)]
-    pairs = zip(measured[: len(training)], measured[len(training) :], strict=True)
-    detectors = fit_detectors([with_prior_of(*pair) for pair in pairs], sdf_grid)
+    fitted = MeasuredTraining([], [])
+    for number, shape in enumerate(with_progress(training, what="measure", unit="training mask")):
+        shapes = [shape, *versions_of(number, shape.mask)]
+        seen, unseen, *others = [case.measured for one in shapes for case in measure(one)]
+        fitted.add(seen, unseen, others)
+    detectors = fit_detectors(fitted, sdf_grid)
     # Of the others, 26 cases a mask and source, numbers stay: what was measured of all of them would be gigabytes.
     cases: list[ScoredCase] = []
     for shape in with_progress([*patients.clean, *patients.real], what="measure", unit="mask"):
@@ -127,10 +135,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def fit_detectors(measured: Sequence[Measured], sdf_grid: SdfGrid) -> Detectors:
+def fit_detectors(fitted: MeasuredTraining, sdf_grid: SdfGrid) -> Detectors:
     """All detectors, of the training masks; ours also without the prior, to see what that is worth."""
-    plain = [without_prior(one) for one in measured]
-    return Detectors(sdf_grid, fit_scorer(measured, sdf_grid), fit_scorer(plain, sdf_grid), fit_baselines(measured))
+    ours = fit_scorer(fitted.masks, sdf_grid, fitted.redrawn)
+    plain = [without_prior(one) for one in fitted.masks]
+    redrawn = [[without_prior(one) for one in others] for others in fitted.redrawn]
+    return Detectors(sdf_grid, ours, fit_scorer(plain, sdf_grid, redrawn), fit_baselines(fitted.masks))
 
 
 def held_out(own: ShapeSet, prior: MaskPrior, *, data: Path | None, real: Path | None, most: int | None) -> Patients:

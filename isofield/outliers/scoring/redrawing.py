@@ -4,7 +4,6 @@ A segmentation network that works on 3 mm, a reader who draws every third slice 
 give other masks of one organ, and each of them is right. What is redrawn here is read from its new grid as any scan is.
 """
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,12 +97,15 @@ def as_read(drawn: Drawn, like: CubeMask, config: DataConfig) -> CubeMask:
 
 
 def redrawn_mask(mask: CubeMask, drawing: Drawing, config: DataConfig, generator: np.random.Generator) -> CubeMask:
-    """A mask in the cube as another source would have drawn it; as it was where nothing would be left of it."""
+    """A mask in the cube as another source would have drawn it.
+
+    The mask itself where nothing would be left of it, or where what is drawn no longer fits into the cube.
+    """
     inside = mask.occupancy_RRR[box_of_cells(mask.occupancy_RRR)]
-    drawn = redraw(inside, mask.spacing, drawing, generator)
-    if not drawn.mask_RRR.any():
-        return dataclasses.replace(mask)
-    return as_read(drawn, mask, config)
+    try:
+        return as_read(redraw(inside, mask.spacing, drawing, generator), mask, config)
+    except ValueError:
+        return mask
 
 
 def _reach(drawing: Drawing, spacing: float) -> int:
