@@ -20,24 +20,27 @@ Padding = Literal["zeros", "replicate"]
 class Encoder(nn.Module):
     """Stages of 3^3 convolutions with max-pooling between them; feature 0 is the input itself."""
 
-    def __init__(self, *, resolution: int, stages: Sequence[Sequence[int]], padding: Padding) -> None:
+    def __init__(self, *, resolution: int, channels: int, stages: Sequence[Sequence[int]], padding: Padding) -> None:
         super().__init__()
-        self.resolution = resolution
-        widths = [1, *(channels[-1] for channels in stages)]
+        self.resolution, self.channels = resolution, channels
+        widths = [channels, *(channels[-1] for channels in stages)]
         self.stages = nn.ModuleList(
             EncoderStage(before, channels, padding=padding) for before, channels in zip(widths, stages, strict=False)
         )
 
-    def forward(self, inputs_B1RRR: torch.Tensor, *, is_padding: bool = False) -> list[torch.Tensor]:
-        """(B, 1, R, R, R) to volumes (B, C_s, R_s, R_s, R_s), float32, channels last in memory; R_s is halved.
+    def forward(self, inputs_BCRRR: torch.Tensor, *, is_padding: bool = False) -> list[torch.Tensor]:
+        """(B, C, R, R, R) to volumes (B, C_s, R_s, R_s, R_s), float32, channels last in memory; R_s is halved.
 
         `is_padding`: the shapes only keep the collectives of other ranks company. ValueError for another size.
         """
-        expected = (1, *(self.resolution,) * 3)
-        if tuple(inputs_B1RRR.shape[1:]) != expected:
-            wanted, got = (" x ".join(map(str, shape)) for shape in (expected, inputs_B1RRR.shape[1:]))
-            raise ValueError(f"this model takes inputs of B x {wanted} (model.resolution), got B x {got}")
-        x, volumes = inputs_B1RRR, [inputs_B1RRR]
+        expected = (self.channels, *(self.resolution,) * 3)
+        if tuple(inputs_BCRRR.shape[1:]) != expected:
+            wanted, got = (" x ".join(map(str, shape)) for shape in (expected, inputs_BCRRR.shape[1:]))
+            named = "model.resolution"
+            if inputs_BCRRR.shape[1] != self.channels:
+                named = "model.offsets and data.input.offsets have to be alike"
+            raise ValueError(f"this model takes inputs of B x {wanted} ({named}), got B x {got}")
+        x, volumes = inputs_BCRRR, [inputs_BCRRR]
         for number, stage in enumerate(self.stages):
             volume, x = stage(x, pooled=number + 1 < len(self.stages), is_padding=is_padding)
             volumes.append(volume)

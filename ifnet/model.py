@@ -26,6 +26,7 @@ class Config:
     """Sizes and choices; the defaults are those of the published `voxels_128`."""
 
     resolution: int = 128  # of the input
+    offsets: bool = False  # the input also says where in their cells its points lie: as `data.input.offsets` has it
     stages: tuple[tuple[int, ...], ...] = ((16,), (32, 32), (64, 64), (128, 128), (128, 128))  # channels
     decoder_widths: tuple[int, ...] = (256, 256, 256)  # of the layers between features and logit
     displacement: float = 0.0722  # of the six places around a point, in [-1, 1] units
@@ -53,7 +54,7 @@ class Config:
     @property
     def channels(self) -> tuple[int, ...]:
         """Of the sampled volumes; the first is the input."""
-        return (1, *(stage[-1] for stage in self.stages))
+        return (4 if self.offsets else 1, *(stage[-1] for stage in self.stages))
 
 
 class Decoder(nn.Module):
@@ -96,7 +97,12 @@ class IFNet(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(resolution=config.resolution, stages=config.stages, padding=config.convolution_padding)
+        self.encoder = Encoder(
+            resolution=config.resolution,
+            channels=config.channels[0],
+            stages=config.stages,
+            padding=config.convolution_padding,
+        )
         self.decoder = Decoder(config)
 
     def players(self) -> dict[str, list[nn.Parameter]]:
@@ -108,7 +114,10 @@ class IFNet(nn.Module):
         return list(self.encoder.parameters())
 
     def encode(self, inputs: torch.Tensor) -> list[torch.Tensor]:
-        """(B, 1, R, R, R) to the input and its feature volumes. ValueError when R is not the config's."""
+        """(B, 1, R, R, R), with offsets (B, 4, R, R, R), to the input and its feature volumes.
+
+        ValueError when R or the channels are not the config's.
+        """
         return self.encoder(inputs)
 
     def decode(self, points_BN3: torch.Tensor, code: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -24,6 +24,7 @@ from isofield.runtime.invocation import next_command
 Kind = Literal["voxels", "solid", "points", "scan", "deformed", "view"]
 CLOUDS = ("points", "scan")
 SOLIDS = ("solid", "deformed")
+OFFSET_UNIT = 1 << 10  # offsets in a cell as whole numbers: so many to half an edge
 USUAL_RESOLUTION = {"view": 128}  # of others 64
 
 
@@ -42,6 +43,7 @@ class InputConfig:
     finer: int = 1  # solid, deformed: a cell is the share inside of so many cells along each edge of a finer grid
     points: int = 3000  # points, scan: as many of the stored points at random, others in each epoch; 0: all there are
     fewest: int = 0  # points, scan, in training: from so many up to `points`, fewer the likelier; 0: always `points`
+    offsets: bool = False  # points, scan: three more channels say where in its cell the points lie (`mark_offsets`)
     noise: float = 0.0  # points, scan: sigma in cube units, before marking; others: share of the cells that are flipped
     crop: tuple[float, float] = (0.0, 0.0)  # a plane across a random direction cuts off such a share of the extent
     pose: PoseConfig = field(default_factory=PoseConfig)  # in training; the points asked for are posed alike
@@ -70,6 +72,8 @@ class InputConfig:
                 f"data.input: fewest is for points and scan alone, from 1 to their number of points; got {self.fewest} "
                 f"of {self.points} {self.kind}"
             )
+        if self.offsets and self.kind not in CLOUDS:
+            raise ValueError(f"data.input: offsets are those of points: for points and scan alone, not {self.kind}")
         if not (self.noise >= 0 and (self.kind in CLOUDS or self.noise < 1)):
             raise ValueError(f"data.input: noise must be a sigma, or of voxels a share below 1; got {self.noise}")
         if not 0 <= low <= high < 1:
@@ -116,13 +120,14 @@ def observe(
 ) -> torch.Tensor:
     """The input volume (B, 1, R, R, R) float32, 0 or 1, of packed rows (B, ...) on their device; shares of finer cells.
 
+    With offsets (B, 4, R, R, R): the marks, then the offsets along x, y, z.
     Of kind view a picture (B, 1, R, R) float32 in [0, 1], white where nothing is: one at random, or with `fixed` (in
     validation and generation) the view that the section names. With `fixed` no shape is posed.
     """
     if section.kind == "view":
         return _view(packed["pixels"], section, keys_B, fixed=fixed)
     if section.kind in CLOUDS:
-        return mark(*seen_points(packed, section, keys_B, fixed=fixed), section.resolution)
+        return marked(*seen_points(packed, section, keys_B, fixed=fixed), section)
     # Posed and deformed while cells are as fine as they are stored: an edge then loses a fraction of a cell.
     cells_BRRR = unpack_bits(packed[fields_of(section)[0]]).view(-1, *[section.resolution * section.finer] * 3)
     if section.pose and not fixed:
@@ -192,6 +197,8 @@ def plain_input(section: InputConfig) -> dict[str, Any]:
     plain = to_plain(section)
     if not section.fewest:
         del plain["fewest"]
+    if not section.offsets:
+        del plain["offsets"]
     if not section.pose.mirror:
         del plain["pose"]["mirror"]
     return plain
@@ -219,12 +226,40 @@ def _view(pixels_BVHW: torch.Tensor, section: InputConfig, keys_B: torch.Tensor,
     return pixels_BVHW[rows_B, view_B][:, None, middle, middle].float() / 255
 
 
+def marked(points_BN3: torch.Tensor, seen_BN: torch.Tensor, section: InputConfig) -> torch.Tensor:
+    """The input volume of clouds as the section has it: (B, 1, R, R, R), or with offsets (B, 4, R, R, R)."""
+    marks = mark(points_BN3, seen_BN, section.resolution)
+    if not section.offsets:
+        return marks
+    return torch.cat([marks, mark_offsets(points_BN3, seen_BN, section.resolution)], dim=1)
+
+
 def mark(points_BN3: torch.Tensor, seen_BN: torch.Tensor, resolution: int) -> torch.Tensor:
     """(B, 1, R, R, R) float32: 1 in every cell that holds a seen point. Points beyond the cube count at its border."""
     x, y, z = voxel_index(points_BN3, resolution).unbind(-1)
     cells = torch.zeros(len(points_BN3), resolution**3, device=points_BN3.device)
     cells.scatter_reduce_(1, (x * resolution + y) * resolution + z, seen_BN.float(), "amax")
     return cells.view(-1, 1, resolution, resolution, resolution)
+
+
+def mark_offsets(points_BN3: torch.Tensor, seen_BN: torch.Tensor, resolution: int) -> torch.Tensor:
+    """(B, 3, R, R, R) float32 in [-1, 1]: the mean offset of a cell's seen points from its centre, in half edges.
+
+    0 where no point is seen. A mark alone says where a surface is to half a cell; a few neighbouring offsets say where
+    a plane runs (as voxel features of Zhou and Tuzel 2018, VoxelNet, section 2.1.1, have it). Sums of whole numbers,
+    so every device and every order of the points gives the same bits.
+    """
+    index_BN3 = voxel_index(points_BN3, resolution)
+    inside_BN3 = (points_BN3.double() - voxel_centres(index_BN3, resolution, torch.float64)) * (2 * resolution)
+    parts_BN3 = (inside_BN3.clamp(-1, 1) * OFFSET_UNIT).round().long() * seen_BN[..., None]
+    x, y, z = index_BN3.unbind(-1)
+    cell_BN = (x * resolution + y) * resolution + z
+    sums = torch.zeros(len(points_BN3), 3, resolution**3, dtype=torch.int64, device=points_BN3.device)
+    sums.scatter_add_(2, cell_BN[:, None].expand(-1, 3, -1), parts_BN3.movedim(2, 1))
+    counts = torch.zeros(len(points_BN3), resolution**3, dtype=torch.int64, device=points_BN3.device)
+    counts.scatter_add_(1, cell_BN, seen_BN.long())
+    means = sums.float() / (counts.clamp(min=1)[:, None] * OFFSET_UNIT).float()
+    return means.view(-1, 3, resolution, resolution, resolution)
 
 
 def _kept_cells(cells_BRRR: torch.Tensor, section: InputConfig, keys_B: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,7 @@ from data_processing.loading.network_inputs import (
     InputConfig,
     check_fields,
     fields_of,
-    mark,
+    marked,
     observe,
     seen_points,
 )
@@ -256,7 +256,7 @@ def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: 
         chosen = subsets(keys_B, section.points, torch.ones(1, len(points_N3), dtype=torch.bool))[0]
         points_N3 = points_N3[chosen.numpy()]
     points = torch.from_numpy(points_N3).float()[None]
-    inputs = mark(points, torch.ones(points.shape[:2], dtype=torch.bool), section.resolution)
+    inputs = marked(points, torch.ones(points.shape[:2], dtype=torch.bool), section)
     return Observed(
         inputs[0],
         to_world,

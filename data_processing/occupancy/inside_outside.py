@@ -14,6 +14,7 @@ On a grid, parts thinner than a voxel keep their surface voxels (flood_fill.thin
 points, scan and winding are exact and a sheet has no volume; the shell methods look points up in a grid of voxels.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,6 +53,7 @@ class InsideConfig:
     method: Literal["auto", "scan", "winding", "shell"] = "auto"  # shell: flood fill
     cavities: Literal["keep", "fill"] = "keep"  # voids in a solid: hollow as modelled, or solid (ShapeNet practice)
     thin: Literal["keep", "drop"] = "keep"  # surface voxels of parts thinner than a voxel
+    surface: Literal["all", "outer"] = "all"  # samples are of all that is modelled, or of what bounds the solid
     closing_resolution: int = 128  # the flood fill does not leak through gaps narrower than a cell of this grid
     decision_resolution: int = 96  # where winding number and flood fill are compared
     lookup_resolution: int = 256  # the grid in which points are looked up
@@ -111,27 +113,51 @@ def inside_points(
     `method`: as `Occupancy.method` recorded it, to skip the choice. Parts thinner than a voxel of the lookup grid are
     kept by the shell methods only. Raises ValueError on an unknown method, and "scan" of a mesh with open parts.
     """
-    if method not in METHODS:
-        raise ValueError(f"inside method {method!r}: expected one of {', '.join(METHODS)}")
-    parts = MeshParts(mesh)
-    asked = settings.method if method == "auto" else method
-    method, _ = _choose(parts, settings, asked, device, judged=False)
-    # A number needs no grid, unless cavities are filled: only a flood knows what a void is.
-    exact = method in ("scan", "winding")
-    inside = parts.number_at(points_N3, device) != 0 if exact else np.zeros(len(points_N3), dtype=bool)
-    if exact and settings.cavities == "keep":
-        return inside
-    # What floods and fills needs a grid; points are then looked up in it.
-    frame = PointFrame(parts.all, settings.lookup_resolution)
-    boxed = parts.in_frame(frame)
-    grid = _solid(boxed, frame.resolution, method, settings, device)
-    if exact:  # what filling adds, and the voxels around it that the cavity shares with the wall
-        own = boxed.number_grid(frame.resolution, device) != 0
-        grid &= ~own | dilate(grid & ~own)
-    else:
-        added = thin_parts(grid, torch.as_tensor(boxed.all, device=device))
-        grid = grid if added is None else grid | added
-    return inside | frame.look_up(grid, points_N3)
+    return InsideTest(mesh, settings, method=method, device=device)(points_N3)
+
+
+class InsideTest:
+    """`inside_points` of one mesh that is asked more than once: parts and grid are made once, when they are needed."""
+
+    def __init__(
+        self, mesh: TriangleMesh, settings: InsideConfig, *, method: str = "auto", device: torch.device | str = "cpu"
+    ) -> None:
+        if method not in METHODS:
+            raise ValueError(f"inside method {method!r}: expected one of {', '.join(METHODS)}")
+        self.mesh, self.settings, self.device = mesh, settings, device
+        self._asked = settings.method if method == "auto" else method
+
+    def __call__(self, points_N3: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """Which points (N, 3) are inside: (N,)."""
+        parts, _, exact = self._chosen
+        inside = parts.number_at(points_N3, self.device) != 0 if exact else np.zeros(len(points_N3), dtype=bool)
+        # A number needs no grid, unless cavities are filled: only a flood knows what a void is.
+        if exact and self.settings.cavities == "keep":
+            return inside
+        frame, grid = self._grid
+        return inside | frame.look_up(grid, points_N3)
+
+    @functools.cached_property
+    def _chosen(self) -> tuple[MeshParts, str, bool]:
+        """The parts, the method, and whether that asks for a number, which needs no grid."""
+        parts = MeshParts(self.mesh)
+        method, _ = _choose(parts, self.settings, self._asked, self.device, judged=False)
+        return parts, method, method in ("scan", "winding")
+
+    @functools.cached_property
+    def _grid(self) -> tuple[PointFrame, torch.Tensor]:
+        """What floods and fills needs a grid; points are then looked up in it."""
+        parts, method, exact = self._chosen
+        frame = PointFrame(parts.all, self.settings.lookup_resolution)
+        boxed = parts.in_frame(frame)
+        grid = _solid(boxed, frame.resolution, method, self.settings, self.device)
+        if exact:  # what filling adds, and the voxels around it that the cavity shares with the wall
+            own = boxed.number_grid(frame.resolution, self.device) != 0
+            grid &= ~own | dilate(grid & ~own)
+        else:
+            added = thin_parts(grid, torch.as_tensor(boxed.all, device=self.device))
+            grid = grid if added is None else grid | added
+        return frame, grid
 
 
 def doubt_of_solid(mesh: TriangleMesh) -> str:

@@ -34,6 +34,7 @@ CONTENT_KEYS: Sequence[str] = (
     "labels",
     "seed",
 )
+LATER_INSIDE = (("surface", "all"),)
 LATER_CONTENTS = (("rendering", None),)
 LATER_KEYS: dict[str, Any] = {
     "contents": {key: value for key, value in to_plain(Contents()).items() if (key, value) not in LATER_CONTENTS},
@@ -140,6 +141,8 @@ def content_settings(settings: dict[str, Any]) -> dict[str, Any]:
         rendering = chosen["contents"].get("rendering")
         if rendering and rendering["folder"] is not None:  # nothing is drawn
             chosen["contents"]["rendering"] = {key: v for key, v in rendering.items() if key != "drawn_by"}
+    if chosen.get("inside"):
+        chosen["inside"] = {key: v for key, v in chosen["inside"].items() if (key, v) not in LATER_INSIDE}
     if chosen.get("labels"):
         chosen["labels"] = {key: value for key, value in chosen["labels"].items() if key not in CHOOSING_LABELS}
     return {key: value for key, value in chosen.items() if value != LATER_KEYS.get(key, ...)}

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from data_processing.geometry.coordinates import voxel_index
 from data_processing.geometry.marching_cubes import marching_cubes, pad_outside
-from data_processing.geometry.triangle_mesh import TriangleMesh
+from data_processing.geometry.triangle_mesh import TriangleMesh, sample_surface
+from data_processing.occupancy.outer_surface import OuterSurface
 
 LEVEL = 0.5  # inside is above: 0/1 voxels, or the resampled field of a mask
 
@@ -30,6 +31,11 @@ class CubeShape:
     surface: Callable[[], TriangleMesh]
     inside: Callable[[NDArray[np.floating]], NDArray[np.bool_]]
     scan: Any = None
+    outer: OuterSurface | None = None  # where samples are of that part of the surface alone
+
+    def sample(self, count: int, generator: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Points (N, 3) uniform on the surface that is shown and judged, and the unit normals (N, 3) there."""
+        return _sample(self, count, generator)
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,19 @@ class CubeSurface:
 
     to_world: NDArray[np.float64]  # 4x4, cube -> frame of the file
     surface: Callable[[], TriangleMesh]
+    outer: OuterSurface | None = None  # as of CubeShape
+
+    def sample(self, count: int, generator: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """As of CubeShape."""
+        return _sample(self, count, generator)
+
+
+def _sample(
+    shape: CubeShape | CubeSurface, count: int, generator: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if shape.outer is not None:
+        return shape.outer.sample(count, generator)
+    return sample_surface(shape.surface(), count, generator)
 
 
 def surface_of_grid(values_RRR: torch.Tensor) -> TriangleMesh:

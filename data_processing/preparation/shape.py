@@ -31,7 +31,8 @@ from data_processing.medical.masks import (
 )
 from data_processing.medical.structures import LabelConfig, find_part
 from data_processing.occupancy.coarse_solids import solid_cells
-from data_processing.occupancy.inside_outside import InsideConfig, Occupancy, inside_points, occupancy_grid
+from data_processing.occupancy.inside_outside import InsideConfig, InsideTest, Occupancy, occupancy_grid
+from data_processing.occupancy.outer_surface import OuterSurface
 from data_processing.preparation.boundary_points import boundary_row
 from data_processing.preparation.config import ENCODER_RESOLUTION, RESOLUTION, DataConfig, mask_resolution
 from data_processing.preparation.cube_shape import LEVEL, CubeShape, CubeSurface, surface_of_grid, voxels_at
@@ -223,7 +224,7 @@ def surface_in_cube(mesh: TriangleMesh, config: DataConfig, *, where: Path) -> C
         )
     to_world = normalising_to_world(lower, upper, by=by, length=config.normalisation.length)
     mesh = mesh.transform(np.linalg.inv(to_world))
-    return CubeSurface(to_world, lambda: mesh)
+    return CubeSurface(to_world, lambda: mesh, _outer(mesh, InsideTest(mesh, config.inside)))
 
 
 def attempt(
@@ -300,20 +301,26 @@ def _mesh_shape(
     occupancy = occupancy_grid(mesh, RESOLUTION, config.inside, device=device)
     stages.end("occupancy")
     # Surface and points are asked only where the contents want them: both are kept as something to call.
-    inside = functools.partial(_inside_mesh, mesh=mesh, found=occupancy, settings=config.inside, device=device)
-    return CubeShape(occupancy.grid_RRR, placed.to_world, occupancy.method, occupancy.quality, placed.surface, inside)
+    test = InsideTest(mesh, config.inside, method=occupancy.method, device=device)
+    inside = functools.partial(_inside_mesh, test=test, found=occupancy)
+    return CubeShape(
+        occupancy.grid_RRR,
+        placed.to_world,
+        occupancy.method,
+        occupancy.quality,
+        placed.surface,
+        inside,
+        outer=_outer(mesh, test),
+    )
 
 
-def _inside_mesh(
-    points_N3: NDArray[np.floating],
-    *,
-    mesh: TriangleMesh,
-    found: Occupancy,
-    settings: InsideConfig,
-    device: torch.device | str,
-) -> NDArray[np.bool_]:
+def _outer(mesh: TriangleMesh, test: InsideTest) -> OuterSurface | None:
+    return OuterSurface(mesh, test) if test.settings.surface == "outer" else None
+
+
+def _inside_mesh(points_N3: NDArray[np.floating], *, test: InsideTest, found: Occupancy) -> NDArray[np.bool_]:
     """As in the grid: by the method that made it, and in the voxels that thin parts were given."""
-    inside = inside_points(mesh, points_N3, settings, method=found.method, device=device)
+    inside = test(points_N3)
     return inside if found.thin_RRR is None else inside | voxels_at(found.thin_RRR, points_N3)
 
 

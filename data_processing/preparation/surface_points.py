@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from data_processing.geometry.coordinates import to_fixed
 from data_processing.geometry.ray_casting import RayScene, eye_towards
 from data_processing.geometry.rendering import camera_positions, camera_ring, camera_sphere
-from data_processing.geometry.triangle_mesh import TriangleMesh, sample_surface
+from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.preparation.contents import SurfaceConfig
 from data_processing.preparation.cube_shape import CubeShape, CubeSurface
 from data_processing.store.shards import PackedRow
@@ -25,11 +25,10 @@ def surface_row(shape: CubeShape | CubeSurface, settings: SurfaceConfig, *, seed
 
     Visibility is that of the point on the surface; as stored it is moved by up to 1.5e-5 along each axis.
     """
-    mesh = shape.surface()
-    points_P3, normals_P3 = sample_surface(mesh, settings.points, numpy_generator(seed, name, "surface"))
+    points_P3, normals_P3 = shape.sample(settings.points, numpy_generator(seed, name, "surface"))
     row: PackedRow = {"surface_points": to_fixed(points_P3)}
     if settings.views:
-        visible_PV = visible_from(mesh, points_P3, normals_P3, view_positions(settings))
+        visible_PV = visible_from(shape.surface(), points_P3, normals_P3, view_positions(settings))
         row["surface_visible"] = np.packbits(visible_PV, axis=1)
     return row
 

@@ -24,7 +24,8 @@ from data_processing.geometry.coordinates import transform_points
 from data_processing.geometry.marching_cubes import marching_cubes, pad_outside
 from data_processing.geometry.rendering import splats
 from data_processing.geometry.triangle_mesh import TriangleMesh, sample_surface
-from data_processing.occupancy.inside_outside import METHODS, InsideConfig, inside_points
+from data_processing.occupancy.inside_outside import METHODS, InsideConfig, InsideTest
+from data_processing.occupancy.outer_surface import OuterSurface
 from data_processing.store.bits import unpack_array
 from data_processing.store.shape_set import ShapeSet
 from isofield.metrics.surfaces import SurfaceSamples
@@ -38,7 +39,7 @@ class GroundTruth(Protocol):
 
     @property
     def kind(self) -> str:
-        """mesh, voxels, points or samples"""
+        """mesh, outer surface of a mesh, voxels, points or samples"""
 
     def bounds(self) -> tuple[Points, Points]:
         """Corners (3,), (3,) of its box."""
@@ -61,16 +62,26 @@ class MeshTruth:
     mesh: TriangleMesh
     settings: InsideConfig = field(default_factory=InsideConfig)
     method: str = "auto"
-    kind: str = "mesh"
+
+    @property
+    def kind(self) -> str:
+        # Numbers against all that is modelled do not stand beside those against what bounds the solid.
+        return "mesh" if self.settings.surface == "all" else "outer surface of a mesh"
 
     def bounds(self) -> tuple[Points, Points]:
         return self.mesh.bounds()
 
     def surface(self, count: int, generator: np.random.Generator) -> SurfaceSamples:
+        if self.settings.surface == "outer":
+            return SurfaceSamples(*OuterSurface(self.mesh, self._inside).sample(count, generator))
         return SurfaceSamples(*sample_surface(self.mesh, count, generator))
 
     def inside(self, points_N3: Points) -> NDArray[np.bool_]:
-        return inside_points(self.mesh, points_N3, self.settings, method=self.method)
+        return self._inside(points_N3)
+
+    @functools.cached_property
+    def _inside(self) -> InsideTest:
+        return InsideTest(self.mesh, self.settings, method=self.method)
 
     def surface_to_show(self) -> TriangleMesh:
         return self.mesh

@@ -4,15 +4,16 @@
         --runs points=pretrained/points --pymeshlab PYTHON [--classical poisson ...] [--voxels] [--every 5] \\
         [--meshes NAME=DIR ...] [--no-topology]
 
-Every method is shown the same points, drawn from the source mesh by seed and name; their normals (for poisson_true
-alone) point out of the solid. Clouds: a number of points, or what is done to 3,000 of them: `noise05`, `noise10` (sigma
-of 0.5 and 1 % of the longest edge), `third_missing` (beyond a plane), `uneven` (density falls to a tenth along x),
-`turned` (by 40 degrees about y), `unit` (times 1000, shifted). `--voxels`: marching cubes of the stored 32^3 solid, as
-it is and after ten steps of Taubin smoothing. `--meshes`: meshes that are there already, DIR/category/name.ply in the
-source's frame. Judged: protocol onet against the source mesh with the data set's convention for voids; share of shapes
-with more tunnels than the truth and with more pieces (isofield/metrics/topology.py), both on 64^3 cells, thin parts one
-cell thick (`--no-topology` leaves both out: half of the time). A method that makes no mesh of a shape fails there;
-failures are counted, means are over the others. What rows.jsonl has is not done again.
+Every method is shown the same points, drawn by seed and name from what the data set's convention takes for the
+surface; their normals (for poisson_true alone) point out of the solid. Clouds: a number of points, or what is done to
+3,000 of them: `noise05`, `noise10` (sigma of 0.5 and 1 % of the longest edge), `third_missing` (beyond a plane),
+`uneven` (density falls to a tenth along x), `turned` (by 40 degrees about y), `unit` (times 1000, shifted). `--voxels`:
+marching cubes of the stored 32^3 solid, as it is and after ten steps of Taubin smoothing. `--meshes`: meshes that are
+there already, DIR/category/name.ply in the source's frame. Judged: protocol onet against the source mesh with the data
+set's conventions for voids and inner surfaces; share of shapes with more tunnels than the truth and with more pieces
+(isofield/metrics/topology.py), both on 64^3 cells, thin parts one cell thick (`--no-topology` leaves both out: half of
+the time). A method that makes no mesh of a shape fails there; failures are counted, means are over the others. What
+rows.jsonl has is not done again.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 from data_processing.formats.mesh_files import read_mesh, write_mesh
 from data_processing.formats.point_clouds import PointCloud, write_cloud
 from data_processing.geometry.coordinates import transform_points
-from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, sample_surface
+from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight
 from data_processing.geometry.voxel_grid import VoxelGrid
 from data_processing.occupancy.coarse_solids import solid_cells
 from data_processing.occupancy.inside_outside import inside_points, occupancy_grid
@@ -115,7 +116,9 @@ class Bench:
         lower, upper = truth.bounds()
         edge, middle = float((upper - lower).max()), (lower + upper) / 2
         count = SHOWN if shown in HANDLED else int(shown)
-        points, normals = sample_surface(truth.mesh, count if shown != "uneven" else 10 * count, generator)
+        samples = truth.surface(count if shown != "uneven" else 10 * count, generator)
+        points, normals = samples.points_N3, samples.normals_N3
+        assert normals is not None
         if shown == "uneven":
             kept = generator.random(len(points)) < 0.1 ** ((points[:, 0] - lower[0]) / (upper[0] - lower[0]))
             points, normals = points[kept][:count], normals[kept][:count]

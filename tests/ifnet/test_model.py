@@ -100,6 +100,18 @@ def test_the_pyramid():
     assert all(v.is_contiguous(memory_format=torch.channels_last_3d) for v in volumes)
 
 
+def test_offsets_are_three_more_channels_of_the_input():
+    model, batch = small_model(offsets=True), small_batch()
+    inputs = torch.cat([batch.inputs, torch.rand(2, 3, 16, 16, 16) * batch.inputs], 1)
+    assert [volume.shape[1] for volume in model.encode(inputs)] == [4, 3, 5, 7]
+    assert torch.equal(model.encode(inputs)[0], inputs)
+    before = model.decode(batch.points_BN3, model.encode(inputs))
+    inputs[:, 2] = -inputs[:, 2]
+    assert not torch.allclose(before, model.decode(batch.points_BN3, model.encode(inputs)))
+    with pytest.raises(ValueError, match=r"4 x 16 x 16 x 16 .*data.input.offsets have to be alike.*got B x 1 x 16"):
+        model.encode(batch.inputs)
+
+
 @pytest.mark.parametrize("changes", [{}, {"append_point": True}, {"sampling_padding": "border", "align_corners": True}])
 def test_decoding_is_the_plain_formulation_in_double(changes: dict):
     """Features of seven grid_samples, concatenated, through plain layers; the point last where it is appended."""

@@ -9,7 +9,16 @@ from scipy.optimize import linprog
 
 from data_processing.geometry.coordinates import from_fixed, to_fixed
 from data_processing.loading.mask_deformation import DeformationConfig, deform
-from data_processing.loading.network_inputs import InputConfig, check_fields, fields_of, mark, observe, seen_points
+from data_processing.loading.network_inputs import (
+    InputConfig,
+    check_fields,
+    fields_of,
+    mark,
+    mark_offsets,
+    observe,
+    plain_input,
+    seen_points,
+)
 from data_processing.store.shards import Layout
 from isofield.runtime.counter_random import keys_of
 from isofield.runtime.seeds import seed_of
@@ -67,6 +76,39 @@ def test_what_is_not_seen_marks_nothing():
     points = torch.tensor([[[0.1, 0.2, 0.3], [0.1, 0.2, 0.3], [-0.3, 0.0, 0.4]]])
     marked = mark(points, torch.tensor([[False, True, False]]), 8)
     assert marked.sum() == 1 and marked[0, 0, 4, 5, 6] == 1
+
+
+def test_offsets_are_the_mean_places_of_points_in_their_cells():
+    """By a plain loop over points; what is not seen counts for nothing, and the order of points does not matter."""
+    random, resolution = np.random.default_rng(3), 6
+    points = torch.from_numpy(random.uniform(-0.55, 0.55, (2, 300, 3))).float()
+    seen = torch.from_numpy(random.random((2, 300)) < 0.7)
+    offsets = mark_offsets(points, seen, resolution)
+    assert offsets.shape == (2, 3, *[resolution] * 3) and offsets.dtype == torch.float32
+    expected, counts = np.zeros((2, 3, *[resolution] * 3)), np.zeros((2, *[resolution] * 3))
+    for shape, row in enumerate(points.double().numpy()):
+        for point in row[seen[shape].numpy()]:
+            cell = tuple(np.clip(np.floor((point + 0.5) * resolution), 0, resolution - 1).astype(int))
+            centre = (np.array(cell) + 0.5) / resolution - 0.5
+            expected[(shape, slice(None), *cell)] += np.clip((point - centre) * 2 * resolution, -1, 1)
+            counts[(shape, *cell)] += 1
+    expected /= np.maximum(counts, 1)[:, None]
+    np.testing.assert_allclose(offsets, expected, atol=1 / 1024)
+    assert counts.max() > 2 and (counts == 0).any()
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(mark_offsets(points[:, order], seen[:, order], resolution), offsets)
+
+
+def test_offsets_follow_the_marks():
+    section, plain = InputConfig("points", 16, points=50, offsets=True), InputConfig("points", 16, points=50)
+    inputs = observe(packed(), section, keys())
+    assert inputs.shape == (SHAPES, 4, 16, 16, 16)
+    assert torch.equal(inputs[:, :1], observe(packed(), plain, keys()))
+    assert torch.equal(inputs[:, 1:], mark_offsets(*seen_points(packed(), section, keys()), 16))
+    with pytest.raises(ValueError, match="offsets are those of points"):
+        InputConfig("solid", 16, offsets=True)
+    # Fingerprints of inputs that were there before offsets stay as they are.
+    assert "offsets" not in plain_input(plain) and plain_input(section)["offsets"]
 
 
 def test_a_solid_is_its_grid():

@@ -10,6 +10,7 @@ import trimesh
 from data_processing.formats.mesh_files import write_mesh
 from data_processing.formats.voxel_files import GridConfig, VoxelGrid
 from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, sample_surface
+from data_processing.occupancy.inside_outside import InsideConfig
 from data_processing.store.shape_set import open_shapes
 from isofield.evaluation.ground_truth import TRUTH_SUFFIXES, CloudTruth, VoxelTruth, read_ground_truth, truth_of_shape
 from isofield.evaluation.protocols import PROTOCOLS
@@ -250,3 +251,17 @@ def test_signed_distances_are_a_ground_truth_finer_than_their_voxels(tmp_path):
     radius = np.linalg.norm(probes, axis=1)
     clear = np.abs(radius - 0.3) > 0.004
     np.testing.assert_array_equal(truth.inside(probes)[clear], (radius < 0.3)[clear])
+
+
+def test_of_a_mesh_the_surface_that_bounds_its_solid_is_sampled_where_the_data_say_so(tmp_path):
+    """A block in the box: as modelled it is a part of the surface, and with surface=outer nobody is to reach it."""
+    inner = trimesh.creation.box(bounds=np.stack([LOWER + 0.05, UPPER - 0.05]))
+    both = trimesh.util.concatenate([trimesh.creation.box(bounds=np.stack([LOWER, UPPER])), inner])
+    write_mesh(tmp_path / "both.ply", TriangleMesh(np.asarray(both.vertices), np.asarray(both.faces)))
+    on_inner = []
+    for surface in ("all", "outer"):
+        truth = read_ground_truth(tmp_path / "both.ply", settings=InsideConfig(surface=surface))
+        assert truth.kind == {"all": "mesh", "outer": "outer surface of a mesh"}[surface]
+        points = truth.surface(2000, seeds.numpy_generator(0, "samples")).points_N3
+        on_inner.append(((points > LOWER + 0.04) & (points < UPPER - 0.04)).all(axis=1).sum())
+    assert on_inner[0] > 500 and on_inner[1] == 0
