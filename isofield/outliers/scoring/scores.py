@@ -101,8 +101,14 @@ def fit_scorer(
     """
     if len(measured) < LEAST:
         raise ValueError(f"expected at least {LEAST} clean training masks, got {len(measured)}")
+    others = redrawn if redrawn is not None else [[] for _ in measured]
+    times = sorted({len(row) for row in others})
+    if len(others) != len(measured) or len(times) > 1:
+        raise ValueError(
+            f"expected each of {len(measured)} training masks redrawn equally often, got {len(others)} of them {times}"
+        )
     # One row for each mask, and in it the mask itself and then what others make of it: R of them.
-    rows = [[one, *others] for one, others in zip(measured, redrawn or [[]] * len(measured), strict=True)]
+    rows = [[one, *drawn] for one, drawn in zip(measured, others, strict=True)]
     distances_NRD = np.stack([_distances(row) for row in rows])
     numbers_NRF = np.stack([_numbers(row) for row in rows])
     # Of a training mask only components that did not see it, or it redrawn, may say what is left over.

@@ -110,8 +110,9 @@ def test_what_changes_with_the_source_is_not_strange(training):
 
 
 def test_masks_redrawn_unequally_often_are_refused(training):
-    with pytest.raises(ValueError):
-        fit_scorer(training, FRAME, [[]])
+    for wrong in ([[]], [[one] for one in training[1:]] + [[]]):
+        with pytest.raises(ValueError, match="equally often"):
+            fit_scorer(training, FRAME, wrong)
 
 
 def test_too_few_masks_are_refused(training):
