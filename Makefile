@@ -28,11 +28,15 @@ demo: $(VENV)/.installed
 	$(BIN)/python train.py --config configs/demo.yaml --resume
 	$(BIN)/python generate.py --run runs/demo --split test $(LISTED)
 	$(BIN)/python evaluate.py --run runs/demo --split test --protocol imnet onet $(LISTED)
+	test -d runs/demo_points || cp -r pretrained/points runs/demo_points
+	$(BIN)/python generate.py --run runs/demo_points --split test --data datasets/demo --points 3000 --resolution 64 $(LISTED)
+	$(BIN)/python evaluate.py --run runs/demo_points --split test --data datasets/demo --protocol imnet onet $(LISTED)
+	$(BIN)/python -m isofield compare runs/demo runs/demo_points --names IM-NET IF-Net --out runs/comparison
 	$(BIN)/python -m data_processing --config configs/data/demo_organs.yaml
 	$(BIN)/python train.py --config configs/demo_organs.yaml --resume
 	$(BIN)/python generate.py --run runs/demo_organs --split test $(LISTED)
 	$(BIN)/python evaluate.py --run runs/demo_organs --split test --protocol masks $(LISTED)
-	@echo "reports: runs/demo/evaluation/report.html runs/demo_organs/evaluation/report-masks.html"
+	@echo "reports: runs/demo/evaluation/report.html runs/comparison/compare.html runs/demo_organs/evaluation/report-masks.html"
 
 # Priors of two brain structures of four donors -> calibration with the clean masks of a fifth -> masks of the fifth and
 # the sixth spoilt on purpose -> the folder analysed, and the way to its report. Two clean masks are too few to flag one

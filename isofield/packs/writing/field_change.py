@@ -64,7 +64,7 @@ def _codes(model: Model, section: InputConfig) -> Iterator[Any]:
 
 
 def probe_inputs(section: InputConfig) -> Iterator[torch.Tensor]:
-    """Inputs of a network, (1, R, R, R) float32, or pictures (1, R, R) in [0, 1]; always the same."""
+    """Inputs of a network, (1, R, R, R) float32, with offsets (4, R, R, R), or pictures (1, R, R); always the same."""
     resolution = section.resolution
     # Off the centre and of three different lengths: no symmetry of theirs can hide a change.
     x, y, z = _grid(resolution).view(resolution, resolution, resolution, 3).unbind(-1)
@@ -77,7 +77,10 @@ def probe_inputs(section: InputConfig) -> Iterator[torch.Tensor]:
         if section.kind == "view":
             yield 1 - 0.6 * cells_RRR.any(2).float()[None]  # a grey shadow on white
         elif section.kind in CLOUDS:
-            yield _surface_cells(cells_RRR, section.points)[None].float()
+            marks = _surface_cells(cells_RRR, section.points)[None].float()
+            # Offsets anywhere in the cells, which a thinned surface has as well.
+            drawn = torch.rand(3, *cells_RRR.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+            yield torch.cat([marks, marks * drawn]) if section.offsets else marks
         else:
             yield cells_RRR[None].float()
 
