@@ -110,7 +110,8 @@ def test_what_changes_with_the_source_is_not_strange(training):
 
 
 def test_masks_redrawn_unequally_often_are_refused(training):
-    for wrong in ([[]], [[one] for one in training[1:]] + [[]]):
+    unequal: list[list[list]] = [[[]], [[one] for one in training[1:]] + [[]]]
+    for wrong in unequal:
         with pytest.raises(ValueError, match="equally often"):
             fit_scorer(training, FRAME, wrong)
 
