@@ -88,6 +88,8 @@ class LatentGAN(nn.Module):
     Its weights are part of the state: a checkpoint generates shapes without the autoencoder's run.
     """
 
+    steps_alike = True  # so that a GPU can play a step back: some 400 launches for layers of 50 rows
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config

@@ -49,6 +49,7 @@ from isofield.runtime.compiled import sparing_kernels
 from isofield.runtime.contention import watch_contention
 from isofield.runtime.distributed import resolve_device
 from isofield.runtime.reasons import reason_of
+from isofield.runtime.threads import threads_for_mesh
 
 __all__ = ["Run", "Shape", "evaluate", "load", "occupancy"]
 
@@ -230,7 +231,7 @@ class Run:
 
     @functools.cached_property
     def _usual(self) -> InputCalibration | None:
-        return load_input_calibration(self._run, model_hash=self._loaded.model_hash)
+        return load_input_calibration(self._run, model_hash=self._loaded.model_hash, section=self.config.data.input)
 
     @functools.cached_property
     def _preparation(self) -> DataConfig:
@@ -285,7 +286,8 @@ class Run:
         with _one_error():
             if isinstance(loaded, OpenScan):
                 return observe(), name
-            return self._once((content_digest(loaded), name), observe), name
+            with _threads_for(loaded) if isinstance(loaded, TriangleMesh) else contextlib.nullcontext():
+                return self._once((content_digest(loaded), name), observe), name
 
     def _once(self, key: tuple[str, ...], observe: Callable[[], Observed]) -> Observed:
         """The same content again, at another resolution or other points, is not prepared again."""
@@ -345,7 +347,7 @@ def occupancy(mesh: str | Path | trimesh.Trimesh, resolution: int) -> tuple[NDAr
         raise ValueError(f"resolution: expected at least 2 voxels along an edge, got {resolution}")
     shape, by = mesh_of(mesh), NormalisationConfig()
     to_world = normalising_to_world(*shape.bounds(), by=by.by, length=by.length)
-    with sparing_kernels():
+    with sparing_kernels(), _threads_for(shape):
         solid = occupancy_grid(shape.transform(np.linalg.inv(to_world)), resolution, InsideConfig(), device="cpu")
     if solid.quality != "ok":
         warnings.warn(f"{mesh}: {solid.quality} (by method {solid.method})", stacklevel=2)
@@ -367,6 +369,10 @@ def _one_error() -> Iterator[None]:
         raise
     except SHAPE_ERRORS as error:
         raise ValueError(reason_of(error)) from error
+
+
+def _threads_for(mesh: TriangleMesh) -> contextlib.AbstractContextManager[None]:
+    return threads_for_mesh(mesh.vertices.nbytes + mesh.faces.nbytes)
 
 
 def _batch(points: int) -> int:

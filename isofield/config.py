@@ -73,6 +73,7 @@ class TrainingConfig:
     seed: int = 0  # of weights and draws
     precision: Precision = "float32"  # on a GPU tf32 or bfloat16: five to eight times faster
     compile: bool = False  # the parts of the model by torch.compile
+    record_steps: bool = True  # on one GPU, without ema_decay: a step of the latent GAN as one CUDA graph
     max_steps: int | None = None  # stop here (a later --resume goes on)
     max_minutes: float | None = None  # stop when this much time was spent in training, over all resumes
     min_steps: int = 0  # max_minutes ends nothing before: a slow machine gets a model that draws something

@@ -58,3 +58,13 @@ class TrainsOnCodes(Protocol):
     def frozen_code(self, inputs: torch.Tensor) -> torch.Tensor:
         """Codes (B, Z) of what the autoencoder is shown."""
         ...
+
+
+@runtime_checkable
+class StepsAlike(Protocol):
+    """A model that says whether all its steps on batches of one size are the same work, whatever the numbers are.
+
+    Then nothing in `losses` looks at a value, and all draws come from the keys of the batch.
+    """
+
+    steps_alike: bool

@@ -8,6 +8,7 @@ profile before anything is changed. After a part of the budget is spent, what is
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -26,9 +28,14 @@ import torch
 from data_processing.batch import Batch
 from ifnet import model as ifnet_model
 from imnet import autoencoder
-from isofield.config import OptimConfig
+from isofield.config import OptimConfig, TrainingConfig, TrainingStage
+from isofield.registry import build_model
+from isofield.runtime.distributed import Group
 from isofield.runtime.precision import Precision, products_in
 from isofield.training import optim
+from isofield.training.loop import take_turns, train_step
+from isofield.training.state import initial_state
+from isofield.training.static_step import played_steps
 from tests.benchmarks import bench_ifnet_training, bench_training
 from tests.benchmarks.measuring import copy_rate, machine, product_rate, synchronise
 from tests.benchmarks.rows_training import on
@@ -48,6 +55,8 @@ PREDICTED: dict[str, float] = {
     "ifnet float32": 10,
     "ifnet bfloat16": 6,
     "ifnet bfloat16, six shapes": 33,
+    "latent gan, launched": 2.8,
+    "latent gan, played back": 0.7,
     "waits of a step": 0,
 }
 
@@ -129,30 +138,34 @@ Loss = Callable[[Any, Batch], torch.Tensor]
 def row(session: Session, name: str, made: tuple[Any, Any], batch: Batch, loss_of: Loss, precision: Precision) -> None:
     """One kind of step: its milliseconds, peak memory, launches and waits of the host."""
     model, optimiser = made
-    device = session.device
 
     def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        with torch.autocast(session.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             loss = loss_of(model, batch)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
 
+    _measure(session, name, step, precision)
+
+
+def _measure(session: Session, name: str, step: Callable[[], Any], precision: Precision) -> None:
+    device = session.device
     with session.alone(name), products_in(precision, device):
         if session.on_gpu:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         times = []
-        for number in range(3 if session.quick else 13):  # the first three compile and warm up
+        for number in range(4 if session.quick else 14):  # the first four compile, warm up, and are recorded
             synchronise(device)
             began = time.perf_counter()
             step()
             synchronise(device)
             times.append(1e3 * (time.perf_counter() - began))
-            if number == 2 and sum(times[1:]) > 4e3:
+            if number == 3 and sum(times[1:]) > 4e3:
                 break
         peak = torch.cuda.max_memory_allocated() / 1e9 if session.on_gpu else 0.0
-        found = {"ms": round(statistics.median(times[3:] or times[1:]), 2), "GB": round(peak, 2)}
+        found = {"ms": round(statistics.median(times[4:] or times[1:]), 2), "GB": round(peak, 2)}
         session.numbers[name] = found | _profiled(session, name, step)
         print(f"{name:50} {session.numbers[name]}", flush=True)
 
@@ -197,13 +210,8 @@ def steps(session: Session) -> None:
     size, count = (16, 100) if session.quick else (128, 50_000)
     small = {"stages": ((4,), (6, 8)), "decoder_widths": (16,)} if session.quick else {}
     one = on(bench_ifnet_training.batch_of_a_sphere(count, size), session.device)
-    six = dataclasses.replace(
-        one,
-        inputs=one.inputs.repeat(6, 1, 1, 1, 1),
-        points_BN3=one.points_BN3.repeat(6, 1, 1),
-        values_BN=one.values_BN.repeat(6, 1),
-        shapes=tuple(range(6)),
-    )
+    inputs, points_BN3, values_BN = one.inputs.repeat(6, 1, 1, 1, 1), one.points_BN3.repeat(6, 1, 1), one.values_BN
+    six = Batch(inputs, points_BN3, values_BN.repeat(6, 1), tuple(range(6)))
     ours_of, plain_of = bench_ifnet_training.our_loss, bench_ifnet_training.plain_loss
 
     def ifnet(*, compiled: bool = False) -> tuple[Any, Any]:
@@ -220,10 +228,26 @@ def steps(session: Session) -> None:
         with _one_shape_at_a_time():
             row(session, "ifnet bfloat16, six shapes, one at a time", ifnet(), six, ours_of, "bfloat16")
         row(session, "ifnet bfloat16, training.compile", ifnet(compiled=True), one, ours_of, "bfloat16")
+    _latent_gan(session)
     kept = [
         found["waits"] for name, found in session.numbers.items() if isinstance(found, dict) and "plain" not in name
     ]
     session.numbers["waits of a step"] = max(kept, default=0)
+
+
+def _latent_gan(session: Session) -> None:
+    """A step of the published GAN, both players: launched piece by piece, and played back."""
+    sizes: dict[str, Any] = {"critic_widths": [16], "generator_widths": [16]} if session.quick else {}
+    codes_BZ, keys_B = torch.rand(50, 256, device=session.device), torch.arange(50, device=session.device)
+    batch = Batch(codes_BZ, codes_BZ[:, :0], codes_BZ, tuple(range(50)), keys_B=keys_B, key_1=keys_B[:1])
+    for name, played in (("launched", False), ("played back", True)):
+        training = TrainingConfig(stages=(TrainingStage(level="codes", epochs=1),), record_steps=played)
+        config: Any = SimpleNamespace(model={"type": "imnet_latent_gan", **sizes}, training=training)
+        state = initial_state(build_model(config.model, where="first_gpu").to(session.device), config)
+        job: Any = SimpleNamespace(config=config, group=Group(0, 1, session.device), tell=print)
+        steps = played_steps(state, job, functools.partial(take_turns, state, job))
+        step = functools.partial(train_step, state, batch, job, weight=1.0, rate=5e-5, played=steps)
+        _measure(session, f"latent gan, {name}", step, "float32")
 
 
 def _optimiser(model: torch.nn.Module, *, fused: bool = True, compiled: bool = False) -> torch.optim.Optimizer:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.benchmarks import measuring
+from tests.benchmarks import bench_cluster, measuring
 from tests.benchmarks.measuring import Timing, copy_rate, in_turn, peak_memory, timed
 from tests.benchmarks.results import Goal, Result
 from tests.benchmarks.setting import Setting
@@ -110,3 +110,16 @@ def test_peak_is_of_the_work_alone(by_the_kernel: bool, monkeypatch: pytest.Monk
 def test_rates_and_medians_are_numbers() -> None:
     assert copy_rate(megabytes=1) > 0
     assert isinstance(timed(lambda: 7, 3), Timing) and timed(lambda: 7, 3).result == 7
+
+
+def test_what_a_cluster_takes_follows_from_two_sizes() -> None:
+    grows, slope, start = bench_cluster.costs((100, 400), (5.0, 14.0))  # 2 to start, 0.03 a shape
+    assert (slope, start) == (pytest.approx(0.03), pytest.approx(2.0)) and 0.7 < grows < 0.8
+    assert bench_cluster.costs((100, 400), (3.0, 12.0))[0] == pytest.approx(1.0)
+    assert bench_cluster.wall(slope, start, 35_000, 128) == pytest.approx(2 + 0.03 * 35_000 / 128)
+
+
+@pytest.mark.slow
+def test_all_stages_of_a_cluster_run_on_few_shapes() -> None:
+    found = bench_cluster.measure(4)
+    assert found.keys() == {"prepare", "train, one epoch", "generate", "evaluate"} and min(found.values()) > 0

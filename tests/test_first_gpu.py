@@ -14,7 +14,13 @@ def test_steps_are_measured_and_stand_beside_what_was_predicted(tmp_path: Path):
     content = json.loads((tmp_path / "numbers.json").read_text())
     assert content["failed"] == content["missed by a third"] == []
     numbers = content["numbers"]
-    for name in ("imnet float32, plain", "imnet tf32", "ifnet bfloat16", "ifnet bfloat16, six shapes"):
+    for name in (
+        "imnet float32, plain",
+        "imnet tf32",
+        "ifnet bfloat16",
+        "ifnet bfloat16, six shapes",
+        "latent gan, played back",
+    ):
         assert numbers[name]["found"].keys() == {"ms", "GB", "launches", "waits"}
         assert numbers[name]["found"]["ms"] > 0
     assert numbers["imnet bfloat16"]["predicted"] == first_gpu.PREDICTED["imnet bfloat16"]

@@ -10,6 +10,11 @@ GZIP = b"\x1f\x8b"
 # How a content begins, the suffixes that it may have, and what to do with a file of another one.
 KINDS: tuple[tuple[bytes, tuple[str, ...], str], ...] = (
     (b"version https://git-lfs", (), "is a pointer of Git LFS and not the file itself: fetch it with git lfs pull"),
+    (
+        b"/annex/objects/",
+        (),
+        "is a pointer of git-annex, not the file itself: fetch it (git annex get, datalad get)",
+    ),
     (b"<!doctype html", (), "is a web page: a download that failed; fetch it again"),
     (b"<html", (), "is a web page: a download that failed; fetch it again"),
     (b"%pdf", (), "is a PDF document; give the right file"),

@@ -30,6 +30,7 @@ NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][+-]?\d+)?")
 NAME = re.compile(r"[^\W\d]\w*(?:[ .:\-]\w+)?")  # of a column: a word or two
 TRAILING_COMMENT = re.compile(r"\s+(?:#|//)")
 DECIMAL_COMMA = re.compile(r"[+-]?\d+(?:,\d+)?(?:[eE][+-]?\d+)?")
+WHOLE, DIGITS = re.compile(r"[+-]?\d+"), re.compile(r"\d{2,}")
 NO_NUMBER = re.compile(r"[+-]?(?:nan(?:\(\w*\))?|inf(?:inity)?|1\.#\w+|na|n/a|null|none|)", re.IGNORECASE)
 POSITION = r"(?:p|pos|position|point|points|coord|coords|coordinate|coordinates|loc|location|vertex)"
 NORMAL = r"(?:n|norm|normal|normals)"
@@ -139,6 +140,7 @@ def _head(lines: Sequence[str], path: Path) -> Head:
         # The first line of numbers fixes the dialect and the number of columns for the whole file.
         if _is_point(values):
             _refuse_two_commas(bare, dialect, f"{path}: line {number + 1}")
+            _refuse_cut_numbers(lines[number : number + MAX_HEAD], dialect, f"{path}: line {number + 1}")
             return Head(dialect, number, len(values), _names_for(names, values, dialect), tuple(counts))
         if len(values) == 1 and values[0].isdecimal():
             counts.append(int(values[0]))
@@ -180,6 +182,26 @@ def _refuse_two_commas(line: str, dialect: Dialect, where: str) -> None:
         raise ValueError(
             f"{where}: expected commas between values or in them, got both, it seems: {line[:SHOWN]!r}: export with "
             "decimal points"
+        )
+
+
+def _refuse_cut_numbers(lines: Sequence[str], dialect: Dialect, where: str) -> None:
+    """ValueError for 0,50,-1,05,2,00: decimal commas between commas make two whole numbers of each value.
+
+    Every other one is digits alone, and some of them begin with 0, as no whole number does.
+    """
+    rows = (
+        [dialect.values(bare) for line in lines if (bare := _without_comment(line))] if dialect.separator == "," else []
+    )
+    fractions = [value for row in rows for value in row[1::2]]
+    if (
+        any(value.startswith("0") for value in fractions)
+        and all(len(row) >= 6 and len(row) % 2 == 0 and all(map(WHOLE.fullmatch, row)) for row in rows)
+        and all(map(DIGITS.fullmatch, fractions))
+    ):
+        raise ValueError(
+            f"{where}: decimal commas between commas, it seems: {lines[0].strip()[:SHOWN]!r}: export with decimal "
+            "points, or with semicolons between values"
         )
 
 
@@ -314,12 +336,13 @@ def _value(text: str) -> float:
 
 
 def _without_numbering(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Without a first column that numbers the points from 0 or 1."""
+    """Without a first column that numbers the points from 0 or 1, in whichever order they stand."""
     count, width = values.shape
-    first = values[0, 0]
-    # Ten points or more, counting up by one without a gap: coordinates hardly ever do so.
-    numbered = width >= 4 and count >= 10 and first in (0, 1)
-    return values[:, 1:] if numbered and np.array_equal(values[:, 0], np.arange(count) + first) else values
+    if width < 4 or count < FEWEST_ROWS:
+        return values
+    # Ten points or more, each number once and none left out: coordinates hardly ever do so.
+    numbers = np.sort(values[:, 0])
+    return values[:, 1:] if numbers[0] in (0, 1) and np.array_equal(numbers, np.arange(count) + numbers[0]) else values
 
 
 def _refuse_signed_fourth(values: NDArray[np.float64], path: Path) -> None:
@@ -340,10 +363,17 @@ def _refuse_other_first(values: NDArray[np.float64], path: Path) -> None:
     # Seconds since 1970, or since 1980: beside lengths in metres nothing else is so large, and ascends.
     if first.min() > SECONDS and first.min() > 10 * others and (np.diff(first) >= 0).all():
         raise ValueError(f"{path}: its first column ascends from {first[0]:.10g}, as times do: {way_out}")
+    steps = np.diff(first)
+    if steps[0] > 0 and np.allclose(steps, steps[0], rtol=1e-3, atol=0):
+        told = f"ascends from {first[0]:.10g} by {steps[0]:.3g} a line, as times and numbers of points do"
+        raise ValueError(f"{path}: its first column {told}: {way_out}")
     colours, rest = values[:, :3], values[:, 3:6]
     whole = (colours == np.rint(colours)).all() and colours.min() >= 0 and 1 < colours.max() <= 255
-    if values.shape[1] == 6 and whole and (rest != np.rint(rest)).mean() > 0.5 and np.abs(rest).max() > 1 + UNIT_ERROR:
-        raise ValueError(f"{path}: its first three columns look like colours from 0 to 255: {way_out}")
+    shares = colours.min() >= 0 and colours.max() <= 1
+    placed = (rest != np.rint(rest)).mean() > 0.5 and np.abs(rest).max() > 1 + UNIT_ERROR
+    if values.shape[1] == 6 and (whole or shares) and placed:
+        most = 255 if whole else 1
+        raise ValueError(f"{path}: its first three columns look like colours from 0 to {most}: {way_out}")
 
 
 def _unnamed_normals(values: NDArray[np.float64], suffix: str) -> list[int] | None:

@@ -8,9 +8,8 @@ walked equally often both ways), so that both can be mended: `open_pinches`.
 import fast_simplification
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
+from data_processing.geometry.connected import connected_pieces
 from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight
 
 GAP = 1e-4  # of the longest edge of the box, between two sheets that touched along an edge: float32 in files keeps it
@@ -56,8 +55,8 @@ def number_of_parts(mesh: TriangleMesh) -> int:
     used, number = np.unique(faces_F3, return_inverse=True)
     corner = number.reshape(-1, 3)
     ends = np.concatenate([corner[:, :2], corner[:, 1:]]).T
-    edges = coo_matrix((np.ones(ends.shape[1], dtype=bool), tuple(ends)), shape=(len(used), len(used)))
-    return int(connected_components(edges, directed=False)[0])
+    first, second = ends.reshape(2, -1)
+    return int(connected_pieces(first, second, len(used)).max(initial=-1)) + 1
 
 
 def signed_volume(mesh: TriangleMesh) -> float:

@@ -10,11 +10,9 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from data_processing.geometry.connected import close_pairs, connected_pieces
 from data_processing.geometry.triangle_mesh import EdgePairs, TriangleMesh, edge_kernels, face_crosses, is_watertight
 
 SAME_PLACE = 1e-6  # of the longest side: vertices that rounding has put apart (the pole of a sphere, float32 of a STL)
@@ -44,11 +42,10 @@ def snap_vertices(mesh: TriangleMesh) -> TriangleMesh:
     # Adding 0.0 makes -0.0 to 0.0: both are one place. Pairs within reach are chained into groups, so that a whole pole
     # of a sphere becomes one vertex, that of the group's first place.
     places, which = np.unique(mesh.vertices[used] + 0.0, axis=0, return_inverse=True)
-    pairs = scipy.spatial.cKDTree(places).query_pairs(SAME_PLACE * float((upper - lower).max()), output_type="ndarray")
-    if len(pairs) == 0:
+    pairs = close_pairs(places, SAME_PLACE * float((upper - lower).max()))
+    if len(pairs[0]) == 0:
         return mesh
-    links = coo_array((np.ones(len(pairs), dtype=np.int8), (pairs[:, 0], pairs[:, 1])), shape=(len(places),) * 2)
-    _, group = connected_components(links, directed=False)
+    group = connected_pieces(*pairs, len(places))
     _, first = np.unique(group, return_index=True)
     vertices = mesh.vertices.copy()
     vertices[used] = places[first[group]][which.reshape(-1)]
@@ -102,11 +99,7 @@ def _orient_pairs(mesh: TriangleMesh, pairs: EdgePairs) -> OrientedFaces | None:
 def _label(faces_F3: Integers) -> tuple[int, Integers]:
     """How many pieces joined at vertices there are, and which (F,) each face belongs to."""
     count = int(faces_F3.max(initial=-1)) + 1
-    links = coo_array(
-        (np.ones(2 * len(faces_F3), dtype=np.int8), (faces_F3[:, [0, 1]].ravel(), faces_F3[:, [1, 2]].ravel())),
-        shape=(count, count),
-    )
-    _, piece_V = connected_components(links, directed=False)
+    piece_V = connected_pieces(faces_F3[:, [0, 1]].ravel(), faces_F3[:, [1, 2]].ravel(), count)
     pieces, label_F = np.unique(piece_V[faces_F3[:, 0]], return_inverse=True)
     return len(pieces), label_F.astype(np.int64)
 
@@ -155,13 +148,8 @@ def _without_copies(faces_K3: Integers, space_K: Integers) -> NDArray[np.bool_]:
     among_H = candidate[edges.face_H]
     count_E = np.bincount(edges.edge_H[among_H], minlength=edges.count)
     rim_H = among_H & (count_E[edges.edge_H] % 2 == 1)
-    _, group = connected_components(
-        coo_array(
-            (np.ones(int(among_H.sum()), dtype=np.int8), (edges.face_H[among_H], len(single) + edges.edge_H[among_H])),
-            shape=(len(single) + edges.count,) * 2,
-        ),
-        directed=False,
-    )
+    ends = edges.face_H[among_H], len(single) + edges.edge_H[among_H]
+    group = connected_pieces(*ends, len(single) + edges.count)
     groups = int(group.max()) + 1
     has_rim, spoilt = np.zeros(groups, dtype=bool), np.zeros(groups, dtype=bool)
     has_rim[group[edges.face_H[rim_H]]] = True
@@ -215,10 +203,7 @@ class _Edges:
         """The sheet of each face: pieces joined at edges of two faces."""
         first = self._pairs()
         count = int(self.face_H.max(initial=-1)) + 1
-        links = coo_array(
-            (np.ones(len(first), dtype=np.int8), (self.face_H[first], self.face_H[first + 1])), shape=(count, count)
-        )
-        return connected_components(links, directed=False)[1].astype(np.int64)
+        return connected_pieces(self.face_H[first], self.face_H[first + 1], count)
 
     def links(self, corners_K33: NDArray[np.float64]) -> tuple[Integers, Integers]:
         """Half edges (L,) and (L,) whose faces have to walk their edge in opposite directions."""
@@ -292,11 +277,7 @@ def _agree(edges: _Edges, links: tuple[Integers, Integers], count: int) -> tuple
     first, second = edges.face_H[one], edges.face_H[other]
     against = edges.forward_H[one] == edges.forward_H[other]  # walk the same way: one of them is to be turned
     ends = np.where(against, count + second, second), np.where(against, second, count + second)
-    graph = coo_array(
-        (np.ones(2 * len(one), dtype=np.int8), (np.r_[first, count + first], np.r_[ends[0], ends[1]])),
-        shape=(2 * count, 2 * count),
-    )
-    _, label = connected_components(graph, directed=False)
+    label = connected_pieces(np.r_[first, count + first], np.r_[ends[0], ends[1]], 2 * count)
     as_is, turned = label[:count], label[count:]
     _, part_K = np.unique(np.minimum(as_is, turned), return_inverse=True)
     return part_K.reshape(-1).astype(np.int64), turned < as_is, as_is == turned
@@ -305,11 +286,7 @@ def _agree(edges: _Edges, links: tuple[Integers, Integers], count: int) -> tuple
 def _keep_balanced(edges: _Edges, part_K: Integers, turned_K: NDArray[np.bool_]) -> tuple[Integers, NDArray[np.bool_]]:
     """Pieces joined at edges that are balanced as they are stay so: one part each, unless their parts are closed."""
     count = len(part_K)
-    links = coo_array(
-        (np.ones(len(edges.face_H), dtype=np.int8), (edges.face_H, count + edges.edge_H)),
-        shape=(count + edges.count,) * 2,
-    )
-    piece_K = connected_components(links, directed=False)[1][:count].astype(np.int64)
+    piece_K = connected_pieces(edges.face_H, count + edges.edge_H, count + edges.count)[:count]
     as_is = np.zeros(count, dtype=bool)
     balanced = edges.balanced_parts(piece_K, as_is)[piece_K]
     split_K = edges.balanced_parts(part_K, as_is)[part_K]

@@ -10,8 +10,8 @@ from data_processing.occupancy.solid_angles import Floats, Integers
 from isofield.runtime.jit import compile_inner
 
 FAR_EDGE = 0.05  # what a single edge may be off within a cell to count as far
-FAR_EDGES = 0.1  # and all far edges; with STALE less than a half
-STALE = 0.35  # bound on the error in a cell from which its number and field are taken anew
+FAR_EDGES = 0.15  # and all far edges; with STALE less than a half
+STALE = 0.3  # bound on the error in a cell from which its number and field are taken anew
 DOUBTFUL = 0.01  # the same where the error leaves two answers
 REACH = 1.18  # half diagonals of a cell: the way from its reference point to a corner, at most
 LIMITS = 16  # of the change of far edges, each half of the one before

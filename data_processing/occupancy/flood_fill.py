@@ -8,12 +8,14 @@ and not dilated.
 
 import math
 
-import scipy  # its parts are loaded when they are asked for: ndimage takes a sixth of a second
+import scipy  # its parts are loaded when they are asked for: ndimage takes a tenth of a second
 import torch
 
+from data_processing.geometry.connected import reached_from_corner
 from data_processing.occupancy.packed_grids import WORD, dilate_bits, near_blocks, pack, unpack
 from data_processing.occupancy.scan_conversion import blocked_edges, grid_crossings
 from data_processing.occupancy.surface_voxels import corner_bounds, touched_cells
+from isofield.runtime.compiled import spares_kernels
 
 GIVE_BACK_CELLS = 3  # how far into the walls the flood may go, in cells of the closing grid
 
@@ -39,9 +41,15 @@ def reached_from_border(passable_RRR: torch.Tensor) -> torch.Tensor:
     """Passable cells (R, R, R) bool that a path over faces joins to the outside of the grid."""
     # A border of passable cells joins all that the outside reaches into one piece, that of the corner.
     padded = torch.nn.functional.pad(passable_RRR, (1,) * 6, value=True)
-    labels, _ = scipy.ndimage.label(padded.cpu().numpy())  # a sweep with union-find: no good fit for a GPU
-    reached = torch.from_numpy(labels == labels[0, 0, 0]).to(passable_RRR.device)
-    return reached[1:-1, 1:-1, 1:-1].contiguous()
+    passable = padded.cpu().numpy()
+    # For a few grids numpy is there sooner; of many, each is done in two thirds of the time by one sweep.
+    if spares_kernels():
+        reached = reached_from_corner(passable)
+    else:
+        labels, _ = scipy.ndimage.label(passable)
+        reached = labels == labels[0, 0, 0]
+    inner = torch.from_numpy(reached[1:-1, 1:-1, 1:-1].copy())
+    return inner.to(passable_RRR.device)
 
 
 def fill_voids(occupied_RRR: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ such edges beside ten thousands of faces. Why this holds: docs/explanation/windi
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compile_exact, compile_inner
+from isofield.runtime.jit import compile_exact, compile_inner, compile_inner_sums
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -251,9 +251,9 @@ def _set_terms(room_19E: Floats, size: int, limit: float) -> None:
         room_19E[17, e], room_19E[18, e] = vz if far else 0.0, factor / (4 * np.pi) if far else 0.0
 
 
-@compile_inner
+@compile_inner_sums
 def _add_terms(room_19E: Floats, size: int, field_12: Floats) -> None:
-    """Sums in the order of the edges: f a x b, and its derivative (a x b) (grad f)^T + f [a - b] as a cross product."""
+    """Sums of some edges together: f a x b, and its derivative (a x b) (grad f)^T + f [a - b] as a cross product."""
     gx, gy, gz, wx, wy, wz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     xx, xy, xz, yx, yy, yz, zx, zy, zz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     for e in range(size):

@@ -38,14 +38,16 @@ def generate_meshes(options: argparse.Namespace) -> int:
 
     run_dir = find_run(options.run)
     with contextlib.ExitStack() as stack:
-        group = stack.enter_context(distributed.session(options.device, collectives=False, part=options.part))
+        group = stack.enter_context(
+            distributed.session(options.device, collectives=False, part=options.part, meshes=bool(options.input))
+        )
         loaded = load_run(run_dir, which=options.checkpoint, device=group.device)
         # As it was trained: weights that learned from TF32 products are asked by them.
         stack.enter_context(products_in(loaded.config.training.precision, group.device))
         # Which shapes, and where they go: a split, files, samples or a walk.
         asked = requests_of(options, loaded.model, loaded.config, run_dir, device=group.device)
         names = [item.name for item in asked.items]
-        usual = load_input_calibration(run_dir, model_hash=loaded.model_hash)
+        usual = load_input_calibration(run_dir, model_hash=loaded.model_hash, section=loaded.config.data.input)
         settings = settings_of(options, model_hash=loaded.model_hash, iso_level=loaded.model.iso_level, usual=usual)
         if settings.fit_steps:
             encoder_parameters(loaded.model)  # one error before any work, where it cannot be fitted

@@ -179,7 +179,9 @@ def _check(parser: Parser, options: argparse.Namespace) -> None:
         parser.error(f"--part {options.part}: {what} is not shared out: one process does it; leave --part out")
     if options.calibrate:
         if options.run is None or options.pred or options.gt or options.samples:
-            parser.error("--calibrate goes with --run, and if wanted --data and --split of clean masks it never saw")
+            parser.error(
+                "--calibrate goes with --run, and if wanted --data and --split of masks or shapes it never saw"
+            )
         return
     if (options.run is None) == (options.pred is None):
         parser.error("give either --run (with --split or --samples) or --pred (with --gt)")

@@ -1,5 +1,6 @@
 """What to generate: shapes of a split of a data set, or the user's own files prepared as the run's data were."""
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +17,15 @@ from data_processing.loading.single_inputs import Observed, is_photo, observe_fi
 from data_processing.medical.advice import SET_OPTIONS, worded
 from data_processing.medical.structures import all_parts
 from data_processing.preparation.config import DataConfig, content_settings
-from data_processing.preparation.shape import SHAPE_ERRORS, digest_of
+from data_processing.preparation.shape import SHAPE_ERRORS, digest_of, size_of
+from data_processing.preparation.sources import kind_of
 from data_processing.store.shape_set import ShapeSet
 from isofield.generation.input_files import FolderRules, named_files
 from isofield.generation.meshes import Item
 from isofield.run_dir import RunDir, preparation_of
 from isofield.runtime.config import to_plain
 from isofield.runtime.fingerprint import fingerprint
+from isofield.runtime.threads import threads_for_mesh
 
 
 def items_of_split(
@@ -96,9 +99,14 @@ def _shapes_of(name: str, file: Path, config: DataConfig) -> list[_FileShape]:
 
 def _load_file(wanted: _FileShape, config: DataConfig, section: InputConfig, device: torch.device) -> Observed:
     try:
-        return observe_file(wanted.file, config, section, name=wanted.name, part=wanted.part, device=device)
+        with _threads_for(wanted.file):
+            return observe_file(wanted.file, config, section, name=wanted.name, part=wanted.part, device=device)
     except SHAPE_ERRORS as error:
         raise ValueError(worded(error, SET_OPTIONS)) from error
+
+
+def _threads_for(file: Path) -> contextlib.AbstractContextManager[None]:
+    return threads_for_mesh(size_of(file)) if kind_of(file) == "mesh" else contextlib.nullcontext()
 
 
 def _origin_of_file(wanted: _FileShape, config: DataConfig, section: InputConfig) -> str:

@@ -53,6 +53,7 @@ SMALLEST = 3e-3  # added to misfit and share: what lies below is chance
 FEATURES, MISFIT, UNSEEN = "features", "misfit", "unseen"
 FEWEST = 20  # training shapes: with fewer nothing can be said of what is usual
 DIGITS = 4  # of the numbers in the file
+MOST_POINTS = 1 << 40  # that a file may say were shown
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,13 @@ def measure_input(
     """
     from scipy.spatial import cKDTree  # not for runs that compare nothing
 
-    values, points = {FEATURES: float(distance.distances(features_of(code)[None])[0])}, 0
+    features = features_of(code)
+    if len(features) != len(distance.mean_D):
+        raise ValueError(
+            f"input_calibration.json: made of {len(distance.mean_D)} features, the model's code has {len(features)}: "
+            "it is damaged; make it again (isofield evaluate --calibrate inputs), or take it away"
+        )
+    values, points = {FEATURES: float(distance.distances(features[None])[0])}, 0
     generator = numpy_generator(0, "out_of_distribution")
     if UNSEEN in parts:
         cloud = observed.shown()
@@ -280,19 +287,27 @@ def calibration_text(calibration: InputCalibration) -> str:
     return json.dumps(content) + "\n"
 
 
-def load_input_calibration(run: RunDir, *, model_hash: str) -> InputCalibration | None:
-    """That of a run; None where it has none. ValueError when it is damaged, or of another model than this."""
-    if not run.input_calibration_file.is_file():
+def load_input_calibration(run: RunDir, *, model_hash: str, section: InputConfig) -> InputCalibration | None:
+    """That of a run; None where it has none. ValueError when it is damaged, of another model than this, or of another
+    input than `section` (what the run is shown).
+    """
+    file = run.input_calibration_file
+    if not (file.exists() or file.is_symlink()):
         return None
     again = f"make it again: {next_command('evaluate', '--run', run.path, '--calibrate', 'inputs')}, or take it away"
+    if not file.is_file():
+        raise ValueError(f"{file}: expected a file, got a folder or a link that leads nowhere; {again}")
+    content = read_object(file, again=again)
     try:
-        calibration = _calibration_of(read_object(run.input_calibration_file, again=again))
+        calibration = _calibration_of(content)
+        if calibration.parts != parts_of(section):
+            raise ValueError(f"it measures {calibration.parts}, of {section.kind} are measured {parts_of(section)}")
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         said = reason_of(error, otherwise=DAMAGED)
-        raise ValueError(f"{run.input_calibration_file} is damaged ({said}); {again}") from error
+        raise ValueError(f"{file} is damaged ({said}); {again}") from error
     if calibration.model_hash != model_hash:
         raise ValueError(
-            f"{run.input_calibration_file} was made with another model (hash {calibration.model_hash}, the run's is "
+            f"{file} was made with another model (hash {calibration.model_hash}, the run's is "
             f"now {model_hash}): its scores say nothing of this one; {again}"
         )
     return calibration
@@ -309,9 +324,12 @@ def _calibration_of(content: dict[str, Any]) -> InputCalibration:
         raise ValueError("mean, spread and inverse do not belong together")
     if not all(np.isfinite(array).all() for array in arrays.values()) or not (spread > 0).all():
         raise ValueError("it holds numbers that are none, or no deviations")
+    # What is measured is never negative, nor is a distance: rounded as the file is, more cannot be asked of the matrix.
+    if (values < 0).any() or not (inverse.diagonal() > 0).all():
+        raise ValueError("it holds negative measurements, or an inverse that is none of correlations")
     if parts not in {(FEATURES, MISFIT, UNSEEN)[:length] for length in (1, 2, 3)}:
         raise ValueError(f"it measures {parts}")
-    if not counts or not all(type(count) is int and count >= 0 for count in counts):
+    if not counts or not all(type(count) is int and 0 <= count <= MOST_POINTS for count in counts):
         raise ValueError(f"it was made with {counts} points")
     if values.ndim != 3 or values.shape[::2] != (len(counts), len(parts)) or values.shape[1] < scores_needed(FPR):
         raise ValueError(f"expected measurements of at least {scores_needed(FPR)} shapes for each number of points")

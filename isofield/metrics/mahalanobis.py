@@ -32,8 +32,14 @@ class Mahalanobis:
         return np.sqrt(np.maximum(squares, 0) / values_ND.shape[1])
 
 
-def fit_mahalanobis(values_ND: Array, *, shrinkage: float | None = None) -> Mahalanobis:
-    """Correlations shrunk towards the identity; by how much Schaefer and Strimmer (2005) say where it is not given."""
+def fit_mahalanobis(
+    values_ND: Array, *, shrinkage: float | None = None, nuisance_MD: Array | None = None
+) -> Mahalanobis:
+    """Correlations shrunk towards the identity; by how much Schaefer and Strimmer (2005) say where it is not given.
+
+    `nuisance_MD`: changes of these numbers that mean nothing; deviations along them count the less, the larger the
+    changes are. (Their second moments join the correlations: as if every example had been changed by one of them.)
+    """
     mean_D, spread_D = values_ND.mean(axis=0), values_ND.std(axis=0, ddof=1)
     # A number that never varied in training would divide by 0; now any other value is at the limit of strangeness.
     spread_D = np.maximum(spread_D, SMALLEST)
@@ -41,6 +47,9 @@ def fit_mahalanobis(values_ND: Array, *, shrinkage: float | None = None) -> Maha
     correlation = scaled.T @ scaled / (len(scaled) - 1)
     share = best_shrinkage(scaled) if shrinkage is None else shrinkage
     shrunk = (1 - share) * correlation + share * np.eye(len(correlation))
+    if nuisance_MD is not None and len(nuisance_MD):
+        changes = np.clip(nuisance_MD / spread_D, -LIMIT, LIMIT)
+        shrunk = shrunk + changes.T @ changes / len(changes)
     return Mahalanobis(mean_D, spread_D, np.linalg.inv(shrunk))
 
 

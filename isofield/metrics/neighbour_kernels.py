@@ -100,37 +100,50 @@ def nearest(
         levels += 1
     # The tree is complete and lies in one array: children of node n are 2n + 1 and 2n + 2.
     first_leaf = (1 << levels) - 1
-    neighbour = 0
+    neighbour, home = 0, first_leaf
     for q in range(len(queries_Q3)):
         x, y, z = queries_Q3[q, 0], queries_Q3[q, 1], queries_Q3[q, 2]
-        # The last query's neighbour is near this one's too: the search begins with a small radius.
+        # The last query's neighbour, and what lies in its leaf, is near this one too: the search begins with a small
+        # radius, and goes up from there. On every level the other half is asked where it can hold something nearer.
         dx, dy, dz = points_N3[neighbour, 0] - x, points_N3[neighbour, 1] - y, points_N3[neighbour, 2] - z
-        best = dx * dx + dy * dy + dz * dz
-        depth, stack[0], bound[0] = 1, 0, _box_distance(boxes, 0, x, y, z)
-        while depth:
-            depth -= 1
-            if bound[depth] >= best:
-                continue
-            node = stack[depth]
-            # Down to the nearer child; the farther one waits on the stack if it can still hold something nearer.
-            while node < first_leaf:
-                near, far = 2 * node + 1, 2 * node + 2
-                to_near, to_far = _box_distance(boxes, near, x, y, z), _box_distance(boxes, far, x, y, z)
-                if to_far < to_near:
-                    near, far, to_near, to_far = far, near, to_far, to_near
-                if to_far < best:
-                    stack[depth], bound[depth] = far, to_far
-                    depth += 1
-                if to_near >= best:
+        best, up, leaf = dx * dx + dy * dy + dz * dz, home, home
+        depth, stack[0], bound[0] = 1, home, 0.0
+        while True:
+            while depth:
+                depth -= 1
+                if bound[depth] >= best:
+                    continue
+                node = stack[depth]
+                # Down to the nearer child; the farther one waits on the stack if it can still hold something nearer.
+                while node < first_leaf:
+                    near, far = 2 * node + 1, 2 * node + 2
+                    to_near, to_far = _box_distance(boxes, near, x, y, z), _box_distance(boxes, far, x, y, z)
+                    if to_far < to_near:
+                        near, far, to_near, to_far = far, near, to_far, to_near
+                    if to_far < best:
+                        stack[depth], bound[depth] = far, to_far
+                        depth += 1
+                    if to_near >= best:
+                        break
+                    node = near
+                else:
+                    # Leaves hold equal shares of the points: where one begins is arithmetic.
+                    place = node - first_leaf
+                    for n in range((count * place) >> levels, (count * (place + 1)) >> levels):
+                        dx, dy, dz = points_N3[n, 0] - x, points_N3[n, 1] - y, points_N3[n, 2] - z
+                        here = dx * dx + dy * dy + dz * dz
+                        if here < best:
+                            best, neighbour, leaf = here, n, node
+            # Up to the next node whose other half may hold something nearer.
+            while up > 0:
+                other = up + 1 if up & 1 else up - 1
+                up = (up - 1) >> 1
+                to_other = _box_distance(boxes, other, x, y, z)
+                if to_other < best:
+                    depth, stack[0], bound[0] = 1, other, to_other
                     break
-                node = near
-            else:
-                # Leaves hold equal shares of the points: where one begins is arithmetic.
-                place = node - first_leaf
-                for n in range((count * place) >> levels, (count * (place + 1)) >> levels):
-                    dx, dy, dz = points_N3[n, 0] - x, points_N3[n, 1] - y, points_N3[n, 2] - z
-                    here = dx * dx + dy * dy + dz * dz
-                    if here < best:
-                        best, neighbour = here, n
+            if depth == 0:
+                break
+        home = leaf
         squared[q], index[q] = best, order_N[neighbour]
     return squared, index

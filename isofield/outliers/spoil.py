@@ -16,7 +16,7 @@ from data_processing.medical.crops import organ_file
 from data_processing.medical.label_names import LabelTable, find_table
 from data_processing.medical.label_volumes import label_volume
 from data_processing.medical.scan_grid import write_scan_mask
-from isofield.outliers.benchmark.corruptions import FAMILIES, TARGETS, corrupt
+from isofield.outliers.benchmark.corruptions import FAMILIES, FLIP, MATCHED, TARGETS, corrupt
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.commandline import DONE, Parser, run, say
 from isofield.runtime.csv_cells import write_csv_file
@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clean", nargs="*", default=[], metavar="NAME", help="scans to stand beside them unspoilt")
     parser.add_argument("--structures", nargs="+", required=True, metavar="NAME", help="names of labels")
     parser.add_argument("--labels", help="table of labels: a known name or a file [the scan's own]")
-    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES), help="[all, in turn]")
+    parser.add_argument(
+        "--families", nargs="+", choices=FAMILIES, default=[*MATCHED, FLIP], help="[all but half, in turn]"
+    )
     parser.add_argument("--severity", choices=TARGETS, default="moderate", help="[moderate]")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
     parser.add_argument("--out", type=Path, required=True, help="folder of the spoilt volumes")

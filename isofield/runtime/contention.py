@@ -50,11 +50,14 @@ def run_and_delay() -> tuple[int, int]:
 
 
 class ContentionWatch:
-    """Opens idle teams while other work wants the cores; `yielding` says whether they are open."""
+    """Opens idle teams while other work wants the cores; `yielding` says whether they are open.
+
+    Made by the thread whose waiting is watched: its number of threads is that of a team.
+    """
 
     def __init__(self) -> None:
         self.yielding: IdleTeams | None = None
-        self._free = 0
+        self._free, self._threads = 0, torch.get_num_threads()
 
     def run(self) -> None:
         """Look again and again, for as long as the process lives."""
@@ -72,8 +75,11 @@ class ContentionWatch:
         share = delay / max(1, run + delay)
         if share >= WAITING_BUSY:
             self._free = 0
+            if self.yielding is not None and self.yielding.alone:
+                self.yielding.close()
+                self.yielding = None
             if self.yielding is None:
-                self.yielding = IdleTeams()
+                self.yielding = IdleTeams(self._threads)
         elif self.yielding is not None:
             self._free = self._free + 1 if share < WAITING_FREE else 0
             if self._free >= LOOKS_FREE:
@@ -82,12 +88,17 @@ class ContentionWatch:
 
 
 class IdleTeams:
-    """Teams of OpenMP that sleep: while they are open, all waiting threads of this process yield at once."""
+    """Teams of OpenMP that sleep: while they are open, all waiting threads of this process yield at once.
 
-    def __init__(self) -> None:
+    `alone`: they were opened while torch was to use one thread (threads.py) and are none: when it uses more again, open
+    others.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.alone = False
         self._closed = threading.Event()
         opened = []
-        for _ in range(min(MOST_TEAMS, teams_to_yield(torch.get_num_threads()))):
+        for _ in range(min(MOST_TEAMS, teams_to_yield(threads))):
             opened.append(threading.Event())
             threading.Thread(target=self._hold, args=(opened[-1],), name="idle-team", daemon=True).start()
         for event in opened:
@@ -98,6 +109,7 @@ class IdleTeams:
         self._closed.set()
 
     def _hold(self, opened: threading.Event) -> None:
+        self.alone |= torch.get_num_threads() == 1  # of a new thread: what was set last, by whichever thread
         torch.zeros(1 << 17).add_(1)  # large enough to be divided: OpenMP starts the team of this thread
         opened.set()
         self._closed.wait()

@@ -176,11 +176,13 @@ def timeout() -> datetime.timedelta:
 
 
 @contextlib.contextmanager
-def session(device: str = "auto", *, collectives: bool = True, part: Part | None = None) -> Iterator[Group]:
+def session(
+    device: str = "auto", *, collectives: bool = True, part: Part | None = None, meshes: bool = False
+) -> Iterator[Group]:
     """Join the other processes if torchrun started us, and leave them at the end. ValueError for a part under torchrun.
 
     Without `collectives` they can only wait for each other, which asks nothing of the network but the launcher's store.
-    Torch gets the threads that it may have here; the first rank says so.
+    Torch gets the threads that it may have here; the first rank says so. `meshes`: the command prepares some.
     """
     refuse_ranks(part)
     # As torchrun says it; none of these variables is there in plain python.
@@ -191,7 +193,7 @@ def session(device: str = "auto", *, collectives: bool = True, part: Part | None
         torch.cuda.set_device(own)
     limit_threads()
     if rank == 0:
-        say(describe_threads())
+        say(describe_threads(meshes=meshes))
         if device != str(own):
             say(describe_device(device, own))
     with products_in("float32", own):

@@ -48,8 +48,12 @@ def compile_inner(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Counting is two atomic operations an array and a call, which cost more than what a small function does.
     """
-    without_doors: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return numba.njit(function, nogil=True, error_model="numpy", fastmath=set(), **without_doors, **UNCOUNTED)
+    return _inner(function, set())
+
+
+def compile_inner_sums(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, but sums may add up in several lanes: for what no result depends on but within a bound."""
+    return _inner(function, {"contract", "reassoc"})
 
 
 def compile_filling(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,6 +97,11 @@ def _lock(file: Path) -> Iterator[None]:
         with contextlib.suppress(ValueError, OSError):
             stack.enter_context(hold_lock(file, what="compilation", wait=WAIT))
         yield
+
+
+def _inner(function: Callable[..., Any], fastmath: set[str]) -> Callable[..., Any]:
+    without_doors: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return numba.njit(function, nogil=True, error_model="numpy", fastmath=fastmath, **without_doors, **UNCOUNTED)
 
 
 def _compiled(function: Callable[..., Any], fastmath: set[str], **others: Any) -> Callable[..., Any]:

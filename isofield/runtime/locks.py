@@ -8,6 +8,7 @@ the number of the process stands for the lock, and one whose process is gone cou
 import contextlib
 import errno
 import os
+import socket
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ with warnings.catch_warnings():
 
 LOCK_STEM = ".lock-"  # of a rank, in the folder that it works into
 TIDYING = 0.2  # seconds in which another process, which is done, gives its lock back
+_held: set[tuple[int, int]] = set()  # files that stand for locks of this process: device and number
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # of file systems
 
 
@@ -42,6 +44,7 @@ class Lock:
                 if os.path.samestat(self.opened, self.file.lstat()):
                     self.file.unlink()
         self.held.release()
+        _held.discard(_identity(self.opened))
         if os.name == "nt":
             with contextlib.suppress(OSError):  # another has it by now
                 self.file.unlink()
@@ -91,8 +94,16 @@ def try_lock(file: Path, *, wait: float = 0.0) -> Lock | None:
     # Not by thread: what one thread takes, another may give back.
     lock = filelock.FileLock(file, timeout=wait, thread_local=False)
     try:
-        lock.acquire()
-        return Lock(file, lock, file.lstat())
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            if not (isinstance(lock, filelock.SoftFileLock) and _was_moved(file)):
+                return None
+            file.unlink(missing_ok=True)
+            lock.acquire()
+        opened = file.lstat()
+        _held.add(_identity(opened))
+        return Lock(file, lock, opened)
     except filelock.Timeout:
         return None
     except NotImplementedError as error:
@@ -102,3 +113,19 @@ def try_lock(file: Path, *, wait: float = 0.0) -> Lock | None:
         if error.errno in NO_LOCKS:
             raise NoLocksError(error.errno, error.strerror, str(file)) from error
         raise
+
+
+def _was_moved(file: Path) -> bool:
+    """Whether a file that stands for a lock is of this process, which has given it back.
+
+    Its folder was moved away meanwhile, so that the file could not go, and is here again.
+    """
+    try:
+        owner, kept = file.read_text(encoding="utf-8").split("\n")[:2], file.lstat()
+    except (OSError, ValueError):
+        return False
+    return owner == [str(os.getpid()), socket.gethostname()] and _identity(kept) not in _held
+
+
+def _identity(file: os.stat_result) -> tuple[int, int]:
+    return file.st_dev, file.st_ino

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 PACKAGES = ("isofield", "data_processing", "imnet", "ifnet")
+LIBRARIES = frozenset({"site-packages", "dist-packages"})  # folders that hold them
 HANDED_ON = "concurrent.futures"  # raises again what a worker process raised; its sentence was made there
 DAMAGED = "keys or values are missing, or of another kind"  # what errors of a damaged JSON file or archive mean
 RAISE = dis.opmap["RAISE_VARARGS"]
@@ -92,7 +93,8 @@ def _is_ours(raised: TracebackType) -> bool:
     if _module(raised).partition(".")[0] in PACKAGES:
         return True
     file = raised.tb_frame.f_code.co_filename
-    return not file.startswith(("<", *_library_folders()))
+    # By name too: an environment may take libraries over from another one.
+    return not (file.startswith(("<", *_library_folders())) or LIBRARIES & set(Path(file).parts))
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Plain threads for compiled loops, which release the interpreter's lock: no setting up, and they survive forks."""
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,7 @@ from isofield.runtime.cores import describe_cores, own_cores
 from isofield.runtime.thread_waiting import describe_waiting
 
 OPENMP_VARIABLE = "OMP_NUM_THREADS"
+SMALL_MESH = 4 << 20  # bytes, of a file or in memory: some 100,000 faces
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -28,10 +30,30 @@ def limit_threads() -> None:
     watch_contention()
 
 
-def describe_threads() -> str:
-    """Cores, threads and how they wait, in one line."""
+@contextlib.contextmanager
+def threads_for_mesh(size: int) -> Iterator[None]:
+    """In this context a mesh of `size` bytes is prepared: one that is small (SMALL_MESH) on one thread of torch.
+
+    Inside or outside of it is a thousand short operators, after each of which the other threads spin until the next:
+    that takes as long as with one thread and costs half as much again (tests/benchmarks/LOG.md). The answer is the same
+    to the bit: where floating-point numbers are added up, as in a network, that holds for no other number of threads.
+    """
     count = torch.get_num_threads()
-    return f"{describe_cores()}, {count} thread{'s' * (count > 1)} of torch; {describe_waiting()}"
+    if count == 1 or size > SMALL_MESH:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
+
+
+def describe_threads(*, meshes: bool = False) -> str:
+    """Cores, threads and how they wait, in one line. `meshes`: of a command that prepares some (threads_for_mesh)."""
+    count = torch.get_num_threads()
+    fewer = " (1 while a small mesh is prepared)" if meshes and count > 1 else ""
+    return f"{describe_cores()}, {count} thread{'s' * (count > 1)} of torch{fewer}; {describe_waiting()}"
 
 
 def in_parallel(part: Callable[[int, int], None]) -> None:

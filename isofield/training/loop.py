@@ -32,6 +32,7 @@ from isofield.training.job import Logs, TrainingFiles, TrainingJob
 from isofield.training.optim import learning_rate, set_learning_rate
 from isofield.training.schedule import StagePlan, draw_of_step, local_part, plan
 from isofield.training.state import State, initial_state, new_optimisers, prune, restore, save
+from isofield.training.static_step import StaticStep, played_steps
 from isofield.training.stopping import Stop
 from isofield.training.trackers.opening import open_trackers, refuse_missing
 from isofield.training.validation import Validator, judged_shapes
@@ -141,11 +142,12 @@ def run_stage(state: State, job: TrainingJob, stage: StagePlan) -> None:
     # From the state's step on: a resumed run draws what the unbroken one would have drawn.
     steps = range(state.step, min(stage.end, job.last_step))
     batches = source.batches(local_part(_draw(job, stage, step), job.group)[0] for step in steps)
+    played = played_steps(state, job, lambda *given: take_turns(state, job, *given))
     began = time.perf_counter()
     for step, batch in zip(steps, batches, strict=True):
         draw = _draw(job, stage, step)
         rate = learning_rate(section.optim, step=step, steps=job.stages[-1].end)
-        logs = train_step(state, batch, job, weight=local_part(draw, job.group)[1], rate=rate)
+        logs = train_step(state, batch, job, weight=local_part(draw, job.group)[1], rate=rate, played=played)
         state.step += 1
         state.seconds += time.perf_counter() - began
         began = time.perf_counter()
@@ -161,11 +163,21 @@ def run_stage(state: State, job: TrainingJob, stage: StagePlan) -> None:
             break
 
 
-def train_step(state: State, batch: Batch, job: TrainingJob, *, weight: float, rate: float) -> Logs:
+def train_step(
+    state: State, batch: Batch, job: TrainingJob, *, weight: float, rate: float, played: StaticStep | None = None
+) -> Logs:
     """One step of every player on this rank's part of the batch. Returns this rank's share of the means, on the device.
 
     Losses are weighted by the share of the batch and summed over ranks: the gradient is that of one process.
+    `played`: what plays steps of this kind back.
     """
+    for optimiser in state.optimisers.values():
+        set_learning_rate(optimiser, rate)
+    return played(batch, weight) if played else take_turns(state, job, batch, weight)
+
+
+def take_turns(state: State, job: TrainingJob, batch: Batch, weight: float) -> Logs:
+    """`train_step` at the learning rate that is set."""
     section = job.config.training
     logs: Logs = {}
     # Autocast surrounds the losses alone: gradients and optimisers work in the weights' own float32.
@@ -185,7 +197,6 @@ def train_step(state: State, batch: Batch, job: TrainingJob, *, weight: float, r
         job.group.add_gradients(owned)
         if section.optim.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(owned, section.optim.clip_norm)
-        set_learning_rate(optimiser, rate)
         optimiser.step()
         if state.average:
             state.average.update(state.model.state_dict())

@@ -13,20 +13,33 @@ FUSED = ("cuda",)  # devices whose optimisers run as one kernel
 COMPUTED = ("foreach", "fused", "capturable")  # entries of a group that say how, not what
 
 
-def build_optimiser(parameters: Iterable[nn.Parameter], section: OptimConfig) -> torch.optim.Optimizer:
+def build_optimiser(
+    parameters: Iterable[nn.Parameter], section: OptimConfig, *, recordable: bool = False
+) -> torch.optim.Optimizer:
     """Adam, with decoupled decay (AdamW) where a weight decay is set.
 
     One kernel for all parameters where they are on a GPU. Its count of steps lies there too, so that nothing waits.
+    `recordable`: there its learning rate does as well, for steps that are played back (static_step.py).
     """
     kind = torch.optim.AdamW if section.weight_decay else torch.optim.Adam
     learning = [p for p in parameters if p.requires_grad]
+    fused = bool(learning) and all(p.device.type in FUSED for p in learning)
+    recorded = recordable and fused
     return kind(
         learning,
-        lr=section.learning_rate,
+        lr=torch.tensor(section.learning_rate, device=learning[0].device) if recorded else section.learning_rate,
         betas=section.betas,
         weight_decay=section.weight_decay,
-        fused=True if learning and all(p.device.type in FUSED for p in learning) else None,
+        fused=True if fused else None,
+        capturable=recorded,
     )
+
+
+def saved_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    """Its state for a checkpoint, with the learning rate as a number."""
+    state = optimiser.state_dict()
+    groups = [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]
+    return {**state, "param_groups": groups}
 
 
 def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
@@ -34,10 +47,12 @@ def load_optimiser(optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -
 
     ValueError when they are of other parameters.
     """
-    groups = [
-        {**saved, **{key: own[key] for key in COMPUTED if key in own}}
-        for saved, own in zip(state["param_groups"], optimiser.param_groups, strict=True)
-    ]
+    groups = []
+    for saved, own in zip(state["param_groups"], optimiser.param_groups, strict=True):
+        kept = {key: own[key] for key in COMPUTED if key in own}
+        if isinstance(own["lr"], torch.Tensor):
+            kept["lr"] = torch.full_like(own["lr"], saved["lr"])
+        groups.append({**saved, **kept})
     optimiser.load_state_dict({**state, "param_groups": groups})
 
 
@@ -54,7 +69,10 @@ def learning_rate(section: OptimConfig, *, step: int, steps: int) -> float:
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)  # where a recorded step reads it
+        else:
+            group["lr"] = rate
 
 
 class Average:

@@ -11,13 +11,13 @@ import torch
 
 from isofield import checkpoint
 from isofield.config import RunConfig
-from isofield.contract import Model
+from isofield.contract import Model, StepsAlike
 from isofield.run_dir import RunDir, refuse_vanished_run
 from isofield.runtime.commandline import say
 from isofield.runtime.config import to_plain
 from isofield.runtime.distributed import Group
 from isofield.runtime.reasons import reason_of
-from isofield.training.optim import Average, build_optimiser, load_optimiser
+from isofield.training.optim import Average, build_optimiser, load_optimiser, saved_optimiser
 
 
 @dataclass
@@ -41,7 +41,9 @@ def initial_state(model: Model, config: RunConfig) -> State:
 
 def new_optimisers(model: Model, config: RunConfig) -> dict[str, torch.optim.Optimizer]:
     """One per player."""
-    return {who: build_optimiser(owned, config.training.optim) for who, owned in model.players().items()}
+    section = config.training.optim
+    recordable = config.training.record_steps and isinstance(model, StepsAlike) and model.steps_alike
+    return {who: build_optimiser(owned, section, recordable=recordable) for who, owned in model.players().items()}
 
 
 def save(state: State, config: RunConfig, run: RunDir, *, which: str | int, group: Group) -> None:
@@ -159,7 +161,7 @@ def _content(state: State, config: RunConfig, group: Group) -> dict[str, object]
         "config": to_plain(config),
         "model": state.model.state_dict(),
         "average": {"steps": average.steps, "weights": average.weights} if average else None,
-        "optimisers": {who: optimiser.state_dict() for who, optimiser in state.optimisers.items()},
+        "optimisers": {who: saved_optimiser(optimiser) for who, optimiser in state.optimisers.items()},
         "generators": {
             "cpu": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(group.device) if on_gpu else None,

@@ -76,7 +76,8 @@ class Judge:
     def __init__(self, run: str) -> None:
         place = find_run(run)
         self.loaded, self.preparation = load_run(place), preparation_of(place)
-        usual = load_input_calibration(place, model_hash=self.loaded.model_hash)
+        section = self.loaded.config.data.input
+        usual = load_input_calibration(place, model_hash=self.loaded.model_hash, section=section)
         assert usual is not None, f"{run}: calibrate it first"
         self.usual = usual
 

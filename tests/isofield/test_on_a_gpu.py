@@ -7,7 +7,7 @@ import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,12 +23,13 @@ from isofield.commands import generate, train
 from isofield.config import OptimConfig, RunConfig, ValidationConfig
 from isofield.extraction.isosurface import extract
 from isofield.registry import build_model, load_run, resolve
-from isofield.run_dir import RunDir
+from isofield.run_dir import RunDir, create_run
 from isofield.runtime.config import to_yaml
 from isofield.runtime.distributed import Group
+from isofield.training.loop import take_turns, train_step
 from isofield.training.loop import train as train_loop
-from isofield.training.loop import train_step
-from isofield.training.state import State, initial_state
+from isofield.training.state import State, initial_state, restore, save
+from isofield.training.static_step import played_steps
 from tests.commands import call
 from tests.conftest import ROOT
 from tests.data_processing.solids import ball, box, joined, turned, without_faces
@@ -119,6 +120,39 @@ def test_a_resumed_run_ends_where_the_unbroken_one_does(boxes: Path, tmp_path: P
     batch = random_batch("imnet_autoencoder", CUDA)
     with no_wait():
         step(resumed, batch, CUDA, "float32")
+
+
+def test_steps_of_the_latent_gan_played_back_are_the_plain_ones(tmp_path: Path):
+    """As one CUDA graph, a smaller batch and a resumed run among them; and nothing waits once it is recorded."""
+    section, sizes = dict(MODELS["imnet_latent_gan"][0], type="imnet_latent_gan"), [3] * 5 + [2] + [3] * 6
+
+    def trained(part: slice, name: str, *, played: bool, resume: bool = False) -> State:
+        training: dict[str, Any] = {"optim": OptimConfig(learning_rate=1e-3), "record_steps": played}
+        config = dataclasses.replace(tiny_config(tmp_path, tmp_path / name, **training), model=section)
+        torch.manual_seed(0)
+        state = initial_state(build_model(config.model, where="test").to(CUDA), config)
+        run = RunDir(config.run_path)
+        if resume:
+            restore(state, config, run, device=CUDA)
+        job: Any = SimpleNamespace(config=config, group=Group(0, 1, CUDA), tell=lambda line: None)
+        steps = played_steps(state, job, lambda *given: take_turns(state, job, *given))
+        assert (steps is not None) == played
+        for count in sizes[part]:
+            batch = random_batch("imnet_latent_gan", CUDA, shapes=count)
+            with no_wait() if steps and steps.recorded else nullcontext():
+                train_step(state, batch, job, weight=1.0, rate=1e-3, played=steps)
+        assert not played or steps.recorded
+        create_run(run, config=to_yaml(config), preparation={}, resume=resume)
+        save(state, config, run, which="last", group=job.group)
+        return state
+
+    whole = trained(slice(None), "plain", played=False)
+    unbroken = trained(slice(None), "whole", played=True)
+    trained(slice(5), "parts", played=True)
+    resumed = trained(slice(5, None), "parts", played=True, resume=True)
+    for state in (unbroken, resumed):
+        for name, value in whole.model.state_dict().items():
+            torch.testing.assert_close(state.model.state_dict()[name], value, rtol=1e-4, atol=1e-6)
 
 
 def test_a_mesh_of_a_gpu_is_the_cpu_s():

@@ -43,7 +43,12 @@ def features_of(
     return sampled_features(rows, coordinates, resolutions, dtype)
 
 
-@torch.library.custom_op("isofield::sampled_features", mutates_args=())
+# Schemas are written out: torch 2.6 cannot read them from types of collections.abc.
+@torch.library.custom_op(
+    "isofield::sampled_features",
+    mutates_args=(),
+    schema="(Tensor[] rows, Tensor[] coordinates, SymInt[] resolutions, ScalarType dtype) -> Tensor",
+)
 def sampled_features(
     rows: Sequence[torch.Tensor], coordinates: Sequence[torch.Tensor], resolutions: Sequence[int], dtype: torch.dtype
 ) -> torch.Tensor:
@@ -72,7 +77,12 @@ def _gather_by_torch(
             columns_BNC[shape] = sampled_MC.view(columns_BNC[shape].shape)
 
 
-@torch.library.custom_op("isofield::sampled_features_backward", mutates_args=())
+@torch.library.custom_op(
+    "isofield::sampled_features_backward",
+    mutates_args=(),
+    schema="(Tensor gradient_BNF, Tensor[] coordinates, SymInt[] resolutions, SymInt[] channels, bool[] wanted)"
+    " -> Tensor[]",
+)
 def sampled_features_backward(
     gradient_BNF: torch.Tensor,
     coordinates: Sequence[torch.Tensor],

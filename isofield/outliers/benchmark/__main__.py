@@ -6,8 +6,9 @@
 Everything is fitted on the run's training patients. Held-out patients (of --data; default: the run's own data set, all
 splits but train) are corrupted by every family, mild and moderate, and judged. AUROC is over all of them, as nothing
 was fitted on them; for sensitivity they are divided at random, once for each of --seeds, into patients that calibrate
-and patients that are tested. --real holds masks with faults of their own; its categories are the kinds of fault. Writes
-benchmark.json, benchmark.csv and benchmark.md.
+and patients that are tested. All of it is done again as other sources draw masks (--sources), by the same detectors.
+--real holds masks with faults of their own; its categories are the kinds of fault. Writes benchmark.json, benchmark.csv
+and benchmark.md.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from isofield.outliers.benchmark.baselines import fit_baselines
 from isofield.outliers.benchmark.cases import CLEAN, Case, MaskShape, folder_masks, kept_cases, measured_cases
 from isofield.outliers.benchmark.corruptions import FAMILIES
 from isofield.outliers.benchmark.seen_kinds import seen_kinds
+from isofield.outliers.benchmark.sources import OWN, SOURCES
 from isofield.outliers.benchmark.tables import (
     Benchmark,
     Detectors,
@@ -32,12 +34,12 @@ from isofield.outliers.benchmark.tables import (
     without_prior,
     write_tables,
 )
-from isofield.outliers.scoring.augmented_training import turn_mask, with_prior_of
+from isofield.outliers.scoring.augmented_training import MeasuredTraining, redrawings, redrawn_masks, turn_mask
 from isofield.outliers.scoring.calibrate import MAX_FITTED, TRAIN, evenly, members, sdf_grid_around, subject
 from isofield.outliers.scoring.calibration import hash_of_masks
-from isofield.outliers.scoring.cube_masks import stored_mask
+from isofield.outliers.scoring.cube_masks import CubeMask, stored_mask
 from isofield.outliers.scoring.detector import MaskPrior
-from isofield.outliers.scoring.scores import Measured, fit_scorer
+from isofield.outliers.scoring.scores import fit_scorer
 from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.packs.find_run import find_run
 from isofield.registry import load_run
@@ -45,7 +47,7 @@ from isofield.run_dir import preparation_of, refuse_unwritable
 from isofield.runtime.commandline import DONE, Parser, run, say
 from isofield.runtime.progress import with_progress
 
-TURNED = "turned"
+CHANGED = "changed"  # the family of training masks that were turned or redrawn
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--families", nargs="+", default=list(FAMILIES), choices=list(FAMILIES), metavar="FAMILY", help="[all]"
     )
+    parser.add_argument(
+        "--sources",
+        nargs="*",
+        default=list(SOURCES),
+        choices=list(SOURCES),
+        metavar="SOURCE",
+        help="ways in which others draw masks; none: only as they are [all]",
+    )
     parser.add_argument("--most", type=int, help="use at most so many clean masks, spread evenly")
     parser.add_argument("--spoil", type=int, help="spoil so many of them, spread evenly; default: all")
     parser.add_argument("--fpr", type=float, default=0.05, help="rate of false positives")
@@ -82,31 +92,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     patients = held_out(own, prior, data=options.data, real=options.real, most=options.most)
     say(f"{len(patients.clean)} clean masks of patients that did not train, {len(patients.real)} real faults")
 
-    # Fitted on the training patients: their masks as they are, and turned, as new ones are to the prior.
+    # Fitted on the training patients: their masks as they are; turned, as new ones are to the prior; and redrawn.
     chosen = evenly(members(own, TRAIN, loaded), MAX_FITTED)
     training = [MaskShape(f"training {n}", "", stored_mask(own, i), TRAIN) for n, i in enumerate(chosen)]
     sdf_grid = sdf_grid_around(shape.mask for shape in training)
     key = {"model": loaded.model_hash, "cell": sdf_grid.cell, "draw": options.draw}
-    turned = [MaskShape(f"turned {n}", "", turn_mask(s.mask, n), TURNED) for n, s in enumerate(training)]
+    times = redrawings(len(training))
+
+    def versions_of(number: int, mask: CubeMask) -> list[MaskShape]:
+        redrawn = redrawn_masks(mask, prior.preparation, number, times=times)
+        named = [("turned", turn_mask(mask, number)), *((f"redrawn {n}", one) for n, one in enumerate(redrawn))]
+        return [MaskShape(f"{name} {number}", "", one, CHANGED) for name, one in named]
+
     clean = [shape.name for shape in patients.clean]
     corrupted = {clean[index] for index in evenly(range(len(clean)), options.spoil or len(clean))}
 
-    def measure(shape: MaskShape) -> list[Case]:
+    def measure(shape: MaskShape, source: str = OWN) -> list[Case]:
         """Measuring takes hours: what is measured of a mask is kept, under what it was measured with."""
         families = options.families if shape.name in corrupted and shape.family == CLEAN else []
-        make = partial(measured_cases, shape, prior, sdf_grid, families=families, draw=options.draw)
+        make = partial(measured_cases, shape, prior, sdf_grid, families=families, draw=options.draw, source=source)
         digest = hash_of_masks([shape.family], [shape.mask.occupancy_RRR])
-        return kept_cases(out / "cases", shape.name, {**key, "families": families, "mask": digest}, make)
+        return kept_cases(
+            out / "cases", shape.name, {**key, "families": families, "mask": digest, "source": source}, make
+        )
 
     # Detectors learn from clean training masks; corrupted and real faults only test them.
-    shapes = with_progress([*training, *turned], what="measure", unit="training mask")
-    measured = [case.measured for shape in shapes for case in measure(shape)]
-    pairs = zip(measured[: len(training)], measured[len(training) :], strict=True)
-    detectors = fit_detectors([with_prior_of(*pair) for pair in pairs], sdf_grid)
-    # Of the others, 25 cases a mask, numbers stay: what was measured of all of them would be gigabytes.
+    fitted = MeasuredTraining([], [])
+    for number, shape in enumerate(with_progress(training, what="measure", unit="training mask")):
+        shapes = [shape, *versions_of(number, shape.mask)]
+        seen, unseen, *others = [case.measured for one in shapes for case in measure(one)]
+        fitted.add(seen, unseen, others)
+    detectors = fit_detectors(fitted, sdf_grid)
+    # Of the others, 26 cases a mask and source, numbers stay: what was measured of all of them would be gigabytes.
     cases: list[ScoredCase] = []
     for shape in with_progress([*patients.clean, *patients.real], what="measure", unit="mask"):
-        cases += score_cases(measure(shape), detectors)
+        for source in (OWN, *options.sources):
+            cases += score_cases(measure(shape, source), detectors)
     benchmark = Benchmark(cases, seeds=options.seeds, fpr=options.fpr, seen=seen_kinds(loaded.config.data.input))
     about = {"run": str(place.path), "model_hash": loaded.model_hash, "step": loaded.step, "draw": options.draw}
     results = tables(benchmark, about=about)
@@ -114,10 +135,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return DONE
 
 
-def fit_detectors(measured: Sequence[Measured], sdf_grid: SdfGrid) -> Detectors:
+def fit_detectors(fitted: MeasuredTraining, sdf_grid: SdfGrid) -> Detectors:
     """All detectors, of the training masks; ours also without the prior, to see what that is worth."""
-    plain = [without_prior(one) for one in measured]
-    return Detectors(sdf_grid, fit_scorer(measured, sdf_grid), fit_scorer(plain, sdf_grid), fit_baselines(measured))
+    ours = fit_scorer(fitted.masks, sdf_grid, fitted.redrawn)
+    plain = [without_prior(one) for one in fitted.masks]
+    redrawn = [[without_prior(one) for one in others] for others in fitted.redrawn]
+    return Detectors(sdf_grid, ours, fit_scorer(plain, sdf_grid, redrawn), fit_baselines(fitted.masks))
 
 
 def held_out(own: ShapeSet, prior: MaskPrior, *, data: Path | None, real: Path | None, most: int | None) -> Patients:

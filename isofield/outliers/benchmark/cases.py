@@ -19,8 +19,9 @@ from data_processing.medical.masks import read_structure
 from data_processing.preparation.config import DataConfig
 from data_processing.preparation.sources import list_sources
 from isofield.metrics.masks import dice
-from isofield.outliers.benchmark.corruptions import FLIP, TARGETS, corrupt
+from isofield.outliers.benchmark.corruptions import TARGETS, UNMATCHED, corrupt
 from isofield.outliers.benchmark.ranking import average_precision
+from isofield.outliers.benchmark.sources import OWN, drawn_by
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask, box_of_cells, centring, cube_mask, shift_mask
 from isofield.outliers.scoring.detector import MaskPrior, measured_masks
 from isofield.outliers.scoring.reconstruction import Reconstruction
@@ -37,7 +38,7 @@ NO_CELLS: Mask = np.empty((0, 0, 0), dtype=bool)
 ROOM = 24  # cells around a mask in which families may add, as far as the cube has them
 NEAR = 6  # cells around the masks within which cells are ranked
 MAX_BYTES = 1 << 32
-VERSION = 4  # of what is measured: older files are made again
+VERSION = 5  # of what is measured: older files are made again
 
 
 class MaskShape:
@@ -72,6 +73,7 @@ class Case:
     severity: str
     measured: Measured
     truth: dict[str, float]
+    source: str = OWN
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,14 +89,39 @@ class CorruptedMask:
 
 
 def measured_cases(
-    shape: MaskShape, prior: MaskPrior, sdf_grid: SdfGrid, *, families: Sequence[str], draw: int
+    shape: MaskShape,
+    prior: MaskPrior,
+    sdf_grid: SdfGrid,
+    *,
+    families: Sequence[str],
+    draw: int,
+    source: str = OWN,
 ) -> Iterator[Case]:
-    """A clean mask, and it corrupted by each family in both severities; of a real fault only itself."""
+    """A clean mask, and it corrupted by each family in both severities; of a real fault only itself.
+
+    `source`: all of them as this source draws them.
+    """
     corrupted = list(corrupted_masks(shape, families=families, draw=draw))
+    if source != OWN:
+        corrupted = list(redrawn_masks(corrupted, source, prior.preparation, name=shape.name, draw=draw))
     measurements = measured_masks(prior, [one.mask for one in corrupted], sdf_grid)
     for one, (measured, rebuilt) in zip(corrupted, measurements, strict=True):
         truth = known_truth(one, rebuilt)
-        yield Case(shape.name, shape.subject, one.family, one.severity, measured, truth)
+        yield Case(shape.name, shape.subject, one.family, one.severity, measured, truth, source)
+
+
+def redrawn_masks(
+    corrupted: Iterable[CorruptedMask], source: str, config: DataConfig, *, name: str, draw: int
+) -> Iterator[CorruptedMask]:
+    """The same masks as a source draws them; what no longer fits into the cube is said and left out."""
+    for one in corrupted:
+        try:
+            mask, alike = drawn_by(source, one.mask, one.clean_RRR, config, seed=draw, name=name)
+        except ValueError as error:
+            say(f"{name}, {one.family} in {source}: left out: {reason_of(error)}")
+            continue
+        # Where it lies in the cube is decided anew: there is no clean mask on its grid to compare a map with.
+        yield dataclasses.replace(one, mask=mask, clean_RRR=None, dice=alike)
 
 
 def corrupted_masks(shape: MaskShape, *, families: Sequence[str], draw: int) -> Iterator[CorruptedMask]:
@@ -107,8 +134,8 @@ def corrupted_masks(shape: MaskShape, *, families: Sequence[str], draw: int) -> 
     grid = _with_room(occupancy)
     for family in families:
         for severity in TARGETS:
-            if family == FLIP and severity != next(iter(TARGETS)):
-                continue  # it has one severity
+            if family in UNMATCHED and severity != next(iter(TARGETS)):
+                continue  # they have one severity
             made = corrupt(grid, family, severity=severity, seed=draw, name=shape.name)
             if made.mask_RRR.any():
                 # A real mask of this shape would lie in the middle of its cube: that its clean one lay elsewhere must
@@ -121,7 +148,8 @@ def corrupted_masks(shape: MaskShape, *, families: Sequence[str], draw: int) -> 
 def known_truth(corrupted: CorruptedMask, rebuilt: Reconstruction) -> dict[str, float]:
     """Dice to the clean mask of the mask, of its reconstruction and of the repaired mask; precision of the map."""
     if corrupted.clean_RRR is None:
-        return {}
+        known = np.isfinite(corrupted.dice)
+        return {"dice": corrupted.dice, "matched": float(corrupted.matched)} if known else {}
     clean, mask = corrupted.clean_RRR, corrupted.mask.occupancy_RRR
     truth = {
         "dice": corrupted.dice,
@@ -129,7 +157,7 @@ def known_truth(corrupted: CorruptedMask, rebuilt: Reconstruction) -> dict[str, 
         "rebuilt_dice": dice(rebuilt.occupancy_RRR, clean),
         "repaired_dice": dice(rebuilt.repaired_RRR, clean),
     }
-    if corrupted.family not in (CLEAN, FLIP):
+    if corrupted.family not in (CLEAN, *UNMATCHED):
         # Cells far from all three are right in any map, and would only make it look precise.
         box = box_of_cells(clean | mask | rebuilt.occupancy_RRR, margin=NEAR)
         strength = np.abs(rebuilt.disagreement_RRR[box]).ravel()
@@ -151,10 +179,12 @@ def kept_cases(folder: Path, name: str, key: dict[str, Any], make: Callable[[], 
     if file.is_file():
         return _read(file)
     cases = list(make())
+    if not cases:
+        return []
     with replacing(file) as temporary:
         np.savez_compressed(
             temporary,
-            about=np.array([[c.name, c.subject, c.family, c.severity, json.dumps(c.truth)] for c in cases]),
+            about=np.array([[c.name, c.subject, c.family, c.severity, json.dumps(c.truth), c.source] for c in cases]),
             names=np.array(list(cases[0].measured.numbers)),
             numbers=np.array([list(c.measured.numbers.values()) for c in cases]),
             distances=np.stack([c.measured.distances_D for c in cases]).astype(np.float16),
@@ -167,9 +197,9 @@ def _read(file: Path) -> list[Case]:
     about, names, numbers, distances = (arrays[key] for key in ("about", "names", "numbers", "distances"))
     called, cases = [str(name) for name in names], []
     for row, values, distance_D in zip(about, numbers, distances, strict=True):
-        name, subject, family, severity, truth = map(str, row)
+        name, subject, family, severity, truth, source = map(str, row)
         measured = Measured(dict(zip(called, values.tolist(), strict=True)), distance_D.astype(np.float32))
-        cases.append(Case(name, subject, family, severity, measured, json.loads(truth)))
+        cases.append(Case(name, subject, family, severity, measured, json.loads(truth), source))
     return cases
 
 

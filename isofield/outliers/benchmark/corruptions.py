@@ -1,7 +1,8 @@
 """Masks corrupted in the ways segmentations go wrong, each as far as a wanted Dice against the clean mask.
 
 Twelve families are matched: what a family adds or removes is an order of voxels, of which so many go first that Dice is
-met to the voxel; pieces that shift and edges that fray are searched. The mirrored mask has no strength and no target.
+met to the voxel; pieces that shift and edges that fray are searched. The mirrored mask and half a mask have no strength
+and no target.
 All on the mask's own grid, which is isotropic; lengths are in its voxels, or shares of the cube root of the volume.
 """
 
@@ -52,7 +53,7 @@ def corrupt(clean_RRR: Mask, family: str, *, severity: str, seed: int, name: str
     target = TARGETS[severity]
     mask = FAMILIES[family](clean_RRR, generator, target)
     reached = dice(mask, clean_RRR)
-    return Corrupted(mask, reached, family != FLIP and abs(reached - target) <= TOLERANCE)
+    return Corrupted(mask, reached, family not in UNMATCHED and abs(reached - target) <= TOLERANCE)
 
 
 def _added(mask: Mask, key: Key, target: float) -> Mask:
@@ -256,7 +257,14 @@ def _ragged_edge(mask: Mask, generator: np.random.Generator, target: float) -> M
     return _searched(mask, lambda strength: distance + strength * noise < 0, target, 0.2 * _size(mask))
 
 
-FLIP = "flip"
+def _half(mask: Mask, generator: np.random.Generator, target: float) -> Mask:
+    """All on one side of a plane through the middle, most often the upper or the lower half."""
+    heights = _heights(mask.shape, _direction(generator) * 0.3 + np.array([0, 0, generator.choice([-1, 1])]))
+    return mask & (heights > np.median(heights[mask]))
+
+
+FLIP, HALF = "flip", "half"
+UNMATCHED = (FLIP, HALF)
 FAMILIES: dict[str, Callable[[Mask, np.random.Generator, float], Mask]] = {
     "blob_added": lambda mask, generator, target: _added(mask, _irregular(mask, generator), target),
     "blob_removed": lambda mask, generator, target: _removed(mask, _irregular(mask, generator), target),
@@ -271,5 +279,6 @@ FAMILIES: dict[str, Callable[[Mask, np.random.Generator, float], Mask]] = {
     "island": _island,
     "ragged_edge": _ragged_edge,
     FLIP: lambda mask, generator, target: mask[::-1].copy(),
+    HALF: _half,
 }
-MATCHED = tuple(family for family in FAMILIES if family != FLIP)
+MATCHED = tuple(family for family in FAMILIES if family not in UNMATCHED)

@@ -19,6 +19,7 @@ ALIKE: dict[str, tuple[str, ...]] = {  # kinds of `data.input.deform`, by family
     "erosion": ("shrink",),
     "island": ("ball",),
     "ragged_edge": ("rough",),
+    "half": ("cut",),
 }
 
 

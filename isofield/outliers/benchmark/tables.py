@@ -13,16 +13,26 @@ from isofield.metrics.conformal import conformal_p, is_flagged, scores_needed
 from isofield.outliers.benchmark.baselines import Baselines
 from isofield.outliers.benchmark.cases import CLEAN, Case
 from isofield.outliers.benchmark.corruptions import FAMILIES, MATCHED, TARGETS
+from isofield.outliers.benchmark.judged_cases import (
+    JudgedCases,
+    Row,
+    ScoredCase,
+    calibrating_patients,
+    judged_cases,
+    over_seeds,
+)
 from isofield.outliers.benchmark.ranking import Estimate, binomial_interval, mean_auroc, mean_over_patients
+from isofield.outliers.benchmark.source_tables import source_lines, source_rows
+from isofield.outliers.benchmark.sources import OWN
 from isofield.outliers.scoring.augmented_training import OF_PRIOR
 from isofield.outliers.scoring.scores import Measured, Scorer
 from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.csv_cells import write_csv_file
-from isofield.runtime.seeds import numpy_generator
 
 Array = NDArray[np.float64]
 OURS, PLAIN = "ours", "ours_without_prior"
+SHOWN_IN_SOURCES = (OURS, PLAIN, f"{OURS}:prior", "mahalanobis", "pca", "mahalanobis_pca")
 UNSEEN = "macro_unseen"  # over families that nothing in training resembled
 MADE = {"prior": "rebuilt_dice", "repaired": "repaired_dice"}  # what is compared with the clean mask, by its truth
 COLUMNS = ("table", "family", "severity", "detector", "value", "low", "high", "n")
@@ -53,18 +63,6 @@ def without_prior(measured: Measured) -> Measured:
     return Measured(kept, measured.distances_D)
 
 
-@dataclass(frozen=True, eq=False)
-class ScoredCase:
-    """What is kept of a case: scores of each detector and what is known of it, without its signed distances."""
-
-    name: str
-    subject: str
-    family: str
-    severity: str
-    truth: dict[str, float]
-    scores: dict[str, float]
-
-
 def score_cases(cases: Sequence[Case], detectors: Detectors) -> list[ScoredCase]:
     """Cases with their scores. What was measured of a case, half a megabyte, is not kept."""
     scores = detectors.scores([case.measured for case in cases])
@@ -76,6 +74,7 @@ def score_cases(cases: Sequence[Case], detectors: Detectors) -> list[ScoredCase]
             case.severity,
             case.truth,
             {detector: float(values[number]) for detector, values in scores.items()},
+            case.source,
         )
         for number, case in enumerate(cases)
     ]
@@ -104,44 +103,16 @@ class Value:
         return truth.get(self.key, np.nan) - (truth[self.less] if self.less else 0.0)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One number of the benchmark, with its interval over patients."""
-
-    table: str
-    family: str
-    severity: str
-    detector: str
-    estimate: Estimate
-    n: int
-
-
-@dataclass(frozen=True, eq=False)
-class JudgedCases:
-    """Cases with their scores by detector and their patients (numbers), and which of them are of a kind, or clean."""
-
-    cases: list[ScoredCase]
-    scores: dict[str, Array]
-    patients: NDArray[np.int64]
-    groups: dict[tuple[str, str], NDArray[np.int64]]
-    clean: NDArray[np.int64]
-
-
 def tables(benchmark: Benchmark, *, about: dict[str, Any]) -> dict[str, Any]:
     """Every table as rows, and what they are made of."""
     cases = benchmark.cases
-    scores = {detector: np.array([case.scores[detector] for case in cases]) for detector in cases[0].scores}
-    # Patients by number: intervals draw whole patients, as masks of one are not independent.
-    patients = np.unique([case.subject for case in cases], return_inverse=True)[1].astype(np.int64)
-    kinds = {(case.family, case.severity): None for case in cases if case.family != CLEAN}
-    groups = {kind: _where(cases, *kind) for kind in kinds}
-    clean = _where(cases, CLEAN, CLEAN)
-    judged = JudgedCases(cases, scores, patients, groups, clean)
+    judged = judged_cases([case for case in cases if case.source == OWN])
     rows = [*auroc_rows(judged, benchmark.seen), *flag_rows(judged, benchmark), *truth_rows(judged)]
+    rows += source_rows(cases, seeds=benchmark.seeds, fpr=benchmark.fpr)
     return {
         **about,
-        "patients": len(np.unique(patients[clean])),
-        "clean": len(clean),
+        "patients": len(np.unique(judged.patients[judged.clean])),
+        "clean": len(judged.clean),
         "fpr": benchmark.fpr,
         "seeds": benchmark.seeds,
         "seen_in_training": {family: list(kinds) for family, kinds in benchmark.seen.items() if kinds},
@@ -183,7 +154,7 @@ def flag_rows(judged: JudgedCases, benchmark: Benchmark) -> list[Row]:
     within: dict[str, list[float]] = {detector: [] for detector in judged.scores}
     for seed in range(benchmark.seeds):
         # Half of the patients calibrate, the others are tested: no patient is on both sides.
-        calibrates = _calibrating(np.unique(patients[clean]), seed)
+        calibrates = calibrating_patients(np.unique(patients[clean]), seed, count=int(patients.max()) + 1)
         held = clean[calibrates[patients[clean]]]
         if len(held) < scores_needed(benchmark.fpr):
             continue
@@ -204,10 +175,8 @@ def flag_rows(judged: JudgedCases, benchmark: Benchmark) -> list[Row]:
                 if rates:
                     shares.setdefault(("macro", severity, detector), []).append(float(np.mean(rates)))
                     counts["macro", severity, detector] = len(rates)
-    rows = [Row("flagged", *key, _over_seeds(values), counts[key]) for key, values in shares.items()]
-    rows += [
-        Row("seeds_within_binomial", CLEAN, CLEAN, name, _over_seeds(v), len(v)) for name, v in within.items() if v
-    ]
+    rows = [Row("flagged", *key, over_seeds(values), counts[key]) for key, values in shares.items()]
+    rows += [Row("seeds_within_binomial", CLEAN, CLEAN, name, over_seeds(v), len(v)) for name, v in within.items() if v]
     return rows
 
 
@@ -245,23 +214,6 @@ def _mean_row(value: Value, kind: tuple[str, str], judged: JudgedCases, members:
     key = " ".join((value.table, *kind))
     estimate = mean_over_patients(values[there], judged.patients[members][there], key=key)
     return Row(value.table, *kind, value.made, estimate, int(there.sum()))
-
-
-def _calibrating(owners: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
-    """Which patients (by number) calibrate: half of those that have clean masks."""
-    drawn = numpy_generator(seed, "calibration and test").permutation(owners)[: len(owners) // 2]
-    marks = np.zeros(int(owners.max()) + 1, dtype=bool)
-    marks[drawn] = True
-    return marks
-
-
-def _where(cases: Sequence[ScoredCase], family: str, severity: str) -> NDArray[np.int64]:
-    return np.array([i for i, c in enumerate(cases) if (c.family, c.severity) == (family, severity)], dtype=np.int64)
-
-
-def _over_seeds(values: Sequence[float]) -> Estimate:
-    low, high = np.percentile(values, (2.5, 97.5))
-    return Estimate(float(np.mean(values)), float(low), float(high))
 
 
 def write_tables(results: dict[str, Any], folder: Path) -> str:
@@ -316,6 +268,7 @@ def as_markdown(results: dict[str, Any]) -> str:
     held = by.get(("seeds_within_binomial", CLEAN, CLEAN, OURS))
     if held is not None:
         lines.append(f"Seeds whose clean flags stay within the binomial interval: {held.value:.2f}")
+    lines += source_lines(rows, detectors=SHOWN_IN_SOURCES)
     return "\n".join(lines) + "\n"
 
 

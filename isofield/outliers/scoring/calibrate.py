@@ -87,7 +87,8 @@ def calibrate_prior(
 def fit_judge(prior: MaskPrior, training: Sequence[CubeMask]) -> Scorer:
     """The score of clean training masks."""
     sdf_grid = sdf_grid_around(training)
-    return fit_scorer(measured_as_unseen(prior, training, sdf_grid), sdf_grid)
+    measured = measured_as_unseen(prior, training, sdf_grid)
+    return fit_scorer(measured.masks, sdf_grid, measured.redrawn)
 
 
 def sdf_grid_around(masks: Iterable[CubeMask]) -> SdfGrid:

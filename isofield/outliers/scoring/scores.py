@@ -37,6 +37,7 @@ LEAST = 8  # masks to fit on
 NEAR = 1.5  # cells from a surface
 BLUR = 1.5  # cells
 SMALL = 1e-3
+CHANGES = 3.0  # what redrawing changes counts as so many times its variance: sources differ by more than is drawn here
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,24 +91,51 @@ class Scorer:
         return self.strangeness(measured)[VISIBLE]
 
 
-def fit_scorer(measured: Sequence[Measured], sdf_grid: SdfGrid) -> Scorer:
-    """Of clean training masks. ValueError when there are too few to know what is usual."""
+def fit_scorer(
+    measured: Sequence[Measured], sdf_grid: SdfGrid, redrawn: Sequence[Sequence[Measured]] | None = None
+) -> Scorer:
+    """Of clean training masks. ValueError when there are too few to know what is usual.
+
+    `redrawn`: each of them as other sources draw it, equally often. How a mask changes from one source to another says
+    nothing of its shape: along such changes deviations count the less, the larger the changes are.
+    """
     if len(measured) < LEAST:
         raise ValueError(f"expected at least {LEAST} clean training masks, got {len(measured)}")
-    distances_ND = _distances(measured)
-    # Of a training mask only components that did not see it may say what is left over.
-    left_over = held_out(distances_ND, lambda others, rows: _left_over(fit_components(others), rows))
+    others = redrawn if redrawn is not None else [[] for _ in measured]
+    times = sorted({len(row) for row in others})
+    if len(others) != len(measured) or len(times) > 1:
+        raise ValueError(
+            f"expected each of {len(measured)} training masks redrawn equally often, got {len(others)} of them {times}"
+        )
+    # One row for each mask, and in it the mask itself and then what others make of it: R of them.
+    rows = [[one, *drawn] for one, drawn in zip(measured, others, strict=True)]
+    distances_NRD = np.stack([_distances(row) for row in rows])
+    numbers_NRF = np.stack([_numbers(row) for row in rows])
+    # Of a training mask only components that did not see it, or it redrawn, may say what is left over.
+    left_over = held_out(distances_NRD, _left_over_unseen)
     # Each group gets two things: what is usual, fitted on all masks; and how far clean masks lie off it that were left
     # out of the fit, as a new clean mask is.
-    values_NF = np.concatenate([_numbers(measured), left_over], axis=1)
+    values_NRF = np.concatenate([numbers_NRF, left_over], axis=2)
     names = (*measured[0].numbers, *LEFT_OVER)
     groups: dict[str, tuple[Mahalanobis, Tail]] = {}
     for group in GROUPS:
-        chosen = values_NF[:, _columns(names, group)]
-        if chosen.shape[1]:
-            unseen = held_out(chosen, lambda others, rows: fit_mahalanobis(others).distances(rows))
-            groups[group] = fit_mahalanobis(chosen), fit_tail(unseen)
-    return Scorer(names, sdf_grid, fit_components(distances_ND), groups)
+        chosen = values_NRF[:, :, _columns(names, group)]
+        if chosen.shape[2]:
+            unseen = held_out(chosen, lambda others, rows: _fit_group(others).distances(rows[:, 0]))
+            groups[group] = _fit_group(chosen), fit_tail(unseen)
+    return Scorer(names, sdf_grid, fit_components(distances_NRD[:, 0]), groups)
+
+
+def _fit_group(values_NRF: Array) -> Mahalanobis:
+    """What is usual of masks as they are; and what changes where they are redrawn."""
+    changes = (values_NRF[:, 1:] - values_NRF[:, :1]) * CHANGES**0.5
+    return fit_mahalanobis(values_NRF[:, 0], nuisance_MD=changes.reshape(-1, changes.shape[2]))
+
+
+def _left_over_unseen(others_NRD: NDArray[np.floating], rows_NRD: NDArray[np.floating]) -> Array:
+    components = fit_components(others_NRD[:, 0])
+    count, drawings, cells = rows_NRD.shape
+    return _left_over(components, rows_NRD.reshape(-1, cells)).reshape(count, drawings, -1)
 
 
 LEFT_OVER = tuple(f"space_{name}" for name in ("unlike", "rms", "extra", "missing", "lean", "far", "far_first"))

@@ -49,7 +49,7 @@ def packed_input_calibration(run: RunDir, loaded: LoadedRun, rounded: LoadedRun)
 
     ValueError when the run's is of other weights, or its shapes are not here any more.
     """
-    before = load_input_calibration(run, model_hash=loaded.model_hash)
+    before = load_input_calibration(run, model_hash=loaded.model_hash, section=loaded.config.data.input)
     assert before is not None  # there is the file
     if rounded.model_hash != loaded.model_hash:
         say(f"{run.input_calibration_file}: made again for the rounded weights, with {before.data} ({before.split})")

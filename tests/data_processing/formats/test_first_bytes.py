@@ -17,6 +17,7 @@ from data_processing.formats.scans import open_any_scan
 from data_processing.formats.voxel_files import read_voxels
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+ANNEX = b"/annex/objects/MD5E-s12345--0123456789abcdef\n"
 PAGE = b"\xef\xbb\xbf\n<!DOCTYPE html><html><body>404 Not Found</body></html>"
 READERS: dict[str, Callable[[Path], object]] = {
     **dict.fromkeys((".obj", ".ply", ".stl", ".off", ".glb", ".gltf"), read_mesh),
@@ -30,7 +31,12 @@ READERS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("suffix", READERS)
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(POINTER, "git lfs pull"), (PAGE, "web page: a download that failed"), (b"", "the file is empty")],
+    [
+        (POINTER, "git lfs pull"),
+        (ANNEX, "git annex get"),
+        (PAGE, "web page: a download that failed"),
+        (b"", "the file is empty"),
+    ],
 )
 def test_pointers_pages_and_nothing(tmp_path, suffix, content, said):
     (tmp_path / f"a{suffix}").write_bytes(content)

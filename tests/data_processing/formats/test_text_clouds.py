@@ -184,14 +184,28 @@ def test_columns_without_names_that_are_no_coordinates(tmp_path):
     for more in ([], [random.random(50)], colours[:2], colours):
         found, _ = read_text_cloud(written(tmp_path / "numbered.txt", [count, *xyz, *more]))
         np.testing.assert_allclose(found, points, rtol=1e-9)
-    for clock in (1.6e9 + count / 10, 3.2e8 + count // 7):
+    found, _ = read_text_cloud(written(tmp_path / "shuffled.txt", [random.permutation(count), *xyz]))
+    np.testing.assert_allclose(found, points, rtol=1e-9)
+    for clock in (1.6e9 + count / 10, 3.2e8 + count // 7, count / 10, 5 + count):
         with pytest.raises(ValueError, match=r"times\.txt: its first column ascends from .*name the columns"):
             read_text_cloud(written(tmp_path / "times.txt", [clock, *xyz, random.random(50)]))
     with pytest.raises(ValueError, match=r"rgb\.txt: its first three columns look like colours"):
         read_text_cloud(written(tmp_path / "rgb.txt", [*colours, *xyz]))
+    with pytest.raises(ValueError, match=r"shares\.txt: its first three columns look like colours from 0 to 1"):
+        read_text_cloud(written(tmp_path / "shares.txt", [*random.random((3, 50)), *xyz]))
     # What is none of them stays: points in millimetres of a map, whole numbers with normals or colours, points by x.
     normals = list((points / np.linalg.norm(points, axis=1, keepdims=True)).T)
     whole, ascending = [np.rint(axis * 5) for axis in xyz], points[points[:, 0].argsort()]
     for columns in ([4.3e8 + axis for axis in xyz] + [count], whole + normals, whole + colours, [*ascending.T, count]):
         found, _ = read_text_cloud(written(tmp_path / "kept.txt", columns))
         np.testing.assert_allclose(found, np.stack(columns[:3], axis=1), rtol=1e-9)
+
+
+def test_decimal_commas_between_commas_are_refused(tmp_path):
+    """0.5, -1.05, 2.25 written so are six whole numbers: read as such they would be points, and wrong."""
+    (tmp_path / "cut.csv").write_text("0,50,-1,05,2,25\n1,50,1,75,-0,01\n")
+    with pytest.raises(ValueError, match=r"cut\.csv: line 1: decimal commas between commas.*'0,50,-1,05,2,25'"):
+        read_text_cloud(tmp_path / "cut.csv")
+    (tmp_path / "colours.csv").write_text("1,20,-3,250,0,10\n4,50,6,20,30,99\n")  # no number begins with 0
+    found, _ = read_text_cloud(tmp_path / "colours.csv")
+    np.testing.assert_array_equal(found, [[1, 20, -3], [4, 50, 6]])

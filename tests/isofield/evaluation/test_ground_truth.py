@@ -255,9 +255,10 @@ def test_signed_distances_are_a_ground_truth_finer_than_their_voxels(tmp_path):
 
 def test_of_a_mesh_the_surface_that_bounds_its_solid_is_sampled_where_the_data_say_so(tmp_path):
     """A block in the box: as modelled it is a part of the surface, and with surface=outer nobody is to reach it."""
-    inner = trimesh.creation.box(bounds=np.stack([LOWER + 0.05, UPPER - 0.05]))
-    both = trimesh.util.concatenate([trimesh.creation.box(bounds=np.stack([LOWER, UPPER])), inner])
-    write_mesh(tmp_path / "both.ply", TriangleMesh(np.asarray(both.vertices), np.asarray(both.faces)))
+    outer, inner = box(), trimesh.creation.box(bounds=np.stack([LOWER + 0.05, UPPER - 0.05]))
+    vertices = np.concatenate([outer.vertices, np.asarray(inner.vertices)])
+    faces = np.concatenate([outer.faces, np.asarray(inner.faces) + len(outer.vertices)])
+    write_mesh(tmp_path / "both.ply", TriangleMesh(vertices, faces))
     on_inner = []
     for surface in ("all", "outer"):
         truth = read_ground_truth(tmp_path / "both.ply", settings=InsideConfig(surface=surface))

@@ -33,6 +33,7 @@ from tests.commands import call, status_of
 from tests.isofield.ready_runs import make_run
 
 FEW = {"FEWEST": 3, "FPR": 0.25}  # what five training shapes and three others can say
+SHOWN = InputConfig("voxels", 64)
 SAID = r"unlike the shapes that the model was trained on \(out-of-distribution score"
 
 
@@ -143,15 +144,15 @@ def test_numbers_of_points_are_those_of_training(section: InputConfig, counts: t
 
 def test_what_is_read_back_scores_to_the_bit_alike(calibrated: RunDir, tmp_path: Path):
     hash_of = json.loads(calibrated.input_calibration_file.read_text())["model_hash"]
-    first = load_input_calibration(calibrated, model_hash=hash_of)
+    first = load_input_calibration(calibrated, model_hash=hash_of, section=SHOWN)
     assert first is not None
     other = RunDir(tmp_path / "other")
     save_input_calibration(other, first)
-    again = load_input_calibration(other, model_hash=hash_of)
+    again = load_input_calibration(other, model_hash=hash_of, section=SHOWN)
     assert again is not None and again.fingerprint() == first.fingerprint()
     values = np.array([1.3, 0.01])
     assert again.judge(values) == first.judge(values)
-    assert load_input_calibration(RunDir(tmp_path), model_hash=hash_of) is None
+    assert load_input_calibration(RunDir(tmp_path), model_hash=hash_of, section=SHOWN) is None
 
 
 @pytest.mark.parametrize(
@@ -167,6 +168,10 @@ def test_what_is_read_back_scores_to_the_bit_alike(calibrated: RunDir, tmp_path:
         ({"counts": []}, "points"),
         ({"parts": ["features", "unseen"]}, "it measures"),
         ({"values": None}, "damaged"),
+        ({"values": [[[-1.0, 1.0]] * 39]}, "negative measurements"),
+        ({"inverse": [[-1.0, 0.0, 0.0], [1.0, 0.0], [1.0]]}, "an inverse that is none"),
+        ({"counts": [10**400]}, "points"),
+        ({"parts": ["features"], "values": [[[1.0]] * 39]}, r"of voxels are measured \('features', 'misfit'\)"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, change: dict, said: str):
@@ -175,14 +180,34 @@ def test_a_damaged_file_is_refused(tmp_path: Path, change: dict, said: str):
     content = json.loads(run.input_calibration_file.read_text())
     run.input_calibration_file.write_text(json.dumps(content | change))
     with pytest.raises(ValueError, match=rf"input_calibration\.json.*{said}.*--calibrate inputs"):
-        load_input_calibration(run, model_hash="abc")
+        load_input_calibration(run, model_hash="abc", section=SHOWN)
+
+
+@pytest.mark.parametrize(("text", "said"), [("{", "not JSON"), ("[]", "got list"), (None, "expected a file")])
+def test_what_is_no_such_file_is_refused_and_what_to_do_said_once(tmp_path: Path, text: str | None, said: str):
+    file = RunDir(tmp_path).input_calibration_file
+    if text is None:
+        file.mkdir()
+    else:
+        file.write_text(text)
+    with pytest.raises(ValueError, match=rf"input_calibration\.json.*{said}") as refused:
+        load_input_calibration(RunDir(tmp_path), model_hash="abc", section=SHOWN)
+    assert str(refused.value).count("input_calibration.json") == str(refused.value).count("make it again") == 1
+
+
+def test_features_of_another_length_fail_by_name(calibrated: RunDir, solid: Path):
+    content = json.loads(calibrated.input_calibration_file.read_text())
+    content |= {"mean": content["mean"][1:], "spread": content["spread"][1:], "inverse": content["inverse"][1:]}
+    calibrated.input_calibration_file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"input_calibration\.json: made of \d+ features, the model's code has \d+"):
+        isofield.load(calibrated.path, device="cpu").reconstruct(np.load(solid), resolution=16)
 
 
 def test_that_of_another_model_is_refused(tmp_path: Path):
     run = RunDir(tmp_path / "run")
     save_input_calibration(run, calibration())
     with pytest.raises(ValueError, match=r"another model \(hash abc, the run's is now def\)"):
-        load_input_calibration(run, model_hash="def")
+        load_input_calibration(run, model_hash="def", section=SHOWN)
 
 
 def test_too_few_shapes_say_nothing(boxes: Path, tmp_path: Path):

@@ -32,6 +32,19 @@ def test_shrinkage_is_strong_for_noise_and_weak_for_structure():
     assert best_shrinkage(scaled[1]) < 0.05
 
 
+def test_along_changes_that_mean_nothing_deviations_count_less():
+    """Of two numbers without correlation: one that a change moves by 3 deviations, and one that it does not."""
+    values = np.random.default_rng(0).normal(size=(4000, 2)) * [1, 5]
+    deviations = values.std(axis=0, ddof=1)
+    changes = np.array([[3.0, 0.0], [-3.0, 0.0]]) * deviations
+    fitted = fit_mahalanobis(values, shrinkage=1.0, nuisance_MD=changes)
+    moved = values.mean(axis=0) + np.eye(2) * deviations
+    np.testing.assert_allclose(fitted.distances(moved), np.sqrt([1 / (1 + 9) / 2, 1 / 2]))
+    plain = fit_mahalanobis(values, shrinkage=1.0)
+    none = fit_mahalanobis(values, shrinkage=1.0, nuisance_MD=np.empty((0, 2)))
+    np.testing.assert_array_equal(none.inverse_DD, plain.inverse_DD)
+
+
 def test_a_number_that_never_varies_does_no_harm():
     values = np.c_[np.random.default_rng(0).normal(size=(20, 2)), np.full(20, 7.0)]
     fitted = fit_mahalanobis(values)

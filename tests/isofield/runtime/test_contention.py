@@ -9,6 +9,7 @@ import torch
 
 from isofield.runtime.contention import LOOKS_FREE, ContentionWatch
 from isofield.runtime.thread_waiting import POLICY_VARIABLE, SCHEDULER, SPIN_VARIABLE, teams_to_yield
+from isofield.runtime.threads import threads_for_mesh
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.skipif(not SCHEDULER.is_file(), reason="this system does not tell how long threads wait")
@@ -27,7 +28,7 @@ def cost():
     return time.process_time() - before
 cost()
 alone = cost()
-teams = IdleTeams()
+teams = IdleTeams(2)
 yielding = cost()
 teams.close()
 time.sleep(0.2)
@@ -37,9 +38,9 @@ WATCHED = """
 import os, threading, time, torch
 os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
 from isofield.runtime.contention import ContentionWatch
+torch.set_num_threads(2)
 watch = ContentionWatch()
 threading.Thread(target=watch.run, daemon=True).start()
-torch.set_num_threads(2)
 end = time.monotonic() + 60
 while watch.yielding is None and time.monotonic() < end:
     sum(range(10_000))
@@ -88,6 +89,25 @@ def test_threads_yield_at_the_first_sign_and_spin_again_after_a_while_without_an
     assert watch.yielding is not None
     watch.look(run=0, delay=0)  # a process that sleeps waits for no core
     assert watch.yielding is None
+
+
+def test_teams_opened_while_torch_has_one_thread_make_way_for_real_ones():
+    count = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        watch = ContentionWatch()
+        with threads_for_mesh(0):
+            watch.look(run=1, delay=1)
+            useless = watch.yielding
+        assert useless is not None and useless.alone
+        watch.look(run=1, delay=1)
+        opened = watch.yielding
+        assert opened is not None and not opened.alone
+        watch.look(run=1, delay=1)
+        assert watch.yielding is opened
+        opened.close()
+    finally:
+        torch.set_num_threads(count)
 
 
 @pytest.mark.parametrize(("cores", "threads", "teams"), [(2, 2, 1), (8, 4, 2), (64, 8, 9), (4, 1, 4)])

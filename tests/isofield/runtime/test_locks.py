@@ -168,3 +168,17 @@ def test_a_lock_in_a_folder_from_elsewhere_empties_no_file_outside(tmp_path: Pat
         ):
             pass
     assert (tmp_path / "diary").read_text() == "mine" and names(tmp_path) == ["diary", "folder"]
+
+
+def test_a_folder_that_was_away_when_its_lock_was_given_back_can_be_locked_again(tmp_path: Path):
+    """Where a file stands for the lock it stays in the folder, and names a process that is alive."""
+    folder, away = tmp_path / "run", tmp_path / "away"
+    folder.mkdir()
+    with hold_lock(folder / ".lock", what="training"):
+        folder.rename(away)
+    away.rename(folder)
+    with hold_lock(folder / ".lock", what="training"):
+        with pytest.raises(ValueError, match="another training"), hold_lock(folder / ".lock", what="training", wait=0):
+            pass
+        assert (folder / ".lock").exists()
+    assert not (folder / ".lock").exists()

@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import importlib
 import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -41,6 +42,18 @@ def test_words_of_libraries_never(call, arguments):
     assert str(error) not in reason
     assert type(error).__name__ in reason and "test_reasons, line" in reason
     assert reason_of(error, otherwise="the file is cut off") == "the file is cut off"
+
+
+def test_libraries_of_another_environment_are_libraries(tmp_path, monkeypatch):
+    """As a .pth file links them: their folder is none of this Python's own."""
+    folder = tmp_path / "lib" / "site-packages"
+    folder.mkdir(parents=True)
+    (folder / "far_library.py").write_text("def read():\n    raise ValueError('words of a library')\n")
+    monkeypatch.syspath_prepend(folder)
+    error = error_of(importlib.import_module("far_library").read)
+    assert (
+        "words of a library" not in reason_of(error) and reason_of(error, otherwise="it is cut off") == "it is cut off"
+    )
 
 
 def test_the_system_in_one_line(tmp_path):

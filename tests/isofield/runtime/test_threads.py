@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from isofield.runtime.thread_waiting import SCHEDULER, SPINS
+from isofield.runtime.threads import SMALL_MESH, describe_threads, threads_for_mesh
 from tests.conftest import ROOT
 
 MANY_CORES = "os.sched_getaffinity = lambda process: set(range(64))"
@@ -53,7 +55,11 @@ def test_spinning_is_bounded_where_a_few_of_many_cores_are_ours():
 def test_what_the_user_has_set_stays():
     assert shown(GOMP_SPINCOUNT="7")[0] == "7"
     spins, threads, line = shown(OMP_WAIT_POLICY="PASSIVE", OMP_NUM_THREADS="2", quota=1.0)
-    assert spins is None and threads == min(2, len(os.sched_getaffinity(0))) and "OMP_WAIT_POLICY=PASSIVE" in line
+    # Torch alone may take fewer: the cores of this machine.
+    alone = [sys.executable, "-c", "import torch; print(torch.get_num_threads())"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    taken = int(subprocess.run(alone, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert spins is None and threads == taken and "OMP_WAIT_POLICY=PASSIVE" in line
 
 
 def test_torch_gets_no_more_threads_than_the_quota_has_cores():
@@ -63,3 +69,19 @@ def test_torch_gets_no_more_threads_than_the_quota_has_cores():
 
 def test_ranks_of_a_machine_share_its_cores():
     assert shown(LOCAL_WORLD_SIZE="1000")[1] == 1
+
+
+def test_a_small_mesh_is_prepared_on_one_thread_and_said_to_be():
+    count = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert "3 threads of torch (1 while a small mesh is prepared);" in describe_threads(meshes=True)
+        assert "3 threads of torch;" in describe_threads()
+        with threads_for_mesh(SMALL_MESH + 1):
+            assert torch.get_num_threads() == 3
+        with pytest.raises(ValueError, match="no mesh"), threads_for_mesh(SMALL_MESH):
+            assert torch.get_num_threads() == 1
+            raise ValueError("no mesh")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(count)

@@ -17,7 +17,8 @@ from tests.isofield.outliers.organs import DONORS, brain_mask
 
 
 def run_benchmark(run, out, *more):
-    arguments = ["--run", run.path, "--out", out, "--families", "island", "missing_slices"]
+    arguments = ["--run", run.path, "--out", out, "--families", "island", "missing_slices", "half"]
+    arguments += ["--sources", "grid_1.5"]
     assert call(__main__.main, *arguments, "--most", 3, "--seeds", 2, "--fpr", 0.5, *more) == DONE
 
 
@@ -35,10 +36,13 @@ def test_it_writes_every_table(brain_run, tmp_path, capsys):
     rebuilt, repaired = (rows["dice_ceiling", CLEAN, CLEAN, made]["value"] for made in ("prior", "repaired"))
     assert 0.7 < rebuilt < repaired < 1  # what is no fault stays
     assert all(rows["dice_gain", "island", "moderate", made]["n"] == 3 for made in ("prior", "repaired"))
+    assert rows["source", "grid_1.5", CLEAN, "ours"]["n"] == rows["source", "grid_1.5", "half", "ours"]["n"] == 3
+    assert rows["source", "grid_1.5", "moderate", "ours_without_prior"]["value"] > 0.9
     assert rows["average_precision", "island", "moderate", "prior"]["n"] == 3
     with open(tmp_path / "benchmark.csv") as file:
         assert len(list(csv.DictReader(file))) == len(rows)
-    assert "| ours |" in (tmp_path / "benchmark.md").read_text()
+    text = (tmp_path / "benchmark.md").read_text()
+    assert "| ours |" in text and "| grid_1.5 | ours |" in text
     capsys.readouterr()
 
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cases").iterdir()}

@@ -5,7 +5,7 @@ import pytest
 import scipy.ndimage
 
 from isofield.metrics.masks import dice
-from isofield.outliers.benchmark.corruptions import FAMILIES, FLIP, MATCHED, TARGETS, TOLERANCE, corrupt
+from isofield.outliers.benchmark.corruptions import FAMILIES, FLIP, HALF, MATCHED, TARGETS, TOLERANCE, corrupt
 from isofield.outliers.scoring.features import component_sizes, crop_mask
 from tests.isofield.outliers.organs import brain_mask, ellipsoid
 
@@ -43,6 +43,15 @@ def test_twelve_families_are_matched_and_the_mirrored_one_says_it_is_not(organ):
     made = corrupted(organ, FLIP)
     assert not made.matched
     np.testing.assert_array_equal(made.mask_RRR[::-1], organ)
+
+
+def test_half_a_mask_is_half_of_it_beyond_a_plane(organ):
+    made = corrupted(organ, HALF)
+    assert not made.matched and not (made.mask_RRR & ~organ).any()
+    assert made.mask_RRR.sum() == pytest.approx(organ.sum() / 2, rel=0.02)
+    kept, lost = np.argwhere(made.mask_RRR), np.argwhere(organ & ~made.mask_RRR)
+    way = kept.mean(axis=0) - lost.mean(axis=0)
+    assert np.quantile(kept @ way, 0.2) > np.quantile(lost @ way, 0.8)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

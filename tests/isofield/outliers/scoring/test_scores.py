@@ -89,6 +89,33 @@ def test_a_prior_adds_what_it_disagrees_with(scorer, training):
     assert both.scores([odd])[0] > both.scores(with_prior[:1])[0] + 1
 
 
+def test_what_changes_with_the_source_is_not_strange(training):
+    """Masks drawn otherwise: how full the least neighbourhoods are moves, and nothing else does."""
+
+    def moved(one, scale, by):
+        chosen = [name for name in one.numbers if name.startswith(f"surface_fullness_{scale}_")]
+        spread = {name: np.std([other.numbers[name] for other in training]) for name in chosen}
+        return Measured({**one.numbers, **{n: one.numbers[n] + by * spread[n] for n in chosen}}, one.distances_D)
+
+    moving, staying = 1, 8
+    redrawn = [[moved(one, moving, 12), moved(one, moving, -18)] for one in training]
+    aware, unaware = fit_scorer(training, FRAME, redrawn), fit_scorer(training, FRAME)
+    usual, drawn, faulty = training[3], moved(training[3], moving, 14), moved(training[3], staying, 14)
+    assert unaware.scores([drawn])[0] > unaware.scores([usual])[0] + 1
+    assert aware.scores([drawn])[0] < aware.scores([usual])[0] + 0.5
+    assert aware.scores([faulty])[0] > aware.scores([usual])[0] + 1
+    # Nothing is learnt from masks that are redrawn as they were.
+    same = fit_scorer(training, FRAME, [[one] for one in training])
+    np.testing.assert_array_equal(same.scores(training), unaware.scores(training))
+
+
+def test_masks_redrawn_unequally_often_are_refused(training):
+    unequal: list[list[list]] = [[[]], [[one] for one in training[1:]] + [[]]]
+    for wrong in unequal:
+        with pytest.raises(ValueError, match="equally often"):
+            fit_scorer(training, FRAME, wrong)
+
+
 def test_too_few_masks_are_refused(training):
     with pytest.raises(ValueError, match=r"\b8\b"):
         fit_scorer(training[:7], FRAME)

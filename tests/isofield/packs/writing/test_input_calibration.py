@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_processing.loading.network_inputs import InputConfig
 from isofield.commands import evaluate
 from isofield.generation import out_of_distribution
 from isofield.generation.out_of_distribution import load_input_calibration
@@ -35,7 +36,8 @@ def test_it_is_packed_and_read_from_the_pack(boxes: Path, calibrated: RunDir, tm
     assert content["data"] == boxes.name  # and not where it lies here
     assert json.loads((out / "card.json").read_text())["input_calibration"] == NAME
     model_hash = load_run(calibrated).model_hash
-    own, theirs = (load_input_calibration(run, model_hash=model_hash) for run in (calibrated, find_run(out)))
+    about = {"model_hash": model_hash, "section": InputConfig("voxels")}
+    own, theirs = (load_input_calibration(run, **about) for run in (calibrated, find_run(out)))
     assert own is not None and theirs is not None and theirs.fingerprint() == own.fingerprint()
     (out / NAME).write_text(json.dumps(content | {"split": "val"}))
     with pytest.raises(ValueError, match=NAME):
@@ -48,8 +50,9 @@ def test_rounded_weights_are_calibrated_again(calibrated: RunDir, tmp_path: Path
     assert "made again for the rounded weights" in said.out + said.err
     place = find_run(out)
     loaded = load_run(place)
-    own = load_input_calibration(calibrated, model_hash=load_run(calibrated).model_hash)
-    theirs = load_input_calibration(place, model_hash=loaded.model_hash)
+    section = loaded.config.data.input
+    own = load_input_calibration(calibrated, model_hash=load_run(calibrated).model_hash, section=section)
+    theirs = load_input_calibration(place, model_hash=loaded.model_hash, section=section)
     assert own is not None and theirs is not None and theirs.fingerprint() != own.fingerprint()
     assert np.allclose(theirs.distance.mean_D, own.distance.mean_D, atol=1e-2)
 
