@@ -11,6 +11,7 @@ evaluate.py, the same errors (ValueError, FileNotFoundError).
 """
 
 import contextlib
+import dataclasses
 import functools
 import numbers
 import warnings
@@ -38,8 +39,17 @@ from isofield.contract import MakesShapes, Model
 from isofield.evaluation.one_pair import evaluate, mesh_of
 from isofield.extraction.lattice import BATCH_POINTS, evaluate_field, field_of
 from isofield.generation.inputs import items_of_files
+from isofield.generation.islands import drops_islands
 from isofield.generation.latent_shapes import codes_between
-from isofield.generation.meshes import Coded, GenerationConfig, Item, ModelSurface, mask_of_surface, surface_of
+from isofield.generation.meshes import (
+    Coded,
+    GenerationConfig,
+    Item,
+    ModelSurface,
+    mask_of_surface,
+    points_of,
+    surface_of,
+)
 from isofield.generation.out_of_distribution import InputCalibration, load_input_calibration
 from isofield.generation.simplification import simplify_mesh
 from isofield.packs.find_run import find_run
@@ -117,6 +127,7 @@ class Run:
         refine: int = 0,
         fit_steps: int = 0,
         faces: int | None = None,
+        keep_islands: bool = False,
         as_mask: bool = False,
         part: str = "",
         name: str = "",
@@ -127,10 +138,10 @@ class Run:
         x: the path of a file, a trimesh.Trimesh, an array (D, H, W) of booleans or 0/1 (axes x, y, z; its longest axis
         is the cube's edge), an array (N, 3) of points, a PIL image, a nibabel image, or what `encode` gave.
         `resolution`: samples along each edge of the cube; `frame`: coarse grid, which finds parts thicker than
-        1 / frame; `refine`, `fit_steps`, `faces`: as those options of generate.py. `as_mask`: of a scan, a nibabel
-        image (uint8, 0/1) on its own grid instead. `part`: of label volumes with several structures, which one
-        (kidney/left). `name` of what is in memory keys what is drawn, of points and in fitting, as the stem does of a
-        file.
+        1 / frame; `refine`, `fit_steps`, `faces`, `keep_islands`: as those options of generate.py. `as_mask`: of a
+        scan, a nibabel image (uint8, 0/1) on its own grid instead. `part`: of label volumes with several structures,
+        which one (kidney/left). `name` of what is in memory keys what is drawn, of points and in fitting, as the stem
+        does of a file.
 
         Raises FileNotFoundError; ValueError for an object of another kind, for what no file may hold either, for a kind
         of input that the run is not shown, and where the field has no surface. A UserWarning says what generate.py
@@ -138,6 +149,7 @@ class Run:
         doubt, too few `faces` for the shape.
         """
         settings = self._settings(resolution=resolution, frame=frame, refine=refine, fit_steps=fit_steps, faces=faces)
+        settings = dataclasses.replace(settings, islands=None) if keep_islands else settings
         # Whatever comes is what a file would hold: from here on it goes the way of generate.py, to the same bytes.
         given, name = (x, name) if isinstance(x, Coded) else self._input(x, part=part, name=name)
         if isinstance(given, Coded) and fit_steps:
@@ -149,6 +161,8 @@ class Run:
         surface = self._surface(given, settings, name=name, batch_points=batch_points)
         if surface.input_score is not None and (unlike := surface.input_score.note()):
             warnings.warn(f"{name}: {unlike}", stacklevel=2)
+        if surface.note and not as_mask:
+            warnings.warn(f"{name}: {surface.note}", stacklevel=2)
         if as_mask and given.scan is not None:
             values = mask_of_surface(surface, given.scan, settings, batch_points=batch_points, device=self.device)
             return scan_mask_image(values, given.scan)
@@ -166,7 +180,7 @@ class Run:
         observed, _ = self._input(x, part=part, name=name)
         with torch.no_grad():
             code = self.model.encode(observed.inputs[None].to(self.device))
-        return Coded(code, observed.to_world, observed.scan)
+        return Coded(code, observed.to_world, observed.scan, points_of(observed))
 
     def field(
         self, points_N3: NDArray[np.floating], x: Shape | Coded, *, batch_points: int = BATCH_POINTS
@@ -253,6 +267,7 @@ class Run:
             iso_level=self.iso_level,
             fit_steps=fit_steps,
             faces=faces,
+            islands="drop" if drops_islands(self.config.data.input) else None,
         )
 
     def _input(self, x: Shape, *, part: str, name: str) -> tuple[Observed, str]:

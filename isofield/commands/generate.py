@@ -23,8 +23,9 @@ def generate_meshes(options: argparse.Namespace) -> int:
         from isofield.extraction.lattice import BATCH_POINTS
         from isofield.generation.contact_sheets import write_overview
         from isofield.generation.ending import describe_end, describe_part_end
+        from isofield.generation.made_before import are_made
         from isofield.generation.manifest import meshes_of, rows_of
-        from isofield.generation.meshes import WHAT, are_made, generate
+        from isofield.generation.meshes import WHAT, generate
         from isofield.generation.out_of_distribution import load_input_calibration
         from isofield.generation.requests import requests_of
         from isofield.generation.test_time_fitting import encoder_parameters
@@ -47,8 +48,9 @@ def generate_meshes(options: argparse.Namespace) -> int:
         # Which shapes, and where they go: a split, files, samples or a walk.
         asked = requests_of(options, loaded.model, loaded.config, run_dir, device=group.device)
         names = [item.name for item in asked.items]
-        usual = load_input_calibration(run_dir, model_hash=loaded.model_hash, section=loaded.config.data.input)
-        settings = settings_of(options, model_hash=loaded.model_hash, iso_level=loaded.model.iso_level, usual=usual)
+        section, about = loaded.config.data.input, {"model_hash": loaded.model_hash}
+        usual = load_input_calibration(run_dir, section=section, **about)
+        settings = settings_of(options, iso_level=loaded.model.iso_level, section=section, usual=usual, **about)
         if settings.fit_steps:
             encoder_parameters(loaded.model)  # one error before any work, where it cannot be fitted
         folder = options.out or asked.folder

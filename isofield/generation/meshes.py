@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 
 from data_processing.formats.mesh_files import write_mesh
 from data_processing.formats.nifti import ScanGrid
+from data_processing.formats.point_clouds import PointCloud
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.loading.single_inputs import Observed
 from data_processing.medical.masks import mask_on_scan
 from isofield.contract import Model
 from isofield.extraction.isosurface import Extraction, extract
 from isofield.extraction.lattice import Field, evaluate_field, field_of
-from isofield.generation.files_beside import FILES, write_beside
+from isofield.generation.files_beside import write_beside
+from isofield.generation.islands import without_islands
+from isofield.generation.made_before import row_before
 from isofield.generation.manifest import made_from, read_line, write_manifest
 from isofield.generation.mesh_sizes import describe_sizes
 from isofield.generation.out_of_distribution import InputCalibration, InputScore, measure_input
@@ -31,7 +34,7 @@ from isofield.generation.test_time_fitting import fitted_code
 from isofield.run_dir import exclusive, mesh_in
 from isofield.runtime.atomic_files import remove_leftovers
 from isofield.runtime.distributed import Group
-from isofield.runtime.journal import FAILED, RECORD, Journal, stands
+from isofield.runtime.journal import RECORD, Journal
 from isofield.runtime.progress import Progress
 from isofield.runtime.reasons import reason_of
 
@@ -54,6 +57,7 @@ class GenerationConfig:
     fit_rate: float = 1e-4
     faces: int | None = None  # at most so many in each mesh; None: all that it has
     input_points: int | None = None  # points that are shown of each cloud; None: as in training
+    islands: Literal["drop"] | None = None  # pieces that no shown point is near: left out, or (None) kept
     input_calibration: str | None = None  # its fingerprint, where inputs are compared with those of training
 
     def __post_init__(self) -> None:
@@ -74,11 +78,15 @@ class GenerationConfig:
 
 @dataclass(frozen=True, eq=False)
 class Coded:
-    """A shape given by its code instead of an input; `to_world` and `scan` as of `Observed`."""
+    """A shape given by its code instead of an input; `to_world` and `scan` as of `Observed`.
+
+    `points_N3`: what was shown of it, in the cube, where islands are to be told by that.
+    """
 
     code: Any
     to_world: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.eye(4))
     scan: ScanGrid | None = None
+    points_N3: NDArray[np.floating] | None = None
 
 
 @dataclass(frozen=True)
@@ -135,28 +143,6 @@ def generate(
     return rows
 
 
-def are_made(items: Sequence[Item], folder: Path, settings: GenerationConfig) -> bool:
-    """Whether each item has a row of these settings, by whichever part: its mesh, or the reason why there is none."""
-    journal, made_with = Journal(folder, read=read_line, record=RECORD), settings.made_with()
-    # Names first: only when all are there, files are looked at.
-    return all(item.name in journal.lines for item in items) and all(
-        _row_before(item, journal, made_with, folder, keep_failed=True) is not None for item in items
-    )
-
-
-def _row_before(
-    item: Item, journal: Journal, made_with: dict[str, Any], folder: Path, *, keep_failed: bool
-) -> dict[str, Any] | None:
-    """The row of a shape that is not to be made again."""
-    if item.name not in journal.lines:
-        return None
-    failed: dict[str, Any] | None = journal.row(item.name, made_from(made_with, None))
-    if failed is not None and failed["status"] in FAILED:
-        return failed if keep_failed else None
-    row: dict[str, Any] | None = journal.row(item.name, made_from(made_with, _origin_of(item)))
-    return row if row is not None and stands(row, folder, FILES) else None
-
-
 @dataclass(frozen=True)
 class ModelSurface:
     """What a model makes of an input or a code: the mesh in cube coordinates, the field that it is the surface of."""
@@ -166,6 +152,7 @@ class ModelSurface:
     to_world: NDArray[np.float64]  # 4x4, cube -> frame of the input
     fitting: dict[str, float]  # losses before and after fitting; empty without
     input_score: InputScore | None = None  # of an input, where the run says what is usual
+    note: str = ""  # what was left out of the mesh
 
     @property
     def mesh(self) -> TriangleMesh:
@@ -210,7 +197,19 @@ def surface_of(
         about = (own, field_of(model, own), extraction.mesh)
         values, points = measure_input(usual.distance, usual.parts, given, *about, iso_level=settings.iso_level)
         score = usual.judge(values, points)
-    return ModelSurface(extraction, field, given.to_world, fitting, score)
+    note = ""
+    if settings.islands == "drop" and (points_N3 := points_of(given)) is not None:
+        mesh, note = without_islands(extraction.mesh, points_N3)
+        extraction = dataclasses.replace(extraction, mesh=mesh)
+    return ModelSurface(extraction, field, given.to_world, fitting, score, note)
+
+
+def points_of(given: Observed | Coded) -> NDArray[np.floating] | None:
+    """The points (N, 3) that the network was shown, in the cube; None of what is no cloud."""
+    if isinstance(given, Coded):
+        return given.points_N3
+    shown = given.shown()
+    return shown.points_N3 if isinstance(shown, PointCloud) else None
 
 
 def mask_of_surface(
@@ -269,7 +268,7 @@ def _rows(
     ):
         try:
             for item in items:
-                row = _row_before(item, journal, made_with, job.folder, keep_failed=job.keep_failed)
+                row = row_before(item, journal, made_with, job.folder, keep_failed=job.keep_failed)
                 write = _attempt(job, item) if row is None else None
                 note()  # of the item before: a disk that is full ends it here
                 if write is not None:
@@ -336,6 +335,7 @@ def _write(
     if settings.faces is not None:
         mesh, note = simplify_mesh(mesh, settings.faces)
         notes.append(note)
+    notes.append(surface.note)
     if surface.input_score is not None:
         notes.append(surface.input_score.note())
     notes = list(filter(None, notes))
@@ -376,11 +376,3 @@ def _code_of(
 def _encoded(model: Model, given: Observed, device: torch.device) -> Any:
     with torch.no_grad():
         return model.encode(given.inputs[None].to(device))
-
-
-def _origin_of(item: Item) -> str | None:
-    """None when the shape cannot be had: making it then says why."""
-    try:
-        return item.origin()
-    except ValueError:
-        return None

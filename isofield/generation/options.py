@@ -10,6 +10,7 @@ from isofield.runtime.invocation import as_typed
 from isofield.runtime.parts import HELP, part_of
 
 if TYPE_CHECKING:
+    from data_processing.loading.network_inputs import InputConfig
     from isofield.generation.meshes import GenerationConfig
     from isofield.generation.out_of_distribution import InputCalibration
 
@@ -43,6 +44,7 @@ def arguments_of(argv: Sequence[str] | None, *, description: str | None, prog: s
     parser.add_argument("--data", type=Path, help="another data set than the run's own")
     parser.add_argument("--set", nargs="+", default=[], action="extend", metavar="K=V", help="preparation of --input")
     parser.add_argument("--points", type=int, metavar="N", help="show so many points of each cloud [as in training]")
+    parser.add_argument("--keep-islands", action="store_true", help="of points: also pieces that none of them is near")
     parser.add_argument("--with-input", action="store_true", help="write what the network saw beside each mesh")
     parser.add_argument("--sheet", action="store_true", help="a picture of all these meshes, sheet.png [of new ones]")
     parser.add_argument("--fit-steps", type=int, default=0, metavar="N", help="tune the encoder on each input [0]")
@@ -54,9 +56,18 @@ def arguments_of(argv: Sequence[str] | None, *, description: str | None, prog: s
 
 
 def settings_of(
-    arguments: argparse.Namespace, *, model_hash: str, iso_level: float, usual: "InputCalibration | None" = None
+    arguments: argparse.Namespace,
+    *,
+    model_hash: str,
+    iso_level: float,
+    section: "InputConfig",
+    usual: "InputCalibration | None" = None,
 ) -> "GenerationConfig":
-    """ValueError for numbers that make no sense. `usual`: what inputs are compared with, where there are any."""
+    """ValueError for numbers that make no sense. `usual`: what inputs are compared with, where there are any.
+
+    `section`: the input that the run is shown.
+    """
+    from isofield.generation.islands import drops_islands
     from isofield.generation.meshes import GenerationConfig
 
     return GenerationConfig(
@@ -71,5 +82,6 @@ def settings_of(
         fit_rate=arguments.fit_rate,
         faces=arguments.faces,
         input_points=arguments.points if arguments.samples is None else None,
+        islands="drop" if drops_islands(section) and not arguments.keep_islands else None,
         input_calibration=usual.fingerprint() if usual and (arguments.split or arguments.input) else None,
     )

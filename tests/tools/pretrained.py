@@ -51,7 +51,6 @@ class Recipe:
     shown: tuple[int, ...] = ()
     limits: tuple[str, ...] = ()  # in its own words
     protocol: str = "onet"  # or masks, generative
-    checkpoint: str = "best"  # or last
     licence: str = "cc-by-3.0"  # of the weights: that of the data that asks for most
     credits: tuple[str, ...] = ()  # instead of a table of shapes
     # Of inputs unlike its training, by the shapes that were kept back.
@@ -63,7 +62,7 @@ RECIPES = {
         "furniture",
         "Shapes from points without normals: 300 to 10,000 of them in one model, marked in 64^3 cells, with where in",
         shown=(3000, 300),
-        checkpoint="last",
+        says_unlike=True,
         limits=(
             "its cell each of them lies.",
             "",
@@ -166,7 +165,7 @@ def make(name: str, recipe: Recipe, furniture: Path | None) -> None:
     refuse_other_licences(recipe.data)
     about = run / "about.md"
     about.write_text(about_of(name, recipe, furniture), encoding="utf-8")
-    words = ("--precision", "float16", "--licence", recipe.licence, "--card", about, "--checkpoint", recipe.checkpoint)
+    words = ("--precision", "float16", "--licence", recipe.licence, "--card", about)
     # The weights as they travel are measured, in copies: a pack keeps the results of one question only. What is usual
     # of inputs takes minutes to measure and changes no mesh: it comes in at the end.
     first = fresh(RUNS / "packs" / name)
