@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from data_processing.geometry.triangle_mesh import sample_surface
+from data_processing.occupancy import outer_surface
 from data_processing.occupancy.inside_outside import InsideConfig, InsideTest
 from data_processing.occupancy.outer_surface import OuterSurface
 from isofield.runtime.seeds import numpy_generator
@@ -55,7 +56,10 @@ def test_a_plain_solid_and_a_sheet_are_outer_all_over(mesh):
     np.testing.assert_array_equal(points, sample_surface(mesh, 500, numpy_generator("outer"))[0])
 
 
-def test_hardly_any_outer_surface_is_an_error():
-    mesh = joined(*[box(LOW + step, HIGH - step) for step in (0, *np.linspace(0.02, 0.05, 400))])
+def test_hardly_any_outer_surface_is_an_error(monkeypatch: pytest.MonkeyPatch):
+    """One shell in twenty, where one in five would have to be an outer one; one in a hundred as it is."""
+    mesh = joined(*[box(LOW + step, HIGH - step) for step in (0, *np.linspace(0.02, 0.05, 20))])
+    assert len(OuterSurface(mesh, InsideTest(mesh, OUTER)).sample(20, numpy_generator("outer"))[0]) == 20
+    monkeypatch.setattr(outer_surface, "MOST", 5)
     with pytest.raises(ValueError, match=r"of \d+ samples of the surface bound the solid \(inside.surface=outer\)"):
-        OuterSurface(mesh, InsideTest(mesh, OUTER)).sample(20, numpy_generator("outer"))
+        OuterSurface(mesh, InsideTest(mesh, OUTER)).sample(200, numpy_generator("outer"))
