@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from data_processing.geometry.connected import connected_pieces
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.loading.network_inputs import InputConfig
-from isofield.metrics.neighbours import Neighbours
 
 NEAR = 1 / 32  # of the cube's edge: two cells of a grid of 64
 NEAR_SPACINGS = 3  # of sparse clouds: median distances of a point to its nearest neighbour
@@ -34,10 +33,13 @@ def without_islands(mesh: TriangleMesh, points_N3: NDArray[np.floating]) -> tupl
     count = int(piece_V.max(initial=-1)) + 1
     if count < 2 or len(points_N3) < 2:
         return mesh, ""
+    from scipy.spatial import cKDTree  # only where there is more than one piece
+
     points = np.unique(np.asarray(points_N3, dtype=np.float64), axis=0)
-    cloud = Neighbours(points)
-    near = max(NEAR, NEAR_SPACINGS * float(np.median(_spacing(points)))) if len(points) > 1 else NEAR
-    distance_V, _ = Neighbours(np.asarray(mesh.vertices, dtype=np.float64)).nearest_in(cloud)
+    cloud, near = cKDTree(points), NEAR
+    if len(points) > 1:
+        near = max(NEAR, NEAR_SPACINGS * float(np.median(cloud.query(points, k=2)[0][:, 1])))
+    distance_V = np.asarray(cloud.query(mesh.vertices)[0])
     nearest_P = np.full(count, np.inf)
     np.minimum.at(nearest_P, piece_V, distance_V)
     kept_P = nearest_P <= near
@@ -52,10 +54,3 @@ def without_islands(mesh: TriangleMesh, points_N3: NDArray[np.floating]) -> tupl
         f"left out {left} piece{'s' * (left > 1)} of the surface ({share:.1%} of the faces) that no shown point is near"
     )
     return TriangleMesh(mesh.vertices[kept_V], faces_F3), note
-
-
-def _spacing(points_N3: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,): how far each of two points or more is from the nearest other one."""
-    from scipy.spatial import cKDTree  # the second nearest: Neighbours knows the first alone
-
-    return np.asarray(cKDTree(points_N3).query(points_N3, k=2)[0])[:, 1]
