@@ -198,7 +198,8 @@ def surface_of(
         values, points = measure_input(usual.distance, usual.parts, given, *about, iso_level=settings.iso_level)
         score = usual.judge(values, points)
     note = ""
-    if settings.islands == "drop" and (points_N3 := points_of(given)) is not None:
+    # Of a scan a mask is made as well, out of the field, which keeps its islands: the mesh is not to differ from it.
+    if settings.islands == "drop" and given.scan is None and (points_N3 := points_of(given)) is not None:
         mesh, note = without_islands(extraction.mesh, points_N3)
         extraction = dataclasses.replace(extraction, mesh=mesh)
     return ModelSurface(extraction, field, given.to_world, fitting, score, note)

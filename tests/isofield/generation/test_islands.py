@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_processing.formats.nifti import ScanGrid
 from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, sample_surface
 from data_processing.loading.network_inputs import InputConfig
 from isofield.generation.islands import drops_islands, without_islands
@@ -67,7 +68,9 @@ def test_generation_leaves_islands_out_and_says_so_unless_they_are_to_be_kept():
     make = functools.partial(surface_of, Echo(EchoConfig()), name="", batch_points=1 << 16, device=torch.device("cpu"))
     surface = make(Coded(cells, points_N3=shown), settings)
     assert surface.note.startswith("left out 1 piece of the surface") and surface.mesh.bounds()[1].max() < 0.2
-    for given, kept in ((Coded(cells, points_N3=shown), None), (Coded(cells), "drop")):
+    # Of a scan, whose mask comes out of the field, the mesh shows what the mask shows.
+    of_scan = Coded(cells, scan=ScanGrid((8, 8, 8), np.eye(4)), points_N3=shown)
+    for given, kept in ((Coded(cells, points_N3=shown), None), (Coded(cells), "drop"), (of_scan, "drop")):
         surface = make(given, dataclasses.replace(settings, islands=kept))
         assert surface.note == "" and surface.mesh.bounds()[1].max() > 0.35
     # Meshes of earlier versions, in whose settings there is nothing of it, stand.

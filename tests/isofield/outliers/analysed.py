@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.outliers.scoring.calibrate import fit_judge
 from isofield.outliers.scoring.calibration import Calibration, save_calibration
 from isofield.outliers.scoring.detector import MaskPrior
-from isofield.outliers.scoring.scores import scorer_arrays
+from isofield.outliers.scoring.scores import Scorer, scorer_arrays
 from isofield.registry import build_model, load_run, resolve
 from isofield.run_dir import RunDir, create_run
 from isofield.runtime.commandline import SOME_FAILED
@@ -36,6 +37,7 @@ from tests.isofield.outliers.organs import DONORS, brain_config, brain_mask
 IDS = {"left hippocampus": 40, "right hippocampus": 81}
 PLAIN = 40  # calibration scores, -1 to 2: a clean mask is somewhere among them
 ROOM = 18  # voxels around both in a small scan
+JUDGES: dict[float, Scorer] = {}  # by the scale of the model; nothing changes them
 
 
 def make_prior(runs: Path, *, name: str = "hippocampus", scale: float = 1.0, count: int = PLAIN) -> RunDir:
@@ -54,12 +56,19 @@ def make_prior(runs: Path, *, name: str = "hippocampus", scale: float = 1.0, cou
     save_model(run, config, scale=scale)
     if count:
         loaded = load_run(run)
-        training = [brain_mask(donor, side) for donor in range(4) for side in ("left", "right")]
-        scorer = fit_judge(MaskPrior(loaded, preparation), training)
+        scorer = _judge(scale, lambda: MaskPrior(loaded, preparation))
         scores = np.linspace(-1, 2, count)
         calibration = Calibration(scores, scores, loaded.model_hash, "clean", "made up", "calibration")
         save_calibration(run, calibration, scorer_arrays(scorer))
     return run
+
+
+def _judge(scale: float, prior: Callable[[], MaskPrior]) -> Scorer:
+    """Of the eight clean masks, fitted once for each model: these priors differ in their weights alone."""
+    if scale not in JUDGES:
+        training = [brain_mask(donor, side) for donor in range(4) for side in ("left", "right")]
+        JUDGES[scale] = fit_judge(prior(), training)
+    return JUDGES[scale]
 
 
 def brain_values(donor: int = 4) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
