@@ -29,7 +29,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python generate.py --run runs/demo --split test $(LISTED)
 	$(BIN)/python evaluate.py --run runs/demo --split test --protocol imnet onet $(LISTED)
 	test -d runs/demo_points || cp -r pretrained/points runs/demo_points
-	$(BIN)/python generate.py --run runs/demo_points --split test --data datasets/demo --points 3000 --resolution 64 $(LISTED)
+	$(BIN)/python generate.py --run runs/demo_points --split test --data datasets/demo --points 3000 --resolution 128 $(LISTED)
 	$(BIN)/python evaluate.py --run runs/demo_points --split test --data datasets/demo --protocol imnet onet $(LISTED)
 	$(BIN)/python -m isofield compare runs/demo runs/demo_points --names IM-NET IF-Net --out runs/comparison
 	$(BIN)/python -m data_processing --config configs/data/demo_organs.yaml

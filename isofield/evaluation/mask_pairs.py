@@ -80,6 +80,7 @@ def run_masks_to_compare(
         pairs.append(Pair(shape.name, shape.category, None, None, f"preparation failed: {shape.reason}"))
     about: dict[str, object] = {"run": str(path)}
     about |= {"ground_truth": str(truth_folder) if truth_folder else "labels of the scans"}
+    about |= {} if data is None else {"data": str(data)}
     about |= {} if matching == EQUAL else {"match": str(matching)}
     about |= {"left_out": [without]} if without else {}
     title = f"{run.path.resolve().name}: masks of the {split} split"

@@ -126,6 +126,7 @@ def run_to_compare(
     )
     about: dict[str, Any] = {"run": str(path)} | _request_beyond_names(matching, grid)
     about |= {"ground_truth": str(truth_folder) if truth_folder else f"{against} of the data set"}
+    about |= {} if data is None else {"data": str(data)}
     about |= made_with(read_manifest(run, split))
     return Comparison(pairs, f"{run.path.resolve().name}: {split} split", run.evaluation, about, split)
 

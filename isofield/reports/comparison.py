@@ -120,10 +120,12 @@ def _pairs(candidate: Candidate) -> Sequence[Pair]:
     against = next((each for each in AGAINST if truth == f"{each} of the data set"), None)
     own = against is not None or truth == "labels of the scans"
     folder = None if own else Path(truth)
+    data = Path(str(settings["data"])) if "data" in settings else None  # another data set than the run's own
     if candidate.protocol == MASKS:
-        return run_masks_to_compare(run, candidate.split, truth_folder=folder, data=None).pairs
+        return run_masks_to_compare(run, candidate.split, truth_folder=folder, data=data).pairs
     how: Callable[..., Sequence[Pair]] = pairs_of_run
-    return how(RunDir(run), candidate.split, truth_folder=folder, **({"against": against} if against else {}))
+    judged = {"against": against} if against else {}
+    return how(RunDir(run), candidate.split, truth_folder=folder, data=data, **judged)
 
 
 def _folder_masks(candidate: Candidate) -> Sequence[Pair]:

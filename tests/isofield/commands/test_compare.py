@@ -9,13 +9,18 @@ import pytest
 
 from data_processing.formats.mesh_files import write_mesh
 from data_processing.geometry.triangle_mesh import TriangleMesh
+from data_processing.store.shape_set import open_shapes
 from isofield.commands import compare as compare_command
 from isofield.commands import evaluate as evaluate_command
+from isofield.evaluation.ground_truth import truth_of_shape
+from isofield.run_dir import manifest_file
 from tests.commands import call, status_of
 from tests.data_processing.scan_files import save
 from tests.data_processing.solids import box
 from tests.isofield.outliers.organs import ellipsoid
+from tests.isofield.ready_runs import bare_run
 from tests.pages import page_of, seen
+from tests.small_sets import write_published
 
 NAMES = ("chair/a", "chair/b", "table/c")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -114,3 +119,20 @@ def test_papers_beside_one_run(evaluated: Path, tmp_path: Path, capsys):
     assert call(compare_command.main, folder, "--published", "IM-NET", "--out", tmp_path, "--pictures", 0) == 0
     assert "IM-NET (not measured here)" in capsys.readouterr().out
     assert status_of(compare_command.main, folder) == 1  # alone, there is nothing to compare with
+
+
+def test_a_run_that_was_judged_with_another_data_set_is_shown_beside_that(tmp_path: Path):
+    """The one that its config names is not here, as that of a packed run is not."""
+    data = write_published(tmp_path, train=1, test=1)
+    shapes = open_shapes(data)
+    runs = [bare_run(data, tmp_path / "one"), bare_run(tmp_path / "gone", tmp_path / "two")]
+    for number, run in enumerate(runs):
+        mesh = truth_of_shape(shapes, 1).surface_to_show()
+        write_mesh(run.meshes("test") / "boxes/test00.ply", TriangleMesh(mesh.vertices * (1 + number / 9), mesh.faces))
+        row = {"name": "boxes/test00", "file": "boxes/test00.ply", "status": "done"}
+        manifest_file(run.meshes("test")).write_text(json.dumps({"model_hash": "abc", "shapes": [row]}))
+        words = ["--run", run.path, "--split", "test", "--data", data, "--points", 200, "--iou-points", 200]
+        call(evaluate_command.main, *words, "--protocol", "onet", "--pictures", 0, "--workers", 1)
+    assert call(compare_command.main, *(run.path for run in runs), "--names", "x", "y", "--out", tmp_path / "out") == 0
+    dom = seen(tmp_path / "out" / "compare.html")
+    assert dom.count('src="data:image/png') == 3 and "no picture" not in dom
