@@ -17,7 +17,7 @@ import numbers
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -44,13 +44,13 @@ from isofield.generation.latent_shapes import codes_between
 from isofield.generation.meshes import (
     Coded,
     GenerationConfig,
-    Item,
     ModelSurface,
     mask_of_surface,
     points_of,
     surface_of,
 )
 from isofield.generation.out_of_distribution import InputCalibration, load_input_calibration
+from isofield.generation.posed_inputs import poses_of
 from isofield.generation.simplification import simplify_mesh
 from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
@@ -127,6 +127,7 @@ class Run:
         refine: int = 0,
         fit_steps: int = 0,
         faces: int | None = None,
+        poses: int = 1,
         keep_islands: bool = False,
         as_mask: bool = False,
         part: str = "",
@@ -138,22 +139,23 @@ class Run:
         x: the path of a file, a trimesh.Trimesh, an array (D, H, W) of booleans or 0/1 (axes x, y, z; its longest axis
         is the cube's edge), an array (N, 3) of points, a PIL image, a nibabel image, or what `encode` gave.
         `resolution`: samples along each edge of the cube; `frame`: coarse grid, which finds parts thicker than
-        1 / frame; `refine`, `fit_steps`, `faces`, `keep_islands`: as those options of generate.py. `as_mask`: of a
-        scan, a nibabel image (uint8, 0/1) on its own grid instead. `part`: of label volumes with several structures,
-        which one (kidney/left). `name` of what is in memory keys what is drawn, of points and in fitting, as the stem
-        does of a file.
+        1 / frame; `refine`, `fit_steps`, `faces`, `poses`, `keep_islands`: as those options of generate.py. `as_mask`:
+        of a scan, a nibabel image (uint8, 0/1) on its own grid instead. `part`: of label volumes with several
+        structures, which one (kidney/left). `name` of what is in memory keys what is drawn, of points and in fitting,
+        as the stem does of a file.
 
         Raises FileNotFoundError; ValueError for an object of another kind, for what no file may hold either, for a kind
         of input that the run is not shown, and where the field has no surface. A UserWarning says what generate.py
         notes of a file: an input unlike those of training (where the run knows), points left out, inside and outside in
         doubt, too few `faces` for the shape.
         """
-        settings = self._settings(resolution=resolution, frame=frame, refine=refine, fit_steps=fit_steps, faces=faces)
+        asked = {"resolution": resolution, "frame": frame, "refine": refine, "fit_steps": fit_steps, "poses": poses}
+        settings = self._settings(**asked, faces=faces)
         settings = dataclasses.replace(settings, islands=None) if keep_islands else settings
         # Whatever comes is what a file would hold: from here on it goes the way of generate.py, to the same bytes.
         given, name = (x, name) if isinstance(x, Coded) else self._input(x, part=part, name=name)
-        if isinstance(given, Coded) and fit_steps:
-            raise ValueError("fit_steps: a code is not fitted again; give the shape itself")
+        if isinstance(given, Coded) and (fit_steps or poses > 1):
+            raise ValueError("fit_steps, poses: a code is that of one input, as it was; give the shape itself")
         if as_mask and given.scan is None:
             raise ValueError("as_mask: expected a scan (a nibabel image or a NIfTI file): only it has a grid of voxels")
         if as_mask and faces is not None:
@@ -251,23 +253,23 @@ class Run:
     def _preparation(self) -> DataConfig:
         return preparation_of(self._run)
 
-    def _settings(
-        self, *, resolution: int, frame: int, refine: int, fit_steps: int = 0, faces: int | None = None
-    ) -> GenerationConfig:
-        given = {"resolution": resolution, "frame": frame, "refine": refine, "fit_steps": fit_steps, "faces": faces}
-        for key, value in given.items():
-            if not isinstance(value, numbers.Integral) and (key, value) != ("faces", None):
+    def _settings(self, *, faces: int | None = None, **asked: int) -> GenerationConfig:
+        for key, value in [*asked.items(), *([] if faces is None else [("faces", faces)])]:
+            if not isinstance(value, numbers.Integral):
                 raise ValueError(f"{key}: expected a whole number, got {value!r}")
+        section, poses = self.config.data.input, asked.get("poses", 1)
+        poses_of(section, poses)  # one error before any work
         return GenerationConfig(
             model_hash=self._loaded.model_hash,
-            resolution=resolution,
-            frame=frame,
-            refine_steps=refine,
+            resolution=asked["resolution"],
+            frame=asked["frame"],
+            refine_steps=asked["refine"],
             suffix=".ply",
             iso_level=self.iso_level,
-            fit_steps=fit_steps,
+            fit_steps=asked.get("fit_steps", 0),
             faces=faces,
-            islands="drop" if drops_islands(self.config.data.input) else None,
+            islands="drop" if drops_islands(section) else None,
+            poses=poses if poses > 1 else None,
         )
 
     def _input(self, x: Shape, *, part: str, name: str) -> tuple[Observed, str]:
@@ -324,7 +326,8 @@ class Run:
         item = items[0]
         if name not in ("", item.name):
             raise ValueError(f"name: a file is called by its stem, {item.name}; got {name!r}: name what is in memory")
-        return self._once((item.origin(), item.name), lambda: _input_of(item)), item.name
+        observe = cast(Callable[[], Observed], item.load)  # of a file, no code
+        return self._once((item.origin(), item.name), observe), item.name
 
     def _surface(
         self, given: Observed | Coded, settings: GenerationConfig, *, name: str, batch_points: int = BATCH_POINTS
@@ -339,6 +342,7 @@ class Run:
             device=self.device,
             unfinished=self._loaded.unfinished,
             usual=self._usual,
+            section=self.config.data.input,
         )
 
     def _meshes(self, codes: list[torch.Tensor], settings: GenerationConfig, *, what: str) -> list[trimesh.Trimesh]:
@@ -367,12 +371,6 @@ def occupancy(mesh: str | Path | trimesh.Trimesh, resolution: int) -> tuple[NDAr
     if solid.quality != "ok":
         warnings.warn(f"{mesh}: {solid.quality} (by method {solid.method})", stacklevel=2)
     return solid.grid_RRR.numpy().astype(bool), to_world
-
-
-def _input_of(item: Item) -> Observed:
-    given = item.load()
-    assert isinstance(given, Observed)  # of a file
-    return given
 
 
 @contextlib.contextmanager

@@ -71,6 +71,7 @@ def generate_meshes(options: argparse.Namespace) -> int:
             unfinished=loaded.unfinished,
             count=len(names),
             usual=usual,
+            section=section,
         )
         # Each rank, or part, makes its own share; what is there already is kept.
         rows = make(asked.items[group.rank :: group.size], group=group)

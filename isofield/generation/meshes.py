@@ -18,6 +18,7 @@ from data_processing.formats.mesh_files import write_mesh
 from data_processing.formats.nifti import ScanGrid
 from data_processing.formats.point_clouds import PointCloud
 from data_processing.geometry.triangle_mesh import TriangleMesh
+from data_processing.loading.network_inputs import InputConfig
 from data_processing.loading.single_inputs import Observed
 from data_processing.medical.masks import mask_on_scan
 from isofield.contract import Model
@@ -29,6 +30,7 @@ from isofield.generation.made_before import row_before
 from isofield.generation.manifest import made_from, read_line, write_manifest
 from isofield.generation.mesh_sizes import describe_sizes
 from isofield.generation.out_of_distribution import InputCalibration, InputScore, measure_input
+from isofield.generation.posed_inputs import averaged_field, encode_poses, poses_of
 from isofield.generation.simplification import refuse_few, simplify_mesh
 from isofield.generation.test_time_fitting import fitted_code
 from isofield.run_dir import exclusive, mesh_in
@@ -58,6 +60,7 @@ class GenerationConfig:
     faces: int | None = None  # at most so many in each mesh; None: all that it has
     input_points: int | None = None  # points that are shown of each cloud; None: as in training
     islands: Literal["drop"] | None = None  # pieces that no shown point is near: left out, or (None) kept
+    poses: int | None = None  # in which each input is shown, the fields averaged; None: as it stands
     input_calibration: str | None = None  # its fingerprint, where inputs are compared with those of training
 
     def __post_init__(self) -> None:
@@ -69,6 +72,8 @@ class GenerationConfig:
                 f"expected a --resolution of at least 2, a --frame of at least 1, no negative --refine; got "
                 f"{self.resolution}, {self.frame}, {self.refine_steps}"
             )
+        if self.poses is not None and self.fit_steps:
+            raise ValueError("--poses: an encoder is fitted to an input as it stands; leave out --poses or --fit-steps")
         refuse_few(self.faces)
 
     def made_with(self) -> dict[str, Any]:
@@ -116,6 +121,7 @@ def generate(
     keep_failed: bool = False,
     count: int | None = None,
     usual: InputCalibration | None = None,
+    section: InputConfig | None = None,
 ) -> list[dict[str, Any]]:
     """Write a mesh for each item into `folder` and the manifest beside them; returns this rank's rows.
 
@@ -123,8 +129,8 @@ def generate(
     row with its reason. The manifest lists what was ever generated into the folder with these settings, or `only` those
     names. `unfinished`: of a model whose training is not, told where it draws nothing. `count`: shapes of all ranks, of
     which the first rank tells how large they will be. `keep_failed`: what failed with these settings is not tried
-    again. `usual`: what inputs are compared with; rows then say how far theirs is. Of a part only the meshes are
-    made. ValueError when another process is at it.
+    again. `usual`: what inputs are compared with; rows then say how far theirs is. `section`: of `surface_of`. Of a
+    part only the meshes are made. ValueError when another process is at it.
     """
     if batch_points < 1:
         raise ValueError(f"--batch-points: expected at least one point, got {batch_points}")
@@ -133,7 +139,8 @@ def generate(
             remove_leftovers({folder} | {mesh_in(folder, item.name, "").parent for item in items})
         journal = Journal(folder, group.rank, read=read_line, record=RECORD, takes_record=group.part is None)
         group.wait()  # nobody writes before all have
-        job = _GenerationJob(model, folder, settings, batch_points, group.device, unfinished, keep_failed, usual)
+        work = (model, folder, settings, batch_points, group.device, unfinished, keep_failed, usual, section)
+        job = _GenerationJob(*work)
         rows = _rows(job, items, journal, group, count=len(items) if count is None else count)
         group.wait()
         if group.is_first:
@@ -170,14 +177,21 @@ def surface_of(
     device: torch.device,
     unfinished: str = "",
     usual: InputCalibration | None = None,
+    section: InputConfig | None = None,
 ) -> ModelSurface:
     """The surface of one shape. `name` keys the draws of fitting. ValueError when the field has no surface.
+
+    `section`: the input that the run is shown, where settings ask for several poses of it.
 
     `unfinished`: what is to be said of a model whose training did not come to its end. `usual`: what inputs are
     compared with; a code that is given alone is not.
     """
     code, fitting = _code_of(model, given, settings, name=name, device=device)
     field = field_of(model, code)
+    if settings.poses is not None and section is not None and not isinstance(given, Coded):
+        poses = poses_of(section, settings.poses)
+        others = encode_poses(model, given.inputs, points_of(given), section, poses[1:], device=device)
+        field = averaged_field(model, [code, *others], poses)
     extraction = extract(
         field,
         iso_level=settings.iso_level,
@@ -241,6 +255,7 @@ class _GenerationJob:
     unfinished: str = ""
     keep_failed: bool = False
     usual: InputCalibration | None = None
+    section: InputConfig | None = None
 
 
 def _rows(
@@ -312,7 +327,12 @@ def _failed(item: Item, reason: str) -> dict[str, Any]:
 def _make(job: _GenerationJob, item: Item) -> Write:
     given = item.load()
     how: dict[str, Any] = {"batch_points": job.batch_points, "device": job.device}
-    about: dict[str, Any] = {"name": item.name, "unfinished": job.unfinished, "usual": job.usual}
+    about: dict[str, Any] = {
+        "name": item.name,
+        "unfinished": job.unfinished,
+        "usual": job.usual,
+        "section": job.section,
+    }
     surface = surface_of(job.model, given, job.settings, **about, **how)
     mask = None
     if given.scan is not None and not isinstance(given, Coded):

@@ -44,6 +44,7 @@ def arguments_of(argv: Sequence[str] | None, *, description: str | None, prog: s
     parser.add_argument("--data", type=Path, help="another data set than the run's own")
     parser.add_argument("--set", nargs="+", default=[], action="extend", metavar="K=V", help="preparation of --input")
     parser.add_argument("--points", type=int, metavar="N", help="show so many points of each cloud [as in training]")
+    parser.add_argument("--poses", type=int, default=1, metavar="N", help="average the fields of N poses of each input")
     parser.add_argument("--keep-islands", action="store_true", help="of points: also pieces that none of them is near")
     parser.add_argument("--with-input", action="store_true", help="write what the network saw beside each mesh")
     parser.add_argument("--sheet", action="store_true", help="a picture of all these meshes, sheet.png [of new ones]")
@@ -69,7 +70,13 @@ def settings_of(
     """
     from isofield.generation.islands import drops_islands
     from isofield.generation.meshes import GenerationConfig
+    from isofield.generation.posed_inputs import poses_of
 
+    if arguments.poses != 1 and not (arguments.split or arguments.input):
+        raise ValueError(
+            f"--poses {arguments.poses}: poses are those of an input; give --split or --input, or leave it out"
+        )
+    poses_of(section, arguments.poses)  # one error before any work
     return GenerationConfig(
         model_hash=model_hash,
         resolution=arguments.resolution,
@@ -83,5 +90,6 @@ def settings_of(
         faces=arguments.faces,
         input_points=arguments.points if arguments.samples is None else None,
         islands="drop" if drops_islands(section) and not arguments.keep_islands else None,
+        poses=arguments.poses if arguments.poses > 1 else None,
         input_calibration=usual.fingerprint() if usual and (arguments.split or arguments.input) else None,
     )

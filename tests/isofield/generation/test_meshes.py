@@ -212,7 +212,7 @@ def test_a_journal_of_the_version_before_is_gone_on_with(octahedra: RunDir):
     folder = octahedra.meshes("test")
     before, content = times(folder), manifest(folder)
     # Of what a mesh is made with the version before knew all but these.
-    later = {"faces", "input_points", "islands", "input_calibration"}
+    later = {"faces", "input_points", "islands", "poses", "input_calibration"}
     settings = {key: content[key] for key in GenerationConfig.__dataclass_fields__.keys() - later}
     lines = [{**row, "settings": settings, "start": 1} for row in content["shapes"]]
     lines[1]["settings"] = settings | {"resolution": 96}
