@@ -26,6 +26,7 @@ from data_processing.geometry.triangle_mesh import TriangleMesh, sample_surface
 from data_processing.occupancy.flood_fill import dilate, enclosed_voxels, fill_voids, thin_parts
 from data_processing.occupancy.mesh_parts import MeshParts
 from data_processing.occupancy.scan_conversion import PointFrame
+from data_processing.occupancy.thickening import thickening
 from isofield.runtime.seeds import numpy_generator
 
 SUSPECT = "suspect: "  # begins a quality that is not "ok"
@@ -43,7 +44,7 @@ class Occupancy:
     grid_RRR: torch.Tensor
     method: str
     quality: str
-    thin_RRR: torch.Tensor | None = None  # bool: voxels of the grid that are there only as parts thinner than a voxel
+    thin_RRR: torch.Tensor | None = None  # bool: voxels of the grid that thin parts were given beyond what is inside
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class InsideConfig:
 
     method: Literal["auto", "scan", "winding", "shell"] = "auto"  # shell: flood fill
     cavities: Literal["keep", "fill"] = "keep"  # voids in a solid: hollow as modelled, or solid (ShapeNet practice)
-    thin: Literal["keep", "drop"] = "keep"  # surface voxels of parts thinner than a voxel
+    thin: Literal["keep", "drop", "thicken"] = "keep"  # parts thinner than a voxel: one thick, gone; or at least three
     surface: Literal["all", "outer"] = "all"  # samples are of all that is modelled, or of what bounds the solid
     closing_resolution: int = 128  # the flood fill does not leak through gaps narrower than a cell of this grid
     decision_resolution: int = 96  # where winding number and flood fill are compared
@@ -89,7 +90,7 @@ def occupancy_grid(
     grid = _solid(parts, resolution, method, settings, device)
     # A sheet has no volume and would vanish; where most of the shape is made of sheets, the numbers mean little.
     added = None
-    if settings.thin == "keep" or method == "shell-thick":
+    if settings.thin != "drop" or method == "shell-thick":
         added = thin_parts(grid, triangles)
         if added is not None:
             share = float(added.count_nonzero() / (grid | added).count_nonzero().clamp(min=1))
@@ -97,6 +98,10 @@ def occupancy_grid(
             grid |= added
             if quality == "ok" and share > 0.5:
                 quality = f"suspect: {share:.0%} of the voxels are parts thinner than a voxel"
+    if settings.thin == "thicken":
+        more = thickening(grid)
+        added = more if added is None else added | more
+        grid = grid | more
     return Occupancy(grid.to(torch.uint8), method, quality, added)
 
 

@@ -40,6 +40,20 @@ def dilate_bits(bits: Bits) -> Bits:
     return bits
 
 
+def shrink_bits(bits: Bits) -> Bits:
+    """Voxels with all of their 3x3x3 neighbourhood set; beyond the grid nothing is."""
+    for axis in range(3):
+        bits = bits & _moved(bits, axis, 1) & _moved(bits, axis, -1)
+    return bits
+
+
+def grow_bits(bits: Bits) -> Bits:
+    """What is set, and the voxel above it along each axis."""
+    for axis in range(3):
+        bits = bits | _moved(bits, axis, -1)
+    return bits
+
+
 def _moved(bits: Bits, axis: int, step: int) -> Bits:
     """At each voxel what the one `step` (1 or -1) further along an axis holds; nothing beyond the grid."""
     if axis == 2:

@@ -138,7 +138,7 @@ def cube_voxels(shape: CubeShape) -> NDArray[np.uint8]:
 
 def cube_solid(shape: CubeShape, resolution: int, settings: InsideConfig) -> NDArray[np.uint8]:
     """Solid occupancy (R, R, R) uint8 0/1 of the field grid_R: see occupancy/coarse_solids.py."""
-    return solid_cells(shape.grid_RRR, resolution, keep_thin=settings.thin == "keep").cpu().numpy()
+    return solid_cells(shape.grid_RRR, resolution, keep_thin=settings.thin != "drop").cpu().numpy()
 
 
 def prepare_shape(
