@@ -1,8 +1,8 @@
 """Reconstructions of held-out shapes beside classical tools: one table, one protocol, one seed.
 
     python -m tests.benchmarks.bench_reconstruction --data datasets/furniture --out OUT --clouds 3000 300 \\
-        --runs points=pretrained/points --pymeshlab PYTHON [--classical poisson ...] [--voxels] [--every 5] \\
-        [--meshes NAME=DIR ...] [--no-topology]
+        --runs points=pretrained/points [--poses 8] --pymeshlab PYTHON [--classical poisson ...] [--voxels] \\
+        [--every 5] [--meshes NAME=DIR ...] [--no-topology]
 
 Every method is shown the same points, drawn by seed and name from what the data set's convention takes for the
 surface; their normals (for poisson_true alone) point out of the solid. Clouds: a number of points, or what is done to
@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of clouds, meshes and rows.jsonl")
     parser.add_argument("--clouds", nargs="*", default=[], help=f"numbers of points, and {', '.join(HANDLED)}")
     parser.add_argument("--runs", nargs="*", default=[], metavar="NAME=RUN", help="models that take clouds")
+    parser.add_argument("--poses", type=int, default=1, metavar="N", help="of `isofield generate`, for --runs")
     parser.add_argument("--meshes", nargs="*", default=[], metavar="NAME=DIR", help="meshes that are there")
     parser.add_argument("--pymeshlab", type=Path, help="interpreter that has pymeshlab; none: no classical tools")
     parser.add_argument("--classical", nargs="*", default=CLASSICAL, choices=CLASSICAL, help="of these tools [all]")
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = [entry.partition("=")[::2] for entry in options.runs]
     for shown in options.clouds:
         for name, run in runs:
-            bench.judge(name, shown, bench.by_model(name, Path(run), shown))
+            bench.judge(name, shown, bench.by_model(name, Path(run), shown, options.poses))
         for method in options.classical if options.pymeshlab else ():
             bench.judge(method, shown, bench.by_meshlab(method, options.pymeshlab, shown))
     if options.voxels:
@@ -147,11 +148,12 @@ class Bench:
             matrix[:3, 3] = (5000, -300, 20)
         return matrix
 
-    def by_model(self, name: str, run: Path, shown: str) -> dict[int, Path]:
+    def by_model(self, name: str, run: Path, shown: str, poses: int) -> dict[int, Path]:
         clouds = self.clouds(shown)
         files = {index: self.out / "meshes" / shown / name / path.name for index, path in clouds.items()}
         if missing := [clouds[index] for index, path in files.items() if not path.is_file()]:
             words = ["--run", run, "--out", self.out / "meshes" / shown / name, "--resolution", 128, "--frame", 64]
+            words += ["--poses", poses]
             command = [sys.executable, "-m", "isofield", "generate", *words, "--input", *missing]
             subprocess.run(list(map(str, command)), check=False)
         return files

@@ -7,6 +7,7 @@ chair/one.ply, ... and credits.csv (file, title, author, licence, source); the b
 
 import argparse
 import csv
+import itertools
 import json
 import re
 import shutil
@@ -20,6 +21,7 @@ from pathlib import Path
 from data_processing.store.shape_set import StoredShapes, open_shapes
 from isofield.packs.writing.portable import portable
 from isofield.runtime.json_files import Row
+from tests.tools.procedural import write_mixed
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT, RUNS = ROOT / "pretrained", ROOT / "runs"
@@ -27,6 +29,7 @@ MEASURED = OUT / "measured"
 SOME_FAILED = 2
 FREE = {"CC0-1.0", "CC-BY-3.0", "CC-BY-3.0-US", "CC-BY-4.0"}
 RESOLUTION = "128"
+PROCEDURAL = 360  # shapes beside the furniture that `points` learns from
 SAMPLES = 39  # of a generative run: three for each chair of the test split
 # A training shape in a card: file, author, licence.
 ROWS = re.compile(r"^\| (\S+\.ply) \| [^|]* \| ([^|]*) \| ([^|]*) \| [^|]* \|$", re.MULTILINE)
@@ -55,13 +58,17 @@ class Recipe:
     credits: tuple[str, ...] = ()  # instead of a table of shapes
     # Of inputs unlike its training, by the shapes that were kept back.
     says_unlike: bool = False
+    judged: str = ""  # the data set of its test shapes, where it learned from another
+    poses: tuple[int, ...] = (1,)  # that it is measured with
 
 
 RECIPES = {
     "points": Recipe(
-        "furniture",
+        "furniture_mixed",
         "Shapes from points without normals: 300 to 10,000 of them in one model, marked in 64^3 cells, with where in",
         shown=(3000, 300),
+        judged="furniture",
+        poses=(1, 8),
         says_unlike=True,
         limits=(
             "its cell each of them lies.",
@@ -150,11 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make(name: str, recipe: Recipe, furniture: Path | None) -> None:
     """Data set, run, and pretrained/NAME, which is replaced."""
-    # The furniture alone lies somewhere of the caller's own.
-    places = [f"input={furniture}", f"licences={furniture}/credits.csv"]
-    source = ["--set", *places] if furniture and recipe.data == "furniture" else []
-    if not (ROOT / "datasets" / recipe.data / "dataset.json").is_file():
-        isofield("prepare", "--config", f"data/{recipe.data}", *source)
+    for data in {recipe.data, recipe.judged or recipe.data}:
+        prepare(data, furniture)
     run = RUNS / f"pretrained_{name}"
     if not (run / "checkpoints" / "best.pt").is_file():
         isofield("train", "--config", f"pretrained/{name}", "--resume")
@@ -171,23 +175,39 @@ def make(name: str, recipe: Recipe, furniture: Path | None) -> None:
     first = fresh(RUNS / "packs" / name)
     isofield("pack", run, first, *words, *(("--no-calibration",) if recipe.protocol != "masks" else ()))
     shutil.rmtree(run / "evaluation", ignore_errors=True)
-    for points in recipe.shown or (None,):
-        copy = fresh(RUNS / "packs" / f"{name}-{points or 'measured'}")
+    for points, poses in itertools.product(recipe.shown or (None,), recipe.poses):
+        how = "-".join([*([str(points)] if points else []), *([f"{poses}-poses"] if poses > 1 else [])])
+        copy = fresh(RUNS / "packs" / f"{name}-{how or 'measured'}")
         shutil.copytree(first, copy)
-        for file in measure(recipe, copy, points):
-            kept = run / "evaluation" / (f"{file.stem}-{points}.json" if points else file.name)
+        for file in measure(recipe, copy, points, poses):
+            kept = run / "evaluation" / (f"{file.stem}-{how}.json" if how else file.name)
             store(file, kept, copy)
             store(file, MEASURED / f"{name}-{kept.name}", copy)
     isofield("pack", run, fresh(OUT / name), *words)
 
 
-def measure(recipe: Recipe, pack: Path, points: int | None) -> list[Path]:
+def prepare(data: str, furniture: Path | None) -> None:
+    """datasets/DATA, unless it is there."""
+    if (ROOT / "datasets" / data / "dataset.json").is_file():
+        return
+    source, places = furniture, []
+    if furniture is not None and data == "furniture_mixed":
+        source = ROOT / "datasets" / "furniture_mixed_meshes"
+        write_mixed(fresh(source), furniture, shapes=PROCEDURAL, seed=0)
+    # The furniture alone lies somewhere of the caller's own.
+    if source is not None and data != "brain":
+        places = ["--set", f"input={source}", f"licences={source}/credits.csv"]
+    isofield("prepare", "--config", f"data/{data}", *places)
+
+
+def measure(recipe: Recipe, pack: Path, points: int | None, poses: int) -> list[Path]:
     """Results of shapes that the model never saw."""
     began = time.monotonic()
-    data = ("--data", ROOT / "datasets" / recipe.data)
+    data = ("--data", ROOT / "datasets" / (recipe.judged or recipe.data))
     split: tuple[object, ...] = ("--split", "val" if recipe.protocol == "masks" else "test")
     made = ("--samples", SAMPLES) if recipe.protocol == "generative" else split
-    shown = () if points is None else ("--points", points)
+    shown: tuple[object, ...] = () if points is None else ("--points", points)
+    shown += ("--poses", poses) if poses > 1 else ()
     cells = () if recipe.protocol == "masks" else ("--resolution", RESOLUTION, "--frame", 64)
     isofield("generate", "--run", pack, *made, *cells, *shown, *data)
     judged = ("--samples", *split) if recipe.protocol == "generative" else split
@@ -235,6 +255,7 @@ def about_of(name: str, recipe: Recipe, furniture: Path | None) -> str:
         "`sweethome3d-furniture` 1.8-1; the test shapes of the published split were not seen, and a tenth of the",
         "others was kept back. Changes: converted, turned upright, brought to one size, made into labelled points;",
         "a solid's voids were filled, and clouds drawn from what bounds it.",
+        *procedural_lines(sum(name.startswith("simple/") for name in trained)),
         "",
         "| shape | title | author | licence | library |",
         "|---|---|---|---|---|",
@@ -242,6 +263,18 @@ def about_of(name: str, recipe: Recipe, furniture: Path | None) -> str:
     keys = ("file", "title", "author", "licence", "source")
     lines += ["| " + " | ".join(row[key].replace("|", "/") for key in keys) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def procedural_lines(count: int) -> list[str]:
+    """What a card says of training shapes that have no author."""
+    if not count:
+        return []
+    return [
+        "",
+        f"Beside them {count} procedural shapes (CC0): chairs, tables, shelves, lamps, racks, heaps of solids, of",
+        "closed parts whose sizes are drawn, thin ones of every thickness among them (`tests/tools/procedural.py` in a",
+        "checkout makes them again). Parts thinner than three voxels of 256^3 were learned as three voxels thick.",
+    ]
 
 
 def table_of_inputs(rows: Sequence[Row]) -> list[str]:

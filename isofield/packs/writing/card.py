@@ -25,7 +25,7 @@ from isofield.runtime.number_text import short
 
 HUB_LICENCE = re.compile(r"[a-z0-9][a-z0-9.-]*")  # as hubs name them: mit, cc-by-4.0
 # Beside each number.
-CONDITIONS = ("input_points", "points", "seed", "resolution", "scale", "units", "tolerance_mm", "fit_steps")
+CONDITIONS = ("input_points", "points", "seed", "resolution", "scale", "units", "tolerance_mm", "fit_steps", "poses")
 
 
 @dataclass(frozen=True)
