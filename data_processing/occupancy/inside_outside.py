@@ -153,8 +153,8 @@ class InsideTest:
         own = boxed.number_grid(frame.resolution, self.device) != 0 if exact else None
         grid = _solid(boxed, frame.resolution, method, self.settings, self.device, own)
         if own is not None:  # what filling adds, and the voxels around it that the cavity shares with the wall
-            added = grid & ~own
-            grid = added | (own & dilate(added)) if added.any() else added
+            filled = grid & ~own
+            grid = filled | (own & dilate(filled)) if filled.any() else filled
         else:
             added = thin_parts(grid, torch.as_tensor(boxed.all, device=self.device))
             grid = grid if added is None else grid | added
