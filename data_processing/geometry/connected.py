@@ -65,6 +65,31 @@ def close_pairs(points_N3: NDArray[np.float64], distance: float) -> tuple[Intege
     return first, second
 
 
+def have_close(points_N3: NDArray[np.floating], others_M3: NDArray[np.floating], distance: float) -> NDArray[np.bool_]:
+    """Which points (N, 3) have one of the others (M, 3), at least one, nearer than `distance`: (N,).
+
+    Coordinates from the lowest one may be 10^6 distances at most.
+    """
+    points, others = np.asarray(points_N3, dtype=np.float64), np.asarray(others_M3, dtype=np.float64)
+    lowest_3 = np.minimum(others.min(axis=0), points.min(axis=0, initial=np.inf)) - 2 * distance
+    # Cells as wide as the distance: close points lie in neighbouring ones, three of which in a row are one run of keys.
+    x, y, z = np.floor((others - lowest_3) / distance).astype(np.int64).T
+    key_M = (x << 42) + (y << 21) + z
+    order = np.argsort(key_M, kind="stable")
+    key_M, others = key_M[order], others[order]
+    x, y, z = np.floor((points - lowest_3) / distance).astype(np.int64).T
+    close_N = np.zeros(len(points), dtype=bool)
+    for dx, dy in itertools.product((0, -1, 1), repeat=2):
+        rest = np.flatnonzero(~close_N)
+        first = ((x[rest] + dx) << 42) + ((y[rest] + dy) << 21) + z[rest] - 1
+        begin = np.searchsorted(key_M, first)
+        length = np.searchsorted(key_M, first + 2, side="right") - begin
+        asked, other = np.repeat(rest, length), np.repeat(begin, length) + _counted(length)
+        near = ((points[asked] - others[other]) ** 2).sum(axis=1) < distance * distance
+        close_N[asked[near]] = True
+    return close_N
+
+
 def reached_from_corner(passable_XYZ: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Passable cells that a path over faces joins to the first one, which is passable: bool, of the same shape."""
     # Runs of passable cells along the last axis are the nodes, and where two of them begin to lie beside each other

@@ -12,7 +12,7 @@ import scipy  # its parts are loaded when they are asked for: ndimage takes a te
 import torch
 
 from data_processing.geometry.connected import reached_from_corner
-from data_processing.occupancy.packed_grids import WORD, dilate_bits, near_blocks, pack, unpack
+from data_processing.occupancy.packed_grids import WORD, dilate_bits, near_blocks, pack, step_bits, unpack
 from data_processing.occupancy.scan_conversion import blocked_edges, grid_crossings
 from data_processing.occupancy.surface_voxels import corner_bounds, touched_cells
 from isofield.runtime.compiled import spares_kernels
@@ -32,13 +32,39 @@ def enclosed_voxels(triangles_F33: torch.Tensor, resolution: int, *, closing: in
     walls_fine, outside = _enlarge(walls, index), _enlarge(reached_from_border(~walls), index)
     # The walls are thick: outside of the surface they are given back, step by step, without crossing a triangle.
     free = [~blocked_edges(triangles_F33, resolution, axis=axis) for axis in range(3)]
-    for _ in range(math.ceil(GIVE_BACK_CELLS * resolution / coarse)):
+    steps = math.ceil(GIVE_BACK_CELLS * resolution / coarse)
+    if outside.device.type == "cpu" and resolution % WORD == 0:
+        bits, walls_bits, *ways = (pack(grid.numpy()) for grid in (outside, walls_fine, *free))
+        for _ in range(steps):
+            bits |= step_bits(bits, ways) & walls_bits
+        return torch.from_numpy(~unpack(bits))
+    for _ in range(steps):
         outside |= _step_once(outside, free) & walls_fine
     return ~outside
 
 
 def reached_from_border(passable_RRR: torch.Tensor) -> torch.Tensor:
     """Passable cells (R, R, R) bool that a path over faces joins to the outside of the grid."""
+    # Around the box of what stops it the flood is everywhere.
+    box = _box_of(~passable_RRR)
+    reached_RRR = passable_RRR.clone()
+    if box is not None:
+        reached_RRR[box] = _reached_in_box(passable_RRR[box])
+    return reached_RRR
+
+
+def _box_of(cells_RRR: torch.Tensor) -> tuple[slice, slice, slice] | None:
+    """The smallest box that holds all cells that are set; None where there are none."""
+    columns_RR = cells_RRR.any(2)
+    along = columns_RR.any(1), columns_RR.any(0), cells_RRR.any(0).any(0)
+    places = [line_R.nonzero().squeeze(1) for line_R in along]
+    if len(places[0]) == 0:
+        return None
+    x, y, z = (slice(int(place[0]), int(place[-1]) + 1) for place in places)
+    return x, y, z
+
+
+def _reached_in_box(passable_RRR: torch.Tensor) -> torch.Tensor:
     # A border of passable cells joins all that the outside reaches into one piece, that of the corner.
     padded = torch.nn.functional.pad(passable_RRR, (1,) * 6, value=True)
     passable = padded.cpu().numpy()

@@ -155,10 +155,11 @@ class InsideTest:
         parts, method, exact = self._chosen
         frame = PointFrame(parts.all, self.settings.lookup_resolution)
         boxed = parts.in_frame(frame)
-        grid = _solid(boxed, frame.resolution, method, self.settings, self.device)
-        if exact:  # what filling adds, and the voxels around it that the cavity shares with the wall
-            own = boxed.number_grid(frame.resolution, self.device) != 0
-            grid &= ~own | dilate(grid & ~own)
+        own = boxed.number_grid(frame.resolution, self.device) != 0 if exact else None
+        grid = _solid(boxed, frame.resolution, method, self.settings, self.device, own)
+        if own is not None:  # what filling adds, and the voxels around it that the cavity shares with the wall
+            filled = grid & ~own
+            grid = filled | (own & dilate(filled)) if filled.any() else filled
         else:
             added = thin_parts(grid, torch.as_tensor(boxed.all, device=self.device))
             grid = grid if added is None else grid | added
@@ -249,18 +250,26 @@ def _explained_share(parts: MeshParts, device: torch.device | str) -> float:
 
 
 def _solid(
-    parts: MeshParts, resolution: int, method: str, settings: InsideConfig, device: torch.device | str
+    parts: MeshParts,
+    resolution: int,
+    method: str,
+    settings: InsideConfig,
+    device: torch.device | str,
+    own: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The solid (R, R, R) bool by one method, parts in cube coordinates, without the surface voxels of thin parts."""
+    """The solid (R, R, R) bool by one method, parts in cube coordinates, without the surface voxels of thin parts.
+
+    `own`: where the winding number is not 0, if that is known.
+    """
     if method == "shell-thick":
         return torch.zeros((resolution,) * 3, dtype=torch.bool, device=device)
     fill = settings.cavities == "fill"
     # Cavities to be filled of an open mesh need the flood as well: its void may leak through the very gap that makes it
     # open.
-    solid = torch.zeros((resolution,) * 3, dtype=torch.bool, device=device)
-    if method != "shell-flood":
+    solid = torch.zeros((resolution,) * 3, dtype=torch.bool, device=device) if own is None else own
+    if method != "shell-flood" and own is None:
         solid = parts.number_grid(resolution, device) != 0
     if method == "shell-flood" or (fill and method == "winding"):
         triangles = torch.as_tensor(parts.all, device=device)
-        solid |= enclosed_voxels(triangles, resolution, closing=settings.closing_resolution)
+        solid = solid | enclosed_voxels(triangles, resolution, closing=settings.closing_resolution)
     return fill_voids(solid) if fill else solid

@@ -4,6 +4,8 @@ Grids are (R, R, R) bool with R a multiple of 64, packed along the last axis: (R
 lowest bit. The same answers as the tensors of flood_fill.py.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,6 +54,14 @@ def grow_bits(bits: Bits) -> Bits:
     for axis in range(3):
         bits = bits | _moved(bits, axis, -1)
     return bits
+
+
+def step_bits(bits: Bits, free: Sequence[Bits]) -> Bits:
+    """Voxels to which one step leads along an edge that is free: along each axis, from this voxel to the next one."""
+    step = np.zeros_like(bits)
+    for axis, way in enumerate(free):
+        step |= _moved(bits & way, axis, -1) | (_moved(bits, axis, 1) & way)
+    return step
 
 
 def _moved(bits: Bits, axis: int, step: int) -> Bits:

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from data_processing.formats.point_clouds import PointCloud
+from data_processing.geometry.connected import have_close
 from data_processing.geometry.triangle_mesh import TriangleMesh, sample_surface
 from data_processing.loading.batches import all_members
 from data_processing.loading.network_inputs import CLOUDS, InputConfig
@@ -153,8 +154,6 @@ def measure_input(
 
     `code` and `field` are the model's of this input, `mesh` what it draws, in the cube.
     """
-    from scipy.spatial import cKDTree  # not for runs that compare nothing
-
     features = features_of(code)
     if len(features) != len(distance.mean_D):
         raise ValueError(
@@ -170,8 +169,7 @@ def measure_input(
         asked = torch.from_numpy(_some(cloud.points_N3, generator)).to(observed.inputs)
         values[MISFIT] = float((_values(field, asked, code) - iso_level).abs().mean())
         surface = sample_surface(mesh, SAMPLES, generator)[0]
-        far = cKDTree(cloud.points_N3).query(surface, distance_upper_bound=NEAR)[0] == np.inf
-        values[UNSEEN] = float(far.mean())
+        values[UNSEEN] = float((~have_close(surface, cloud.points_N3, NEAR)).mean())
     elif MISFIT in parts:
         cells = observed.inputs[0]
         index = _some(np.arange(cells.numel()), generator)

@@ -27,7 +27,7 @@ PRICES = {
     "data_processing.geometry.edge_kernels": (1.8, 0.05),
     "data_processing.geometry.surface_sampling_kernels": (1.0, 0.1),
 }
-NUMBA = 0.6
+NUMBA = 0.5
 _spares: ContextVar[bool] = ContextVar("spares", default=False)
 _spent: dict[str, float] = {}  # CPU seconds of plain work, by module
 

@@ -10,6 +10,8 @@ the text of an error), zeros, arange and copy in a kernel (a quarter each), a do
 
 import contextlib
 import gc
+import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -24,9 +26,28 @@ from isofield.runtime.compiled import spares_kernels
 from isofield.runtime.kernel_folder import FOLDER_VARIABLE, are_called, kernel_folder, mark_called
 from isofield.runtime.locks import hold_lock
 
+BLAS = "scipy.linalg.cython_blas"
 WAIT = 300.0  # seconds for another process that compiles; then each for itself
 # The option has no public name: where a numba does not know it, arrays are counted.
 UNCOUNTED: dict[str, Any] = {"_nrt": False} if hasattr(options.DefaultOptions, "_nrt") else {}
+
+
+def _load_without_blas() -> None:
+    """Load the part of numba that looks for a BLAS when it is loaded, and let it look only when a kernel wants one.
+
+    Looking is to import all of scipy.linalg: half as long as numba itself takes, and our kernels multiply no matrices.
+    A kernel that does, of whomever, is compiled as ever: numba asks again where it needs to know.
+    """
+    if BLAS in sys.modules or importlib.util.find_spec("scipy") is None:
+        return
+    modules: dict[str, Any] = sys.modules
+    modules[BLAS] = None  # the import fails at once
+    try:
+        arraymath: Any = importlib.import_module("numba.np.arraymath")
+    finally:
+        del modules[BLAS]
+    if hasattr(arraymath, "_HAVE_BLAS"):
+        arraymath._HAVE_BLAS = True
 
 
 def compile_exact(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -149,4 +170,5 @@ class _Compilations(event.Listener):
         sys.stderr.flush()
 
 
+_load_without_blas()
 event.register("numba:compile", _Compilations())

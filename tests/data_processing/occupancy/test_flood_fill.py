@@ -6,7 +6,7 @@ import torch
 
 from data_processing.occupancy import flood_fill
 from data_processing.occupancy.flood_fill import dilate, enclosed_voxels, fill_voids, thin_parts
-from data_processing.occupancy.packed_grids import dilate_bits, near_blocks, pack, unpack
+from data_processing.occupancy.packed_grids import dilate_bits, near_blocks, pack, step_bits, unpack
 from data_processing.occupancy.scan_conversion import scan_grid
 from data_processing.occupancy.surface_voxels import cells_by_tensors, touched_cells
 from tests.data_processing.solids import ball, box, centres, joined, quad, turned, turned_inside_out, without_faces
@@ -141,6 +141,13 @@ def test_bits_have_the_neighbourhoods_of_tensors(share):
     assert np.array_equal(unpack(bits), grid.numpy())
     assert np.array_equal(unpack(near_blocks(bits)), flood_fill.near_core_of(grid).numpy())
     assert np.array_equal(unpack(dilate_bits(bits)), dilate(grid).numpy())
+
+
+def test_steps_of_bits_are_those_of_tensors():
+    random = np.random.default_rng(6)
+    reached, *free = (torch.from_numpy(random.random((64, 64, 64)) < share) for share in (0.1, 0.5, 0.4, 0.6))
+    step = unpack(step_bits(pack(reached.numpy()), [pack(way.numpy()) for way in free]))
+    np.testing.assert_array_equal(step, flood_fill._step_once(reached, free).numpy())
 
 
 @pytest.mark.parametrize("resolution", [33, 64])

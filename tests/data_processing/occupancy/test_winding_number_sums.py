@@ -9,8 +9,9 @@ import pytest
 
 from data_processing.formats.mesh_files import read_mesh
 from data_processing.geometry.coordinates import normalising_to_world
-from data_processing.geometry.triangle_mesh import TriangleMesh
-from data_processing.occupancy.inside_outside import InsideConfig, occupancy_grid
+from data_processing.geometry.triangle_mesh import TriangleMesh, sample_surface
+from data_processing.occupancy.inside_outside import InsideConfig, InsideTest, occupancy_grid
+from data_processing.occupancy.outer_surface import OuterSurface
 from data_processing.occupancy.winding_number import boundary_edges, winding_grid
 from data_processing.occupancy.winding_number_sums import sum_at_points, sum_on_grid
 from isofield.runtime.compiled import PRICES, sparing_kernels
@@ -90,6 +91,20 @@ def test_solids_of_real_soups_do_not_depend_on_the_way(examples):
     np.testing.assert_array_equal(sum_on_grid(corners, boundary, 48), winding_grid(corners, 48, boundary_E23=boundary))
 
 
+def test_outer_samples_of_an_open_box_do_not_depend_on_the_way():
+    """A box without a lid that holds a closed one: the walls of that are inner ones."""
+    outer, inner = box((-0.4, -0.3, -0.2), (0.3, 0.2, 0.35)), box((-0.3, -0.2, -0.1), (0.1, 0.1, 0.0))
+    lid = (outer.triangles()[:, :, 2] == 0.35).all(1)
+    corners = np.concatenate([outer.triangles()[~lid], inner.triangles()])
+    mesh = TriangleMesh(corners.reshape(-1, 3), np.arange(3 * len(corners)).reshape(-1, 3))
+    settings = InsideConfig(surface="outer", cavities="fill", lookup_resolution=64)
+    with sparing_kernels():
+        spared = OuterSurface(mesh, InsideTest(mesh, settings)).sample(3000, np.random.default_rng(5))
+    by_kernels = OuterSurface(mesh, InsideTest(mesh, settings)).sample(3000, np.random.default_rng(5))
+    np.testing.assert_array_equal(spared, by_kernels)
+    assert not np.array_equal(spared[0], sample_surface(mesh, 3000, np.random.default_rng(5))[0])
+
+
 def test_the_first_shape_of_a_process_compiles_nothing(examples, tmp_path):
     """An empty folder of kernels, one open mesh and its points: numba is not even loaded. Later ones load it."""
     code = (
@@ -97,13 +112,16 @@ def test_the_first_shape_of_a_process_compiles_nothing(examples, tmp_path):
         "from pathlib import Path\n"
         "from data_processing.geometry.triangle_mesh import TriangleMesh, sample_surface\n"
         "from data_processing.formats.mesh_files import read_mesh\n"
-        "from data_processing.occupancy.inside_outside import InsideConfig, occupancy_grid\n"
+        "from data_processing.occupancy.inside_outside import InsideConfig, InsideTest, occupancy_grid\n"
+        "from data_processing.occupancy.outer_surface import OuterSurface\n"
         "from isofield.runtime import compiled\n"
         "mesh = read_mesh(Path(sys.argv[1]))\n"
         "mesh = TriangleMesh((mesh.vertices - mesh.vertices.mean(axis=0)) / 1000 / np.ptp(mesh.vertices), mesh.faces)\n"
         "with compiled.sparing_kernels():\n"
         "    occupancy_grid(mesh, 32, InsideConfig(), device='cpu')\n"
         "    sample_surface(mesh, 32_768, np.random.default_rng(0))\n"
+        "    settings = InsideConfig(surface='outer', cavities='fill', lookup_resolution=64)\n"
+        "    OuterSurface(mesh, InsideTest(mesh, settings)).sample(500, np.random.default_rng(0))\n"
         "    print('numba' in sys.modules)\n"
         "    print([compiled.is_spared(name, 100.0) for name in compiled.PRICES])\n"
         "    print([compiled.is_spared(name, 0.0) for name in compiled.PRICES])\n"

@@ -84,3 +84,19 @@ def test_kernels_that_do_not_count_arrays_compute_the_same_where_numba_has_no_su
         inner, target, before = jit.compile_inner(total), np.zeros(1), sys.getrefcount(kept)
         jit.compile_filling(fill)(kept, target)
         assert target[0] == (kept[:, 0] * kept[:, 3]).sum() and sys.getrefcount(kept) == before
+
+
+def test_kernels_of_ours_load_no_linear_algebra_and_those_of_others_have_it():
+    """A quarter of what numba takes to load: only for a kernel that multiplies matrices."""
+    program = (
+        "import sys, numba, numpy as np\n"
+        "from data_processing.geometry.surface_sampling_kernels import cumulative_area\n"
+        "cumulative_area(np.eye(3), np.array([[0, 1, 2]]))\n"
+        "print('scipy.linalg' in sys.modules)\n"
+        "print(numba.njit(lambda a, b: np.dot(a, b))(np.eye(3), np.full((3, 3), 2.0)).sum())\n"
+        "from numba.np import arraymath\n"
+        "print(arraymath._HAVE_BLAS, sys.modules.get('scipy.linalg.cython_blas') is not None)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout.split("\n")[:3] == ["False", "18.0", "True True"], done.stderr
