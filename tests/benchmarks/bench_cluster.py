@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python -m tests.benchmarks.bench_cluster [--shapes 64 192] [--target 35000] [--cores 16]
 
 Every shape is a box in 16^3 voxels in a file of its own, with its number as a pattern of voxels, so that no two are
-equal (equal ones share no split), and all so thick that a network has a surface of each after a few steps. `prepare`, one epoch of a small IM-NET, `generate` at 64^3 (by
-a network that was trained until it has a surface: not counted) and `evaluate` run as from a shell, with one worker.
+equal (equal ones share no split), and all so thick that a network has a surface of each after a few steps. `prepare`,
+one epoch of a small IM-NET, `generate` at 64^3 (by a network that was trained until it has a surface: not counted) and
+`evaluate` run as from a shell, with one worker.
 "a shape" is the slope between both sizes, "start" what is left at none; "grows" the exponent of the whole. The last
 columns scale the slope up to the target and divide it by the cores of 1, 8 and 64 nodes, `start` added to each: wall
 seconds where disks and queues cost nothing and parts are equal; of an epoch without what an all-reduce
