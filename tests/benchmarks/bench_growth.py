@@ -64,7 +64,7 @@ class Sizes:
 
 
 QUICK = Sizes(
-    (100, 200, 600), (256, 512, 1024), (1_000, 2_000, 4_000), (1_000, 2_000, 4_000), (16, 24, 32, 48), 128, 2, 1
+    (100, 200, 600), (256, 512, 1024), (1_000, 2_000, 4_000), (1_000, 2_000, 4_000), (16, 24, 32, 48, 64), 128, 2, 1
 )
 # Far narrower than published: the shorter a step, the more reading has to hurry.
 NARROW = Config(latent=32, encoder_channels=(4, 8, 16, 32), decoder_widths=(32, 32))
