@@ -31,12 +31,18 @@ CELLS, QUICK_CELLS, QUICK_GRID = 128, 16, 32
 def works(count: int, device: torch.device, *, quick: bool = False) -> dict[str, Callable[[], object]]:
     """The stages of `count` shapes at once, on what lies on the device already."""
     meshes = [triangles_of(CHAIRS[number % len(CHAIRS)], device) for number in range(count)]
-    grids = [number.ne(0).to(torch.uint8) for number in scan_grids(meshes, RESOLUTION)]
+    if quick:
+        rod = torch.zeros((RESOLUTION,) * 3, dtype=torch.uint8)
+        rod[100:150, 90:99, 20:220] = 1
+        grids = [rod.to(device) for _ in meshes]
+    else:
+        grids = [number.ne(0).to(torch.uint8) for number in scan_grids(meshes, RESOLUTION)]
+    coarse = [grid[::4, ::4, ::4].contiguous() for grid in grids] if quick else grids
     shapes = [ShapeGrid(grid, 0, str(number)) for number, grid in enumerate(grids)]
     return {
         "scan conversion": partial(scan_grids, meshes, QUICK_GRID if quick else RESOLUTION),
         "levels": partial(sample_levels_of_all, shapes),
-        "thinning": partial(solid_cells_of_all, grids, QUICK_CELLS if quick else CELLS, keep_thin=True),
+        "thinning": partial(solid_cells_of_all, coarse, QUICK_CELLS if quick else CELLS, keep_thin=True),
     }
 
 

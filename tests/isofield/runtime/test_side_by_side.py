@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from isofield.runtime import side_by_side
 from isofield.runtime.side_by_side import ask, run_side_by_side, seconds_elsewhere
 
 colour = contextvars.ContextVar("colour", default="none")
@@ -102,21 +103,23 @@ def test_one_runs_at_a_time_in_the_context_of_the_caller():
     assert seen == ["green"] * 4
 
 
-def test_seconds_of_others_are_not_booked_on_a_work():
+def test_seconds_of_others_are_not_booked_on_a_work(monkeypatch: pytest.MonkeyPatch):
+    """By a clock that only this test moves on: what is made together is shared, all else is its own work's."""
+    now = [0.0]
+    monkeypatch.setattr(side_by_side, "_clocks", lambda: (now[0], 10 * now[0]))
+
     def slow(numbers):
-        time.sleep(0.2)
+        now[0] += 4
         return numbers
 
     def work(pause):
+        began = now[0]
         ask(1, alone=lambda one: one, together=slow, place=(0,))
-        time.sleep(pause)
+        now[0] += pause
         ask(2, alone=lambda one: one, together=lambda ones: ones, place=(1,))
-        return seconds_elsewhere()
+        wall, cpu = seconds_elsewhere()
+        assert cpu == 10 * wall
+        return now[0] - began - wall
 
-    began = time.perf_counter()
-    found = run_side_by_side([partial(work, pause) for pause in (0.0, 0.3)])
-    whole = time.perf_counter() - began
+    assert run_side_by_side([partial(work, pause) for pause in (0, 3)]) == [2, 5]
     assert seconds_elsewhere() == (0.0, 0.0)
-    own = [whole - wall for wall, _ in found]
-    assert sum(own) == pytest.approx(whole, rel=0.3)  # each second is that of one work
-    assert own[1] > own[0] + 0.2
