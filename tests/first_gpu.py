@@ -347,9 +347,6 @@ def suite(session: Session) -> None:
     print(text[-6000:], flush=True)
 
 
-PART_OF = dict(zip(PARTS, (ceilings, tests, steps, batches, commands, suite), strict=True))
-
-
 def main(arguments: list[str] | None = None) -> int:
     """All parts that were asked for; the status is 1 where something failed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -363,9 +360,10 @@ def main(arguments: list[str] | None = None) -> int:
     session = Session(options.out.resolve(), torch.device(options.device), options.budget, options.quick)
     described = machine(session.device)
     print(json.dumps(described), "CUDA seen:", torch.cuda.is_available(), flush=True)
+    parts = dict(zip(PARTS, (ceilings, tests, steps, batches, commands, suite), strict=True))
     for part in options.only:
         with session.alone(part):
-            PART_OF[part](session)
+            parts[part](session)
     content = {
         "machine": described,
         **compared(session.numbers, applies=session.on_gpu and not session.quick),

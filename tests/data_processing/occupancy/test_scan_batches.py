@@ -38,7 +38,9 @@ def test_real_meshes_of_all_sizes_have_the_numbers_that_they_have_alone(examples
 def test_an_empty_one_one_beyond_the_cube_and_one_on_the_centres():
     solids = [
         box((-0.3, -0.2, -0.1), (0.25, 0.15, 0.3)),  # faces right on centres of the grid of 20^3
-        turned(box((-40.0, -0.2, -0.1), (0.25, 0.7, 0.3))),  # sticks out: its lattice is coarser than the others'
+        turned(
+            box((-4000.0, -5000.0, -3000.0), (0.25, 0.7, 0.3))
+        ),  # sticks out: its lattice is coarser than the others'
         turned_inside_out(ball(0.4, subdivisions=2)),
         joined(turned(ball(0.3, subdivisions=2)), ball(0.2, (0.1, 0.0, 0.0), subdivisions=2)),
     ]
