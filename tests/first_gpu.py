@@ -36,29 +36,14 @@ from isofield.training import optim
 from isofield.training.loop import take_turns, train_step
 from isofield.training.state import initial_state
 from isofield.training.static_step import played_steps
-from tests.benchmarks import bench_ifnet_training, bench_training
+from tests.benchmarks import bench_batches, bench_ifnet_training, bench_training
 from tests.benchmarks.measuring import copy_rate, machine, product_rate, synchronise
+from tests.benchmarks.predictions import compared
 from tests.benchmarks.rows_training import on
 
-PARTS = ("ceilings", "tests", "steps", "commands", "suite")
-MISS = 1 / 3  # of a prediction
+PARTS = ("ceilings", "tests", "steps", "batches", "commands", "suite")
 LAUNCHES = {"cudaLaunchKernel", "cuLaunchKernel", "cuLaunchKernelEx", "cudaLaunchKernelExC"}
 ROWS = ["feature-sampling", "imnet-mesh", "ifnet-mesh", "preparation", "light-field", "voxelise", "generative"]
-# By counting operators, bytes and products, at the rates that a H200 is said to have. Milliseconds of a step.
-PREDICTED: dict[str, float] = {
-    "product float32, TFLOP/s": 50,
-    "product bfloat16, TFLOP/s": 790,
-    "copy, TB/s": 4.3,
-    "imnet float32": 48,
-    "imnet tf32": 9.5,
-    "imnet bfloat16": 6.3,
-    "ifnet float32": 10,
-    "ifnet bfloat16": 6,
-    "ifnet bfloat16, six shapes": 33,
-    "latent gan, launched": 2.8,
-    "latent gan, played back": 0.7,
-    "waits of a step": 0,
-}
 
 
 @dataclasses.dataclass
@@ -273,6 +258,13 @@ def _one_shape_at_a_time() -> Iterator[None]:
         ifnet_model.shapes_at_once = before
 
 
+def batches(session: Session) -> None:
+    """Stages of a preparation, of one shape and of many at once."""
+    for count in (1, 2 if session.quick else bench_batches.AT_ONCE):
+        for name, work in bench_batches.works(count, session.device, quick=session.quick).items():
+            _measure(session, f"{name}, {count} at once", work, "float32")
+
+
 def commands(session: Session) -> None:
     """Data prepared both ways, runs trained, stopped and resumed, meshes written: by the commands themselves."""
     data = _prepare(session)
@@ -355,19 +347,6 @@ def suite(session: Session) -> None:
     print(text[-6000:], flush=True)
 
 
-def compared(numbers: dict[str, Any], *, applies: bool) -> dict[str, Any]:
-    """Every number beside its prediction, and which miss it by more than a third; other sizes and devices miss none."""
-    rows, missed = {}, []
-    for name, found in numbers.items():
-        rows[name] = {"found": found}
-        if name in PREDICTED:
-            value, expected = found["ms"] if isinstance(found, dict) else found, PREDICTED[name]
-            rows[name]["predicted"] = expected
-            if applies and abs(value - expected) > MISS * expected:
-                missed.append(name)
-    return {"numbers": rows, "missed by a third": missed}
-
-
 def main(arguments: list[str] | None = None) -> int:
     """All parts that were asked for; the status is 1 where something failed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -381,9 +360,10 @@ def main(arguments: list[str] | None = None) -> int:
     session = Session(options.out.resolve(), torch.device(options.device), options.budget, options.quick)
     described = machine(session.device)
     print(json.dumps(described), "CUDA seen:", torch.cuda.is_available(), flush=True)
+    parts = dict(zip(PARTS, (ceilings, tests, steps, batches, commands, suite), strict=True))
     for part in options.only:
         with session.alone(part):
-            {"ceilings": ceilings, "tests": tests, "steps": steps, "commands": commands, "suite": suite}[part](session)
+            parts[part](session)
     content = {
         "machine": described,
         **compared(session.numbers, applies=session.on_gpu and not session.quick),

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests import first_gpu
+from tests.benchmarks import predictions
 
 
 def test_steps_are_measured_and_stand_beside_what_was_predicted(tmp_path: Path):
-    words = ["--out", str(tmp_path), "--device", "cpu", "--quick", "--only", "steps"]
+    words = ["--out", str(tmp_path), "--device", "cpu", "--quick", "--only", "steps", "batches"]
     assert first_gpu.main(words) == 0
     content = json.loads((tmp_path / "numbers.json").read_text())
     assert content["failed"] == content["missed by a third"] == []
@@ -23,15 +24,17 @@ def test_steps_are_measured_and_stand_beside_what_was_predicted(tmp_path: Path):
     ):
         assert numbers[name]["found"].keys() == {"ms", "GB", "launches", "waits"}
         assert numbers[name]["found"]["ms"] > 0
-    assert numbers["imnet bfloat16"]["predicted"] == first_gpu.PREDICTED["imnet bfloat16"]
+    for name in ("scan conversion", "levels", "thinning"):
+        assert {f"{name}, {count} at once" for count in (1, 2)} <= numbers.keys()
+    assert numbers["imnet bfloat16"]["predicted"] == predictions.PREDICTED["imnet bfloat16"]
     assert (tmp_path / "profile-imnet_bfloat16.txt").read_text()
 
 
 def test_what_misses_its_prediction_by_a_third_is_named():
     numbers = {"imnet float32": {"ms": 66.0}, "imnet tf32": {"ms": 9.0}, "copy, TB/s": 2.0, "waits of a step": 1}
-    missed = first_gpu.compared(numbers, applies=True)["missed by a third"]
+    missed = predictions.compared(numbers, applies=True)["missed by a third"]
     assert missed == ["imnet float32", "copy, TB/s", "waits of a step"]
-    assert first_gpu.compared(numbers, applies=False)["missed by a third"] == []
+    assert predictions.compared(numbers, applies=False)["missed by a third"] == []
 
 
 def test_a_part_that_fails_is_told_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -7,10 +7,12 @@ Ordinary solids are never dilated.
 R: voxels along an edge of the grid; C: cells. `side`: voxels along an edge of a cell, not always a whole number.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from data_processing.occupancy.flood_fill import dilate
-from data_processing.occupancy.thinning import thin_cells
+from data_processing.occupancy.thinning import thin_cells_of_all
 
 NEAR_THICK = 1  # cells: what is this near to a thick part is no thin part
 REACH = 3  # cells from a thin part to the first cell that a thick one fills by half
@@ -23,18 +25,24 @@ def solid_cells(grid_RRR: torch.Tensor, resolution: int, *, keep_thin: bool) -> 
     Where it is exactly half, the voxel above the cell's centre decides, so that faces in the middle of cells do not
     grow the solid on both sides. `keep_thin`: parts thinner than a cell stay, one cell thick.
     """
-    size = len(grid_RRR)
+    return solid_cells_of_all([grid_RRR], resolution, keep_thin=keep_thin)[0]
+
+
+def solid_cells_of_all(grids: Sequence[torch.Tensor], resolution: int, *, keep_thin: bool) -> list[torch.Tensor]:
+    """The same of grids (R, R, R) of one size on one device: thinned together, by as many operators as one of them."""
+    size = len(grids[0])
     assert 1 <= resolution <= size, (resolution, size)
     if resolution == size:
-        return grid_RRR.clone()
+        return [grid.clone() for grid in grids]
     side = size / resolution
-    volume_CCC = _volumes(grid_RRR, resolution) / side**3
-    middle = ((torch.arange(resolution, device=grid_RRR.device) + 0.5) * side).long()
-    centre_CCC = grid_RRR[middle][:, middle][:, :, middle] != 0
-    solid_CCC = (volume_CCC > 0.5) | ((volume_CCC == 0.5) & centre_CCC)
+    # Volumes shape by shape: they take the most memory, and a sum of parts of voxels is the same to the last bit.
+    volume_BCCC = torch.stack([_volumes(grid, resolution) for grid in grids]) / side**3
+    middle = ((torch.arange(resolution, device=volume_BCCC.device) + 0.5) * side).long()
+    centre_BCCC = torch.stack([grid[middle][:, middle][:, :, middle] for grid in grids]) != 0
+    solid_BCCC = (volume_BCCC > 0.5) | ((volume_BCCC == 0.5) & centre_BCCC)
     if keep_thin:
-        solid_CCC |= _thin_cells(volume_CCC, solid_CCC)
-    return solid_CCC.to(torch.uint8)
+        solid_BCCC |= _thin_cells(volume_BCCC, solid_BCCC)
+    return list(solid_BCCC.to(torch.uint8).unbind(0))
 
 
 def _volumes(grid_RRR: torch.Tensor, resolution: int) -> torch.Tensor:
@@ -50,24 +58,26 @@ def _volumes(grid_RRR: torch.Tensor, resolution: int) -> torch.Tensor:
     return (weights_CR @ volume.view(size, -1)).view((resolution,) * 3)
 
 
-def _thin_cells(volume_CCC: torch.Tensor, solid_CCC: torch.Tensor) -> torch.Tensor:
-    """Cells (C, C, C) bool to add: along parts thinner than a cell, up to where they join something thicker."""
+def _thin_cells(volume_BCCC: torch.Tensor, solid_BCCC: torch.Tensor) -> torch.Tensor:
+    """Cells (B, C, C, C) bool to add: along parts thinner than a cell, up to where they join something thicker."""
     # What is near a thick part is its rounded border and no sheet; it would grow if it were kept.
-    occupied = volume_CCC > 0
-    away = occupied & ~_dilate_times(_thick_cells(volume_CCC >= FULL), NEAR_THICK)
+    occupied = volume_BCCC > 0
+    away = occupied & ~_dilate_times(_thick_cells(volume_BCCC >= FULL), NEAR_THICK)
     if not away.any():
         return away
-    return thin_cells(occupied & ~solid_CCC & _dilate_times(away, REACH), fixed_CCC=solid_CCC, weight_CCC=volume_CCC)
+    return thin_cells_of_all(
+        occupied & ~solid_BCCC & _dilate_times(away, REACH), fixed_BCCC=solid_BCCC, weight_BCCC=volume_BCCC
+    )
 
 
-def _thick_cells(full_CCC: torch.Tensor) -> torch.Tensor:
+def _thick_cells(full_BCCC: torch.Tensor) -> torch.Tensor:
     """Full cells with full ones across three faces or more: not those of a rod that fills a cell by chance."""
-    padded = torch.nn.functional.pad(full_CCC, (1,) * 6).to(torch.int8)
-    size, count = len(full_CCC), torch.zeros_like(full_CCC, dtype=torch.int8)
+    padded = torch.nn.functional.pad(full_BCCC, (1,) * 6).to(torch.int8)
+    size, count = full_BCCC.shape[-1], torch.zeros_like(full_BCCC, dtype=torch.int8)
     for axis in range(3):
-        across = padded.narrow((axis + 1) % 3, 1, size).narrow((axis + 2) % 3, 1, size)
-        count += across.narrow(axis, 0, size) + across.narrow(axis, 2, size)
-    return full_CCC & (count >= 3)
+        across = padded.narrow(1 + (axis + 1) % 3, 1, size).narrow(1 + (axis + 2) % 3, 1, size)
+        count += across.narrow(1 + axis, 0, size) + across.narrow(1 + axis, 2, size)
+    return full_BCCC & (count >= 3)
 
 
 def _dilate_times(cells: torch.Tensor, times: int) -> torch.Tensor:

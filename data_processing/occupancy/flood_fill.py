@@ -157,8 +157,8 @@ def _leaves(near_core: torch.Tensor, triangles: torch.Tensor) -> torch.Tensor:
 
 
 def dilate(grid: torch.Tensor) -> torch.Tensor:
-    """Voxels with any of their 3x3x3 neighbourhood set."""
-    for axis in range(3):
+    """Voxels (..., R, R, R) with any of their 3x3x3 neighbourhood set."""
+    for axis in (-3, -2, -1):
         size = grid.shape[axis] - 1
         grown = grid.clone()
         grown.narrow(axis, 1, size).logical_or_(grid.narrow(axis, 0, size))

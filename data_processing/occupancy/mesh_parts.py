@@ -6,6 +6,7 @@ against the one around it, and lies wholly in its solid, counts -1. Open parts a
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import torch
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 
 from data_processing.geometry.triangle_mesh import TriangleMesh, face_crosses
 from data_processing.occupancy.face_orientation import orient_faces, snap_vertices
+from data_processing.occupancy.scan_batches import scan_grids
 from data_processing.occupancy.scan_conversion import PointFrame, grid_crossings, scan_box, scan_grid, scan_points
 from data_processing.occupancy.winding_number import boundary_edges, winding_grid, winding_points, winding_values
+from isofield.runtime.side_by_side import ask
 
+SCANNED = 0  # place in the course of a preparation, where shapes are prepared side by side
 LOBE_RESOLUTION = 64  # lines in which parts that cross themselves are looked for
 LOBE_LENGTH = 0.02  # of a voxel: shorter stretches are rounding
 LOBE_SLACK = 0.01  # of the longest side, around the box of such a part
@@ -93,7 +97,12 @@ class MeshParts:
 
     def number_grid(self, resolution: int, device: torch.device | str) -> torch.Tensor:
         """Rounded winding number (R, R, R) int16; the parts must be in cube coordinates."""
-        number = scan_grid(torch.as_tensor(self.closed, device=device), resolution)
+        number = ask(
+            torch.as_tensor(self.closed, device=device),
+            alone=functools.partial(scan_grid, resolution=resolution),
+            together=functools.partial(scan_grids, resolution=resolution),
+            place=(SCANNED, resolution),
+        )
         for corners, sign in self.lobed:
             # Only where the part reaches: dozens of small ones would cost a pass over the whole grid each.
             box, own = scan_box(torch.as_tensor(corners, device=device), resolution)

@@ -95,7 +95,7 @@ def _compiled_crossings(
 
 def crossings_by_tensors(lattice_F33: torch.Tensor, scale: float, resolution: int) -> Iterator[Crossings]:
     """The same by tensors, on any device: of triangles on the lattice, `scale` of it from line to line."""
-    flat = _Projection(lattice_F33)
+    flat = Projection(lattice_F33)
     # Candidates are the lines within each face's box; those parallel to the axis cross nothing.
     first = (flat.low[:, :2] / scale).ceil().clamp(min=0).long()
     last = (flat.high[:, :2] / scale).floor().clamp(max=resolution - 1).long()
@@ -251,7 +251,7 @@ def _box(triangles_F33: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
     return lower_9.reshape(3, 3).min(axis=0), upper_9.reshape(3, 3).max(axis=0)
 
 
-class _Projection:
+class Projection:
     """Triangles seen along the last axis, with integer edge functions; `corners`: (F, 3, 3) int64 on the lattice."""
 
     def __init__(self, corners: torch.Tensor) -> None:
@@ -269,12 +269,23 @@ class _Projection:
         """Which of the pairs (triangle `row`, line x, y) meet: their positions, and the heights there, float64."""
         # Three edge functions in int64, exact. Only a hit is divided: they add up to twice the projected area, and each
         # weighs the corner opposite to its edge.
-        value = [a[row] * x + b[row] * y + c[row] for a, b, c in self.sides]
+        value = self._edge_functions(row, x, y)
         hit = (torch.minimum(torch.minimum(value[0], value[1]), value[2]) > 0).nonzero().squeeze(1)
-        opposite_c, opposite_a, opposite_b = (item[hit].double() for item in value)
-        z0, z1, z2 = (item[row[hit]].double() for item in self.z)
+        return hit, self._heights(row[hit], [item[hit] for item in value])
+
+    def heights_of_all(self, row: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Whether each of the pairs meets, bool, and the height there, which says nothing where it does not."""
+        value = self._edge_functions(row, x, y)
+        return torch.minimum(torch.minimum(value[0], value[1]), value[2]) > 0, self._heights(row, value)
+
+    def _edge_functions(self, row: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> list[torch.Tensor]:
+        return [a[row] * x + b[row] * y + c[row] for a, b, c in self.sides]
+
+    def _heights(self, row: torch.Tensor, value: list[torch.Tensor]) -> torch.Tensor:
+        opposite_c, opposite_a, opposite_b = (item.double() for item in value)
+        z0, z1, z2 = (item[row].double() for item in self.z)
         rise = opposite_b * (z1 - z0) + opposite_c * (z2 - z0)
-        return hit, z0 + rise / (opposite_a + opposite_b + opposite_c)
+        return z0 + rise / (opposite_a + opposite_b + opposite_c)
 
 
 class RayColumns:
@@ -282,7 +293,7 @@ class RayColumns:
 
     def __init__(self, faces_F33: torch.Tensor) -> None:
         self.scale = 2.0 ** (LATTICE_BITS - 1)
-        self.flat = _Projection((faces_F33 * self.scale).round().long())
+        self.flat = Projection((faces_F33 * self.scale).round().long())
         self.bins = min(max(int(len(faces_F33) ** 0.5), 16), COLUMN_BINS)
         low, high = self._bin(self.flat.low[:, 0]), self._bin(self.flat.high[:, 0])
         low_y, high_y = self._bin(self.flat.low[:, 1]), self._bin(self.flat.high[:, 1])

@@ -26,6 +26,10 @@ def expand_ranges(count: torch.Tensor, *, chunk: int = CHUNK) -> Iterator[tuple[
     # A chunk may begin and end in the middle of a row: only the rows that it touches are expanded.
     ends = count.cumsum(0)
     total = int(ends[-1]) if len(ends) else 0
+    if 0 < total <= chunk:  # all at once: nothing of a device has to be known on the host
+        row = torch.arange(len(ends), device=ends.device).repeat_interleave(count, output_size=total)
+        yield row, torch.arange(total, device=ends.device) - (ends - count)[row]
+        return
     for start in range(0, total, chunk):
         stop = min(start + chunk, total)
         first, last = torch.searchsorted(ends, torch.tensor([start, stop - 1], device=ends.device), right=True).tolist()

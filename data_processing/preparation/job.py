@@ -351,8 +351,9 @@ def _finish(job: PreparationJob, finished: set[int], rank: int, draw: Draw) -> i
 def _device(config: DataConfig) -> str:
     """The device of this rank. ValueError when the config wants CUDA and there is none.
 
-    On a GPU the exact inside test leaves compiled kernels for 1,500 launches, thinning for 14,000 and more, and one
-    process serves it: slower than the cores beside it. So `auto` is the CPU.
+    On a GPU scan conversion, levels and thinning are made of many shapes at once; all else (reading, parts, winding
+    numbers, floods, parts thinner than a voxel, points near the surface) is one shape after the other in one process,
+    and most of the time of a shape. The cores beside it are faster by count: `auto` is the CPU.
     """
     if config.device != "cuda":
         return "cpu"

@@ -18,6 +18,7 @@ RESOLUTION = 256
 LEVELS = {16: 4096, 32: 4096, 64: 16384}
 WORDS = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.uint8}
 RANDOM_BITS = 62
+VOXELS_AT_ONCE = 1 << 26  # of cells whose first draw missed: some bytes each
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,19 @@ class Level:
     dropped_cells: int  # these: more were mixed than the level has points
 
 
-def max_pool(grid_RRR: torch.Tensor, resolution: int) -> torch.Tensor:
-    """1 where any voxel of a cell is not 0: (R, R, R) uint8 to (L, L, L) uint8 0/1.
+def max_pool(grid: torch.Tensor, resolution: int) -> torch.Tensor:
+    """1 where any voxel of a cell is not 0: (..., R, R, R) uint8 to (..., L, L, L) uint8 0/1.
 
     Voxels are OR-ed as words of up to eight. Raises ValueError where L does not divide R.
     """
-    size = grid_RRR.shape[0]
+    *shapes, size = grid.shape[:-2]
     if resolution < 1 or size % resolution:
         raise ValueError(f"cannot pool {size}^3 voxels to {resolution}^3: expected a divisor of {size}")
     side = size // resolution
-    words = _as_words(grid_RRR, side).view(resolution, side, resolution, side, resolution, -1)
+    words = _as_words(grid, side).view(-1, side, resolution, side, resolution, side // math.gcd(side, 8))
     for axis in (1, 2, 3):  # the first OR reads everything, in rows; each one removes an axis
         words = _or_along(words, axis)
-    return words.ne(0).to(torch.uint8)
+    return words.ne(0).to(torch.uint8).view(*shapes, *(resolution,) * 3)
 
 
 def sample_levels(grid_RRR: torch.Tensor, *, seed: int, name: str) -> dict[int, Level]:
@@ -59,22 +60,27 @@ def sample_levels(grid_RRR: torch.Tensor, *, seed: int, name: str) -> dict[int, 
         generator = torch_generator(seed, name, f"level-{resolution}")
         mixed_C = mixed_cells(cells).flatten()
         near = mixed_C.nonzero()[:, 0]
-        chosen_P = _choose_cells(near, mixed_C, count, generator)
+        position_P = random_positions(len(near), len(mixed_C), count, generator).to(grid.device)
+        chosen_P = torch.cat([near, (~mixed_C).nonzero()[:, 0]])[position_P] if len(near) < count else near[position_P]
         values_P = cells.flatten()[chosen_P]
-        points_P3 = _draw_voxels(grid, chosen_P, values_P, resolution, generator)
+        random_P = random_words(count, generator).to(grid.device)
+        points_P3 = draw_voxels(grid, chosen_P, values_P, resolution, random_P)
         levels[resolution] = Level(points_P3, values_P, len(near), max(0, len(near) - count))
     return {resolution: levels[resolution] for resolution in LEVELS}
 
 
-def mixed_cells(cells_LLL: torch.Tensor) -> torch.Tensor:
-    """True where the 3x3x3 cells around are neither all 0 nor all 1; never in the outermost layer, as published."""
+def mixed_cells(cells: torch.Tensor) -> torch.Tensor:
+    """True where the 3x3x3 cells around are neither all 0 nor all 1, of (..., L, L, L) cells.
+
+    Never in the outermost layer, as published.
+    """
     # A sum over 3x3x3 is three sums over three: 0 and 27 are the cells whose surroundings are all alike.
-    sums = cells_LLL
-    for axis in range(3):
+    sums = cells
+    for axis in (-3, -2, -1):
         inner = sums.shape[axis] - 2
         sums = sums.narrow(axis, 0, inner) + sums.narrow(axis, 1, inner) + sums.narrow(axis, 2, inner)
-    mixed = torch.zeros_like(cells_LLL, dtype=torch.bool)
-    mixed[1:-1, 1:-1, 1:-1] = (sums > 0) & (sums < 27)
+    mixed = torch.zeros_like(cells, dtype=torch.bool)
+    mixed[..., 1:-1, 1:-1, 1:-1] = (sums > 0) & (sums < 27)
     return mixed
 
 
@@ -104,15 +110,22 @@ def _or_along(words: torch.Tensor, axis: int) -> torch.Tensor:
     return result
 
 
-def _choose_cells(near: torch.Tensor, mixed_C: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    """`count` different cells in random order: all of `near` and random others, or a uniform subset of `near`."""
-    if len(near) >= count:
-        return near[_shuffled(len(near), count, generator).to(near.device)]
+def random_positions(near: int, total: int, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Which `count` of `total` cells are taken, in random order (count,), where the `near` mixed ones come first.
+
+    All mixed cells and random others, or a uniform subset of the mixed ones. On the CPU.
+    """
+    if near >= count:
+        return _shuffled(near, count, generator)
     # Surface cells first, then a random few of the others, and all of them shuffled: a slice of the points is then a
     # sample of both kinds.
-    others = (~mixed_C).nonzero()[:, 0]
-    chosen = torch.cat([near, others[_shuffled(len(others), count - len(near), generator).to(near.device)]])
-    return chosen[_shuffled(count, count, generator).to(near.device)]
+    chosen = torch.cat([torch.arange(near), near + _shuffled(total - near, count - near, generator)])
+    return chosen[_shuffled(count, count, generator)]
+
+
+def random_words(count: int, generator: torch.Generator) -> torch.Tensor:
+    """What `draw_voxels` chooses voxels by: (count,) int64, on the CPU."""
+    return torch.randint(0, 2**RANDOM_BITS, (count,), generator=generator)
 
 
 def _shuffled(total: int, count: int, generator: torch.Generator) -> torch.Tensor:
@@ -120,43 +133,49 @@ def _shuffled(total: int, count: int, generator: torch.Generator) -> torch.Tenso
     return torch.randperm(total, generator=generator)[:count]
 
 
-def _draw_voxels(
-    grid_RRR: torch.Tensor, cells_P: torch.Tensor, values_P: torch.Tensor, resolution: int, generator: torch.Generator
+def draw_voxels(
+    grid: torch.Tensor,
+    cells_P: torch.Tensor,
+    values_P: torch.Tensor,
+    resolution: int,
+    random_P: torch.Tensor,
+    first_P: torch.Tensor | int = 0,
 ) -> torch.Tensor:
     """One voxel index (uint8) of each cell, uniform over those of the cell's value: (P, 3).
 
     The low bits of one random word choose among all voxels of the cell; where that one has the other value, the high
-    bits choose among the voxels that match. Either way each matching voxel is equally likely.
+    bits choose among the voxels that match. Either way each matching voxel is equally likely. `grid`: 256^3 voxels, or
+    several such grids one after the other, of which a cell's own begins at voxel `first`.
     """
     # One random word a point: the low bits, and what is above them, are independent.
     side = RESOLUTION // resolution
-    random_P = torch.randint(0, 2**RANDOM_BITS, (len(cells_P),), generator=generator).to(grid_RRR.device)
-    corner_P = _linear(*(part * side for part in _axes(cells_P, resolution)))
+    corner_P = _linear(*(part * side for part in _axes(cells_P, resolution))) + first_P
     voxel_P = corner_P + _linear(*_axes(random_P % side**3, side))
-    missed = (grid_RRR.view(-1)[voxel_P].ne(0) != values_P.ne(0)).nonzero()[:, 0]
+    missed = (grid.view(-1)[voxel_P].ne(0) != values_P.ne(0)).nonzero()[:, 0]
     # Only cells of value 1 hold both values, so what matches is what is not 0.
-    rank = _gather_cells(grid_RRR, corner_P[missed], side).ne(0).cumsum(1, dtype=torch.int16)
-    wanted = (random_P[missed] // side**3) % rank[:, -1] + 1
-    place = torch.searchsorted(rank, wanted.to(torch.int16)[:, None])[:, 0]
-    voxel_P[missed] = corner_P[missed] + _linear(*_axes(place, side))
-    return torch.stack(_axes(voxel_P, RESOLUTION), dim=1).to(torch.uint8)
+    for part in missed.split(VOXELS_AT_ONCE // side**3):
+        rank = _gather_cells(grid, corner_P[part], side).ne(0).cumsum(1, dtype=torch.int16)
+        wanted = (random_P[part] // side**3) % rank[:, -1] + 1
+        place = torch.searchsorted(rank, wanted.to(torch.int16)[:, None])[:, 0]
+        voxel_P[part] = corner_P[part] + _linear(*_axes(place, side))
+    return torch.stack(_axes(voxel_P - first_P, RESOLUTION), dim=1).to(torch.uint8)
 
 
-def _gather_cells(grid_RRR: torch.Tensor, corner_C: torch.Tensor, side: int) -> torch.Tensor:
+def _gather_cells(grid: torch.Tensor, corner_C: torch.Tensor, side: int) -> torch.Tensor:
     """The voxels of the cells whose first voxel is `corner_C`: (C, side^3), fetched in words."""
-    words = _as_words(grid_RRR, side)
-    width = grid_RRR.shape[-1] // words.shape[-1]
-    first = torch.arange(0, side**3, width, device=grid_RRR.device)
+    words = _as_words(grid, side)
+    width = grid.shape[-1] // words.shape[-1]
+    first = torch.arange(0, side**3, width, device=grid.device)
     index = (corner_C[:, None] + _linear(*_axes(first, side))) // width
     return words.view(-1)[index].view(torch.uint8)
 
 
-def _as_words(grid_RRR: torch.Tensor, side: int) -> torch.Tensor:
+def _as_words(cells: torch.Tensor, side: int) -> torch.Tensor:
     """The grid with the widest words along its last axis that do not cross a cell of `side` voxels."""
     width = math.gcd(side, 8)
-    grid = grid_RRR.contiguous()
-    grid = grid.clone() if grid.storage_offset() % width else grid  # a word starts at a multiple of its size
-    return grid.view(WORDS[width])
+    words = cells.contiguous()
+    words = words.clone() if words.storage_offset() % width else words  # a word starts at a multiple of its size
+    return words.view(WORDS[width])
 
 
 def _axes(index: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

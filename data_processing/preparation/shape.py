@@ -8,6 +8,7 @@ import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,12 +31,13 @@ from data_processing.medical.masks import (
     structure_in_memory,
 )
 from data_processing.medical.structures import LabelConfig, find_part
-from data_processing.occupancy.coarse_solids import solid_cells
+from data_processing.occupancy.coarse_solids import solid_cells, solid_cells_of_all
 from data_processing.occupancy.inside_outside import InsideConfig, InsideTest, Occupancy, occupancy_grid
 from data_processing.occupancy.outer_surface import OuterSurface
 from data_processing.preparation.boundary_points import boundary_row
 from data_processing.preparation.config import ENCODER_RESOLUTION, RESOLUTION, DataConfig, mask_resolution
 from data_processing.preparation.cube_shape import LEVEL, CubeShape, CubeSurface, surface_of_grid, voxels_at
+from data_processing.preparation.level_batches import ShapeGrid, sample_levels_of_all
 from data_processing.preparation.level_points import Level, carve_from_top, max_pool, sample_levels
 from data_processing.preparation.renderings import existing_files, rendering_row
 from data_processing.preparation.sources import Source, kind_of
@@ -44,7 +46,9 @@ from data_processing.store.bits import pack_bits
 from data_processing.store.shards import PackedRow, ShapeRecord
 from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.reasons import reason_of
+from isofield.runtime.side_by_side import ask, seconds_elsewhere
 
+LEVELLED, THINNED = 1, 2  # places in the course of a preparation, after mesh_parts.SCANNED
 BORDER = 1e-6  # cube units by which rounding may carry a vertex outside
 MAX_REASON = 500
 
@@ -60,14 +64,19 @@ class Stages:
     def __init__(self) -> None:
         self.wall: dict[str, float] = {}
         self.cpu: dict[str, float] = {}
-        self._last = time.perf_counter(), time.process_time()
+        self._last = self._now()
 
     def end(self, stage: str) -> None:
         """Book the time since the last end to `stage`."""
-        now = time.perf_counter(), time.process_time()
+        now = self._now()
         self.wall[stage] = self.wall.get(stage, 0.0) + now[0] - self._last[0]
         self.cpu[stage] = self.cpu.get(stage, 0.0) + now[1] - self._last[1]
         self._last = now
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        wall, cpu = seconds_elsewhere()  # of shapes that are prepared side by side with this one
+        return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def read_shape(
@@ -138,7 +147,14 @@ def cube_voxels(shape: CubeShape) -> NDArray[np.uint8]:
 
 def cube_solid(shape: CubeShape, resolution: int, settings: InsideConfig) -> NDArray[np.uint8]:
     """Solid occupancy (R, R, R) uint8 0/1 of the field grid_R: see occupancy/coarse_solids.py."""
-    return solid_cells(shape.grid_RRR, resolution, keep_thin=settings.thin != "drop").cpu().numpy()
+    how: Any = {"resolution": resolution, "keep_thin": settings.thin != "drop"}
+    cells_CCC = ask(
+        shape.grid_RRR,
+        alone=functools.partial(solid_cells, **how),
+        together=functools.partial(solid_cells_of_all, **how),
+        place=(THINNED, resolution, len(shape.grid_RRR)),
+    )
+    return cells_CCC.cpu().numpy()
 
 
 def prepare_shape(
@@ -177,7 +193,10 @@ def row_of(shape: CubeShape, config: DataConfig, *, name: str, stages: Stages) -
         row["voxels"] = pack_bits(cube_voxels(shape))
         stages.end("pool")
     # The order of the draws does not matter: each is keyed by seed, name and purpose.
-    levels = sample_levels(shape.grid_RRR, seed=seed, name=name) if contents.levels else {}
+    levels: dict[int, Level] = {}
+    if contents.levels:
+        keyed = ShapeGrid(shape.grid_RRR, seed, name)
+        levels = ask(keyed, alone=_levels_of_one, together=sample_levels_of_all, place=(LEVELLED,))
     for resolution, level in levels.items():
         row[f"points_{resolution}"] = level.points_P3.cpu().numpy()
         row[f"values_{resolution}"] = pack_bits(level.values_P.cpu().numpy())
@@ -189,6 +208,10 @@ def row_of(shape: CubeShape, config: DataConfig, *, name: str, stages: Stages) -
         row |= boundary_row(shape, contents.boundary, seed=seed, name=name)
         stages.end("boundary")
     return row | row_of_surface(shape, config, name=name, stages=stages), levels
+
+
+def _levels_of_one(shape: ShapeGrid) -> dict[int, Level]:
+    return sample_levels(shape.grid_RRR, seed=shape.seed, name=shape.name)
 
 
 def row_of_surface(

@@ -1,26 +1,34 @@
 """Processes that prepare shapes. A worker that dies costs at most the shape that killed it, never the job."""
 
 import contextlib
+import functools
 import os
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from data_processing.preparation.config import DataConfig, layout_of
-from data_processing.preparation.shape import Stages, attempt, failure
+from data_processing.preparation.shape import Stages, attempt, failure, files_of, size_of
 from data_processing.preparation.sources import Source
 from data_processing.store.shards import ShapeRecord, write_shard
 from isofield.runtime.compiled import sparing_kernels
 from isofield.runtime.kernel_folder import PREPARATION, are_called
 from isofield.runtime.processes import compile_without_forks, worker_pool
+from isofield.runtime.side_by_side import run_side_by_side
 
 DIED = "the worker process died on this shape: out of memory, or a crash inside a library"
 KERNELS = "data_processing.preparation.compiled_kernels"
 FEW = 4  # shapes that are prepared without kernels sooner than those are compiled
+AT_ONCE = 32  # shapes side by side on a device: launches are shared, and what is under way is lost with the process
+BYTES_OF_SHAPE = 768 << 20  # of a device's memory at the most, at 256^3 and with grids of 128^3
+BYTES_AT_ONCE = 256 << 20  # of files
+Make = Callable[["Task", DataConfig, dict[str, Any], str], "Outcome"]
 NO_START = "worker processes die as soon as they start: memory or process limits?"
 
 
@@ -60,22 +68,22 @@ def run_tasks(
             preload.append(KERNELS)
             compile_without_forks(KERNELS)
     while waiting:
-        running: dict[Future[Outcome], Task] = {}
+        running: dict[Future[list[Outcome]], list[Task]] = {}
         try:
             with worker_pool(min(workers, len(waiting)), preload=preload) as pool:
                 # Two more than there are workers: none waits for its next shape, and a broken pool leaves few suspects.
                 while waiting or running:
-                    while waiting and len(running) < workers + 2:
-                        running[pool.submit(make, waiting[0], config, settings, device)] = waiting[0]
-                        waiting.popleft()
+                    while waiting and len(running) < workers + (2 if device == "cpu" else 0):
+                        tasks = _next(waiting, config, 1 if device == "cpu" else AT_ONCE)
+                        running[pool.submit(_make_all, make, tasks, config, settings, device)] = tasks
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
-                        outcome = future.result()
+                        outcomes = future.result()
                         del running[future]
-                        yield outcome
+                        yield from outcomes
         except BrokenProcessPool as error:
             # One of those that ran killed its worker (memory, a crash of a library), and the pool does not say which.
-            suspects = list(running.values())
+            suspects = [task for tasks in running.values() for task in tasks]
             if not suspects and isinstance(error.__cause__, ConnectionError):
                 raise OSError(NO_START) from error  # else a worker died between two shapes: others go on
         else:
@@ -83,6 +91,40 @@ def run_tasks(
         # Each alone in a process of its own: the culprit is recorded as failed, the others are made.
         for task in suspects:
             yield _run_alone(task, config, settings, device)
+
+
+def _next(waiting: deque[Task], config: DataConfig, most: int) -> list[Task]:
+    """The next tasks, at least one, taken from those that wait: what one process makes together."""
+    tasks: list[Task] = []
+    size = 0
+    while waiting and len(tasks) < most:
+        size += max(size_of(*files_of(waiting[0].source, config)), 0) if most > 1 else 0
+        if tasks and size > BYTES_AT_ONCE:
+            break
+        tasks.append(waiting.popleft())
+    return tasks
+
+
+def _make_all(
+    make: Make, tasks: list[Task], config: DataConfig, settings: dict[str, Any], device: str
+) -> list[Outcome]:
+    """Parts of several tasks; on a device side by side, as many at once as its memory holds."""
+    most = _most(device, config.workers or 1)
+    outcomes: list[Outcome] = []
+    for start in range(0, len(tasks), most):
+        works = [functools.partial(make, task, config, settings, device) for task in tasks[start : start + most]]
+        outcomes += run_side_by_side(works) if len(works) > 1 else [works[0]()]
+    return outcomes
+
+
+def shapes_within(free_bytes: int) -> int:
+    """Shapes that are prepared side by side where so much memory of a device is free: half of it is left to others."""
+    return max(1, min(AT_ONCE, free_bytes // 2 // BYTES_OF_SHAPE))
+
+
+def _most(device: str, workers: int) -> int:
+    """Shapes that this process prepares side by side; on a CPU nothing is won by that."""
+    return 1 if device == "cpu" else shapes_within(int(torch.cuda.mem_get_info(device)[0]) // workers)
 
 
 def make_part(task: Task, config: DataConfig, settings: dict[str, Any], device: str) -> Outcome:

@@ -8,69 +8,81 @@ over only when its own such sum is not below the best one, which rounding cannot
 import numpy as np
 from numpy.typing import NDArray
 
-from isofield.runtime.jit import compile_exact, compile_inner
+from isofield.runtime.jit import compile_exact, compile_filling, compile_inner
 
 LEAF = 16
+Numbers = NDArray[np.signedinteger]
 
 
-@compile_exact
 def build(points_N3: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Order (N,) of the points by leaves, the points in that order (N, 3), and boxes (nodes, 6) of all nodes."""
     count, levels = len(points_N3), 0
     # As many levels as leave at most LEAF points in a leaf; node and leaf numbers follow from that alone.
     while (count - 1) >> levels >= LEAF:
         levels += 1
-    order, sorted_N3 = np.arange(count), points_N3.copy()
+    # Sorted once along each axis, every node finds its box and its middle at once; to halve it is to part the other two
+    # orders, without a branch on what the points are.
+    columns_3N = np.ascontiguousarray(points_N3.T)
+    number = np.int32 if count < 1 << 31 else np.int64
+    orders_3N = np.stack([column.argsort() for column in columns_3N]).astype(number)
     boxes = np.empty(((2 << levels) - 1, 6))
+    _part_orders(columns_3N, orders_3N, levels, boxes, np.empty(count, np.uint8), np.empty(count, number))
+    order = orders_3N[0].astype(np.int64)
+    return order, points_N3.take(order, axis=0), boxes
+
+
+@compile_filling
+def _part_orders(
+    columns_3N: NDArray[np.float64],
+    orders_3N: Numbers,
+    levels: int,
+    boxes: NDArray[np.float64],
+    is_above_N: NDArray[np.uint8],
+    room_N: Numbers,
+) -> None:
+    """Part three orders of the points until each leaf's are one run, and write the boxes of all nodes.
+
+    `is_above`, `room`: memory that may be written.
+    """
+    count = columns_3N.shape[1]
     for level in range(levels + 1):
         for place in range(1 << level):
             first, last = (count * place) >> level, (count * (place + 1)) >> level
-            axis = _write_box(sorted_N3, first, last, boxes, (1 << level) - 1 + place)
-            if level < levels:
-                middle = (count * (2 * place + 1)) >> (level + 1)
-                _halve(sorted_N3, order, first, middle, last - 1, axis)
-    return order, sorted_N3, boxes
+            axis, longest = 0, -1.0
+            for d in range(3):
+                low, high = columns_3N[d, orders_3N[d, first]], columns_3N[d, orders_3N[d, last - 1]]
+                node = (1 << level) - 1 + place
+                boxes[node, d], boxes[node, 3 + d] = low, high
+                if high - low > longest:
+                    axis, longest = d, high - low
+            if level == levels:
+                continue
+            middle = (count * (2 * place + 1)) >> (level + 1)
+            _mark(orders_3N[axis], first, middle, last, is_above_N)
+            for step in range(1, 3):
+                _part(orders_3N[(axis + step) % 3], first, middle, last, is_above_N, room_N)
 
 
 @compile_inner
-def _write_box(points_N3: NDArray[np.float64], first: int, last: int, boxes: NDArray[np.float64], node: int) -> int:
-    """Write the tight box of points first..last - 1, at least one; returns its longest axis."""
-    ax, ay, az = points_N3[first, 0], points_N3[first, 1], points_N3[first, 2]
-    bx, by, bz = ax, ay, az
-    for n in range(first + 1, last):
-        x, y, z = points_N3[n, 0], points_N3[n, 1], points_N3[n, 2]
-        ax, ay, az = min(ax, x), min(ay, y), min(az, z)
-        bx, by, bz = max(bx, x), max(by, y), max(bz, z)
-    boxes[node, 0], boxes[node, 1], boxes[node, 2] = ax, ay, az
-    boxes[node, 3], boxes[node, 4], boxes[node, 5] = bx, by, bz
-    x, y, z = bx - ax, by - ay, bz - az
-    return 0 if x >= y and x >= z else (1 if y >= z else 2)
+def _mark(order_N: Numbers, first: int, middle: int, last: int, is_above_N: NDArray[np.uint8]) -> None:
+    for n in range(np.uint64(first), np.uint64(middle)):
+        is_above_N[np.uint64(order_N[n])] = 0
+    for n in range(np.uint64(middle), np.uint64(last)):
+        is_above_N[np.uint64(order_N[n])] = 1
 
 
 @compile_inner
-def _halve(
-    points_N3: NDArray[np.float64], order: NDArray[np.int64], left: int, middle: int, right: int, d: int
-) -> None:
-    """Swap points left..right until none before `middle` is above, and none after below it along axis d (Hoare)."""
-    while left < right:
-        a, b, c = points_N3[left, d], points_N3[(left + right) >> 1, d], points_N3[right, d]
-        # The median of three: sorted clouds, which are common, would make the first one the worst choice.
-        pivot = max(min(a, b), min(max(a, b), c))
-        i, j = left, right
-        while i <= j:
-            while points_N3[i, d] < pivot:
-                i += 1
-            while points_N3[j, d] > pivot:
-                j -= 1
-            if i <= j:
-                for k in range(3):
-                    points_N3[i, k], points_N3[j, k] = points_N3[j, k], points_N3[i, k]
-                order[i], order[j] = order[j], order[i]
-                i, j = i + 1, j - 1
-        if j < middle:
-            left = i
-        if middle < i:
-            right = j
+def _part(order_N: Numbers, first: int, middle: int, last: int, is_above_N: NDArray[np.uint8], room_N: Numbers) -> None:
+    """Points first..last - 1 that are not above come first, in their order; then those that are, in theirs."""
+    below, above, one = np.uint64(first), np.uint64(0), np.uint64(1)
+    for n in range(np.uint64(first), np.uint64(last)):
+        # Written to both places, of which only the right one is kept: no branch to guess.
+        point = order_N[n]
+        is_above = np.uint64(is_above_N[np.uint64(point)])
+        order_N[below], room_N[above] = point, point
+        below, above = below + one - is_above, above + is_above
+    for n in range(np.uint64(0), above):
+        order_N[np.uint64(middle) + n] = room_N[n]
 
 
 @compile_inner

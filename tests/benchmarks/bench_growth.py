@@ -1,6 +1,6 @@
 """How time and memory grow with shapes, points and resolution, and what streaming costs against resident data.
 
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.bench_growth [--only shapes points resolution streaming] [--device cpu]
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.bench_growth [--only shapes points resolution streaming] [--quick]
 
 Shapes: data sets of 1,000, 10,000 and 35,000 simulated shapes in 13 categories, rows of 2 KB (of a real one: 110):
 split their names, open the set, start to train (read all rows or begin to stream, first batch of 32). Points: decoding
@@ -18,6 +18,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -43,11 +44,28 @@ from tests.benchmarks.bench_evaluation import PAIRS
 from tests.benchmarks.bench_training import our_loss, step
 from tests.benchmarks.measuring import Table, Timing, Work, in_turn, number, once, peak_memory, threads, timed
 
-SHAPES = (1_000, 10_000, 35_000)
 CATEGORIES, ROWS_OF_A_SHARD, BATCH = 13, 500, 32
 SMALL = Layout(voxel_resolution=16, level_points={16: 512})
 PUBLISHED = Layout()
-STREAMED_SHAPES, STREAMED_BATCHES = 1024, 16
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything."""
+
+    shapes: tuple[int, ...] = (1_000, 10_000, 35_000)
+    decoded: tuple[int, ...] = (4_096, 16_384, 65_536)
+    asked: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    sampled: tuple[int, ...] = (10_000, 100_000, 400_000)
+    resolutions: tuple[int, ...] = (32, 64, 128, 256, 512)
+    streamed_shapes: int = 1024
+    streamed_batches: int = 16
+    repeats: int = 3
+
+
+QUICK = Sizes(
+    (100, 200, 600), (256, 512, 1024), (1_000, 2_000, 4_000), (1_000, 2_000, 4_000), (16, 24, 32, 48, 64), 128, 2, 1
+)
 # Far narrower than published: the shorter a step, the more reading has to hurry.
 NARROW = Config(latent=32, encoder_channels=(4, 8, 16, 32), decoder_widths=(32, 32))
 
@@ -103,12 +121,12 @@ def draws(shapes: StoredShapes, batches: int) -> Iterator[BatchPlan]:
         yield BatchPlan(order[start : start + BATCH], 0, shapes.level_points[16], step=turn)
 
 
-def of_shapes(device: torch.device) -> None:
+def of_shapes(device: torch.device, sizes: Sizes) -> None:
     """Splitting, opening, starting to train."""
-    table = Table("shapes", *(f"{count:,}" for count in SHAPES), "grows as n^", label=52)
+    table = Table("shapes", *(f"{count:,}" for count in sizes.shapes), "grows as n^", label=52)
     seconds: dict[str, list[float]] = {}
     peaks: dict[str, list[float]] = {}
-    for count in SHAPES:
+    for count in sizes.shapes:
         with tempfile.TemporaryDirectory() as folder:
             shapes = simulated(Path(folder) / "set", count, SMALL)
             names, categories = shapes.names, shapes.categories
@@ -124,16 +142,15 @@ def of_shapes(device: torch.device) -> None:
             }
             for name, work in works.items():
                 peaks.setdefault(name, []).append(peak_memory(work)[1] / 2**20)  # of the first call
-                seconds.setdefault(name, []).append(timed(work, 3, device).cpu)
+                seconds.setdefault(name, []).append(timed(work, sizes.repeats, device).cpu)
     for name, values in seconds.items():
-        table.row(f"{name}, CPU-s", *values, exponent(SHAPES, values))
+        table.row(f"{name}, CPU-s", *values, exponent(sizes.shapes, values))
     for name, values in peaks.items():
         table.row(f"{name}, MiB more at the peak", *(f"{value:.1f}" for value in values))
 
 
-def of_points(device: torch.device) -> None:
+def of_points(device: torch.device, sizes: Sizes) -> None:
     """What is asked at points."""
-    decoded, asked, sampled = (4_096, 16_384, 65_536), (10_000, 100_000, 1_000_000), (10_000, 100_000, 400_000)
     model = Autoencoder(Config()).to(device).eval()
     code = torch.rand(1, 256, device=device)
     truth, prediction = PAIRS[3].load()
@@ -150,22 +167,22 @@ def of_points(device: torch.device) -> None:
         inside_points(truth, lower + random.random((count, 3)) * (upper - lower))
 
     meshes = prediction, truth
-    clouds = {n: [SurfaceSamples(*sample_surface(mesh, n, random)) for mesh in meshes] for n in sampled}
+    clouds = {n: [SurfaceSamples(*sample_surface(mesh, n, random)) for mesh in meshes] for n in sizes.sampled}
     works: dict[str, tuple[tuple[int, ...], Callable[[int], object]]] = {
-        "decoded by the published IM-NET": (decoded, decode),
-        "inside or outside, 79,616 faces": (asked, inside),
-        "Chamfer distance and normals": (sampled, lambda count: surfaces.compare(*clouds[count])),
+        "decoded by the published IM-NET": (sizes.decoded, decode),
+        "inside or outside, 79,616 faces": (sizes.asked, inside),
+        "Chamfer distance and normals": (sizes.sampled, lambda count: surfaces.compare(*clouds[count])),
     }
     table = Table("points", "few", "more", "many", "grows as n^", label=52)
     for name, (counts, work) in works.items():
         work(counts[0])
-        values = [timed(partial(work, count), 3, device).cpu for count in counts]
+        values = [timed(partial(work, count), sizes.repeats, device).cpu for count in counts]
         table.row(f"{name}, CPU-s", *values, exponent(counts, values), note=" / ".join(f"{n:,}" for n in counts))
 
 
-def of_resolution(device: torch.device) -> None:
+def of_resolution(device: torch.device, sizes: Sizes) -> None:
     """Extraction of an analytic field."""
-    resolutions = (32, 64, 128, 256, 512)
+    resolutions = sizes.resolutions
     field = fields.chair(fields.SHIFTS[2])
     rows: dict[str, list[float]] = {"points evaluated": [], "CPU-s": [], "MiB more at the peak": []}
     for resolution in resolutions:
@@ -176,7 +193,7 @@ def of_resolution(device: torch.device) -> None:
             ).evaluations
 
         _, peak = peak_memory(work, device)  # of the first call
-        timing = timed(work, 3, device)
+        timing = timed(work, sizes.repeats, device)
         for values, value in zip(rows.values(), (timing.result, timing.cpu, peak / 2**20), strict=True):
             values.append(value)
     table = Table("extraction, chair-like field", *(f"{n}^3" for n in resolutions), "grows as R^", label=52)
@@ -185,35 +202,35 @@ def of_resolution(device: torch.device) -> None:
         table.row(name, *values, exponent(resolutions[first:], values[first:]))
 
 
-def of_streaming(device: torch.device) -> None:
+def of_streaming(device: torch.device, sizes: Sizes) -> None:
     """The same batches, resident and streamed."""
     torch.manual_seed(0)
     models = {"narrow": Autoencoder(NARROW).to(device)} | (
         {"published": Autoencoder(Config()).to(device)} if device.type == "cuda" else {}
     )
     with tempfile.TemporaryDirectory(dir=os.environ.get("ISOFIELD_BENCH_DISK")) as folder:
-        shapes = simulated(Path(folder) / "set", STREAMED_SHAPES, PUBLISHED)
+        shapes = simulated(Path(folder) / "set", sizes.streamed_shapes, PUBLISHED)
         sources = {"resident": source_of(shapes, True, device), "streamed": source_of(shapes, False, device)}
 
         def feed(name: str, cold: bool = False) -> None:
             if cold:
                 forget(shapes.path)
-            for _ in sources[name].batches(draws(shapes, STREAMED_BATCHES)):
+            for _ in sources[name].batches(draws(shapes, sizes.streamed_batches)):
                 pass
 
         def train(name: str, model: Autoencoder, optimiser: torch.optim.Optimizer) -> None:
-            for batch in sources[name].batches(draws(shapes, STREAMED_BATCHES)):
+            for batch in sources[name].batches(draws(shapes, sizes.streamed_batches)):
                 step(our_loss, model, optimiser, batch)
 
         columns = ("wall s", "CPU s", "of resident", "by CPU-s")
-        table = Table(f"{STREAMED_BATCHES} batches of {BATCH} x 4096", *columns, label=52)
+        table = Table(f"{sizes.streamed_batches} batches of {BATCH} x 4096", *columns, label=52)
         works: dict[str, Work] = {name: partial(feed, name) for name in sources}
         works["streamed, page cache emptied"] = partial(feed, "streamed", cold=True)
-        rows_of(table, "batches alone", in_turn(works, 9, device))
+        rows_of(table, "batches alone", in_turn(works, 3 * sizes.repeats, device))
         for which, model in models.items():
             optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
             works = {name: partial(train, name, model, optimiser) for name in sources}
-            rows_of(table, f"with a {which} step", in_turn(works, 3, device))
+            rows_of(table, f"with a {which} step", in_turn(works, sizes.repeats, device))
 
 
 def rows_of(table: Table, title: str, times: dict[str, Timing]) -> None:
@@ -244,11 +261,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--quick", action="store_true", help="small sizes: does it run?")
     options = parser.parse_args()
     device = torch.device(options.device)
     say(f"{threads()}, {device}")
     for name in options.only:
-        say(f"{number(once(partial(parts[name], device)).wall)} s\n")
+        say(f"{number(once(partial(parts[name], device, QUICK if options.quick else Sizes())).wall)} s\n")
 
 
 if __name__ == "__main__":

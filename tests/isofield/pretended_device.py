@@ -131,6 +131,8 @@ class OnDevice(torch.Tensor):
         return f"OnDevice({self.held})"
 
     def tolist(self):
+        if COUNTING:
+            COUNTING[-1].wait_where(True, "tolist")
         return self.held.tolist()
 
     def numpy(self, **_):

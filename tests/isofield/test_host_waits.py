@@ -44,7 +44,8 @@ with pretended_device() as device, counts() as count:
     there + 1
     with torch.inference_mode():
         bool((there > 3).any())  # 7
-assert count.all_waits == 7, count.waits
+    there.tolist()  # 8
+assert count.all_waits == 8, count.waits
 assert count.operators > 10
 """
 
@@ -173,3 +174,50 @@ print(json.dumps(operators))
 def test_no_batch_waits_for_the_device(prepared: Path):
     operators = json.loads(run_on_a_device(BATCHES.replace("sys.argv[1]", repr(str(prepared)))))
     assert set(operators) == {"solid", "points", "scan", "deformed"}
+
+
+SHAPES = """
+import json
+from data_processing.occupancy.coarse_solids import solid_cells, solid_cells_of_all
+from data_processing.occupancy.scan_batches import scan_grids
+from data_processing.occupancy.scan_conversion import scan_grid
+from data_processing.preparation.level_batches import ShapeGrid, sample_levels_of_all
+from data_processing.preparation.level_points import sample_levels
+from tests.data_processing.solids import ball, box, turned
+
+solid, sheet = turned(box((-0.3, -0.2, -0.1), (0.25, 0.15, 0.3))), box((0, 0, 0), (0.3, 0.01, 0.4))
+meshes = [solid, ball(0.4, subdivisions=2), sheet]
+triangles = [torch.from_numpy(mesh.triangles()) for mesh in meshes]
+fine = [torch.zeros(256, 256, 256, dtype=torch.uint8) for _ in meshes]
+for number, grid in enumerate(fine):
+    grid[40:200, 60 : 61 + 30 * number, 100:230] = 1
+rods = [scan_grid(mesh, 64).ne(0).to(torch.uint8) for mesh in triangles]
+asked = {}
+with pretended_device() as device:
+    for count in (1, 3):
+        given, there, thin = ([one.to(device) for one in part[:count]] for part in (triangles, fine, rods))
+        shapes = [ShapeGrid(grid, 0, str(number)) for number, grid in enumerate(there)]
+        works = {
+            "scan": lambda: scan_grids(given, 64),
+            "levels": lambda: sample_levels_of_all(shapes),
+            "thinning": lambda: solid_cells_of_all(thin, 16, keep_thin=True),
+        }
+        results = {}
+        for name, work in works.items():
+            with counts() as count_of:
+                results[name] = work()
+            asked.setdefault(name, []).append([count_of.operators, count_of.all_waits])
+    for number in range(3):
+        equal(scan_grid(triangles[number], 64), results["scan"][number])
+        equal(solid_cells(rods[number], 16, keep_thin=True), results["thinning"][number])
+        for resolution, level in sample_levels(fine[number], seed=0, name=str(number)).items():
+            equal(level.points_P3, results["levels"][number][resolution].points_P3)
+            equal(level.values_P, results["levels"][number][resolution].values_P)
+print(json.dumps(asked))
+"""
+
+
+def test_many_shapes_take_about_the_launches_and_the_waits_of_one():
+    for name, (one, three) in json.loads(run_on_a_device(SHAPES)).items():
+        assert three[1] <= one[1] + 1 <= 6, (name, one, three)
+        assert three[0] < 1.2 * one[0] + 20, (name, one, three)

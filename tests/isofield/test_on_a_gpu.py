@@ -18,6 +18,9 @@ import torch
 
 from data_processing.batch import Batch
 from data_processing.occupancy.inside_outside import InsideConfig, inside_points, occupancy_grid
+from data_processing.preparation.config import DataConfig
+from data_processing.preparation.contents import BoundaryConfig, Contents
+from data_processing.preparation.job import prepare_folder
 from data_processing.store.shape_set import open_shapes
 from isofield.commands import generate, train
 from isofield.config import OptimConfig, RunConfig, ValidationConfig
@@ -32,6 +35,8 @@ from isofield.training.state import State, initial_state, restore, save
 from isofield.training.static_step import played_steps
 from tests.commands import call
 from tests.conftest import ROOT
+from tests.data_processing.box_folders import write_boxes
+from tests.data_processing.preparation.test_job import same_as
 from tests.data_processing.solids import ball, box, joined, turned, without_faces
 from tests.isofield.conftest import TINY_MODEL, tiny_config
 
@@ -212,3 +217,13 @@ def test_two_ranks_on_one_gpu_are_refused_by_name(boxes: Path, tmp_path: Path):
     )
     assert ended.returncode != 0
     assert "device 'cuda:0': all 2 ranks" in ended.stderr
+
+
+def test_a_data_set_of_a_gpu_is_the_cpu_s(tmp_path: Path):
+    """Shapes side by side in one process; a file that holds no shape among them."""
+    raw = write_boxes(tmp_path / "raw", bad=True)
+    contents = Contents(levels=True, grids=(32, 128), boundary=BoundaryConfig(points=504))
+    folders = {"cpu": tmp_path / "cpu", "cuda": tmp_path / "cuda"}
+    for device, output in folders.items():
+        assert prepare_folder(DataConfig(name="x", input=raw, output=output, contents=contents, device=device)) == 2
+    same_as(folders["cpu"], folders["cuda"])

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from data_processing.occupancy.thinning import _Neighbourhood, thin_cells
+from data_processing.occupancy.thinning import _Neighbourhood, thin_cells, thin_cells_of_all
 
 
 def euler_number(cells):
@@ -87,3 +87,19 @@ def test_of_equal_cells_one_stays():
 def test_nothing_to_thin():
     none = torch.zeros(4, 4, 4, dtype=torch.bool)
     assert not thin_cells(none, fixed_CCC=none, weight_CCC=none.float()).any()
+
+
+def test_of_many_solids_each_is_thinned_as_it_is_alone():
+    """Different numbers of cells and levels, one without any."""
+    rods = np.zeros((20,) * 3, bool)
+    rods[4:6, 9:11, 2:17] = True
+    solids = [blob(0), blob(1), (np.zeros((20,) * 3, bool), np.zeros((20,) * 3)), (rods, rods * 0.25)]
+    cells, weight = (torch.from_numpy(np.stack([solid[n] for solid in solids])) for n in (0, 1))
+    fixed = torch.zeros_like(cells)
+    fixed[:, 8:12, 8:12, 8:12] = cells[:, 8:12, 8:12, 8:12]
+    candidates, weight = cells & ~fixed, weight.float()
+    together = thin_cells_of_all(candidates, fixed_BCCC=fixed, weight_BCCC=weight)
+    for number, kept in enumerate(together):
+        alone = thin_cells(candidates[number], fixed_CCC=fixed[number], weight_CCC=weight[number])
+        assert torch.equal(kept, alone)
+    assert not together[2].any() and 0 < together[3].sum() < candidates[3].sum()
