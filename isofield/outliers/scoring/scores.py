@@ -19,6 +19,14 @@ from isofield.metrics.mahalanobis import Mahalanobis, Tail, fit_mahalanobis, fit
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.disagreement import box_around, disagreement_features
 from isofield.outliers.scoring.features import shape_features, slice_features, surface_features
+from isofield.outliers.scoring.known_drawings import (
+    ARRAYS,
+    KnownDrawings,
+    drawing_arrays,
+    drawing_columns,
+    drawings_of,
+    fit_known_drawings,
+)
 from isofield.outliers.scoring.reconstruction import Reconstruction
 from isofield.outliers.scoring.shape_space import Components, SdfGrid, fit_components, overlap, signed_distance
 
@@ -37,7 +45,7 @@ LEAST = 8  # masks to fit on
 NEAR = 1.5  # cells from a surface
 BLUR = 1.5  # cells
 SMALL = 1e-3
-CHANGES = 3.0  # what redrawing changes counts as so many times its variance: sources differ by more than is drawn here
+CHANGES = 4.0  # what redrawing changes counts as so many times its variance: sources differ by more than is drawn here
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +72,13 @@ def measure(mask: CubeMask, sdf_grid: SdfGrid, reconstruction: Reconstruction | 
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """What is kept of the training masks: small arrays."""
+    """What is kept of the training masks: small arrays. `drawings`: None where no training mask was redrawn."""
 
     names: tuple[str, ...]  # of the numbers, the left-over ones of `components` last
     sdf_grid: SdfGrid
     components: Components
     groups: dict[str, tuple[Mahalanobis, Tail]]
+    drawings: KnownDrawings | None = None
 
     def strangeness(self, measured: Sequence[Measured]) -> dict[str, Array]:
         """(N,) of each group, in deviations above the median of clean masks."""
@@ -83,6 +92,12 @@ class Scorer:
         """(N,); larger is stranger."""
         strangeness = self.strangeness(measured)
         return strangeness[ITSELF] + np.maximum(strangeness.get(PRIOR, 0.0), 0.0)
+
+    def drawing_p(self, measured: Sequence[Measured]) -> Array | None:
+        """(N,): the share of known drawings as unusual as this mask's; None of a scorer that knows none."""
+        if self.drawings is None:
+            return None
+        return self.drawings.p_values(_numbers(measured)[:, drawing_columns(self.names)])
 
     def visible_scores(self, measured: Sequence[Measured]) -> Array:
         """(N,): by the disagreement with the prior alone. ValueError of a scorer without a prior."""
@@ -123,7 +138,8 @@ def fit_scorer(
         if chosen.shape[2]:
             unseen = held_out(chosen, lambda others, rows: _fit_group(others).distances(rows[:, 0]))
             groups[group] = _fit_group(chosen), fit_tail(unseen)
-    return Scorer(names, sdf_grid, fit_components(distances_NRD[:, 0]), groups)
+    drawings = fit_known_drawings(values_NRF[:, :, drawing_columns(names)]) if times != [0] else None
+    return Scorer(names, sdf_grid, fit_components(distances_NRD[:, 0]), groups, drawings)
 
 
 def _fit_group(values_NRF: Array) -> Mahalanobis:
@@ -195,6 +211,8 @@ def scorer_arrays(scorer: Scorer) -> dict[str, NDArray[Any]]:
         arrays[f"groups/{group}/spread"] = mahalanobis.spread_D
         arrays[f"groups/{group}/inverse"] = mahalanobis.inverse_DD
         arrays[f"groups/{group}/tail"] = np.array([tail.middle, tail.spread])
+    if scorer.drawings is not None:
+        arrays |= {f"drawings/{key}": array for key, array in drawing_arrays(scorer.drawings).items()}
     return arrays
 
 
@@ -218,9 +236,21 @@ def scorer_of(arrays: Mapping[str, NDArray[Any]]) -> Scorer:
         _refuse_misfit(parts, {"mean": (cells,), "modes": (modes, cells), "spread": (modes,)})
         _refuse_no_spread(parts["spread"])
         groups[ITSELF]  # no score without
+        drawings = _drawings_of(arrays, len(drawing_columns(names)))
     except (KeyError, IndexError) as error:
         raise ValueError(f"the arrays of a detector lack {error.args[0] if error.args else 'one'}") from error
-    return Scorer(names, sdf_grid, Components(parts["mean"], parts["modes"], parts["spread"]), groups)
+    return Scorer(names, sdf_grid, Components(parts["mean"], parts["modes"], parts["spread"]), groups, drawings)
+
+
+def _drawings_of(arrays: Mapping[str, NDArray[Any]], size: int) -> KnownDrawings | None:
+    """None in files of versions that did not ask how a mask is drawn."""
+    if not any(name.startswith("drawings/") for name in arrays):
+        return None
+    part = {key: arrays[f"drawings/{key}"] for key in ARRAYS}
+    count = part["distances"].size
+    _refuse_misfit(part, {"mean": (size,), "spread": (size,), "inverse": (size, size), "distances": (count,)})
+    _refuse_no_spread(part["spread"])
+    return drawings_of(part)
 
 
 MAX_CELLS = 256  # along an edge

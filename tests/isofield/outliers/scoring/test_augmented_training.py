@@ -67,6 +67,8 @@ def test_redrawn_masks_are_the_same_each_time_and_of_several_kinds():
     drawings = [random_drawing(np.random.default_rng(n), size_mm=90.0) for n in range(60)]
     kinds = {(d.grid > 0, d.slices > 0, d.smoothed > 0, d.enlarged > 1) for d in drawings}
     assert len(kinds) == 5
+    # Enlarged voxels change most: three of seven are such, within three deviations of a binomial of 60.
+    assert 14 <= sum(d.enlarged > 1 for d in drawings) <= 37
     small = [random_drawing(np.random.default_rng(n), size_mm=9.0) for n in range(60)]
     for large_one, small_one in zip(drawings, small, strict=True):
         assert small_one.grid == pytest.approx(large_one.grid / 5)
