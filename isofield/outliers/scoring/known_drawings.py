@@ -16,7 +16,7 @@ from isofield.metrics.mahalanobis import Mahalanobis, fit_mahalanobis, held_out
 Array = NDArray[np.float64]
 # Neighbourhoods of one and two voxels: voxels, steps and smoothing show in them, the organ hardly does.
 OF_DRAWING = ("surface_fullness_1_", "surface_fullness_2_")
-ARRAYS = ("mean", "spread", "inverse", "distances")
+DRAWING_ARRAYS = ("mean", "spread", "inverse", "distances")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +57,10 @@ def _one_by_one(values_NRD: Array) -> Array:
 
 
 def drawing_arrays(drawings: KnownDrawings) -> dict[str, NDArray[Any]]:
-    """To be stored, by ARRAYS."""
+    """To be stored, by DRAWING_ARRAYS."""
     usual = drawings.usual
-    return dict(zip(ARRAYS, (usual.mean_D, usual.spread_D, usual.inverse_DD, drawings.distances_K), strict=True))
+    parts = usual.mean_D, usual.spread_D, usual.inverse_DD, drawings.distances_K
+    return dict(zip(DRAWING_ARRAYS, parts, strict=True))
 
 
 def drawings_of(arrays: Mapping[str, NDArray[Any]]) -> KnownDrawings:

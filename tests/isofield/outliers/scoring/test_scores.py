@@ -5,6 +5,7 @@ import pytest
 
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask
 from isofield.outliers.scoring.scores import (
+    FAULTS,
     GROUPS,
     ITSELF,
     PRIOR,
@@ -143,6 +144,38 @@ def test_known_drawings_come_back_from_arrays_and_older_files_know_none(training
     del arrays["drawings/spread"]
     with pytest.raises(ValueError, match="lack drawings/spread"):
         scorer_of(arrays)
+
+
+@pytest.fixture(scope="module")
+def warned(training, aware, moved):
+    """A scorer that was shown damage: one kind moves many numbers a little, another one moves others."""
+    redrawn = [[moved(one, MOVING, 12), moved(one, MOVING, -18)] for one in training]
+    damaged = [{"grow": moved(one, 4, 2), "cut": moved(one, 8, -2)} for one in training]
+    return fit_scorer(training, FRAME, redrawn, damaged)
+
+
+def test_a_little_in_the_direction_of_a_fault_is_strange(training, moved, aware, warned):
+    usual = training[3]
+    little, contrary = moved(usual, 4, 2), moved(usual, 4, -2)
+    own, like_a_fault, like_none = warned.strangeness([usual, little, contrary])[FAULTS]
+    assert like_a_fault > max(own, like_none, 0.0) + 1
+    masks = [usual, little, contrary]
+    expected = np.maximum(aware.scores(masks), warned.strangeness(masks)[FAULTS])
+    np.testing.assert_allclose(warned.scores(masks), expected, atol=1e-9)
+    assert FAULTS not in aware.strangeness([usual])
+
+
+def test_directions_come_back_from_arrays(training, aware, warned):
+    arrays = scorer_arrays(warned)
+    np.testing.assert_array_equal(scorer_of(arrays).scores(training), warned.scores(training))
+    assert scorer_of(scorer_arrays(aware)).faults is None
+    for key, wrong, says in (
+        ("weights", arrays["faults/weights"][:, 1:], "do not fit each other"),
+        ("spread", arrays["faults/spread"] * 0, "never vary"),
+        ("level", np.array([0.0, -1.0]), "never vary"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            scorer_of(arrays | {f"faults/{key}": wrong})
 
 
 def test_masks_redrawn_unequally_often_are_refused(training):
