@@ -94,7 +94,8 @@ def test_a_few_scans_or_some_of_many_do_not_speak_of_a_source():
     # Many masks of one scan are one source's word, and a journal of strangers may say anything.
     one_scan = [drawn(1, 0.004, organ=str(n)) for n in range(9)]
     odd = [drawn(n, value) for n, value in enumerate(("no", None, math.nan, -1.0, 7.0, [0.01]))]
-    for rows in (few, some, one_scan, odd):
+    nameless = [drawn(n, 0.004, model_hash=[n]) for n in range(6)]
+    for rows in (few, some, one_scan, odd, nameless):
         found = apply_thresholds(rows, fpr=0.05, across_folder=False)
         assert [row["status"] for row in found] == [row["status"] for row in rows]
 
