@@ -1,5 +1,7 @@
 """The score of masks: fitted on clean ones, stranger for others, the same after storing."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -162,6 +164,9 @@ def test_a_little_in_the_direction_of_a_fault_is_strange(training, moved, aware,
     masks = [usual, little, contrary]
     expected = np.maximum(aware.scores(masks), warned.strangeness(masks)[FAULTS])
     np.testing.assert_allclose(warned.scores(masks), expected, atol=1e-9)
+    # Whichever is more: also where the direction of a fault is.
+    louder = dataclasses.replace(warned, faults=dataclasses.replace(warned.faults, level=(-99.0, 1.0)))
+    np.testing.assert_array_equal(louder.scores(masks), louder.strangeness(masks)[FAULTS])
     assert FAULTS not in aware.strangeness([usual])
 
 
