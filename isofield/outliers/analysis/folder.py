@@ -35,7 +35,7 @@ from isofield.runtime.journal import FAILED, Journal, stands
 from isofield.runtime.progress import Progress
 from isofield.runtime.reasons import reason_of
 
-FORMAT = 2  # of what a row is made of: a change makes all rows anew
+FORMAT = 3  # of what a row is made of: a change makes all rows anew
 
 
 @dataclass(frozen=True, eq=False)

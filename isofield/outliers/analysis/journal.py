@@ -15,8 +15,8 @@ from isofield.runtime.json_files import leads_out
 # Columns that name a file below, and the file of shapes, which is no column.
 FILES = ("picture", "reconstruction", "disagreement", "repaired", "agreement", "shape")
 NUMBERS = (
-    "p", "q", "score", "dice", "asd", "assd", "hd95", "hd", "nsd", "volume_ml", "reconstruction_ml", "left_out_ml",
-    "seconds",
+    "p", "q", "score", "drawing_p", "dice", "asd", "assd", "hd95", "hd", "nsd", "volume_ml", "reconstruction_ml",
+    "left_out_ml", "seconds",
 )  # fmt: skip
 
 

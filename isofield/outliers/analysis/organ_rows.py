@@ -114,6 +114,7 @@ def row_of(
         **place_of(judged.mask),
         **_disagreement_cells(largest),
         score_parts={name: round(value, 3) for name, value in judgement.components.items()},
+        drawing_p=judgement.drawing_p,
         model=str(prior.run.path),
         model_hash=prior.loaded.model_hash,
         calibration_n=0 if calibration is None else calibration.n,

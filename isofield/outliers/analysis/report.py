@@ -19,7 +19,7 @@ MEANINGS = {
     "ERROR": "could not be read or judged",
     "OUTLIER": "stranger than clean masks are",
     "PARTIAL": "touches the field of view; judged by what is visible",
-    "UNSURE": "too few clean masks to say, or too few slices",
+    "UNSURE": "too few clean masks to say, too few slices, or drawn as its calibration does not know",
     "OK": "as clean masks are",
     "EMPTY": "no voxel",
     "NO_MODEL": "no prior for it",

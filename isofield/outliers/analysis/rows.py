@@ -13,6 +13,7 @@ from typing import Any
 from data_processing.formats.nifti import NO_UNIT
 from isofield.metrics.conformal import SLACK, scores_needed
 from isofield.metrics.conformal import is_flagged as is_flagged
+from isofield.outliers.analysis.unknown_sources import SAYS, mark_unknown_sources
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.csv_cells import write_csv_file
 from isofield.runtime.json_files import Row
@@ -25,7 +26,7 @@ COLUMNS = (
     "scan", "file", "organ", "structure", "status", "flagged", "reason", "p", "q", "score", "dice", "asd",
     "assd", "hd95", "hd", "nsd", "limits", "volume_ml", "reconstruction_ml", "components", "left_out_ml",
     "touched", "spacing_mm", "orientation", "disagreement_sign", "disagreement_ml", "disagreement_depth_mm",
-    "disagreement_x_mm", "disagreement_y_mm", "disagreement_z_mm", "score_parts", "model", "model_hash",
+    "disagreement_x_mm", "disagreement_y_mm", "disagreement_z_mm", "score_parts", "drawing_p", "model", "model_hash",
     "calibration_n", "calibration_hash", "seconds", "picture", "reconstruction", "disagreement", "repaired",
     "agreement",
 )  # fmt: skip
@@ -47,8 +48,9 @@ def apply_thresholds(rows: Sequence[Row], *, fpr: float, across_folder: bool) ->
 
     A PARTIAL mask stays PARTIAL and is flagged; UNSURE ones never are. `q` is filled in for all that were judged. A
     mask whose p is the smallest that its calibration has, and whose q is too large all the same, is UNSURE: more clean
-    masks could show that it is strange.
+    masks could show that it is strange. So are masks of a source that their calibration does not know.
     """
+    rows = mark_unknown_sources(rows)
     # Tests of masks that were not judged are no tests: they must not count among the hypotheses that share the rate.
     judged = [number for number, row in enumerate(rows) if row["status"] in JUDGED and _is_probability(row["p"])]
     q_of = dict(zip(judged, adjust_p_values([rows[number]["p"] for number in judged]), strict=True))
@@ -184,11 +186,14 @@ def table(rows: Sequence[Row], out: Path) -> str:
 
 
 def _warnings(rows: Sequence[Row]) -> list[str]:
-    """Of scans whose header does not say which side is left, or what is a millimetre; their rows say why."""
+    """Of scans whose header does not say which side is left or what is a millimetre, or of another source."""
     kinds = {
         "left and right cannot be told in": [row for row in rows if row["orientation"] == NO_ORIENTATION],
         "no unit of length, and unusual sizes in mm, which are assumed, in": [
             row for row in rows if NO_UNIT in (row["reason"] or "")
+        ],
+        f"{SAYS}, so that nobody can say what is usual: masks of": [
+            row for row in rows if row["status"] == "UNSURE" and SAYS in (row["reason"] or "")
         ],
     }
     lines = []

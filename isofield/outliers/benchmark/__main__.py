@@ -34,7 +34,13 @@ from isofield.outliers.benchmark.tables import (
     without_prior,
     write_tables,
 )
-from isofield.outliers.scoring.augmented_training import MeasuredTraining, redrawings, redrawn_masks, turn_mask
+from isofield.outliers.scoring.augmented_training import (
+    MeasuredTraining,
+    measured_damage,
+    redrawings,
+    redrawn_masks,
+    turn_mask,
+)
 from isofield.outliers.scoring.calibrate import MAX_FITTED, TRAIN, evenly, members, sdf_grid_around, subject
 from isofield.outliers.scoring.calibration import hash_of_masks
 from isofield.outliers.scoring.cube_masks import CubeMask, stored_mask
@@ -117,11 +123,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
 
     # Detectors learn from clean training masks; corrupted and real faults only test them.
-    fitted = MeasuredTraining([], [])
+    fitted = MeasuredTraining([], [], [])
     for number, shape in enumerate(with_progress(training, what="measure", unit="training mask")):
         shapes = [shape, *versions_of(number, shape.mask)]
         seen, unseen, *others = [case.measured for one in shapes for case in measure(one)]
-        fitted.add(seen, unseen, others)
+        fitted.add(seen, unseen, others, measured_damage(shape.mask, number, sdf_grid))
     detectors = fit_detectors(fitted, sdf_grid)
     # Of the others, 26 cases a mask and source, numbers stay: what was measured of all of them would be gigabytes.
     cases: list[ScoredCase] = []
@@ -137,10 +143,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def fit_detectors(fitted: MeasuredTraining, sdf_grid: SdfGrid) -> Detectors:
     """All detectors, of the training masks; ours also without the prior, to see what that is worth."""
-    ours = fit_scorer(fitted.masks, sdf_grid, fitted.redrawn)
+    ours = fit_scorer(fitted.masks, sdf_grid, fitted.redrawn, fitted.damaged)
     plain = [without_prior(one) for one in fitted.masks]
     redrawn = [[without_prior(one) for one in others] for others in fitted.redrawn]
-    return Detectors(sdf_grid, ours, fit_scorer(plain, sdf_grid, redrawn), fit_baselines(fitted.masks))
+    alone = fit_scorer(plain, sdf_grid, redrawn, fitted.damaged)
+    return Detectors(sdf_grid, ours, alone, fit_baselines(fitted.masks))
 
 
 def held_out(own: ShapeSet, prior: MaskPrior, *, data: Path | None, real: Path | None, most: int | None) -> Patients:

@@ -5,7 +5,7 @@ other clean mask strange in its prior's numbers. Turned by some degrees and scal
 mask, and new to the prior; all other numbers are those of the mask itself, as turning resamples its surface.
 
 A score fitted on masks of one source finds every mask of another strange, however right it is. So each training mask is
-redrawn, and the score is told what changes.
+redrawn, and the score is told what changes. And it is damaged, so that the score knows in which directions faults lie.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from data_processing.preparation.config import DataConfig
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.detector import MaskPrior, measured_masks
+from isofield.outliers.scoring.fault_directions import damaged_masks
 from isofield.outliers.scoring.redrawing import random_drawing, redrawn_mask
-from isofield.outliers.scoring.scores import Measured
+from isofield.outliers.scoring.scores import Measured, measure
 from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.runtime.progress import with_progress
 from isofield.runtime.seeds import numpy_generator
@@ -33,27 +34,34 @@ OF_PRIOR = "prior_"
 
 @dataclass(frozen=True, eq=False)
 class MeasuredTraining:
-    """What a score is fitted on: clean training masks, and each of them redrawn, equally often."""
+    """What a score is fitted on: clean training masks, each of them redrawn, equally often, and damaged, by kind."""
 
     masks: list[Measured]
     redrawn: list[list[Measured]]
+    damaged: list[dict[str, Measured]]
 
-    def add(self, seen: Measured, unseen: Measured, redrawn: Sequence[Measured]) -> None:
-        """One mask: as it is, turned so that its prior has not seen it, and redrawn."""
+    def add(self, seen: Measured, unseen: Measured, redrawn: Sequence[Measured], damaged: dict[str, Measured]) -> None:
+        """One mask: as it is, turned so that its prior has not seen it, redrawn, and damaged."""
         self.masks.append(with_prior_of(seen, unseen))
         self.redrawn.append([as_unseen(other, seen, unseen) for other in redrawn])
+        self.damaged.append(damaged)
 
 
 def measured_as_unseen(prior: MaskPrior, masks: Sequence[CubeMask], sdf_grid: SdfGrid) -> MeasuredTraining:
     """Numbers of training masks to fit a score on; none may be empty."""
-    found = MeasuredTraining([], [])
+    found = MeasuredTraining([], [], [])
     numbered = with_progress(list(enumerate(masks)), what="fit the score", unit="mask", total=len(masks))
     times = redrawings(len(masks))
     for number, mask in numbered:
         shown = [mask, turn_mask(mask, number), *redrawn_masks(mask, prior.preparation, number, times=times)]
         seen, unseen, *others = [one for one, _ in measured_masks(prior, shown, sdf_grid)]
-        found.add(seen, unseen, others)
+        found.add(seen, unseen, others, measured_damage(mask, number, sdf_grid))
     return found
+
+
+def measured_damage(mask: CubeMask, number: int, sdf_grid: SdfGrid) -> dict[str, Measured]:
+    """A training mask damaged, in numbers by kind; its prior is not asked."""
+    return {kind: measure(one, sdf_grid, None) for kind, one in damaged_masks(mask, number).items()}
 
 
 def redrawings(masks: int) -> int:

@@ -88,7 +88,7 @@ def fit_judge(prior: MaskPrior, training: Sequence[CubeMask]) -> Scorer:
     """The score of clean training masks."""
     sdf_grid = sdf_grid_around(training)
     measured = measured_as_unseen(prior, training, sdf_grid)
-    return fit_scorer(measured.masks, sdf_grid, measured.redrawn)
+    return fit_scorer(measured.masks, sdf_grid, measured.redrawn, measured.damaged)
 
 
 def sdf_grid_around(masks: Iterable[CubeMask]) -> SdfGrid:

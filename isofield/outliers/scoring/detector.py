@@ -27,6 +27,7 @@ class Judgement:
 
     `components`: strangeness of each part of the score in deviations above the median clean mask, the largest first.
     `dice`: mask against reconstruction on the judged grid, of what is visible. `reconstruction`: None of an empty mask.
+    `drawing_p`: the share of known drawings as unusual as its own; None of a part of an organ, or where none are known.
     """
 
     score: float
@@ -37,6 +38,7 @@ class Judgement:
     dice: float
     reconstruction: Reconstruction | None
     partial: bool = False
+    drawing_p: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +85,16 @@ class Detector:
         # be.
         score = float("inf") if lost else score
         p = self.calibration.p_value(score, partial=partial)
+        # Where the field of view cuts an organ off, that face is no drawing of anybody.
+        drawing_p = None if partial else self.scorer.drawing_p([measured])
         verdict, reason = verdict_of(p, self.calibration, fpr)
         if lost:
             verdict, reason = "OUTLIER", nothing_drawn(self.loaded)
         elif verdict == "OUTLIER":
             worst = next(iter(components))
             reason = f"{reason}; most by {worst} ({components[worst]:.1f} deviations above the median clean mask)"
-        return Judgement(score, p, verdict, reason, components, rebuilt.dice, rebuilt, partial)
+        drawn = None if drawing_p is None else float(drawing_p[0])
+        return Judgement(score, p, verdict, reason, components, rebuilt.dice, rebuilt, partial, drawn)
 
 
 def measured_masks(

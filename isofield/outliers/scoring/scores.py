@@ -3,8 +3,9 @@
 A mask is measured (`measure`): shape, surface, slices, what is left over by linear components of signed distances, and
 what its prior disagrees with. Each group of numbers has a Mahalanobis distance with shrunk correlations, and so have
 all of them but the prior's together. Distances become deviations above what clean masks that were left out of the fit
-show (`statistics.Tail`), so that groups can be compared. The score is how strange the mask is in itself, and how
-far its prior disagrees beyond what is usual: one that agrees takes nothing back. Single groups say what is strange.
+show (`statistics.Tail`), so that groups can be compared. The score is how strange the mask is in itself, in any way or
+in the way of a fault, whichever is more, and how far its prior disagrees beyond what is usual: one that agrees takes
+nothing back. Single groups say what is strange.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,30 @@ from numpy.typing import NDArray
 from isofield.metrics.mahalanobis import Mahalanobis, Tail, fit_mahalanobis, fit_tail, held_out
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.disagreement import box_around, disagreement_features
+from isofield.outliers.scoring.fault_directions import (
+    FAULT_ARRAYS,
+    KINDS,
+    OFTEN,
+    FaultDirections,
+    directions,
+    fault_arrays,
+    faults_of,
+    fit_levels,
+)
 from isofield.outliers.scoring.features import shape_features, slice_features, surface_features
+from isofield.outliers.scoring.known_drawings import (
+    DRAWING_ARRAYS,
+    KnownDrawings,
+    drawing_arrays,
+    drawing_columns,
+    drawings_of,
+    fit_known_drawings,
+)
 from isofield.outliers.scoring.reconstruction import Reconstruction
 from isofield.outliers.scoring.shape_space import Components, SdfGrid, fit_components, overlap, signed_distance
 
 Array = NDArray[np.float64]
-ITSELF, PRIOR = "itself", "prior"
+ITSELF, PRIOR, FAULTS = "itself", "prior", "faults"
 GROUPS: dict[str, tuple[str, ...]] = {  # by the beginnings of names
     "shape": ("shape_",),
     "surface": ("surface_",),
@@ -37,7 +56,7 @@ LEAST = 8  # masks to fit on
 NEAR = 1.5  # cells from a surface
 BLUR = 1.5  # cells
 SMALL = 1e-3
-CHANGES = 3.0  # what redrawing changes counts as so many times its variance: sources differ by more than is drawn here
+CHANGES = 4.0  # what redrawing changes counts as so many times its variance: sources differ by more than is drawn here
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,25 +83,41 @@ def measure(mask: CubeMask, sdf_grid: SdfGrid, reconstruction: Reconstruction | 
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """What is kept of the training masks: small arrays."""
+    """What is kept of the training masks: small arrays.
+
+    `drawings`: None where no training mask was redrawn. `faults`: None where none was damaged.
+    """
 
     names: tuple[str, ...]  # of the numbers, the left-over ones of `components` last
     sdf_grid: SdfGrid
     components: Components
     groups: dict[str, tuple[Mahalanobis, Tail]]
+    drawings: KnownDrawings | None = None
+    faults: FaultDirections | None = None
 
     def strangeness(self, measured: Sequence[Measured]) -> dict[str, Array]:
         """(N,) of each group, in deviations above the median of clean masks."""
         values_NF = np.concatenate([_numbers(measured), _left_over(self.components, _distances(measured))], axis=1)
-        return {
+        strangeness = {
             group: tail.strangeness(mahalanobis.distances(values_NF[:, _columns(self.names, group)]))
             for group, (mahalanobis, tail) in self.groups.items()
         }
+        if self.faults is not None:
+            usual, _ = self.groups[ITSELF]
+            strangeness[FAULTS] = self.faults.strangeness(usual.standardise(values_NF[:, _columns(self.names, ITSELF)]))
+        return strangeness
 
     def scores(self, measured: Sequence[Measured]) -> Array:
         """(N,); larger is stranger."""
         strangeness = self.strangeness(measured)
-        return strangeness[ITSELF] + np.maximum(strangeness.get(PRIOR, 0.0), 0.0)
+        itself = np.maximum(strangeness[ITSELF], strangeness.get(FAULTS, -np.inf))
+        return np.asarray(itself + np.maximum(strangeness.get(PRIOR, 0.0), 0.0))
+
+    def drawing_p(self, measured: Sequence[Measured]) -> Array | None:
+        """(N,): the share of known drawings as unusual as this mask's; None of a scorer that knows none."""
+        if self.drawings is None:
+            return None
+        return self.drawings.p_values(_numbers(measured)[:, drawing_columns(self.names)])
 
     def visible_scores(self, measured: Sequence[Measured]) -> Array:
         """(N,): by the disagreement with the prior alone. ValueError of a scorer without a prior."""
@@ -92,12 +127,16 @@ class Scorer:
 
 
 def fit_scorer(
-    measured: Sequence[Measured], sdf_grid: SdfGrid, redrawn: Sequence[Sequence[Measured]] | None = None
+    measured: Sequence[Measured],
+    sdf_grid: SdfGrid,
+    redrawn: Sequence[Sequence[Measured]] | None = None,
+    damaged: Sequence[Mapping[str, Measured]] | None = None,
 ) -> Scorer:
     """Of clean training masks. ValueError when there are too few to know what is usual.
 
     `redrawn`: each of them as other sources draw it, equally often. How a mask changes from one source to another says
-    nothing of its shape: along such changes deviations count the less, the larger the changes are.
+    nothing of its shape: along such changes deviations count the less, the larger the changes are. `damaged`: each of
+    them damaged, by kind; what these numbers are where a prior was asked does not count.
     """
     if len(measured) < LEAST:
         raise ValueError(f"expected at least {LEAST} clean training masks, got {len(measured)}")
@@ -107,15 +146,21 @@ def fit_scorer(
         raise ValueError(
             f"expected each of {len(measured)} training masks redrawn equally often, got {len(others)} of them {times}"
         )
-    # One row for each mask, and in it the mask itself and then what others make of it: R of them.
-    rows = [[one, *drawn] for one, drawn in zip(measured, others, strict=True)]
+    # One row for each mask, and in it the mask itself and then what others make of it: R of them; then it damaged.
+    spoilt = damaged if damaged is not None else [{} for _ in measured]
+    kinds_NJ = [list(row) for row in spoilt]
+    rows = [
+        [one, *drawn, *worse.values(), *[one] * (OFTEN - len(worse))]
+        for one, drawn, worse in zip(measured, others, spoilt, strict=True)
+    ]
     distances_NRD = np.stack([_distances(row) for row in rows])
-    numbers_NRF = np.stack([_numbers(row) for row in rows])
+    numbers_NRF = np.stack([_numbers(row, measured[0].numbers) for row in rows])
     # Of a training mask only components that did not see it, or it redrawn, may say what is left over.
     left_over = held_out(distances_NRD, _left_over_unseen)
     # Each group gets two things: what is usual, fitted on all masks; and how far clean masks lie off it that were left
     # out of the fit, as a new clean mask is.
-    values_NRF = np.concatenate([numbers_NRF, left_over], axis=2)
+    all_NRF = np.concatenate([numbers_NRF, left_over], axis=2)
+    values_NRF, damaged_NJF = np.split(all_NRF, [1 + times[0]], axis=1)
     names = (*measured[0].numbers, *LEFT_OVER)
     groups: dict[str, tuple[Mahalanobis, Tail]] = {}
     for group in GROUPS:
@@ -123,13 +168,33 @@ def fit_scorer(
         if chosen.shape[2]:
             unseen = held_out(chosen, lambda others, rows: _fit_group(others).distances(rows[:, 0]))
             groups[group] = _fit_group(chosen), fit_tail(unseen)
-    return Scorer(names, sdf_grid, fit_components(distances_NRD[:, 0]), groups)
+    drawings = fit_known_drawings(values_NRF[:, :, drawing_columns(names)]) if times != [0] else None
+    chosen = _columns(names, ITSELF)
+    faults = _fit_faults(values_NRF[:, :, chosen], damaged_NJF[:, :, chosen], kinds_NJ) if any(kinds_NJ) else None
+    return Scorer(names, sdf_grid, fit_components(distances_NRD[:, 0]), groups, drawings, faults)
 
 
 def _fit_group(values_NRF: Array) -> Mahalanobis:
     """What is usual of masks as they are; and what changes where they are redrawn."""
     changes = (values_NRF[:, 1:] - values_NRF[:, :1]) * CHANGES**0.5
     return fit_mahalanobis(values_NRF[:, 0], nuisance_MD=changes.reshape(-1, changes.shape[2]))
+
+
+def _fit_faults(values_NRF: Array, damaged_NJF: Array, kinds_NJ: Sequence[Sequence[str]]) -> FaultDirections:
+    """Directions of all damaged masks; levels of clean masks along directions that were found without them."""
+
+    def found(chosen: NDArray[np.int64]) -> tuple[Mahalanobis, Array]:
+        usual = _fit_group(values_NRF[chosen])
+        places = [(n, place) for n in chosen for place in range(len(kinds_NJ[n]))]
+        changes = np.stack([damaged_NJF[n, place] - values_NRF[n, 0] for n, place in places])
+        return usual, directions(usual, changes, [kinds_NJ[n][place] for n, place in places])
+
+    def along(others: NDArray[np.int64], rows: NDArray[np.int64]) -> Array:
+        usual, weights_KD = found(others)
+        return np.asarray(usual.standardise(values_NRF[rows]) @ weights_KD.T)
+
+    everything = np.arange(len(values_NRF))
+    return fit_levels(found(everything)[1], held_out(everything, along))
 
 
 def _left_over_unseen(others_NRD: NDArray[np.floating], rows_NRD: NDArray[np.floating]) -> Array:
@@ -173,8 +238,11 @@ def _columns(names: Sequence[str], group: str) -> NDArray[np.int64]:
     return np.array([i for i, name in enumerate(names) if name.startswith(GROUPS[group])], dtype=np.int64)
 
 
-def _numbers(measured: Sequence[Measured]) -> Array:
-    return np.array([list(one.numbers.values()) for one in measured], dtype=np.float64)
+def _numbers(measured: Sequence[Measured], names: Mapping[str, float] | None = None) -> Array:
+    """(N, F). `names`: those of all numbers; 0 where a mask was not shown to its prior."""
+    if names is None:
+        return np.array([list(one.numbers.values()) for one in measured], dtype=np.float64)
+    return np.array([[one.numbers.get(name, 0.0) for name in names] for one in measured], dtype=np.float64)
 
 
 def _distances(measured: Sequence[Measured]) -> NDArray[np.float32]:
@@ -195,6 +263,10 @@ def scorer_arrays(scorer: Scorer) -> dict[str, NDArray[Any]]:
         arrays[f"groups/{group}/spread"] = mahalanobis.spread_D
         arrays[f"groups/{group}/inverse"] = mahalanobis.inverse_DD
         arrays[f"groups/{group}/tail"] = np.array([tail.middle, tail.spread])
+    if scorer.drawings is not None:
+        arrays |= {f"drawings/{key}": array for key, array in drawing_arrays(scorer.drawings).items()}
+    if scorer.faults is not None:
+        arrays |= {f"faults/{key}": array for key, array in fault_arrays(scorer.faults).items()}
     return arrays
 
 
@@ -218,9 +290,33 @@ def scorer_of(arrays: Mapping[str, NDArray[Any]]) -> Scorer:
         _refuse_misfit(parts, {"mean": (cells,), "modes": (modes, cells), "spread": (modes,)})
         _refuse_no_spread(parts["spread"])
         groups[ITSELF]  # no score without
+        drawings = _drawings_of(arrays, len(drawing_columns(names)))
+        faults = _faults_of(arrays, len(_columns(names, ITSELF)))
     except (KeyError, IndexError) as error:
         raise ValueError(f"the arrays of a detector lack {error.args[0] if error.args else 'one'}") from error
-    return Scorer(names, sdf_grid, Components(parts["mean"], parts["modes"], parts["spread"]), groups)
+    components = Components(parts["mean"], parts["modes"], parts["spread"])
+    return Scorer(names, sdf_grid, components, groups, drawings, faults)
+
+
+def _faults_of(arrays: Mapping[str, NDArray[Any]], size: int) -> FaultDirections | None:
+    """None in files of versions that knew no faults."""
+    if not any(name.startswith("faults/") for name in arrays):
+        return None
+    part, kinds = {key: arrays[f"faults/{key}"] for key in FAULT_ARRAYS}, len(KINDS)
+    _refuse_misfit(part, {"weights": (kinds, size), "middle": (kinds,), "spread": (kinds,), "level": (2,)})
+    _refuse_no_spread(part["spread"], part["level"][1:])
+    return faults_of(part)
+
+
+def _drawings_of(arrays: Mapping[str, NDArray[Any]], size: int) -> KnownDrawings | None:
+    """None in files of versions that did not ask how a mask is drawn."""
+    if not any(name.startswith("drawings/") for name in arrays):
+        return None
+    part = {key: arrays[f"drawings/{key}"] for key in DRAWING_ARRAYS}
+    count = part["distances"].size
+    _refuse_misfit(part, {"mean": (size,), "spread": (size,), "inverse": (size, size), "distances": (count,)})
+    _refuse_no_spread(part["spread"])
+    return drawings_of(part)
 
 
 MAX_CELLS = 256  # along an edge

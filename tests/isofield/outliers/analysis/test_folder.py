@@ -104,6 +104,7 @@ def test_a_folder_of_everything_has_a_row_for_everything(
     assert blob["flagged"] and blob["p"] == pytest.approx(1 / 41, rel=1e-5) and not clean_row["flagged"]
     assert clean_row["dice"] > 0.9 and clean_row["hd95"] < 2 and clean_row["spacing_mm"] == [1, 1, 1]
     assert clean_row["orientation"] == "LIP" and clean_row["model_hash"] and clean_row["calibration_n"] == 40
+    assert 0 < clean_row["drawing_p"] <= 1
     assert clean_row["file"] == "clean.nii.gz" and clean_row["seconds"] > 0
     assert rows[("cut", LEFT)]["touched"] == ["superior"] and "touches superior" in rows[("cut", LEFT)]["reason"]
     assert all(value != "nan" and value == value for row in rows.values() for value in row.values())

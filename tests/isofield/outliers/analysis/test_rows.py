@@ -70,6 +70,36 @@ def test_across_the_folder_what_a_small_calibration_cannot_show_is_unsure():
     assert apply_thresholds(rows, fpr=0.05, across_folder=False)[0]["status"] == "OUTLIER"
 
 
+def drawn(scan: int, drawing_p: object, **known: object) -> dict:
+    p = 0.01 if scan % 2 else 0.5
+    return judged("kidney", p) | {"scan": f"scan {scan}", "drawing_p": drawing_p, "model_hash": "a", **known}
+
+
+def test_masks_of_a_source_that_nobody_calibrated_with_are_unsure():
+    rows = [drawn(n, 0.004) for n in range(4)] + [drawn(4, 0.3), drawn(5, 0.004), drawn(6, 0.9, model_hash="b")]
+    found = apply_thresholds(rows, fpr=0.05, across_folder=True)
+    assert [row["status"] for row in found] == ["UNSURE"] * 4 + ["OK", "UNSURE", "OK"]
+    assert not any(row["flagged"] for row in found) and found[1]["q"] is None
+    assert "drawing p 0.004" in found[1]["reason"] and "5 of 6 scans" in found[1]["reason"]
+    assert "OUTLIER: because" in found[1]["reason"]
+    # What is strange for another reason than its drawing stays so: limits, and a prior that draws nothing of it.
+    kept = [drawn(7, 0.004, limits=["dice"]), drawn(9, 0.004, score=math.inf), drawn(11, 0.004, status="PARTIAL")]
+    found = apply_thresholds([*rows, *kept], fpr=0.05, across_folder=False)
+    assert [row["status"] for row in found[-3:]] == ["OUTLIER", "OUTLIER", "PARTIAL"]
+
+
+def test_a_few_scans_or_some_of_many_do_not_speak_of_a_source():
+    few = [drawn(n, 0.004) for n in range(4)]
+    some = few + [drawn(n, 0.2) for n in range(4, 8)]
+    # Many masks of one scan are one source's word, and a journal of strangers may say anything.
+    one_scan = [drawn(1, 0.004, organ=str(n)) for n in range(9)]
+    odd = [drawn(n, value) for n, value in enumerate(("no", None, math.nan, -1.0, 7.0, [0.01]))]
+    nameless = [drawn(n, 0.004, model_hash=[n]) for n in range(6)]
+    for rows in (few, some, one_scan, odd, nameless):
+        found = apply_thresholds(rows, fpr=0.05, across_folder=False)
+        assert [row["status"] for row in found] == [row["status"] for row in rows]
+
+
 def test_the_worst_come_first_and_the_exit_status_follows():
     rows = [judged("fine", 0.6), judged("bad", 0.01, score=5.0), judged("worse", 0.01, score=math.inf)]
     rows.append(new_row("s", "s.nii", "kidney", "NO_MODEL", "no"))
@@ -98,6 +128,11 @@ def test_the_table_shows_the_worst_with_what_to_open(tmp_path: Path):
     )
     assert said.splitlines()[0].split()[3:7] == ["p", "score", "dice", "hd95"]
     assert said.splitlines()[-1] == "30 organs: 30 OUTLIER; flagged 30"
+
+
+def test_the_table_warns_of_a_source_that_nobody_knows(tmp_path: Path):
+    said = table(apply_thresholds([drawn(n, 0.004) for n in range(6)], fpr=0.05, across_folder=False), tmp_path)
+    assert "warning: drawn as no mask that its calibration knows" in said and "6 scans: scan 0, " in said
 
 
 def test_what_a_header_leaves_open_is_a_warning_and_errors_are_told_whole(tmp_path: Path):

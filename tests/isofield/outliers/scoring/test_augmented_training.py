@@ -14,6 +14,7 @@ from isofield.outliers.scoring.augmented_training import (
 from isofield.outliers.scoring.calibrate import sdf_grid_around
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask
 from isofield.outliers.scoring.detector import MaskPrior, measured_masks
+from isofield.outliers.scoring.fault_directions import KINDS, OFTEN
 from isofield.outliers.scoring.redrawing import random_drawing
 from isofield.registry import load_run
 from isofield.run_dir import preparation_of
@@ -44,6 +45,8 @@ def test_only_the_numbers_of_the_prior_are_those_of_turned_masks(brain_run):
         changed = {name for name, value in one.numbers.items() if value != other.numbers[name]}
         assert changed and all(name.startswith(OF_PRIOR) for name in changed)
         np.testing.assert_array_equal(one.distances_D, other.distances_D)
+    assert [tuple(one) for one in found.damaged] == [KINDS[:OFTEN], KINDS[OFTEN : 2 * OFTEN]]
+    assert not any(name.startswith(OF_PRIOR) for one in found.damaged for each in one.values() for name in each.numbers)
     # Redrawn, a mask has numbers of its own, and what its prior says moves from where it stands of the turned one.
     assert [len(others) for others in found.redrawn] == [redrawings(2)] * 2
     shown = redrawn_masks(masks[1], prior.preparation, 1, times=2)
@@ -67,6 +70,8 @@ def test_redrawn_masks_are_the_same_each_time_and_of_several_kinds():
     drawings = [random_drawing(np.random.default_rng(n), size_mm=90.0) for n in range(60)]
     kinds = {(d.grid > 0, d.slices > 0, d.smoothed > 0, d.enlarged > 1) for d in drawings}
     assert len(kinds) == 5
+    # Enlarged voxels change most: three of seven are such, within three deviations of a binomial of 60.
+    assert 14 <= sum(d.enlarged > 1 for d in drawings) <= 37
     small = [random_drawing(np.random.default_rng(n), size_mm=9.0) for n in range(60)]
     for large_one, small_one in zip(drawings, small, strict=True):
         assert small_one.grid == pytest.approx(large_one.grid / 5)

@@ -55,6 +55,8 @@ def test_spoilt_masks_are_stranger(judge, tested):
     assert found[2].p == pytest.approx(1 / 3)
     assert f"most by {next(iter(found[2].components))} (" in found[2].reason
     assert max(found[1].components.values()) == next(iter(found[1].components.values()))
+    # Slices left out are drawn as nobody draws: one mask cannot tell that from a source, and both are told.
+    assert found[0].drawing_p > found[2].drawing_p > 0
 
 
 def test_too_few_masks_make_it_unsure_and_say_how_many_more(judge, tested):
@@ -96,7 +98,7 @@ def test_a_partial_mask_is_judged_by_what_is_visible(judge, tested):
     visible[:, :, : GRID // 2] = False
     cut = CubeMask(tested.occupancy_RRR & visible, tested.to_world, ("inferior",), visible)
     (found,) = judge.judge([cut])
-    assert found.partial
+    assert found.partial and found.drawing_p is None
     assert set(found.components) == {"prior"}
     assert not found.reconstruction.disagreement_RRR[~visible].any()
     assert found.p == judge.calibration.p_value(found.score, partial=True)

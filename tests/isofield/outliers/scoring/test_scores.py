@@ -1,10 +1,13 @@
 """The score of masks: fitted on clean ones, stranger for others, the same after storing."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask
 from isofield.outliers.scoring.scores import (
+    FAULTS,
     GROUPS,
     ITSELF,
     PRIOR,
@@ -89,17 +92,29 @@ def test_a_prior_adds_what_it_disagrees_with(scorer, training):
     assert both.scores([odd])[0] > both.scores(with_prior[:1])[0] + 1
 
 
-def test_what_changes_with_the_source_is_not_strange(training):
-    """Masks drawn otherwise: how full the least neighbourhoods are moves, and nothing else does."""
+MOVING, STAYING = 1, 8  # scales of neighbourhoods
 
-    def moved(one, scale, by):
+
+@pytest.fixture(scope="module")
+def moved(training):
+    """A mask whose neighbourhoods of one scale are all fuller, by so many deviations of the training masks."""
+
+    def fuller(one, scale, by):
         chosen = [name for name in one.numbers if name.startswith(f"surface_fullness_{scale}_")]
         spread = {name: np.std([other.numbers[name] for other in training]) for name in chosen}
         return Measured({**one.numbers, **{n: one.numbers[n] + by * spread[n] for n in chosen}}, one.distances_D)
 
-    moving, staying = 1, 8
-    redrawn = [[moved(one, moving, 12), moved(one, moving, -18)] for one in training]
-    aware, unaware = fit_scorer(training, FRAME, redrawn), fit_scorer(training, FRAME)
+    return fuller
+
+
+@pytest.fixture(scope="module")
+def aware(training, moved):
+    return fit_scorer(training, FRAME, [[moved(one, MOVING, 12), moved(one, MOVING, -18)] for one in training])
+
+
+def test_what_changes_with_the_source_is_not_strange(training, moved, aware):
+    """Masks drawn otherwise: how full the least neighbourhoods are moves, and nothing else does."""
+    moving, staying, unaware = MOVING, STAYING, fit_scorer(training, FRAME)
     usual, drawn, faulty = training[3], moved(training[3], moving, 14), moved(training[3], staying, 14)
     assert unaware.scores([drawn])[0] > unaware.scores([usual])[0] + 1
     assert aware.scores([drawn])[0] < aware.scores([usual])[0] + 0.5
@@ -107,6 +122,65 @@ def test_what_changes_with_the_source_is_not_strange(training):
     # Nothing is learnt from masks that are redrawn as they were.
     same = fit_scorer(training, FRAME, [[one] for one in training])
     np.testing.assert_array_equal(same.scores(training), unaware.scores(training))
+
+
+def test_a_drawing_is_known_or_not_whatever_the_shape(training, moved, aware):
+    usual, count = training[3], 3 * len(training)
+    shown = [usual, moved(usual, MOVING, 10), moved(usual, STAYING, 20), moved(usual, MOVING, 90)]
+    own, known, other_shape, unknown = aware.drawing_p(shown)
+    assert own == other_shape > 0.05 and known > 0.05
+    assert unknown == pytest.approx(1 / (count + 1))
+    # About as often as it says where masks were left out: all drawings of one shape together.
+    rest = fit_scorer(training[1:], FRAME, [[moved(one, MOVING, 12), moved(one, MOVING, -18)] for one in training[1:]])
+    assert rest.drawing_p(training[:1])[0] > 0.05
+
+
+def test_known_drawings_come_back_from_arrays_and_older_files_know_none(training, scorer, aware):
+    assert scorer.drawing_p(training) is None and scorer_of(scorer_arrays(scorer)).drawing_p(training) is None
+    arrays = scorer_arrays(aware)
+    np.testing.assert_array_equal(scorer_of(arrays).drawing_p(training), aware.drawing_p(training))
+    distances, mean = arrays["drawings/distances"], arrays["drawings/mean"]
+    for key, wrong in (("distances", distances[::-1]), ("distances", distances[None]), ("mean", mean[1:])):
+        with pytest.raises(ValueError, match="do not fit each other"):
+            scorer_of(arrays | {f"drawings/{key}": wrong})
+    del arrays["drawings/spread"]
+    with pytest.raises(ValueError, match="lack drawings/spread"):
+        scorer_of(arrays)
+
+
+@pytest.fixture(scope="module")
+def warned(training, aware, moved):
+    """A scorer that was shown damage: one kind moves many numbers a little, another one moves others."""
+    redrawn = [[moved(one, MOVING, 12), moved(one, MOVING, -18)] for one in training]
+    damaged = [{"grow": moved(one, 4, 2), "cut": moved(one, 8, -2)} for one in training]
+    return fit_scorer(training, FRAME, redrawn, damaged)
+
+
+def test_a_little_in_the_direction_of_a_fault_is_strange(training, moved, aware, warned):
+    usual = training[3]
+    little, contrary = moved(usual, 4, 2), moved(usual, 4, -2)
+    own, like_a_fault, like_none = warned.strangeness([usual, little, contrary])[FAULTS]
+    assert like_a_fault > max(own, like_none, 0.0) + 1
+    masks = [usual, little, contrary]
+    expected = np.maximum(aware.scores(masks), warned.strangeness(masks)[FAULTS])
+    np.testing.assert_allclose(warned.scores(masks), expected, atol=1e-9)
+    # Whichever is more: also where the direction of a fault is.
+    louder = dataclasses.replace(warned, faults=dataclasses.replace(warned.faults, level=(-99.0, 1.0)))
+    np.testing.assert_array_equal(louder.scores(masks), louder.strangeness(masks)[FAULTS])
+    assert FAULTS not in aware.strangeness([usual])
+
+
+def test_directions_come_back_from_arrays(training, aware, warned):
+    arrays = scorer_arrays(warned)
+    np.testing.assert_array_equal(scorer_of(arrays).scores(training), warned.scores(training))
+    assert scorer_of(scorer_arrays(aware)).faults is None
+    for key, wrong, says in (
+        ("weights", arrays["faults/weights"][:, 1:], "do not fit each other"),
+        ("spread", arrays["faults/spread"] * 0, "never vary"),
+        ("level", np.array([0.0, -1.0]), "never vary"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            scorer_of(arrays | {f"faults/{key}": wrong})
 
 
 def test_masks_redrawn_unequally_often_are_refused(training):
