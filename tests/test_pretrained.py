@@ -86,7 +86,7 @@ def test_the_furniture_alone_is_looked_for_where_the_caller_has_it(tmp_path: Pat
 
     monkeypatch.setattr(pretrained, "ROOT", tmp_path)
     monkeypatch.setattr(pretrained, "isofield", stop_after)
-    for name in ("brain", "voxels_32"):
+    for name in ("brain", "autoencoder"):
         with pytest.raises(InterruptedError):
             pretrained.make(name, RECIPES[name], Path("chairs"))
     brain, furniture = asked

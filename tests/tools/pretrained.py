@@ -83,16 +83,15 @@ RECIPES = {
         ),
     ),
     "voxels_32": Recipe(
-        "furniture",
+        "furniture_mixed",
         "Super-resolution: solid 32^3 voxels in, a smooth surface out.",
         limits=(
-            "Trained on upright furniture alone (y is up), on solids whose thin parts stay one cell thick; voxels made",
-            "otherwise (all cells that a surface touches) come out thicker. How thick a part thinner than a cell is",
-            "(1/29 of the longest edge) the voxels do not say: it is a guess. Of anything else than furniture it makes",
-            "what is nearest to that, and does not say so. Voids of solids are filled. On 11 test shapes smoothed",
-            "marching cubes of its input came as near (Chamfer 0.116, here 0.128, x10) and made no holes; what it",
-            "gains is surface within 1 % (F-score 0.589, there 0.554).",
+            "Trained on upright furniture and procedural shapes like it (y is up), on solids whose thin parts stay one",
+            "cell thick; voxels made otherwise (all cells that a surface touches) come out thicker. How thick a part",
+            "thinner than a cell is (1/29 of the longest edge) the voxels do not say: it is a guess. Of anything else",
+            "than furniture it makes what is nearest to that, and does not say so. Voids of solids are filled.",
         ),
+        judged="furniture",
     ),
     "autoencoder": Recipe(
         "furniture",
