@@ -23,7 +23,7 @@ LISTED := || [ $$? -eq 2 ]
 FIRST := chair/Scopia_359_Children_chair chair/Scopia_62_Chair table/Scopia_94_Wooden_table
 demo: $(VENV)/.installed
 	$(BIN)/python generate.py --run pretrained/points --input $(FIRST:%=examples/%.ply) --points 3000 --resolution 128 \
-	  --sheet --out runs/first
+	  --poses 4 --sheet --out runs/first
 	$(BIN)/python -m data_processing --config configs/data/demo.yaml
 	$(BIN)/python train.py --config configs/demo.yaml --resume
 	$(BIN)/python generate.py --run runs/demo --split test $(LISTED)

@@ -79,7 +79,7 @@ RECIPES = {
             "thickness still come out with holes; from 300 points thin parts break. Voids of solids are filled, and",
             "what is modelled inside of a solid is no surface: in training, in the points that it is shown here, and",
             "in the ground truth below. `--poses 8` shows each input in eight poses and averages what comes of them:",
-            "better in every column below, at six times the work.",
+            "better in every column below, in some seven times the time.",
         ),
     ),
     "voxels_32": Recipe(
