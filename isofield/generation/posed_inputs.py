@@ -1,9 +1,9 @@
 """An input shown to the network in several poses; the fields that it makes of them, averaged.
 
 A grid of cells cuts the same surface in another way in each pose, so that what comes of the cutting differs and what is
-of the shape does not: their mean is nearer than any of them. Poses are mirror images and quarter turns about the up
-axis, as far as the run was trained with them, and of clouds also shifts by less than a cell. (Test-time augmentation;
-Krizhevsky et al. 2012, section 4.1, average the crops of a picture so.)
+of the shape does not: their mean is nearer than any of them. Poses are mirror images and quarter turns about the y
+axis, as far as the run was trained with them, and of clouds also shifts by at most half a cell. (Test-time
+augmentation; Krizhevsky et al. 2012, section 4.1, average the crops of a picture so.)
 """
 
 import itertools
@@ -74,7 +74,10 @@ def encode_poses(
     *,
     device: torch.device,
 ) -> list[Any]:
-    """The code of an input (C, R, R, R) in each of the poses; `points_N3` of clouds, in the cube."""
+    """The codes of an input (C, R, R, R) in these poses, one each; `points_N3`: of clouds, what was shown, in the cube.
+
+    Cells are moved exactly and never shifted; clouds are marked anew.
+    """
     shown = []
     for pose in poses:
         if points_N3 is None:
@@ -100,7 +103,7 @@ def averaged_field(model: Model, codes: Sequence[Any], poses: Sequence[Pose]) ->
 
 
 def _symmetries(section: InputConfig) -> list[Pose]:
-    """Of the cube, those that training has drawn: mirror images, then turned about the up axis as far as it turned."""
+    """Of the cube, those that training has drawn: mirror images, then turned about the y axis as far as it turned."""
     pose = section.pose
     turns = [((0, 1, 2), (1, 1, 1))]
     turns += [((2, 1, 0), (1, 1, -1)), ((2, 1, 0), (-1, 1, 1))] if pose.turn >= QUARTER else []
