@@ -41,17 +41,10 @@ from isofield.extraction.lattice import BATCH_POINTS, evaluate_field, field_of
 from isofield.generation.inputs import items_of_files
 from isofield.generation.islands import drops_islands
 from isofield.generation.latent_shapes import codes_between
-from isofield.generation.meshes import (
-    Coded,
-    GenerationConfig,
-    ModelSurface,
-    mask_of_surface,
-    points_of,
-    surface_of,
-)
 from isofield.generation.out_of_distribution import InputCalibration, load_input_calibration
 from isofield.generation.posed_inputs import poses_of
 from isofield.generation.simplification import simplify_mesh
+from isofield.generation.surfaces import Coded, GenerationConfig, ModelSurface, mask_of_surface, points_of, surface_of
 from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
 from isofield.run_dir import RunDir, preparation_of
@@ -268,7 +261,7 @@ class Run:
             iso_level=self.iso_level,
             fit_steps=asked.get("fit_steps", 0),
             faces=faces,
-            islands="drop" if drops_islands(section) else None,
+            islands="drop and fill" if drops_islands(section) else None,
             poses=poses if poses > 1 else None,
         )
 

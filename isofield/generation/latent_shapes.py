@@ -11,7 +11,8 @@ from data_processing.loading.network_inputs import InputConfig
 from data_processing.loading.single_inputs import Observed, observe_shape
 from data_processing.store.shape_set import ShapeSet
 from isofield.contract import MakesShapes, Model
-from isofield.generation.meshes import Coded, Item
+from isofield.generation.meshes import Item
+from isofield.generation.surfaces import Coded
 from isofield.runtime.fingerprint import fingerprint
 from isofield.runtime.hints import did_you_mean
 

@@ -9,7 +9,8 @@ from isofield.generation.manifest import made_from, read_line
 from isofield.runtime.journal import FAILED, RECORD, Journal, stands
 
 if TYPE_CHECKING:
-    from isofield.generation.meshes import GenerationConfig, Item
+    from isofield.generation.meshes import Item
+    from isofield.generation.surfaces import GenerationConfig
 
 
 def are_made(items: Sequence["Item"], folder: Path, settings: "GenerationConfig") -> bool:

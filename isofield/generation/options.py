@@ -11,8 +11,8 @@ from isofield.runtime.parts import HELP, part_of
 
 if TYPE_CHECKING:
     from data_processing.loading.network_inputs import InputConfig
-    from isofield.generation.meshes import GenerationConfig
     from isofield.generation.out_of_distribution import InputCalibration
+    from isofield.generation.surfaces import GenerationConfig
 
 
 def arguments_of(argv: Sequence[str] | None, *, description: str | None, prog: str | None = None) -> argparse.Namespace:
@@ -45,7 +45,7 @@ def arguments_of(argv: Sequence[str] | None, *, description: str | None, prog: s
     parser.add_argument("--set", nargs="+", default=[], action="extend", metavar="K=V", help="preparation of --input")
     parser.add_argument("--points", type=int, metavar="N", help="show so many points of each cloud [as in training]")
     parser.add_argument("--poses", type=int, default=1, metavar="N", help="average the fields of N poses of each input")
-    parser.add_argument("--keep-islands", action="store_true", help="of points: also pieces that none of them is near")
+    parser.add_argument("--keep-islands", action="store_true", help="of points: also pieces far from all, and tears")
     parser.add_argument("--with-input", action="store_true", help="write what the network saw beside each mesh")
     parser.add_argument("--sheet", action="store_true", help="a picture of all these meshes, sheet.png [of new ones]")
     parser.add_argument("--fit-steps", type=int, default=0, metavar="N", help="tune the encoder on each input [0]")
@@ -69,8 +69,8 @@ def settings_of(
     `section`: the input that the run is shown.
     """
     from isofield.generation.islands import drops_islands
-    from isofield.generation.meshes import GenerationConfig
     from isofield.generation.posed_inputs import poses_of
+    from isofield.generation.surfaces import GenerationConfig
 
     if arguments.poses != 1 and not (arguments.split or arguments.input):
         raise ValueError(
@@ -89,7 +89,7 @@ def settings_of(
         fit_rate=arguments.fit_rate,
         faces=arguments.faces,
         input_points=arguments.points if arguments.samples is None else None,
-        islands="drop" if drops_islands(section) and not arguments.keep_islands else None,
+        islands="drop and fill" if drops_islands(section) and not arguments.keep_islands else None,
         poses=arguments.poses if arguments.poses > 1 else None,
         input_calibration=usual.fingerprint() if usual and (arguments.split or arguments.input) else None,
     )

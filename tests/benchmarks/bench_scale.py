@@ -46,7 +46,8 @@ from isofield.evaluation.protocols import find_protocols
 from isofield.evaluation.rows import SampleCounts
 from isofield.evaluation.tables import summarise, write_csv, write_json
 from isofield.generation.inputs import items_of_split
-from isofield.generation.meshes import GenerationConfig, generate
+from isofield.generation.meshes import generate
+from isofield.generation.surfaces import GenerationConfig
 from isofield.outliers.analysis.journal import line_of_organ, open_journal
 from isofield.outliers.analysis.rows import new_row
 from isofield.outliers.analysis.scans import find_scans

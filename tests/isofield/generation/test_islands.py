@@ -11,7 +11,7 @@ from data_processing.formats.nifti import ScanGrid
 from data_processing.geometry.triangle_mesh import TriangleMesh, is_watertight, sample_surface
 from data_processing.loading.network_inputs import InputConfig
 from isofield.generation.islands import drops_islands, without_islands
-from isofield.generation.meshes import Coded, GenerationConfig, surface_of
+from isofield.generation.surfaces import Coded, GenerationConfig, surface_of
 from isofield.runtime.seeds import numpy_generator
 from tests.data_processing.solids import box, joined
 from tests.isofield.ready_runs import Echo, EchoConfig

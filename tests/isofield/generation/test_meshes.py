@@ -18,7 +18,7 @@ from data_processing.preparation.job import prepare_folder
 from isofield import checkpoint, registry
 from isofield.commands import generate
 from isofield.evaluation.pairs import pairs_of_run
-from isofield.generation.meshes import GenerationConfig
+from isofield.generation.surfaces import GenerationConfig
 from isofield.run_dir import RunDir, exclusive
 from isofield.runtime.atomic_files import is_temporary
 from tests.commands import call

@@ -13,8 +13,8 @@ from data_processing.loading.network_inputs import InputConfig, marked
 from data_processing.loading.poses import PoseConfig
 from isofield import load
 from isofield.commands.generate import main
-from isofield.generation.meshes import points_of
 from isofield.generation.posed_inputs import Pose, averaged_field, encode_poses, poses_of
+from isofield.generation.surfaces import points_of
 from tests.isofield.ready_runs import Echo, EchoConfig
 
 POINTS = Path("pretrained/points")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from isofield.commands import generate
-from isofield.generation import meshes
+from isofield.generation import meshes, surfaces
 from tests.commands import call
 from tests.isofield.ready_runs import make_run
 
@@ -17,7 +17,7 @@ WORDS = ("--device", "cpu", "--split", "test", "--resolution", "16")
 
 def test_a_mesh_is_written_while_the_next_is_extracted(boxes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run, begun, extracted = make_run(boxes, tmp_path / "runs"), threading.Event(), []
-    write, extract = meshes.write_mesh, meshes.extract
+    write, extract = meshes.write_mesh, surfaces.extract
 
     def extracting(*given: Any, **more: Any) -> Any:
         extracted.append(threading.current_thread())
@@ -30,7 +30,7 @@ def test_a_mesh_is_written_while_the_next_is_extracted(boxes: Path, tmp_path: Pa
         assert threading.current_thread() not in extracted
         write(file, mesh)
 
-    monkeypatch.setattr(meshes, "extract", extracting)
+    monkeypatch.setattr(surfaces, "extract", extracting)
     monkeypatch.setattr(meshes, "write_mesh", writing)
     assert call(generate.main, "--run", run.path, *WORDS) == 0
     rows = json.loads((run.meshes("test") / "manifest.json").read_text())["shapes"]
