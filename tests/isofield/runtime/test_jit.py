@@ -123,7 +123,8 @@ def test_another_thread_may_import_scipy_while_numba_is_loaded():
         "importlib.import_module = meanwhile\n"
         "import isofield.runtime.jit\n"
         "from numba.np import arraymath, linalg\n"
-        "print(failed, arraymath._HAVE_BLAS, arraymath.ensure_blas is linalg.ensure_blas, linalg.ensure_blas.__module__)\n"
+        "look = linalg.ensure_blas\n"
+        "print(failed, arraymath._HAVE_BLAS, arraymath.ensure_blas is look, look.__module__)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300)
