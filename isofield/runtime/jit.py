@@ -26,7 +26,7 @@ from isofield.runtime.compiled import spares_kernels
 from isofield.runtime.kernel_folder import FOLDER_VARIABLE, are_called, kernel_folder, mark_called
 from isofield.runtime.locks import hold_lock
 
-BLAS = "scipy.linalg.cython_blas"
+ARRAYS = "numba.np.arraymath"
 WAIT = 300.0  # seconds for another process that compiles; then each for itself
 # The option has no public name: where a numba does not know it, arrays are counted.
 UNCOUNTED: dict[str, Any] = {"_nrt": False} if hasattr(options.DefaultOptions, "_nrt") else {}
@@ -36,18 +36,22 @@ def _load_without_blas() -> None:
     """Load the part of numba that looks for a BLAS when it is loaded, and let it look only when a kernel wants one.
 
     Looking is to import all of scipy.linalg: half as long as numba itself takes, and our kernels multiply no matrices.
-    A kernel that does, of whomever, is compiled as ever: numba asks again where it needs to know.
+    A kernel that does, of whomever, is compiled as ever: numba asks again where it needs to know. Only numba's own
+    question is answered ahead, so that another thread may import scipy meanwhile.
     """
-    if BLAS in sys.modules or importlib.util.find_spec("scipy") is None:
+    if ARRAYS in sys.modules or importlib.util.find_spec("scipy") is None:
         return
-    modules: dict[str, Any] = sys.modules
-    modules[BLAS] = None  # the import fails at once
+    linear_algebra: Any = importlib.import_module("numba.np.linalg")
+    look = getattr(linear_algebra, "ensure_blas", None)
+    if look is None:  # a numba that asks elsewhere: then it looks
+        return
+    linear_algebra.ensure_blas = lambda: None
     try:
-        arraymath: Any = importlib.import_module("numba.np.arraymath")
+        arrays: Any = importlib.import_module(ARRAYS)
     finally:
-        del modules[BLAS]
-    if hasattr(arraymath, "_HAVE_BLAS"):
-        arraymath._HAVE_BLAS = True
+        linear_algebra.ensure_blas = look
+    if hasattr(arrays, "ensure_blas"):  # its own name of the same question
+        arrays.ensure_blas = look
 
 
 def compile_exact(function: Callable[..., Any]) -> Callable[..., Any]:

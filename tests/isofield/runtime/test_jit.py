@@ -100,3 +100,32 @@ def test_kernels_of_ours_load_no_linear_algebra_and_those_of_others_have_it():
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert done.stdout.split("\n")[:3] == ["False", "18.0", "True True"], done.stderr
+
+
+def test_another_thread_may_import_scipy_while_numba_is_loaded():
+    """It does so where numba is about to look for a BLAS: nothing of scipy may be hidden from it then."""
+    program = (
+        "import importlib, threading\n"
+        "failed = []\n"
+        "def others():\n"
+        "    try:\n"
+        "        import scipy.linalg.cython_blas\n"
+        "    except BaseException as error:\n"
+        "        failed.append(repr(error))\n"
+        "load = importlib.import_module\n"
+        "def meanwhile(name):\n"
+        "    if name == 'numba.np.arraymath':\n"
+        "        thread = threading.Thread(target=others)\n"
+        "        thread.start()\n"
+        "        thread.join()\n"
+        "        failed.append('met')\n"
+        "    return load(name)\n"
+        "importlib.import_module = meanwhile\n"
+        "import isofield.runtime.jit\n"
+        "from numba.np import arraymath, linalg\n"
+        "look = linalg.ensure_blas\n"
+        "print(failed, arraymath._HAVE_BLAS, arraymath.ensure_blas is look, look.__module__)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.stdout == "['met'] True True numba.np.linalg\n", done.stdout + done.stderr
