@@ -75,7 +75,11 @@ def run_tasks(
                 while waiting or running:
                     while waiting and len(running) < workers + (2 if device == "cpu" else 0):
                         tasks = _next(waiting, config, 1 if device == "cpu" else AT_ONCE)
-                        running[pool.submit(_make_all, make, tasks, config, settings, device)] = tasks
+                        try:
+                            running[pool.submit(_make_all, make, tasks, config, settings, device)] = tasks
+                        except BrokenProcessPool:
+                            waiting.extendleft(reversed(tasks))  # refused, not under way: the next pool makes them
+                            raise
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
                         outcomes = future.result()

@@ -8,6 +8,7 @@ to know nothing of the others, and every order is the same in every run.
 import contextvars
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -45,8 +46,10 @@ def seconds_elsewhere() -> tuple[float, float]:
 
 def run_side_by_side(works: Sequence[Callable[[], Result]]) -> list[Result]:
     """The results of all works, in their order. What one raises is raised here, and ends the others."""
-    running = [_Work(work) for work in works]
+    running: list[_Work] = []
     try:
+        for work_of_one in works:
+            running.append(_Work(work_of_one))
         waiting = running
         while waiting:
             # Each goes on up to its next question, or to its end.
@@ -65,13 +68,21 @@ def run_side_by_side(works: Sequence[Callable[[], Result]]) -> list[Result]:
 
 def _answer(works: list["_Work"]) -> None:
     questions, before = [work.question for work in works if work.question is not None], _clocks()
+    answers: list[Any] = []
+    # Whose fault an error is, each finds out alone. By then the error is gone: it holds what was made for all of them,
+    # and where memory was short, none would be left for one.
     try:
-        answers: Sequence[Any] = questions[0].together([question.request for question in questions])
-    except Exception:  # noqa: BLE001 (whose fault it is, each finds out alone)
+        answers = list(questions[0].together([question.request for question in questions]))
+    except Exception as error:  # noqa: BLE001 (raised in a work, if it is raised for one alone)
+        _let_go(error)
+    if not answers:
         answers = [_tried(question) for question in questions]
     spent = [(after - first) / len(works) for after, first in zip(_clocks(), before, strict=True)]
-    for work, answer in zip(works, answers, strict=True):
-        work.answer, work.question, work.share = answer, None, spent
+    if len(answers) != len(works):
+        raise ValueError(f"{len(answers)} answers to {len(works)} questions of {questions[0].together}")
+    # Taken out one by one: an error among them holds this call, which must not hold the error.
+    for work in reversed(works):
+        work.answer, work.question, work.share = answers.pop(), None, spent
 
 
 def _clocks() -> tuple[float, float]:
@@ -82,7 +93,20 @@ def _tried(question: "_Question") -> Any:
     try:
         return question.alone(question.request)
     except Exception as error:  # noqa: BLE001 (raised in the work that asked)
+        _let_go(error)
         return _Raised(error)
+
+
+def _let_go(error: BaseException) -> None:
+    """Free what an error, and those it came from, hold of the calls that they ended: others need the memory next."""
+    seen: set[int] = set()
+    errors: list[BaseException | None] = [error]
+    while errors:
+        one = errors.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            traceback.clear_frames(one.__traceback__)
+            errors += one.__cause__, one.__context__
 
 
 class _Question:
@@ -129,6 +153,8 @@ class _Work:
 
     def ask(self, question: _Question) -> Any:
         """The answer; called in the work's thread."""
+        if self._ends:  # by what a work does at its end: nobody would answer
+            raise _Ended
         self.question, before = question, _clocks()
         self._has_stopped.release()
         self._may_run.acquire()
@@ -137,9 +163,13 @@ class _Work:
         passed = [after - first for after, first in zip(_clocks(), before, strict=True)]
         wall, cpu = (away + all - own for away, all, own in zip(self.elsewhere, passed, self.share, strict=True))
         self.elsewhere = wall, cpu
-        if isinstance(self.answer, _Raised):
-            raise self.answer.error
-        return self.answer
+        answer, self.answer = self.answer, None  # the work's alone: it may be large
+        if not isinstance(answer, _Raised):
+            return answer
+        try:
+            raise answer.error
+        finally:
+            del answer  # else the error would hold this call, and this call the error, with all that the work holds
 
     def end(self) -> None:
         """Leave no thread behind."""

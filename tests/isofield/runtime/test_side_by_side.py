@@ -1,8 +1,10 @@
 """Works side by side: each gets its own answer, those that ask the same are answered together, errors stay with one."""
 
 import contextvars
+import gc
 import threading
 import time
+import weakref
 from functools import partial
 
 import pytest
@@ -85,6 +87,94 @@ def test_what_a_work_raises_ends_all_and_leaves_no_thread():
     with pytest.raises(OSError, match="disk is full"):
         run_side_by_side([other, full, other])
     assert threading.active_count() == before
+
+
+def test_a_work_that_asks_at_its_end_is_not_waited_for():
+    answering, asked = Answering(), []
+
+    def tidying():
+        try:
+            return answering.ask(1)
+        finally:
+            asked.append(2)
+            answering.ask(2)
+
+    def full():
+        raise OSError("the disk is full")
+
+    before = threading.active_count()
+    with pytest.raises(OSError, match="disk is full"):
+        run_side_by_side([tidying, full])
+    assert asked == [2] and answering.together_of == [] and threading.active_count() == before
+
+
+def test_where_no_more_threads_can_be_started_none_stays(monkeypatch: pytest.MonkeyPatch):
+    start, started, before = threading.Thread.start, [], threading.active_count()
+
+    def limited(thread):
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    with pytest.raises(RuntimeError, match="new thread"):
+        run_side_by_side([lambda: 1] * 3)
+    assert len(started) == 2 and threading.active_count() == before
+
+
+class Tensor:
+    """Stands for one that is large."""
+
+
+class Holding:
+    """Notes what is still held of the tensors that were made, each time that a question is answered."""
+
+    def __init__(self):
+        self.made, self.held = weakref.WeakSet(), []
+
+    def fail(self, reason):
+        own = Tensor()  # a local of the call that fails
+        self.made.add(own)
+        error = MemoryError(reason)
+        raise error  # which holds this call, and this call it: only a collector of cycles would end that
+
+    def together(self, numbers):
+        self.held.append(len(self.made))
+        self.fail("for all")
+
+    def alone(self, number):
+        self.held.append(len(self.made))
+        if number < 0:
+            self.fail("for one")
+        self.made.add(own := Tensor())
+        return own
+
+    def work(self, number):
+        try:
+            self.ask(number)
+        except MemoryError as error:
+            return str(error)
+        self.held.append(len(self.made))
+        return "made"
+
+    def ask(self, number):
+        own = Tensor()  # what the work has made so far
+        self.made.add(own)
+        return ask(number, alone=self.alone, together=self.together, place=(0,))
+
+
+def test_what_failed_holds_no_memory_that_the_next_needs():
+    """Made for all, then of one that fails alone: both are given up before the next is asked. Then answers are."""
+    holding = Holding()
+    gc.collect()
+    gc.disable()
+    try:
+        assert run_side_by_side([partial(holding.work, number) for number in (-1, -2, 3)]) == ["for one"] * 2 + ["made"]
+    finally:
+        gc.enable()
+    # Three have one each when all are asked, and when each is; the last goes on when the others have ended.
+    assert holding.held == [3, 3, 3, 3, 0]
 
 
 def test_one_runs_at_a_time_in_the_context_of_the_caller():
