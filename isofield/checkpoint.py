@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def load_tensors(path: Path, *, device: torch.device | str = "cpu", mapped: bool
         # they hold.
         _refuse_packed(path)
         content = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
-        _refuse_hollow(content)
+        _refuse_hollow(content, _record_sizes(path))
         return content
     except Exception as error:
         kind = "not only tensors and plain data" if _is_archive(path) else "cut short or corrupt"
@@ -90,9 +91,20 @@ def _refuse_packed(path: Path) -> None:
             raise ValueError(f"declares {declared:,} bytes of records: torch does not pack them")
 
 
-def _refuse_hollow(content: Any) -> None:
-    """Tensors that declare more numbers than they hold, wherever they are: a copy of one would take any memory."""
-    waiting, seen = [("it", content)], set[int]()
+def _record_sizes(path: Path) -> Counter[int] | None:
+    """How often the file has a record of so many bytes; None where it is no archive."""
+    if not _is_archive(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        return Counter(member.file_size for member in archive.infolist())
+
+
+def _refuse_hollow(content: Any, records: Counter[int] | None) -> None:
+    """Tensors that declare more numbers than they hold, wherever they are: a copy of one would take any memory.
+
+    Torch 2.6 makes a storage as long as it is declared; what its record lacks is then whatever was in memory.
+    """
+    waiting, seen, storages = [("it", content)], set[int](), dict[int, int]()
     while waiting:
         name, one = waiting.pop()
         # Plain data may hold itself.
@@ -107,6 +119,10 @@ def _refuse_hollow(content: Any) -> None:
             held = one.layout is torch.strided and one.device.type != "meta" and not one.is_quantized
             if not held or one.untyped_storage().nbytes() < one.numel() * one.element_size():
                 raise ValueError(f"{name} declares {tuple(one.shape)} but does not hold as many numbers")
+            storages[one.untyped_storage().data_ptr()] = one.untyped_storage().nbytes()
+    declared = Counter(size for size in storages.values() if size)
+    if records is not None and (missing := declared - records):
+        raise ValueError(f"declares {max(missing):,} bytes of numbers, and has no record of that size")
 
 
 def _is_archive(path: Path) -> bool:
