@@ -18,6 +18,7 @@ NUMBERS = (
     "p", "q", "score", "drawing_p", "dice", "asd", "assd", "hd95", "hd", "nsd", "volume_ml", "reconstruction_ml",
     "left_out_ml", "seconds",
 )  # fmt: skip
+LATER = ("agreement", "drawing_p")  # columns that rows of earlier versions lack: not known, which is not 0
 
 
 def open_journal(out: Path, rank: int = 0, *, takes_record: bool = True) -> Journal:
@@ -59,6 +60,9 @@ def _read(line: Line) -> Line | None:
     """
     # Lines of the version before are translated; what is not shaped as our rows are could name any file of the user's.
     row = line.get("row", line.get("organs"))
+    if isinstance(row, dict) and set(COLUMNS) - set(LATER) <= set(row):
+        row = dict.fromkeys(LATER) | row
+        line = {**line, "row": row}
     if "made_with" in line:
         name = _name_of(row) or line.get("scan")
         line = {"name": name, "made_from": line["made_with"], "row": row, "start": line.get("at", 0)}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from isofield.outliers.analysis.journal import line_of_organ, open_journal, rows_of
-from isofield.outliers.analysis.rows import new_row
+from isofield.outliers.analysis.journal import LATER, forget, line_of_organ, open_journal, rows_of
+from isofield.outliers.analysis.rows import COLUMNS, new_row
 from isofield.runtime.journal import journal_file, journal_files
 
 
@@ -74,3 +74,20 @@ def test_journals_of_the_version_before_are_gone_on_with(tmp_path: Path):
     assert statuses(tmp_path) == ["OK"] and open_journal(tmp_path).row("a", "y") == {"liver": "x"}
     note(tmp_path, 0, "EMPTY", "x")
     assert statuses(tmp_path) == ["EMPTY"] and open_journal(tmp_path).lines["a"]["start"] == 3
+
+
+def test_rows_of_versions_that_knew_less_are_rows_and_what_they_lack_is_not_known(tmp_path: Path):
+    """Version 0.1 wrote no segments and asked nobody how a mask is drawn; its maps are removed with its rows."""
+    row = {key: value for key, value in new_row("a", "a.nii", "liver", "OK", "").items() if key not in LATER}
+    there = tmp_path / "masks" / "a" / "liver_recon.nii.gz"
+    lines = [
+        {"made_with": "x", "row": {**row, "reconstruction": "masks/a/liver_recon.nii.gz"}, "at": 2.0},
+        {"scan": "a", "made_with": "y", "organs": {"liver": "x"}, "at": 2.0},
+    ]
+    journal_file(tmp_path, 0).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (read,) = rows_of(open_journal(tmp_path), "a") or [None]
+    assert read is not None and set(read) == {*COLUMNS} and all(read[key] is None for key in LATER)
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"")
+    forget(tmp_path)
+    assert not there.exists() and not journal_files(tmp_path)
