@@ -109,7 +109,8 @@ def test_a_work_that_asks_at_its_end_is_not_waited_for():
 
 
 def test_where_no_more_threads_can_be_started_none_stays(monkeypatch: pytest.MonkeyPatch):
-    start, started, before = threading.Thread.start, [], threading.active_count()
+    start, before = threading.Thread.start, threading.active_count()
+    started: list[threading.Thread] = []
 
     def limited(thread):
         if len(started) == 2:
@@ -131,7 +132,8 @@ class Holding:
     """Notes what is still held of the tensors that were made, each time that a question is answered."""
 
     def __init__(self):
-        self.made, self.held = weakref.WeakSet(), []
+        self.made: weakref.WeakSet[Tensor] = weakref.WeakSet()
+        self.held: list[int] = []
 
     def fail(self, reason):
         own = Tensor()  # a local of the call that fails

@@ -85,8 +85,10 @@ def test_rows_of_versions_that_knew_less_are_rows_and_what_they_lack_is_not_know
         {"scan": "a", "made_with": "y", "organs": {"liver": "x"}, "at": 2.0},
     ]
     journal_file(tmp_path, 0).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (read,) = rows_of(open_journal(tmp_path), "a") or [None]
-    assert read is not None and set(read) == {*COLUMNS} and all(read[key] is None for key in LATER)
+    rows = rows_of(open_journal(tmp_path), "a")
+    assert rows is not None
+    (read,) = rows
+    assert set(read) == {*COLUMNS} and all(read[key] is None for key in LATER)
     there.parent.mkdir(parents=True)
     there.write_bytes(b"")
     forget(tmp_path)
