@@ -87,6 +87,8 @@ def voxels_in_memory(values: NDArray, *, where: str) -> VoxelGrid:
             f"{where}: expected booleans or the numbers 0 and 1, got {others.flat[0]} in {others.size} of "
             f"{values.size} voxels: give values > threshold"
         )
+    if values.size and not values.any():  # what a file is told, to choose another threshold, is no advice here
+        raise ValueError(f"{where}: no voxel of {values.shape} is 1 or True: there is no shape in it")
     return _cube_grid(values, GridConfig(), where)
 
 

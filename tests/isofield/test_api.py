@@ -228,7 +228,7 @@ BAD_INPUTS: dict[str, tuple[Any, str]] = {
     "words": (np.full((4, 4, 4), "in"), "<U2"),
     "labels": (np.arange(64).reshape(4, 4, 4), r"0 and 1, got 2 in 62 of 64"),
     "NaN voxels": (np.full((4, 4, 4), np.nan), "0 and 1, got nan"),
-    "no object": (np.zeros((4, 4, 4), dtype=bool), "no voxel"),
+    "no object": (np.zeros((4, 4, 4), dtype=bool), "the array: no voxel.*1 or True"),
     "NaN vertex": (trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, np.nan, 0]], [[0, 1, 2]], process=False), "NaN"),
     "no faces": (trimesh.Trimesh(), "no triangles"),
     "scene": (trimesh.Scene([trimesh.creation.box()]), r"Scene.*to_mesh\(\)"),
