@@ -30,6 +30,7 @@ def test_a_gan_between_its_players():
     assert "gan: 1 rounds" in succeeds("tests.kills", "gan", "--rounds", "1", "--kills", "2")
 
 
+@pytest.mark.slow
 def test_one_of_three_parts():
     """Of generate; the others take longer, below."""
     assert "generate: 1 rounds, 1 kills" in succeeds("tests.kills", "generate", "--at", "parts", "--rounds", "1")

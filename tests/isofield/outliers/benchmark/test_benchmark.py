@@ -22,6 +22,7 @@ def run_benchmark(run, out, *more):
     assert call(__main__.main, *arguments, "--most", 3, "--seeds", 2, "--fpr", 0.5, *more) == DONE
 
 
+@pytest.mark.slow  # half a minute: every table once
 def test_it_writes_every_table(brain_run, tmp_path, capsys):
     run_benchmark(brain_run, tmp_path)
     content = json.loads((tmp_path / "benchmark.json").read_text())
