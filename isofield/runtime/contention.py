@@ -10,7 +10,6 @@ and with it every bit of a result, stays the same.
 import functools
 import os
 import threading
-import time
 from pathlib import Path
 
 import torch
@@ -21,25 +20,21 @@ TASKS = Path("/proc/self/task")
 SECONDS_BETWEEN = 0.25
 WAITING_BUSY = 0.10  # share of ready time spent without a core from which on others want it
 WAITING_FREE = 0.03  # below it the cores are ours again
-SHORT_COMMAND = 20.0  # seconds from the start in which a command that makes meshes yields
 LOOKS_FREE = 8  # in a row, before threads spin again: other work comes in bursts
 
 
-def watch_contention(*, seconds_to_yield: float = 0.0) -> None:
-    """Start watching in this process, once, if anything is to be watched.
-
-    `seconds_to_yield`: from now on, in which waiting threads yield whatever the cores do.
-    """
+def watch_contention() -> None:
+    """Start watching in this process, once, if anything is to be watched."""
     if torch.get_num_threads() > 1 and follows_machine():
-        watch = _watch(os.getpid())
-        watch.yield_for(seconds_to_yield)
-        watch.start()
+        _watch(os.getpid())
 
 
 @functools.cache
 def _watch(process: int) -> "ContentionWatch":
     """One watch in each process, as threads don't survive a fork."""
-    return ContentionWatch()
+    watch = ContentionWatch()
+    threading.Thread(target=watch.run, name=f"contention-{process}", daemon=True).start()
+    return watch
 
 
 def run_and_delay() -> tuple[int, int]:
@@ -62,22 +57,10 @@ class ContentionWatch:
 
     def __init__(self) -> None:
         self.yielding: IdleTeams | None = None
-        self._free, self._threads, self._yields_until = 0, torch.get_num_threads(), 0.0
-        self._thread: threading.Thread | None = None
-
-    def yield_for(self, seconds: float) -> None:
-        """Let threads yield for at least so long, from the next look on."""
-        self._yields_until = max(self._yields_until, time.monotonic() + seconds)
-
-    def start(self) -> None:
-        """Look from a thread of its own, at once for the first time."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self.run, name=f"contention-{os.getpid()}", daemon=True)
-            self._thread.start()
+        self._free, self._threads = 0, torch.get_num_threads()
 
     def run(self) -> None:
         """Look again and again, for as long as the process lives."""
-        self.look(0, 0)
         before = run_and_delay()
         pause = threading.Event()
         while not pause.wait(SECONDS_BETWEEN):
@@ -90,7 +73,7 @@ class ContentionWatch:
         """Decide by the nanoseconds that threads ran and waited for a core since the last look."""
         # Two thresholds and a number of looks, so that a share near one of them does not open and close teams for ever.
         share = delay / max(1, run + delay)
-        if share >= WAITING_BUSY or time.monotonic() < self._yields_until:
+        if share >= WAITING_BUSY:
             self._free = 0
             if self.yielding is not None and self.yielding.alone:
                 self.yielding.close()

@@ -19,7 +19,6 @@ import torch
 import torch.distributed as dist
 
 from isofield.runtime.commandline import say
-from isofield.runtime.contention import SHORT_COMMAND
 from isofield.runtime.heartbeat import Heartbeat, lost_rank, unreached_ranks
 from isofield.runtime.parts import Part, refuse_ranks
 from isofield.runtime.precision import products_in
@@ -192,7 +191,7 @@ def session(
     own = _device_of_rank(device, local_rank=local, local_size=local_size, collectives=collectives)
     if own.type == "cuda":
         torch.cuda.set_device(own)
-    limit_threads(seconds_to_yield=SHORT_COMMAND if meshes else 0.0)
+    limit_threads()
     if rank == 0:
         say(describe_threads(meshes=meshes))
         if device != str(own):

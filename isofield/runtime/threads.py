@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import torch
 
-from isofield.runtime.contention import SHORT_COMMAND, watch_contention
+from isofield.runtime.contention import watch_contention
 from isofield.runtime.cores import describe_cores, own_cores
-from isofield.runtime.thread_waiting import describe_waiting, follows_machine
+from isofield.runtime.thread_waiting import describe_waiting
 
 OPENMP_VARIABLE = "OMP_NUM_THREADS"
 SMALL_MESH = 4 << 20  # bytes, of a file or in memory: some 100,000 faces
@@ -19,15 +19,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def limit_threads(*, seconds_to_yield: float = 0.0) -> None:
+def limit_threads() -> None:
     """Let torch use no more threads than this process has cores, unless the user has said how many; watch them wait.
 
     Torch itself knows of no CPU quota, and not of the other ranks on this machine. More than torch would use there are
-    never: it leaves out the second thread of each core. `seconds_to_yield`: as of `watch_contention`.
+    never: it leaves out the second thread of each core.
     """
     if OPENMP_VARIABLE not in os.environ:
         torch.set_num_threads(min(torch.get_num_threads(), own_cores()))
-    watch_contention(seconds_to_yield=seconds_to_yield)
+    watch_contention()
 
 
 @contextlib.contextmanager
@@ -53,9 +53,7 @@ def describe_threads(*, meshes: bool = False) -> str:
     """Cores, threads and how they wait, in one line. `meshes`: of a command that prepares some (threads_for_mesh)."""
     count = torch.get_num_threads()
     fewer = " (1 while a small mesh is prepared)" if meshes and count > 1 else ""
-    patient = f", and for the first {SHORT_COMMAND:.0f} s" if fewer and follows_machine() else ""
-    waiting = f"{describe_waiting()}{patient}"
-    return f"{describe_cores()}, {count} thread{'s' * (count > 1)} of torch{fewer}; {waiting}"
+    return f"{describe_cores()}, {count} thread{'s' * (count > 1)} of torch{fewer}; {describe_waiting()}"
 
 
 def in_parallel(part: Callable[[int, int], None]) -> None:
