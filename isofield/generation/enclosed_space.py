@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from data_processing.geometry.connected import connected_pieces, reached_from_corner
 from data_processing.geometry.coordinates import voxel_index
-from data_processing.occupancy.flood_fill import reached_from_border
 from data_processing.occupancy.packed_grids import Bits, dilate_bits, pack, unpack
 from isofield.extraction.lattice import Field, evaluate_field
 
@@ -96,16 +96,27 @@ def _marked(points_N3: NDArray[np.float64]) -> Bits:
 
 def _enclosed(walls: Bits) -> list[Bits]:
     """Spaces between walls that the outside does not reach, each by itself."""
-    free = torch.from_numpy(~unpack(walls))
-    enclosed = free & ~reached_from_border(free)
-    if not enclosed.any():
-        return []
-    from scipy.ndimage import label  # only where there is a space
-
-    labels, _ = label(enclosed.numpy())
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0  # what is not enclosed
-    return [pack(labels == number) for number in np.flatnonzero(sizes >= FEWEST)]
+    # In numpy, as what follows: scipy's labels take a quarter of a second to load.
+    free = np.pad(~unpack(walls), 1, constant_values=True)  # beyond the cube it is free
+    enclosed = (free & ~reached_from_corner(free))[1:-1, 1:-1, 1:-1]
+    places = np.flatnonzero(enclosed)
+    number = np.full(enclosed.shape, -1)
+    number.ravel()[places] = np.arange(len(places))
+    # Cells that share a face are one space.
+    first, second = [], []
+    for axis in range(3):
+        low, high = (np.moveaxis(number, axis, 0)[part] for part in (slice(None, -1), slice(1, None)))
+        beside = (low >= 0) & (high >= 0)
+        first.append(low[beside])
+        second.append(high[beside])
+    piece = connected_pieces(np.concatenate(first), np.concatenate(second), len(places))
+    sizes = np.bincount(piece, minlength=1)
+    spaces = []
+    for chosen in np.flatnonzero(sizes >= FEWEST):
+        space = np.zeros_like(enclosed)
+        space.ravel()[places[piece == chosen]] = True
+        spaces.append(pack(space))
+    return spaces
 
 
 def _is_torn(field: Field, space: Bits, *, iso_level: float, batch_points: int, device: torch.device) -> bool:

@@ -45,7 +45,7 @@ def arguments_of(argv: Sequence[str] | None, *, description: str | None, prog: s
     parser.add_argument("--set", nargs="+", default=[], action="extend", metavar="K=V", help="preparation of --input")
     parser.add_argument("--points", type=int, metavar="N", help="show so many points of each cloud [as in training]")
     parser.add_argument("--poses", type=int, default=1, metavar="N", help="average the fields of N poses of each input")
-    parser.add_argument("--keep-islands", action="store_true", help="of points: also pieces far from all, and tears")
+    parser.add_argument("--keep-islands", action="store_true", help="of points: the field as it is, islands and tears")
     parser.add_argument("--with-input", action="store_true", help="write what the network saw beside each mesh")
     parser.add_argument("--sheet", action="store_true", help="a picture of all these meshes, sheet.png [of new ones]")
     parser.add_argument("--fit-steps", type=int, default=0, metavar="N", help="tune the encoder on each input [0]")

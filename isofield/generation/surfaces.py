@@ -88,7 +88,7 @@ class ModelSurface:
     to_world: NDArray[np.float64]  # 4x4, cube -> frame of the input
     fitting: dict[str, float]  # losses before and after fitting; empty without
     input_score: InputScore | None = None  # of an input, where the run says what is usual
-    note: str = ""  # what was left out of the mesh
+    note: str = ""  # what was filled, and what was left out of the mesh
 
     @property
     def mesh(self) -> TriangleMesh:

@@ -84,7 +84,7 @@ def test_two_spaces_are_judged_each_by_itself():
 def test_generation_fills_and_says_so_unless_the_surface_is_to_be_kept():
     cells = torch.zeros(1, 32, 32, 32)
     cells[0, 4:28, 4:28, 4:28] = 1
-    cells[0, 15:17, 9:23, 9:23] = 0  # a crack
+    cells[0, 15:17, 9:28, 9:23] = 0  # a crack that comes to the surface: no island
     faces = numpy_generator("faces").uniform(-0.375, 0.375, (4000, 3))
     axis = np.arange(4000) % 3
     faces[np.arange(4000), axis] = np.where(np.arange(4000) % 2, 0.375, -0.375)
@@ -94,5 +94,5 @@ def test_generation_fills_and_says_so_unless_the_surface_is_to_be_kept():
         settings = GenerationConfig("", 64, 32, 0, ".ply", 0.5, islands=islands)
         surface = make(Coded(cells, points_N3=faces), settings)
         pieces[islands] = len(surface.mesh.faces), surface.note.partition(" ")[0]
-    assert pieces["drop and fill"][1] == "filled" and pieces[None][1] == ""
-    assert pieces["drop and fill"][0] < pieces[None][0]
+    assert [note for _, note in pieces.values()] == ["filled", "", ""]
+    assert pieces["drop and fill"][0] < 0.95 * pieces["drop"][0] and pieces["drop"] == pieces[None]
