@@ -187,7 +187,8 @@ def machine(device: Device) -> dict[str, Any]:
         "vector_units": torch.backends.cpu.get_cpu_capability(),
         "amx": has_amx(),
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in ("torch", "numpy", "numba")},
+        "torch": str(torch.__version__),  # with the build (+cpu, +cu124), which its package may leave out
+        **{name: metadata.version(name) for name in ("numpy", "numba")},
     }
     if torch.device(device).type == "cuda":
         description |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
