@@ -65,7 +65,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy .
 
 test: lint
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --durations=15
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations=15
 
 # Kills, faults and scale: minutes more.
 test-slow: $(VENV)/.installed-dev
