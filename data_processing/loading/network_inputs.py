@@ -45,6 +45,9 @@ class InputConfig:
     fewest: int = 0  # points, scan, in training: from so many up to `points`, fewer the likelier; 0: always `points`
     offsets: bool = False  # points, scan: three more channels say where in its cell the points lie (`mark_offsets`)
     noise: float = 0.0  # points, scan: sigma in cube units, before marking; others: share of the cells that are flipped
+    # points, scan: share of the samples of training that have noise, each of a sigma of its own from 0 to `noise`; what
+    # validation and generation show has none then. 1: all have it, of `noise`.
+    noisy: float = 1.0
     crop: tuple[float, float] = (0.0, 0.0)  # a plane across a random direction cuts off such a share of the extent
     pose: PoseConfig = field(default_factory=PoseConfig)  # in training; the points asked for are posed alike
     deform: DeformationConfig = field(default_factory=DeformationConfig)  # of kind deformed
@@ -76,6 +79,11 @@ class InputConfig:
             raise ValueError(f"data.input: offsets are those of points: for points and scan alone, not {self.kind}")
         if not (self.noise >= 0 and (self.kind in CLOUDS or self.noise < 1)):
             raise ValueError(f"data.input: noise must be a sigma, or of voxels a share below 1; got {self.noise}")
+        if not 0 < self.noisy <= 1 or (self.noisy < 1 and not (self.noise and self.kind in CLOUDS)):
+            raise ValueError(
+                "data.input: noisy is a share above 0 and up to 1, below 1 for points and scan with noise alone; got "
+                f"{self.noisy} with noise {self.noise} of kind {self.kind}"
+            )
         if not 0 <= low <= high < 1:
             raise ValueError(f"data.input: crop must be a range of shares in [0, 1), got [{low}, {high}]")
 
@@ -182,9 +190,9 @@ def seen_points(
     # Posed before the noise and the crop, which are in the frame that the network is shown.
     if section.pose and not fixed:
         points_BN3 = posed_points(points_BN3, pose_of(section, keys_B))
-    if section.noise:
+    if section.noise and (section.noisy == 1 or not fixed):
         noise_BN3 = normals(derive_keys(keys_B, "noise"), points_BN3[0].numel()).view_as(points_BN3)
-        points_BN3 = points_BN3 + noise_BN3 * section.noise
+        points_BN3 = points_BN3 + noise_BN3 * sigmas(section, keys_B)[:, None, None]
     if section.crop[1]:
         x, y, z = directions(derive_keys(keys_B, "direction"), 1).unbind(-1)
         height_BN = points_BN3[..., 0] * x + points_BN3[..., 1] * y + points_BN3[..., 2] * z
@@ -199,6 +207,8 @@ def plain_input(section: InputConfig) -> dict[str, Any]:
         del plain["fewest"]
     if not section.offsets:
         del plain["offsets"]
+    if section.noisy == 1:
+        del plain["noisy"]
     if not section.pose.mirror:
         del plain["pose"]["mirror"]
     return plain
@@ -211,6 +221,14 @@ def counts_shown(section: InputConfig, keys_B: torch.Tensor) -> torch.Tensor:
     """
     share_B = uniforms(derive_keys(keys_B, "count"), 1)[:, 0].double()
     return section.fewest + (share_B * share_B * (section.points - section.fewest + 1)).long()
+
+
+def sigmas(section: InputConfig, keys_B: torch.Tensor) -> torch.Tensor:
+    """(B,) float32: the sigma of each shape's noise in cube units, where noise is shown."""
+    if section.noisy == 1:
+        return torch.full(keys_B.shape, section.noise, device=keys_B.device)
+    # A uniform number beyond the share means none; below it, it says how much.
+    return (1 - uniforms(derive_keys(keys_B, "noisy"), 1)[:, 0] / section.noisy).clamp(min=0) * section.noise
 
 
 def _view(pixels_BVHW: torch.Tensor, section: InputConfig, keys_B: torch.Tensor, *, fixed: bool) -> torch.Tensor:

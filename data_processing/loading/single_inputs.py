@@ -155,7 +155,7 @@ def is_photo(file: Path, section: InputConfig) -> bool:
 def as_given(section: InputConfig) -> InputConfig:
     """The same input without what only training adds: noise, cropping, deformation."""
     kind = "solid" if section.kind == "deformed" else section.kind
-    return dataclasses.replace(section, kind=kind, noise=0.0, crop=(0.0, 0.0))
+    return dataclasses.replace(section, kind=kind, noise=0.0, noisy=1.0, crop=(0.0, 0.0))
 
 
 def cell_boxes(cells_RRR: NDArray[np.bool_]) -> TriangleMesh:

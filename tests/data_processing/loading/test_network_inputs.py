@@ -173,6 +173,20 @@ def test_noise_moves_points_by_its_sigma():
     assert not torch.equal(moved, other)
 
 
+def test_some_clouds_are_noisy_each_by_a_sigma_of_its_own():
+    """A share of training's clouds, up to the noise that is named; validation and generation show none."""
+    many = {"surface_points": packed()["surface_points"][:1].expand(300, -1, -1)}
+    section = InputConfig("points", 32, points=0, noise=0.02, noisy=0.25)
+    still, _ = seen_points(many, InputConfig("points", 32, points=0), keys(count=300))
+    moved, _ = seen_points(many, section, keys(count=300))
+    sigma_S = (moved - still).flatten(1).std(dim=1) / 0.02
+    noisy = sigma_S > 0
+    assert abs(float(noisy.float().mean()) - 0.25) < 0.08
+    assert float(sigma_S[noisy].min()) < 0.2 and 0.9 < float(sigma_S[noisy].max()) < 1.05
+    assert abs(float(sigma_S[noisy].mean()) - 0.5) < 0.1
+    assert torch.equal(seen_points(many, section, keys(count=300), fixed=True)[0], still)
+
+
 def test_noise_flips_its_share_of_cells():
     noisy = observe(packed(), InputConfig("solid", GRID, noise=0.1), keys())
     share = (noisy != grids()).flatten(1).float().mean(1)
@@ -251,6 +265,7 @@ def test_shares_of_finer_cells_are_shown():
 SECTIONS = {
     "points": InputConfig("points", 32, points=50, noise=0.01, crop=(0.1, 0.5)),
     "some points": InputConfig("points", 32, points=50, fewest=10),
+    "some noisy": InputConfig("points", 32, points=50, noise=0.01, noisy=0.5),
     "scan": InputConfig("scan", 32, points=50, noise=0.01, crop=(0.1, 0.5)),
     "solid": InputConfig("solid", GRID, noise=0.01, crop=(0.1, 0.5)),
     "deformed": InputConfig("deformed", GRID, noise=0.01, crop=(0.1, 0.5)),
@@ -306,6 +321,10 @@ def test_what_a_data_set_does_not_hold_is_named(section: InputConfig, message: s
         ({"noise": -0.1}, "noise"),
         ({"noise": float("nan")}, "noise"),
         ({"noise": 1.0}, "noise"),
+        ({"kind": "points", "noise": 0.01, "noisy": 0.0}, "noisy is a share above 0"),
+        ({"kind": "points", "noise": 0.01, "noisy": 1.5}, "noisy is a share above 0"),
+        ({"kind": "points", "noisy": 0.5}, "noisy .* 0.5 with noise 0.0"),
+        ({"noise": 0.1, "noisy": 0.5}, "noisy .* of kind solid"),
         ({"crop": (0.5, 0.2)}, r"crop .*\[0, 1\)"),
         ({"crop": (0.0, 1.0)}, "crop"),
         ({"fewest": 100}, "fewest is for points and scan"),
