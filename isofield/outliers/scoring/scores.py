@@ -4,8 +4,9 @@ A mask is measured (`measure`): shape, surface, slices, what is left over by lin
 what its prior disagrees with. Each group of numbers has a Mahalanobis distance with shrunk correlations, and so have
 all of them but the prior's together. Distances become deviations above what clean masks that were left out of the fit
 show (`statistics.Tail`), so that groups can be compared. The score is how strange the mask is in itself, in any way or
-in the way of a fault, whichever is more, and how far its prior disagrees beyond what is usual: one that agrees takes
-nothing back. Single groups say what is strange.
+in the way of a fault, whichever is more. Single groups say what is strange. What its prior disagrees with is such a
+group, and all that judges a mask which the field of view cuts off; it is no part of the score of a whole mask, as it
+made that worse more often than better.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,6 +52,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # by the beginnings of names
     ITSELF: ("shape_", "surface_", "slices_", "space_"),
     PRIOR: ("prior_",),
 }
+WITH_PRIOR = "with_prior"  # in stored arrays; files of versions whose score always had its prior in it lack it
 VISIBLE = PRIOR  # what still means something of a mask that the field of view cuts off
 LEAST = 8  # masks to fit on
 NEAR = 1.5  # cells from a surface
@@ -85,7 +87,8 @@ def measure(mask: CubeMask, sdf_grid: SdfGrid, reconstruction: Reconstruction | 
 class Scorer:
     """What is kept of the training masks: small arrays.
 
-    `drawings`: None where no training mask was redrawn. `faults`: None where none was damaged.
+    `drawings`: None where no training mask was redrawn. `faults`: None where none was damaged. `with_prior`: whether
+    the score adds how far the prior disagrees beyond what is usual, as older versions did.
     """
 
     names: tuple[str, ...]  # of the numbers, the left-over ones of `components` last
@@ -94,6 +97,7 @@ class Scorer:
     groups: dict[str, tuple[Mahalanobis, Tail]]
     drawings: KnownDrawings | None = None
     faults: FaultDirections | None = None
+    with_prior: bool = False
 
     def strangeness(self, measured: Sequence[Measured]) -> dict[str, Array]:
         """(N,) of each group, in deviations above the median of clean masks."""
@@ -111,7 +115,9 @@ class Scorer:
         """(N,); larger is stranger."""
         strangeness = self.strangeness(measured)
         itself = np.maximum(strangeness[ITSELF], strangeness.get(FAULTS, -np.inf))
-        return np.asarray(itself + np.maximum(strangeness.get(PRIOR, 0.0), 0.0))
+        if self.with_prior:  # one that agrees takes nothing back
+            itself = itself + np.maximum(strangeness.get(PRIOR, 0.0), 0.0)
+        return np.asarray(itself)
 
     def drawing_p(self, measured: Sequence[Measured]) -> Array | None:
         """(N,): the share of known drawings as unusual as this mask's; None of a scorer that knows none."""
@@ -257,6 +263,7 @@ def scorer_arrays(scorer: Scorer) -> dict[str, NDArray[Any]]:
         "components/mean": scorer.components.mean_D,
         "components/modes": scorer.components.modes_MD,
         "components/spread": scorer.components.spread_M,
+        WITH_PRIOR: np.array(scorer.with_prior),
     }
     for group, (mahalanobis, tail) in scorer.groups.items():
         arrays[f"groups/{group}/mean"] = mahalanobis.mean_D
@@ -292,10 +299,19 @@ def scorer_of(arrays: Mapping[str, NDArray[Any]]) -> Scorer:
         groups[ITSELF]  # no score without
         drawings = _drawings_of(arrays, len(drawing_columns(names)))
         faults = _faults_of(arrays, len(_columns(names, ITSELF)))
+        with_prior = _with_prior_of(arrays)
     except (KeyError, IndexError) as error:
         raise ValueError(f"the arrays of a detector lack {error.args[0] if error.args else 'one'}") from error
     components = Components(parts["mean"], parts["modes"], parts["spread"])
-    return Scorer(names, sdf_grid, components, groups, drawings, faults)
+    return Scorer(names, sdf_grid, components, groups, drawings, faults, with_prior)
+
+
+def _with_prior_of(arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """True of files of versions that did not ask: the scores of their calibration have the prior in them."""
+    value = arrays.get(WITH_PRIOR, np.array(True))
+    if value.shape != () or value.dtype != bool:
+        raise ValueError(f"the arrays of a judge do not fit each other: {WITH_PRIOR} is {value.dtype} {value.shape}")
+    return bool(value)
 
 
 def _faults_of(arrays: Mapping[str, NDArray[Any]], size: int) -> FaultDirections | None:
