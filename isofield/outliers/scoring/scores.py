@@ -9,6 +9,7 @@ group, and all that judges a mask which the field of view cuts off; it is no par
 made that worse more often than better.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,7 @@ from isofield.outliers.scoring.known_drawings import (
     drawings_of,
     fit_known_drawings,
 )
+from isofield.outliers.scoring.one_sided import at_least
 from isofield.outliers.scoring.reconstruction import Reconstruction
 from isofield.outliers.scoring.shape_space import Components, SdfGrid, fit_components, overlap, signed_distance
 
@@ -103,13 +105,20 @@ class Scorer:
         """(N,) of each group, in deviations above the median of clean masks."""
         values_NF = np.concatenate([_numbers(measured), _left_over(self.components, _distances(measured))], axis=1)
         strangeness = {
-            group: tail.strangeness(mahalanobis.distances(values_NF[:, _columns(self.names, group)]))
+            group: tail.strangeness(mahalanobis.distances(self._values(values_NF, group)))
             for group, (mahalanobis, tail) in self.groups.items()
         }
         if self.faults is not None:
             usual, _ = self.groups[ITSELF]
-            strangeness[FAULTS] = self.faults.strangeness(usual.standardise(values_NF[:, _columns(self.names, ITSELF)]))
+            strangeness[FAULTS] = self.faults.strangeness(usual.standardise(self._values(values_NF, ITSELF)))
         return strangeness
+
+    def _values(self, values_NF: Array, group: str) -> Array:
+        """The numbers of a group. The scores of older calibrations know no number that is strange on one side alone."""
+        columns = _columns(self.names, group)
+        if self.with_prior:
+            return values_NF[:, columns]
+        return at_least(values_NF[:, columns], [self.names[column] for column in columns], self.groups[group][0])
 
     def scores(self, measured: Sequence[Measured]) -> Array:
         """(N,); larger is stranger."""
@@ -170,9 +179,11 @@ def fit_scorer(
     names = (*measured[0].numbers, *LEFT_OVER)
     groups: dict[str, tuple[Mahalanobis, Tail]] = {}
     for group in GROUPS:
-        chosen = values_NRF[:, :, _columns(names, group)]
-        if chosen.shape[2]:
-            unseen = held_out(chosen, lambda others, rows: _fit_group(others).distances(rows[:, 0]))
+        columns = _columns(names, group)
+        chosen = values_NRF[:, :, columns]
+        if len(columns):
+            own = tuple(names[column] for column in columns)
+            unseen = held_out(chosen, functools.partial(_distances_unseen, own))
             groups[group] = _fit_group(chosen), fit_tail(unseen)
     drawings = fit_known_drawings(values_NRF[:, :, drawing_columns(names)]) if times != [0] else None
     chosen = _columns(names, ITSELF)
@@ -184,6 +195,11 @@ def _fit_group(values_NRF: Array) -> Mahalanobis:
     """What is usual of masks as they are; and what changes where they are redrawn."""
     changes = (values_NRF[:, 1:] - values_NRF[:, :1]) * CHANGES**0.5
     return fit_mahalanobis(values_NRF[:, 0], nuisance_MD=changes.reshape(-1, changes.shape[2]))
+
+
+def _distances_unseen(names: Sequence[str], others_NRD: Array, rows_NRD: Array) -> Array:
+    usual = _fit_group(others_NRD)
+    return usual.distances(at_least(rows_NRD[:, 0], names, usual))
 
 
 def _fit_faults(values_NRF: Array, damaged_NJF: Array, kinds_NJ: Sequence[Sequence[str]]) -> FaultDirections:

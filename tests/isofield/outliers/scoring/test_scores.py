@@ -97,6 +97,7 @@ def test_what_a_prior_disagrees_with_is_shown_and_counts_in_older_judges(scorer,
     assert not scorer_of(arrays).with_prior
     del arrays[WITH_PRIOR]
     older = scorer_of(arrays)
+    found = older.strangeness(with_prior[:3])
     np.testing.assert_array_equal(older.scores(with_prior[:3]), found[ITSELF] + np.maximum(found[PRIOR], 0))
     assert older.scores([odd])[0] > older.scores(with_prior[:1])[0] + 1
     assert scorer_of(scorer_arrays(older)).with_prior
@@ -200,6 +201,27 @@ def test_masks_redrawn_unequally_often_are_refused(training):
     for wrong in unequal:
         with pytest.raises(ValueError, match="equally often"):
             fit_scorer(training, FRAME, wrong)
+
+
+def test_a_training_mask_is_no_stranger_for_being_known_by_heart(training, scorer):
+    """Its components lack nothing of it: far below what they lack of any other mask, and no fault."""
+    known = scorer.scores(training)
+    new = scorer.scores([measured((16.5, 10.5, 8)), measured((15.2, 11.5, 8.4))])
+    assert np.median(known) < new.max() + 1
+    older = dataclasses.replace(scorer, with_prior=True).scores(training)
+    assert (older > known + 1).all(), "calibrations of before are judged as before"
+    # More of it stays strange.
+    odd = Measured(training[0].numbers, np.roll(training[0].distances_D.reshape(24, 24, 24), 3, axis=0).ravel())
+    assert scorer.scores([odd])[0] > known.max() + 1
+
+
+def test_less_disagreement_than_usual_is_no_strangeness(training):
+    random = np.random.default_rng(0)
+    with_prior = [Measured({**one.numbers, "prior_unlike": random.normal()}, one.distances_D) for one in training]
+    scorer, numbers = fit_scorer(with_prior, FRAME), with_prior[0].numbers
+    none, much = (Measured({**numbers, "prior_unlike": value}, training[0].distances_D) for value in (-9.0, 9.0))
+    agreed, disbelieved = scorer.visible_scores([none, much])
+    assert agreed < 3 < disbelieved
 
 
 def test_too_few_masks_are_refused(training):
