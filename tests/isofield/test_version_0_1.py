@@ -144,9 +144,10 @@ def test_an_evaluation_goes_on(journal: bool, expected: dict[str, Any], capsys: 
         assert_row(row, told)
 
 
-def test_an_analysis_with_its_calibration_goes_on(expected: dict[str, Any]):
-    """Both scans are judged by the calibration that 0.1 made; its rows say less of a scan, and are made anew."""
+def test_an_analysis_with_its_calibration_goes_on(expected: dict[str, Any], capsys: pytest.CaptureFixture[str]):
+    """Both scans are judged by the calibration that 0.1 made, as it did; its rows say less and are made anew."""
     assert call(analyse.main, "--models", PRIOR, *ANALYSE, "--resume") == 0
+    assert "older version" in capsys.readouterr().out
     rows = json.loads(Path("analysis/results.json").read_text())["rows"]
     for row, told in zip(rows, expected["analysis"], strict=True):
         assert told["calibration_n"] == 2 and told["status"] in ("OK", "OUTLIER")

@@ -26,6 +26,10 @@ from isofield.runtime.json_files import read_object
 from isofield.runtime.reasons import DAMAGED, reason_of
 
 MAX_NOTE = 1000  # characters
+OLDER_SCORE = (
+    "its calibration is of an older version, whose score adds what the prior disagrees with: calibrate anew for a "
+    "score that finds more"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +134,12 @@ def _load(run: RunDir, which: str, device: torch.device) -> Prior:
 
 
 def _notes(run: RunDir, detector: Detector | None) -> tuple[str, ...]:
-    """Of a run of published weights without calibration: thresholds that came along are shown, not used."""
+    """Of a run of published weights without calibration: thresholds that came along are shown, not used.
+
+    Of a calibration of an older version: that its score is another one.
+    """
+    if detector is not None and detector.scorer.with_prior:
+        return (OLDER_SCORE,)
     if detector is not None or not run.published_file.is_file():
         return ()
     try:

@@ -31,7 +31,6 @@ from isofield.outliers.benchmark.tables import (
     ScoredCase,
     score_cases,
     tables,
-    without_prior,
     write_tables,
 )
 from isofield.outliers.scoring.augmented_training import (
@@ -142,12 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def fit_detectors(fitted: MeasuredTraining, sdf_grid: SdfGrid) -> Detectors:
-    """All detectors, of the training masks; ours also without the prior, to see what that is worth."""
+    """All detectors, of the training masks."""
     ours = fit_scorer(fitted.masks, sdf_grid, fitted.redrawn, fitted.damaged)
-    plain = [without_prior(one) for one in fitted.masks]
-    redrawn = [[without_prior(one) for one in others] for others in fitted.redrawn]
-    alone = fit_scorer(plain, sdf_grid, redrawn, fitted.damaged)
-    return Detectors(sdf_grid, ours, alone, fit_baselines(fitted.masks))
+    return Detectors(sdf_grid, ours, fit_baselines(fitted.masks))
 
 
 def held_out(own: ShapeSet, prior: MaskPrior, *, data: Path | None, real: Path | None, most: int | None) -> Patients:

@@ -1,5 +1,6 @@
 """Tables of the benchmark: which detector tells what, where the disagreement lies, what the prior rebuilds."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,15 +25,14 @@ from isofield.outliers.benchmark.judged_cases import (
 from isofield.outliers.benchmark.ranking import Estimate, binomial_interval, mean_auroc, mean_over_patients
 from isofield.outliers.benchmark.source_tables import source_lines, source_rows
 from isofield.outliers.benchmark.sources import OWN
-from isofield.outliers.scoring.augmented_training import OF_PRIOR
 from isofield.outliers.scoring.scores import Measured, Scorer
 from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.csv_cells import write_csv_file
 
 Array = NDArray[np.float64]
-OURS, PLAIN = "ours", "ours_without_prior"
-SHOWN_IN_SOURCES = (OURS, PLAIN, f"{OURS}:prior", "mahalanobis", "pca", "mahalanobis_pca")
+OURS, JOINED = "ours", "ours_and_prior"
+SHOWN_IN_SOURCES = (OURS, JOINED, f"{OURS}:prior", "mahalanobis", "pca", "mahalanobis_pca")
 UNSEEN = "macro_unseen"  # over families that nothing in training resembled
 MADE = {"prior": "rebuilt_dice", "repaired": "repaired_dice"}  # what is compared with the clean mask, by its truth
 COLUMNS = ("table", "family", "severity", "detector", "value", "low", "high", "n")
@@ -44,7 +44,6 @@ class Detectors:
 
     sdf_grid: SdfGrid
     ours: Scorer
-    plain: Scorer  # without the prior
     baselines: Baselines
 
     def scores(self, measured: Sequence[Measured]) -> dict[str, Array]:
@@ -52,15 +51,10 @@ class Detectors:
         return {
             **self.baselines.scores(measured),
             **{f"{OURS}:{group}": values for group, values in self.ours.strangeness(measured).items()},
-            PLAIN: self.plain.scores([without_prior(one) for one in measured]),
+            # Whether it would pay to add what the prior disagrees with.
+            JOINED: dataclasses.replace(self.ours, with_prior=True).scores(measured),
             OURS: self.ours.scores(measured),
         }
-
-
-def without_prior(measured: Measured) -> Measured:
-    """The same mask, but for what its prior says."""
-    kept = {name: value for name, value in measured.numbers.items() if not name.startswith(OF_PRIOR)}
-    return Measured(kept, measured.distances_D)
 
 
 def score_cases(cases: Sequence[Case], detectors: Detectors) -> list[ScoredCase]:

@@ -12,7 +12,7 @@ from isofield.metrics.conformal import is_flagged, scores_needed
 from isofield.outliers.scoring.calibration import Calibration, load_calibration
 from isofield.outliers.scoring.cube_masks import CubeMask
 from isofield.outliers.scoring.reconstruction import Reconstruction, reconstruct
-from isofield.outliers.scoring.scores import VISIBLE, Measured, Scorer, measure, scorer_of
+from isofield.outliers.scoring.scores import PRIOR, VISIBLE, Measured, Scorer, measure, scorer_of
 from isofield.outliers.scoring.shape_space import SdfGrid
 from isofield.packs.find_run import find_run
 from isofield.registry import LoadedRun, load_run
@@ -25,7 +25,8 @@ Verdict = Literal["OK", "OUTLIER", "UNSURE"]
 class Judgement:
     """What is thought of one mask, and why.
 
-    `components`: strangeness of each part of the score in deviations above the median clean mask, the largest first.
+    `components`: strangeness of each group of numbers in deviations above the median clean mask, the largest first; the
+    prior's is shown with them, and counts where a mask is partial.
     `dice`: mask against reconstruction on the judged grid, of what is visible. `reconstruction`: None of an empty mask.
     `drawing_p`: the share of known drawings as unusual as its own; None of a part of an organ, or where none are known.
     """
@@ -91,7 +92,8 @@ class Detector:
         if lost:
             verdict, reason = "OUTLIER", nothing_drawn(self.loaded)
         elif verdict == "OUTLIER":
-            worst = next(iter(components))
+            # What is shown besides and is no part of the score explains no verdict.
+            worst = next(group for group in components if partial or self.scorer.with_prior or group != PRIOR)
             reason = f"{reason}; most by {worst} ({components[worst]:.1f} deviations above the median clean mask)"
         drawn = None if drawing_p is None else float(drawing_p[0])
         return Judgement(score, p, verdict, reason, components, rebuilt.dice, rebuilt, partial, drawn)

@@ -4,10 +4,12 @@ A mask is measured (`measure`): shape, surface, slices, what is left over by lin
 what its prior disagrees with. Each group of numbers has a Mahalanobis distance with shrunk correlations, and so have
 all of them but the prior's together. Distances become deviations above what clean masks that were left out of the fit
 show (`statistics.Tail`), so that groups can be compared. The score is how strange the mask is in itself, in any way or
-in the way of a fault, whichever is more, and how far its prior disagrees beyond what is usual: one that agrees takes
-nothing back. Single groups say what is strange.
+in the way of a fault, whichever is more. Single groups say what is strange. What its prior disagrees with is such a
+group, and all that judges a mask which the field of view cuts off; it is no part of the score of a whole mask, as it
+made that worse more often than better.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +40,7 @@ from isofield.outliers.scoring.known_drawings import (
     drawings_of,
     fit_known_drawings,
 )
+from isofield.outliers.scoring.one_sided import at_least
 from isofield.outliers.scoring.reconstruction import Reconstruction
 from isofield.outliers.scoring.shape_space import Components, SdfGrid, fit_components, overlap, signed_distance
 
@@ -51,6 +54,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # by the beginnings of names
     ITSELF: ("shape_", "surface_", "slices_", "space_"),
     PRIOR: ("prior_",),
 }
+WITH_PRIOR = "with_prior"  # in stored arrays; files of versions whose score always had its prior in it lack it
 VISIBLE = PRIOR  # what still means something of a mask that the field of view cuts off
 LEAST = 8  # masks to fit on
 NEAR = 1.5  # cells from a surface
@@ -85,7 +89,8 @@ def measure(mask: CubeMask, sdf_grid: SdfGrid, reconstruction: Reconstruction | 
 class Scorer:
     """What is kept of the training masks: small arrays.
 
-    `drawings`: None where no training mask was redrawn. `faults`: None where none was damaged.
+    `drawings`: None where no training mask was redrawn. `faults`: None where none was damaged. `with_prior`: whether
+    the score adds how far the prior disagrees beyond what is usual, as older versions did.
     """
 
     names: tuple[str, ...]  # of the numbers, the left-over ones of `components` last
@@ -94,24 +99,34 @@ class Scorer:
     groups: dict[str, tuple[Mahalanobis, Tail]]
     drawings: KnownDrawings | None = None
     faults: FaultDirections | None = None
+    with_prior: bool = False
 
     def strangeness(self, measured: Sequence[Measured]) -> dict[str, Array]:
         """(N,) of each group, in deviations above the median of clean masks."""
         values_NF = np.concatenate([_numbers(measured), _left_over(self.components, _distances(measured))], axis=1)
         strangeness = {
-            group: tail.strangeness(mahalanobis.distances(values_NF[:, _columns(self.names, group)]))
+            group: tail.strangeness(mahalanobis.distances(self._values(values_NF, group)))
             for group, (mahalanobis, tail) in self.groups.items()
         }
         if self.faults is not None:
             usual, _ = self.groups[ITSELF]
-            strangeness[FAULTS] = self.faults.strangeness(usual.standardise(values_NF[:, _columns(self.names, ITSELF)]))
+            strangeness[FAULTS] = self.faults.strangeness(usual.standardise(self._values(values_NF, ITSELF)))
         return strangeness
+
+    def _values(self, values_NF: Array, group: str) -> Array:
+        """The numbers of a group. The scores of older calibrations know no number that is strange on one side alone."""
+        columns = _columns(self.names, group)
+        if self.with_prior:
+            return values_NF[:, columns]
+        return at_least(values_NF[:, columns], [self.names[column] for column in columns], self.groups[group][0])
 
     def scores(self, measured: Sequence[Measured]) -> Array:
         """(N,); larger is stranger."""
         strangeness = self.strangeness(measured)
         itself = np.maximum(strangeness[ITSELF], strangeness.get(FAULTS, -np.inf))
-        return np.asarray(itself + np.maximum(strangeness.get(PRIOR, 0.0), 0.0))
+        if self.with_prior:  # one that agrees takes nothing back
+            itself = itself + np.maximum(strangeness.get(PRIOR, 0.0), 0.0)
+        return np.asarray(itself)
 
     def drawing_p(self, measured: Sequence[Measured]) -> Array | None:
         """(N,): the share of known drawings as unusual as this mask's; None of a scorer that knows none."""
@@ -164,9 +179,11 @@ def fit_scorer(
     names = (*measured[0].numbers, *LEFT_OVER)
     groups: dict[str, tuple[Mahalanobis, Tail]] = {}
     for group in GROUPS:
-        chosen = values_NRF[:, :, _columns(names, group)]
-        if chosen.shape[2]:
-            unseen = held_out(chosen, lambda others, rows: _fit_group(others).distances(rows[:, 0]))
+        columns = _columns(names, group)
+        chosen = values_NRF[:, :, columns]
+        if len(columns):
+            own = tuple(names[column] for column in columns)
+            unseen = held_out(chosen, functools.partial(_distances_unseen, own))
             groups[group] = _fit_group(chosen), fit_tail(unseen)
     drawings = fit_known_drawings(values_NRF[:, :, drawing_columns(names)]) if times != [0] else None
     chosen = _columns(names, ITSELF)
@@ -178,6 +195,11 @@ def _fit_group(values_NRF: Array) -> Mahalanobis:
     """What is usual of masks as they are; and what changes where they are redrawn."""
     changes = (values_NRF[:, 1:] - values_NRF[:, :1]) * CHANGES**0.5
     return fit_mahalanobis(values_NRF[:, 0], nuisance_MD=changes.reshape(-1, changes.shape[2]))
+
+
+def _distances_unseen(names: Sequence[str], others_NRD: Array, rows_NRD: Array) -> Array:
+    usual = _fit_group(others_NRD)
+    return usual.distances(at_least(rows_NRD[:, 0], names, usual))
 
 
 def _fit_faults(values_NRF: Array, damaged_NJF: Array, kinds_NJ: Sequence[Sequence[str]]) -> FaultDirections:
@@ -257,6 +279,7 @@ def scorer_arrays(scorer: Scorer) -> dict[str, NDArray[Any]]:
         "components/mean": scorer.components.mean_D,
         "components/modes": scorer.components.modes_MD,
         "components/spread": scorer.components.spread_M,
+        WITH_PRIOR: np.array(scorer.with_prior),
     }
     for group, (mahalanobis, tail) in scorer.groups.items():
         arrays[f"groups/{group}/mean"] = mahalanobis.mean_D
@@ -292,10 +315,19 @@ def scorer_of(arrays: Mapping[str, NDArray[Any]]) -> Scorer:
         groups[ITSELF]  # no score without
         drawings = _drawings_of(arrays, len(drawing_columns(names)))
         faults = _faults_of(arrays, len(_columns(names, ITSELF)))
+        with_prior = _with_prior_of(arrays)
     except (KeyError, IndexError) as error:
         raise ValueError(f"the arrays of a detector lack {error.args[0] if error.args else 'one'}") from error
     components = Components(parts["mean"], parts["modes"], parts["spread"])
-    return Scorer(names, sdf_grid, components, groups, drawings, faults)
+    return Scorer(names, sdf_grid, components, groups, drawings, faults, with_prior)
+
+
+def _with_prior_of(arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """True of files of versions that did not ask: the scores of their calibration have the prior in them."""
+    value = arrays.get(WITH_PRIOR, np.array(True))
+    if value.shape != () or value.dtype != bool:
+        raise ValueError(f"the arrays of a judge do not fit each other: {WITH_PRIOR} is {value.dtype} {value.shape}")
+    return bool(value)
 
 
 def _faults_of(arrays: Mapping[str, NDArray[Any]], size: int) -> FaultDirections | None:

@@ -29,7 +29,7 @@ def test_it_writes_every_table(brain_run, tmp_path, capsys):
     assert (content["clean"], content["patients"]) == (3, 2)
     assert content["unmatched"] == []
     rows = {(r["table"], r["family"], r["severity"], r["detector"]): r for r in content["rows"]}
-    for detector in ("volume", "mahalanobis", "pca", "ours", "ours_without_prior", "ours:prior"):
+    for detector in ("volume", "mahalanobis", "pca", "ours", "ours_and_prior", "ours:prior"):
         assert 0 <= rows["auroc", "macro", "mild", detector]["value"] <= 1
     assert rows["auroc", "missing_slices", "moderate", "ours"]["value"] == 1
     macro, unseen = (rows["auroc", name, "mild", "ours"]["value"] for name in ("macro", "macro_unseen"))
@@ -38,7 +38,7 @@ def test_it_writes_every_table(brain_run, tmp_path, capsys):
     assert 0.7 < rebuilt < repaired < 1  # what is no fault stays
     assert all(rows["dice_gain", "island", "moderate", made]["n"] == 3 for made in ("prior", "repaired"))
     assert rows["source", "grid_1.5", CLEAN, "ours"]["n"] == rows["source", "grid_1.5", "half", "ours"]["n"] == 3
-    assert rows["source", "grid_1.5", "moderate", "ours_without_prior"]["value"] > 0.9
+    assert rows["source", "grid_1.5", "moderate", "ours_and_prior"]["value"] > 0.9
     assert rows["average_precision", "island", "moderate", "prior"]["n"] == 3
     with open(tmp_path / "benchmark.csv") as file:
         assert len(list(csv.DictReader(file))) == len(rows)

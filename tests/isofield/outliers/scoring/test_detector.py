@@ -10,10 +10,12 @@ import pytest
 from data_processing.store.shape_set import open_shapes
 from isofield.commands import evaluate
 from isofield.config import read_run_config
+from isofield.metrics.mahalanobis import Tail
 from isofield.outliers.benchmark.corruptions import corrupt
 from isofield.outliers.scoring.calibrate import calibrate_run, refuse_shared_subjects, subject
 from isofield.outliers.scoring.cube_masks import GRID, CubeMask, stored_mask
 from isofield.outliers.scoring.detector import load_detector
+from isofield.outliers.scoring.scores import PRIOR
 from isofield.run_dir import RunDir
 from isofield.runtime.commandline import DONE, ERROR
 from tests.commands import call, status_of
@@ -53,10 +55,23 @@ def test_spoilt_masks_are_stranger(judge, tested):
     assert gaps > clean
     assert found[2].verdict == "OUTLIER"
     assert found[2].p == pytest.approx(1 / 3)
-    assert f"most by {next(iter(found[2].components))} (" in found[2].reason
+    assert f"most by {next(part for part in found[2].components if part != PRIOR)} (" in found[2].reason
     assert max(found[1].components.values()) == next(iter(found[1].components.values()))
     # Slices left out are drawn as nobody draws: one mask cannot tell that from a source, and both are told.
     assert found[0].drawing_p > found[2].drawing_p > 0
+
+
+def test_a_verdict_is_explained_by_what_counts(judge, tested):
+    """The prior that disagrees most is shown first; the reason names the group that made the score."""
+    (mahalanobis, _), gaps = judge.scorer.groups[PRIOR], corrupted(tested, "missing_slices")
+    groups = {**judge.scorer.groups, PRIOR: (mahalanobis, Tail(-99.0, 1.0))}
+    loud = dataclasses.replace(judge, scorer=dataclasses.replace(judge.scorer, groups=groups))
+    (before,), (found,) = (one.judge([gaps], fpr=0.34) for one in (judge, loud))
+    assert next(iter(found.components)) == PRIOR
+    assert found.verdict == "OUTLIER" and (found.score, found.p) == (before.score, before.p)
+    assert f"most by {list(found.components)[1]} (" in found.reason
+    older = dataclasses.replace(loud, scorer=dataclasses.replace(loud.scorer, with_prior=True))
+    assert "most by prior (" in older.judge([gaps], fpr=0.34)[0].reason
 
 
 def test_too_few_masks_make_it_unsure_and_say_how_many_more(judge, tested):

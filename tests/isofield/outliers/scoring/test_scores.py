@@ -11,6 +11,7 @@ from isofield.outliers.scoring.scores import (
     GROUPS,
     ITSELF,
     PRIOR,
+    WITH_PRIOR,
     Measured,
     fit_scorer,
     measure,
@@ -80,16 +81,28 @@ def test_any_group_that_stands_out_raises_the_score(scorer):
         np.testing.assert_array_equal(scorer.scores([odd]), scorer.strangeness([odd])[ITSELF])
 
 
-def test_a_prior_adds_what_it_disagrees_with(scorer, training):
+def test_what_a_prior_disagrees_with_is_shown_and_counts_in_older_judges(scorer, training):
     random = np.random.default_rng(0)
     with_prior = [Measured({**one.numbers, "prior_unlike": random.normal()}, one.distances_D) for one in training]
     both = fit_scorer(with_prior, FRAME)
     found = both.strangeness(with_prior[:3])
     np.testing.assert_allclose(found[ITSELF], scorer.strangeness(training[:3])[ITSELF])
-    np.testing.assert_array_equal(both.scores(with_prior[:3]), found[ITSELF] + np.maximum(found[PRIOR], 0))
     numbers = with_prior[0].numbers
     odd = Measured({**numbers, "prior_unlike": numbers["prior_unlike"] + 9}, training[0].distances_D)
-    assert both.scores([odd])[0] > both.scores(with_prior[:1])[0] + 1
+    usual, disbelieved = both.strangeness([with_prior[0], odd])[PRIOR]
+    assert disbelieved > usual + 1
+    np.testing.assert_array_equal(both.scores([odd]), both.scores(with_prior[:1]))
+    # Arrays of a version that always counted it do not say so: its calibration's scores have it in them.
+    arrays = scorer_arrays(both)
+    assert not scorer_of(arrays).with_prior
+    del arrays[WITH_PRIOR]
+    older = scorer_of(arrays)
+    found = older.strangeness(with_prior[:3])
+    np.testing.assert_array_equal(older.scores(with_prior[:3]), found[ITSELF] + np.maximum(found[PRIOR], 0))
+    assert older.scores([odd])[0] > older.scores(with_prior[:1])[0] + 1
+    assert scorer_of(scorer_arrays(older)).with_prior
+    with pytest.raises(ValueError, match="with_prior is float64"):
+        scorer_of(arrays | {WITH_PRIOR: np.array([0.5])})
 
 
 MOVING, STAYING = 1, 8  # scales of neighbourhoods
@@ -188,6 +201,27 @@ def test_masks_redrawn_unequally_often_are_refused(training):
     for wrong in unequal:
         with pytest.raises(ValueError, match="equally often"):
             fit_scorer(training, FRAME, wrong)
+
+
+def test_a_training_mask_is_no_stranger_for_being_known_by_heart(training, scorer):
+    """Its components lack nothing of it: far below what they lack of any other mask, and no fault."""
+    known = scorer.scores(training)
+    new = scorer.scores([measured((16.5, 10.5, 8)), measured((15.2, 11.5, 8.4))])
+    assert np.median(known) < new.max() + 1
+    older = dataclasses.replace(scorer, with_prior=True).scores(training)
+    assert (older > known + 1).all(), "calibrations of before are judged as before"
+    # More of it stays strange.
+    odd = Measured(training[0].numbers, np.roll(training[0].distances_D.reshape(24, 24, 24), 3, axis=0).ravel())
+    assert scorer.scores([odd])[0] > known.max() + 1
+
+
+def test_less_disagreement_than_usual_is_no_strangeness(training):
+    random = np.random.default_rng(0)
+    with_prior = [Measured({**one.numbers, "prior_unlike": random.normal()}, one.distances_D) for one in training]
+    scorer, numbers = fit_scorer(with_prior, FRAME), with_prior[0].numbers
+    none, much = (Measured({**numbers, "prior_unlike": value}, training[0].distances_D) for value in (-9.0, 9.0))
+    agreed, disbelieved = scorer.visible_scores([none, much])
+    assert agreed < 3 < disbelieved
 
 
 def test_too_few_masks_are_refused(training):
