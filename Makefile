@@ -3,6 +3,7 @@ VENV ?= .venv
 TEST_PROCESSES ?= 2
 BIN := $(VENV)/bin
 
+.NOTPARALLEL:  # both installations are of one environment
 .PHONY: demo demo-organs pretrained test test-slow lint docs clean
 
 # Installed once, and again whenever the requirements change.
@@ -11,9 +12,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+# What lint and tests need comes with the rest, not after it: pip works out once what fits together.
+$(VENV)/.installed-dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $@
+	touch $(VENV)/.installed $@
 
 # First what was trained already (pretrained/points): 3,000 points of three shapes that it never saw -> meshes, a picture.
 # Example meshes -> data set -> a small trained model -> meshes -> table and report. Then the same from label volumes of

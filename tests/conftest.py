@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from isofield.runtime.cores import usable_cores
+from tests.made_once import lay_down_in, made_once
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars would fill the output of a failing test
 if processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # before torch: its threads would spin
@@ -54,12 +55,19 @@ def examples() -> Path:
     return ROOT / "examples"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def setups(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is made once lies where all processes of this run find it: beside the folders of each."""
+    own = tmp_path_factory.getbasetemp()
+    lay_down_in((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "made once")
+
+
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared() -> Path:
     """Five boxes prepared with grids, points near the surface and surface points; four to train on. Meshes: ../raw."""
     from tests.small_sets import write_prepared  # compiles kernels: only where it is needed
 
-    return write_prepared(tmp_path_factory.mktemp("prepared"))
+    return made_once("prepared", write_prepared) / "set"
 
 
 @pytest.fixture

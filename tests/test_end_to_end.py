@@ -10,6 +10,10 @@ import pytest
 import trimesh
 import yaml
 
+from isofield.commands import evaluate as evaluate_command
+from isofield.commands import generate as generate_command
+from isofield.commands import prepare
+from tests.commands import status_of
 from tests.conftest import ROOT
 
 
@@ -67,7 +71,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_from_meshes_to_a_table(workplace: Path):
+def test_from_meshes_to_a_table(workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    # In processes of their own, as a user types them.
     prepared = command(workplace, "-m", "data_processing", "--config", "data.yaml", status=2)
     assert "9 prepared" in prepared and "1 failed" in prepared
     command(workplace, str(ROOT / "train.py"), "--config", "train.yaml", status=0)
@@ -93,10 +98,13 @@ def test_from_meshes_to_a_table(workplace: Path):
     lower, upper = trimesh.load(workplace / "runs/boxes/meshes/test/tall/box4.ply").bounds
     assert abs((lower + upper) / 2 - (100, -50, 4)).max() < 0.5 and 3 < upper[1] - lower[1] < 7
 
-    again = command(workplace, "-m", "data_processing", "--config", "data.yaml", status=2)
-    assert "10 shapes are finished already" in again
+    # Once more, on files of the user's own, and on two folders: here, as each process takes seconds to start.
+    monkeypatch.chdir(workplace)
+    capsys.readouterr()
+    assert status_of(prepare.main, "--config", "data.yaml") == 2
+    assert "10 shapes are finished already" in capsys.readouterr().out
     own = ["--input", "raw/tall/box0.ply", "--resolution", "32", "--format", "obj", "--out", "own"]
-    command(workplace, str(ROOT / "generate.py"), "--run", "runs/boxes", *own, status=0)
+    assert status_of(generate_command.main, "--run", "runs/boxes", *own) == 0
     assert (workplace / "own" / "box0.obj").is_file()
     folders = [
         "--pred",
@@ -110,5 +118,5 @@ def test_from_meshes_to_a_table(workplace: Path):
         "--out",
         "pair",
     ]
-    command(workplace, str(ROOT / "evaluate.py"), *folders, "--out", "pair", status=2)
+    assert status_of(evaluate_command.main, *folders, "--out", "pair") == 2
     assert json.loads((workplace / "pair" / "ifnet.json").read_text())["n"] == 2

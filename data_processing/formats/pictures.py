@@ -214,12 +214,18 @@ def _reduced(rgba_HW4: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _with_mask(rgba_HW4: NDArray[np.uint8], path: Path | str, mask: Path) -> NDArray[np.uint8]:
-    """The picture with a mask's alpha. ValueError when they are not alike in size."""
+    """The picture with a mask's alpha. ValueError when they are not alike in size, or it tells nothing apart."""
     given_HW4 = read_picture(mask)
     if given_HW4.shape != rgba_HW4.shape:
         expected, got = (f"{shape[1]}x{shape[0]}" for shape in (rgba_HW4.shape, given_HW4.shape))
         raise ValueError(f"{mask}: a mask of {got} pixels for {path} of {expected}: they must be alike")
-    return np.dstack([rgba_HW4[..., :3], np.where(_masked(given_HW4), 255, 0).astype(np.uint8)])
+    there_HW = _masked(given_HW4)
+    if there_HW.all() or not there_HW.any():
+        which = "every pixel is" if there_HW.any() else "no pixel is"
+        raise ValueError(
+            f"{mask}, mask of {path}: {which} the object; expected it in white, what is around it in black"
+        )
+    return np.dstack([rgba_HW4[..., :3], np.where(there_HW, 255, 0).astype(np.uint8)])
 
 
 def _masked(rgba_HW4: NDArray[np.uint8]) -> NDArray[np.bool_]:

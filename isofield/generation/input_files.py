@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_processing.formats.first_bytes import missing_file
 from data_processing.formats.pictures import PICTURE_SUFFIXES
 from data_processing.formats.point_clouds import CLOUD_SUFFIXES
 from data_processing.formats.scans import SCAN_SUFFIXES, described, scan_stem, scan_suffix
@@ -42,7 +43,7 @@ def named_files(
     """Files by the name of their mesh, in the order given. `out`: a folder whose files are no inputs.
 
     Raises FileNotFoundError for a folder without a file that the run takes, ValueError where two files are left with
-    one name.
+    one name (FileNotFoundError where one of them is not there: a pattern that matched nothing, as shells pass it on).
     """
     groups: list[tuple[Path, dict[str, Path]]] = []
     for path in dict.fromkeys(paths):
@@ -63,6 +64,9 @@ def named_files(
             whole = name if above == "." else f"{above}/{name}"
             other = named.setdefault(whole, file)
             if other.resolve() != file.resolve():
+                for one in (other, file):
+                    if not one.exists():
+                        raise missing_file(one)
                 raise ValueError(f"{other} and {file} would both be written as {whole}: run twice, with --out")
     return named
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,6 @@ from isofield.commands import evaluate, generate, train
 from isofield.registry import load_run
 from isofield.run_dir import RunDir
 from tests.commands import call, status_of
-from tests.conftest import ROOT
 from tests.golden import FOLDER, save_imnet
 from tests.small_sets import write_published
 
@@ -213,18 +210,7 @@ def test_an_imported_run_generates_evaluates_and_goes_on_training(tmp_path: Path
     weights["generator.linear_7.bias"][0] = 0.5
     torch.save(weights, tmp_path / "IM_AE.pth")
     data, run = write_published(tmp_path, train=2, test=1), tmp_path / "runs" / "ae"
-    words = [
-        sys.executable,
-        "-m",
-        "imnet.published",
-        str(tmp_path / "IM_AE.pth"),
-        "--out",
-        str(run),
-        "--data",
-        str(data),
-    ]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stderr
+    assert call(published.main, tmp_path / "IM_AE.pth", "--out", run, "--data", data) == 0
     assert call(generate.main, "--run", run, "--split", "test", "--resolution", 32, "--device", "cpu") == 0
     (row,) = json.loads((run / "meshes/test/manifest.json").read_text())["shapes"]
     assert (row["name"], row["status"]) == ("boxes/test00", "done")

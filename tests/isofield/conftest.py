@@ -8,6 +8,7 @@ import torch
 
 from data_processing.loading.batches import LoadingConfig
 from isofield.config import OptimConfig, RunConfig, TrainingConfig, TrainingStage, ValidationConfig
+from tests.made_once import made_once
 from tests.small_sets import write_published
 
 TINY_MODEL = {
@@ -19,9 +20,10 @@ TINY_MODEL = {
 
 
 @pytest.fixture(scope="session")
-def boxes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def boxes() -> Path:
     """A published pair: 5 shapes to train on, 3 to test."""
-    return write_published(tmp_path_factory.mktemp("boxes"), train=5, test=3)
+    folder = made_once("boxes", lambda folder: write_published(folder, train=5, test=3))
+    return folder / "boxes_train.hdf5"
 
 
 @pytest.fixture

@@ -264,9 +264,10 @@ def test_a_given_mask_comes_before_all(tmp_path: Path):
     mask.resize((30, 20)).save(tmp_path / "room.mask.png")
     with pytest.raises(ValueError, match=r"room\.mask\.png:.*30x20 pixels.*room\.jpg.*300x200"):
         as_photo(tmp_path / "room.jpg")
-    Image.new("L", image.size, 0).save(tmp_path / "room.mask.png")
-    with pytest.raises(ValueError, match=r"room\.jpg.*room\.mask\.png"):
-        as_photo(tmp_path / "room.jpg")
+    for shade, told in ((0, "no pixel"), (255, "every pixel")):  # the object nowhere, or all over the picture
+        Image.new("L", image.size, shade).save(tmp_path / "room.mask.png")
+        with pytest.raises(ValueError, match=rf"room\.mask\.png, mask of .*room\.jpg: {told} is the object"):
+            as_photo(tmp_path / "room.jpg")
 
 
 def test_fill_and_objects_at_the_border_of_the_picture(tmp_path: Path):

@@ -18,7 +18,7 @@ from isofield.evaluation import ground_truth, rows
 from isofield.evaluation.ground_truth import truth_of_shape
 from isofield.reports import pairs
 from isofield.run_dir import manifest_file
-from tests.commands import call
+from tests.commands import call, status_of
 from tests.conftest import ROOT
 from tests.isofield.ready_runs import bare_run
 from tests.small_sets import write_published
@@ -82,16 +82,16 @@ def test_each_file_is_read_once_and_the_report_shows_the_same(folders, monkeypat
     assert "pictures" not in json.loads((folders / "once" / "ifnet.json").read_text())["per_shape"][0]
 
 
-def test_a_lost_shape_is_counted_and_the_exit_status_is_2(folders):
+def test_a_lost_shape_is_counted_and_the_exit_status_is_2(folders, capsys):
     lost = sorted((folders / "pred").glob("*/*.obj"))[0]
     lost.unlink()
-    result = evaluate("--pred", folders / "pred", "--gt", folders / "gt", "--out", folders / "out", *FEW)
-    assert result.returncode == 2, result.stderr
+    words = ["--pred", folders / "pred", "--gt", folders / "gt", "--out", folders / "out", *FEW]
+    assert status_of(evaluate_command.main, *words) == 2
     for protocol in ("imnet", "onet"):  # both by default
         evaluation = json.loads((folders / "out" / f"{protocol}.json").read_text())
         assert evaluation["n"] == 2
         assert [failure["name"] for failure in evaluation["failed"]] == [f"{lost.parent.name}/{lost.stem}"]
-    assert f"failed: {lost.parent.name}/{lost.stem}" in result.stdout
+    assert f"failed: {lost.parent.name}/{lost.stem}" in capsys.readouterr().out
 
 
 def test_a_run_of_published_files(tmp_path):
@@ -105,8 +105,7 @@ def test_a_run_of_published_files(tmp_path):
         {"name": "boxes/test01", "status": "failed", "reason": "the field is empty"},
     ]
     manifest_file(run.meshes("test")).write_text(json.dumps({"model_hash": "abc", "shapes": rows}))
-    result = evaluate("--run", run.path, "--split", "test", "--protocol", "onet", *FEW)
-    assert result.returncode == 2, result.stderr
+    assert status_of(evaluate_command.main, "--run", run.path, "--split", "test", "--protocol", "onet", *FEW) == 2
     evaluation = json.loads(run.evaluation_file("test", "onet", ".json").read_text())
     assert run.evaluation_file("test", "onet", ".csv").is_file()
     assert (run.evaluation / "report.html").is_file()
@@ -129,18 +128,19 @@ def test_a_run_of_published_files(tmp_path):
         (["--pred", "{0}/pred", "--gt", "{0}/gt", "--points", "0"], "at least 1, got 0"),
     ],
 )
-def test_wrong_use_is_one_line_and_exit_status_1(folders, arguments, message):
-    result = evaluate(*(argument.format(folders) for argument in arguments))
-    assert result.returncode == 1
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
+def test_wrong_use_is_one_line_and_exit_status_1(folders, capsys, arguments, message):
+    assert status_of(evaluate_command.main, *(argument.format(folders) for argument in arguments)) == 1
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert "Traceback" not in errors
     assert not (folders / "pred-evaluation").exists()
 
 
-def test_an_evaluation_that_cannot_be_written_says_so(folders):
+def test_an_evaluation_that_cannot_be_written_says_so(folders, capsys):
     shutil.rmtree(folders / "out", ignore_errors=True)
     (folders / "out").write_text("a file where the folder should be")
-    result = evaluate("--pred", folders / "pred", "--gt", folders / "gt", "--out", folders / "out", *FEW)
-    assert result.returncode == 1
-    assert "error: " in result.stderr
-    assert "Traceback" not in result.stderr
+    words = ["--pred", folders / "pred", "--gt", folders / "gt", "--out", folders / "out", *FEW]
+    assert status_of(evaluate_command.main, *words) == 1
+    errors = capsys.readouterr().err
+    assert "error: " in errors
+    assert "Traceback" not in errors

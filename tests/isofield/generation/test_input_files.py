@@ -60,6 +60,8 @@ def test_what_cannot_be_meant_is_refused(tmp_path):
     touch(tmp_path, "a/x.obj", "a/x.ply", "empty/notes.md")
     with pytest.raises(ValueError, match=r"a/x\.obj and .*a/x\.ply would both be written as x: run twice"):
         named(tmp_path / "a/x.obj", tmp_path / "a/x.ply")
+    with pytest.raises(FileNotFoundError, match=r"\*\.xyz does not exist"):  # as a shell passes on what matches nothing
+        named(tmp_path / "a/*.xyz", tmp_path / "a/*.csv")
     with pytest.raises(ValueError, match=r"a/x\.obj and a/x\.ply would both be .*--set exclude="):
         named(tmp_path)
     assert FolderRules.of(DataConfig(name="x", input=Path("x"), kind="voxels"), ["kind=voxels"]).kind == "voxels"

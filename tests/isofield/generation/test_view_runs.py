@@ -146,7 +146,10 @@ def test_other_pictures_and_masks_under_the_same_name_are_made_again(tmp_path: P
 
 def test_bad_pictures_are_rows_that_say_why(tmp_path: Path, generated):
     files = [photo(tmp_path / "good.png"), tmp_path / "cut.jpg", tmp_path / "white.png", tmp_path / "note.txt"]
+    files += [photo(tmp_path / f"{name}.png") for name in ("all", "nothing")]
     Image.new("RGB", (99, 99), "white").save(files[2])
+    for name, shade in (("all", 255), ("nothing", 0)):
+        Image.new("L", (200, 150), shade).save(tmp_path / f"{name}.mask.png")
     files[3].write_text("no picture")
     photo(tmp_path / "x.jpg")
     files[1].write_bytes((tmp_path / "x.jpg").read_bytes()[:700])
@@ -157,6 +160,8 @@ def test_bad_pictures_are_rows_that_say_why(tmp_path: Path, generated):
     for name, reason in (
         ("cut", "damaged"),
         ("white", "nothing stands out"),
+        ("all", "every pixel is the object"),
+        ("nothing", "no pixel is the object"),
         ("note", "note.txt: expected lines of at least three numbers"),
     ):
         assert reason in found[name]["reason"]

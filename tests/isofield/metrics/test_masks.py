@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -26,7 +24,7 @@ from isofield.evaluation.tables import summarise, table
 from isofield.metrics.masks import compare_masks, dice
 from isofield.run_dir import RunDir, mesh_in
 from isofield.runtime.config import to_yaml
-from tests.conftest import ROOT
+from tests.commands import call
 from tests.data_processing.scan_files import body, pair_in_thick_slices, save, turned
 from tests.plain_ways import evaluate_pairs
 from tests.small_sets import write_published
@@ -93,10 +91,8 @@ def test_means_stand_beside_failures_and_infinity_is_not_hidden(folders):
 
 
 def test_the_command_writes_json_csv_and_a_page(folders):
-    command = [sys.executable, ROOT / "evaluate.py", "--pred", folders / "pred", "--gt", folders / "gt"]
-    command += ["--protocol", "masks", "--tolerance", "2.5", "--out", folders / "out"]
-    result = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=600)
-    assert result.returncode == 2, result.stderr
+    words = ["--pred", folders / "pred", "--gt", folders / "gt", "--protocol", "masks", "--tolerance", 2.5]
+    assert call(main, *words, "--out", folders / "out") == 2
     evaluation = json.loads((folders / "out" / "masks.json").read_text())
     assert evaluation["mean"]["hd95"] == "inf" and evaluation["settings"]["tolerance_mm"] == 2.5
     rows = {row["name"]: row for row in csv.DictReader((folders / "out" / "masks.csv").open())}

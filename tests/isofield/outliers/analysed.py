@@ -21,7 +21,7 @@ from isofield.config import RunConfig, TrainingConfig, TrainingStage
 from isofield.outliers.scoring.calibrate import fit_judge
 from isofield.outliers.scoring.calibration import Calibration, save_calibration
 from isofield.outliers.scoring.detector import MaskPrior
-from isofield.outliers.scoring.scores import Scorer, scorer_arrays
+from isofield.outliers.scoring.scores import scorer_arrays
 from isofield.registry import build_model, load_run, resolve
 from isofield.run_dir import RunDir, create_run
 from isofield.runtime.commandline import SOME_FAILED
@@ -33,11 +33,11 @@ from tests.conftest import ROOT
 from tests.data_processing.scan_files import save
 from tests.isofield.outliers.conftest import ALONE, save_model
 from tests.isofield.outliers.organs import DONORS, brain_config, brain_mask
+from tests.made_once import made_once
 
 IDS = {"left hippocampus": 40, "right hippocampus": 81}
 PLAIN = 40  # calibration scores, -1 to 2: a clean mask is somewhere among them
 ROOM = 18  # voxels around both in a small scan
-JUDGES: dict[float, Scorer] = {}  # by the scale of the model; nothing changes them
 
 
 def make_prior(runs: Path, *, name: str = "hippocampus", scale: float = 1.0, count: int = PLAIN) -> RunDir:
@@ -56,19 +56,22 @@ def make_prior(runs: Path, *, name: str = "hippocampus", scale: float = 1.0, cou
     save_model(run, config, scale=scale)
     if count:
         loaded = load_run(run)
-        scorer = _judge(scale, lambda: MaskPrior(loaded, preparation))
+        judge = _judge(scale, lambda: MaskPrior(loaded, preparation))
         scores = np.linspace(-1, 2, count)
         calibration = Calibration(scores, scores, loaded.model_hash, "clean", "made up", "calibration")
-        save_calibration(run, calibration, scorer_arrays(scorer))
+        save_calibration(run, calibration, judge)
     return run
 
 
-def _judge(scale: float, prior: Callable[[], MaskPrior]) -> Scorer:
+def _judge(scale: float, prior: Callable[[], MaskPrior]) -> dict[str, NDArray[Any]]:
     """Of the eight clean masks, fitted once for each model: these priors differ in their weights alone."""
-    if scale not in JUDGES:
+
+    def fit(folder: Path) -> None:
         training = [brain_mask(donor, side) for donor in range(4) for side in ("left", "right")]
-        JUDGES[scale] = fit_judge(prior(), training)
-    return JUDGES[scale]
+        np.savez(folder / "judge.npz", **scorer_arrays(fit_judge(prior(), training)))
+
+    with np.load(made_once(f"judge of scale {scale:g}", fit) / "judge.npz") as arrays:
+        return dict(arrays)
 
 
 def brain_values(donor: int = 4) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

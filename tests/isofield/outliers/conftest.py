@@ -19,16 +19,19 @@ from isofield.runtime.distributed import Group
 from isofield.training.state import initial_state, save
 from tests.isofield.outliers.organs import brain_config
 from tests.isofield.ready_runs import Echo, EchoConfig
+from tests.made_once import made_once
 
 ALONE = Group(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")
-def brain_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def brain_set() -> Path:
     """Twelve hippocampi of six donors: four donors train, one calibrates, one tests."""
-    config = brain_config(tmp_path_factory.mktemp("brain") / "set")
-    assert prepare_folder(config) == 0
-    return config.folder
+    return made_once("brain", _prepare_brains) / "set"
+
+
+def _prepare_brains(folder: Path) -> None:
+    assert prepare_folder(brain_config(folder / "set")) == 0
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from isofield.commands import generate
 from isofield.packs.find_run import find_run
 from isofield.packs.hub import fetch_from_hub
+from tests.commands import call
 from tests.conftest import ROOT
 from tests.isofield.packs.tiny_runs import Images, images_in, packed
 from tests.isofield.ready_runs import make_run
@@ -106,13 +108,14 @@ def test_meshes_are_those_of_the_run_and_offline_too(boxes: Path, hub: tuple[Hub
     run = make_run(boxes, tmp_path / "runs")
     beside = {"evil.pkl": b"x", "modeling.py": b"raise SystemExit"}
     state.repositories["owner/octahedra/resolve/v1.0"] = images_in(packed(run, tmp_path / "pack")) | beside
-    meshes: list[Images] = []
-    for place, offline in ((str(run.path), "0"), ("hf:owner/octahedra@v1.0", "0"), ("hf:owner/octahedra@v1.0", "1")):
-        out = tmp_path / f"out{len(meshes)}"
-        words = ["generate.py", "--run", place, "--split", "test", "--data", boxes, "--resolution", 24, "--out", out]
-        done = started([*words, "--device", "cpu"], tmp_path, HF_ENDPOINT=endpoint, HF_HUB_OFFLINE=offline)
+    words: list[object] = ["--split", "test", "--data", boxes, "--resolution", 24, "--device", "cpu"]
+    assert call(generate.main, "--run", run.path, *words, "--out", tmp_path / "out") == 0
+    for offline in ("0", "1"):
+        here = ["generate.py", "--run", "hf:owner/octahedra@v1.0", *words, "--out", tmp_path / f"out{offline}"]
+        done = started(here, tmp_path, HF_ENDPOINT=endpoint, HF_HUB_OFFLINE=offline)
         assert done.returncode == 0, done.stderr
-        meshes.append({file.name: file.read_bytes() for file in sorted(out.rglob("*.ply"))})
+    outs = [tmp_path / name for name in ("out", "out0", "out1")]
+    meshes: list[Images] = [{file.name: file.read_bytes() for file in out.rglob("*.ply")} for out in outs]
     assert meshes[0] == meshes[1] == meshes[2] and len(meshes[0]) == 3
     assert len({line for line in state.asked if "GET" in line}) == 6  # what the manifest names, and itself
     assert not [line for line in state.asked if "evil" in line or "modeling" in line]

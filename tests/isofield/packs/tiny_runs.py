@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +21,10 @@ from tests.commands import call
 from tests.ifnet.test_training import tiny_run as ifnet_config
 from tests.isofield.conftest import tiny_config
 from tests.isofield.ready_runs import ALONE
+from tests.made_once import made_once
 
 Images = dict[str, bytes]
+IFNET = "field"  # the name of a run
 
 
 def trained_autoencoder(data: Path, runs: Path, **training: object) -> RunDir:
@@ -30,11 +33,17 @@ def trained_autoencoder(data: Path, runs: Path, **training: object) -> RunDir:
 
 
 def trained_ifnet(data: Path, runs: Path, *, kind: str = "points") -> RunDir:
-    """An IF-Net with counts of its normalisation, trained until there is a surface."""
+    """An IF-Net with counts of its normalisation, trained until there is a surface: a copy, which may be changed."""
+    name = f"ifnet of {kind} {hashlib.sha256(bytes(data)).hexdigest()[:8]}"
+    run = made_once(name, lambda folder: _train_ifnet(data, folder, kind=kind)) / IFNET
+    return RunDir(shutil.copytree(run, runs / IFNET))
+
+
+def _train_ifnet(data: Path, runs: Path, *, kind: str) -> RunDir:
     model = Config(resolution=16, stages=((2,), (4, 4)), decoder_widths=(8,))
     stages = (TrainingStage(level="boundary", epochs=40, points=300),)
     config = resolve(ifnet_config(data, runs, model=model, kind=kind, stages=stages), where="test")
-    return _trained(dataclasses.replace(config, name="field"))
+    return _trained(dataclasses.replace(config, name=IFNET))
 
 
 def _trained(config: RunConfig) -> RunDir:
