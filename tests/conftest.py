@@ -59,7 +59,7 @@ def examples() -> Path:
 def setups(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is made once lies where all processes of this run find it: beside the folders of each."""
     own = tmp_path_factory.getbasetemp()
-    lay_down_in((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "made once")
+    lay_down_in((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "made-once")
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,7 @@ def _judge(scale: float, prior: Callable[[], MaskPrior]) -> dict[str, NDArray[An
         training = [brain_mask(donor, side) for donor in range(4) for side in ("left", "right")]
         np.savez(folder / "judge.npz", **scorer_arrays(fit_judge(prior(), training)))
 
-    with np.load(made_once(f"judge of scale {scale:g}", fit) / "judge.npz") as arrays:
+    with np.load(made_once(f"judge-{scale:g}", fit) / "judge.npz") as arrays:
         return dict(arrays)
 
 

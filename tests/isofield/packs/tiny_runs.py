@@ -34,7 +34,7 @@ def trained_autoencoder(data: Path, runs: Path, **training: object) -> RunDir:
 
 def trained_ifnet(data: Path, runs: Path, *, kind: str = "points") -> RunDir:
     """An IF-Net with counts of its normalisation, trained until there is a surface: a copy, which may be changed."""
-    name = f"ifnet of {kind} {hashlib.sha256(bytes(data)).hexdigest()[:8]}"
+    name = f"ifnet-{kind}-{hashlib.sha256(bytes(data)).hexdigest()[:8]}"
     run = made_once(name, lambda folder: _train_ifnet(data, folder, kind=kind)) / IFNET
     return RunDir(shutil.copytree(run, runs / IFNET))
 
