@@ -2,8 +2,10 @@
 
 On a CPU, oneDNN applies the rectifier while the product's tiles are in registers, and its float32 products are twice as
 fast as MKL's on processors MKL does not know well. Where it knows them, the product of the weights' gradient is MKL's:
-both its factors lie transposed, which MKL reads as they are and oneDNN copies first. Elsewhere, and where this torch
-has no such operator, the plain twin runs. Equal to the plain formulation up to the order of float32 sums.
+both its factors lie transposed, which MKL reads as they are and oneDNN copies first. On those that have AMX besides,
+so is the product of the inputs' gradient; values are oneDNN's everywhere, one library with and without gradients.
+Elsewhere, and where this torch has no such operator, the plain twin runs. Equal to the plain formulation up to the
+order of float32 sums.
 """
 
 import os
@@ -66,6 +68,13 @@ def _product(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, slope:
     return torch.ops.mkldnn._linear_pointwise(a, b, bias, after, scalars, "")
 
 
+def _of_inputs(before_NO: torch.Tensor, weight_OI: torch.Tensor) -> torch.Tensor:
+    """The gradient (N, I) of the inputs, from that of what is rectified."""
+    if before_NO.dtype == torch.float32 and _onednn_lags():
+        return before_NO.mm(weight_OI)
+    return _product(before_NO, weight_OI.t(), None, None)
+
+
 def _is_transposed(a: torch.Tensor) -> bool:
     return a.dtype == torch.float32 and a.stride(0) == 1 and a.stride(1) >= a.shape[0] > 1
 
@@ -79,8 +88,21 @@ def _mkl_knows_processor() -> bool:
         return "GenuineIntel" in platform.processor()
     if platform.system() == "Darwin":
         return platform.machine() == "x86_64"
-    file = Path("/proc/cpuinfo")
-    return file.exists() and "GenuineIntel" in file.read_text(encoding="utf-8", errors="replace")[:4096]
+    return "GenuineIntel" in _processor()
+
+
+@cache
+def _onednn_lags() -> bool:
+    """Whether oneDNN's float32 products are slower than MKL's for factors as they lie too: on Intel's that have AMX.
+
+    A property of the processor and no clock, so that a run that is resumed on its machine keeps its bits.
+    """
+    return _mkl_knows_processor() and "amx_tile" in _processor().split()
+
+
+def _processor(file: Path = Path("/proc/cpuinfo")) -> str:
+    """What Linux says of the first processor (they are alike); nothing on other systems."""
+    return file.read_text(encoding="utf-8", errors="replace").partition("\n\n")[0] if file.exists() else ""
 
 
 class _LinearLeaky(torch.autograd.Function):
@@ -105,7 +127,7 @@ class _LinearLeaky(torch.autograd.Function):
         before_NO = torch.ops.aten.leaky_relu_backward(gradient_NO.contiguous(), y_NO, ctx.slope, True)
         wants_x, wants_weight, wants_bias, _ = ctx.needs_input_grad
         return (
-            _product(before_NO, weight_OI.t(), None, None) if wants_x else None,
+            _of_inputs(before_NO, weight_OI) if wants_x else None,
             _product(before_NO.t(), x_NI.t(), None, None) if wants_weight else None,
             before_NO.sum(0, dtype=torch.float32).to(before_NO.dtype) if wants_bias else None,
             None,
