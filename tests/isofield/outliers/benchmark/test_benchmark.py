@@ -38,7 +38,7 @@ def test_it_writes_every_table(brain_run, tmp_path, capsys):
     assert 0.7 < rebuilt < repaired < 1  # what is no fault stays
     assert all(rows["dice_gain", "island", "moderate", made]["n"] == 3 for made in ("prior", "repaired"))
     assert rows["source", "grid_1.5", CLEAN, "ours"]["n"] == rows["source", "grid_1.5", "half", "ours"]["n"] == 3
-    assert rows["source", "grid_1.5", "moderate", "ours_and_prior"]["value"] > 0.9
+    assert rows["source", "grid_1.5", "moderate", "ours"]["value"] > 0.9
     assert rows["average_precision", "island", "moderate", "prior"]["n"] == 3
     with open(tmp_path / "benchmark.csv") as file:
         assert len(list(csv.DictReader(file))) == len(rows)
