@@ -13,7 +13,7 @@ from typing import Any
 from data_processing.formats.nifti import NO_UNIT
 from isofield.metrics.conformal import SLACK, scores_needed
 from isofield.metrics.conformal import is_flagged as is_flagged
-from isofield.outliers.analysis.unknown_sources import SAYS, mark_unknown_sources
+from isofield.outliers.analysis.unknown_sources import SAYS, UNUSUAL, mark_unknown_sources
 from isofield.runtime.atomic_files import write_text
 from isofield.runtime.csv_cells import write_csv_file
 from isofield.runtime.json_files import Row
@@ -187,14 +187,15 @@ def table(rows: Sequence[Row], out: Path) -> str:
 
 def _warnings(rows: Sequence[Row]) -> list[str]:
     """Of scans whose header does not say which side is left or what is a millimetre, or of another source."""
+    elsewhere = [row for row in rows if row["status"] == "UNSURE" and SAYS in (row["reason"] or "")]
+    most = max((row["drawing_p"] for row in elsewhere), default=0.0)
     kinds = {
         "left and right cannot be told in": [row for row in rows if row["orientation"] == NO_ORIENTATION],
         "no unit of length, and unusual sizes in mm, which are assumed, in": [
             row for row in rows if NO_UNIT in (row["reason"] or "")
         ],
-        f"{SAYS}, so that nobody can say what is usual: masks of": [
-            row for row in rows if row["status"] == "UNSURE" and SAYS in (row["reason"] or "")
-        ],
+        f"{SAYS} (drawing p up to {most:.2g}; {UNUSUAL:g} and less is unusual), so that nobody can say what is usual: "
+        "masks of": elsewhere,
     }
     lines = []
     for what, found in kinds.items():

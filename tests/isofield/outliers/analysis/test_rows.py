@@ -131,8 +131,11 @@ def test_the_table_shows_the_worst_with_what_to_open(tmp_path: Path):
 
 
 def test_the_table_warns_of_a_source_that_nobody_knows(tmp_path: Path):
-    said = table(apply_thresholds([drawn(n, 0.004) for n in range(6)], fpr=0.05, across_folder=False), tmp_path)
-    assert "warning: drawn as no mask that its calibration knows" in said and "6 scans: scan 0, " in said
+    rows = [drawn(n, 0.004 + n / 1000) for n in range(6)]
+    said = table(apply_thresholds(rows, fpr=0.05, across_folder=False), tmp_path)
+    # With the number that decides, and what it is held against.
+    assert "warning: drawn as no mask that its calibration knows (drawing p up to 0.009; 0.05 and less is " in said
+    assert "usual: masks of 6 scans: scan 0, " in said
 
 
 def test_what_a_header_leaves_open_is_a_warning_and_errors_are_told_whole(tmp_path: Path):
