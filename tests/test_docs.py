@@ -14,6 +14,7 @@ import yaml
 
 from data_processing.preparation.config import DataConfig
 from data_processing.preparation.job import prepare_folder
+from isofield import registry
 from isofield.commands import train
 from isofield.evaluation.protocols import PROTOCOLS, LightFieldProtocol
 from isofield.runtime.config import build, read_config
@@ -90,6 +91,14 @@ def anchors_of(text: str) -> set[str]:
     """What mkdocs and code hosts make of headings."""
     headings = re.findall(r"^#+ (.*)$", FENCE.sub("", text), re.M)
     return {re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", heading.lower()).strip()) for heading in headings}
+
+
+@pytest.fixture(autouse=True)
+def models_that_ship(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that ran before in this process may have models of their own."""
+    for name, (_, model) in list(registry.MODELS.items()):
+        if model.__module__.startswith("tests."):
+            monkeypatch.delitem(registry.MODELS, name)
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,13 @@ MAX_TEXT = 1 << 31  # of a .ply or a text file
 MAX_COORDINATE = 1e30  # larger ones overflow sizes
 SPLATS = ("f_dc_0", "scale_0", "rot_0")  # of Gaussian splats: their middles lie in the volume, not on the surface
 NORMALS = (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z"))
+
+
+@dataclass(frozen=True)
+class CloudConfig:
+    """What is done to a user's own cloud that is noticed to be noisy, where its run did not learn from noise."""
+
+    noise: Literal["tell", "smooth"] = "tell"  # smooth: moved onto planes of neighbours; thin boards may come to harm
 
 
 @dataclass(frozen=True)

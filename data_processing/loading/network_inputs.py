@@ -45,9 +45,7 @@ class InputConfig:
     fewest: int = 0  # points, scan, in training: from so many up to `points`, fewer the likelier; 0: always `points`
     offsets: bool = False  # points, scan: three more channels say where in its cell the points lie (`mark_offsets`)
     noise: float = 0.0  # points, scan: sigma in cube units, before marking; others: share of the cells that are flipped
-    # points, scan: share of the samples of training that have noise, each of a sigma of its own from 0 to `noise`; what
-    # validation and generation show has none then. 1: all have it, of `noise`.
-    noisy: float = 1.0
+    noisy: float = 1.0  # points, scan: share of training's samples with noise, sigmas 0 to `noise`; 1: `noise` in all
     crop: tuple[float, float] = (0.0, 0.0)  # a plane across a random direction cuts off such a share of the extent
     pose: PoseConfig = field(default_factory=PoseConfig)  # in training; the points asked for are posed alike
     deform: DeformationConfig = field(default_factory=DeformationConfig)  # of kind deformed

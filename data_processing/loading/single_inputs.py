@@ -20,6 +20,7 @@ from data_processing.formats.pictures import PICTURE_SUFFIXES, Picture, cut_out,
 from data_processing.formats.point_clouds import CLOUD_SUFFIXES, PointCloud, read_cloud
 from data_processing.formats.scans import SCAN_SUFFIXES, open_any_scan
 from data_processing.geometry.coordinates import normalising_to_world
+from data_processing.geometry.noisy_points import estimated_noise, without_noise
 from data_processing.geometry.triangle_mesh import TriangleMesh
 from data_processing.geometry.voxel_grid import VoxelGrid
 from data_processing.loading.network_inputs import (
@@ -110,7 +111,7 @@ def observe_file(
         return _observed_photo(pixels_HW, given)
     cloud = read_cloud(file)
     if cloud is not None:
-        return _observed_cloud(cloud, file, config, given, name=name)
+        return _observed_cloud(cloud, file, config, given, name=name, learned_noise=section.noise > 0)
     if kind_of(file) == "mesh" and not needs_inside(_shown_config(given, config)):
         return _observed_surface(read_mesh(file), config, given, name=name, where=file)
     shape = read_shape(file, config, part=part, device=device)
@@ -136,7 +137,7 @@ def observe_in_memory(
         size, fill, mask = rendering.size, rendering.fill, config.photo.mask
         return _observed_photo(cut_out(loaded, config.photo, size=size, fill=fill, where=where, mask=mask), given)
     if isinstance(loaded, PointCloud):
-        return _observed_cloud(loaded, Path(where), config, given, name=name)
+        return _observed_cloud(loaded, Path(where), config, given, name=name, learned_noise=section.noise > 0)
     if isinstance(loaded, TriangleMesh) and not needs_inside(_shown_config(given, config)):
         return _observed_surface(loaded, config, given, name=name, where=Path(where))
     shape = shape_in_memory(loaded, config, where=Path(where), part=part, device=device)
@@ -231,8 +232,13 @@ def _observed_photo(pixels_HW: NDArray[np.uint8], section: InputConfig) -> Obser
     return dataclasses.replace(observed, cut_out=True)
 
 
-def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: InputConfig, *, name: str) -> Observed:
-    """A user's cloud, its bounding box normalised as those of the data were; all points, or as many as in training."""
+def _observed_cloud(
+    cloud: PointCloud, file: Path, config: DataConfig, section: InputConfig, *, name: str, learned_noise: bool
+) -> Observed:
+    """A user's cloud, its bounding box normalised as those of the data were; all points, or as many as in training.
+
+    Noise that its run does not know is told, and taken out where the config says so.
+    """
     if section.kind not in CLOUDS:
         raise ValueError(
             f"{file} is a point cloud; {_shown_instead(section)}, or use a run with data.input.kind: points"
@@ -255,13 +261,21 @@ def _observed_cloud(cloud: PointCloud, file: Path, config: DataConfig, section: 
         keys_B = derive_keys(keys_of([seed_of(config.seed, name, "input", FIXED)]), "points")
         chosen = subsets(keys_B, section.points, torch.ones(1, len(points_N3), dtype=torch.bool))[0]
         points_N3 = points_N3[chosen.numpy()]
+    noisy = ""
+    if not learned_noise and (sigma := estimated_noise(points_N3)):
+        noisy = f"noise of some {sigma / np.ptp(points_N3, axis=0).max():.1%} of the longest edge"
+        if config.cloud.noise == "smooth":
+            points_N3 = without_noise(points_N3, sigma)
+            noisy += ": points were moved onto planes of their neighbours"
+        else:
+            noisy += ", or thin parts that look so; this run did not learn from noise: try --set cloud.noise=smooth"
     points = torch.from_numpy(points_N3).float()[None]
     inputs = marked(points, torch.ones(points.shape[:2], dtype=torch.bool), section)
     return Observed(
         inputs[0],
         to_world,
         lambda: PointCloud(points[0].double().numpy()),
-        note="; ".join(filter(None, [cloud.note, few])),
+        note="; ".join(filter(None, [cloud.note, few, noisy])),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_processing.formats.pictures import PhotoConfig
+from data_processing.formats.point_clouds import CloudConfig
 from data_processing.geometry.coordinates import Normalisation
 from data_processing.geometry.voxel_grid import GridConfig
 from data_processing.medical.structures import LabelConfig
@@ -84,6 +85,7 @@ class DataConfig:
     resolution: int = RESOLUTION  # of the voxels that all is made from; no other is possible
     contents: Contents = field(default_factory=Contents)  # what is stored of a shape
     photo: PhotoConfig = field(default_factory=PhotoConfig)  # of a user's own picture, at generation
+    cloud: CloudConfig = field(default_factory=CloudConfig)  # of a user's own cloud, at generation
     seed: int = 0  # of the points that are drawn
     splits: SplitConfig = field(default_factory=SplitConfig)  # which shapes train, validate and test
     # Most stages are kernels of the CPU, one shape a core: auto takes the CPU, and a GPU is used only when it is named.

@@ -12,7 +12,7 @@ import torch
 from data_processing.formats.pictures import mask_file
 from data_processing.formats.scans import SCAN_SUFFIXES
 from data_processing.loading.batches import all_members
-from data_processing.loading.network_inputs import InputConfig, plain_input
+from data_processing.loading.network_inputs import CLOUDS, InputConfig, plain_input
 from data_processing.loading.single_inputs import Observed, is_photo, observe_file, observe_shape, scan_of
 from data_processing.medical.advice import SET_OPTIONS, worded
 from data_processing.medical.structures import all_parts
@@ -115,6 +115,8 @@ def _origin_of_file(wanted: _FileShape, config: DataConfig, section: InputConfig
     if is_photo(wanted.file, section):
         mask = mask_file(wanted.file, config.photo)
         plain, files = [*plain, to_plain(config.photo)], [*files, *([mask] if mask else [])]
+    elif section.kind in CLOUDS:
+        plain = [*plain, to_plain(config.cloud)]
     return fingerprint(digest_of(*files), " ", plain)
 
 

@@ -193,6 +193,35 @@ def test_of_many_points_as_many_are_shown_as_in_training(tmp_path: Path, config:
     )
 
 
+def test_noise_that_a_run_does_not_know_is_told_and_taken_out_where_asked(tmp_path: Path):
+    """A run that learned from noise is shown the file as it is, and so is one that nobody told to smooth."""
+    random = np.random.default_rng(0)
+    sphere = random.normal(size=(4000, 3))
+    sphere *= 900 / np.linalg.norm(sphere, axis=1, keepdims=True)
+    write_cloud(tmp_path / "clean.ply", PointCloud(sphere))
+    write_cloud(tmp_path / "noisy.ply", PointCloud(sphere + random.normal(0, 18, sphere.shape)))  # 1 % of the edge
+    section, settings = InputConfig("points", 32, points=3000), {"normalisation": {"by": "longest_edge", "length": 0.9}}
+    keeps, config = plain_config(**settings), plain_config(**settings, cloud={"noise": "smooth"})
+
+    def shown(name: str, config: DataConfig, section: InputConfig = section) -> tuple[np.ndarray, str]:
+        observed = observe_file(tmp_path / f"{name}.ply", config, section, name="sphere")
+        cloud = observed.shown()
+        assert isinstance(cloud, PointCloud) and len(cloud.points_N3) == 3000
+        return cloud.points_N3, observed.note
+
+    moved, note = shown("noisy", config)
+    kept, told = shown("noisy", keeps)
+    assert note == "noise of some 0.9% of the longest edge: points were moved onto planes of their neighbours"
+    assert told.startswith("noise of some 0.9% of the longest edge, or ") and "--set cloud.noise=smooth" in told
+    assert np.abs(moved - kept).max() > 0.01
+    off_moved, off_kept = (np.linalg.norm(points, axis=1).std() for points in (moved, kept))
+    assert off_moved < 0.65 * off_kept
+    learned, nothing = shown("noisy", config, dataclasses.replace(section, noise=0.01))
+    assert nothing == "" and np.array_equal(learned, kept)
+    clean, nothing = shown("clean", config)
+    assert nothing == "" and np.array_equal(clean, shown("clean", keeps)[0])
+
+
 def test_voxels_serve_where_points_are_shown(tmp_path: Path, config: DataConfig):
     """An off-centre box of voxels: its surface is sampled, on all sides."""
     voxels = np.zeros((20, 24, 28), np.uint8)

@@ -344,7 +344,7 @@ def test_every_format_reads_back_the_same(octahedra: RunDir, tmp_path: Path, suf
         (["--split", "test", "--resolution", "1"], "resolution"),
         (["--split", "test", "--frame", "0"], "frame"),
         (["--split", "test", "--batch-points", "0"], "point"),
-        (["--input", "a/x.ply", "a/x.obj"], r"a/x.ply .*a/x.obj .*\bx\b"),
+        (["--input", "a/x.ply", "a/x.obj"], r"a/x.ply does not exist"),
         (["--input", "a/x.ply", "--set", "normalisation.lenght=1"], "normalisation.length"),
     ],
 )
